@@ -1,0 +1,42 @@
+"""Installation of stt_mm. ``pip install -e .[dev]`` is all that is needed."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def version() -> str:
+    """The version, read without importing the package (its dependencies may not be installed yet)."""
+    return (ROOT / 'stt_mm' / 'version.py').read_text().split("'")[1]
+
+
+TESTS = ['pytest>=7', 'hypothesis>=6', 'tensorboard']
+
+setup(
+    name='stt_mm',
+    version=version(),
+    description='Self-supervised video correspondence: spatial-then-temporal learning and label propagation',
+    long_description=(ROOT / 'README.md').read_text() if (ROOT / 'README.md').exists() else '',
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    # A wheel carries configs/ as stt_mm/configs; a checkout is read where it stands (stt_mm.utils.config_path).
+    packages=[*find_packages(include=['stt_mm', 'stt_mm.*']), 'stt_mm.configs'],
+    package_dir={'stt_mm.configs': 'configs'},
+    package_data={'stt_mm.configs': ['**/*.py']},
+    install_requires=[
+        'torch>=2.1',
+        'torchvision>=0.16',
+        'mmengine>=0.10.5',
+        'mmcv-lite>=2.1',
+        'mmpretrain>=1.2',
+        'numpy>=1.24',
+        'opencv-python>=4.7',
+        'pillow>=9.5',
+        'scipy>=1.10',
+        'matplotlib>=3.7',
+    ],
+    extras_require={'tests': TESTS, 'dev': [*TESTS, 'ruff>=0.8', 'pre-commit>=3'], 'tensorboard': ['tensorboard']},
+)

@@ -1,0 +1,27 @@
+"""Where the config files lie, in a checkout and in an installed wheel."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def config_path(name: str) -> Path:
+    """Path of a shipped config.
+
+    Args:
+        name: path below ``configs/``, with or without ``.py``, such as ``stt_r18_ytv`` or ``ablations/no_local_r18.py``.
+
+    Returns:
+        The file in the checkout (``<repository>/configs``) or in the installed package (``stt_mm/configs``).
+
+    Raises:
+        FileNotFoundError: if no such config is shipped; the message lists those that are.
+    """
+    relative = Path(name if name.endswith('.py') else f'{name}.py')
+    roots = [root for root in (PACKAGE.parent / 'configs', PACKAGE / 'configs') if root.is_dir()]
+    for root in roots:
+        if (root / relative).is_file():
+            return root / relative
+    known = sorted(str(path.relative_to(root))[:-3] for root in roots for path in root.rglob('*.py')
+                   if '_base_' not in path.parts)
+    raise FileNotFoundError(f'No config named {name!r}. Shipped configs: {", ".join(known) or "none found"}.')
