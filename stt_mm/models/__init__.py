@@ -1,0 +1,15 @@
+"""Everything that a config's ``model`` can name."""
+
+from stt_mm.models.backbones import ColorPatches, CorrespondenceResNet
+from stt_mm.models.correspondence import STT, Correspondence
+from stt_mm.models.data_preprocessor import ClipDataPreprocessor
+from stt_mm.models.frozen_teacher import FrozenTeacher
+from stt_mm.models.heads import GlobalCorrelationHead, LocalCorrelationHead, ReconstructionHead
+from stt_mm.models.losses import AffinityLoss, ReconstructionLoss
+from stt_mm.models.propagator import LabelPropagator
+
+__all__ = [
+    'STT', 'AffinityLoss', 'ClipDataPreprocessor', 'ColorPatches', 'Correspondence', 'CorrespondenceResNet',
+    'FrozenTeacher', 'GlobalCorrelationHead', 'LabelPropagator', 'LocalCorrelationHead', 'ReconstructionHead',
+    'ReconstructionLoss',
+]

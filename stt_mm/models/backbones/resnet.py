@@ -1,0 +1,97 @@
+"""ResNet with the geometry that dense correspondence needs."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from mmengine.logging import MMLogger
+from mmpretrain.models.backbones import ResNet
+from torch import Tensor, nn
+
+from stt_mm.registry import MODELS
+from stt_mm.utils.checkpoint import load_backbone
+
+POOLS = {
+    'none': nn.Identity,
+    'max': lambda: nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+    'avg': lambda: nn.AvgPool2d(kernel_size=3, stride=2, padding=1),
+}
+
+
+@MODELS.register_module()
+class CorrespondenceResNet(ResNet):
+    """mmpretrain's ResNet with a choice of stem pool; parameter names are torchvision's whatever the geometry.
+
+    ======================  ===========  ================  ==============================
+    use                     pool         strides           grids for a 256 x 256 input
+    ======================  ===========  ================  ==============================
+    student, stride 8       ``none``     ``(1, 2, 2, 4)``  res3 64, res4 32, res5 8
+    student, stride 4       ``avg``      ``(1, 1, 1, 8)``  res3 64, res4 64, res5 8
+    teacher                 ``max``      ``(1, 2, 2, 2)``  res5 8
+    ======================  ===========  ================  ==============================
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        strides: stride of the first block of each stage, res2 first. Their number is the number of stages built.
+        out_indices: stages that are returned; 0 is res2, 3 is res5. Stages above the last one are not run.
+        pool: pooling after the 7 x 7 stem.
+        frozen_stages: stem and stages up to this one get no gradient; -1 freezes nothing.
+        norm_eval: keep BatchNorm statistics fixed in training.
+        with_cp: activation checkpointing inside the blocks, slower and leaner.
+        init_cfg: ``dict(type='Pretrained', checkpoint=PATH)`` loads any recognised checkpoint strictly
+            (``stt_mm.utils.checkpoint``); ``None``: Kaiming, the last BatchNorm of each block starting at 0.
+    """
+
+    def __init__(self,
+                 depth: int,
+                 strides: Sequence[int] = (1, 2, 2, 4),
+                 out_indices: Sequence[int] = (1, 2, 3),
+                 pool: Literal['none', 'max', 'avg'] = 'none',
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 with_cp: bool = False,
+                 init_cfg: dict | None = None) -> None:
+        if pool not in POOLS:
+            raise ValueError(f'pool must be one of {", ".join(POOLS)}, got {pool!r}.')
+        if not 1 <= len(strides) <= 4 or not set(out_indices) <= set(range(len(strides))):
+            raise ValueError('strides must name 1 to 4 stages and out_indices stages among them, got '
+                             f'strides={tuple(strides)}, out_indices={tuple(out_indices)}.')
+        checkpoint = None
+        if init_cfg is not None and init_cfg.get('type') == 'Pretrained':
+            checkpoint, init_cfg = init_cfg['checkpoint'], None
+        super().__init__(
+            depth,
+            num_stages=len(strides),
+            strides=tuple(strides),
+            dilations=(1, ) * len(strides),
+            out_indices=tuple(out_indices),
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+            init_cfg=init_cfg or [
+                dict(type='Kaiming', layer=['Conv2d']),
+                dict(type='Constant', val=1, layer=['_BatchNorm']),
+            ])
+        self.checkpoint = checkpoint
+        self.maxpool = POOLS[pool]()
+        self.res_layers = self.res_layers[:max(out_indices) + 1]
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the maps that ``forward`` returns, such as ``('res3', 'res4', 'res5')``."""
+        return tuple(f'res{index + 2}' for index in sorted(self.out_indices))
+
+    def init_weights(self) -> None:
+        """Kaiming, or the checkpoint of ``init_cfg``, loaded strictly.
+
+        Raises:
+            FileNotFoundError: if the checkpoint does not exist.
+            ValueError: if it is not readable, not recognised, or fits less than 99 % of this network.
+        """
+        super().init_weights()
+        if self.checkpoint is not None:
+            report = load_backbone(self, self.checkpoint)
+            MMLogger.get_current_instance().info('%s: %s', type(self).__name__, report)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """``[B, 3, H, W]`` to one ``[B, d, h, w]`` per stage of ``out_indices``, lowest stage first."""
+        return super().forward(x)

@@ -1,0 +1,69 @@
+"""Global correlation distillation from the frozen stage-1 teacher (STT, section 3.3)."""
+
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from stt_mm.ops import global_affinity
+from stt_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class GlobalCorrelationHead(BaseModule):
+    """The student's affinity over whole frames follows the teacher's (STT, Eqs. 8 and 9).
+
+    Args:
+        loss: config of the distance.
+        weight: factor on the loss; 50 in the released code.
+        stage: student stage. Its grid must be that of the teacher's map; the channels may differ.
+        student_temperature: divides the student's dot products; ``None``: ``sqrt(C)``, as in the released code.
+        teacher_temperature: divides the teacher's; 0.07 in the released code, ``None``: ``sqrt(C)`` (paper: one rule for
+            both).
+        normalize: use cosines instead of dot products, on both sides.
+    """
+
+    def __init__(self,
+                 loss: dict,
+                 weight: float = 50.0,
+                 stage: str = 'res5',
+                 student_temperature: float | None = None,
+                 teacher_temperature: float | None = 0.07,
+                 normalize: bool = False) -> None:
+        super().__init__()
+        for name, value in (('student_temperature', student_temperature), ('teacher_temperature', teacher_temperature)):
+            if value is not None and value <= 0:
+                raise ValueError(f'{name} must be positive or None, got {value}.')
+        self.loss_fn = MODELS.build(loss)
+        self.weight = weight
+        self.stage = stage
+        self.student_temperature = student_temperature
+        self.teacher_temperature = teacher_temperature
+        self.normalize = normalize
+
+    def affinity(self, query: Tensor, key: Tensor, temperature: float | None) -> Tensor:
+        """Global affinity ``[B, H * W, H * W]`` of features ``[B, C, H, W]``."""
+        if self.normalize:
+            query, key = F.normalize(query, dim=1), F.normalize(key, dim=1)
+        return global_affinity(query, key, 1 / (query.shape[1] ** 0.5 if temperature is None else temperature))
+
+    def loss(self, query: Tensor, key: Tensor, teacher_query: Tensor, teacher_key: Tensor) -> dict[str, Tensor]:
+        """Distillation loss.
+
+        Args:
+            query: ``[B, C, H, W]``, student features of the target.
+            key: ``[B, C, H, W]``, student features of the reference.
+            teacher_query: ``[B, D, H, W]``, teacher features of the target.
+            teacher_key: ``[B, D, H, W]``, teacher features of the reference.
+
+        Returns:
+            ``loss_global``.
+
+        Raises:
+            ValueError: if the two grids differ.
+        """
+        if query.shape[-2:] != teacher_query.shape[-2:]:
+            raise ValueError(f'Student {self.stage} has grid {tuple(query.shape[-2:])}, the teacher '
+                             f'{tuple(teacher_query.shape[-2:])}: choose strides that make them equal.')
+        student = self.affinity(query, key, self.student_temperature)
+        teacher = self.affinity(teacher_query, teacher_key, self.teacher_temperature)
+        return {'loss_global': self.weight * self.loss_fn(student, teacher)}

@@ -1,0 +1,91 @@
+"""Pyramid frame reconstruction (STT, section 3.2)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from stt_mm.ops import reconstruct, subsample, upsample
+from stt_mm.registry import MODELS
+
+CHANNELS = {'all': (0, 1, 2), 'ab': (1, 2)}
+
+
+@MODELS.register_module()
+class ReconstructionHead(BaseModule):
+    """Rebuild the target frame from the reference frame's colours at several stages.
+
+    Args:
+        loss: config of the penalty.
+        stages: stages whose local affinity rebuilds the frame, such as ``('res3', 'res4')``.
+        weights: one weight per stage.
+        target: channels that are rebuilt: the ``dropped`` one (released code), ``ab`` or ``all`` (paper).
+        resolution: ``full`` compares at the size of the frame (released code), ``stride`` on the stage's grid (paper).
+        upsample: how a grid becomes a frame, see :func:`stt_mm.ops.upsample`.
+    """
+
+    def __init__(self,
+                 loss: dict,
+                 stages: Sequence[str] = ('res3', 'res4'),
+                 weights: Sequence[float] = (1.0, 1.0),
+                 target: Literal['dropped', 'ab', 'all'] = 'dropped',
+                 resolution: Literal['full', 'stride'] = 'full',
+                 upsample: Literal['half_pixel', 'aligned'] = 'half_pixel') -> None:
+        super().__init__()
+        if len(stages) != len(weights) or not stages:
+            raise ValueError(f'Expected one weight per stage, got stages={tuple(stages)}, weights={tuple(weights)}.')
+        if target not in ('dropped', 'ab', 'all') or resolution not in ('full', 'stride'):
+            raise ValueError(f"target must be 'dropped', 'ab' or 'all' and resolution 'full' or 'stride', got "
+                             f'{target!r} and {resolution!r}.')
+        if upsample not in ('half_pixel', 'aligned'):
+            raise ValueError(f"upsample must be 'half_pixel' or 'aligned', got {upsample!r}.")
+        self.loss_fn = MODELS.build(loss)
+        self.stages = tuple(stages)
+        self.weights = tuple(weights)
+        self.target = target
+        self.resolution = resolution
+        self.upsample = upsample
+
+    def channels(self, frame: Tensor, dropped: Tensor) -> Tensor:
+        """The channels that are rebuilt.
+
+        Args:
+            frame: ``[B, 3, H, W]``, undropped.
+            dropped: bool ``[3]`` or ``[B, 3]`` with the same count in each row.
+
+        Returns:
+            ``[B, C, H, W]``.
+        """
+        if self.target != 'dropped':
+            return frame[:, CHANNELS[self.target]]
+        if dropped.dim() == 1:
+            return frame[:, dropped]
+        return frame[dropped].view(len(frame), -1, *frame.shape[-2:])
+
+    def loss(self, affinities: dict[str, Tensor], reference: Tensor, target: Tensor, grids: dict[str, tuple[int, int]],
+             dropped: Tensor) -> dict[str, Tensor]:
+        """Reconstruction loss per stage.
+
+        Args:
+            affinities: stage to local affinity ``[B, h * w, (2r + 1) ** 2]``.
+            reference: ``[B, 3, H, W]``, undropped normalised colours of the reference frame.
+            target: ``[B, 3, H, W]``, the same of the target frame.
+            grids: stage to ``(h, w)``.
+            dropped: bool ``[3]`` or ``[B, 3]``, the channels that the student did not see.
+
+        Returns:
+            ``loss_recon_<stage>`` per stage.
+        """
+        reference, target = self.channels(reference, dropped), self.channels(target, dropped)
+        losses = {}
+        for stage, weight in zip(self.stages, self.weights, strict=True):
+            stride = target.shape[-1] // grids[stage][1]
+            rebuilt = reconstruct(affinities[stage], subsample(reference, stride))
+            if self.resolution == 'full':
+                truth = target
+                rebuilt = upsample(rebuilt, stride, self.upsample)
+            else:
+                truth = subsample(target, stride)
+            losses[f'loss_recon_{stage}'] = weight * self.loss_fn(rebuilt, truth)
+        return losses

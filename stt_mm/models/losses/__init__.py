@@ -1,0 +1,6 @@
+"""Arithmetic on two tensors."""
+
+from stt_mm.models.losses.affinity_loss import AffinityLoss
+from stt_mm.models.losses.reconstruction_loss import ReconstructionLoss
+
+__all__ = ['AffinityLoss', 'ReconstructionLoss']

@@ -1,0 +1,45 @@
+"""Distance between two affinities."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from stt_mm.registry import MODELS
+
+EPS = 1e-12
+
+
+@MODELS.register_module()
+class AffinityLoss(nn.Module):
+    """Squared difference of affinity rows, averaged over the selected queries.
+
+    Args:
+        reduction: ``element`` divides by the number of key positions too, the ones outside the window included (released
+            code, weight 1000 for the local and 50 for the global term); ``query`` averages the squared norm of the
+            difference over queries (the paper's sum, normalised).
+    """
+
+    def __init__(self, reduction: Literal['element', 'query'] = 'element') -> None:
+        super().__init__()
+        if reduction not in ('element', 'query'):
+            raise ValueError(f"reduction must be 'element' or 'query', got {reduction!r}.")
+        self.reduction = reduction
+
+    def forward(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Distance of two affinities over the same key cells.
+
+        Args:
+            prediction: ``[B, Q, K]``; ``K`` cells of a window, or all ``Q`` positions.
+            target: ``[B, Q, K]``.
+            weight: ``[B, Q]``, 1 where a query counts (or a soft weight); ``None``: all count.
+
+        Returns:
+            A scalar. The denominator of ``element`` is ``Q`` times the sum of the weights: both frames share one grid,
+            so a full row has ``Q`` entries, of which those outside the window are 0 on both sides.
+        """
+        squared = (prediction - target).square().sum(-1)
+        columns = squared.shape[1] if self.reduction == 'element' else 1
+        if weight is None:
+            return squared.mean() / columns
+        weight = weight.to(squared.dtype)
+        return (squared * weight).sum() / (columns * weight.sum() + EPS)
