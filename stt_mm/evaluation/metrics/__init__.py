@@ -1,0 +1,5 @@
+"""Metrics for MMEngine's evaluator; each reduces a video to numbers when it is finished."""
+
+from .davis import DAVISMetric
+
+__all__ = ['DAVISMetric']

@@ -1,0 +1,62 @@
+"""The order of training samples."""
+
+from collections.abc import Iterator, Sized
+
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import Sampler
+
+from stt_mm.registry import DATA_SAMPLERS
+from stt_mm.utils.random import generator
+
+
+@DATA_SAMPLERS.register_module()
+class TrainSampler(Sampler):
+    """An endless stream of ``(index, draw)``, shared out over the ranks; for iteration-based training.
+
+    The stream is one permutation of the dataset after another, number k drawn from ``(seed, k)``; ``draw`` is the
+    position in the stream. Rank r of w takes the positions r, r + w, and so on. The samples of iteration i are
+    therefore the same for any number of processes with the same total batch, and any position can be reached at once.
+
+    Args:
+        dataset: anything with a length above 0.
+        seed: ``None`` for a random one, the same on all ranks. MMEngine's runner hands over the seed of the run.
+        shuffle: ``False`` keeps the order of the dataset.
+
+    Raises:
+        ValueError: the dataset is empty.
+    """
+
+    def __init__(self, dataset: Sized, seed: int | None = None, shuffle: bool = True) -> None:
+        self.rank, self.world_size = get_dist_info()
+        self.size = len(dataset)
+        if self.size == 0:
+            raise ValueError('TrainSampler: the dataset is empty.')
+        self.seed = sync_random_seed() if seed is None else seed
+        self.shuffle = shuffle
+        self.start = 0
+
+    def advance(self, num_samples: int) -> None:
+        """Lets the next iteration begin after the first ``num_samples`` samples of this rank; loads nothing.
+
+        Raises:
+            ValueError: ``num_samples`` is negative.
+        """
+        if num_samples < 0:
+            raise ValueError(f'TrainSampler.advance: num_samples must be 0 or more, got {num_samples}.')
+        self.start = num_samples
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        draw, known, order = self.start * self.world_size + self.rank, -1, range(self.size)
+        while True:
+            cycle, position = divmod(draw, self.size)
+            if self.shuffle and cycle != known:
+                known, order = cycle, generator(self.seed, cycle).permutation(self.size)
+            yield int(order[position]), draw
+            draw += self.world_size
+
+    def __len__(self) -> int:
+        """Samples of this rank in one pass over the dataset, rounded up. The iteration itself never ends."""
+        return -(-self.size // self.world_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Does nothing: the stream has no epochs."""

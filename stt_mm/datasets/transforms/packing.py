@@ -1,0 +1,37 @@
+"""From the results of a pipeline to what a model receives."""
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.structures import BaseDataElement
+
+from stt_mm.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class PackClip(BaseTransform):
+    """Packs a clip as ``dict(inputs, data_samples)``, which ``default_collate`` makes a batch of.
+
+    ``inputs`` is a uint8 tensor ``[T, 3, H, W]``, RGB; ``data_samples`` a ``BaseDataElement`` whose metainfo holds
+    ``video_id``, ``frame_inds`` and, if there was such a transform, ``crop`` and ``flip``.
+
+    Required Keys:
+
+    - frames
+    - video_id
+    - frame_inds
+    - crop (optional)
+    - flip (optional)
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Raises ``ValueError`` if the frames differ in size."""
+        sizes = {frame.shape[:2] for frame in results['frames']}
+        if len(sizes) != 1:
+            raise ValueError(
+                f'PackClip: the frames of one clip of video {results["video_id"]} differ in size (height, width): '
+                f'{sorted(sizes)}. Add ClipResize or ClipRandomResizedCrop to the pipeline.'
+            )
+        clip = np.ascontiguousarray(np.stack(results['frames']).transpose(0, 3, 1, 2))
+        metainfo = {key: results[key] for key in ('video_id', 'frame_inds', 'crop', 'flip') if key in results}
+        return dict(inputs=torch.from_numpy(clip), data_samples=BaseDataElement(metainfo=metainfo))

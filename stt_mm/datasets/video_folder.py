@@ -1,0 +1,88 @@
+"""Any collection of videos as training data."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from stt_mm.registry import DATASETS
+from stt_mm.utils.images import list_images, natural_key
+from stt_mm.utils.video import VIDEO_SUFFIXES, VideoReader
+
+from .base import VideoDataset
+
+
+@DATASETS.register_module()
+class VideoFolder(VideoDataset):
+    """Every folder of images and every video file below ``data_root``, however deep; no list is needed.
+
+    A folder that directly holds images is one video; its frames are in natural order (2 before 10). Video files end
+    with .mp4, .mkv, .avi, .mov, .webm or .m4v. Hidden files and folders are left out, links are followed. A video is
+    called by its path below ``data_root``.
+
+    Args:
+        data_root, pipeline, clip_length, interval, interval_probs, on_error, seed, indices: see
+            :class:`VideoDataset`. With ``on_error='skip'`` video files that cannot be opened are counted and left out.
+
+    Raises:
+        FileNotFoundError: ``data_root`` is missing or holds no video.
+        FrameError: a video file cannot be opened.
+    """
+
+    LAYOUT = '<data_root>/.../<video>/<frame>.jpg or <data_root>/.../<video>.mp4'
+
+    def __init__(
+        self,
+        data_root: str,
+        pipeline: Sequence[dict | Callable] = (),
+        clip_length: int = 2,
+        interval: int | Sequence[int] = 1,
+        interval_probs: Sequence[float] | None = None,
+        on_error: Literal['raise', 'skip'] = 'raise',
+        seed: int = 0,
+        indices: int | Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(data_root, pipeline, clip_length, interval, interval_probs, on_error, seed, indices)
+
+    def load_videos(self) -> list[dict]:
+        if not os.path.isdir(self.data_root):
+            raise FileNotFoundError(
+                f'VideoFolder: no folder {self.data_root}. Expected {self.LAYOUT}. Change data_root.'
+            )
+        videos = sorted(self._walk(), key=lambda video: natural_key(video['video_id']))
+        if not videos and not self.num_skipped:
+            raise FileNotFoundError(
+                f'VideoFolder: neither images nor video files in {self.data_root} or below it. Expected {self.LAYOUT}. '
+                'Change data_root.'
+            )
+        return videos
+
+    def _walk(self) -> Iterator[dict]:
+        visited = set()
+        for folder, folders, files in os.walk(self.data_root, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in visited:
+                folders.clear()
+                continue
+            visited.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith('.'))
+            frame_paths = list_images(folder)
+            if frame_paths:
+                yield dict(video_id=self._video_id(folder), frame_paths=frame_paths)
+            for name in sorted(files):
+                if name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith('.'):
+                    yield from self._video_file(os.path.join(folder, name))
+
+    def _video_file(self, path: str) -> Iterator[dict]:
+        video_id = self._video_id(path)
+        try:
+            num_frames = len(VideoReader(path))
+        except OSError as error:
+            if self.on_error == 'raise':
+                raise
+            self._log_skipped(video_id, error)
+        else:
+            yield dict(video_id=video_id, video_path=path, num_frames=num_frames)
+
+    def _video_id(self, path: str) -> str:
+        relative = os.path.relpath(path, self.data_root)
+        return os.path.basename(os.path.realpath(path)) if relative == '.' else relative.replace(os.sep, '/')

@@ -1,0 +1,97 @@
+"""Masks of object ids as files: palette PNGs, as DAVIS and YouTube-VOS keep them."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .palette import voc_palette
+
+VOID = 255
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """Object ids as the file stores them, without looking at its colours.
+
+    Args:
+        path: an indexed (mode P), 8-bit grey (L) or 1-bit PNG.
+
+    Returns:
+        uint8 ``[H, W]``; a 1-bit file gives 0 and 1.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds colours or 16-bit values instead of ids, or it is broken.
+    """
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            if mode in ('P', 'L', '1'):
+                return np.array(image, dtype=np.uint8)
+    except FileNotFoundError:
+        raise FileNotFoundError(f'Mask not found: {path}.') from None
+    except (OSError, SyntaxError, EOFError) as error:
+        raise ValueError(
+            f'Mask {path} cannot be decoded ({error}): it is cut off or no image. Copy or download the file again.'
+        ) from error
+    raise ValueError(
+        f'Mask {path} is an image of mode {mode}. Object ids must be an indexed PNG (mode P) or an 8-bit grey PNG '
+        '(mode L); colours cannot be turned back into ids safely. Save the ids with a palette, for example with '
+        'stt_mm.utils.write_mask.'
+    )
+
+
+def read_object_ids(path: str | Path, single_object: bool = False) -> np.ndarray:
+    """A ground truth mask as DAVIS means it.
+
+    Args:
+        path: see :func:`read_mask`.
+        single_object: every non-zero pixel is object 1 (DAVIS-2016, whose files hold 0 and 255). Otherwise 255 is
+            void and becomes background.
+
+    Returns:
+        uint8 ``[H, W]``, 0 is background.
+    """
+    mask = read_mask(path)
+    if single_object:
+        return (mask > 0).astype(np.uint8)
+    mask[mask == VOID] = 0
+    return mask
+
+
+def write_mask(path: str | Path, mask: np.ndarray) -> None:
+    """Writes ids as an indexed PNG with the DAVIS palette; missing parent folders are made.
+
+    Args:
+        path: ends with ``.png``.
+        mask: ``[H, W]`` integers or booleans, 0 to 255.
+
+    Raises:
+        ValueError: another shape, type or range, or a file type that would lose the ids.
+    """
+    path, mask = Path(path), np.asarray(mask)
+    if path.suffix.lower() != '.png':
+        raise ValueError(f'Masks are written as PNG, which keeps ids exactly; got {path}.')
+    if mask.ndim != 2 or mask.dtype.kind not in 'iub':
+        raise ValueError(f'Mask for {path} must be integers [H, W], got {mask.dtype} {list(mask.shape)}.')
+    if mask.size and (mask.min() < 0 or mask.max() > 255):
+        raise ValueError(f'Mask for {path} holds ids {mask.min()} to {mask.max()}; a PNG holds 0 to 255.')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8)).convert('P')
+    # The conversion from grey keeps the values as indices; only the colours behind them change.
+    image.putpalette(voc_palette().tobytes())
+    image.save(path)
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Nearest by pixel centres, as Pillow does; OpenCV's ``INTER_NEAREST`` takes other pixels.
+
+    Args:
+        mask: uint8 ``[H, W]``.
+        size: (height, width).
+
+    Returns:
+        uint8 ``[height, width]``; no new ids appear.
+    """
+    height, width = size
+    return np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
