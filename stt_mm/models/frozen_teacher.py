@@ -23,8 +23,9 @@ class FrozenTeacher(BaseModule):
 
     def __init__(self, backbone: dict) -> None:
         super().__init__()
-        network = MODELS.build(backbone).eval().requires_grad_(False)
-        self._network = (network, )
+        network = MODELS.build(backbone)
+        network.eval()
+        self._network = (network.requires_grad_(False), )
 
     @property
     def network(self) -> torch.nn.Module:

@@ -21,8 +21,6 @@ class LabelPropagator:
     Args:
         protocol: name that is written into logs and results.
         version: version of the protocol.
-        short_side: frames are resized to this short side; ``None``: as they come. The dataset does it, the protocol
-            states it.
         radius: half width of the square window, in cells, both ends included.
         topk: matches that vote for each position.
         temperature: of the softmax over the survivors.
@@ -33,7 +31,6 @@ class LabelPropagator:
     def __init__(self,
                  protocol: str = 'stt_davis_s8',
                  version: int = 1,
-                 short_side: int | None = 480,
                  radius: int = 12,
                  topk: int = 10,
                  temperature: float = 0.07,
@@ -43,7 +40,7 @@ class LabelPropagator:
             raise ValueError('Expected radius >= 0, topk >= 1, num_context >= 1 and temperature > 0, got '
                              f'{radius}, {topk}, {num_context} and {temperature}.')
         self.protocol = dict(
-            name=protocol, version=version, short_side=short_side, radius=radius, window='square', topk=topk,
+            name=protocol, version=version, radius=radius, window='square', topk=topk,
             temperature=temperature, num_context=num_context, first_frame='kept, repeated while in context',
             normalize=normalize, first_label='one-hot, pixel-centre nearest', feedback='soft',
             output='bilinear, min-max per channel, arg-max')

@@ -1,6 +1,6 @@
 """ResNet with the geometry that dense correspondence needs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from mmengine.logging import MMLogger
@@ -73,12 +73,23 @@ class CorrespondenceResNet(ResNet):
             ])
         self.checkpoint = checkpoint
         self.maxpool = POOLS[pool]()
-        self.res_layers = self.res_layers[:max(out_indices) + 1]
+        self.keep_stages(self.stages)
 
     @property
     def stages(self) -> tuple[str, ...]:
         """Names of the maps that ``forward`` returns, such as ``('res3', 'res4', 'res5')``."""
         return tuple(f'res{index + 2}' for index in sorted(self.out_indices))
+
+    def keep_stages(self, stages: Iterable[str]) -> None:
+        """Return only these stages; what lies above the highest of them is not run and gets no gradient.
+
+        Args:
+            stages: names among :attr:`stages`.
+        """
+        self.out_indices = tuple(index for index in sorted(self.out_indices) if f'res{index + 2}' in set(stages))
+        self.res_layers = self.res_layers[:max(self.out_indices) + 1]
+        for index in range(max(self.out_indices) + 1, self.num_stages):
+            getattr(self, f'layer{index + 1}').requires_grad_(False)
 
     def init_weights(self) -> None:
         """Kaiming, or the checkpoint of ``init_cfg``, loaded strictly.

@@ -64,6 +64,11 @@ class Correspondence(BaseModel):
         """Features ``[C, h, w]`` of one uint8 RGB frame ``[H, W, 3]``."""
         return self.extract_feat(self.data_preprocessor.frame(image))[self.feature_stage][0].float()
 
+    def input_protocol(self, video: object) -> dict:
+        """How frames became features, for the record of a result."""
+        return dict(short_side=getattr(video, 'short_side', None), color=self.data_preprocessor.student_color,
+                    feature_stage=self.feature_stage)
+
     @torch.no_grad()
     def predict(self, video: object, sample: BaseDataElement) -> BaseDataElement:
         """Carry the first mask through a video.
@@ -89,5 +94,5 @@ class Correspondence(BaseModel):
         for index in range(1, len(video)):
             masks[index] = self.propagator.step_mask(self.feature(video[index]), size).cpu().numpy()
         sample.pred_masks = masks
-        sample.set_metainfo(dict(protocol=self.propagator.protocol))
+        sample.set_metainfo(dict(protocol={**self.propagator.protocol, **self.input_protocol(video)}))
         return sample

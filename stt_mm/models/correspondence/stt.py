@@ -17,7 +17,7 @@ class STT(Correspondence):
     ``None``; local affinities are computed once per stage and shared by the heads.
 
     Args:
-        backbone: config of the student.
+        backbone: config of the student. Stages that no head uses are neither run nor trained.
         data_preprocessor: config of colour conversion and channel dropout.
         radii: half width of the local window per stage, in cells, such as ``dict(res3=12, res4=6)``.
         reconstruction_head: config of pyramid frame reconstruction.
@@ -56,6 +56,17 @@ class STT(Correspondence):
         self.global_head = None if global_head is None else MODELS.build(global_head)
         self.teacher = None if global_head is None or teacher is None else MODELS.build(teacher)
         self._check()
+        self.backbone.keep_stages(self.used_stages())
+
+    def used_stages(self) -> set[str]:
+        """Stages that a head or the evaluation needs."""
+        heads = (head for head in (self.reconstruction_head, self.local_head) if head is not None)
+        used = {stage for head in heads for stage in head.stages}
+        if self.global_head is not None:
+            used.add(self.global_head.stage)
+        if self.propagator is not None or not used:
+            used.add(self.feature_stage)
+        return used
 
     def _check(self) -> None:
         if self.global_head is not None and self.teacher is None:

@@ -1,0 +1,7 @@
+# Stride 4 (paper Table 3: J&F 73.6). The training geometry was never released; this is the one that matches the released
+# evaluation weights: average-pooled stem, res3 and res4 on one 64 x 64 grid, pseudo labels used without pooling.
+_base_ = './stt_r18_ytv.py'
+model = dict(
+    backbone=dict(pool='avg', strides=(1, 1, 1, 8)),
+    radii=dict(res3=12, res4=12),
+    propagator=dict(protocol='stt_davis_s4', radius=35))
