@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
@@ -55,7 +56,8 @@ class DAVISMetric(BaseMetric):
         """
         for sample in data_samples:
             video_id = sample['video_id']
-            predictions = np.asarray(sample['pred_masks'])
+            masks = sample['pred_masks']
+            predictions = masks.cpu().numpy() if isinstance(masks, torch.Tensor) else masks
             names, mask_paths = sample['frame_names'], sample['mask_paths']
             if predictions.ndim != 3 or not len(predictions) == len(names) == len(mask_paths):
                 raise ValueError(
@@ -80,8 +82,8 @@ class DAVISMetric(BaseMetric):
             ValueError: the videos come from different protocols.
         """
         logger = MMLogger.get_current_instance()
-        # Samplers repeat videos to give each rank as many.
-        videos = {result['video_id']: result for result in results}
+        # Samplers repeat videos to give each rank as many. In sorted order the sums do not depend on the ranks.
+        videos = {result['video_id']: result for result in sorted(results, key=lambda result: result['video_id'])}
         protocols = [result['protocol'] for result in videos.values()]
         if any(protocol != protocols[0] for protocol in protocols):
             raise ValueError(f'Videos of one evaluation must share one protocol, got {protocols}.')
@@ -156,5 +158,6 @@ def _table(rows: dict[str, dict[str, float]]) -> str:
     width = max(map(len, rows))
     measures = list(next(iter(rows.values())))
     lines = [' ' * width + ''.join(f'{measure:>10}' for measure in measures)]
-    lines += [f'{name:<{width}}' + ''.join(f'{row[measure]:10.4f}' for measure in measures) for name, row in rows.items()]
+    for name, row in rows.items():
+        lines.append(f'{name:<{width}}' + ''.join(f'{row[measure]:10.4f}' for measure in measures))
     return '\n'.join(lines)

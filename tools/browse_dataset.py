@@ -1,0 +1,116 @@
+"""Pictures of what a dataset yields: clips before and after the transforms, or first frames with their masks."""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from mmengine.utils import ProgressBar
+
+from stt_mm.registry import DATASETS
+from stt_mm.utils import voc_palette
+
+HEIGHT = 256
+RED = (255, 0, 0)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Writes pictures of the samples of a config. For training: the frames of a clip above (the crop '
+        'in red), below the same frames as the model gets them; a flip is named in the file name. For evaluation: the '
+        'first frame with the given mask.',
+        epilog='Example: python tools/browse_dataset.py configs/stt_r18_ytv.py -o work_dirs/browse -n 20',
+    )
+    parser.add_argument('config', help='a config file')
+    parser.add_argument('-o', '--out', required=True, metavar='DIR', help='folder for the pictures; made if missing')
+    parser.add_argument(
+        '-p', '--phase', choices=('train', 'val', 'test'), default='train', help='whose dataset (default: train)'
+    )
+    parser.add_argument('-n', '--num', type=int, default=10, metavar='N', help='how many samples (default: 10)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='changes to the config, such as train_dataloader.dataset.data_root=data/mine',
+    )  # fmt: skip
+    args = parser.parse_args()
+    if args.num < 1:
+        parser.error(f'--num must be 1 or more, got {args.num}')
+    return args
+
+
+def build_dataset(cfg: Config, phase: str):
+    """The dataset of one phase of a config."""
+    loader = cfg.get(f'{phase}_dataloader')
+    if loader is None or 'dataset' not in loader:
+        raise SystemExit(f'{cfg.filename} has no {phase}_dataloader with a dataset; choose another phase with -p.')
+    return DATASETS.build(loader.dataset)
+
+
+def to_height(image: np.ndarray) -> np.ndarray:
+    """Resizes to the height of a strip."""
+    return cv2.resize(image, (max(round(image.shape[1] * HEIGHT / image.shape[0]), 1), HEIGHT))
+
+
+def stack_rows(rows: list[np.ndarray]) -> np.ndarray:
+    """Rows of unequal width below each other, filled up with black."""
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate([np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0))) for row in rows])
+
+
+def draw_clip(dataset, index: int, draw: int) -> tuple[str, np.ndarray]:
+    """Name and picture of one training clip."""
+    results = dataset.get_clip(index, draw)
+    name, originals = f'{results["video_id"]}_{results["frame_inds"][0]:05d}', []
+    for transform in dataset.pipeline.transforms:
+        results = transform(results)
+        if not originals and 'frames' in results:
+            originals = [frame.copy() for frame in results['frames']]
+    sample = results['data_samples']
+    if 'crop' in sample:
+        top, left, height, width = sample.crop
+        for frame in originals:
+            thickness = max(frame.shape[0] // 120, 1)
+            cv2.rectangle(frame, (left, top), (left + width - 1, top + height - 1), RED, thickness)
+    rows = [np.concatenate([to_height(frame) for frame in originals], axis=1)] if originals else []
+    clip = results['inputs'].numpy().transpose(0, 2, 3, 1)
+    rows.append(np.concatenate([to_height(np.ascontiguousarray(frame)) for frame in clip], axis=1))
+    return name + ('_flip' if sample.get('flip') else ''), stack_rows(rows)
+
+
+def draw_video(dataset, index: int) -> tuple[str, np.ndarray]:
+    """Name and picture of the first frame of one evaluation video."""
+    item = dataset[index]
+    sample, frame = item['data_samples'], item['inputs'][0]
+    if 'first_mask' in sample:
+        size = (frame.shape[1], frame.shape[0])
+        mask = cv2.resize(sample.first_mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        blended = (frame.astype(np.float32) + voc_palette()[mask]) / 2
+        frame = np.where(mask[..., None] > 0, blended, frame).astype(np.uint8)
+    return sample.video_id, frame
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'stt_mm'))
+    dataset = build_dataset(cfg, args.phase)
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    progress = ProgressBar(args.num if hasattr(dataset, 'get_clip') else min(args.num, len(dataset)))
+    for number in range(progress.task_num):
+        if hasattr(dataset, 'get_clip'):
+            name, picture = draw_clip(dataset, number % len(dataset), number)
+        else:
+            name, picture = draw_video(dataset, number)
+        path = out / f'{number:04d}_{name.replace("/", "_")}.png'
+        if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+            raise SystemExit(f'Could not write {path}; check the folder and the free space.')
+        progress.update()
+    print(f'\n{progress.task_num} pictures in {out}')
+
+
+if __name__ == '__main__':
+    main()
