@@ -5,7 +5,7 @@ default_hooks = dict(
     runtime_info=dict(type='RuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    logger=dict(type='LoggerHook', interval=50, interval_exp_name=0),
+    logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
         type='CheckpointHook', by_epoch=False, interval=1000, max_keep_ckpts=3, save_best='J&F-Mean', rule='greater'),
@@ -20,8 +20,7 @@ env_cfg = dict(
 # SyncBN when distributed on GPUs; the tools switch it off elsewhere.
 sync_bn = 'torch'
 
-vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
-visualizer = dict(type='Visualizer', vis_backends=vis_backends)
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
 
 log_processor = dict(window_size=50, by_epoch=False)
 log_level = 'INFO'
