@@ -13,6 +13,9 @@ VIDEO_SUFFIXES = ('.mp4', '.mkv', '.avi', '.mov', '.webm', '.m4v')
 # Up to this many frames ahead, decoding on is cheaper than a seek, and always exact.
 _MAX_SKIP = 32
 
+# Decoders that a forked process got from its parent. Freeing one there would wait for threads that were not forked.
+_INHERITED: list[cv2.VideoCapture] = []
+
 
 class VideoReader:
     """Frames of one video file by number. Picklable; each process opens its own decoder.
@@ -28,16 +31,19 @@ class VideoReader:
     """
 
     def __init__(self, path: str | Path, num_frames: int | None = None) -> None:
+        self._capture: cv2.VideoCapture | None = None
         if not os.path.isfile(path):
             raise FileNotFoundError(f'Video not found: {path}.')
         self.path = str(path)
-        self._capture: cv2.VideoCapture | None = None
         self._pid = -1
         self._next = 0
         self.num_frames = self._count() if num_frames is None else num_frames
 
     def __getstate__(self) -> dict:
         return dict(self.__dict__, _capture=None, _pid=-1)
+
+    def __del__(self) -> None:
+        self.close()
 
     def __len__(self) -> int:
         return self.num_frames
@@ -63,13 +69,16 @@ class VideoReader:
 
     def close(self) -> None:
         """Frees the decoder; the next read opens a new one."""
-        if self._capture is not None and self._pid == os.getpid():
+        if self._capture is not None and self._pid != os.getpid():
+            _INHERITED.append(self._capture)
+        elif self._capture is not None:
             self._capture.release()
         self._capture = None
 
     def _open(self) -> cv2.VideoCapture:
         # After a fork the parent's decoder would share its file position with the child's.
         if self._capture is None or self._pid != os.getpid():
+            self.close()
             capture = cv2.VideoCapture(self.path)
             if not capture.isOpened():
                 raise FrameError(

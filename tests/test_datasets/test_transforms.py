@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import default_collate
+from tiny_data import texture, write_image
+
+from stt_mm.datasets.transforms import ClipFlip, ClipRandomResizedCrop, ClipResize, LoadFrames, PackClip
+from stt_mm.utils import generator
+
+
+def coordinates(height, width):
+    """A frame whose red is its row and whose green is its column."""
+    frame = np.zeros((height, width, 3), np.uint8)
+    frame[..., 0], frame[..., 1] = np.arange(height)[:, None], np.arange(width)
+    return frame
+
+
+def clip_of(frame, num_frames=3, key=0):
+    return dict(
+        frames=[frame.copy() for _ in range(num_frames)], rng=generator(key), video_id='bear', frame_inds=[0, 1, 2]
+    )
+
+
+def test_load_reads_the_asked_frames_in_order(tmp_path):
+    paths = [str(tmp_path / f'{t}.png') for t in range(5)]
+    for t, path in enumerate(paths):
+        write_image(path, texture((16, 20), t))
+    results = LoadFrames()(dict(video_id='bear', frame_paths=paths, frame_inds=[4, 1]))
+    assert np.array_equal(results['frames'], [texture((16, 20), 4), texture((16, 20), 1)])
+
+
+@pytest.mark.parametrize('key', range(5))
+def test_crop_and_flip_move_all_frames_alike(key):
+    results = ClipFlip()(ClipRandomResizedCrop((32, 48))(clip_of(coordinates(120, 200), key=key)))
+    first = results['frames'][0]
+    assert first.shape == (32, 48, 3)
+    assert all(np.array_equal(frame, first) for frame in results['frames'])
+
+
+@pytest.mark.parametrize('key', range(5))
+def test_crop_shows_the_reported_box(key):
+    results = ClipRandomResizedCrop((64, 64))(clip_of(coordinates(120, 200), key=key))
+    top, left, height, width = results['crop']
+    rows, columns = results['frames'][0][..., 0], results['frames'][0][..., 1]
+    assert abs(int(rows.min()) - top) <= 2
+    assert abs(int(rows.max()) - (top + height - 1)) <= 2
+    assert abs(int(columns.min()) - left) <= 2
+    assert abs(int(columns.max()) - (left + width - 1)) <= 2
+
+
+def test_boxes_keep_to_area_and_aspect_and_use_both_ranges():
+    crop, size = ClipRandomResizedCrop(), (720, 1280)
+    boxes = np.array([crop.draw_box(size, generator(key)) for key in range(2000)], dtype=float)
+    top, left, height, width = boxes.T
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (top + height <= size[0]).all()
+    assert (left + width <= size[1]).all()
+    area, aspect = height * width / (size[0] * size[1]), width / height
+    assert 0.598 < area.min() < 0.61
+    assert 0.95 < area.max() < 1.002
+    assert 1.49 < aspect.min() < 1.52
+    assert 1.97 < aspect.max() < 2.01
+    # Wherever there is room, all offsets occur: the relative offset is uniform.
+    assert abs((left / np.maximum(size[1] - width, 1)).mean() - 0.5) < 0.03
+
+
+def test_aspect_is_uniform_in_the_logarithm():
+    crop = ClipRandomResizedCrop(area=(0.01, 0.01), aspect=(0.25, 4.0))
+    boxes = np.array([crop.draw_box((2000, 2000), generator(key)) for key in range(2000)], dtype=float)
+    logs = np.log(boxes[:, 3] / boxes[:, 2])
+    assert abs((logs < 0).mean() - 0.5) < 0.04
+    assert abs((np.abs(logs) < np.log(2)).mean() - 0.5) < 0.04
+
+
+def test_portrait_frames_take_the_centred_square():
+    crop = ClipRandomResizedCrop()
+    assert {crop.draw_box((1280, 720), generator(key)) for key in range(200)} == {(280, 0, 720, 720)}
+
+
+def test_resize_ignores_the_aspect():
+    results = ClipResize((10, 40))(clip_of(coordinates(20, 20)))
+    assert [frame.shape for frame in results['frames']] == [(10, 40, 3)] * 3
+    # Half-pixel centres: the first of 10 rows lies between rows 0 and 1 (a mean of 0.5, rounded either way).
+    assert results['frames'][0][4, 20, 0] in (8, 9)
+
+
+def test_flip_mirrors_left_and_right():
+    frame = texture((6, 9), 0)
+    results = ClipFlip(prob=1)(clip_of(frame))
+    assert results['flip'] is True
+    assert np.array_equal(results['frames'][2], frame[:, ::-1])
+    assert np.array_equal(ClipFlip(prob=0)(clip_of(frame))['frames'][0], frame)
+
+
+def test_flip_frequency():
+    flips = [ClipFlip(0.25)(clip_of(texture((2, 2), 0), key=key))['flip'] for key in range(1000)]
+    assert 0.2 < np.mean(flips) < 0.3
+
+
+def test_pack_and_collate():
+    frames = [texture((6, 9), t) for t in range(2)]
+    packed = PackClip()(dict(frames=frames, video_id='bear', frame_inds=[3, 4], crop=(0, 1, 6, 9), rng=generator(0)))
+    inputs, sample = packed['inputs'], packed['data_samples']
+    assert (inputs.shape, inputs.dtype, inputs.is_contiguous()) == ((2, 3, 6, 9), torch.uint8, True)
+    assert all(np.array_equal(inputs[t].permute(1, 2, 0).numpy(), frames[t]) for t in range(2))
+    assert sample.metainfo == dict(video_id='bear', frame_inds=[3, 4], crop=(0, 1, 6, 9))
+    batch = default_collate([packed, packed])
+    assert batch['inputs'].shape == (2, 2, 3, 6, 9)
+    assert [element.video_id for element in batch['data_samples']] == ['bear', 'bear']
+
+
+def test_pack_refuses_frames_of_unequal_size():
+    frames = [texture((6, 9), 0), texture((6, 8), 0)]
+    with pytest.raises(ValueError, match=r'video bear differ in size .*\(6, 8\), \(6, 9\).*ClipResize'):
+        PackClip()(dict(frames=frames, video_id='bear', frame_inds=[0, 1]))
+
+
+@pytest.mark.parametrize(
+    ('cls', 'kwargs', 'word'),
+    [
+        (ClipResize, dict(size=(0, 3)), 'size'),
+        (ClipRandomResizedCrop, dict(area=(0.6, 1.1)), 'area'),
+        (ClipRandomResizedCrop, dict(aspect=(2, 1)), 'aspect'),
+        (ClipRandomResizedCrop, dict(attempts=0), 'attempts'),
+        (ClipFlip, dict(prob=1.5), 'prob'),
+    ],
+)
+def test_arguments_out_of_range(cls, kwargs, word):
+    with pytest.raises(ValueError, match=f'{word} must be'):
+        cls(**kwargs)

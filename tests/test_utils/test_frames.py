@@ -1,0 +1,162 @@
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+from tiny_data import moving_shapes, texture, write_image, write_video
+from torch.utils.data import DataLoader
+
+from stt_mm.utils import FrameError, FrameSequence, VideoReader, read_image
+
+
+@pytest.fixture
+def frame_paths(tmp_path):
+    paths = [tmp_path / 'bear' / f'{t:05d}.png' for t in range(3)]
+    for t, path in enumerate(paths):
+        write_image(path, texture((30, 50), t))
+    return paths
+
+
+@pytest.fixture
+def video(tmp_path):
+    """60 frames in MPEG-4 (key frames far apart), each with its number in six stripes, black for 0, white for 1."""
+    bits = (np.arange(60)[:, None] >> np.arange(6) & 1).astype(np.uint8) * 255
+    stripes = np.repeat(bits, 16, axis=1)[:, None, :, None]
+    write_video(tmp_path / 'count.mp4', np.broadcast_to(stripes, (60, 48, 96, 3)))
+    return tmp_path / 'count.mp4'
+
+
+def shown(frame):
+    """The number in the stripes."""
+    width = frame.shape[1] // 6
+    return sum(int(frame[frame.shape[0] // 2, width * k + width // 2, 0] > 127) << k for k in range(6))
+
+
+def test_frames_of_a_folder(frame_paths):
+    sequence = FrameSequence(frame_paths)
+    assert (len(sequence), sequence.names, sequence.name) == (3, ['00000', '00001', '00002'], 'bear')
+    assert sequence.original_size == sequence.size == (30, 50)
+    assert all(np.array_equal(sequence[t], texture((30, 50), t)) for t in range(3))
+    assert len(list(sequence)) == 3
+
+
+def test_nothing_is_decoded_before_it_is_asked_for(frame_paths):
+    frame_paths[1].write_bytes(b'broken')
+    sequence = FrameSequence(frame_paths)
+    assert np.array_equal(sequence[2], texture((30, 50), 2))
+    with pytest.raises(FrameError, match=r'Video bear: Frame .*00001\.png'):
+        sequence[1]
+
+
+@pytest.mark.parametrize(
+    ('size', 'short_side', 'expected'),
+    # 1080 * (480 / 1080) is a little less than 480 in floating point; 854 * 12 / 480 = 21.35; 25 * 15 / 10 = 37.5.
+    [((1080, 1920), 480, (480, 853)), ((480, 854), 12, (12, 21)), ((10, 25), 15, (15, 38)), ((25, 10), 15, (38, 15))],
+)
+def test_short_side_rounds_half_up(tmp_path, size, short_side, expected):
+    write_image(tmp_path / 'v' / '0.png', np.zeros((*size, 3), np.uint8))
+    sequence = FrameSequence([tmp_path / 'v' / '0.png'], short_side)
+    assert sequence[0].shape[:2] == sequence.size == expected
+    assert sequence.original_size == size
+
+
+def test_resize_is_bilinear_on_rgb(frame_paths):
+    frame = FrameSequence(frame_paths, 20)[0]
+    assert np.array_equal(frame, cv2.resize(texture((30, 50), 0), (33, 20), interpolation=cv2.INTER_LINEAR))
+
+
+def test_frames_of_unequal_size(frame_paths):
+    write_image(frame_paths[1], texture((30, 40), 0))
+    sequence = FrameSequence(frame_paths)
+    assert sequence[0].shape == (30, 50, 3)
+    with pytest.raises(FrameError, match=r'00001\.png is 30x40 .* are 30x50'):
+        sequence[1]
+
+
+@pytest.mark.parametrize('index', [-1, 3])
+def test_index_out_of_range(frame_paths, index):
+    with pytest.raises(IndexError, match='3 frames'):
+        FrameSequence(frame_paths)[index]
+
+
+def test_no_frames_and_no_side():
+    with pytest.raises(ValueError, match='bear has no frames'):
+        FrameSequence([], name='bear')
+    with pytest.raises(ValueError, match='short_side must be at least 1'):
+        FrameSequence(['a.png'], short_side=0)
+
+
+def test_video_file_in_any_order(video):
+    sequence = FrameSequence(video)
+    assert (len(sequence), sequence.name, sequence.names[59], sequence.size) == (60, 'count', '00059', (48, 96))
+    for order in (range(60), (59, 0, 45, 44, 46, 3, 3, 58)):
+        assert [shown(sequence[t]) for t in order] == list(order)
+
+
+def test_video_is_rgb(tmp_path):
+    red = np.zeros((5, 64, 64, 3), np.uint8)
+    red[..., 0] = 250
+    write_video(tmp_path / 'red.avi', red, 'MJPG')
+    frame = FrameSequence(tmp_path / 'red.avi')[4]
+    assert frame[..., 0].min() > 200
+    assert frame[..., 1:].max() < 60
+
+
+def test_reading_in_order_never_seeks(video, monkeypatch):
+    reader = VideoReader(video)
+    reader.read(0)
+
+    class NoSeek:
+        def __init__(self, capture):
+            self.read, self.grab = capture.read, capture.grab
+
+        def set(self, *_):
+            raise AssertionError('seek')
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(reader, '_capture', NoSeek(reader._capture))
+    assert [shown(reader.read(t)) for t in (1, 2, 3, 7, 8, 30)] == [1, 2, 3, 7, 8, 30]
+    with pytest.raises(AssertionError, match='seek'):
+        reader.read(5)
+
+
+def test_pickling_and_workers(video):
+    sequence = FrameSequence(video, short_side=24)
+    assert shown(sequence[7]) == 7
+    copy = pickle.loads(pickle.dumps(sequence))
+    assert copy._reader._capture is None
+    assert shown(copy[8]) == 8
+    # The parent holds an open decoder when the workers are forked; each must open its own.
+    frames = list(DataLoader(sequence, batch_size=None, num_workers=2))
+    assert [shown(frame.numpy()) for frame in frames] == list(range(60))
+    assert shown(sequence[8]) == 8
+
+
+def test_container_that_promises_too_much(tmp_path):
+    frames, _ = moving_shapes(40, (64, 64), 2)
+    write_video(tmp_path / 'a.avi', frames, 'MJPG')
+    data = (tmp_path / 'a.avi').read_bytes()
+    (tmp_path / 'cut.avi').write_bytes(data[: len(data) // 2])
+    sequence = FrameSequence(tmp_path / 'cut.avi')
+    assert 0 < len(sequence) < 40
+    assert len(list(sequence)) == len(sequence)
+    with pytest.raises(FrameError, match=r"Video cut: Frame 39 of 40 cannot be read from .*cut\.avi \(codec 'MJPG'\)"):
+        FrameSequence(tmp_path / 'cut.avi', num_frames=40)[39]
+
+
+def test_file_that_is_no_video(tmp_path, video):
+    bad = tmp_path / 'bad.mp4'
+    bad.write_bytes(video.read_bytes()[:-600])
+    with pytest.raises(FrameError, match=r'bad\.mp4 cannot be opened \(codec unknown'):
+        FrameSequence(bad)
+    with pytest.raises(FileNotFoundError, match=r'Video not found: .*none\.mp4'):
+        FrameSequence(tmp_path / 'none.mp4')
+
+
+def test_missing_frame_names_the_video(frame_paths):
+    frame_paths[2].unlink()
+    with pytest.raises(FileNotFoundError, match=r'Video cub: Frame not found: .*00002\.png'):
+        FrameSequence(frame_paths, name='cub')[2]
+    assert np.array_equal(read_image(frame_paths[1]), texture((30, 50), 1))

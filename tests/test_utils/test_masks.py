@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from stt_mm.utils import read_mask, read_object_ids, resize_mask, voc_palette, write_mask
+
+
+def test_palette_is_that_of_voc():
+    palette = voc_palette()
+    expected = [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128], [128, 0, 128], [0, 128, 128],
+                [128, 128, 128], [64, 0, 0], [192, 0, 0]]  # fmt: skip
+    assert palette[:10].tolist() == expected
+    assert palette[20].tolist() == [0, 64, 128]
+    assert palette[255].tolist() == [224, 224, 192]
+    assert len({tuple(color) for color in palette.tolist()}) == 256
+
+
+@pytest.mark.parametrize('num', [0, 257])
+def test_palette_size_out_of_range(num):
+    with pytest.raises(ValueError, match=f'num_colors={num}'):
+        voc_palette(num)
+
+
+@settings(max_examples=30, deadline=None)
+@given(mask=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)))
+def test_round_trip_keeps_every_id(tmp_path_factory, mask):
+    path = tmp_path_factory.mktemp('masks') / 'new' / 'mask.png'
+    write_mask(path, mask)
+    assert np.array_equal(read_mask(path), mask)
+    with Image.open(path) as image:
+        assert image.mode == 'P'
+        assert np.array_equal(np.array(image.convert('RGB')), voc_palette()[mask])
+
+
+def test_grey_and_binary_files_are_ids_too(tmp_path):
+    ids = np.array([[0, 3], [200, 1]], np.uint8)
+    Image.fromarray(ids).save(tmp_path / 'grey.png')
+    Image.fromarray(ids == 3).save(tmp_path / 'binary.png')
+    assert np.array_equal(read_mask(tmp_path / 'grey.png'), ids)
+    assert np.array_equal(read_mask(tmp_path / 'binary.png'), ids == 3)
+
+
+@pytest.mark.parametrize(
+    ('mode', 'array'),
+    [
+        ('RGB', np.zeros((4, 4, 3), np.uint8)),
+        ('RGBA', np.zeros((4, 4, 4), np.uint8)),
+        ('I;16', np.zeros((4, 4), np.uint16)),
+    ],
+)
+def test_colours_are_refused(tmp_path, mode, array):
+    path = tmp_path / 'mask.png'
+    Image.fromarray(array).save(path)
+    with pytest.raises(ValueError, match=r'mask\.png is an image of mode ' + mode + r'\. .*indexed PNG.*palette'):
+        read_mask(path)
+
+
+@pytest.mark.parametrize('part', [0, 20, 0.6])
+def test_cut_off_mask(tmp_path, part):
+    path = tmp_path / 'mask.png'
+    write_mask(path, np.random.default_rng(0).integers(0, 9, (64, 64)))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(part * len(data)) if part == 0.6 else part])
+    with pytest.raises(ValueError, match=r'mask\.png cannot be decoded'):
+        read_mask(path)
+
+
+def test_missing_mask(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'Mask not found: .*none\.png'):
+        read_mask(tmp_path / 'none.png')
+
+
+@pytest.mark.parametrize(
+    'mask', [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2)), np.full((2, 2), 256), -np.eye(2, dtype=int)]
+)
+def test_write_refuses_what_is_no_mask(tmp_path, mask):
+    with pytest.raises(ValueError, match=r'a\.png'):
+        write_mask(tmp_path / 'a.png', mask)
+    assert not (tmp_path / 'a.png').exists()
+
+
+def test_write_refuses_lossy_files(tmp_path):
+    with pytest.raises(ValueError, match='PNG'):
+        write_mask(tmp_path / 'a.jpg', np.zeros((2, 2), np.uint8))
+
+
+def test_object_ids_of_both_davis_years(tmp_path):
+    write_mask(tmp_path / 'a.png', np.array([[0, 1, 2, 255]]))
+    assert read_object_ids(tmp_path / 'a.png').tolist() == [[0, 1, 2, 0]]
+    assert read_object_ids(tmp_path / 'a.png', single_object=True).tolist() == [[0, 1, 1, 1]]
+
+
+def test_resize_takes_pixel_centres():
+    # Centres of the 2 columns fall on the borders 1.25 and 3.75 of 5: pixels 1 and 3. OpenCV's nearest takes 0 and 2.
+    assert resize_mask(np.array([[0, 1, 2, 3, 4]], np.uint8), (1, 2)).tolist() == [[1, 3]]
+    assert resize_mask(np.array([[7, 8]], np.uint8), (2, 4)).tolist() == [[7, 7, 8, 8]] * 2
