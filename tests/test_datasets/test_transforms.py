@@ -81,7 +81,7 @@ def test_portrait_frames_take_the_centred_square():
 def test_resize_ignores_the_aspect():
     results = ClipResize((10, 40))(clip_of(coordinates(20, 20)))
     assert [frame.shape for frame in results['frames']] == [(10, 40, 3)] * 3
-    # Half-pixel centres: the first of 10 rows lies between rows 0 and 1 (a mean of 0.5, rounded either way).
+    # Half-pixel centres: row 4 of 10 lies half way between rows 8 and 9 of 20.
     assert results['frames'][0][4, 20, 0] in (8, 9)
 
 

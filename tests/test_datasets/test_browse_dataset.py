@@ -1,0 +1,52 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+from tiny_data import make_davis, make_youtube_vos
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'browse_dataset.py'
+CONFIG = """
+default_scope = 'stt_mm'
+train_dataloader = dict(dataset=dict(type='YouTubeVOS', data_root='{root}', pipeline=[
+    dict(type='LoadFrames'), dict(type='ClipRandomResizedCrop', size=(64, 64)), dict(type='ClipFlip'),
+    dict(type='PackClip')]))
+val_dataloader = dict(dataset=dict(type='DAVIS', data_root='{root}'))
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    make_youtube_vos(tmp_path / 'data', num_videos=2, num_frames=2)
+    make_davis(tmp_path / 'data', num_videos=2, num_frames=1)
+    path = tmp_path / 'config.py'
+    path.write_text(CONFIG.format(root=tmp_path / 'data'))
+    return path
+
+
+def browse(config, *args):
+    command = [sys.executable, str(TOOL), str(config), '-o', str(config.parent / 'out'), *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return done, {path.name: cv2.imread(str(path)) for path in sorted((config.parent / 'out').glob('*'))}
+
+
+def test_clips_before_and_after(config):
+    done, pictures = browse(config, '-n', '3', '--cfg-options', 'train_dataloader.dataset.pipeline.2.prob=1')
+    assert done.returncode == 0, done.stderr
+    assert list(pictures) == [f'{n:04d}_video{n % 2}_00000_flip.png' for n in range(3)]
+    # Two rows of 256 with 4 of margin each; above two frames of 128x72 at that height, to their right nothing.
+    assert pictures['0000_video0_00000_flip.png'].shape == (520, 2 * 455, 3)
+
+
+def test_first_frames_with_their_masks(config):
+    done, pictures = browse(config, '-n', '9', '-p', 'val')
+    assert done.returncode == 0, done.stderr
+    assert list(pictures) == ['0000_video0.png', '0001_video1.png']
+    assert pictures['0000_video0.png'].shape == (480, 720, 3)
+
+
+def test_phase_that_the_config_lacks(config):
+    done, _ = browse(config, '-p', 'test')
+    assert done.returncode == 1
+    assert 'no test_dataloader' in done.stderr

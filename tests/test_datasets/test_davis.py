@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+from mmengine.dataset import pseudo_collate
+from tiny_data import make_davis, moving_shapes
+
+from stt_mm.datasets import DAVIS
+from stt_mm.registry import DATASETS
+from stt_mm.utils import FrameSequence, read_mask, write_mask
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_davis(tmp_path)
+
+
+def mask_dir(root, video):
+    return root / 'Annotations' / '480p' / video
+
+
+def test_one_item_is_one_video(root):
+    dataset = DATASETS.build(dict(type='DAVIS', data_root=str(root)))
+    assert len(dataset) == 2
+    item = dataset[1]
+    frames, sample = item['inputs'], item['data_samples']
+    assert isinstance(frames, FrameSequence)
+    assert (len(frames), frames.size) == (5, (480, 720))
+    assert (sample.video_id, sample.original_size, sample.single_object) == ('video1', (64, 96), False)
+    assert sample.frame_names == [f'{t:05d}' for t in range(5)]
+    assert sample.mask_paths == [str(mask_dir(root, 'video1') / f'{t:05d}.png') for t in range(5)]
+    assert np.array_equal(sample.first_mask, moving_shapes(5, (64, 96), 2, seed=1)[1][0])
+
+
+def test_native_size_and_few_frames(root):
+    sample = DAVIS(str(root), short_side=None, max_frames=3)[0]
+    assert sample['inputs'].size == (64, 96)
+    assert len(sample['inputs']) == len(sample['data_samples'].mask_paths) == 3
+
+
+def test_collation_leaves_videos_whole(root):
+    batch = pseudo_collate([DAVIS(str(root))[0]])
+    assert isinstance(batch['inputs'][0], FrameSequence)
+    assert batch['data_samples'][0].video_id == 'video0'
+
+
+def test_void_of_2017_is_background(root):
+    write_mask(mask_dir(root, 'video0') / '00000.png', np.where(np.eye(64, 96) > 0, 255, 1).astype(np.uint8))
+    assert np.array_equal(DAVIS(str(root))[0]['data_samples'].first_mask, 1 - np.eye(64, 96))
+
+
+@pytest.mark.parametrize('form', ['names', 'paths'])
+def test_2016_has_one_object_and_two_forms_of_list(root, form):
+    if form == 'names':
+        path, text = root / 'ImageSets' / '2016' / 'val.txt', 'video1\n'
+    else:
+        path = root / 'ImageSets' / '480p' / 'val.txt'
+        text = ''.join(f'/JPEGImages/480p/video1/0000{t}.jpg /Annotations/480p/video1/0000{t}.png \n' for t in range(5))
+    path.parent.mkdir()
+    path.write_text(text)
+    first = mask_dir(root, 'video1') / '00000.png'
+    ids = read_mask(first)
+    write_mask(first, np.where(ids == 1, 255, ids))
+    dataset = DAVIS(str(root), year=2016)
+    sample = dataset[0]['data_samples']
+    assert (len(dataset), sample.video_id, sample.single_object) == (1, 'video1', True)
+    assert np.array_equal(sample.first_mask, ids > 0)
+
+
+def test_split_that_hides_its_masks(root):
+    for t in range(1, 5):
+        (mask_dir(root, 'video1') / f'{t:05d}.png').unlink()
+    sample = DAVIS(str(root))[1]['data_samples']
+    assert sample.mask_paths == [str(mask_dir(root, 'video1') / '00000.png'), None, None, None, None]
+
+
+@pytest.mark.parametrize('frame', ['00000', '00003'])
+def test_missing_mask(root, frame):
+    (mask_dir(root, 'video1') / f'{frame}.png').unlink()
+    with pytest.raises(FileNotFoundError, match=rf'mask not found: .*video1/{frame}\.png \(1 of 5'):
+        DAVIS(str(root))
+
+
+def test_mask_of_another_size(root):
+    write_mask(mask_dir(root, 'video0') / '00000.png', np.ones((32, 48), np.uint8))
+    with pytest.raises(ValueError, match=r'00000\.png is 32x48 .* frame .*00000\.jpg is 64x96'):
+        DAVIS(str(root))[0]
+
+
+def test_first_mask_without_object(root):
+    write_mask(mask_dir(root, 'video0') / '00000.png', np.zeros((64, 96), np.uint8))
+    with pytest.raises(ValueError, match=r'00000\.png has no object'):
+        DAVIS(str(root))[0]
+
+
+def test_missing_list_folder_and_root(root, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'list not found: .*ImageSets/2017/train\.txt\. Expected'):
+        DAVIS(str(root), split='train')
+    with pytest.raises(FileNotFoundError, match=r'2016/val\.txt or .*480p/val\.txt'):
+        DAVIS(str(root), year=2016)
+    with pytest.raises(FileNotFoundError, match='no folder .*JPEGImages/Full-Resolution/video0'):
+        DAVIS(str(root), resolution='Full-Resolution')
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        DAVIS(str(tmp_path / 'nowhere'))
+    (root / 'ImageSets' / '2017' / 'val.txt').write_text('\n')
+    with pytest.raises(ValueError, match=r'val\.txt is empty'):
+        DAVIS(str(root))
+
+
+@pytest.mark.parametrize('kwargs', [dict(year=2018), dict(max_frames=0)])
+def test_arguments_out_of_range(root, kwargs):
+    with pytest.raises(ValueError, match=next(iter(kwargs))):
+        DAVIS(str(root), **kwargs)

@@ -1,0 +1,90 @@
+import os
+from itertools import islice
+
+import numpy as np
+import pytest
+from tiny_data import moving_shapes, write_image, write_video
+
+from stt_mm.datasets import TrainSampler, VideoFolder
+from stt_mm.utils import FrameError
+
+PIPELINE = (dict(type='LoadFrames'), dict(type='ClipResize', size=(32, 32)), dict(type='PackClip'))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A folder of frames, a nested one, and a video file between them."""
+    frames, _ = moving_shapes(12, (48, 64), 2)
+    for name, num in (('b2', 3), ('b10/inner', 12)):
+        for t in range(num):
+            write_image(tmp_path / name / f'frame{t}.png', frames[t])
+    write_video(tmp_path / 'b10' / 'film.AVI', frames, 'MJPG')
+    (tmp_path / 'notes.txt').write_text('no video')
+    write_image(tmp_path / '.cache' / '0.png', frames[0])
+    return tmp_path
+
+
+def videos(dataset):
+    return {info['video_id']: info for info in map(dataset.get_data_info, range(len(dataset)))}
+
+
+def test_finds_folders_and_files_at_any_depth(root):
+    found = videos(VideoFolder(str(root)))
+    assert list(found) == ['b2', 'b10/film.AVI', 'b10/inner']
+    assert found['b10/film.AVI']['num_frames'] == 12
+    names = [os.path.basename(path) for path in found['b10/inner']['frame_paths']]
+    assert names == [f'frame{t}.png' for t in range(12)]
+
+
+def test_root_may_be_a_video_itself(root):
+    assert list(videos(VideoFolder(str(root / 'b10' / 'inner')))) == ['inner']
+
+
+def test_links_are_followed_but_not_in_circles(root):
+    (root / 'b2' / 'again').symlink_to(root)
+    assert len(VideoFolder(str(root))) == 3
+    (root / 'alone').mkdir()
+    (root / 'alone' / 'link').symlink_to(root / 'b10')
+    assert list(videos(VideoFolder(str(root / 'alone')))) == ['link/film.AVI', 'link/inner']
+
+
+def test_file_and_folder_give_the_same_frames(root):
+    dataset = VideoFolder(str(root), pipeline=PIPELINE, interval=4)
+    for draw in range(6):
+        item = dataset[(0, draw)]
+        inds, clip = item['data_samples'].frame_inds, item['inputs'].numpy().astype(float)
+        folder_clip = VideoFolder(str(root / 'b10' / 'inner'), pipeline=PIPELINE).pipeline(
+            dict(videos(dataset)['b10/inner'], frame_inds=inds)
+        )
+        assert item['data_samples'].video_id == 'b10/film.AVI'
+        assert inds[1] - inds[0] == 4
+        # MJPG is lossy; the wrong frame or swapped channels differ by far more.
+        assert np.abs(clip - folder_clip['inputs'].numpy()).mean() < 8
+
+
+def test_broken_video_file(root):
+    (root / 'bad.mp4').write_bytes(b'no video at all')
+    with pytest.raises(FrameError, match=r'bad\.mp4 cannot be opened'):
+        VideoFolder(str(root))
+    dataset = VideoFolder(str(root), on_error='skip')
+    assert (len(dataset), dataset.num_skipped) == (3, 1)
+
+
+def test_one_frame_video_is_left_out(root):
+    for t in (1, 2):
+        (root / 'b2' / f'frame{t}.png').unlink()
+    assert list(videos(VideoFolder(str(root)))) == ['b10/film.AVI', 'b10/inner']
+    assert len(VideoFolder(str(root), clip_length=1)) == 3
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'neither images nor video files in .*Expected <data_root>'):
+        VideoFolder(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match='no folder .*nowhere'):
+        VideoFolder(str(tmp_path / 'nowhere'))
+
+
+def test_sampler_reaches_every_video(root):
+    dataset = VideoFolder(str(root), pipeline=PIPELINE)
+    names = {dataset[key]['data_samples'].video_id for key in islice(TrainSampler(dataset, seed=1), 3)}
+    assert names == set(videos(dataset))
