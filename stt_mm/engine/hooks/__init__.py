@@ -1,0 +1,6 @@
+"""Hooks that configs name."""
+
+from stt_mm.engine.hooks.checkpoint_hook import CheckpointHook
+from stt_mm.engine.hooks.stop_signal_hook import StopSignalHook
+
+__all__ = ['CheckpointHook', 'StopSignalHook']

@@ -1,0 +1,60 @@
+"""What the command line tools share: arguments and errors in one line."""
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mmengine.config import DictAction
+
+ALWAYS_USER_ERRORS = (OSError, ValueError)
+BUILD_ERRORS = (TypeError, KeyError, AttributeError, ImportError, AssertionError, RuntimeError)
+_BUILDERS = {'build_from_cfg', 'build_model_from_cfg', 'build_dataloader', 'from_cfg', 'build_optim_wrapper'}
+_SECONDS_FOR_RANK_0 = 5
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``, ``--launcher`` and ``--local-rank``."""
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='override config values, e.g. train_dataloader.batch_size=8 "randomness.seed=1"')
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
+                        help='who started the processes of a distributed run (default: %(default)s)')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0,
+                        help='set by some launchers; not for you')
+
+
+def describe(error: BaseException) -> str:
+    """The message of an error on one line."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    text = ' '.join(text.split()) or type(error).__name__
+    text = text.split(' More details can be found at')[0]
+    return text if isinstance(error, ALWAYS_USER_ERRORS) else f'{type(error).__name__}: {text}'
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn the errors a user can cause into one ``error:`` line on stderr and exit code 1.
+
+    These are missing files, wrong values, and whatever goes wrong while a component is built from the config. Other
+    errors keep their traceback; with ``STT_MM_TRACEBACK=1`` in the environment, all do. In a distributed run rank 0
+    reports; another rank does so only if rank 0 has not failed by itself within a few seconds.
+    """
+    try:
+        yield
+    except ALWAYS_USER_ERRORS + BUILD_ERRORS as error:
+        expected = isinstance(error, ALWAYS_USER_ERRORS) or _is_from_building(error)
+        if os.environ.get('STT_MM_TRACEBACK') == '1' or not expected:
+            raise
+        rank = int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0)))
+        if rank > 0:
+            time.sleep(_SECONDS_FOR_RANK_0)
+        where = f' (rank {rank})' if rank > 0 else ''
+        sys.stderr.write(f'error{where}: {describe(error)}\n')
+        raise SystemExit(1) from None
+
+
+def _is_from_building(error: BaseException) -> bool:
+    return any(frame.name in _BUILDERS for frame in traceback.extract_tb(error.__traceback__))

@@ -1,0 +1,117 @@
+"""A training loop that resumes at once and at the right sample."""
+
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner.loops import _InfiniteDataloaderIterator
+from torch import nn
+from torch.utils.data import DataLoader
+
+from stt_mm.engine.random_state import kept_random_state
+from stt_mm.registry import LOOPS
+
+
+class _NotStarted:
+    """Stands in for a data loader while the parent class is built, so that no worker starts before resuming."""
+
+    def __init__(self, dataloader: DataLoader) -> None:
+        self.dataset = dataloader.dataset
+
+    def __iter__(self) -> Iterator:
+        return iter(())
+
+
+def _worker_without_stop_signals(worker_id: int, init_fn: Callable[[int], Any] | None) -> None:
+    """Start of a data worker. A signal to the whole process group must let the trainer finish its iteration."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    if init_fn is not None:
+        init_fn(worker_id)
+
+
+@LOOPS.register_module()
+class IterLoop(IterBasedTrainLoop):
+    """MMEngine's iteration-based training, with resuming that costs nothing.
+
+    On resume, a sampler with ``advance(num_samples)`` is told how many samples this process has already used; then
+    the data workers start, once. A sampler without it makes the loop load and drop those batches, as MMEngine does.
+    Starting the data and validating leave the random state of training as it was, so that neither a resume nor
+    another validation interval changes the weights.
+
+    Args:
+        runner: the runner.
+        dataloader: training data loader or its config.
+        max_iters: iterations of the whole training.
+        val_begin: first iteration after which to validate.
+        val_interval: iterations between validations.
+        dynamic_intervals: ``(iteration, interval)`` pairs that change ``val_interval`` from that iteration on.
+    """
+
+    def __init__(self, runner: Runner, dataloader: DataLoader | dict, max_iters: int, val_begin: int = 1,
+                 val_interval: int = 1000, dynamic_intervals: list[tuple[int, int]] | None = None) -> None:
+        if isinstance(dataloader, dict):
+            diff_rank_seed = runner._randomness_cfg.get('diff_rank_seed', False)
+            dataloader = runner.build_dataloader(dataloader, seed=runner.seed, diff_rank_seed=diff_rank_seed)
+        super().__init__(runner, _NotStarted(dataloader), max_iters, val_begin=val_begin, val_interval=val_interval,
+                         dynamic_intervals=dynamic_intervals)
+        self.dataloader = dataloader
+
+    def run(self) -> nn.Module:
+        """Train from the current iteration to the last one.
+
+        Returns:
+            The runner's model.
+        """
+        self.runner.call_hook('before_train')
+        self.runner.call_hook('before_train_epoch')
+        try:
+            with kept_random_state():
+                self._start_data()
+            while self._iter < self._max_iters and not self.stop_training:
+                self.runner.model.train()
+                self.run_iter(next(self.dataloader_iterator))
+                self._decide_current_val_interval()
+                if self._validation_is_due():
+                    with kept_random_state():
+                        self.runner.val_loop.run()
+        finally:
+            self._stop_data()
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _loaders(self) -> list[DataLoader]:
+        val_loop = self.runner.val_loop
+        return [self.dataloader] if val_loop is None else [self.dataloader, val_loop.dataloader]
+
+    def _stop_data(self) -> None:
+        """End the workers now, by dropping all that refers to them: they ignore the signal of an exit."""
+        self.dataloader_iterator = None
+        for loader in self._loaders():
+            loader._iterator = None
+
+    def _validation_is_due(self) -> bool:
+        if self.runner.val_loop is None or self._iter < self.val_begin:
+            return False
+        return self._iter % self.val_interval == 0 or self._iter == self._max_iters
+
+    def _start_data(self) -> None:
+        """Start the workers at the first sample that has not been trained on."""
+        for loader in self._loaders():
+            loader.worker_init_fn = partial(_worker_without_stop_signals, init_fn=loader.worker_init_fn)
+        loader = self.dataloader
+        batches = loader.batch_sampler
+        advance = getattr(getattr(batches, 'sampler', None), 'advance', None)
+        if self._iter > 0 and advance is not None:
+            advance(self._iter * batches.batch_size)
+            print_log(f'Data continues after {self._iter} batches of {batches.batch_size}.', logger='current')
+        self.dataloader_iterator = _InfiniteDataloaderIterator(loader)
+        if self._iter > 0 and advance is None:
+            sampler = type(getattr(batches, 'sampler', loader.sampler)).__name__
+            print_log(f'{sampler} cannot advance: loading {self._iter} batches to skip them.', logger='current')
+            for _ in range(self._iter):
+                next(self.dataloader_iterator)

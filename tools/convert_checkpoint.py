@@ -1,0 +1,100 @@
+"""Convert a stage-1 checkpoint of any known source to a backbone checkpoint for stage 2."""
+
+import argparse
+from pathlib import Path
+
+from stt_mm import __version__
+from stt_mm.engine.cli import one_line_errors
+from stt_mm.utils.checkpoint import (
+    CheckpointError,
+    backbone_state_dict,
+    checkpoint_bytes,
+    read_checkpoint,
+    sha8,
+    write_atomically,
+)
+
+EXAMPLES = """examples:
+  python tools/convert_checkpoint.py work_dirs/mocov2_r18/epoch_200.pth checkpoints/mocov2_r18.pth --depth 18
+  python tools/convert_checkpoint.py moco_v2_800ep_pretrain.pth.tar checkpoints/moco_v2_r50.pth --depth 50
+
+Known sources: mmpretrain (MoCo, SimSiam, DenseCL, BYOL, ...), official MoCo and SimSiam, torchvision names (DetCo),
+released STT, and files of this toolbox. The query encoder is taken, heads and queues are dropped."""
+
+BLOCKS = {18: ((2, 2, 2, 2), 2), 50: ((3, 4, 6, 3), 3)}
+NORM = ('weight', 'bias', 'running_mean', 'running_var')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('source', help='checkpoint to read')
+    parser.add_argument('out', help='file to write')
+    parser.add_argument('--depth', type=int, choices=sorted(BLOCKS), help='ResNet depth to check against '
+                        '(default: the one whose names fit best)')
+    parser.add_argument('--trust-checkpoint', action='store_true',
+                        help='allow a source that holds more than tensors and plain data; it can run code, so know '
+                        'where it comes from')
+    parser.add_argument('--force', action='store_true', help='overwrite OUT')
+    return parser.parse_args(argv)
+
+
+def resnet_names(depth: int) -> set[str]:
+    """Names of the weights and buffers of torchvision's ResNet without ``fc`` and ``num_batches_tracked``."""
+    names = {'conv1.weight', *(f'bn1.{part}' for part in NORM)}
+    counts, convs = BLOCKS[depth]
+    for stage, count in enumerate(counts, start=1):
+        for block in range(count):
+            where = f'layer{stage}.{block}'
+            for conv in range(1, convs + 1):
+                names |= {f'{where}.conv{conv}.weight', *(f'{where}.bn{conv}.{part}' for part in NORM)}
+            if block == 0 and (stage > 1 or depth == 50):
+                names |= {f'{where}.downsample.0.weight', *(f'{where}.downsample.1.{part}' for part in NORM)}
+    return names
+
+
+def check_names(found: set[str], depth: int | None, path: str) -> str:
+    """Compare with a ResNet; stages left out at the end (as in a three-stage backbone) are allowed.
+
+    Returns:
+        The report line.
+
+    Raises:
+        CheckpointError: if a name is missing or unexpected.
+    """
+    depth = depth or min(BLOCKS, key=lambda known: len(resnet_names(known) ^ found))
+    wanted = resnet_names(depth)
+    if not any(name.startswith('layer4.') for name in found):
+        wanted = {name for name in wanted if not name.startswith('layer4.')}
+    missing, unexpected = sorted(wanted - found), sorted(found - wanted)
+    report = (f'ResNet-{depth}: matched {len(found & wanted)}, missing {len(missing)}, '
+              f'unexpected {len(unexpected)}')
+    if missing or unexpected:
+        first = {kind: ', '.join(names[:3]) or 'none' for kind, names in dict(m=missing, u=unexpected).items()}
+        raise CheckpointError(f'{path} is no complete ResNet-{depth} ({report}). First missing: {first["m"]}; '
+                              f'first unexpected: {first["u"]}.')
+    return report
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with one_line_errors():
+        out = Path(args.out)
+        if out.exists() and not args.force:
+            raise FileExistsError(f'{out} exists. Name another file or pass --force to overwrite it.')
+        checkpoint = read_checkpoint(args.source, trust=args.trust_checkpoint)
+        try:
+            weights, source = backbone_state_dict(checkpoint)
+        except CheckpointError as error:
+            raise CheckpointError(f'{args.source}: {error}') from error
+        counted = {name for name in weights if not name.endswith('num_batches_tracked')}
+        report = check_names(counted, args.depth, args.source)
+        print(f'source: {source}; {report}')
+        meta = dict(source=source, source_sha8=sha8(args.source), stt_mm_version=__version__)
+        state_dict = {f'backbone.{name}': value.clone() for name, value in weights.items()}
+        write_atomically(checkpoint_bytes(dict(state_dict=state_dict, meta=meta)), out)
+        print(f'wrote {out} ({out.stat().st_size / 2**20:.1f} MiB)')
+
+
+if __name__ == '__main__':
+    main()

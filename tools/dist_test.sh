@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Evaluate in several processes with torchrun, on GPUs or, where there are none, on the CPU.
+set -euo pipefail
+
+if [ $# -lt 3 ]; then
+    cat >&2 <<USAGE
+usage: tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of tools/test.py]
+  CHECKPOINT is a file, or "none" for the untrained network. GPUS is the number of processes on this node.
+  Several nodes: run it on each with NNODES, NODE_RANK, MASTER_ADDR and PORT set in the environment.
+example: tools/dist_test.sh configs/stt_r18_ytv.py work_dirs/stt_r18_ytv/iter_90000.pth 4 --out davis.json
+USAGE
+    exit 2
+fi
+
+CONFIG=$1
+CHECKPOINT=$2
+GPUS=$3
+shift 3
+TOOLS="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+source "$TOOLS/torchrun.sh"
+launch "$TOOLS/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "$@"

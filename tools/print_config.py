@@ -1,0 +1,64 @@
+"""Print a config with everything it inherits, or what differs between two."""
+
+import argparse
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+from stt_mm.engine import load_config
+from stt_mm.engine.cli import one_line_errors
+
+EXAMPLES = """examples:
+  python tools/print_config.py configs/stt_r18_ytv.py
+  python tools/print_config.py configs/stt_r18_ytv.py --cfg-options train_dataloader.batch_size=8
+  python tools/print_config.py configs/ablations/no_local_r18.py --diff configs/stt_r18_ytv.py"""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--diff', metavar='OTHER_CONFIG',
+                        help='print only the keys whose value differs: "-" lines of OTHER_CONFIG, "+" lines of CONFIG')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='override values of CONFIG before printing')
+    return parser.parse_args(argv)
+
+
+def flatten(value: Any, name: str = '') -> dict[str, Any]:
+    """Nested dicts and lists as one dict by dotted key; empty ones are values."""
+    if isinstance(value, Config):
+        value = value.to_dict()
+    if isinstance(value, dict) and value:
+        items = value.items()
+    elif isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
+        items = enumerate(value)
+    else:
+        return {name: value}
+    return {key: leaf for part, item in items for key, leaf in flatten(item, f'{name}.{part}'.lstrip('.')).items()}
+
+
+def diff(old: Config, new: Config) -> list[str]:
+    """Lines for the keys that differ, in order of the key."""
+    before, after = flatten(old), flatten(new)
+    lines = []
+    for key in sorted(before.keys() | after.keys()):
+        if key in before and key in after and before[key] == after[key]:
+            continue
+        lines += [f'- {key} = {before[key]!r}'] if key in before else []
+        lines += [f'+ {key} = {after[key]!r}'] if key in after else []
+    return lines
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with one_line_errors():
+        cfg = load_config(args.config, args.cfg_options)
+        if args.diff is None:
+            print(cfg.pretty_text)
+        else:
+            print('\n'.join(diff(load_config(args.diff), cfg)) or 'no difference')
+
+
+if __name__ == '__main__':
+    main()

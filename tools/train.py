@@ -1,0 +1,104 @@
+"""Train a model."""
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from stt_mm.engine import enable_amp, load_config, prepare_runtime, trusted_path
+from stt_mm.engine.cli import add_common_arguments, one_line_errors
+from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint
+
+EXAMPLES = """examples:
+  python tools/train.py configs/stt_r18_ytv.py
+  python tools/train.py configs/stt_r18_ytv.py --resume            (continue the run in its work directory)
+  python tools/train.py configs/stt_r18_ytv.py --amp --cfg-options train_dataloader.batch_size=16
+  tools/dist_train.sh configs/stt_r18_ytv.py 4 --auto-scale-lr     (four GPUs)
+
+The checkpoints, the log and the merged config go to the work directory. SIGTERM stops a run cleanly after the current
+iteration. STT_MM_TRACEBACK=1 in the environment shows the traceback behind an "error:" line."""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: ./work_dirs/<config name>)')
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='auto|PATH',
+                        help='continue from the newest readable checkpoint of the work directory (auto, also when no '
+                        'value is given; starts from scratch if there is none) or from PATH')
+    parser.add_argument('--amp', action='store_true',
+                        help='mixed precision: float16 with loss scaling on CUDA, bfloat16 on the CPU')
+    parser.add_argument('--no-validate', action='store_true', help='do not validate during training')
+    parser.add_argument('--auto-scale-lr', action='store_true',
+                        help='scale the learning rate by (batch size x processes) / auto_scale_lr.base_batch_size')
+    parser.add_argument('--seed', type=int, help='random seed (default: randomness.seed of the config)')
+    parser.add_argument('--compile', action='store_true', help='run the training step through torch.compile')
+    parser.add_argument('--trust-checkpoint', action='store_true',
+                        help='allow a checkpoint to resume or start from that holds more than tensors and plain data; '
+                        'it can run code, so know where it comes from')
+    add_common_arguments(parser)
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> None:
+    """Write the command line's wishes into the config."""
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(cfg.filename).stem)
+    if args.no_validate:
+        for key in ('val_cfg', 'val_dataloader', 'val_evaluator'):
+            cfg.pop(key, None)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise ValueError(f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {cfg.filename}.')
+        cfg.auto_scale_lr.enable = True
+    if args.seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
+    if args.compile:
+        cfg.compile = True
+    if args.amp:
+        enable_amp(cfg)
+
+
+def choose_start(cfg: Config, resume: str | None, trust: bool) -> None:
+    """Set ``resume`` and ``load_from`` of the config; what they name has been read once and is fine."""
+    if resume == 'auto':
+        latest = latest_checkpoint(cfg.work_dir, trust=trust)
+        cfg.resume = latest is not None
+        if latest is None:
+            print_log(f'--resume auto: no readable checkpoint in {cfg.work_dir}, training starts from scratch.',
+                      logger='current')
+        else:
+            print_log(f'--resume auto: continuing from {latest}.', logger='current')
+            cfg.load_from = str(latest)
+    elif resume is not None:
+        cfg.resume, cfg.load_from = True, resume
+    start = cfg.get('load_from')
+    if start and '://' not in start:
+        if resume != 'auto' or not cfg.resume:
+            read_checkpoint(start, trust=trust)
+        if trust:
+            cfg.load_from = trusted_path(start)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with one_line_errors():
+        cfg = load_config(args.config, args.cfg_options)
+        for key in ('model', 'train_cfg', 'train_dataloader', 'optim_wrapper'):
+            if cfg.get(key) is None:
+                raise ValueError(f'{cfg.filename} is no training config: it has no {key}.')
+        merge_args(cfg, args)
+        choose_start(cfg, args.resume, args.trust_checkpoint)
+        prepare_runtime(cfg, args.launcher)
+        runner = Runner.from_cfg(cfg)
+        runner.train()
+
+
+if __name__ == '__main__':
+    main()
