@@ -1,0 +1,79 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from toy_project import write_config
+
+from stt_mm.engine import enable_amp, prepare_runtime
+
+TOOLS = Path(__file__).parents[2] / 'tools'
+ENV = dict(os.environ, PYTHONPATH=str(Path(__file__).parent), OMP_NUM_THREADS='1', PYTHON=sys.executable)
+
+
+def run_script(name, *args, cwd=None, timeout=180):
+    return subprocess.run(['bash', str(TOOLS / name), *map(str, args)], env=ENV, cwd=cwd, timeout=timeout, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason='compares CPU runs')
+def test_two_processes_train_as_one_with_the_joined_batch(tmp_path):
+    """Batch 2 in each of two processes against batch 4 in one, over validation and two checkpoints."""
+    quiet = "model['noise'] = 0.0\n"
+    config = write_config(tmp_path, quiet + "train_dataloader['batch_size'] = 2\n")
+    result = run_script('dist_train.sh', config.name, 2, '--work-dir', 'both', cwd=tmp_path)
+    assert result.returncode == 0, result.stdout
+    assert '2 processes on the CPU with gloo, without SyncBN' in result.stdout
+    both = torch.load(tmp_path / 'both' / 'iter_12.pth', weights_only=True)
+    assert len(both['random_states']) == 2
+
+    cfg = Config.fromfile(write_config(tmp_path, quiet, 'one.py'))
+    cfg.work_dir = str(tmp_path / 'one')
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    for name, value in runner.model.state_dict().items():
+        torch.testing.assert_close(both['state_dict'][name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_one_process_needs_no_preparation(tmp_path):
+    cfg = Config.fromfile(write_config(tmp_path))
+    before = cfg.to_dict()
+    prepare_runtime(cfg, 'none')
+    assert cfg.to_dict() == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='on CUDA the launcher is left to MMEngine')
+def test_launcher_without_its_environment_is_named(tmp_path, monkeypatch):
+    for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueError, match='--launcher pytorch expects .*not set: RANK, WORLD_SIZE'):
+        prepare_runtime(Config.fromfile(write_config(tmp_path)), 'pytorch')
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='CPU variant of --amp')
+def test_amp_on_the_cpu_computes_in_bfloat16_and_trains_float32_weights(tmp_path):
+    cfg = Config.fromfile(write_config(tmp_path, "train_cfg['max_iters'] = 2\nval_cfg = None\nval_dataloader = None\n"
+                                                 "val_evaluator = None\n"))
+    cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale=512.0, dtype='float16', accumulative_counts=2)
+    cfg.work_dir = str(tmp_path / 'work')
+    enable_amp(cfg)
+    runner = Runner.from_cfg(cfg)
+    seen = []
+    runner.model.backbone[2].register_forward_hook(lambda module, args, out: seen.append(out.dtype))
+    before = runner.model.backbone[0].weight.clone()
+    runner.train()
+    assert seen == [torch.bfloat16] * 2
+    assert runner.model.backbone[0].weight.dtype == torch.float32
+    assert not torch.equal(before, runner.model.backbone[0].weight)
+
+
+def test_amp_refuses_a_wrapper_it_does_not_know(tmp_path):
+    cfg = Config.fromfile(write_config(tmp_path))
+    cfg.optim_wrapper.type = 'ApexOptimWrapper'
+    with pytest.raises(ValueError, match='the config has ApexOptimWrapper'):
+        enable_amp(cfg)

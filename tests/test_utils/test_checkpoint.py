@@ -1,0 +1,216 @@
+import logging
+import os
+import pickle
+from collections import OrderedDict
+from fractions import Fraction
+
+import pytest
+import torch
+from mmpretrain.models import ResNet
+from torch import nn
+
+from stt_mm.utils.checkpoint import (
+    CheckpointError,
+    backbone_state_dict,
+    latest_checkpoint,
+    load_backbone,
+    read_checkpoint,
+    sha8,
+    write_atomically,
+)
+
+
+@pytest.fixture(scope='module')
+def backbone():
+    torch.manual_seed(0)
+    return ResNet(depth=18)
+
+
+@pytest.fixture(scope='module')
+def names(backbone):
+    """The reference: torchvision names and tensors, statistics filled with noise."""
+    return OrderedDict((name, torch.rand_like(value) if value.is_floating_point() else value + 3)
+                       for name, value in backbone.state_dict().items())
+
+
+def prefixed(prefix, weights):
+    return {prefix + name: value for name, value in weights.items()}
+
+
+def conv_module_names(weights):
+    """The other way round, written down part by part."""
+    renamed = {}
+    for name, value in weights.items():
+        parts = name.split('.')
+        leaf, owner = parts[-1], parts[-2]
+        if owner.startswith('conv'):
+            parts = [*parts[:-1], 'conv', leaf]
+        elif owner.startswith('bn'):
+            parts = [*parts[:-2], 'conv' + owner[2:], 'bn', leaf]
+        elif parts[-3] == 'downsample':
+            parts = [*parts[:-2], 'conv' if owner == '0' else 'bn', leaf]
+        renamed['.'.join(parts)] = value
+    return renamed
+
+
+def other(name='x', *shape):
+    return {name: torch.zeros(shape or (2, 2))}
+
+
+SOURCES = {
+    'mmpretrain self-supervised': lambda w: dict(state_dict={
+        **prefixed('backbone.', w), **prefixed('encoder_k.module.0.', w), **prefixed('target_net.0.', w),
+        **other('neck.fc.weight'), **other('head.predictor.weight'), **other('queue'),
+        **other('data_preprocessor.mean')}),
+    'official MoCo': lambda w: dict(epoch=200, arch='resnet18', state_dict={
+        **prefixed('module.encoder_k.', w), **prefixed('module.encoder_q.', w),
+        **other('module.encoder_q.fc.0.weight'), **other('module.queue'), **other('module.queue_ptr')}),
+    'official SimSiam': lambda w: dict(state_dict={
+        **prefixed('module.encoder.', w), **other('module.encoder.fc.0.weight'), **other('module.predictor.0.weight')}),
+    'torchvision': lambda w: {**w, **other('fc.weight'), **other('fc.bias')},
+    'torchvision names under state_dict (DetCo)': lambda w: dict(state_dict={**w, **other('fc.weight')}),
+    'released STT': lambda w: dict(state_dict={
+        **prefixed('backbone.', conv_module_names(w)), **prefixed('backbone_t.', conv_module_names(other_weights(w)))}),
+    'stt_mm training': lambda w: dict(meta={}, message_hub={}, state_dict={
+        **prefixed('teacher.', other_weights(w)), **prefixed('backbone.', w), **other('local_head.scale')}),
+    'stt_mm published': lambda w: dict(meta=dict(stt_mm_version='1'), state_dict=prefixed('backbone.', w)),
+}
+
+
+def other_weights(weights):
+    return {name: torch.zeros_like(value) for name, value in weights.items()}
+
+
+@pytest.mark.parametrize('ddp', [False, True])
+@pytest.mark.parametrize('source', SOURCES)
+def test_every_source_round_trips_bit_by_bit(source, ddp, names, backbone, tmp_path):
+    checkpoint = SOURCES[source](names)
+    if ddp and 'state_dict' in checkpoint and 'official' not in source:
+        checkpoint['state_dict'] = prefixed('module.', checkpoint['state_dict'])
+    torch.save(checkpoint, tmp_path / 'file.pth')
+    weights, recognised = backbone_state_dict(read_checkpoint(tmp_path / 'file.pth'))
+    assert recognised == source
+    assert weights.keys() == names.keys()
+    nn.init.zeros_(backbone.conv1.weight)
+    report = load_backbone(backbone, tmp_path / 'file.pth')
+    assert (report.ratio, report.missing, report.unexpected, report.mismatched, report.unused) == (1.0, (), (), (), ())
+    loaded = backbone.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in names.items())
+
+
+def test_stages_the_module_lacks_are_unused_and_strides_do_not_matter(names, tmp_path):
+    torch.save(prefixed('', names), tmp_path / 'file.pth')
+    three = ResNet(depth=18, num_stages=3, strides=(1, 1, 2), dilations=(1, 1, 1), out_indices=(2,))
+    report = load_backbone(three, tmp_path / 'file.pth')
+    assert report.complete
+    assert report.unused
+    assert all(name.startswith('layer4.') for name in report.unused)
+
+
+def test_deeper_network_of_equal_shapes_is_refused(names, backbone, tmp_path):
+    """A ResNet-34 holds every name and shape of a ResNet-18."""
+    deeper = ResNet(depth=34).state_dict()
+    torch.save(deeper, tmp_path / 'r34.pth')
+    with pytest.raises(CheckpointError, match=r'r34\.pth does not fit .*unexpected: layer1\.2\.conv1\.weight'):
+        load_backbone(backbone, tmp_path / 'r34.pth')
+
+
+def test_incomplete_checkpoint_changes_nothing_unless_allowed(names, tmp_path):
+    partial = {name: value for name, value in names.items() if not name.startswith('layer3.1')}
+    partial['layer2.0.conv1.weight'] = torch.zeros(1)
+    torch.save(partial, tmp_path / 'file.pth')
+    module = ResNet(depth=18)
+    before = module.conv1.weight.clone()
+    message = r'missing: layer3\.1\.conv1\.weight.*mismatched: layer2\.0\.conv1\.weight: \(1,\).*--allow-partial'
+    with pytest.raises(CheckpointError, match=message):
+        load_backbone(module, tmp_path / 'file.pth')
+    assert torch.equal(module.conv1.weight, before)
+    report = load_backbone(module, tmp_path / 'file.pth', allow_partial=True)
+    assert len(report.missing) == 10
+    assert 0.8 < report.ratio < 0.99
+    assert torch.equal(module.conv1.weight, names['conv1.weight'])
+
+
+def test_any_architecture_loads_by_its_own_names(tmp_path):
+    net = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    torch.save(net.state_dict(), tmp_path / 'file.pth')
+    assert load_backbone(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), tmp_path / 'file.pth').ratio == 1
+
+
+@pytest.mark.parametrize('content', [{}, [1, 2], dict(state_dict=other('blocks.0.weight'))])
+def test_unknown_kind_lists_its_keys_and_the_known_sources(content, backbone, tmp_path):
+    torch.save(content, tmp_path / 'file.pth')
+    with pytest.raises(CheckpointError, match=r'file\.pth: Unknown kind.*(none|blocks\.0).*official MoCo.*torchvision'):
+        load_backbone(backbone, tmp_path / 'file.pth')
+
+
+def test_foreign_objects_are_refused_by_name_and_read_when_trusted(tmp_path):
+    for legacy in (False, True):
+        path = tmp_path / f'foreign_{legacy}.pth'
+        torch.save(dict(ratio=Fraction(1, 2)), path, _use_new_zipfile_serialization=not legacy)
+        with pytest.raises(CheckpointError, match=rf'{path.name} .*fractions\.Fraction.*--trust-checkpoint'):
+            read_checkpoint(path)
+        assert read_checkpoint(path, trust=True) == dict(ratio=Fraction(1, 2))
+
+
+def test_malicious_pickle_does_not_run(tmp_path):
+    class Exploit:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'ran'),)
+
+    torch.save(Exploit(), tmp_path / 'zip.pth')
+    (tmp_path / 'plain.pth').write_bytes(pickle.dumps(Exploit()))
+    for name in ('zip.pth', 'plain.pth'):
+        with pytest.raises(CheckpointError, match=name):
+            read_checkpoint(tmp_path / name)
+    assert latest_checkpoint(tmp_path) is None
+    assert not (tmp_path / 'ran').exists()
+
+
+@pytest.mark.parametrize('keep', [0, 1, 100, -1, -200])
+def test_damaged_files_are_called_so(keep, tmp_path):
+    path = tmp_path / 'iter_5.pth'
+    torch.save(dict(state_dict=dict(a=torch.rand(50)), meta={}, message_hub={}), path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r'iter_5\.pth \(\d+ bytes\) is truncated, corrupt'):
+        read_checkpoint(path)
+
+
+def test_missing_file_names_its_neighbours(tmp_path):
+    (tmp_path / 'iter_90000.pth').touch()
+    with pytest.raises(FileNotFoundError, match=r'iter_9000\.pth \(in its folder: iter_90000\.pth\)'):
+        read_checkpoint(tmp_path / 'iter_9000.pth')
+    with pytest.raises(FileNotFoundError, match='there is no folder'):
+        read_checkpoint(tmp_path / 'no' / 'x.pth')
+    with pytest.raises(CheckpointError, match='got the folder'):
+        read_checkpoint(tmp_path)
+
+
+def test_latest_is_by_iteration_and_passes_over_what_is_no_training_file(tmp_path, caplog):
+    for step in (9, 10, 100):
+        torch.save(dict(state_dict={}, meta={}, message_hub={}), tmp_path / f'iter_{step}.pth')
+    torch.save(dict(state_dict={}), tmp_path / 'iter_200.pth')
+    torch.save({}, tmp_path / 'best_score_iter_300.pth')
+    with caplog.at_level(logging.WARNING):
+        assert latest_checkpoint(tmp_path) == tmp_path / 'iter_100.pth'
+    assert 'iter_200.pth' in caplog.text
+    assert 'best' not in caplog.text
+
+
+def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
+    path = tmp_path / 'sub' / 'file'
+    write_atomically(b'old', path)
+
+    def full(*_):
+        raise OSError('disk full')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match='disk full'):
+        write_atomically(b'new', path)
+    assert path.read_bytes() == b'old'
+    assert os.listdir(path.parent) == ['file']
+
+
+def test_sha8_is_that_of_sha256(tmp_path):
+    (tmp_path / 'file').write_bytes(b'abc')
+    assert sha8(tmp_path / 'file') == 'ba7816bf'
