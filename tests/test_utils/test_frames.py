@@ -129,7 +129,7 @@ def test_pickling_and_workers(video):
     assert copy._reader._capture is None
     assert shown(copy[8]) == 8
     # The parent holds an open decoder when the workers are forked; each must open its own.
-    frames = list(DataLoader(sequence, batch_size=None, num_workers=2))
+    frames = list(DataLoader(sequence, batch_size=None, num_workers=2, timeout=30))
     assert [shown(frame.numpy()) for frame in frames] == list(range(60))
     assert shown(sequence[8]) == 8
 
