@@ -1,0 +1,79 @@
+import math
+
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch.testing import assert_close
+
+from stt_mm.ops import keep_per_batch, keep_per_image, keep_released, local_correlation, soft_weights, window_entropy
+
+
+def mixed_sharpness(count=400, cells=169):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(count, cells, generator=generator) * torch.linspace(0.05, 6, count)[:, None]
+    return logits.softmax(-1)[None]
+
+
+def test_neg_log_sum_is_a_divergence_from_the_flat_distribution():
+    affinity = mixed_sharpness()[:, :100].double()
+    divergence = (math.log(1 / 169) - affinity.log()).mean(-1)
+    assert affinity.min() > 1e-8
+    assert_close(window_entropy(affinity, 'neg_log_sum'), 169 * math.log(169) + 169 * divergence, rtol=1e-6, atol=0)
+
+
+def test_known_values():
+    flat = torch.full((1, 1, 169), 1 / 169, dtype=torch.float64)
+    peak = torch.zeros(1, 1, 169, dtype=torch.float64)
+    peak[..., 5] = 1
+    assert window_entropy(flat, 'neg_log_sum').item() == pytest.approx(866.9529, abs=1e-4)
+    assert window_entropy(peak, 'neg_log_sum').item() == pytest.approx(4642.0115, abs=1e-3)
+    assert window_entropy(flat, 'shannon').item() == pytest.approx(5.1299, abs=1e-4)
+    assert window_entropy(peak, 'shannon').item() == pytest.approx(0, abs=1e-9)
+
+
+def test_the_two_measures_rank_in_opposite_order():
+    affinity = mixed_sharpness()
+    rank = spearmanr(window_entropy(affinity, 'neg_log_sum')[0], window_entropy(affinity, 'shannon')[0]).statistic
+    assert rank < -0.9
+
+
+def test_entropy_of_the_zero_padded_window_equals_unfolding_the_features():
+    query, key = torch.randn(2, 2, 8, 10, 12)
+    windows = torch.nn.functional.unfold(key, 13, padding=6).view(2, 8, 169, 120)
+    unfolded = torch.einsum('bcq,bckq->bqk', query.flatten(2), windows).softmax(-1)
+    ours = window_entropy(local_correlation(query, key, 6).softmax(-1), 'neg_log_sum')
+    assert_close(ours, window_entropy(unfolded, 'neg_log_sum'), rtol=1e-6, atol=0)
+
+
+def test_per_image_keeps_the_largest_715_of_1024():
+    entropy = torch.rand(3, 32, 32)
+    kept = keep_per_image(entropy, 0.7)
+    assert kept.flatten(1).sum(1).tolist() == [715] * 3
+    for image, mask in zip(entropy, kept, strict=True):
+        assert image[mask].min() > image[~mask].max()
+
+
+def test_batch_threshold_is_shared():
+    entropy = torch.cat([torch.rand(1, 8, 8), torch.rand(1, 8, 8) + 2])
+    kept = keep_per_batch(entropy, 0.5)
+    assert kept[0].sum() == 0
+    assert kept[1].sum() == 63
+
+
+def test_released_threshold_is_the_sorted_row_21():
+    entropy = torch.rand(64, 32, 32, generator=torch.Generator().manual_seed(1))
+    kept = keep_released(entropy, 0.7)
+    expected = torch.stack([image > image[21].sort(descending=True).values for image in entropy])
+    assert torch.equal(kept, expected)
+    columns = kept.float().mean((0, 1))
+    assert columns[0] < 0.1
+    assert columns[-1] > 0.9
+    assert kept.float().mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_soft_weights_are_zero_at_the_border_and_reach_one():
+    weights = soft_weights(torch.rand(2, 32, 32) + 5)
+    assert weights.amax((1, 2)).tolist() == pytest.approx([1, 1])
+    assert not weights[:, :3].any()
+    assert not weights[:, :, -3:].any()
+    assert (weights[:, 3:-3, 3:-3] > 0).all()

@@ -1,0 +1,57 @@
+"""Slow forms, written from the definitions, that the package is tested against."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+
+def dense_mask(height, width, radius):
+    """bool [HW, HW]: key within the square window of the query."""
+    y = torch.arange(height).repeat_interleave(width)
+    x = torch.arange(width).repeat(height)
+    return ((y[:, None] - y).abs() <= radius) & ((x[:, None] - x).abs() <= radius)
+
+
+def dense_affinity(query, key, radius, scale):
+    """[B, HW, HW] masked softmax over the full correlation."""
+    logits = (query.flatten(2) * scale).transpose(1, 2) @ key.flatten(2)
+    return logits.masked_fill(~dense_mask(*query.shape[-2:], radius), -math.inf).softmax(-1)
+
+
+def to_dense(windowed, size):
+    """[B, HW, K] over window cells to [B, HW, HW] over positions, by a loop over cells."""
+    height, width = size
+    side = math.isqrt(windowed.shape[-1])
+    radius = side // 2
+    dense = windowed.new_zeros(windowed.shape[0], height, width, height, width)
+    for cell in range(side * side):
+        dy, dx = cell // side - radius, cell % side - radius
+        for y in range(max(0, -dy), min(height, height - dy)):
+            for x in range(max(0, -dx), min(width, width - dx)):
+                dense[:, y, x, y + dy, x + dx] = windowed[:, y * width + x, cell]
+    return dense.view(-1, height * width, height * width)
+
+
+def pool_dense(affinity, size):
+    """[B, HW, HW] to the mean of each 2 x 2 x 2 x 2 block, index order [query, key]."""
+    height, width = size
+    blocks = affinity.view(-1, height // 2, 2, width // 2, 2, height // 2, 2, width // 2, 2)
+    return blocks.mean((2, 4, 6, 8)).flatten(3, 4).flatten(1, 2)
+
+
+def propagate_dense(query, keys, labels, radius, topk, temperature):
+    """The research code's form: all pairs, masked, one top-k over all frames."""
+    frames, channels, height, width = keys.shape
+    scores = torch.einsum('cq,tck->qtk', query.flatten(1), keys.flatten(2))
+    scores = scores.masked_fill(~dense_mask(height, width, radius)[:, None], -math.inf).flatten(1)
+    best, index = scores.topk(min(topk, scores.shape[1]), dim=1)
+    weights = (best / temperature).softmax(1)
+    flat = labels.flatten(2).permute(0, 2, 1).flatten(0, 1)
+    return (weights[..., None] * flat[index]).sum(1).T.view(-1, height, width)
+
+
+def distinctive(channels, height, width, norm=40.0, seed=0):
+    """[1, C, H, W] features of which no two positions resemble each other."""
+    generator = torch.Generator().manual_seed(seed)
+    return norm * F.normalize(torch.randn(1, channels, height, width, generator=generator), dim=1)
