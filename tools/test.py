@@ -66,21 +66,20 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.compile = True
     if args.amp:
         cfg.test_cfg.fp16 = True
-    if args.dump_masks or args.work_dir:
-        set_mask_output(cfg, args.dump_masks)
+    set_outputs(cfg, args.dump_masks)
 
 
-def set_mask_output(cfg: Config, folder: str | None) -> None:
-    """Tell the DAVIS metrics of the config where to write, and to write masks if ``folder`` is given."""
+def set_outputs(cfg: Config, masks: str | None) -> None:
+    """Let the DAVIS metrics of the config write their tables to the work directory and, if given, masks to a folder."""
     evaluator = cfg.test_evaluator
     metrics = evaluator if isinstance(evaluator, list | tuple) else [evaluator]
     davis = [metric for metric in metrics if str(metric.get('type', '')).split('.')[-1] == 'DAVISMetric']
-    if folder and not davis:
+    if masks and not davis:
         raise ValueError(f'--dump-masks needs a DAVISMetric among the test_evaluator of {cfg.filename}.')
     for metric in davis:
-        metric['out_dir'] = folder or cfg.work_dir
-        if folder:
-            metric['dump_masks'] = True
+        metric['out_dir'] = metric.get('out_dir') or cfg.work_dir
+        if masks:
+            metric['dump_masks'] = masks
 
 
 def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:

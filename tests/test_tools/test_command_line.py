@@ -1,0 +1,224 @@
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmpretrain.models import ResNet
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / 'tools'
+sys.path.insert(0, str(ROOT / 'tests' / 'test_engine'))
+
+from toy_project import write_config  # noqa: E402 the folder must be on the path, for the configs' custom_imports too
+
+PYTHON_TOOLS = ['train', 'test', 'print_config', 'convert_checkpoint', 'publish_checkpoint']
+SHELL_TOOLS = ['dist_train', 'dist_test', 'slurm_train', 'slurm_test']
+
+
+def tool(name):
+    """The module of a tool."""
+    spec = importlib.util.spec_from_file_location(f'tool_{name}', TOOLS / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(name, *args):
+    """Run a tool's main; not two runners in one second, as MMEngine's singletons are named by it."""
+    time.sleep(1 if name in ('train', 'test') else 0)
+    tool(name).main([str(arg) for arg in args])
+
+
+def error_of(capfd, name, *args):
+    """The one line with which a tool gives up."""
+    with pytest.raises(SystemExit) as stop:
+        call(name, *args)
+    assert stop.value.code == 1
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith('error:')]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_config(tmp_path, "train_cfg['max_iters'] = 2\ndefault_hooks['checkpoint']['interval'] = 1\n")
+
+
+@pytest.mark.parametrize('name', PYTHON_TOOLS)
+def test_help_explains_every_argument_and_gives_examples(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        tool(name).main(['--help'])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert f'python tools/{name}.py' in text
+    lines = text.splitlines()
+    silent = [line for line, after in zip(lines, lines[1:], strict=False)
+              if line.startswith('  -') and '  ' not in line.strip() and not after.startswith(' ' * 20)]
+    assert silent == []
+
+
+@pytest.mark.parametrize('name', SHELL_TOOLS)
+def test_shell_tools_without_arguments_print_their_usage(name, tmp_path):
+    result = subprocess.run([TOOLS / f'{name}.sh'], cwd=tmp_path, text=True, capture_output=True)
+    assert result.returncode == 2
+    assert f'usage: tools/{name}.sh' in result.stderr
+    assert f'example: {"GPUS=4 " if "slurm" in name else ""}tools/{name}.sh' in result.stderr
+
+
+def test_slurm_command(tmp_path):
+    """With srun replaced by echo."""
+    (tmp_path / 'srun').write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / 'srun').chmod(0o755)
+    env = dict(os.environ, PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='4', SRUN_ARGS='--signal=SIGUSR1@120 --quiet')
+    result = subprocess.run([TOOLS / 'slurm_train.sh', 'part', 'job', 'c.py', 'w dir', '--amp'], env=env, text=True,
+                            capture_output=True, check=True)
+    assert '--partition=part --job-name=job --gres=gpu:4 --ntasks=4 --ntasks-per-node=4' in result.stdout
+    assert '--signal=SIGUSR1@120 --quiet python -u' in result.stdout
+    assert 'train.py c.py --work-dir w dir --launcher slurm --amp' in result.stdout
+
+
+def test_train_then_resume_then_test(config, tmp_path, capfd, caplog):
+    call('train', config, '--resume', '--no-validate', '--seed', 5, '--auto-scale-lr')
+    output = capfd.readouterr()
+    assert 'no readable checkpoint in work_dirs/toy, training starts from scratch' in output.out + output.err
+    final = tmp_path / 'work_dirs' / 'toy' / 'iter_2.pth'
+    checkpoint = torch.load(final, weights_only=True)
+    assert checkpoint['meta']['seed'] == 5
+    assert checkpoint['optimizer']['param_groups'][0]['initial_lr'] == 1e-2 * 4 / 8
+
+    (tmp_path / 'work_dirs' / 'toy' / 'iter_3.pth').write_bytes(final.read_bytes()[:1000])
+    call('train', config, '--resume', 'auto', '--amp', '--cfg-options', 'train_cfg.max_iters=3')
+    output = capfd.readouterr()
+    assert 'Passed over an unreadable checkpoint: work_dirs/toy/iter_3.pth' in caplog.text
+    assert 'continuing from work_dirs/toy/iter_2.pth' in output.out + output.err
+
+    trained = tmp_path / 'work_dirs' / 'toy' / 'iter_3.pth'
+    call('test', config, trained, '--out', 'results/test.json', '--amp')
+    result = json.loads((tmp_path / 'results' / 'test.json').read_text())
+    assert result['metrics'].keys() == {'score'}
+    assert result['config'] == 'toy.py'
+    assert result['checkpoint']['path'] == str(trained)
+    assert 'matched 4 (100.0%), missing 0' in ''.join(capfd.readouterr())
+    call('test', config, 'none', '--out', 'none.json')
+    assert json.loads((tmp_path / 'none.json').read_text())['metrics'] != result['metrics']
+
+
+def test_test_refuses_weights_that_do_not_fit(config, tmp_path, capfd):
+    torch.save(dict(state_dict={'backbone.0.weight': torch.zeros(4, 3, 3, 3)}), tmp_path / 'few.pth')
+    line = error_of(capfd, 'test', config, 'few.pth')
+    assert 'few.pth does not fit the backbone' in line
+    assert 'missing: 0.bias, 2.weight, 2.bias' in line
+    call('test', config, 'few.pth', '--allow-partial')
+
+
+def test_dump_masks_reaches_the_metric(config, tmp_path):
+    module = tool('test')
+    args = module.parse_args([str(config), 'none', '--work-dir', 'w', '--dump-masks', 'masks'])
+    cfg = module.load_config(config)
+    cfg.test_evaluator = [dict(type='ToyMetric'), dict(type='stt_mm.DAVISMetric')]
+    module.merge_args(cfg, args)
+    assert cfg.test_evaluator == [dict(type='ToyMetric'),
+                                  dict(type='stt_mm.DAVISMetric', out_dir='w', dump_masks='masks')]
+    assert 'train_dataloader' not in cfg
+    cfg.test_evaluator = dict(type='DAVISMetric')
+    args.dump_masks = None
+    module.merge_args(cfg, args)
+    assert cfg.test_evaluator == dict(type='DAVISMetric', out_dir='w')
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    ('train_dataloder = dict()', r"'train_dataloder' \(did you mean 'train_dataloader'\?\)"),
+    ('model = dict(type="ToyModel", nois=1.0)', "nois"),
+    ('model = dict(type="NoModel")', 'NoModel is not in the stt_mm::model registry'),
+    ("train_dataloader['dataset']['lenght'] = 3", 'lenght'),
+    ("train_cfg['max_iter'] = 3", 'max_iter'),
+    ("default_hooks['checkpoint']['intervall'] = 3", 'intervall'),
+    ("optim_wrapper['optimizer']['learning_rate'] = 3", 'learning_rate'),
+    ('x = 1 +', 'cannot be loaded as a config: SyntaxError'),
+    ('_base_ = "nowhere.py"', 'nowhere.py'),
+    ('del train_cfg', 'no train_cfg'),
+    ('del auto_scale_lr', '--auto-scale-lr needs auto_scale_lr'),
+])
+def test_mistakes_in_a_config_end_in_one_line(text, message, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    line = error_of(capfd, 'train', write_config(tmp_path, text + '\n'), '--auto-scale-lr')
+    assert re.search(message, line), line
+
+
+def test_missing_files_end_in_one_line(config, tmp_path, capfd):
+    assert 'There is no file toi.py. Similar files: toy.py' in error_of(capfd, 'train', 'toi.py')
+    assert 'Checkpoint not found: nowhere.pth' in error_of(capfd, 'train', config, '--resume', 'nowhere.pth')
+    assert 'Checkpoint not found: nowhere.pth' in error_of(capfd, 'test', config, 'nowhere.pth')
+    assert '--dump-masks needs a DAVISMetric' in error_of(capfd, 'test', config, 'none', '--dump-masks', 'd')
+
+
+def test_traceback_on_request(config, monkeypatch):
+    monkeypatch.setenv('STT_MM_TRACEBACK', '1')
+    with pytest.raises(FileNotFoundError):
+        call('train', 'toi.py')
+
+
+def test_error_while_training_keeps_its_traceback(config):
+    with pytest.raises(TypeError):
+        call('train', config, '--cfg-options', 'model.noise=loud')
+
+
+def test_trusted_checkpoint_resumes(config, tmp_path, capfd):
+    """What MMEngine's own hook writes holds history buffers."""
+    call('train', config, '--cfg-options', 'default_hooks.checkpoint.type=mmengine.CheckpointHook')
+    old = tmp_path / 'work_dirs' / 'toy' / 'iter_2.pth'
+    line = error_of(capfd, 'train', config, '--resume', old)
+    assert 'mmengine.logging.history_buffer.HistoryBuffer' in line
+    assert '--trust-checkpoint' in line
+    call('train', config, '--resume', old, '--trust-checkpoint', '--cfg-options', 'train_cfg.max_iters=3')
+    assert 'random_states' in torch.load(old.with_name('iter_3.pth'), weights_only=True)
+
+
+def test_print_config_diff(config, tmp_path, capsys):
+    other = write_config(tmp_path, "model['noise'] = 0.5\ntrain_cfg['max_iters'] = 2\nfind_unused_parameters = True\n"
+                                   "default_hooks['checkpoint']['interval'] = 1\n", 'other.py')
+    call('print_config', other, '--diff', config)
+    assert capsys.readouterr().out.splitlines() == [
+        '+ find_unused_parameters = True', '- model.noise = 0.1', '+ model.noise = 0.5']
+    call('print_config', config, '--cfg-options', 'model.noise=7')
+    assert "noise=7" in capsys.readouterr().out
+
+
+def test_convert_and_publish(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    weights = ResNet(depth=18).state_dict()
+    torch.save(dict(state_dict={**{f'module.encoder_q.{name}': value for name, value in weights.items()},
+                                'module.encoder_q.fc.weight': torch.zeros(2), 'module.queue': torch.zeros(2)}),
+               'moco.tar')
+    call('convert_checkpoint', 'moco.tar', 'out/stage1.pth')
+    assert 'source: official MoCo; ResNet-18: matched 100, missing 0, unexpected 0' in capfd.readouterr().out
+    converted = torch.load('out/stage1.pth', weights_only=True)
+    assert converted['meta'].keys() == {'source', 'source_sha8', 'stt_mm_version'}
+    assert converted['state_dict'].keys() == {f'backbone.{name}' for name in weights}
+    assert all(torch.equal(converted['state_dict'][f'backbone.{name}'], value) for name, value in weights.items())
+    assert 'out/stage1.pth exists' in error_of(capfd, 'convert_checkpoint', 'moco.tar', 'out/stage1.pth')
+    assert 'no complete ResNet-50' in error_of(capfd, 'convert_checkpoint', 'moco.tar', 'x.pth', '--depth', 50)
+    assert not Path('x.pth').exists()
+
+    training = dict(state_dict={**converted['state_dict'], 'teacher.conv1.weight': torch.zeros(2)},
+                    optimizer=dict(state=1), message_hub={}, meta={})
+    torch.save(training, 'iter_9.pth')
+    for _ in range(2):
+        call('publish_checkpoint', 'iter_9.pth', 'public/', '--fp16')
+    published, = Path('public').iterdir()
+    digest = tool('publish_checkpoint').sha8(published)
+    assert published.name == f'iter_9-{digest}.pth'
+    content = torch.load(published, weights_only=True)
+    assert content.keys() == {'state_dict', 'meta'}
+    assert content['state_dict'].keys() == converted['state_dict'].keys()
+    assert content['state_dict']['backbone.conv1.weight'].dtype == torch.float16
+    assert published.stat().st_size < 0.55 * Path('iter_9.pth').stat().st_size
+    call('publish_checkpoint', 'iter_9.pth', 'public/name')
+    assert len(list(Path('public').glob('name-*.pth'))) == 1
