@@ -1,16 +1,14 @@
 import csv
 import json
 import logging
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed
 import torch.multiprocessing
+from davis_predictions import predicted, run_rank
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
-from mmengine.structures import BaseDataElement
 from tiny_data import make_davis
 
 from stt_mm.datasets import DAVIS
@@ -40,15 +38,6 @@ def log(caplog):
     caplog.handler.setLevel(logging.INFO)
     yield caplog
     logger.removeHandler(caplog.handler)
-
-
-def predicted(dataset, index, version=1):
-    """A data sample as a model returns it; the prediction is the truth moved by 2 + index pixels."""
-    sample = dataset[index]['data_samples']
-    masks = np.stack([read_mask(path) if path else sample.first_mask for path in sample.mask_paths])
-    pred = BaseDataElement(metainfo=dict(sample.metainfo, protocol=dict(name='davis', version=version, topk=10)))
-    pred.pred_masks = torch.from_numpy(np.roll(masks, 2 + index, axis=2))
-    return pred
 
 
 def evaluate(root, indices=(0, 1, 2), **kwargs):
@@ -161,18 +150,6 @@ def test_one_protocol_per_evaluation(root):
     metric.process(None, [predicted(dataset, 0).to_dict(), predicted(dataset, 1, version=2).to_dict()])
     with pytest.raises(ValueError, match='share one protocol'):
         metric.evaluate(3)
-
-
-def run_rank(rank, root, folder):
-    torch.distributed.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=2)
-    metric = DAVISMetric(out_dir=f'{folder}/rank{rank}')
-    metric.collect_dir = f'{folder}/collect'
-    dataset = DAVIS(root)
-    # MMEngine's sampler repeats the first video, so that both ranks have two.
-    for index in ((0, 2), (1, 0))[rank]:
-        metric.process(None, [predicted(dataset, index).to_dict()])
-    Path(folder, f'result{rank}.json').write_text(json.dumps(metric.evaluate(len(dataset))))
-    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_give_the_numbers_of_one(root, tmp_path):
