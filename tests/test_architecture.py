@@ -1,0 +1,104 @@
+"""Who may import whom, and what must not stand in the package."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / 'stt_mm'
+PURE = {'ops', 'evaluation.functional', 'utils'}
+ALLOWED = {
+    'ops': set(),
+    'utils': set(),
+    'evaluation.functional': set(),
+    'version': set(),
+    '': {'version'},
+    'registry': set(),
+    'datasets': {'registry', 'utils'},
+    'models': {'registry', 'ops', 'utils'},
+    'evaluation.metrics': {'registry', 'evaluation.functional', 'utils'},
+    'evaluation': {'evaluation.functional', 'evaluation.metrics'},
+    'visualization': {'registry', 'utils'},
+    'engine': {'registry', 'utils'},
+    'apis': {'registry', 'models', 'visualization', 'utils'},
+}
+FILES = sorted(PACKAGE.rglob('*.py'))
+
+
+def layer(module):
+    """Layer of a dotted module name below ``stt_mm``."""
+    for name in sorted(ALLOWED, key=len, reverse=True):
+        if name and (module == name or module.startswith(f'{name}.')):
+            return name
+    return ''
+
+
+def module_name(path):
+    parts = list(path.relative_to(PACKAGE).with_suffix('').parts)
+    return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
+
+
+def imports(path):
+    """Absolute names that a file imports, relative imports resolved."""
+    package = ['stt_mm', *path.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            anchor = package[:len(package) - node.level + 1] if node.level else []
+            yield '.'.join([*anchor, *([node.module] if node.module else [])])
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_layers(path):
+    own = layer(module_name(path))
+    for name in imports(path):
+        if name.split('.')[0] == 'stt_mm':
+            target = layer(name.partition('.')[2])
+            assert target == own or target in ALLOWED[own], f'{path.name} ({own or "package"}) imports {name}'
+        assert own not in PURE or name.split('.')[0] not in ('mmengine', 'mmcv', 'mmpretrain'), f'{own} imports {name}'
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_that_a_library_must_not_do(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(tree):
+        assert not isinstance(node, ast.Assert), f'assert in line {node.lineno}'
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != 'print', f'print in line {node.lineno}'
+        if isinstance(node, ast.ImportFrom):
+            assert node.names[0].name != '*', f'star import in line {node.lineno}'
+        if isinstance(node, ast.FunctionDef) and node.name == '__init__':
+            assert node.args.kwarg is None, f'**kwargs constructor in line {node.lineno}'
+            defaults = [*node.args.defaults, *(default for default in node.args.kw_defaults if default)]
+            assert not any(isinstance(default, (ast.Dict, ast.List)) for default in defaults), 'mutable default'
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith('_'):
+            arguments = [*node.args.args, *node.args.kwonlyargs]
+            untyped = [a.arg for a in arguments if a.annotation is None and a.arg not in ('self', 'cls', 'ctx')]
+            assert not untyped, f'{node.name} in line {node.lineno} does not type {untyped}'
+            assert node.returns is not None, f'{node.name} in line {node.lineno} does not type what it returns'
+
+
+def test_pure_layers_run_where_mmengine_is_absent():
+    code = ("import sys\nfor name in ('mmengine', 'mmcv', 'mmpretrain'): sys.modules[name] = None\n"
+            'import stt_mm, stt_mm.ops, stt_mm.evaluation.functional, stt_mm.utils')
+    subprocess.run([sys.executable, '-c', code], check=True, timeout=120)
+
+
+def test_importing_the_package_is_cheap_and_changes_nothing():
+    code = ('import sys, warnings, logging, torch, mmengine, mmengine.runner, random\n'
+            'state = (list(warnings.filters), logging.root.level, list(logging.root.handlers), torch.get_rng_state(),\n'
+            '         random.getstate(), torch.load, torch.get_num_threads(), mmengine.runner.CheckpointLoader)\n'
+            'before = set(sys.modules)\n'
+            'import stt_mm\n'
+            'after = (list(warnings.filters), logging.root.level, list(logging.root.handlers), torch.get_rng_state(),\n'
+            '         random.getstate(), torch.load, torch.get_num_threads(), mmengine.runner.CheckpointLoader)\n'
+            'equal = [torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(state, after)]\n'
+            'assert all(equal), equal\n'
+            "extra = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+            "assert extra == {'stt_mm'}, extra\n")
+    subprocess.run([sys.executable, '-c', code], check=True, timeout=120)

@@ -1,0 +1,158 @@
+"""Every shipped config loads, builds, survives a round trip, and says what it changes."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from stt_mm.engine import load_config, unknown_keys
+from stt_mm.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
+
+init_default_scope('stt_mm')
+ROOT = Path(__file__).parents[1] / 'configs'
+CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
+ABLATIONS = [name for name in CONFIGS if name.startswith('ablations/')]
+
+
+def flatten(value, prefix=''):
+    """Leaves of nested dicts by dotted key; a list is one leaf."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    leaves = {}
+    for key, item in value.items():
+        leaves |= flatten(item, f'{prefix}.{key}' if prefix else key)
+    return leaves
+
+
+def without_checkpoints(node):
+    """The config with every pretrained path removed."""
+    if isinstance(node, dict):
+        if isinstance(node.get('init_cfg'), dict):
+            node['init_cfg'] = None
+        for item in node.values():
+            without_checkpoints(item)
+
+
+def check_arguments(registry, node):
+    """A component's arguments are those of its constructor."""
+    settings = dict(node)
+    target = registry.get(settings.pop('type'))
+    accepted = inspect.signature(target).parameters
+    assert set(settings) <= set(accepted), f'{target.__name__} takes {list(accepted)}'
+
+
+def changed(name):
+    """Dotted keys in which a config differs from its base."""
+    cfg = Config.fromfile(ROOT / name)
+    text = (ROOT / name).read_text()
+    base = text.split("_base_ = '")[1].split("'")[0]
+    ours, theirs = flatten(cfg.to_dict()), flatten(Config.fromfile((ROOT / name).parent / base).to_dict())
+    return {key for key in ours.keys() | theirs.keys() if ours.get(key, 'absent') != theirs.get(key, 'absent')}
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_config_loads_builds_and_round_trips(name, tmp_path):
+    cfg = load_config(ROOT / name)
+    assert cfg.default_scope == 'stt_mm'
+    assert unknown_keys(cfg) == {}
+    cfg.dump(tmp_path / 'dumped.py')
+    assert Config.fromfile(tmp_path / 'dumped.py').to_dict() == cfg.to_dict()
+    without_checkpoints(cfg.model)
+    model = MODELS.build(cfg.model)
+    assert model.propagator.protocol['name'].startswith('stt_davis_s')
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        if loader is not None:
+            check_arguments(DATASETS, loader.dataset)
+            for transform in loader.dataset.get('pipeline', []):
+                TRANSFORMS.build(transform)
+    METRICS.build(cfg.val_evaluator)
+    for hook in [*cfg.default_hooks.values(), *cfg.custom_hooks]:
+        HOOKS.build(hook)
+
+
+@pytest.mark.parametrize('name', ABLATIONS)
+def test_an_ablation_changes_what_it_says(name):
+    declared = {key for line in (ROOT / name).read_text().splitlines() if line.startswith('# changed keys:')
+                for key in line.split()[3:]}
+    keys = changed(name)
+    if declared:
+        assert all(any(key == one or key.startswith(f'{one}.') for one in declared) for key in keys), keys
+        assert all(any(key == one or key.startswith(f'{one}.') for key in keys) for one in declared), keys
+    elif name != 'ablations/table1_selection_r18.py':
+        switched_off = {key.rsplit('.', 1)[0] for key in keys}
+        heads = ('model.local_head', 'model.global_head', 'model.backbone.init_cfg')
+        one_head = any(all(key.startswith(head) for key in keys) for head in heads)
+        one_block = name == 'ablations/table1_reconstruction_r18.py' and switched_off == {'model.reconstruction_head'}
+        assert len(keys) == 1 or one_head or one_block, keys
+    assert (ROOT / name).read_text().startswith('# ')
+
+
+@pytest.mark.parametrize(('name', 'key', 'value'), [
+    ('ablations/recon_l1_r18.py', 'model.reconstruction_head.loss.penalty', 'l1'),
+    ('ablations/select_per_image_r18.py', 'model.local_head.selection', 'per_image'),
+    ('ablations/keep_30_r18.py', 'model.local_head.keep_ratio', 0.3),
+])
+def test_one_line_differs_in_exactly_that_key(name, key, value):
+    assert changed(name) == {key}
+    assert flatten(Config.fromfile(ROOT / name).to_dict())[key] == value
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text(f"_base_ = '{ROOT / 'stt_r18_ytv.py'}'\ntrain_dataloade = dict(batch_size=1)\n")
+    with pytest.raises(ValueError, match=r"'train_dataloade' \(did you mean 'train_dataloader'\?\)"):
+        load_config(path)
+
+
+@pytest.mark.parametrize('wrong', [
+    dict(model=dict(local_head=dict(keep_ration=0.5))),
+    dict(model=dict(backbone=dict(stride=8))),
+    dict(model=dict(propagator=dict(top_k=5))),
+    dict(model=dict(local_heads=None)),
+])
+def test_a_misspelt_argument_is_refused_by_the_constructor(wrong):
+    cfg = Config.fromfile(ROOT / 'stt_r18_ytv.py')
+    without_checkpoints(cfg.model)
+    cfg.merge_from_dict(wrong)
+    with pytest.raises(TypeError, match='unexpected keyword argument'):
+        MODELS.build(cfg.model)
+
+
+def test_every_registered_name_stands_in_a_config_and_in_a_test():
+    import stt_mm.datasets
+    import stt_mm.engine
+    import stt_mm.evaluation.metrics
+    import stt_mm.models  # noqa: F401
+    texts = '\n'.join(path.read_text() for path in ROOT.rglob('*.py'))
+    tests = '\n'.join(path.read_text() for path in Path(__file__).parent.rglob('*.py'))
+    from stt_mm import registry
+    names = {name for kind in vars(registry).values() if isinstance(kind, registry.Registry)
+             for name, target in kind.module_dict.items() if target.__module__.startswith('stt_mm.')}
+    assert len(names) > 15
+    # Chosen by a command line flag, never by a config.
+    by_flag = {'AutocastOptimWrapper'}
+    assert names - by_flag - {name for name in names if f"'{name}'" in texts} == set()
+    assert {name for name in names if name not in tests} == set()
+
+
+def test_learning_rate_follows_the_released_schedule():
+    from mmengine.optim import OptimWrapper
+    from mmengine.registry import PARAM_SCHEDULERS
+    cfg = Config.fromfile(ROOT / 'ablations' / 'as_released_r18.py')
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedulers = [PARAM_SCHEDULERS.build(item, default_args=dict(optimizer=OptimWrapper(optimizer)))
+                  for item in cfg.param_scheduler]
+    rates = []
+    for _ in range(44000):
+        rates.append(optimizer.param_groups[0]['lr'])
+        for scheduler in schedulers:
+            scheduler.step()
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates[1100] == pytest.approx(0.99846, abs=1e-5)
+    assert optimizer.param_groups[0]['lr'] == pytest.approx(1e-3, rel=1e-3)
+    # 3,471 videos on 4 x 16: each rank is padded to 880, 55 iterations.
+    assert -(-3471 // 64) == 44000 // 800

@@ -1,0 +1,83 @@
+import pytest
+import torch
+from torch.testing import assert_close
+from torchvision.models import resnet18, resnet50
+
+from stt_mm.models import ColorPatches, CorrespondenceResNet
+
+
+@pytest.mark.parametrize(('depth', 'twin'), [(18, resnet18), (50, resnet50)])
+def test_with_standard_geometry_it_is_torchvisions_network(depth, twin):
+    network = CorrespondenceResNet(depth, strides=(1, 2, 2, 2), out_indices=(0, 1, 2, 3), pool='max')
+    network.eval()
+    reference = twin().eval()
+    weights = {key: value for key, value in reference.state_dict().items() if not key.startswith('fc')}
+    missing, unexpected = network.load_state_dict(weights, strict=True)
+    assert not missing
+    assert not unexpected
+    x = torch.randn(1, 3, 64, 64)
+    out = reference.maxpool(reference.relu(reference.bn1(reference.conv1(x))))
+    for layer, ours in zip((reference.layer1, reference.layer2, reference.layer3, reference.layer4), network(x),
+                           strict=True):
+        out = layer(out)
+        assert_close(ours, out)
+
+
+@pytest.mark.parametrize(('pool', 'strides', 'grids'), [
+    ('none', (1, 2, 2, 4), [64, 32, 16, 4]),
+    ('avg', (1, 1, 1, 8), [32, 32, 32, 4]),
+    ('max', (1, 2, 2, 2), [32, 16, 8, 4]),
+    ('none', (1, 2, 2), [64, 32, 16]),
+])
+def test_geometry_changes_grids_and_never_names(pool, strides, grids):
+    network = CorrespondenceResNet(18, strides=strides, out_indices=range(len(strides)), pool=pool)
+    assert [feature.shape[-1] for feature in network(torch.zeros(1, 3, 128, 128))] == grids
+    names = set(CorrespondenceResNet(18, out_indices=(3, )).state_dict())
+    assert set(network.state_dict()) <= names
+    if len(strides) == 4:
+        assert set(network.state_dict()) == names
+
+
+def test_a_student_loads_into_the_evaluation_network():
+    student = CorrespondenceResNet(18, strides=(1, 2, 2, 4), out_indices=(1, 2, 3))
+    evaluation = CorrespondenceResNet(18, strides=(1, 2, 2), out_indices=(2, ))
+    weights = {key: value for key, value in student.state_dict().items() if not key.startswith('layer4')}
+    evaluation.load_state_dict(weights, strict=True)
+    for network in (student, evaluation):
+        network.eval()
+    x = torch.randn(1, 3, 64, 64)
+    assert torch.equal(student(x)[1], evaluation(x)[0])
+
+
+def test_unused_stages_are_not_run():
+    network = CorrespondenceResNet(18, out_indices=(1, 2, 3))
+    network.keep_stages({'res3'})
+    network.layer3.register_forward_hook(lambda *_: pytest.fail('res4 was run'))
+    assert len(network(torch.zeros(1, 3, 32, 32))) == 1
+    assert network.stages == ('res3', )
+
+
+def test_pretrained_weights_are_loaded_strictly(tmp_path):
+    source = CorrespondenceResNet(18, strides=(1, 2, 2, 2), pool='max')
+    torch.save({'state_dict': source.state_dict()}, tmp_path / 'whole.pth')
+    half = {key: value for key, value in source.state_dict().items() if 'layer3' not in key and 'layer4' not in key}
+    torch.save({'state_dict': half}, tmp_path / 'half.pth')
+
+    def network(name):
+        return CorrespondenceResNet(18, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / name)))
+
+    loaded = network('whole.pth')
+    loaded.init_weights()
+    assert all(torch.equal(value, source.state_dict()[key]) for key, value in loaded.state_dict().items())
+    with pytest.raises(ValueError, match='layer3'):
+        network('half.pth').init_weights()
+    with pytest.raises(FileNotFoundError, match='absent.pth'):
+        network('absent.pth').init_weights()
+
+
+def test_colour_patches_are_the_pixels_around_multiples_of_the_stride():
+    frame = torch.arange(3 * 16 * 24.0).view(1, 3, 16, 24)
+    feature, = ColorPatches(size=3, stride=8)(frame)
+    assert feature.shape == (1, 27, 2, 3)
+    assert torch.equal(feature.view(3, 3, 3, 2, 3)[:, :, :, 1, 2], frame[0, :, 7:10, 15:18])
+    assert ColorPatches(size=3, stride=8)(torch.zeros(1, 3, 17, 24))[0].shape[-2:] == (3, 3)

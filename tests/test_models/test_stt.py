@@ -1,0 +1,286 @@
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from torch.testing import assert_close
+
+from stt_mm.registry import MODELS
+from stt_mm.utils.config_path import config_path
+
+init_default_scope('stt_mm')
+
+
+def small(name='stt_r18_ytv', **model):
+    """The shipped model without pretrained paths."""
+    cfg = Config.fromfile(config_path(name))
+    cfg.merge_from_dict({'model.backbone.init_cfg': None})
+    if cfg.model.get('teacher'):
+        cfg.merge_from_dict({'model.teacher.backbone.init_cfg': None})
+    cfg.merge_from_dict(dict(model=model))
+    return cfg
+
+
+def build(*args, **kwargs):
+    model = MODELS.build(small(*args, **kwargs).model)
+    model.init_weights()
+    return model
+
+
+def clip(batch=1, size=256):
+    return dict(inputs=torch.randint(0, 256, (batch, 2, 3, size, size), dtype=torch.uint8), data_samples=[None] * batch)
+
+
+def losses_of(model, data):
+    return model(**model.data_preprocessor(data, training=True), mode='loss')
+
+
+@pytest.mark.parametrize(('name', 'channel'), [('a', 2), ('b', 1)])
+def test_losses_and_gradients_are_those_of_the_released_code(name, channel, data):
+    golden = np.load(data / f'stt_losses_released_{name}.npz')
+    assert golden['dropped_channel'] == channel
+    lab = torch.from_numpy(golden['lab']).float() * float(golden['lab_scale'])
+    features = {stage: torch.from_numpy(golden[f'student_{stage}']).requires_grad_()
+                for stage in ('res3', 'res4', 'res5')}
+    teacher = torch.from_numpy(golden['teacher_res5'])
+    dropped = torch.arange(3) == channel
+    model = MODELS.build(small().model)
+    losses = model.head_losses({stage: feature[:, 1] for stage, feature in features.items()},
+                               {stage: feature[:, 0] for stage, feature in features.items()}, lab[:, 0], lab[:, 1],
+                               dropped, (teacher[:, 0], teacher[:, 1]))
+    names = dict(loss_recon_res3='loss_stage0_l1_loss', loss_recon_res4='loss_stage1_l1_loss',
+                 loss_local='loss_local_corrdis_loss', loss_global='loss_global_corrdis_loss')
+    for ours, theirs in names.items():
+        assert losses[ours].item() == pytest.approx(float(golden[theirs]), rel=1e-5)
+    sum(losses[key] for key in names).backward()
+    for stage, feature in features.items():
+        assert feature.grad.norm().item() == pytest.approx(float(golden[f'grad_norm_{stage}']), rel=1e-5)
+
+
+def test_only_optimised_terms_are_called_loss():
+    losses = losses_of(build(), clip())
+    assert set(losses) == {'loss_recon_res3', 'loss_recon_res4', 'loss_local', 'loss_global', 'kept_ratio'}
+    assert 0.3 < losses['kept_ratio'] < 0.7
+
+
+def test_grids_of_the_training_geometry():
+    model = build()
+    features = model.extract_feat(torch.zeros(1, 3, 256, 256))
+    assert {stage: tuple(f.shape[1:]) for stage, f in features.items()} == dict(
+        res3=(128, 64, 64), res4=(256, 32, 32), res5=(512, 8, 8))
+    assert model.teacher(torch.zeros(1, 3, 256, 256)).shape == (1, 512, 8, 8)
+
+
+def test_gradients_reach_the_stages_that_each_term_uses():
+    model = build()
+    # The last BatchNorm of each block starts at 0 and would stop gradients into the block's convolutions.
+    for name, parameter in model.backbone.named_parameters():
+        if 'bn2.weight' in name:
+            torch.nn.init.ones_(parameter)
+    reached = {}
+    for term in ('loss_recon_res3', 'loss_recon_res4', 'loss_local', 'loss_global'):
+        model.zero_grad()
+        losses_of(model, clip())[term].backward()
+        reached[term] = [any(p.grad is not None and p.grad.any() for p in getattr(model.backbone, layer).parameters())
+                         for layer in ('layer2', 'layer3', 'layer4')]
+    assert reached == dict(loss_recon_res3=[True, False, False], loss_recon_res4=[True, True, False],
+                           loss_local=[True, True, False], loss_global=[True, True, True])
+    assert all(p.grad is None for p in model.teacher.network.parameters())
+
+
+def test_pseudo_label_has_no_gradient_unless_asked():
+    grads = {}
+    for detach in (True, False):
+        model = MODELS.build(small(local_head=dict(detach=detach, selection=None)).model)
+        torch.manual_seed(1)
+        features = {stage: [torch.randn(1, 16, n, n, requires_grad=True) for _ in range(2)]
+                    for stage, n in (('res3', 32), ('res4', 16))}
+        queries, keys = ({stage: pair[side] for stage, pair in features.items()} for side in (0, 1))
+        affinities = model.local_affinities(queries, keys)
+        model.local_head.loss(queries, keys, affinities, 0.25)['loss_local'].backward()
+        grads[detach] = queries['res3'].grad, queries['res4'].grad
+    assert grads[True][0] is None
+    assert grads[False][0].abs().sum() > 0
+    assert_close(grads[True][1], grads[False][1])
+
+
+def test_teacher_never_changes():
+    model = build()
+    optimizer = build_optim_wrapper(model, dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3)))
+    before = {name: value.clone() for name, value in model.teacher.network.state_dict().items()}
+    student = {name: value.clone() for name, value in model.backbone.state_dict().items()}
+    frames = torch.randn(2, 3, 64, 64)
+    outputs = []
+    for _ in range(2):
+        model.train()
+        model.train_step(clip(size=128), optimizer)
+        outputs.append(model.teacher(frames))
+    assert torch.equal(*outputs)
+    assert not model.teacher.network.training
+    assert all(torch.equal(value, before[name]) for name, value in model.teacher.network.state_dict().items())
+    assert any(not torch.equal(value, student[name]) for name, value in model.backbone.state_dict().items())
+
+
+def test_teacher_is_in_no_optimizer_and_no_checkpoint_but_follows_the_device():
+    model = build()
+    teacher = {id(parameter) for parameter in model.teacher.network.parameters()}
+    assert not teacher & {id(parameter) for parameter in model.parameters()}
+    assert not [key for key in model.state_dict() if 'teacher' in key]
+    assert next(model.double().teacher.network.parameters()).dtype == torch.float64
+
+
+def test_global_loss_vanishes_for_equal_features_and_equal_scales_only():
+    features = torch.randn(2, 512, 8, 8)
+    losses = {}
+    for temperature in (None, 0.07):
+        head = MODELS.build(small(global_head=dict(teacher_temperature=temperature)).model.global_head)
+        losses[temperature] = head.loss(features, features.flip(0), features, features.flip(0))['loss_global'].item()
+    assert losses[None] == 0
+    assert losses[0.07] > 0
+    assert pytest.approx(323.25, abs=0.01) == 512 ** 0.5 / 0.07
+
+
+def test_teacher_may_have_another_depth():
+    model = build(teacher=dict(backbone=dict(depth=50)))
+    assert model.teacher(torch.zeros(1, 3, 256, 256)).shape == (1, 2048, 8, 8)
+    assert losses_of(model, clip())['loss_global'] > 0
+
+
+def test_temporal_only_has_no_teacher_and_no_unused_parameter():
+    model = build('stt_r18_ytv_temporal')
+    losses = losses_of(model, clip(size=128))
+    assert 'loss_global' not in losses
+    assert model.teacher is None
+    sum(value for key, value in losses.items() if 'loss' in key).backward()
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+@pytest.mark.parametrize('head', ['reconstruction_head', 'local_head', 'global_head'])
+def test_each_head_can_be_switched_off(head):
+    cfg = small()
+    cfg.merge_from_dict({f'model.{head}': None})
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    losses = losses_of(model, clip(size=128))
+    prefix = {'reconstruction_head': 'loss_recon', 'local_head': 'loss_local', 'global_head': 'loss_global'}[head]
+    assert losses
+    assert not [key for key in losses if key.startswith(prefix)]
+    sum(value for key, value in losses.items() if 'loss' in key).backward()
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_stages_above_the_highest_used_one_are_frozen():
+    model = build(global_head=None)
+    assert model.backbone.stages == ('res3', 'res4')
+    assert not any(p.requires_grad for p in model.backbone.layer4.parameters())
+
+
+def test_a_frame_without_chroma_costs_nothing_to_rebuild():
+    model = build()
+    frames = torch.zeros(1, 2, 3, 256, 256)
+    frames[:, :, 0] = torch.rand(1, 2, 256, 256)
+    dropped = torch.tensor([False, True, False])
+    inputs = dict(frames=frames, student=frames * 1.5, teacher=frames, dropped=dropped)
+    losses = model.loss(inputs)
+    assert losses['loss_recon_res3'] == losses['loss_recon_res4'] == 0
+
+
+def test_reductions_of_the_released_code():
+    from stt_mm.models import AffinityLoss
+    prediction, target = torch.rand(2, 1024, 169), torch.rand(2, 1024, 169)
+    weight = torch.rand(2, 1024) > 0.3
+    kept = (prediction - target).square().sum(-1)[weight].mean()
+    assert_close(1000 * AffinityLoss()(prediction, target, weight), 0.9765625 * kept)
+    assert_close(AffinityLoss('query')(prediction, target, weight), kept)
+    coarse = torch.rand(2, 2, 64, 64)
+    norm = (coarse[0] - coarse[1]).square().sum(-1).mean()
+    assert_close(50 * AffinityLoss()(coarse[0], coarse[1]), 0.78125 * norm)
+    assert_close(AffinityLoss()(prediction, target, torch.ones(2, 1024)), AffinityLoss()(prediction, target))
+
+
+def test_quarter_mass_pseudo_label_punishes_confidence():
+    from stt_mm.models import AffinityLoss
+    loss = AffinityLoss('query')
+    target = torch.zeros(1, 1, 169, dtype=torch.float64)
+    target[..., 84] = 0.25
+    delta = 4 * target
+    assert loss(delta, target).item() == pytest.approx(0.5625)
+    assert loss(torch.full_like(target, 1 / 169), target).item() == pytest.approx(1 / 16 + 0.5 / 169)
+    peaks = torch.linspace(0, 1, 100001, dtype=torch.float64)
+    cost = (peaks - 0.25) ** 2 + (1 - peaks) ** 2 / 168
+    assert peaks[cost.argmin()].item() == pytest.approx(0.25444, abs=1e-5)
+
+
+def test_selection_carries_no_gradient():
+    model = MODELS.build(small().model)
+    query, key = torch.randn(2, 1, 16, 32, 32, requires_grad=True)
+    affinity = model.local_affinities({'res3': query, 'res4': query}, {'res3': key, 'res4': key})['res4']
+    assert not model.local_head.select(query, key, affinity).requires_grad
+
+
+def test_stride_4_uses_the_pseudo_label_without_pooling():
+    model = build('stt_r18_ytv_s4')
+    features = model.extract_feat(torch.zeros(1, 3, 256, 256))
+    assert features['res3'].shape[-2:] == features['res4'].shape[-2:] == (64, 64)
+    assert losses_of(model, clip())['loss_local'] > 0
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (dict(radii=dict(_delete_=True, res3=12)), 'ReconstructionHead needs res4'),
+    (dict(feature_stage='res9'), "'res9' is not among"),
+    (dict(local_head=dict(selection='median')), 'selection must be one of'),
+    (dict(local_head=dict(keep_ratio=1.5)), 'keep_ratio must lie in'),
+    (dict(backbone=dict(pool='median')), 'pool must be one of none, max, avg'),
+    (dict(temperature=-1.0), 'temperature must be positive'),
+    (dict(teacher=None), 'global_head needs a teacher'),
+])
+def test_impossible_models_are_refused_with_a_reason(change, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(small(**change).model)
+
+
+def test_windows_that_do_not_fit_each_other_are_refused():
+    model = build(radii=dict(res3=8))
+    with pytest.raises(ValueError, match='fine radius must be twice the coarse one'):
+        losses_of(model, clip(size=128))
+
+
+def test_dropped_channel_is_a_function_of_seed_iteration_and_rank():
+    preprocessor = build().data_preprocessor
+    hub = MessageHub.get_current_instance()
+    draws = {}
+    for seed in (0, 1):
+        hub.update_info('seed', seed)
+        for iteration in range(40):
+            hub.update_info('iter', iteration)
+            draws[seed, iteration] = preprocessor.draw_dropped(1).tolist()
+    assert all(draw in ([False, True, False], [False, False, True]) for draw in draws.values())
+    hub.update_info('seed', 0)
+    hub.update_info('iter', 7)
+    assert preprocessor.draw_dropped(1).tolist() == draws[0, 7]
+    share = np.mean([draw[1] for draw in draws.values()])
+    assert 0.3 < share < 0.7
+    assert [draws[0, i] for i in range(40)] != [draws[1, i] for i in range(40)]
+
+
+def test_dropout_choices():
+    per_sample = build(data_preprocessor=dict(drop_per='sample')).data_preprocessor
+    rows = per_sample.draw_dropped(64)
+    assert rows.shape == (64, 3)
+    assert rows.sum(1).tolist() == [1] * 64
+    assert 16 < rows[:, 1].sum() < 48
+    bernoulli = build(data_preprocessor=dict(dropout='bernoulli', drop_prob=1.0)).data_preprocessor
+    assert bernoulli.draw_dropped(4).tolist() == [False, True, True]
+    losses = losses_of(build('stt_r18_ytv_temporal', data_preprocessor=dict(drop_per='sample')), clip(2, 128))
+    assert losses['loss_recon_res3'] > 0
+
+
+def test_training_frames_and_evaluation_frames_are_in_the_same_colours():
+    preprocessor = build().data_preprocessor
+    image = np.random.default_rng(0).integers(0, 256, (32, 40, 3), dtype=np.uint8)
+    inputs = preprocessor(dict(inputs=torch.from_numpy(image).permute(2, 0, 1)[None, None]), training=True)['inputs']
+    assert_close(preprocessor.frame(image), inputs['frames'][0], rtol=0, atol=6e-3)
+    assert inputs['teacher'].mean().abs() < 3
+    assert_close(inputs['student'].abs().sum(), inputs['student'][:, :, ~inputs['dropped']].abs().sum())
