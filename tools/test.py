@@ -88,10 +88,10 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
     Returns:
         What the result file says about the checkpoint.
     """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if args.checkpoint.lower() == 'none':
         runner.logger.info(f'checkpoint: none, the network is evaluated as it is built (seed {runner.seed})')
         return dict(path=None, sha8=None, source='none')
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     backbone = getattr(model, 'backbone', None)
     if backbone is None or not backbone.state_dict():
         raise ValueError(f'{type(model).__name__} of {args.config} has no backbone with weights; pass "none" in place '
@@ -100,7 +100,7 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
     runner.logger.info(f'checkpoint: {args.checkpoint}; {report}')
     if not report.complete:
         runner.logger.warning(f'--allow-partial: {report.details(limit=20)}')
-    return dict(path=args.checkpoint, sha8=sha8(args.checkpoint), source=report.source, matched=report.ratio)
+    return dict(path=args.checkpoint, sha8=sha8(args.checkpoint), source=report.source, matched_ratio=report.ratio)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -113,8 +113,10 @@ def main(argv: list[str] | None = None) -> None:
         checkpoint = load_weights(runner, args)
         metrics = runner.test()
         if args.out and is_main_process():
-            result = dict(metrics=to_plain(metrics, 'metrics'), checkpoint=checkpoint, config=Path(cfg.filename).name,
-                          seed=runner.seed)
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            protocol = getattr(getattr(model, 'propagator', None), 'protocol', None)
+            result = to_plain(dict(metrics=metrics, checkpoint=checkpoint, config=Path(cfg.filename).name,
+                                   protocol=protocol, seed=runner.seed), 'result')
             write_atomically((json.dumps(result, indent=2) + '\n').encode(), args.out)
             runner.logger.info(f'Results written to {args.out}')
 

@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from stt_mm.engine import enable_amp, load_config, prepare_runtime, trusted_path
-from stt_mm.engine.cli import add_common_arguments, one_line_errors
+from stt_mm.engine.cli import add_common_arguments, one_line_errors, process_rank
 from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint
 
 EXAMPLES = """examples:
@@ -70,12 +70,12 @@ def choose_start(cfg: Config, resume: str | None, trust: bool) -> None:
     if resume == 'auto':
         latest = latest_checkpoint(cfg.work_dir, trust=trust)
         cfg.resume = latest is not None
-        if latest is None:
-            print_log(f'--resume auto: no readable checkpoint in {cfg.work_dir}, training starts from scratch.',
-                      logger='current')
-        else:
-            print_log(f'--resume auto: continuing from {latest}.', logger='current')
+        if latest is not None:
             cfg.load_from = str(latest)
+        news = (f'no readable checkpoint in {cfg.work_dir}, training starts from scratch' if latest is None
+                else f'continuing from {latest}')
+        if process_rank() == 0:
+            print_log(f'--resume auto: {news}.', logger='current')
     elif resume is not None:
         cfg.resume, cfg.load_from = True, resume
     start = cfg.get('load_from')

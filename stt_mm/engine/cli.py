@@ -26,6 +26,12 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
                         help='set by some launchers; not for you')
 
 
+def process_rank() -> int:
+    """Rank of this process as its launcher set it, known before a process group exists; 0 without a launcher."""
+    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
+
+
 def describe(error: BaseException) -> str:
     """The message of an error on one line."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
@@ -48,7 +54,7 @@ def one_line_errors() -> Iterator[None]:
         expected = isinstance(error, ALWAYS_USER_ERRORS) or _is_from_building(error)
         if os.environ.get('STT_MM_TRACEBACK') == '1' or not expected:
             raise
-        rank = int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0)))
+        rank = process_rank()
         if rank > 0:
             time.sleep(_SECONDS_FOR_RANK_0)
         where = f' (rank {rank})' if rank > 0 else ''

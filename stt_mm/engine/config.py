@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from stt_mm.utils.config_path import config_path
+from stt_mm.utils.config_path import PACKAGE, config_path
 
 _READ_FROM_CFG = {
     'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
@@ -80,7 +80,8 @@ def find_config(path: str | Path) -> Path:
     try:
         return config_path(str(path))
     except FileNotFoundError as error:
-        beside = {found.stem: str(found) for found in file.parent.glob('*.py')}
-        close = [beside[stem] for stem in get_close_matches(file.stem, beside, n=3, cutoff=0.5)]
-        similar = f'Similar files: {", ".join(close)}.' if close else str(error)
+        shipped = [found for root in (PACKAGE.parent, PACKAGE) for found in (root / 'configs').rglob('*.py')]
+        known = {found.stem: str(found) for found in [*shipped, *file.parent.glob('*.py')]}
+        close = [known[stem] for stem in get_close_matches(file.stem, known, n=3, cutoff=0.6)]
+        similar = f'Similar: {", ".join(close)}.' if close else str(error)
         raise FileNotFoundError(f'There is no file {path}. {similar}') from None

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from mmengine.runner import Runner
 from toy_project import write_config
 
 from stt_mm.engine import enable_amp, prepare_runtime
+from stt_mm.utils.checkpoint import latest_checkpoint
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 ENV = dict(os.environ, PYTHONPATH=str(Path(__file__).parent), OMP_NUM_THREADS='1', PYTHON=sys.executable)
@@ -38,6 +40,27 @@ def test_two_processes_train_as_one_with_the_joined_batch(tmp_path):
     runner.train()
     for name, value in runner.model.state_dict().items():
         torch.testing.assert_close(both['state_dict'][name], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason='starts gloo processes')
+def test_stop_signal_makes_both_processes_stop_after_the_same_iteration(tmp_path):
+    config = write_config(tmp_path, "model['seconds'] = 0.1\ntrain_dataloader['num_workers'] = 1\n")
+    command = ['bash', str(TOOLS / 'dist_train.sh'), str(config), '2', '--work-dir', str(tmp_path / 'work')]
+    process = subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / 'work' / 'iter_4.pth').exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.terminate()
+    output = process.communicate(timeout=60)[0]
+    stopped = latest_checkpoint(tmp_path / 'work')
+    step = int(stopped.stem.split('_')[1])
+    assert 4 <= step < 12
+    assert step % 2 == 0
+    assert f'stopped after iteration {step} and saved {stopped}' in output
+    assert len(torch.load(stopped, weights_only=True)['random_states']) == 2
 
 
 def test_one_process_needs_no_preparation(tmp_path):
