@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Installs the toolbox, trains it shortly on the bundled clips, and compares the result with baselines on the bundled
+# labelled videos. Options: bash tools/quickstart.sh --help
+set -uo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+prepare_environment
+exec "$PYTHON" tools/quickstart.py "$@"

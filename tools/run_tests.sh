@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# The whole test suite, in the same environment as the quickstart. Arguments go to pytest: bash tools/run_tests.sh -k davis
+set -uo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+prepare_environment
+if "$PYTHON" -m ruff --version >/dev/null 2>&1; then
+    "$PYTHON" -m ruff check . || fail "ruff found the above. Most of it: $PYTHON -m ruff check --fix ."
+fi
+# One thread per process: the tests start many small processes, which would fight over the cores.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+exec "$PYTHON" -m pytest "$@"
