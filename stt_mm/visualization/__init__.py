@@ -1,0 +1,5 @@
+"""Drawing of results."""
+
+from .overlay import comparison, overlay, write_picture, write_video
+
+__all__ = ['comparison', 'overlay', 'write_picture', 'write_video']

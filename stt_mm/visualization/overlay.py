@@ -1,0 +1,208 @@
+"""Masks drawn over frames: single pictures, videos, and comparisons of methods."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.logging import MMLogger
+
+from stt_mm.utils.palette import voc_palette
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_MARGIN = 4
+_INK = (32, 32, 32)
+
+
+def overlay(frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarray:
+    """A frame with the objects in the colours of the DAVIS palette and a white contour around each.
+
+    Args:
+        frame: uint8 ``[H, W, 3]``, RGB.
+        mask: uint8 ``[H, W]``, object ids; 0 is background and stays as it is.
+        alpha: opacity of the colours, 0 to 1. The contour is always opaque and lies inside the object.
+
+    Returns:
+        uint8 ``[H, W, 3]``, RGB; a new array.
+
+    Raises:
+        ValueError: another shape or type, or ``alpha`` outside of 0 to 1.
+    """
+    _check_frame(frame)
+    if mask.dtype != np.uint8 or mask.shape != frame.shape[:2]:
+        raise ValueError(
+            f'overlay: mask must be uint8 {list(frame.shape[:2])} like the frame, got {mask.dtype} '
+            f'{list(mask.shape)}. Resize it with stt_mm.utils.resize_mask.'
+        )
+    if not 0 <= alpha <= 1:
+        raise ValueError(f'overlay: alpha must be 0 to 1, got {alpha}.')
+    picture = frame.copy()
+    inside = mask > 0
+    colors = voc_palette()[mask[inside]].astype(np.float32)
+    picture[inside] = np.rint((1 - alpha) * frame[inside].astype(np.float32) + alpha * colors).astype(np.uint8)
+    picture[inside & _borders(mask)] = 255
+    return picture
+
+
+def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.0) -> Path:
+    """Writes a video: MPEG-4 at ``path`` or, where OpenCV lacks that encoder, motion JPEG in an ``.avi`` beside it.
+
+    Args:
+        path: ends with ``.mp4`` or ``.avi``; missing folders are made.
+        frames: uint8 ``[H, W, 3]`` RGB, all of one size. They are taken one by one, so a generator keeps memory small.
+            An odd last row or column is repeated, because encoders want even sizes.
+        fps: frames per second, above 0.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        ValueError: no frames, frames of different sizes, another suffix, or ``fps`` not above 0.
+        OSError: neither encoder works, or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in ('.mp4', '.avi'):
+        raise ValueError(f'write_video: {path} must end with .mp4 or .avi.')
+    if not fps > 0:
+        raise ValueError(f'write_video: fps must be above 0, got {fps}.')
+    iterator = iter(frames)
+    first = next(iterator, None)
+    if first is None:
+        raise ValueError(f'write_video: there are no frames to write to {path}.')
+    _check_frame(first)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer, path = _open_writer(path, first.shape[:2], fps)
+    try:
+        frame: np.ndarray | None = first
+        count = 0
+        while frame is not None:
+            _check_frame(frame)
+            if frame.shape != first.shape:
+                raise ValueError(
+                    f'write_video: frame {count} for {path} is {list(frame.shape)}, the first is {list(first.shape)}. '
+                    'All frames of a video have one size.'
+                )
+            writer.write(cv2.cvtColor(_even(frame), cv2.COLOR_RGB2BGR))
+            count += 1
+            frame = next(iterator, None)
+    finally:
+        writer.release()
+    if not path.is_file() or path.stat().st_size == 0:
+        raise OSError(f'The video {path} could not be written: the disk is full or the folder is read-only.')
+    return path
+
+
+def comparison(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str]) -> np.ndarray:
+    """One picture with a row for each method and a column for each frame.
+
+    Args:
+        rows: (label, pictures), pictures uint8 ``[H, W, 3]`` RGB, all of one size and one for each column.
+        columns: what stands above the columns.
+
+    Returns:
+        uint8 ``[H', W', 3]`` RGB: pictures side by side on white, their row's label above them on the left.
+
+    Raises:
+        ValueError: no rows or columns, another number of pictures than columns, or pictures of different sizes.
+    """
+    if not rows or not columns:
+        raise ValueError(f'comparison: expected rows and columns, got {len(rows)} rows and {len(columns)} columns.')
+    shape = rows[0][1][0].shape if len(rows[0][1]) else ()
+    for label, pictures in rows:
+        if len(pictures) != len(columns):
+            raise ValueError(f'comparison: row {label!r} has {len(pictures)} pictures for {len(columns)} columns.')
+        for picture in pictures:
+            _check_frame(picture)
+            if picture.shape != shape:
+                raise ValueError(
+                    f'comparison: a picture of row {label!r} is {list(picture.shape)}, the first is {list(shape)}. '
+                    'All must have one size.'
+                )
+    width = len(columns) * (shape[1] + _MARGIN) + _MARGIN
+    parts = [_captions(columns, shape[1], width)]
+    for label, pictures in rows:
+        parts.append(_captions([label], width - 2 * _MARGIN, width))
+        parts.append(_side_by_side(pictures, width))
+    return np.vstack([*parts, np.full((_MARGIN, width, 3), 255, dtype=np.uint8)])
+
+
+def write_picture(path: str | Path, picture: np.ndarray) -> Path:
+    """Writes uint8 ``[H, W, 3]`` RGB as PNG or JPEG by the suffix; missing folders are made.
+
+    Raises:
+        ValueError: another shape or type, or an unknown suffix.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    _check_frame(picture)
+    if path.suffix.lower() not in ('.png', '.jpg', '.jpeg'):
+        raise ValueError(f'write_picture: {path} must end with .png or .jpg.')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+        raise OSError(f'The picture {path} could not be written: the disk is full or the folder is read-only.')
+    return path
+
+
+def _check_frame(frame: np.ndarray) -> None:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
+        raise ValueError(f'A frame must be uint8 [H, W, 3] RGB, got {frame.dtype} {list(frame.shape)}.')
+
+
+def _borders(mask: np.ndarray) -> np.ndarray:
+    """Pixels with another id above, below, left or right; the edge of the picture is no border."""
+    border = np.zeros(mask.shape, dtype=bool)
+    down, right = mask[1:] != mask[:-1], mask[:, 1:] != mask[:, :-1]
+    border[1:] |= down
+    border[:-1] |= down
+    border[:, 1:] |= right
+    border[:, :-1] |= right
+    return border
+
+
+def _even(frame: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge')
+
+
+def _open_writer(path: Path, size: tuple[int, int], fps: float) -> tuple[cv2.VideoWriter, Path]:
+    height, width = size[0] + size[0] % 2, size[1] + size[1] % 2
+    avi = path.with_suffix('.avi')
+    choices = [('MJPG', avi)] if path.suffix.lower() == '.avi' else [('mp4v', path), ('MJPG', avi)]
+    for codec, file in choices:
+        writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*codec), fps, (width, height))
+        if writer.isOpened():
+            if file != path:
+                MMLogger.get_current_instance().warning(
+                    'OpenCV has no encoder mp4v here: the video goes to %s (motion JPEG) instead of %s.', file, path)
+            return writer, file
+        writer.release()
+        # A failed attempt may leave an empty file behind.
+        if file.is_file() and file.stat().st_size == 0:
+            os.remove(file)
+    raise OSError(
+        f'The video {path} cannot be written: OpenCV {cv2.__version__} opens no encoder of '
+        f"{', '.join(codec for codec, _ in choices)}. Check that {path.parent} is writable, or reinstall OpenCV: "
+        'pip install --force-reinstall opencv-python'
+    )
+
+
+def _captions(texts: Sequence[str], step: int, width: int) -> np.ndarray:
+    """A white strip of that width with one text every ``step`` pixels, each as large as fits."""
+    (_, text_height), baseline = cv2.getTextSize('Ag', _FONT, 0.5, 1)
+    strip = np.full((text_height + baseline + 2 * _MARGIN, width, 3), 255, dtype=np.uint8)
+    for index, text in enumerate(texts):
+        text_width = cv2.getTextSize(text, _FONT, 0.5, 1)[0][0]
+        scale = 0.5 * min(1.0, step / max(text_width, 1))
+        left = _MARGIN + index * (step + _MARGIN)
+        cv2.putText(strip, text, (left, _MARGIN + text_height), _FONT, scale, _INK, 1, cv2.LINE_AA)
+    return strip
+
+
+def _side_by_side(pictures: Sequence[np.ndarray], width: int) -> np.ndarray:
+    height, step = pictures[0].shape[:2]
+    row = np.full((height, width, 3), 255, dtype=np.uint8)
+    for index, picture in enumerate(pictures):
+        left = _MARGIN + index * (step + _MARGIN)
+        row[:, left:left + step] = picture
+    return row
