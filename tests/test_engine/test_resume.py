@@ -11,13 +11,13 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from toy_project import write_config
+from test_engine.toy_project import write_config
 
 from stt_mm.engine import from_plain
 from stt_mm.utils.checkpoint import latest_checkpoint
 
 TOOLS = Path(__file__).parents[2] / 'tools'
-ENV = dict(os.environ, PYTHONPATH=str(Path(__file__).parent), OMP_NUM_THREADS='1')
+ENV = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1]), OMP_NUM_THREADS='1')
 
 
 def train(folder, text='', resume=None, **overrides):

@@ -17,7 +17,7 @@ SIZE = 16
 
 CONFIG = """
 default_scope = 'stt_mm'
-custom_imports = dict(imports=['toy_project'])
+custom_imports = dict(imports=['test_engine.toy_project'])
 model = dict(type='ToyModel', noise=0.1)
 train_dataloader = dict(batch_size=4, num_workers=0, dataset=dict(type='ToyDataset', length=10),
                         sampler=dict(type='TrainSampler'), collate_fn=dict(type='default_collate'))

@@ -3,23 +3,18 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from mmpretrain.models import ResNet
+from test_engine.toy_project import write_config
 
-ROOT = Path(__file__).parents[2]
-TOOLS = ROOT / 'tools'
-sys.path.insert(0, str(ROOT / 'tests' / 'test_engine'))
-
-from toy_project import write_config  # noqa: E402 the folder must be on the path, for the configs' custom_imports too
-
+TOOLS = Path(__file__).parents[2] / 'tools'
 PYTHON_TOOLS = ['train', 'test', 'print_config', 'convert_checkpoint', 'publish_checkpoint']
-_last_second = 0
 SHELL_TOOLS = ['dist_train', 'dist_test', 'slurm_train', 'slurm_test']
+_last_second = 0
 
 
 def tool(name):
