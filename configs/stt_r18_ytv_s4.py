@@ -1,4 +1,4 @@
-# Stride 4 (paper Table 3: J&F 73.6). The training geometry was never released; this is the one that matches the released
+# Stride 4 (paper Table 3: J&F 73.6). The training geometry was never released; this one matches the released
 # evaluation weights: average-pooled stem, res3 and res4 on one 64 x 64 grid, pseudo labels used without pooling.
 _base_ = './stt_r18_ytv.py'
 model = dict(

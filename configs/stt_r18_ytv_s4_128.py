@@ -1,5 +1,5 @@
-# Stride 4 with the pyramid kept: res3 on 128 x 128, res4 on 64 x 64. Neither this nor stt_r18_ytv_s4 is confirmed by the
-# authors.
+# Stride 4 with the pyramid kept: res3 on 128 x 128, res4 on 64 x 64. Neither this nor stt_r18_ytv_s4 is confirmed by
+# the authors.
 _base_ = './stt_r18_ytv.py'
 model = dict(
     backbone=dict(pool='none', strides=(1, 1, 2, 8)),

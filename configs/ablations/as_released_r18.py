@@ -1,6 +1,6 @@
-# The released schedule: 44,000 iterations at batch 64 (16 x 4), rate 5e-5. The numerics are those of stt_r18_ytv already.
-# changes: optim_wrapper.optimizer.lr param_scheduler train_cfg.max_iters train_dataloader.batch_size
-# changes: auto_scale_lr.base_batch_size
+# The released schedule: 44,000 iterations at batch 64 (16 x 4), rate 5e-5. The numerics are those of stt_r18_ytv.
+# changed keys: optim_wrapper.optimizer.lr param_scheduler train_cfg.max_iters train_dataloader.batch_size
+# changed keys: auto_scale_lr.base_batch_size
 _base_ = '../stt_r18_ytv.py'
 optim_wrapper = dict(optimizer=dict(lr=5e-5))
 param_scheduler = [

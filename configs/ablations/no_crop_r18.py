@@ -1,6 +1,6 @@
 # Difference 26: frames are only resized.
 _base_ = '../stt_r18_ytv.py'
-# changes: train_dataloader.dataset.pipeline
+# changed keys: train_dataloader.dataset.pipeline
 train_dataloader = dict(
     dataset=dict(pipeline=[
         dict(type='LoadFrames'),

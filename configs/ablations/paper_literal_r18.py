@@ -1,10 +1,11 @@
-# The formulas as the paper prints them. Where it gives no number (loss weights, temperature, threshold) the choice is ours:
-# weight 1 on per-query norms, sqrt(C) on both sides, keep 0.7.
-# changes: model.reconstruction_head.loss.penalty model.reconstruction_head.loss.scale
-# changes: model.reconstruction_head.resolution model.reconstruction_head.target
-# changes: model.local_head.loss.reduction model.local_head.weight model.local_head.selection model.local_head.source
-# changes: model.global_head.loss.reduction model.global_head.weight model.global_head.teacher_temperature
-# changes: param_scheduler
+# The formulas as the paper prints them. Where it gives no number (loss weights, temperature, threshold) the choice is
+# ours: weight 1 on per-query norms, sqrt(C) on both sides, keep 0.7.
+# changed keys: model.reconstruction_head.loss.penalty model.reconstruction_head.loss.scale
+# changed keys: model.reconstruction_head.resolution model.reconstruction_head.target
+# changed keys: model.local_head.loss.reduction model.local_head.weight
+# changed keys: model.local_head.selection model.local_head.source
+# changed keys: model.global_head.loss.reduction model.global_head.weight model.global_head.teacher_temperature
+# changed keys: param_scheduler
 _base_ = '../stt_r18_ytv.py'
 model = dict(
     reconstruction_head=dict(target='all', resolution='stride', loss=dict(penalty='l1', scale=1.0)),

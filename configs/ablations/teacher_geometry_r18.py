@@ -1,4 +1,4 @@
 # Difference 20: the teacher has the geometry of the student.
 _base_ = '../stt_r18_ytv.py'
-# changes: model.teacher.backbone.pool model.teacher.backbone.strides
+# changed keys: model.teacher.backbone.pool model.teacher.backbone.strides
 model = dict(teacher=dict(backbone=dict(pool='none', strides=(1, 2, 2, 4))))

@@ -5,5 +5,11 @@ model = dict(
     data_preprocessor=dict(type='ClipDataPreprocessor'),
     backbone=dict(type='CorrespondenceResNet', depth=18, pool='none', strides=(1, 2, 2), out_indices=(2, )),
     propagator=dict(
-        type='LabelPropagator', protocol='stt_davis_s8', version=1, radius=12, topk=10, temperature=0.07, num_context=20),
+        type='LabelPropagator',
+        protocol='stt_davis_s8',
+        version=1,
+        radius=12,
+        topk=10,
+        temperature=0.07,
+        num_context=20),
     feature_stage='res4')

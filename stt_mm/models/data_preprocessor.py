@@ -27,8 +27,8 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
     Args:
         student_color: colour space of the student.
         teacher_color: colour space of the teacher; Lab only if stage 1 was trained on Lab.
-        dropout: ``one`` drops exactly one of a and b (released code); ``bernoulli`` drops each with ``drop_prob``, at least
-            one of them; ``None`` drops nothing.
+        dropout: ``one`` drops exactly one of a and b (released code); ``bernoulli`` drops each with ``drop_prob``, at
+            least one of them; ``None`` drops nothing.
         drop_prob: probability for ``bernoulli``.
         drop_per: one draw per ``call`` (released code) or per ``sample`` (``one`` only).
         rescale: enlarge the kept channels (3/2 for one of three dropped).
@@ -58,7 +58,8 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
             raise ValueError(f"dropout must be 'one', 'bernoulli' or None and drop_per 'call' or 'sample', got "
                              f'{dropout!r} and {drop_per!r}.')
         if dropout == 'bernoulli' and (drop_per == 'sample' or not 0 <= drop_prob <= 1):
-            raise ValueError(f"'bernoulli' needs drop_per='call' and drop_prob in [0, 1], got {drop_per!r}, {drop_prob}.")
+            raise ValueError(f"'bernoulli' needs drop_per='call' and drop_prob in [0, 1], got {drop_per!r} and "
+                             f'{drop_prob}.')
         self.student_color = student_color
         self.teacher_color = teacher_color
         self.dropout = dropout
@@ -66,7 +67,8 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         self.drop_per = drop_per
         self.rescale = rescale
         self.rank_shared = rank_shared
-        for name, values in (('lab_mean', lab_mean), ('lab_std', lab_std), ('rgb_mean', rgb_mean), ('rgb_std', rgb_std)):
+        constants = dict(lab_mean=lab_mean, lab_std=lab_std, rgb_mean=rgb_mean, rgb_std=rgb_std)
+        for name, values in constants.items():
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1), persistent=False)
 
     def draw_dropped(self, batch: int) -> Tensor:

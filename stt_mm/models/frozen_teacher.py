@@ -14,8 +14,8 @@ from stt_mm.registry import MODELS
 class FrozenTeacher(BaseModule):
     """A backbone in eval mode, without gradients, outside ``parameters()`` and ``state_dict()``.
 
-    The backbone is held out of the module tree, so that no optimizer, checkpoint, ``train()`` call or distributed wrapper
-    can reach it; it follows ``.to()`` alone. Its weights come from its own ``init_cfg``, at every start.
+    The backbone is held out of the module tree, so that no optimizer, checkpoint, ``train()`` call or distributed
+    wrapper can reach it; it follows ``.to()`` alone. Its weights come from its own ``init_cfg``, at every start.
 
     Args:
         backbone: config of the backbone; the last of its maps is returned.

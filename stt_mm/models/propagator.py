@@ -14,8 +14,8 @@ from stt_mm.registry import MODELS
 class LabelPropagator:
     """Carry the labels of the first frame through a video, one frame at a time.
 
-    The memory of frame ``t`` is the first frame and the ``num_context`` frames before ``t``; while those still reach back
-    to the first frame it stands in the memory twice, and both copies take part in the top-k, as in the published
+    The memory of frame ``t`` is the first frame and the ``num_context`` frames before ``t``; while those still reach
+    back to the first frame it stands in the memory twice, and both copies take part in the top-k, as in the published
     evaluation. Memory does not grow with the length of the video.
 
     Args:

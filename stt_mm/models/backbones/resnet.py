@@ -1,14 +1,19 @@
 """ResNet with the geometry that dense correspondence needs."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from mmengine.logging import MMLogger
-from mmpretrain.models.backbones import ResNet
 from torch import Tensor, nn
 
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import load_backbone
+
+with warnings.catch_warnings():
+    # mmcv-lite warns about a compiled operator that nothing here uses.
+    warnings.filterwarnings('ignore', message='Fail to import')
+    from mmpretrain.models.backbones import ResNet
 
 POOLS = {
     'none': nn.Identity,

@@ -78,8 +78,8 @@ class Correspondence(BaseModel):
             sample: holds ``first_mask``, uint8 ``[H, W]`` object ids.
 
         Returns:
-            The sample with ``pred_masks``, uint8 ``[T, H, W]`` at the size of the first mask (frame 0 is the given one),
-            and ``protocol``.
+            The sample with ``pred_masks``, uint8 ``[T, H, W]`` at the size of the first mask (frame 0 is the given
+            one), and ``protocol``.
 
         Raises:
             RuntimeError: if the model has no propagator.

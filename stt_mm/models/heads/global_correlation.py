@@ -17,8 +17,8 @@ class GlobalCorrelationHead(BaseModule):
         weight: factor on the loss; 50 in the released code.
         stage: student stage. Its grid must be that of the teacher's map; the channels may differ.
         student_temperature: divides the student's dot products; ``None``: ``sqrt(C)``, as in the released code.
-        teacher_temperature: divides the teacher's; 0.07 in the released code, ``None``: ``sqrt(C)`` (paper: one rule for
-            both).
+        teacher_temperature: divides the teacher's; 0.07 in the released code, ``None``: ``sqrt(C)`` (paper: one rule
+            for both).
         normalize: use cosines instead of dot products, on both sides.
     """
 

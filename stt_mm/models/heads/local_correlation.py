@@ -8,8 +8,17 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from stt_mm.ops import (keep_per_batch, keep_per_image, keep_released, local_affinity, local_correlation,
-                        pool_local_affinity, soft_weights, window_entropy, window_mask)
+from stt_mm.ops import (
+    keep_per_batch,
+    keep_per_image,
+    keep_released,
+    local_affinity,
+    local_correlation,
+    pool_local_affinity,
+    soft_weights,
+    window_entropy,
+    window_mask,
+)
 from stt_mm.registry import MODELS
 
 KEEP: dict[str, Callable[[Tensor, float], Tensor]] = {
@@ -28,8 +37,8 @@ class LocalCorrelationHead(BaseModule):
         weight: factor on the loss; 1000 in the released code.
         fine: stage that teaches.
         coarse: stage that learns. Stages of one grid are compared without pooling.
-        pooling: ``avg`` averages both sides (released code; rows of the pseudo label sum to 1/4), ``sum`` keeps the mass
-            at 1, ``logit`` averages the correlations before the softmax.
+        pooling: ``avg`` averages both sides (released code; rows of the pseudo label sum to 1/4), ``sum`` keeps the
+            mass at 1, ``logit`` averages the correlations before the softmax.
         detach: no gradient into the pseudo label.
         selection: which queries are distilled. ``released``: the released code's row of thresholds; ``per_image``: the
             intended rule; ``batch``: one threshold per batch; ``soft``: weights instead of a choice; ``None``: all.
@@ -128,7 +137,7 @@ class LocalCorrelationHead(BaseModule):
         target = self.pseudo_label(queries, keys, affinities, scale)
         coarse = affinities[self.coarse]
         if target.shape != coarse.shape:
-            raise ValueError(f'The affinity of {self.fine}, pooled, is {tuple(target.shape)} but that of {self.coarse} is '
+            raise ValueError(f'The affinity of {self.fine}, pooled, is {tuple(target.shape)}, that of {self.coarse} '
                              f'{tuple(coarse.shape)}. The fine radius must be twice the coarse one where the grid is.')
         if self.detach:
             target = target.detach()

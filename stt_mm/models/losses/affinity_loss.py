@@ -14,9 +14,9 @@ class AffinityLoss(nn.Module):
     """Squared difference of affinity rows, averaged over the selected queries.
 
     Args:
-        reduction: ``element`` divides by the number of key positions too, the ones outside the window included (released
-            code, weight 1000 for the local and 50 for the global term); ``query`` averages the squared norm of the
-            difference over queries (the paper's sum, normalised).
+        reduction: ``element`` divides by the number of key positions too, the ones outside the window included
+            (released code, weight 1000 for the local, 50 for the global term); ``query`` averages the squared norm of
+            the difference over queries (the paper's sum, normalised).
     """
 
     def __init__(self, reduction: Literal['element', 'query'] = 'element') -> None:
