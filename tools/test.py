@@ -32,7 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file with test_dataloader, test_cfg and test_evaluator')
-    parser.add_argument('checkpoint', help='checkpoint file, or "none" to evaluate the network as it is built')
+    parser.add_argument('checkpoint', help='checkpoint file, or "none" to evaluate the untrained network (or its init_cfg)')
     parser.add_argument('--work-dir', help='where the log and results go (default: ./work_dirs/<config name>)')
     parser.add_argument('--out', metavar='FILE.json', help='also write metrics and checkpoint name to FILE.json')
     parser.add_argument('--dump-masks', metavar='DIR', help='write the predicted masks as palette PNGs below DIR')
@@ -90,7 +90,8 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if args.checkpoint.lower() == 'none':
-        runner.logger.info(f'checkpoint: none, the network is evaluated as it is built (seed {runner.seed})')
+        model.init_weights()
+        runner.logger.info(f'checkpoint: none, the network is evaluated as a training would start (seed {runner.seed})')
         return dict(path=None, sha8=None, source='none')
     backbone = getattr(model, 'backbone', None)
     if backbone is None or not backbone.state_dict():
