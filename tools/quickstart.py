@@ -1,0 +1,305 @@
+"""Train shortly on the bundled clips, score the result and two baselines on the bundled labelled videos, draw both."""
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DAVIS = Path('demo/data/davis')
+MARKER = '.quickstart'
+SHOWN = 'soccer'
+SHORT_SIDE = 320
+WARMUP = 20
+
+EXAMPLES = """examples:
+  bash tools/quickstart.sh                     (makes the environment first)
+  python tools/quickstart.py --iters 1000      (in an environment that is ready)
+
+Needs no GPU and uses one if there is one. Everything is written below the work directory; each run starts afresh."""
+
+
+class CommandFailed(Exception):
+    """A step ended with an error; the message is for the user."""
+
+
+@dataclass
+class Method:
+    """One row of the table."""
+
+    key: str
+    label: str
+    config: str
+    checkpoint: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    shown_score: float = 0.0
+
+
+class Progress:
+    """A bar that is redrawn on a terminal; elsewhere, a line for each tenth and at least every 30 seconds."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total = label, total
+        self.terminal = sys.stdout.isatty()
+        self.start = self.printed_at = time.monotonic()
+        self.first: tuple[float, int] | None = None
+        self.printed = -1
+        self.update(0, 'starting')
+
+    def update(self, done: int, note: str = '') -> None:
+        now = time.monotonic()
+        if self.first is None and done > 0:
+            self.first = (now, done)
+        left = ''
+        if self.first and done > self.first[1]:
+            seconds = (now - self.first[0]) / (done - self.first[1]) * (self.total - done)
+            left = f', {clock(seconds)} left'
+        filled = 24 * done // self.total
+        text = (f'{self.label} [{"#" * filled}{"." * (24 - filled)}] {done}/{self.total}, {clock(now - self.start)} '
+                f'gone{left}{", " + note if note else ""}')
+        if self.terminal:
+            sys.stdout.write('\r\033[K' + text[:shutil.get_terminal_size().columns - 1])
+        elif self.printed < 0 or 10 * done // self.total > self.printed or now - self.printed_at > 30:
+            sys.stdout.write(text + '\n')
+            self.printed, self.printed_at = 10 * done // self.total, now
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        if self.terminal:
+            sys.stdout.write('\n')
+
+
+def python_name() -> str:
+    """This interpreter as one would type it in the repository."""
+    python = Path(sys.executable)
+    return str(python.relative_to(ROOT)) if python.is_relative_to(ROOT) else str(python)
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, such as ``3:05``."""
+    return f'{int(seconds) // 60}:{int(seconds) % 60:02d}'
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--iters', type=int, default=150, metavar='N',
+                        help='training iterations of 8 clips (default: %(default)s)')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'), metavar='DIR',
+                        help='where everything is written, from the repository (default: %(default)s)')
+    parser.add_argument('--videos', type=int, default=8, metavar='N',
+                        help='evaluate on the first N of the 8 videos (default: %(default)s)')
+    parser.add_argument('--frames', type=int, default=25, metavar='N',
+                        help='evaluate on the first N of their 25 frames (default: %(default)s)')
+    args = parser.parse_args(argv)
+    for name, low, high in (('iters', 1, None), ('videos', 1, 8), ('frames', 3, 25)):
+        value = getattr(args, name)
+        if value < low or (high is not None and value > high):
+            parser.error(f'--{name} must be {f"{low} to {high}" if high else f"{low} or more"}, got {value}')
+    return args
+
+
+def prepare_work_dir(folder: Path) -> None:
+    """Make the folder, or empty what an earlier run left in it.
+
+    Raises:
+        CommandFailed: the folder holds something else, or cannot be written.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+        raise CommandFailed(f'{folder} is not empty and was not made by the quickstart. Give another --work-dir.')
+    try:
+        for name in ('train', 'eval', 'masks', 'logs'):
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
+        for name in ('overlay.mp4', 'overlay.avi', 'comparison.png', 'table.txt'):
+            (folder / name).unlink(missing_ok=True)
+        (folder / 'logs').mkdir(parents=True)
+        (folder / MARKER).touch()
+    except OSError as error:
+        raise CommandFailed(f'{folder} cannot be written: {error.strerror}. Give another --work-dir.') from error
+
+
+def run(arguments: list[str], log: Path, progress_label: str, total: int, pattern: str) -> None:
+    """Run ``python <arguments>`` and turn its log lines that match ``pattern`` into a progress bar.
+
+    Raises:
+        CommandFailed: it ended with an error; the message holds its last line and the log's name.
+    """
+    print(f'\n$ {shlex.join([python_name(), *arguments])}', flush=True)
+    environment = {'OMP_WAIT_POLICY': 'PASSIVE', **os.environ, 'PYTHONUNBUFFERED': '1'}
+    progress, matcher, last = Progress(progress_label, total), re.compile(pattern), ''
+    with open(log, 'w', encoding='utf-8') as file:
+        child = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, text=True, errors='replace',
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            for line in child.stdout:
+                file.write(line)
+                last = line.strip() or last
+                found = matcher.search(line)
+                if found:
+                    loss = re.search(r'\sloss: ([\d.e+-]+)', line)
+                    progress.update(int(found[1]), f'loss {float(loss[1]):.3f}' if loss else '')
+            code = child.wait()
+        except BaseException:
+            child.terminate()
+            try:
+                child.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                child.kill()
+            raise
+        finally:
+            progress.close()
+    if code != 0:
+        reason = 'it was killed, probably for lack of memory' if code == -9 else last
+        raise CommandFailed(f'{progress_label.strip()} failed: {reason}. The whole output: {log}')
+
+
+def train(args: argparse.Namespace) -> Path:
+    """Train from scratch for ``args.iters`` iterations; returns the checkpoint."""
+    work_dir, iters = args.work_dir / 'train', args.iters
+    run(['tools/train.py', 'configs/stt_r18_demo.py', '--no-validate', '--work-dir', str(work_dir), '--cfg-options',
+         f'train_cfg.max_iters={iters}', f'param_scheduler.0.end={min(WARMUP, iters)}',
+         f'param_scheduler.1.end={iters}', f'param_scheduler.1.T_max={iters}',
+         f'default_hooks.checkpoint.interval={iters}', 'default_hooks.logger.interval=2'],
+        args.work_dir / 'logs' / 'train.log', 'training', iters, r'Iter\(train\) \[\s*(\d+)/')
+    checkpoint = work_dir / f'iter_{iters}.pth'
+    if not checkpoint.is_file():
+        raise CommandFailed(f'the training wrote no {checkpoint}. The whole output: {args.work_dir}/logs/train.log')
+    return checkpoint
+
+
+def evaluate(method: Method, args: argparse.Namespace) -> None:
+    """Propagate the first masks of all videos and fill in the method's scores."""
+    folder = args.work_dir / 'eval' / method.key
+    run(['tools/test.py', method.config, method.checkpoint, '--out', str(folder / 'result.json'), '--work-dir',
+         str(folder), '--dump-masks', str(args.work_dir / 'masks' / method.key), '--cfg-options',
+         f'test_dataloader.dataset.data_root={DAVIS}', f'test_dataloader.dataset.short_side={SHORT_SIDE}',
+         f'test_dataloader.dataset.max_frames={args.frames}', f'test_dataloader.dataset.indices={args.videos}',
+         'default_hooks.logger.interval=1'],
+        args.work_dir / 'logs' / f'{method.key}.log', f'evaluating, {method.label}', args.videos,
+        r'Iter\(test\) \[\s*(\d+)/')
+    method.metrics = json.loads((folder / 'result.json').read_text(encoding='utf-8'))['metrics']
+    print(f'{method.label}: J&F {100 * method.metrics["J&F-Mean"]:.1f}')
+
+
+def table(methods: list[Method]) -> str:
+    """One line per method, in percent."""
+    width = max(len(method.label) for method in methods)
+    best = max(methods, key=lambda method: method.metrics['J&F-Mean'])
+    lines = [f'{"method":<{width}}{"J&F":>8}{"J":>8}{"F":>8}', '-' * (width + 24)]
+    for method in methods:
+        scores = (method.metrics[name] for name in ('J&F-Mean', 'J-Mean', 'F-Mean'))
+        row = ''.join(f'{100 * score:8.1f}' for score in scores)
+        lines.append(f'{method.label:<{width}}{row}{"   best" if method is best else ""}')
+    return '\n'.join(lines)
+
+
+def verdict(trained: Method, baselines: list[Method]) -> str:
+    """What the short training achieved against each baseline, favourable or not."""
+    score = round(100 * trained.metrics['J&F-Mean'], 1)
+    gains = [(method.label, round(score - round(100 * method.metrics['J&F-Mean'], 1), 1)) for method in baselines]
+    text = ' and '.join(f'{abs(gain):.1f} {"above" if gain > 0 else "below"} {label}' for label, gain in gains)
+    if all(gain > 0 for _, gain in gains):
+        return f'The short training beats both baselines: J&F is {text}.'
+    return (f'The short training does NOT beat every baseline: J&F is {text}. A few minutes of training are little; '
+            'try more iterations (--iters).')
+
+
+def find_shipped() -> Path | None:
+    """The newest checkpoint that comes with the repository, if there is one."""
+    return max((ROOT / 'demo').glob('stt_r18_demo_*.pth'), key=lambda path: path.stat().st_mtime, default=None)
+
+
+def compare(args: argparse.Namespace) -> list[Method]:
+    """Train, evaluate every method, print and write the table."""
+    trained = Method('trained', f'trained here, {args.iters} iterations', 'configs/eval/davis_r18_s8.py',
+                     str(train(args)))
+    baselines = [Method('color', 'raw Lab colour', 'configs/eval/davis_color.py', 'none'),
+                 Method('untrained', 'untrained network', 'configs/eval/davis_r18_s8.py', 'none')]
+    methods = [*baselines, trained]
+    shipped = find_shipped()
+    if shipped is not None:
+        methods.append(Method('shipped', 'shipped checkpoint', trained.config, str(shipped.relative_to(ROOT))))
+    for method in methods:
+        evaluate(method, args)
+    text = (f'Label propagation on {DAVIS}: {args.videos} videos of {args.frames} frames, in percent\n\n'
+            f'{table(methods)}\n\n{verdict(trained, baselines)}')
+    if shipped is None:
+        text += '\nThere is no demo/stt_r18_demo_*.pth here, so the row of the shipped checkpoint is missing.'
+    print(f'\n{text}\nOne run on tiny videos: these numbers are no DAVIS scores.')
+    (args.work_dir / 'table.txt').write_text(text + '\n', encoding='utf-8')
+    return methods
+
+
+def draw(methods: list[Method], args: argparse.Namespace) -> tuple[Path, Path]:
+    """Write the overlay video of the best method and the picture of all methods."""
+    import cv2
+    import numpy as np
+
+    from stt_mm.utils import read_image, read_mask, resize_mask
+    from stt_mm.visualization import comparison, overlay, write_picture, write_video
+
+    def enlarged(mask_root: Path, name: str, scale: float) -> tuple:
+        frame = read_image(ROOT / DAVIS / 'JPEGImages' / '480p' / video / f'{name}.jpg')
+        size = (round(frame.shape[0] * scale), round(frame.shape[1] * scale))
+        frame = cv2.resize(frame, size[::-1], interpolation=cv2.INTER_CUBIC)
+        return frame, overlay(frame, resize_mask(read_mask(mask_root / video / f'{name}.png'), size))
+
+    best = max(methods, key=lambda method: method.metrics['J&F-Mean'])
+    masks = args.work_dir / 'masks'
+    videos = sorted(path.name for path in (masks / best.key).iterdir())
+    video = SHOWN if SHOWN in videos else videos[0]
+    names = sorted(path.stem for path in (masks / best.key / video).glob('*.png'))
+    pairs = (np.hstack(enlarged(masks / best.key, name, 2)) for name in names)
+    film = write_video(args.work_dir / 'overlay.mp4', pairs, fps=8)
+
+    some = [names[round(part * (len(names) - 1) / 3)] for part in range(4)]
+    rows = [('human labels', [enlarged(ROOT / DAVIS / 'Annotations' / '480p', name, 1.5)[1] for name in some])]
+    for method in methods:
+        results = json.loads((args.work_dir / 'eval' / method.key / 'davis_results.json').read_text(encoding='utf-8'))
+        label = f'{method.label}, J&F {100 * results["per_sequence"][video]["J&F-Mean"]:.1f} on this video'
+        rows.append((label, [enlarged(masks / method.key, name, 1.5)[1] for name in some]))
+    columns = [f'{video}, frame {int(name)}{" (given)" if name == names[0] else ""}' for name in some]
+    return film, write_picture(args.work_dir / 'comparison.png', comparison(rows, columns))
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    os.chdir(ROOT)
+    start = time.monotonic()
+    try:
+        if not DAVIS.is_dir() or not Path('demo/data/clips').is_dir():
+            raise CommandFailed(f'demo/data is not complete in {ROOT}. Clone the whole repository.')
+        if any(importlib.util.find_spec(name) is None for name in ('torch', 'mmengine', 'stt_mm')):
+            raise CommandFailed(f'stt_mm is not installed for {sys.executable}. Run: bash tools/quickstart.sh')
+        prepare_work_dir(args.work_dir)
+        methods = compare(args)
+        film, picture = draw(methods, args)
+    except CommandFailed as error:
+        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        print('\nStopped. Run it again to start afresh; what is installed stays.', file=sys.stderr)
+        sys.exit(130)
+    best = max(methods, key=lambda method: method.metrics['J&F-Mean'])
+    print(f"""
+overlay video ({best.label}): {film}
+picture of all methods: {picture}
+table, logs, masks: {args.work_dir}/
+
+Finished in {clock(time.monotonic() - start)}. Next, in {ROOT}:
+  {python_name()} tools/quickstart.py --iters 1000
+  {python_name()} tools/train.py configs/stt_r18_demo.py --cfg-options train_dataloader.dataset.data_root=/my/videos
+  {python_name()} tools/test.py configs/eval/davis_r18_s8.py CHECKPOINT --cfg-options \\
+      test_dataloader.dataset.data_root=/my/DAVIS""")
+
+
+if __name__ == '__main__':
+    main()
