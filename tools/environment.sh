@@ -90,7 +90,9 @@ pip_install() {
 }
 
 explain_failure() {
-    if grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|Network is unreachable|Connection refused' "$LOG"; then
+    if grep -qE 'different python version|ResolutionImpossible' "$LOG"; then
+        return
+    elif grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|Network is unreachable|Connection refused' "$LOG"; then
         fail "the package index cannot be reached. Check the internet connection or proxy, then run this again. Log: $LOG"
     elif grep -q 'No space left' "$LOG"; then
         fail "the disk is full. Make room (about $ENVIRONMENT_GB GB), then run this again. Log: $LOG"
