@@ -32,7 +32,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file with test_dataloader, test_cfg and test_evaluator')
-    parser.add_argument('checkpoint', help='checkpoint file, or "none" to evaluate the untrained network (or its init_cfg)')
+    parser.add_argument('checkpoint',
+                        help='checkpoint file, or "none" to evaluate the network as a training would start')
     parser.add_argument('--work-dir', help='where the log and results go (default: ./work_dirs/<config name>)')
     parser.add_argument('--out', metavar='FILE.json', help='also write metrics and checkpoint name to FILE.json')
     parser.add_argument('--dump-masks', metavar='DIR', help='write the predicted masks as palette PNGs below DIR')

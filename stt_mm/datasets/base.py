@@ -17,9 +17,10 @@ _MAX_TRIES = 20
 class VideoDataset(BaseDataset):
     """Clips of unlabelled videos. Subclasses say which videos there are, in :meth:`load_videos`.
 
-    An item is asked for by ``(index, draw)``, as :class:`TrainSampler` yields it: video ``index``, in the ``draw``-th
-    draw of the whole training. All randomness of the item comes from ``(seed, draw, index)``, so it depends neither on
-    the number of workers nor on interruptions. A plain ``index`` means draw 0, which is the same clip each time.
+    An item is asked for by ``(index, draw, seed)``, as :class:`TrainSampler` yields it: video ``index``, in the
+    ``draw``-th draw of the whole training, whose seed is ``seed``. All randomness of the item comes from these three,
+    so it depends neither on the number of workers nor on interruptions. A plain ``index`` means draw 0 and seed 0,
+    which is the same clip each time.
 
     Args:
         data_root: folder of the data.
@@ -32,7 +33,6 @@ class VideoDataset(BaseDataset):
         interval_probs: weights of the intervals, not negative; ``None`` for equal ones.
         on_error: ``'raise'`` stops at a file that is missing or broken. ``'skip'`` logs it, counts it in
             ``num_skipped`` (per process) and takes another video.
-        seed: of the random numbers of the items.
         indices: use the first (negative: last) n videos, or the listed ones; ``None`` for all.
 
     Raises:
@@ -51,7 +51,6 @@ class VideoDataset(BaseDataset):
         interval: int | Sequence[int] = 1,
         interval_probs: Sequence[float] | None = None,
         on_error: Literal['raise', 'skip'] = 'raise',
-        seed: int = 0,
         indices: int | Sequence[int] | None = None,
     ) -> None:
         intervals = (interval,) if isinstance(interval, int) else tuple(interval)
@@ -68,7 +67,6 @@ class VideoDataset(BaseDataset):
         self.clip_length = clip_length
         self.intervals = [(step, weight) for step, weight in zip(intervals, weights, strict=True) if weight > 0]
         self.on_error = on_error
-        self.seed = seed
         self.num_skipped = 0
         self._plain_indices: set[int] | None = set()
         transforms = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
@@ -99,14 +97,14 @@ class VideoDataset(BaseDataset):
         )  # fmt: skip
         return kept
 
-    def get_clip(self, index: int, draw: int = 0) -> dict:
-        """What the first transform receives for ``(index, draw)``; the frames are chosen, nothing is read."""
-        return self._choose_clip(index, draw, generator(self.seed, draw, index))
+    def get_clip(self, index: int, draw: int = 0, seed: int = 0) -> dict:
+        """What the first transform receives for ``(index, draw, seed)``; the frames are chosen, nothing is read."""
+        return self._choose_clip(index, draw, generator(seed, draw, index))
 
-    def __getitem__(self, key: int | tuple[int, int]) -> dict:
-        index, draw = key if isinstance(key, tuple) else (self._warn_repeated(key), 0)
+    def __getitem__(self, key: int | tuple[int, int] | tuple[int, int, int]) -> dict:
+        index, draw, seed = (*key, 0)[:3] if isinstance(key, tuple) else (self._warn_repeated(key), 0, 0)
         index = range(len(self))[index]
-        rng = generator(self.seed, draw, index)
+        rng = generator(seed, draw, index)
         for _ in range(_MAX_TRIES):
             clip = self._choose_clip(index, draw, rng)
             try:

@@ -11,7 +11,7 @@ from stt_mm.utils.random import generator
 
 @DATA_SAMPLERS.register_module()
 class TrainSampler(Sampler):
-    """An endless stream of ``(index, draw)``, shared out over the ranks; for iteration-based training.
+    """An endless stream of ``(index, draw, seed)``, shared out over the ranks; for iteration-based training.
 
     The stream is one permutation of the dataset after another, number k drawn from ``(seed, k)``; ``draw`` is the
     position in the stream. Rank r of w takes the positions r, r + w, and so on. The samples of iteration i are
@@ -45,13 +45,13 @@ class TrainSampler(Sampler):
             raise ValueError(f'TrainSampler.advance: num_samples must be 0 or more, got {num_samples}.')
         self.start = num_samples
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
         draw, known, order = self.start * self.world_size + self.rank, -1, range(self.size)
         while True:
             cycle, position = divmod(draw, self.size)
             if self.shuffle and cycle != known:
                 known, order = cycle, generator(self.seed, cycle).permutation(self.size)
-            yield int(order[position]), draw
+            yield int(order[position]), draw, self.seed
             draw += self.world_size
 
     def __len__(self) -> int:

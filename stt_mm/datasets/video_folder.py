@@ -20,7 +20,7 @@ class VideoFolder(VideoDataset):
     called by its path below ``data_root``.
 
     Args:
-        data_root, pipeline, clip_length, interval, interval_probs, on_error, seed, indices: see
+        data_root, pipeline, clip_length, interval, interval_probs, on_error, indices: see
             :class:`VideoDataset`. With ``on_error='skip'`` video files that cannot be opened are counted and left out.
 
     Raises:
@@ -38,10 +38,9 @@ class VideoFolder(VideoDataset):
         interval: int | Sequence[int] = 1,
         interval_probs: Sequence[float] | None = None,
         on_error: Literal['raise', 'skip'] = 'raise',
-        seed: int = 0,
         indices: int | Sequence[int] | None = None,
     ) -> None:
-        super().__init__(data_root, pipeline, clip_length, interval, interval_probs, on_error, seed, indices)
+        super().__init__(data_root, pipeline, clip_length, interval, interval_probs, on_error, indices)
 
     def load_videos(self) -> list[dict]:
         if not os.path.isdir(self.data_root):

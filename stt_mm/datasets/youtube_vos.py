@@ -25,7 +25,7 @@ class YouTubeVOS(VideoDataset):
         split: ``train``, ``train_all_frames`` or any folder of that layout.
         video_list: a text file (the first word of each line is a video) or a JSON file (a list of videos, or
             ``{'videos': ...}``); relative paths count from ``data_root``.
-        pipeline, clip_length, interval, interval_probs, on_error, seed, indices: see :class:`VideoDataset`. With
+        pipeline, clip_length, interval, interval_probs, on_error, indices: see :class:`VideoDataset`. With
             ``on_error='skip'`` listed videos that are missing are counted and left out.
 
     Raises:
@@ -45,12 +45,11 @@ class YouTubeVOS(VideoDataset):
         interval: int | Sequence[int] = 1,
         interval_probs: Sequence[float] | None = None,
         on_error: Literal['raise', 'skip'] = 'raise',
-        seed: int = 0,
         indices: int | Sequence[int] | None = None,
     ) -> None:
         self.split = split
         self.video_list = video_list
-        super().__init__(data_root, pipeline, clip_length, interval, interval_probs, on_error, seed, indices)
+        super().__init__(data_root, pipeline, clip_length, interval, interval_probs, on_error, indices)
 
     def load_videos(self) -> list[dict]:
         frame_root = Path(self.data_root, self.split, 'JPEGImages')

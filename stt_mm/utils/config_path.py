@@ -9,7 +9,7 @@ def config_path(name: str) -> Path:
     """Path of a shipped config.
 
     Args:
-        name: path below ``configs/``, with or without ``.py``, such as ``stt_r18_ytv`` or ``ablations/no_local_r18.py``.
+        name: path below ``configs/``, with or without ``.py``, such as ``stt_r18_ytv`` or ``ablations/no_local_r18``.
 
     Returns:
         The file in the checkout (``<repository>/configs``) or in the installed package (``stt_mm/configs``).

@@ -15,8 +15,9 @@ def sampler_of(monkeypatch, rank=0, world_size=1, seed=5, shuffle=True):
 
 def test_each_pass_is_another_permutation(monkeypatch):
     stream = list(islice(sampler_of(monkeypatch), 4 * SIZE))
-    assert [draw for _, draw in stream] == list(range(4 * SIZE))
-    passes = [tuple(index for index, _ in stream[SIZE * k : SIZE * (k + 1)]) for k in range(4)]
+    assert {seed for *_, seed in stream} == {5}
+    assert [draw for _, draw, _ in stream] == list(range(4 * SIZE))
+    passes = [tuple(index for index, *_ in stream[SIZE * k : SIZE * (k + 1)]) for k in range(4)]
     assert all(sorted(order) == list(range(SIZE)) for order in passes)
     assert len(set(passes)) == 4
 
@@ -29,7 +30,7 @@ def test_seed_decides_the_order(monkeypatch):
 
 def test_unshuffled(monkeypatch):
     stream = islice(sampler_of(monkeypatch, shuffle=False), 9)
-    assert list(stream) == [(draw % SIZE, draw) for draw in range(9)]
+    assert list(stream) == [(draw % SIZE, draw, 5) for draw in range(9)]
 
 
 @pytest.mark.parametrize('world_size', [2, 3])
@@ -75,4 +76,4 @@ def test_built_as_the_runner_does():
     sampler = DATA_SAMPLERS.build(dict(type='TrainSampler'), default_args=dict(dataset=range(3), seed=None))
     assert sampler.seed >= 0
     sampler.set_epoch(3)
-    assert {index for index, _ in islice(sampler, 3)} == {0, 1, 2}
+    assert {index for index, *_ in islice(sampler, 3)} == {0, 1, 2}
