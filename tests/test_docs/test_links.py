@@ -1,0 +1,98 @@
+"""Every link, file and command of the documents leads to something that exists."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')),
+         *sorted((ROOT / 'docs').glob('*.md'))]
+LINK = re.compile(r'\[[^\]]*\]\(([^)\s]+)\)')
+FOLDERS = ('configs', 'tools', 'docs', 'tests', 'demo', 'stt_mm', 'requirements')
+NAMED = re.compile(rf'(?<![\w/.<])((?:{"|".join(FOLDERS)})/[\w./-]*\w)')
+MADE = {name for page in PAGES for name in re.findall(r'(?:title|append)=(\S+)', page.read_text(encoding='utf-8'))}
+TITLED = re.compile(r'```python title=(configs/\S+)\n(.*?)^```', re.MULTILINE | re.DOTALL)
+
+
+def ids(page):
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize('page', PAGES, ids=ids)
+def test_links(page):
+    for target in LINK.findall(page.read_text(encoding='utf-8')):
+        if not target.startswith(('http://', 'https://', '#')):
+            assert (page.parent / target.split('#')[0]).exists(), f'{page.name} links to {target}'
+
+
+@pytest.mark.parametrize('page', PAGES, ids=ids)
+def test_named_files(page):
+    for name in NAMED.findall(page.read_text(encoding='utf-8')):
+        assert name in MADE or (ROOT / name).exists(), f'{page.name} names {name}'
+
+
+@pytest.mark.parametrize('page', PAGES, ids=ids)
+def test_options_exist(page):
+    """Every --option after a tool of ours is one that the tool has."""
+    text = page.read_text(encoding='utf-8').replace('\\\n', ' ')
+    for script, rest in re.findall(r'python (tools/\w+\.py)([^\n`]*)', text):
+        options = set(re.findall(r'(?<=\s)--?[a-z][\w-]*', rest.split('#')[0]))
+        if options:
+            missing = sorted(option for option in options if option not in help_text(script))
+            assert not missing, f'{page.name}: {script} has no {", ".join(missing)}'
+
+
+def help_text(script, known={}):  # noqa: B006 asked once per script
+    if script not in known:
+        known[script] = subprocess.run([sys.executable, script, '--help'], cwd=ROOT, check=True, text=True,
+                                       capture_output=True, timeout=120).stdout
+    return known[script]
+
+
+@pytest.mark.parametrize('page', PAGES, ids=ids)
+def test_plain_text(page):
+    text = page.read_text(encoding='utf-8')
+    assert '\t' not in text
+    fences = [line for line in text.splitlines() if line.strip().startswith('```')]
+    assert len(fences) % 2 == 0
+    for line in text.splitlines():
+        assert line == line.rstrip(), f'{page.name}: space at the end of {line!r}'
+
+
+def test_the_config_of_the_readme_loads(tmp_path):
+    (name, text), = TITLED.findall((ROOT / 'README.md').read_text(encoding='utf-8'))
+    assert not (ROOT / name).exists()
+    path = tmp_path / Path(name).name
+    path.write_text(text.replace("'./", f"'{(ROOT / name).parent}/"), encoding='utf-8')
+    dataset = Config.fromfile(path).train_dataloader.dataset
+    assert dataset.type == 'VideoFolder'
+    assert 'split' not in dataset
+
+
+def test_the_ablation_of_the_readme_is_the_shipped_one():
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert (ROOT / 'configs' / 'ablations' / 'select_per_image_r18.py').read_text(encoding='utf-8') in text
+    output = subprocess.run([sys.executable, 'tools/print_config.py', 'configs/ablations/select_per_image_r18.py',
+                             '--diff', 'configs/stt_r18_ytv.py'], cwd=ROOT, check=True, text=True,
+                            capture_output=True, timeout=120).stdout
+    assert output in text
+
+
+def test_the_table_of_sources_is_that_of_the_code():
+    from stt_mm.utils.key_maps import SOURCES
+
+    text = (ROOT / 'docs' / 'checkpoints.md').read_text(encoding='utf-8')
+    rows = re.findall(r'^\| ([^|]+?) \|', text, re.MULTILINE)
+    assert rows[2:] == [*(source.name for source in SOURCES), 'names of the module']
+
+
+def test_variables_are_those_of_the_configs():
+    text = (ROOT / 'docs' / 'configs.md').read_text(encoding='utf-8')
+    used = {match for path in (ROOT / 'configs').rglob('*.py')
+            for match in re.findall(r'\{\{\$(\w+):([^}]+)\}\}', path.read_text(encoding='utf-8'))}
+    for name, default in used:
+        assert re.search(rf'^\| `{name}` \|.*`{re.escape(default)}` \|$', text, re.MULTILINE), name
