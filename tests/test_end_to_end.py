@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from ddp_gradients import batch, build, gradients
+from PIL import Image
 from tiny_data import make_davis, make_youtube_vos
 from torch.testing import assert_close
 
@@ -130,6 +131,35 @@ def test_a_killed_training_ends_with_the_same_weights(roots, tmp_path):
 def test_a_bad_config_ends_in_one_line(roots, tmp_path, options, message):
     base = [option for option in NO_STAGE_1 if option.split('.init_cfg')[0] not in options[0]]
     out = run(*train('stt_r18_ytv.py', tmp_path, [*roots, *SMALL, *base, *options], '--no-validate'), expect=1)
+    errors = [line for line in out.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert 'Traceback' not in out
+
+
+def damaged(kind, root):
+    """A small DAVIS tree with one defect."""
+    make_davis(root)
+    mask = root / 'Annotations' / '480p' / 'video1' / '00000.png'
+    if kind == 'colours':
+        Image.open(mask).convert('RGB').save(mask)
+    elif kind == 'size':
+        Image.open(mask).resize((50, 40), Image.NEAREST).save(mask)
+    else:
+        frame = root / 'JPEGImages' / '480p' / 'video1' / '00002.jpg'
+        frame.write_bytes(frame.read_bytes()[:1500])
+
+
+@pytest.mark.parametrize(('kind', 'message'), [
+    ('colours', 'video1/00000.png is an image of mode RGB'),
+    ('size', 'video1/00000.png is 40x50 (height x width), its frame'),
+    ('cut', 'video1/00002.jpg is cut off'),
+])
+def test_bad_evaluation_data_ends_in_one_line(kind, message, tmp_path):
+    damaged(kind, tmp_path / 'DAVIS')
+    out = run(sys.executable, 'tools/test.py', 'configs/eval/davis_color.py', 'none', '--work-dir', tmp_path,
+              '--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/DAVIS',
+              'test_dataloader.dataset.short_side=48', expect=1)
     errors = [line for line in out.splitlines() if line.startswith('error: ')]
     assert len(errors) == 1
     assert message in errors[0]

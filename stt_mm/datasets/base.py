@@ -86,6 +86,8 @@ class VideoDataset(BaseDataset):
         min_frames = self._span(min(step for step, _ in self.intervals))
         kept = [video for video in videos if _num_frames(video) >= min_frames]
         name = type(self).__name__
+        if not videos:
+            raise ValueError(f'{name}: {self.data_root} holds no video. Expected {self.LAYOUT}. Check data_root.')
         if not kept:
             raise ValueError(
                 f'{name}: none of {len(videos)} videos in {self.data_root} has the {min_frames} frames of a clip. '

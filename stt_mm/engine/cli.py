@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import time
 import traceback
@@ -35,6 +36,9 @@ def process_rank() -> int:
 def describe(error: BaseException) -> str:
     """The message of an error on one line."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if text.startswith('Caught ') and 'Original Traceback' in text:
+        # What a data worker raised comes with its traceback; the message follows the last line that is not indented.
+        text = re.split(r'\n(?=\w[\w.]*: )', text)[-1].split(': ', 1)[-1]
     text = ' '.join(text.split()) or type(error).__name__
     text = text.split(' More details can be found at')[0]
     return text if isinstance(error, ALWAYS_USER_ERRORS) else f'{type(error).__name__}: {text}'

@@ -245,7 +245,7 @@ def _compare(wanted: dict[str, Tensor], weights: dict[str, Tensor],
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip('. ')[:200]
+    return (lines[0].split('. ')[0] if lines else type(error).__name__).rstrip('. ')[:200]
 
 
 def _listing(folder: Path) -> str:

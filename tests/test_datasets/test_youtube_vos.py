@@ -158,7 +158,7 @@ def test_missing_root_and_empty_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'no folder .*nowhere/train/JPEGImages\. Expected <data_root>/<split>'):
         YouTubeVOS(str(tmp_path / 'nowhere'))
     (tmp_path / 'train' / 'JPEGImages').mkdir(parents=True)
-    with pytest.raises(ValueError, match=r'none of 0 videos .* Expected <data_root>/<split>/JPEGImages'):
+    with pytest.raises(ValueError, match=r'holds no video. Expected <data_root>/<split>/JPEGImages'):
         YouTubeVOS(str(tmp_path))
 
 
