@@ -1,0 +1,81 @@
+"""Turn video files into folders of frames, which training reads many times faster than video files.
+
+Writes OUT/<video name>/00000.jpg, 00001.jpg, ... for the dataset VideoFolder.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+from mmengine.utils import ProgressBar
+
+from stt_mm.engine.cli import one_line_errors
+from stt_mm.utils import VideoReader
+
+EPILOG = """examples:
+  python tools/extract_frames.py videos/*.mp4 --out data/frames
+  python tools/extract_frames.py talk.mkv --out data/frames --every 5 --short-side 256 --max-frames 300
+"""
+
+
+def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int | None, quality: int) -> int:
+    """Write frames of one video as JPEG files.
+
+    Args:
+        video: file that OpenCV can decode.
+        out: folder of the frames, made if needed.
+        every: write each n-th frame.
+        short_side: frames with a longer short side are made smaller, in pixels; smaller ones stay.
+        max_frames: stop after that many files; ``None`` for all.
+        quality: of the JPEG files, 1 to 100.
+
+    Returns:
+        Number of files.
+
+    Raises:
+        FrameError: if the video cannot be decoded.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    reader = VideoReader(video)
+    indices = range(0, len(reader), every)[:max_frames]
+    for number, index in enumerate(indices):
+        frame = cv2.cvtColor(reader.read(index), cv2.COLOR_RGB2BGR)
+        scale = short_side / min(frame.shape[:2])
+        if scale < 1:
+            frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        path = out / f'{number:05d}.jpg'
+        if not cv2.imwrite(str(path), frame, [cv2.IMWRITE_JPEG_QUALITY, quality]):
+            raise OSError(f'Cannot write {path}.')
+    return len(indices)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('videos', nargs='+', type=Path, help='video files')
+    parser.add_argument('--out', type=Path, required=True, help='folder that gets one folder per video')
+    parser.add_argument('--every', type=int, default=1, metavar='N', help='keep each N-th frame (default: %(default)s)')
+    parser.add_argument('--short-side', type=int, default=256, metavar='PIXELS',
+                        help='make larger frames smaller, to this short side (default: %(default)s)')
+    parser.add_argument('--max-frames', type=int, metavar='N', help='at most N frames per video (default: all)')
+    parser.add_argument('--quality', type=int, default=90, help='of the JPEG files, 1 to 100 (default: %(default)s)')
+    args = parser.parse_args(argv)
+    if min(args.every, args.short_side, args.quality, args.max_frames or 1) < 1:
+        parser.error('--every, --short-side, --max-frames and --quality must be at least 1')
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with one_line_errors():
+        progress = ProgressBar(len(args.videos), file=sys.stderr)
+        total = 0
+        for video in args.videos:
+            total += extract(video, args.out / video.stem, args.every, args.short_side, args.max_frames, args.quality)
+            progress.update()
+        print(f'\n{total} frames of {len(args.videos)} videos in {args.out}')
+
+
+if __name__ == '__main__':
+    main()
