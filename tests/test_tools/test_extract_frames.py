@@ -16,7 +16,8 @@ def extract(*args):
 def test_every_second_frame_at_a_smaller_size(tmp_path):
     frames, _ = moving_shapes(9, (64, 96), 1)
     write_video(tmp_path / 'clip.mp4', frames)
-    done = extract(tmp_path / 'clip.mp4', '--out', tmp_path / 'out', '--every', 2, '--short-side', 32, '--max-frames', 4)
+    options = ['--every', 2, '--short-side', 32, '--max-frames', 4]
+    done = extract(tmp_path / 'clip.mp4', '--out', tmp_path / 'out', *options)
     assert done.returncode == 0, done.stderr
     files = sorted((tmp_path / 'out' / 'clip').iterdir())
     assert [path.name for path in files] == ['00000.jpg', '00001.jpg', '00002.jpg', '00003.jpg']
