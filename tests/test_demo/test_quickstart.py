@@ -127,6 +127,15 @@ class TestEnvironment:
         assert result.stderr.count('\n') == 1
         assert 'Python 3.10 to 3.13 is needed, found none' in result.stderr
 
+    def test_help_needs_no_installation(self, tmp_path):
+        result = subprocess.run(['bash', str(ROOT / 'tools' / 'quickstart.sh'), '--help'], capture_output=True,
+                                text=True, timeout=60, cwd=tmp_path,
+                                env={'PATH': os.environ['PATH'], 'PYTHON': os.path.realpath(sys.executable),
+                                     'STT_MM_VENV': str(tmp_path / 'venv')})
+        assert result.returncode == 0, result.stderr
+        assert '--iters' in result.stdout
+        assert not (tmp_path / 'venv').exists()
+
     def test_old_python_is_named(self, tmp_path):
         old = tmp_path / 'old_python'
         old.write_text('#!/bin/sh\nif [ "$1" = --version ]; then echo Python 3.8.10; else exit 1; fi\n')
