@@ -12,7 +12,7 @@ def version() -> str:
     return (ROOT / 'stt_mm' / 'version.py').read_text().split("'")[1]
 
 
-TESTS = ['pytest>=7', 'hypothesis>=6', 'tensorboard']
+TESTS = ['pytest>=7', 'hypothesis>=6']
 
 setup(
     name='stt_mm',
@@ -37,6 +37,7 @@ setup(
         'pillow>=9.5',
         'scipy>=1.10',
         'matplotlib>=3.7',
+        'tensorboard>=2.11',
     ],
-    extras_require={'tests': TESTS, 'dev': [*TESTS, 'ruff>=0.8', 'pre-commit>=3'], 'tensorboard': ['tensorboard']},
+    extras_require={'tests': TESTS, 'dev': [*TESTS, 'ruff>=0.8', 'pre-commit>=3']},
 )

@@ -137,6 +137,19 @@ def test_a_bad_config_ends_in_one_line(roots, tmp_path, options, message):
     assert 'Traceback' not in out
 
 
+def test_a_broken_frame_stops_a_training_with_workers_in_one_line(tmp_path):
+    make_youtube_vos(tmp_path / 'YouTubeVOS')
+    for frame in (tmp_path / 'YouTubeVOS').rglob('*.jpg'):
+        frame.write_bytes(frame.read_bytes()[:1000])
+    start = time.monotonic()
+    out = run(*train('stt_r18_ytv_temporal.py', tmp_path, [
+        *SMALL, f'train_dataloader.dataset.data_root={tmp_path}/YouTubeVOS'], '--no-validate'), expect=1)
+    assert time.monotonic() - start < 120
+    errors = [line for line in out.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 1
+    assert 'is cut off' in errors[0]
+
+
 def damaged(kind, root):
     """A small DAVIS tree with one defect."""
     make_davis(root)

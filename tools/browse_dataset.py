@@ -9,8 +9,11 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmengine.utils import ProgressBar
 
+from stt_mm.engine import load_config
+from stt_mm.engine.cli import one_line_errors
 from stt_mm.registry import DATASETS
-from stt_mm.utils import voc_palette
+from stt_mm.utils import resize_mask
+from stt_mm.visualization.overlay import overlay
 
 HEIGHT = 256
 RED = (255, 0, 0)
@@ -43,7 +46,7 @@ def build_dataset(cfg: Config, phase: str):
     """The dataset of one phase of a config."""
     loader = cfg.get(f'{phase}_dataloader')
     if loader is None or 'dataset' not in loader:
-        raise SystemExit(f'{cfg.filename} has no {phase}_dataloader with a dataset; choose another phase with -p.')
+        raise ValueError(f'{cfg.filename} has no {phase}_dataloader with a dataset; choose another phase with -p.')
     return DATASETS.build(loader.dataset)
 
 
@@ -83,18 +86,19 @@ def draw_video(dataset, index: int) -> tuple[str, np.ndarray]:
     item = dataset[index]
     sample, frame = item['data_samples'], item['inputs'][0]
     if 'first_mask' in sample:
-        size = (frame.shape[1], frame.shape[0])
-        mask = cv2.resize(sample.first_mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
-        blended = (frame.astype(np.float32) + voc_palette()[mask]) / 2
-        frame = np.where(mask[..., None] > 0, blended, frame).astype(np.uint8)
+        frame = overlay(frame, resize_mask(sample.first_mask, frame.shape[:2]))
     return sample.video_id, frame
 
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    with one_line_errors():
+        browse(args)
+
+
+def browse(args: argparse.Namespace) -> None:
+    """Write the pictures."""
+    cfg = load_config(args.config, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'stt_mm'))
     dataset = build_dataset(cfg, args.phase)
     out = Path(args.out)
@@ -107,7 +111,7 @@ def main() -> None:
             name, picture = draw_video(dataset, number)
         path = out / f'{number:04d}_{name.replace("/", "_")}.png'
         if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-            raise SystemExit(f'Could not write {path}; check the folder and the free space.')
+            raise OSError(f'Could not write {path}; check the folder and the free space.')
         progress.update()
     print(f'\n{progress.task_num} pictures in {out}')
 

@@ -18,7 +18,7 @@ from stt_mm.utils.checkpoint import load_backbone, sha8, write_atomically
 EXAMPLES = """examples:
   python tools/test.py configs/stt_r18_ytv.py work_dirs/stt_r18_ytv/iter_90000.pth --out davis.json
   python tools/test.py configs/stt_r18_ytv.py moco_v2_800ep.pth.tar       (weights of another project)
-  python tools/test.py configs/stt_r18_ytv.py none                        (the untrained network)
+  python tools/test.py configs/eval/davis_r18_s8.py none                  (the untrained network)
   tools/dist_test.sh configs/stt_r18_ytv.py stt_r18.pth 4 --dump-masks masks
 
 The backbone is taken from training files of this toolbox, published files, mmpretrain, official MoCo and SimSiam,

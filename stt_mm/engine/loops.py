@@ -26,8 +26,12 @@ class _NotStarted:
 
 
 def _worker_without_stop_signals(worker_id: int, init_fn: Callable[[int], Any] | None) -> None:
-    """Start of a data worker. A signal to the whole process group must let the trainer finish its iteration."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Start of a data worker. A signal to the whole process group must let the trainer finish its iteration.
+
+    The worker outlives SIGTERM by ten seconds. It must not outlive it for ever: a process that ends by an error sends
+    SIGTERM to the workers it still has, and waits for them.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(10))
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     if init_fn is not None:
         init_fn(worker_id)
@@ -89,10 +93,15 @@ class IterLoop(IterBasedTrainLoop):
         return [self.dataloader] if val_loop is None else [self.dataloader, val_loop.dataloader]
 
     def _stop_data(self) -> None:
-        """End the workers now, by dropping all that refers to them: they ignore the signal of an exit."""
-        self.dataloader_iterator = None
+        """End the workers now; an error's traceback would keep them alive until the end of the process."""
+        iterators = [getattr(self.dataloader_iterator, '_iterator', None)]
         for loader in self._loaders():
+            iterators.append(loader._iterator)
             loader._iterator = None
+        self.dataloader_iterator = None
+        for iterator in iterators:
+            if hasattr(iterator, '_shutdown_workers'):
+                iterator._shutdown_workers()
 
     def _validation_is_due(self) -> bool:
         if self.runner.val_loop is None or self._iter < self.val_begin:

@@ -94,7 +94,7 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
         if foreign:
             raise CheckpointError(
                 f'{path} holds more than tensors and plain data: {", ".join(foreign)}. Reading it can run code from '
-                'the file. If you trust where it comes from, pass --trust-checkpoint (trust=True).') from error
+                'the file. If you trust where it comes from, convert or test it with --trust-checkpoint (trust=True).') from error
         if trust and isinstance(error, ImportError | AttributeError):
             raise CheckpointError(f'{path} needs code that is not installed: {_first_line(error)}.') from error
         raise CheckpointError(f'{path} ({path.stat().st_size} bytes) is truncated, corrupt or no PyTorch checkpoint: '
@@ -216,7 +216,7 @@ def load_backbone(module: nn.Module, path: str | Path, trust: bool = False,
             raise CheckpointError(f'{path}: {error}') from error
     fitting, report = _compare(wanted, weights, source)
     if not report.matched or not (report.complete or allow_partial):
-        advice = '' if not report.matched else ' Pass --allow-partial (allow_partial=True) to load it anyway.'
+        advice = '' if not report.matched else ' tools/test.py --allow-partial (allow_partial=True) loads it anyway.'
         raise CheckpointError(f'{path} does not fit the backbone ({report}). {report.details()}.{advice}')
     module.load_state_dict(fitting, strict=False)
     return report

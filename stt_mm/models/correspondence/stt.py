@@ -21,7 +21,8 @@ class STT(Correspondence):
         data_preprocessor: config of colour conversion and channel dropout.
         radii: half width of the local window per stage, in cells, such as ``dict(res3=12, res4=6)``.
         reconstruction_head: config of pyramid frame reconstruction.
-        local_head: config of local correlation distillation.
+        local_head: config of local correlation distillation; like the other heads it names the stages it needs
+            (``stages``), and by ``fine`` the one whose scale it is given.
         global_head: config of global correlation distillation; needs a teacher.
         teacher: config of the frozen teacher; it is not built without a ``global_head``.
         temperature: divides the dot products of the local affinities; ``None``: ``sqrt(C)``.
