@@ -94,7 +94,8 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
         if foreign:
             raise CheckpointError(
                 f'{path} holds more than tensors and plain data: {", ".join(foreign)}. Reading it can run code from '
-                'the file. If you trust where it comes from, convert or test it with --trust-checkpoint (trust=True).') from error
+                'the file. If you trust where it comes from, convert or test it with --trust-checkpoint '
+                '(trust=True).') from error
         if trust and isinstance(error, ImportError | AttributeError):
             raise CheckpointError(f'{path} needs code that is not installed: {_first_line(error)}.') from error
         raise CheckpointError(f'{path} ({path.stat().st_size} bytes) is truncated, corrupt or no PyTorch checkpoint: '
