@@ -116,9 +116,13 @@ prepare_environment() {
     if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && is_installed; then
         return
     fi
-    "$PYTHON" -c 'import torch' >/dev/null 2>&1 || check_disk "$folder"
     LOG="$folder/stt_mm_install.log"
-    echo "Installing into $folder: about 6 GB with CUDA, two to five minutes. Log: $LOG"
+    if "$PYTHON" -c 'import torch' >/dev/null 2>&1; then
+        echo "Updating the packages in $folder. Log: $LOG"
+    else
+        check_disk "$folder"
+        echo "Installing into $folder: about 6 GB with CUDA, two to five minutes. Log: $LOG"
+    fi
     if ! pip_install -c requirements/constraints.txt; then
         explain_failure
         echo "The tested versions (requirements/constraints.txt) do not install with $("$PYTHON" --version); taking the newest that fit."
