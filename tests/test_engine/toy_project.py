@@ -78,8 +78,8 @@ class ToyDataset(Dataset):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, torch.Tensor]:
-        index, draw = key if isinstance(key, tuple) else (key, 0)
+    def __getitem__(self, key: int | tuple[int, int, int]) -> dict[str, torch.Tensor]:
+        index, draw = key[:2] if isinstance(key, tuple) else (key, 0)
         if self.trace:
             with open(self.trace, 'a') as file:
                 file.write(f'{os.getpid()} {index} {draw}\n')
