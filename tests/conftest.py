@@ -7,7 +7,6 @@ import torch
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 
-
 # The bits of a result depend on the number of threads; the processes that tests start have one too.
 torch.set_num_threads(1)
 
