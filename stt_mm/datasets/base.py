@@ -8,6 +8,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 
 from stt_mm.registry import TRANSFORMS
+from stt_mm.utils.checks import check_choice
 from stt_mm.utils.images import FrameError
 from stt_mm.utils.random import generator
 
@@ -62,8 +63,7 @@ class VideoDataset(BaseDataset):
                 f'interval_probs must hold one weight of at least 0 for each of {len(intervals)} intervals, and not '
                 f'only zeros, got {interval_probs}.'
             )
-        if on_error not in ('raise', 'skip'):
-            raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}.")
+        check_choice('on_error', on_error, ('raise', 'skip'))
         self.clip_length = clip_length
         self.intervals = [(step, weight) for step, weight in zip(intervals, weights, strict=True) if weight > 0]
         self.on_error = on_error

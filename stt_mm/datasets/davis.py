@@ -10,6 +10,7 @@ from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 
 from stt_mm.registry import DATASETS
+from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.masks import read_object_ids
@@ -57,8 +58,7 @@ class DAVIS(BaseDataset):
         max_frames: int | None = None,
         indices: int | Sequence[int] | None = None,
     ) -> None:
-        if year not in (2016, 2017):
-            raise ValueError(f'DAVIS: year must be 2016 or 2017, got {year!r}.')
+        check_choice('year', year, (2016, 2017))
         if max_frames is not None and max_frames < 1:
             raise ValueError(f'DAVIS: max_frames must be 1 or more, or None, got {max_frames}.')
         self.split = split

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stt_mm.ops import drop_channels, rgb_to_lab
 from stt_mm.registry import MODELS
+from stt_mm.utils import check_choice
 
 CHROMA = (1, 2)
 
@@ -52,11 +53,10 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
                  rgb_mean: Sequence[float] = (123.675, 116.28, 103.53),
                  rgb_std: Sequence[float] = (58.395, 57.12, 57.375)) -> None:
         super().__init__()
-        if not {student_color, teacher_color} <= {'lab', 'rgb'}:
-            raise ValueError(f"colours must be 'lab' or 'rgb', got {student_color!r} and {teacher_color!r}.")
-        if dropout not in ('one', 'bernoulli', None) or drop_per not in ('call', 'sample'):
-            raise ValueError(f"dropout must be 'one', 'bernoulli' or None and drop_per 'call' or 'sample', got "
-                             f'{dropout!r} and {drop_per!r}.')
+        check_choice('student_color', student_color, ('lab', 'rgb'))
+        check_choice('teacher_color', teacher_color, ('lab', 'rgb'))
+        check_choice('dropout', dropout, ('one', 'bernoulli', None))
+        check_choice('drop_per', drop_per, ('call', 'sample'))
         if dropout == 'bernoulli' and (drop_per == 'sample' or not 0 <= drop_prob <= 1):
             raise ValueError(f"'bernoulli' needs drop_per='call' and drop_prob in [0, 1], got {drop_per!r} and "
                              f'{drop_prob}.')

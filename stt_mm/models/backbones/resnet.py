@@ -8,6 +8,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from stt_mm.registry import MODELS
+from stt_mm.utils import check_choice
 from stt_mm.utils.checkpoint import load_backbone
 
 with warnings.catch_warnings():
@@ -55,8 +56,7 @@ class CorrespondenceResNet(ResNet):
                  norm_eval: bool = False,
                  with_cp: bool = False,
                  init_cfg: dict | None = None) -> None:
-        if pool not in POOLS:
-            raise ValueError(f'pool must be one of {", ".join(POOLS)}, got {pool!r}.')
+        check_choice('pool', pool, POOLS)
         if not 1 <= len(strides) <= 4 or not set(out_indices) <= set(range(len(strides))):
             raise ValueError('strides must name 1 to 4 stages and out_indices stages among them, got '
                              f'strides={tuple(strides)}, out_indices={tuple(out_indices)}.')

@@ -20,6 +20,7 @@ from stt_mm.ops import (
     window_mask,
 )
 from stt_mm.registry import MODELS
+from stt_mm.utils import check_choice
 
 KEEP: dict[str, Callable[[Tensor, float], Tensor]] = {
     'released': keep_released,
@@ -61,12 +62,10 @@ class LocalCorrelationHead(BaseModule):
                  source: Literal['window', 'affinity'] = 'window',
                  keep_ratio: float = 0.7) -> None:
         super().__init__()
-        for name, value, legal in (('pooling', pooling, ('avg', 'sum', 'logit')),
-                                   ('selection', selection, (*KEEP, 'soft', None)),
-                                   ('measure', measure, ('neg_log_sum', 'shannon')),
-                                   ('source', source, ('window', 'affinity'))):
-            if value not in legal:
-                raise ValueError(f'{name} must be one of {legal}, got {value!r}.')
+        check_choice('pooling', pooling, ('avg', 'sum', 'logit'))
+        check_choice('selection', selection, (*KEEP, 'soft', None))
+        check_choice('measure', measure, ('neg_log_sum', 'shannon'))
+        check_choice('source', source, ('window', 'affinity'))
         if not 0 < keep_ratio <= 1:
             raise ValueError(f'keep_ratio must lie in (0, 1], got {keep_ratio}.')
         self.loss_fn = MODELS.build(loss)

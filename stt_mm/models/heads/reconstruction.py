@@ -8,6 +8,7 @@ from torch import Tensor
 
 from stt_mm.ops import reconstruct, subsample, upsample
 from stt_mm.registry import MODELS
+from stt_mm.utils import check_choice
 
 CHANNELS = {'all': (0, 1, 2), 'ab': (1, 2)}
 
@@ -35,11 +36,9 @@ class ReconstructionHead(BaseModule):
         super().__init__()
         if len(stages) != len(weights) or not stages:
             raise ValueError(f'Expected one weight per stage, got stages={tuple(stages)}, weights={tuple(weights)}.')
-        if target not in ('dropped', 'ab', 'all') or resolution not in ('full', 'stride'):
-            raise ValueError(f"target must be 'dropped', 'ab' or 'all' and resolution 'full' or 'stride', got "
-                             f'{target!r} and {resolution!r}.')
-        if upsample not in ('half_pixel', 'aligned'):
-            raise ValueError(f"upsample must be 'half_pixel' or 'aligned', got {upsample!r}.")
+        check_choice('target', target, ('dropped', 'ab', 'all'))
+        check_choice('resolution', resolution, ('full', 'stride'))
+        check_choice('upsample', upsample, ('half_pixel', 'aligned'))
         self.loss_fn = MODELS.build(loss)
         self.stages = tuple(stages)
         self.weights = tuple(weights)

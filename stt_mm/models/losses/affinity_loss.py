@@ -5,6 +5,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from stt_mm.registry import MODELS
+from stt_mm.utils import check_choice
 
 EPS = 1e-12
 
@@ -21,8 +22,7 @@ class AffinityLoss(nn.Module):
 
     def __init__(self, reduction: Literal['element', 'query'] = 'element') -> None:
         super().__init__()
-        if reduction not in ('element', 'query'):
-            raise ValueError(f"reduction must be 'element' or 'query', got {reduction!r}.")
+        check_choice('reduction', reduction, ('element', 'query'))
         self.reduction = reduction
 
     def forward(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

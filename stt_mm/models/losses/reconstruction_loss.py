@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stt_mm.registry import MODELS
+from stt_mm.utils import check_choice
 
 
 @MODELS.register_module()
@@ -20,8 +21,9 @@ class ReconstructionLoss(nn.Module):
 
     def __init__(self, penalty: Literal['smooth_l1', 'l1'] = 'smooth_l1', scale: float = 20.0) -> None:
         super().__init__()
-        if penalty not in ('smooth_l1', 'l1') or scale <= 0:
-            raise ValueError(f"penalty must be 'smooth_l1' or 'l1' and scale positive, got {penalty!r}, {scale}.")
+        check_choice('penalty', penalty, ('smooth_l1', 'l1'))
+        if scale <= 0:
+            raise ValueError(f'scale must be positive, got {scale}.')
         self.penalty = F.smooth_l1_loss if penalty == 'smooth_l1' else F.l1_loss
         self.scale = scale
 
