@@ -1,5 +1,6 @@
 """What all datasets of training clips share: which frames, which random numbers, what happens to broken files."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -15,7 +16,7 @@ from stt_mm.utils.random import generator
 _MAX_TRIES = 20
 
 
-class VideoDataset(BaseDataset):
+class VideoDataset(BaseDataset, ABC):
     """Clips of unlabelled videos. Subclasses say which videos there are, in :meth:`load_videos`.
 
     An item is asked for by ``(index, draw, seed)``, as :class:`TrainSampler` yields it: video ``index``, in the
@@ -72,13 +73,13 @@ class VideoDataset(BaseDataset):
         transforms = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
         super().__init__(data_root=data_root, pipeline=transforms, indices=indices)
 
+    @abstractmethod
     def load_videos(self) -> list[dict]:
         """One ``dict(video_id, frame_paths)`` or ``dict(video_id, video_path, num_frames)`` per video, in fixed order.
 
         Raises:
             FileNotFoundError: naming the missing folder, the expected layout and the fix.
         """
-        raise NotImplementedError
 
     def load_data_list(self) -> list[dict]:
         """The videos that hold at least one clip; logs how many there are and how many do not."""
