@@ -154,3 +154,19 @@ def test_learning_rate_follows_the_released_schedule():
     assert optimizer.param_groups[0]['lr'] == pytest.approx(1e-3, rel=1e-3)
     # 3,471 videos on 4 x 16: each rank is padded to 880, 55 iterations.
     assert -(-3471 // 64) == 44000 // 800
+
+
+@pytest.mark.parametrize('name', [name for name in CONFIGS if not name.startswith('eval/')])
+def test_every_training_config_learns_from_a_clip(name):
+    cfg = Config.fromfile(ROOT / name)
+    without_checkpoints(cfg.model)
+    model = MODELS.build(cfg.model)
+    data = dict(inputs=torch.randint(0, 256, (2, 2, 3, 64, 64), dtype=torch.uint8))
+    losses = model(**model.data_preprocessor(data, training=True), mode='loss')
+    total = sum(value for key, value in losses.items() if 'loss' in key)
+    total.backward()
+    assert total > 0
+    for parameter_name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f'{parameter_name} has no gradient'
+            assert parameter.grad.isfinite().all(), parameter_name
