@@ -77,6 +77,7 @@ def test_slurm_command(tmp_path):
     (tmp_path / 'srun').write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / 'srun').chmod(0o755)
     env = dict(os.environ, PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='4', SRUN_ARGS='--signal=SIGUSR1@120 --quiet')
+    env.pop('PYTHON', None)
     result = subprocess.run([TOOLS / 'slurm_train.sh', 'part', 'job', 'c.py', 'w dir', '--amp'], env=env, text=True,
                             capture_output=True, check=True)
     assert '--partition=part --job-name=job --gres=gpu:4 --ntasks=4 --ntasks-per-node=4' in result.stdout
