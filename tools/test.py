@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
         metrics = runner.test()
         if args.out and is_main_process():
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            protocol = getattr(getattr(model, 'propagator', None), 'protocol', None)
+            protocol = getattr(model, 'protocol', None)
             result = to_plain(dict(metrics=metrics, checkpoint=checkpoint, config=Path(cfg.filename).name,
                                    protocol=protocol, seed=runner.seed), 'result')
             write_atomically((json.dumps(result, indent=2) + '\n').encode(), args.out)

@@ -19,6 +19,9 @@ class Correspondence(BaseModel):
         propagator: config of the label propagation; ``None`` if the model is only trained.
         feature_stage: stage whose features are compared; ``None``: the backbone's last one.
         init_cfg: initialisation of the whole model; a backbone has its own.
+
+    Attributes:
+        protocol: how the last video was evaluated, from the frames to the masks; ``None`` before.
     """
 
     def __init__(self,
@@ -31,6 +34,7 @@ class Correspondence(BaseModel):
         self.backbone = MODELS.build(backbone)
         self.propagator = None if propagator is None else MODELS.build(propagator)
         self.feature_stage = feature_stage or self.backbone.stages[-1]
+        self.protocol: dict | None = None
         if self.feature_stage not in self.backbone.stages:
             raise ValueError(f'feature_stage {self.feature_stage!r} is not among the stages that the backbone returns: '
                              f'{", ".join(self.backbone.stages)}.')
@@ -94,5 +98,6 @@ class Correspondence(BaseModel):
         for index in range(1, len(video)):
             masks[index] = self.propagator.step_mask(self.feature(video[index]), size).cpu().numpy()
         sample.pred_masks = masks
-        sample.set_metainfo(dict(protocol={**self.propagator.protocol, **self.input_protocol(video)}))
+        self.protocol = {**self.propagator.protocol, **self.input_protocol(video)}
+        sample.set_metainfo(dict(protocol=self.protocol))
         return sample
