@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from stt_mm.engine import load_config, prepare_runtime, to_plain
+from stt_mm.engine import finish_runtime, load_config, prepare_runtime, to_plain
 from stt_mm.engine.cli import add_common_arguments, one_line_errors
 from stt_mm.utils.checkpoint import load_backbone, sha8, write_atomically
 
@@ -121,6 +121,7 @@ def main(argv: list[str] | None = None) -> None:
                                    protocol=protocol, seed=runner.seed), 'result')
             write_atomically((json.dumps(result, indent=2) + '\n').encode(), args.out)
             runner.logger.info(f'Results written to {args.out}')
+        finish_runtime()
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from stt_mm.engine import enable_amp, load_config, prepare_runtime, trusted_path
+from stt_mm.engine import enable_amp, finish_runtime, load_config, prepare_runtime, trusted_path
 from stt_mm.engine.cli import add_common_arguments, one_line_errors, process_rank
 from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint
 
@@ -98,6 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         prepare_runtime(cfg, args.launcher)
         runner = Runner.from_cfg(cfg)
         runner.train()
+        finish_runtime()
 
 
 if __name__ == '__main__':

@@ -2,8 +2,9 @@
 
 1. ``to_plain`` and ``from_plain``: MMEngine's checkpoints hold ``HistoryBuffer`` objects and numpy arrays, which
    ``torch.load(weights_only=True)``, the default since PyTorch 2.6, refuses. Can go when MMEngine writes plain data.
-2. ``prepare_runtime``: MMEngine's launchers select a CUDA device even with gloo, and its DDP wrapper passes device ids
-   that a CPU model must not have. Can go when ``Runner`` starts with ``torchrun`` on a machine without a GPU.
+2. ``prepare_runtime`` and ``finish_runtime``: MMEngine's launchers select a CUDA device even with gloo, its DDP wrapper
+   passes device ids that a CPU model must not have, and its Runner never leaves the process group. Can go when
+   ``Runner`` starts and ends with ``torchrun`` on a machine without a GPU.
 3. ``AutocastOptimWrapper`` and ``enable_amp``: MMEngine's ``AmpOptimWrapper`` refuses a machine without a GPU. Can go
    when it does not.
 4. ``trusted_path``: MMEngine calls ``torch.load`` without ``weights_only``, so nobody can choose. Can go when
@@ -149,6 +150,16 @@ def prepare_runtime(cfg: Config, launcher: str) -> None:
     if torch.distributed.get_rank() == 0:
         count = torch.distributed.get_world_size()
         print_log(f'No CUDA device: {count} processes on the CPU with gloo{without}.', logger='current')
+
+
+def finish_runtime() -> None:
+    """Leave the process group together, at the end of a run that went well; nothing for a single process.
+
+    Left to the interpreter's exit, gloo's threads now and then abort a process that has finished its work.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def _export_rank(launcher: str) -> None:
