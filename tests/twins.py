@@ -40,15 +40,36 @@ def pool_dense(affinity, size):
     return blocks.mean((2, 4, 6, 8)).flatten(3, 4).flatten(1, 2)
 
 
-def propagate_dense(query, keys, labels, radius, topk, temperature):
-    """The research code's form: all pairs, masked, one top-k over all frames."""
-    frames, channels, height, width = keys.shape
-    scores = torch.einsum('cq,tck->qtk', query.flatten(1), keys.flatten(2))
-    scores = scores.masked_fill(~dense_mask(height, width, radius)[:, None], -math.inf).flatten(1)
-    best, index = scores.topk(min(topk, scores.shape[1]), dim=1)
-    weights = (best / temperature).softmax(1)
+def window_cells(shape, radius, strict, height, width):
+    """bool [HW, HW]: key inside the query's window, measured pair by pair."""
+    cells = [(y, x) for y in range(height) for x in range(width)]
+    inside = torch.zeros(len(cells), len(cells), dtype=torch.bool)
+    for i, (qy, qx) in enumerate(cells):
+        for j, (ky, kx) in enumerate(cells):
+            distance = max(abs(qy - ky), abs(qx - kx)) if shape == 'square' else math.hypot(qy - ky, qx - kx)
+            inside[i, j] = distance < radius if strict else distance <= radius
+    return inside
+
+
+def propagate_dense(query, keys, labels, inside, topk, temperature, masked=None, ties='cut'):
+    """The research code's form: every copy of a frame spelt out, all pairs, masked, one top-k over all frames.
+
+    inside: bool [HW, HW]; masked: whether the window holds for each entry of the memory, all if None.
+    """
+    frames, _, height, width = keys.shape
+    scores = torch.einsum('cq,tck->tqk', query.flatten(1), keys.flatten(2))
+    for frame in range(frames):
+        if masked is None or masked[frame]:
+            scores[frame] = scores[frame].masked_fill(~inside, -math.inf)
+    scores = scores.transpose(0, 1).flatten(1)
+    last = scores.sort(1, descending=True).values[:, min(topk, scores.shape[1]) - 1:][:, :1]
+    if ties == 'kept':
+        kept = scores.masked_fill(scores < last, -math.inf)
+    else:
+        best, index = scores.topk(min(topk, scores.shape[1]), dim=1)
+        kept = torch.full_like(scores, -math.inf).scatter_(1, index, best)
     flat = labels.flatten(2).permute(0, 2, 1).flatten(0, 1)
-    return (weights[..., None] * flat[index]).sum(1).T.view(-1, height, width)
+    return ((kept / temperature).softmax(1) @ flat).T.view(-1, height, width)
 
 
 def distinctive(channels, height, width, norm=40.0, seed=0):

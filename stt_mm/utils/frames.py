@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from .images import FrameError, read_image
@@ -17,8 +16,6 @@ class FrameSequence:
 
     Args:
         source: image paths in order, or the path of one video file.
-        short_side: pixels; frames are resized (bilinear, aspect ratio kept) so that the shorter side has this
-            length. ``None`` keeps their size.
         name: how errors call the video; the folder or file name if ``None``.
         num_frames: of a video file, if known (see :class:`VideoReader`).
 
@@ -26,20 +23,16 @@ class FrameSequence:
         names: one name per frame: the stem of its file, or a five-digit number in a video file.
 
     Raises:
-        ValueError: no frame at all, or ``short_side`` below 1.
+        ValueError: no frame at all.
         FileNotFoundError, FrameError: on reading, naming video and file.
     """
 
     def __init__(
         self,
         source: Sequence[str | Path] | str | Path,
-        short_side: int | None = None,
         name: str | None = None,
         num_frames: int | None = None,
     ) -> None:
-        if short_side is not None and short_side < 1:
-            raise ValueError(f'short_side must be at least 1 pixel or None, got {short_side}.')
-        self.short_side = short_side
         self._reader: VideoReader | None = None
         self._paths: list[str] = []
         if isinstance(source, (str, Path)):
@@ -58,36 +51,6 @@ class FrameSequence:
         return len(self.names)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        image = self._read(index)
-        if image.shape[:2] == self.size:
-            return image
-        height, width = self.size
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}({self.name!r}, {len(self)} frames, short_side={self.short_side})'
-
-    @property
-    def original_size(self) -> tuple[int, int]:
-        """(height, width) as stored; decodes the first frame if none was decoded yet."""
-        if self._original_size is None:
-            self._read(0)
-        return self._original_size
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the frames that come out."""
-        height, width = self.original_size
-        if self.short_side is None or self.short_side == min(height, width):
-            return height, width
-        scale = self.short_side / min(height, width)
-        return int(height * scale + 0.5), int(width * scale + 0.5)
-
-    def path(self, index: int) -> str:
-        """The file that holds frame ``index``."""
-        return self._reader.path if self._reader else self._paths[index]
-
-    def _read(self, index: int) -> np.ndarray:
         if not 0 <= index < len(self):
             raise IndexError(f'Frame {index} asked of video {self.name} with {len(self)} frames.')
         try:
@@ -106,3 +69,17 @@ class FrameSequence:
                 'one size.'
             )
         return image
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.name!r}, {len(self)} frames)'
+
+    @property
+    def original_size(self) -> tuple[int, int]:
+        """(height, width) as stored; decodes the first frame if none was decoded yet."""
+        if self._original_size is None:
+            self[0]
+        return self._original_size
+
+    def path(self, index: int) -> str:
+        """The file that holds frame ``index``."""
+        return self._reader.path if self._reader else self._paths[index]

@@ -7,31 +7,85 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
-from twins import propagate_dense
+from twins import propagate_dense, window_cells
 
-from stt_mm.ops import propagate
+from stt_mm.ops import Voters, Window, propagate, propagate_many, tile_side
+
+WINDOWS = st.one_of(st.none(), st.builds(
+    Window, st.sampled_from(['square', 'circle']), st.sampled_from([0.5, 1, 2, 2.5, 3, 5, 40]), st.booleans()))
+
+
+def memory(frames, height, width, classes=2, seed=0, dtype=torch.float64):
+    """query [6, H, W], keys [T, 6, H, W] of unit length, labels [T, K, H, W]."""
+    generator = torch.Generator().manual_seed(seed)
+    query = F.normalize(torch.randn(6, height, width, generator=generator, dtype=dtype), dim=0)
+    keys = F.normalize(torch.randn(frames, 6, height, width, generator=generator, dtype=dtype), dim=1)
+    return query, keys, torch.rand(frames, classes, height, width, generator=generator, dtype=dtype)
+
+
+def cells(window, height, width):
+    if window is None:
+        return torch.ones(height * width, height * width, dtype=torch.bool)
+    return window_cells(window.shape, window.radius, window.strict, height, width)
+
+
+@settings(deadline=None, max_examples=80)
+@given(frames=st.integers(1, 4), height=st.integers(1, 11), width=st.integers(1, 11), window=WINDOWS,
+       topk=st.integers(1, 40), seed=st.integers(0, 999), tile=st.sampled_from([1, 3, 8]), data=st.data())
+def test_every_window_and_memory_equals_the_dense_form(frames, height, width, window, topk, seed, tile, data):
+    query, keys, labels = memory(frames, height, width, seed=seed)
+    numbers = st.lists(st.integers(0, 3), min_size=frames, max_size=frames)
+    copies, global_copies = data.draw(numbers.filter(any)), data.draw(numbers)
+    # The twin's memory holds every copy by itself.
+    entries = [(t, True) for t in range(frames) for _ in range(copies[t])]
+    entries += [(t, False) for t in range(frames) for _ in range(global_copies[t])]
+    order = [t for t, _ in entries]
+    expected = propagate_dense(query, keys[order], labels[order], cells(window, height, width), topk, 0.07,
+                               [masked for _, masked in entries])
+    ours = propagate(query, keys, labels, window, topk, 0.07, copies, global_copies, tile=tile)
+    assert_close(ours, expected, rtol=0, atol=1e-9)
 
 
 @settings(deadline=None, max_examples=40)
-@given(frames=st.integers(1, 4), height=st.integers(1, 19), width=st.integers(1, 19), radius=st.integers(0, 6),
-       topk=st.integers(1, 40), classes=st.integers(1, 4), seed=st.integers(0, 999))
-def test_propagation_equals_the_dense_form(frames, height, width, radius, topk, classes, seed):
-    generator = torch.Generator().manual_seed(seed)
-    query = F.normalize(torch.randn(6, height, width, generator=generator, dtype=torch.float64), dim=0)
-    keys = F.normalize(torch.randn(frames, 6, height, width, generator=generator, dtype=torch.float64), dim=1)
-    labels = torch.rand(frames, classes, height, width, generator=generator, dtype=torch.float64)
-    ours = propagate(query, keys, labels, radius, topk, 0.07)
-    assert_close(ours, propagate_dense(query, keys, labels, radius, topk, 0.07), rtol=0, atol=1e-6)
+@given(frames=st.integers(1, 3), height=st.integers(1, 9), width=st.integers(1, 9), window=WINDOWS,
+       topk=st.integers(1, 12), seed=st.integers(0, 999))
+def test_kept_ties_all_vote(frames, height, width, window, topk, seed):
+    query, keys, labels = memory(frames, height, width, seed=seed)
+    # Features from a few integers: most correlations have equals.
+    query, keys = (query * 2).round(), (keys * 2).round()
+    expected = propagate_dense(query, keys, labels, cells(window, height, width), topk, 0.1, ties='kept')
+    assert_close(propagate(query, keys, labels, window, topk, 0.1, ties='kept'), expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize('name', ['square_r12_s8like', 'square_odd_range7', 'no_l2'])
+@pytest.mark.parametrize(('window', 'count'), [
+    (Window('circle', 2, strict=True), 9), (Window('circle', 2.5, strict=True), 21),
+    (Window('circle', 3, strict=True), 25), (Window('circle', 4, strict=True), 45),
+    (Window('circle', 5, strict=True), 69), (Window('circle', 12, strict=True), 437),
+    (Window('circle', 18, strict=True), 1005), (Window('circle', 24, strict=True), 1789), (Window('square', 5), 121),
+    (Window('square', 12), 625), (Window('square', 16), 1089), (Window('square', 35), 5041),
+    (Window('square', 3, strict=True), 25), (Window('circle', 1), 5),
+])
+def test_cells_of_a_window(window, count):
+    offsets = torch.arange(-40, 41)
+    inside = ~window.outside(offsets[:, None], offsets)
+    assert inside.sum() == count
+    assert inside.any(1).sum() == 2 * window.reach + 1
+
+
+@pytest.mark.parametrize('name', ['square_r12_s8like', 'square_odd_range7', 'no_l2', 'circle_r5', 'no_window',
+                                  'square_first_unmasked'])
 def test_golden(name, data):
     golden = np.load(data / f'propagate_{name}.npz')
     params = json.loads(str(golden['params']))
     query, keys, labels = (torch.from_numpy(golden[field]) for field in ('query', 'keys', 'labels'))
     if params['l2_normalise']:
         query, keys = F.normalize(query, dim=0), F.normalize(keys, dim=1)
-    out = propagate(query, keys, labels, params['neighbor_range'] // 2, params['topk'], params['temperature'])
+    diameter, circle = params['neighbor_range'], params['shape'] == 'circle'
+    window = None if diameter is None else Window(params['shape'], diameter // 2, strict=circle)
+    free = params['unmasked_leading_frames']
+    out = propagate(query, keys, labels, window, params['topk'], params['temperature'],
+                    copies=[int(t >= free) for t in range(len(keys))],
+                    global_copies=[int(t < free) for t in range(len(keys))])
     assert_close(out, torch.from_numpy(golden['out']), rtol=0, atol=1e-5)
 
 
@@ -40,7 +94,7 @@ def test_a_label_follows_a_shifted_frame():
     label[1, 4:7, 5:8] = 1
     label[0] = 1 - label[1]
     moved = torch.roll(frame, (2, 1), (1, 2))
-    out = propagate(moved, frame[None], label[None], radius=3, topk=1, temperature=0.07)
+    out = propagate(moved, frame[None], label[None], Window('square', 3), topk=1, temperature=0.07)
     inner = (..., slice(3, -3), slice(3, -3))
     assert torch.equal(out[inner], torch.roll(label, (2, 1), (1, 2))[inner])
 
@@ -49,15 +103,58 @@ def test_each_copy_of_a_frame_takes_its_own_places():
     query = torch.tensor([1.0, 0.0]).view(2, 1, 1).expand(2, 1, 3).contiguous()
     near = torch.tensor([[1.0, 0.9, 0.8], [0.0, 0.4, 0.6]]).view(1, 2, 1, 3)
     labels = torch.tensor([[1.0, 0.0, 0.0]]).view(1, 1, 1, 3)
-    once = propagate(query, near, labels, radius=2, topk=2, temperature=1.0)
-    twice = propagate(query, near.repeat(2, 1, 1, 1), labels.repeat(2, 1, 1, 1), radius=2, topk=2, temperature=1.0)
-    assert once.max() < 1
+    assert propagate(query, near, labels, Window('square', 2), topk=2, temperature=1.0).max() < 1
+    twice = propagate(query, near, labels, Window('square', 2), topk=2, temperature=1.0, copies=[2])
     assert_close(twice, torch.ones(1, 1, 3))
 
 
+def test_groups_share_the_products_and_nothing_else():
+    query, keys, labels = memory(4, 9, 7, classes=5)
+    groups = [Voters(labels[:, :2], [2, 1, 0, 1], [0] * 4), Voters(labels[:, 2:], [0, 0, 1, 1], [0, 0, 1, 0])]
+    together = propagate_many(query, keys, groups, Window('circle', 3), 5, 0.07)
+    for group, ours in zip(groups, together, strict=True):
+        alone = propagate(query, keys, *group[:1], Window('circle', 3), 5, 0.07, *group[1:])
+        assert torch.equal(ours, alone)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_selects_and_float32_weighs(dtype):
+    query, keys, labels = memory(3, 12, 10, dtype=torch.float32)
+    rough = query.to(dtype), keys.to(dtype)
+    ours = propagate(*rough, labels.to(dtype), Window('square', 3), 10, 0.07)
+    assert ours.dtype == torch.float32
+    exact = propagate(*(part.float() for part in rough), labels.to(dtype).float(), Window('square', 3), 10, 0.07)
+    # Nearly all queries choose the same ten; their weights are then those of float32.
+    assert ((ours - exact).abs().amax(0) < 1e-5).float().mean() > 0.8
+    assert (ours - exact).abs().max() < 0.1
+
+
+def test_the_memory_may_lie_in_any_order():
+    query, keys, labels = memory(3, 6, 8)
+    packed = keys.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
+    outs = [propagate(query, one, labels, Window('square', 2), 4, 0.07) for one in (keys, packed)]
+    assert torch.equal(*outs)
+
+
+def test_tiles_fit_into_the_memory():
+    window, grid = Window('square', 35), (120, 214)
+    # 78 x 78 cells, 64 queries, 21 frames and two maxima of four bytes, a mask of one.
+    bytes_of_8 = 78 * 78 * 64 * (21 * 4 + 2 * 4 + 1)
+    assert tile_side(grid, 21, window, 4, bytes_of_8, largest=16) == 8
+    assert tile_side(grid, 21, window, 4, bytes_of_8 - 1, largest=16) == 4
+    assert tile_side(grid, 21, None, 4, 1, largest=16) == 1
+    assert tile_side((4, 4), 1, window, 4, 10 ** 9, largest=16) == 16
+
+
 def test_bad_arguments_are_named():
-    feature, label = torch.zeros(2, 3, 3), torch.zeros(1, 1, 3, 3)
+    feature, label, window = torch.zeros(2, 3, 3), torch.zeros(1, 1, 3, 3), Window('square', 1)
     with pytest.raises(ValueError, match=r'\(2, 3, 3\), \(1, 2, 3, 4\)'):
-        propagate(feature, torch.zeros(1, 2, 3, 4), label, 1, 1, 1.0)
+        propagate(feature, torch.zeros(1, 2, 3, 4), label, window, 1, 1.0)
     with pytest.raises(ValueError, match='topk >= 1'):
-        propagate(feature, feature[None], label, 1, 0, 1.0)
+        propagate(feature, feature[None], label, window, 0, 1.0)
+    with pytest.raises(ValueError, match=r'at least one of them positive; got \[0\]'):
+        propagate(feature, feature[None], label, window, 1, 1.0, copies=[0])
+    with pytest.raises(ValueError, match="'hexagon'"):
+        Window('hexagon', 1)
+    with pytest.raises(ValueError, match='strict window of radius 0'):
+        Window('circle', 0, strict=True)

@@ -35,7 +35,7 @@ def shown(frame):
 def test_frames_of_a_folder(frame_paths):
     sequence = FrameSequence(frame_paths)
     assert (len(sequence), sequence.names, sequence.name) == (3, ['00000', '00001', '00002'], 'bear')
-    assert sequence.original_size == sequence.size == (30, 50)
+    assert sequence.original_size == (30, 50)
     assert all(np.array_equal(sequence[t], texture((30, 50), t)) for t in range(3))
     assert len(list(sequence)) == 3
 
@@ -46,23 +46,6 @@ def test_nothing_is_decoded_before_it_is_asked_for(frame_paths):
     assert np.array_equal(sequence[2], texture((30, 50), 2))
     with pytest.raises(FrameError, match=r'Video bear: Frame .*00001\.png'):
         sequence[1]
-
-
-@pytest.mark.parametrize(
-    ('size', 'short_side', 'expected'),
-    # 1080 * (480 / 1080) is a little less than 480 in floating point; 854 * 12 / 480 = 21.35; 25 * 15 / 10 = 37.5.
-    [((1080, 1920), 480, (480, 853)), ((480, 854), 12, (12, 21)), ((10, 25), 15, (15, 38)), ((25, 10), 15, (38, 15))],
-)
-def test_short_side_rounds_half_up(tmp_path, size, short_side, expected):
-    write_image(tmp_path / 'v' / '0.png', np.zeros((*size, 3), np.uint8))
-    sequence = FrameSequence([tmp_path / 'v' / '0.png'], short_side)
-    assert sequence[0].shape[:2] == sequence.size == expected
-    assert sequence.original_size == size
-
-
-def test_resize_is_bilinear_on_rgb(frame_paths):
-    frame = FrameSequence(frame_paths, 20)[0]
-    assert np.array_equal(frame, cv2.resize(texture((30, 50), 0), (33, 20), interpolation=cv2.INTER_LINEAR))
 
 
 def test_frames_of_unequal_size(frame_paths):
@@ -79,16 +62,14 @@ def test_index_out_of_range(frame_paths, index):
         FrameSequence(frame_paths)[index]
 
 
-def test_no_frames_and_no_side():
+def test_no_frames():
     with pytest.raises(ValueError, match='bear has no frames'):
         FrameSequence([], name='bear')
-    with pytest.raises(ValueError, match='short_side must be at least 1'):
-        FrameSequence(['a.png'], short_side=0)
 
 
 def test_video_file_in_any_order(video):
     sequence = FrameSequence(video)
-    assert (len(sequence), sequence.name, sequence.names[59], sequence.size) == (60, 'count', '00059', (48, 96))
+    assert (len(sequence), sequence.name, sequence.names[59], sequence.original_size) == (60, 'count', '00059', (48, 96))
     for order in (range(60), (59, 0, 45, 44, 46, 3, 3, 58)):
         assert [shown(sequence[t]) for t in order] == list(order)
 
@@ -123,7 +104,7 @@ def test_reading_in_order_never_seeks(video, monkeypatch):
 
 
 def test_pickling_and_workers(video):
-    sequence = FrameSequence(video, short_side=24)
+    sequence = FrameSequence(video)
     assert shown(sequence[7]) == 7
     copy = pickle.loads(pickle.dumps(sequence))
     assert copy._reader._capture is None
