@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from mmengine.dataset import BaseDataset
-from mmengine.logging import MMLogger
-from mmengine.structures import BaseDataElement
-
 from stt_mm.registry import DATASETS
 from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.masks import read_object_ids
+
+from .benchmark import VideoBenchmark, check_mask_size
 
 LAYOUT = (
     '<data_root>/JPEGImages/<resolution>/<video>/00000.jpg, <data_root>/Annotations/<resolution>/<video>/00000.png and '
@@ -22,13 +20,12 @@ LAYOUT = (
 
 
 @DATASETS.register_module()
-class DAVIS(BaseDataset):
+class DAVIS(VideoBenchmark):
     """Videos of DAVIS-2016 or DAVIS-2017; one item is one whole video.
 
-    An item is ``dict(inputs, data_samples)``: a :class:`FrameSequence`, and a ``BaseDataElement`` with the field
-    ``first_mask`` (uint8 ``[H, W]`` ids at the original size, 255 read as background) and the metainfo ``video_id``,
-    ``frame_names``, ``mask_paths`` (one path per frame; ``None`` where the split keeps the truth to itself),
-    ``original_size`` (height, width) and ``single_object`` (DAVIS-2016: every non-zero pixel is object 1).
+    ``given_masks`` holds frame 0 alone (uint8 ``[H, W]`` ids, 255 read as background). The metainfo adds
+    ``mask_paths`` (one path per frame; ``None`` where the split keeps the truth to itself) and ``single_object``
+    (DAVIS-2016: every non-zero pixel is object 1).
 
     Args:
         data_root: folder that holds ``JPEGImages``, ``Annotations`` and ``ImageSets``.
@@ -36,10 +33,7 @@ class DAVIS(BaseDataset):
             as in the first release of DAVIS-2016.
         year: 2016 or 2017.
         resolution: folder below ``JPEGImages`` and ``Annotations``.
-        short_side: pixels of the shorter side the frames are resized to, ``None`` for native frames. Masks are never
-            resized.
-        max_frames: use only the first frames of each video, for quick checks; ``None`` for all.
-        indices: use the first (negative: last) n videos, or the listed ones; ``None`` for all.
+        max_frames, indices, skip: see :class:`VideoBenchmark`.
 
     Raises:
         FileNotFoundError: a folder, list, video or mask is missing.
@@ -54,50 +48,26 @@ class DAVIS(BaseDataset):
         split: str = 'val',
         year: Literal[2016, 2017] = 2017,
         resolution: Literal['480p', 'Full-Resolution'] = '480p',
-        short_side: int | None = 480,
         max_frames: int | None = None,
         indices: int | Sequence[int] | None = None,
+        skip: Sequence[str] = (),
     ) -> None:
         check_choice('year', year, (2016, 2017))
-        if max_frames is not None and max_frames < 1:
-            raise ValueError(f'DAVIS: max_frames must be 1 or more, or None, got {max_frames}.')
         self.split = split
         self.year = year
         self.resolution = resolution
-        self.short_side = short_side
-        self.max_frames = max_frames
-        super().__init__(data_root=data_root, indices=indices, test_mode=True)
+        super().__init__(data_root, f'DAVIS-{year} {split}', max_frames, indices, skip)
 
-    def load_data_list(self) -> list[dict]:
-        """One ``dict(video_id, frame_paths, mask_paths)`` per listed video."""
-        videos = [self._load_video(video_id) for video_id in self._video_ids()]
-        MMLogger.get_current_instance().info(
-            'DAVIS-%d %s: %d videos, %d frames (%s)',
-            self.year, self.split, len(videos), sum(len(video['frame_paths']) for video in videos), self.data_root,
-        )  # fmt: skip
-        return videos
+    def load_videos(self) -> list[dict]:
+        return [self._load_video(video_id) for video_id in self._video_ids()]
 
-    def __getitem__(self, index: int) -> dict:
-        video = self.get_data_info(range(len(self))[index])
-        frames = FrameSequence(video['frame_paths'], self.short_side, name=video['video_id'])
-        mask_path, single_object = video['mask_paths'][0], self.year == 2016
-        first_mask = read_object_ids(mask_path, single_object)
-        if first_mask.shape != frames.original_size:
-            raise ValueError(
-                f'Mask {mask_path} is {first_mask.shape[0]}x{first_mask.shape[1]} (height x width), its frame '
-                f'{frames.path(0)} is {frames.original_size[0]}x{frames.original_size[1]}. Take both from the same '
-                'resolution of DAVIS.'
-            )
+    def load_labels(self, video: dict, frames: FrameSequence) -> tuple[dict, dict]:
+        mask_paths, single_object = video['mask_paths'][: len(frames)], self.year == 2016
+        first_mask = read_object_ids(mask_paths[0], single_object)
+        check_mask_size(first_mask, mask_paths[0], frames)
         if not first_mask.any():
-            raise ValueError(f'Mask {mask_path} has no object. The first mask must show what is to be followed.')
-        metainfo = dict(
-            video_id=video['video_id'],
-            frame_names=frames.names,
-            mask_paths=video['mask_paths'],
-            original_size=frames.original_size,
-            single_object=single_object,
-        )
-        return dict(inputs=frames, data_samples=BaseDataElement(metainfo=metainfo, first_mask=first_mask))
+            raise ValueError(f'Mask {mask_paths[0]} has no object. The first mask must show what is to be followed.')
+        return dict(given_masks={0: first_mask}), dict(mask_paths=mask_paths, single_object=single_object)
 
     def _video_ids(self) -> list[str]:
         folders = [str(self.year)] if self.year == 2017 else [str(self.year), self.resolution]
@@ -123,7 +93,7 @@ class DAVIS(BaseDataset):
                     f'DAVIS: no folder {folder}. Expected {LAYOUT}. Complete the download, or change data_root, split '
                     'or resolution.'
                 )
-        frame_paths = list_images(frame_dir)[: self.max_frames]
+        frame_paths = list_images(frame_dir)
         if not frame_paths:
             raise FileNotFoundError(f'DAVIS: no frames in {frame_dir}. Complete the download.')
         wanted = [mask_dir / f'{Path(path).stem}.png' for path in frame_paths]

@@ -23,16 +23,16 @@ def test_one_item_is_one_video(root):
     item = dataset[1]
     frames, sample = item['inputs'], item['data_samples']
     assert isinstance(frames, FrameSequence)
-    assert (len(frames), frames.size) == (5, (480, 720))
+    assert (len(frames), frames[0].shape) == (5, (64, 96, 3))
     assert (sample.video_id, sample.original_size, sample.single_object) == ('video1', (64, 96), False)
     assert sample.frame_names == [f'{t:05d}' for t in range(5)]
     assert sample.mask_paths == [str(mask_dir(root, 'video1') / f'{t:05d}.png') for t in range(5)]
-    assert np.array_equal(sample.first_mask, moving_shapes(5, (64, 96), 2, seed=1)[1][0])
+    assert list(sample.given_masks) == [0]
+    assert np.array_equal(sample.given_masks[0], moving_shapes(5, (64, 96), 2, seed=1)[1][0])
 
 
-def test_native_size_and_few_frames(root):
-    sample = DAVIS(str(root), short_side=None, max_frames=3)[0]
-    assert sample['inputs'].size == (64, 96)
+def test_few_frames(root):
+    sample = DAVIS(str(root), max_frames=3)[0]
     assert len(sample['inputs']) == len(sample['data_samples'].mask_paths) == 3
 
 
@@ -44,7 +44,7 @@ def test_collation_leaves_videos_whole(root):
 
 def test_void_of_2017_is_background(root):
     write_mask(mask_dir(root, 'video0') / '00000.png', np.where(np.eye(64, 96) > 0, 255, 1).astype(np.uint8))
-    assert np.array_equal(DAVIS(str(root))[0]['data_samples'].first_mask, 1 - np.eye(64, 96))
+    assert np.array_equal(DAVIS(str(root))[0]['data_samples'].given_masks[0], 1 - np.eye(64, 96))
 
 
 @pytest.mark.parametrize('form', ['names', 'paths'])
@@ -62,7 +62,7 @@ def test_2016_has_one_object_and_two_forms_of_list(root, form):
     dataset = DAVIS(str(root), year=2016)
     sample = dataset[0]['data_samples']
     assert (len(dataset), sample.video_id, sample.single_object) == (1, 'video1', True)
-    assert np.array_equal(sample.first_mask, ids > 0)
+    assert np.array_equal(sample.given_masks[0], ids > 0)
 
 
 def test_split_that_hides_its_masks(root):
@@ -105,7 +105,7 @@ def test_missing_list_folder_and_root(root, tmp_path):
         DAVIS(str(root))
 
 
-@pytest.mark.parametrize('kwargs', [dict(year=2018), dict(max_frames=0)])
+@pytest.mark.parametrize('kwargs', [dict(year=2018), dict(max_frames=0), dict(skip='video0')])
 def test_arguments_out_of_range(root, kwargs):
     with pytest.raises(ValueError, match=next(iter(kwargs))):
         DAVIS(str(root), **kwargs)

@@ -5,7 +5,7 @@ val_dataloader = dict(
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='pseudo_collate'),
-    dataset=dict(type='DAVIS', data_root='{{$STT_DATA:data}}/DAVIS', year=2017, split='val', short_side=480))
+    dataset=dict(type='DAVIS', data_root='{{$STT_DATA:data}}/DAVIS', year=2017, split='val'))
 val_evaluator = dict(type='DAVISMetric')
 val_cfg = dict(type='ValLoop')
 

@@ -1,0 +1,122 @@
+"""What all evaluation datasets share: one item is one whole video with what the model is given of its labels."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.logging import MMLogger
+from mmengine.structures import BaseDataElement
+
+from stt_mm.utils.frames import FrameSequence
+
+
+class VideoBenchmark(BaseDataset, ABC):
+    """Whole annotated videos. Subclasses say which there are (:meth:`load_videos`) and what is given
+    (:meth:`load_labels`).
+
+    An item is ``dict(inputs, data_samples)``: a lazy :class:`FrameSequence` of native frames, and a
+    ``BaseDataElement`` with the metainfo ``video_id``, ``frame_names`` (T names), ``original_size`` (height, width)
+    and whatever the metric needs, and one of the fields
+
+    * ``given_masks``: ``dict[int, np.ndarray]``, frame index to uint8 ``[H, W]`` ids of the objects that first appear
+      in that frame, 0 elsewhere. Key 0 is always there.
+    * ``given_keypoints``: float32 ``[J, 2]``, (x, y) in pixels of frame 0, which start at 0.
+
+    Args:
+        data_root: folder of the data.
+        title: how the log calls the data, such as ``'DAVIS-2017 val'``.
+        max_frames: use only the first frames of each video, for quick checks; ``None`` for all.
+        indices: use the first (negative: last) n videos, or the listed ones; ``None`` for all.
+        skip: ids of videos to leave out of what ``indices`` chooses, because they are done. Nothing may be left.
+
+    Raises:
+        FileNotFoundError: a folder, list, video or label is missing.
+        ValueError: an argument out of its range, no video, or a video that is listed twice.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        title: str,
+        max_frames: int | None = None,
+        indices: int | Sequence[int] | None = None,
+        skip: Sequence[str] = (),
+    ) -> None:
+        name = type(self).__name__
+        if max_frames is not None and max_frames < 1:
+            raise ValueError(f'{name}: max_frames must be 1 or more, or None, got {max_frames}.')
+        if isinstance(skip, str):
+            raise ValueError(f"{name}: skip must be a list of video ids, got the string {skip!r}. Write ['{skip}'].")
+        self.title = title
+        self.max_frames = max_frames
+        self.skip = frozenset(skip)
+        # MMEngine cannot serialise an empty list of videos.
+        super().__init__(data_root=data_root, indices=indices, test_mode=True, serialize_data=False)
+
+    @abstractmethod
+    def load_videos(self) -> list[dict]:
+        """One record per video, in fixed order: ``video_id`` (unique, may contain ``/``), ``frame_paths`` (all of
+        them, in order) and whatever :meth:`load_labels` needs.
+
+        Raises:
+            FileNotFoundError: naming what is missing, the expected layout and the fix.
+        """
+
+    @abstractmethod
+    def load_labels(self, video: dict, frames: FrameSequence) -> tuple[dict, dict]:
+        """The fields and the further metainfo of the data sample of one video.
+
+        Args:
+            video: a record of :meth:`load_videos`; of its ``frame_paths`` ``max_frames`` are left.
+            frames: its frames.
+        """
+
+    def load_data_list(self) -> list[dict]:
+        """The records of :meth:`load_videos`, their ``frame_paths`` cut to ``max_frames``."""
+        videos = self.load_videos()
+        video_ids = [video['video_id'] for video in videos]
+        if not videos:
+            raise ValueError(f'{self.title}: no video in {self.data_root}. Check data_root and the list of videos.')
+        if len(set(video_ids)) < len(videos):
+            twice = sorted({video_id for video_id in video_ids if video_ids.count(video_id) > 1})
+            raise ValueError(f'{self.title}: listed more than once: {", ".join(twice)}. List each video once.')
+        return [dict(video, frame_paths=video['frame_paths'][: self.max_frames]) for video in videos]
+
+    def full_init(self) -> None:
+        """Loads the list of videos, applies ``indices`` and ``skip``, and logs what is left."""
+        if self._fully_initialized:
+            return
+        super().full_init()
+        chosen = self.data_list
+        self.data_list = [video for video in chosen if video['video_id'] not in self.skip]
+        MMLogger.get_current_instance().info(
+            '%s: %d videos, %d frames%s (%s)', self.title, len(self), sum(map(self.num_frames, range(len(self)))),
+            f', {len(chosen) - len(self)} left out as done' if self.skip else '', self.data_root,
+        )  # fmt: skip
+
+    def num_frames(self, index: int) -> int:
+        """Frames of video ``index``, without reading any."""
+        return len(self.data_list[index]['frame_paths'])
+
+    def __getitem__(self, index: int) -> dict:
+        video = self.get_data_info(range(len(self))[index])
+        frames = FrameSequence(video['frame_paths'], name=video['video_id'])
+        fields, metainfo = self.load_labels(video, frames)
+        metainfo = dict(
+            video_id=video['video_id'], frame_names=frames.names, original_size=frames.original_size, **metainfo
+        )
+        return dict(inputs=frames, data_samples=BaseDataElement(metainfo=metainfo, **fields))
+
+
+def check_mask_size(mask: np.ndarray, mask_path: str, frames: FrameSequence, index: int = 0) -> None:
+    """Refuse a mask ``[H, W]`` that does not fit frame ``index``.
+
+    Raises:
+        ValueError: naming both files and sizes.
+    """
+    if mask.shape != frames.original_size:
+        raise ValueError(
+            f'Mask {mask_path} is {mask.shape[0]}x{mask.shape[1]} (height x width), its frame {frames.path(index)} is '
+            f'{frames.original_size[0]}x{frames.original_size[1]}. Take both from the same release and resolution.'
+        )
