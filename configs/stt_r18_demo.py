@@ -17,7 +17,8 @@ train_dataloader = dict(
             dict(type='ClipFlip', prob=0.5),
             dict(type='PackClip'),
         ]))
-val_dataloader = dict(dataset=dict(data_root='demo/data/davis', short_side=320, max_frames=25))
+model = dict(propagator=dict(protocol=dict(short_side=320)))
+val_dataloader = dict(dataset=dict(data_root='demo/data/davis', max_frames=25))
 test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [

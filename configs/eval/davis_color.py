@@ -2,7 +2,6 @@
 _base_ = ['../_base_/datasets/davis.py', '../_base_/default_runtime.py']
 model = dict(
     type='Correspondence',
-    data_preprocessor=dict(type='ClipDataPreprocessor'),
     backbone=dict(type='ColorPatches', size=3, stride=8),
-    propagator=dict(type='LabelPropagator', protocol='stt_davis_s8', radius=12, topk=10, temperature=0.07),
+    propagator=dict(type='LabelPropagator', protocol=dict(name='stt_davis_s8')),
     feature_stage=None)

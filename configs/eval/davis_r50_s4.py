@@ -1,3 +1,3 @@
-# ResNet-50 at stride 4: average-pooled stem, radius 35.
+# DAVIS-2017 val: ResNet-50 at stride 4 under STT's protocol.
 _base_ = './davis_r18_s4.py'
 model = dict(backbone=dict(depth=50))

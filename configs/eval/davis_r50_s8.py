@@ -1,3 +1,3 @@
-# ResNet-50 at stride 8 under STT's DAVIS protocol.
+# DAVIS-2017 val: ResNet-50 at stride 8 under STT's protocol.
 _base_ = './davis_r18_s8.py'
 model = dict(backbone=dict(depth=50))

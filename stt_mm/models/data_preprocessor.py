@@ -1,9 +1,7 @@
 """One uint8 clip in; the student's and the teacher's frames out, on the device."""
 
-from collections.abc import Sequence
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 from mmengine.dist import get_rank
@@ -11,7 +9,7 @@ from mmengine.logging import MessageHub
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
-from stt_mm.ops import drop_channels, rgb_to_lab
+from stt_mm.ops import drop_channels, normalise_frames
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice
 
@@ -34,10 +32,6 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         drop_per: one draw per ``call`` (released code) or per ``sample`` (``one`` only).
         rescale: enlarge the kept channels (3/2 for one of three dropped).
         rank_shared: the same draw on every rank.
-        lab_mean: subtracted from L in [0, 100], a, b.
-        lab_std: divides L, a, b.
-        rgb_mean: subtracted from R, G, B in [0, 255].
-        rgb_std: divides R, G, B.
     """
 
     def __init__(self,
@@ -47,11 +41,7 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
                  drop_prob: float = 0.5,
                  drop_per: Literal['call', 'sample'] = 'call',
                  rescale: bool = True,
-                 rank_shared: bool = False,
-                 lab_mean: Sequence[float] = (50.0, 0.0, 0.0),
-                 lab_std: Sequence[float] = (50.0, 127.0, 127.0),
-                 rgb_mean: Sequence[float] = (123.675, 116.28, 103.53),
-                 rgb_std: Sequence[float] = (58.395, 57.12, 57.375)) -> None:
+                 rank_shared: bool = False) -> None:
         super().__init__()
         check_choice('student_color', student_color, ('lab', 'rgb'))
         check_choice('teacher_color', teacher_color, ('lab', 'rgb'))
@@ -67,9 +57,6 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         self.drop_per = drop_per
         self.rescale = rescale
         self.rank_shared = rank_shared
-        constants = dict(lab_mean=lab_mean, lab_std=lab_std, rgb_mean=rgb_mean, rgb_std=rgb_std)
-        for name, values in constants.items():
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1), persistent=False)
 
     def draw_dropped(self, batch: int) -> Tensor:
         """Channels dropped in this iteration: bool ``[3]``, or ``[batch, 3]`` per sample."""
@@ -86,18 +73,12 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
                 row[1:] = chosen if chosen.any() else row[1:]
         return dropped if self.drop_per == 'sample' else dropped[0]
 
-    def normalise(self, frames: Tensor, color: str) -> Tensor:
-        """RGB ``[..., 3, H, W]`` in [0, 1] to normalised RGB or Lab, the latter within about [-1, 1]."""
-        if color == 'lab':
-            return (rgb_to_lab(frames) - self.lab_mean) / self.lab_std
-        return (frames * 255 - self.rgb_mean) / self.rgb_std
-
     def forward(self, data: dict, training: bool = False) -> dict:
         """Prepare a batch.
 
         Args:
             data: in training ``inputs`` is uint8 ``[B, T, 3, H, W]``, RGB; otherwise a list of lazy videos, which pass
-                through, because their frames are converted one at a time.
+                through, because their frames are converted one at a time, as the protocol says.
             training: whether a clip or a video comes.
 
         Returns:
@@ -108,26 +89,9 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
             return data
         data = self.cast_data(data)
         rgb = data['inputs'].float() / 255
-        frames = self.normalise(rgb, self.student_color)
+        frames = normalise_frames(rgb, self.student_color)
         dropped = self.draw_dropped(len(rgb)).to(rgb.device)
         student = frames if self.dropout is None else drop_channels(frames, dropped, self.rescale)
-        teacher = frames if self.teacher_color == self.student_color else self.normalise(rgb, self.teacher_color)
+        teacher = frames if self.teacher_color == self.student_color else normalise_frames(rgb, self.teacher_color)
         inputs = dict(frames=frames, student=student, teacher=teacher, dropped=dropped)
         return dict(inputs=inputs, data_samples=data.get('data_samples'))
-
-    def frame(self, image: np.ndarray) -> Tensor:
-        """A video frame for evaluation; Lab by OpenCV's float conversion, as in the published protocol.
-
-        Args:
-            image: uint8 ``[H, W, 3]``, RGB.
-
-        Returns:
-            float32 ``[1, 3, H, W]`` on the device, normalised, nothing dropped.
-        """
-        scaled = image.astype(np.float32) / 255
-        if self.student_color == 'lab':
-            scaled = cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB)
-            mean, std = self.lab_mean, self.lab_std
-        else:
-            mean, std = self.rgb_mean / 255, self.rgb_std / 255
-        return (torch.from_numpy(scaled).permute(2, 0, 1).to(self.device)[None] - mean) / std

@@ -1,55 +1,65 @@
 """Streaming label propagation with bounded memory, under a named protocol."""
 
-from collections import deque
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stt_mm.ops import label_to_mask, mask_to_label, propagate
+from stt_mm.ops import Voters, Window, label_to_mask, mask_to_label, propagate_many, resize_mask_nearest, tile_side
+from stt_mm.protocols import get_protocol
 from stt_mm.registry import MODELS
+
+logger = logging.getLogger(__name__)
+
+# On a CPU a tile's products should stay in its caches; a GPU wants few launches.
+LARGEST_TILE = dict(cpu=8, cuda=16)
+CPU_MEMORY = 2 ** 28
+
+
+@dataclass
+class _Group:
+    """Labels that came in together: their frame of birth, the ids of the channels (masks only), and their memory."""
+
+    birth: int
+    labels: Tensor  # [h, w, T, K], in step with the keys
+    ids: tuple[int, ...] | None = None
 
 
 @MODELS.register_module()
 class LabelPropagator:
-    """Carry the labels of the first frame through a video, one frame at a time.
+    """Carry labels through a video, one frame at a time, looking only back.
 
-    The memory of frame ``t`` is the first frame and the ``num_context`` frames before ``t``; while those still reach
-    back to the first frame it stands in the memory twice, and both copies take part in the top-k, as in the published
-    evaluation. Memory does not grow with the length of the video.
+    The memory holds the features of the frames whose labels were given and of the last ``num_context`` frames; it does
+    not grow with the length of the video. Labels that are added later have a memory of their own, which begins with
+    their frame, so that nothing changes for those that were there before.
 
     Args:
-        protocol: name that is written into logs and results.
-        version: version of the protocol.
-        radius: half width of the square window, in cells, both ends included.
-        topk: matches that vote for each position.
-        temperature: of the softmax over the survivors.
-        num_context: frames remembered besides the first.
-        normalize: compare by cosine.
+        protocol: name of a protocol, or ``dict(name=..., field=value)`` to change some of its fields
+            (:mod:`stt_mm.protocols`).
+        max_memory: bytes that the correlations may take at a time; ``None``: 256 MiB on a CPU, a quarter of what is free
+            on a GPU. Where the device refuses even that, the tiles are made smaller.
+
+    Attributes:
+        protocol: the :class:`stt_mm.protocols.Protocol`.
     """
 
-    def __init__(self,
-                 protocol: str = 'stt_davis_s8',
-                 version: int = 1,
-                 radius: int = 12,
-                 topk: int = 10,
-                 temperature: float = 0.07,
-                 num_context: int = 20,
-                 normalize: bool = True) -> None:
-        if radius < 0 or topk < 1 or num_context < 1 or temperature <= 0:
-            raise ValueError('Expected radius >= 0, topk >= 1, num_context >= 1 and temperature > 0, got '
-                             f'{radius}, {topk}, {num_context} and {temperature}.')
-        self.protocol = dict(
-            name=protocol, version=version, radius=radius, window='square', topk=topk,
-            temperature=temperature, num_context=num_context, first_frame='kept, repeated while in context',
-            normalize=normalize, first_label='one-hot, pixel-centre nearest', feedback='soft',
-            output='bilinear, min-max per channel, arg-max')
-        self.radius = radius
-        self.topk = topk
-        self.temperature = temperature
-        self.normalize = normalize
-        self._first: tuple[Tensor, Tensor] | None = None
-        self._context: deque[tuple[Tensor, Tensor]] = deque(maxlen=num_context)
+    def __init__(self, protocol: Mapping[str, Any] | str = 'stt_davis_s8', max_memory: int | None = None) -> None:
+        if max_memory is not None and max_memory < 1:
+            raise ValueError(f'max_memory must be a number of bytes or None, got {max_memory}.')
+        self.protocol = get_protocol(protocol)
+        self.max_memory = max_memory
+        shape = self.protocol.window
+        self._window = None if shape is None else Window(shape, self.protocol.radius, self.protocol.strict)
+        self._groups: list[_Group] = []
+        self._frames: list[int] = []
+        self._keys: Tensor | None = None
+        self._time = 0
+        self._size: tuple[int, int] | None = None
+        self._tile: int | None = None
 
     def start(self, feature: Tensor, label: Tensor) -> None:
         """Begin a video.
@@ -61,15 +71,29 @@ class LabelPropagator:
         Raises:
             ValueError: if the grids differ.
         """
-        if feature.shape[1:] != label.shape[1:]:
-            raise ValueError(f'Features have grid {tuple(feature.shape[1:])}, labels {tuple(label.shape[1:])}.')
-        self._first = self._prepare(feature), label
-        self._context.clear()
-        self._context.append(self._first)
+        _check_grid(feature, label)
+        self._time, self._frames, self._groups, self._size, self._tile = 0, [0], [], None, None
+        self._keys = self._prepare(feature).permute(1, 2, 0)[:, :, None].contiguous()
+        self.add_labels(0, label)
 
-    def start_mask(self, feature: Tensor, mask: Tensor) -> None:
-        """Begin a video with object ids ``[H, W]`` at any size; see :meth:`start`."""
-        self.start(feature, mask_to_label(mask.to(feature.device), feature.shape[1:]))
+    def start_mask(self, feature: Tensor, mask: Tensor) -> Tensor:
+        """Begin a video with object ids.
+
+        Args:
+            feature: ``[C, h, w]``.
+            mask: integer ``[H, W]`` at any size, 0 the background.
+
+        Returns:
+            uint8 ``[H, W]``, what the protocol puts out for this frame: the mask, or what resizing leaves of it.
+        """
+        label, ids = self._label(mask.to(feature.device), feature.shape[1:])
+        self.start(feature, label)
+        self._groups[0].ids = ids
+        self._size = tuple(mask.shape)
+        mask = mask.to(torch.uint8)
+        if self.protocol.first_output == 'given':
+            return mask
+        return F.interpolate(self._at_input(mask)[None, None].float(), size=self._size)[0, 0].to(torch.uint8)
 
     def step(self, feature: Tensor) -> Tensor:
         """Labels of the next frame.
@@ -78,27 +102,178 @@ class LabelPropagator:
             feature: ``[C, h, w]``.
 
         Returns:
-            ``[K, h, w]``, soft labels, which also enter the memory.
+            ``[K, h, w]``, soft labels, those of :meth:`start` first, then those added later in their order. They enter
+            the memory.
 
         Raises:
             RuntimeError: before :meth:`start`.
             ValueError: if the frame's grid differs from the first frame's.
         """
-        if self._first is None:
+        if self._keys is None:
             raise RuntimeError('Call start() with the first frame and its labels before step().')
-        if feature.shape != self._first[0].shape:
-            raise ValueError(f'The first frame had features {tuple(self._first[0].shape)}, this one has '
+        height, width, _, channels = self._keys.shape
+        if feature.shape != (channels, height, width):
+            raise ValueError(f'The first frame had features {(channels, height, width)}, this one has '
                              f'{tuple(feature.shape)}: all frames of a video must share one size.')
         feature = self._prepare(feature)
-        memory = [self._first, *self._context]
-        keys, labels = (torch.stack(column) for column in zip(*memory, strict=True))
-        label = propagate(feature, keys, labels, self.radius, self.topk, self.temperature)
-        self._context.append((feature, label))
-        return label
+        self._time += 1
+        labels = self._propagate(feature)
+        self._remember(feature, [self._fed_back(label, group) for label, group in zip(labels, self._groups, strict=True)])
+        return torch.cat(labels)
 
-    def step_mask(self, feature: Tensor, size: tuple[int, int]) -> Tensor:
-        """Object ids of the next frame, uint8 ``[H, W]`` at ``size``; see :meth:`step`."""
-        return label_to_mask(self.step(feature), size)
+    def step_mask(self, feature: Tensor) -> Tensor:
+        """Object ids of the next frame, uint8 ``[H, W]`` at the size of the first mask; see :meth:`step`."""
+        return self.to_mask(self.step(feature))[0]
+
+    def to_mask(self, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids from the result of :meth:`step`.
+
+        Args:
+            label: ``[K, h, w]``.
+
+        Returns:
+            uint8 ``[H, W]`` at the size of the first mask, and float ``[H, W]``, the values of the labels that won.
+        """
+        parts = label.split([group.labels.shape[-1] for group in self._groups])
+        masks = [(part, group.ids) for part, group in zip(parts, self._groups, strict=True) if group.ids is not None]
+        if not masks:
+            raise RuntimeError('No masks were given, only labels: call start_mask() or add_mask() first.')
+        return self._mask(*zip(*masks, strict=True))
+
+    def add_labels(self, frame: int, label: Tensor) -> None:
+        """Follow further labels from the frame that was just processed.
+
+        Args:
+            frame: its number, the first frame of the video being 0.
+            label: ``[K, h, w]``.
+
+        Raises:
+            ValueError: if it is another frame, whose features may be gone, or the grid differs.
+        """
+        if self._keys is None:
+            raise RuntimeError('Call start() with the first frame and its labels before adding others.')
+        if frame != self._time:
+            raise ValueError(f'Labels can be added for the frame just processed, {self._time}, not for {frame}.')
+        _check_grid(self._keys.permute(3, 2, 0, 1)[:, 0], label)
+        memory = label.new_zeros(*self._keys.shape[:3], label.shape[0])
+        memory[:, :, self._frames.index(frame)] = label.permute(1, 2, 0)
+        self._groups.append(_Group(frame, memory))
+
+    def add_mask(self, frame: int, mask: Tensor, current: Tensor | None = None) -> Tensor:
+        """Follow further objects from the frame that was just processed; see :meth:`add_labels`.
+
+        Args:
+            frame: its number.
+            mask: integer ``[H, W]`` ids of the new objects, at the size of the first mask.
+            current: uint8 ``[H, W]``, the ids found in this frame; background if ``None``.
+
+        Returns:
+            uint8 ``[H, W]``: ``current`` with the new objects over it, YouTube-VOS's rule for objects that appear late.
+
+        Raises:
+            ValueError: if an id is in use, or the size differs.
+        """
+        known = {number for group in self._groups for number in (group.ids or ())[1:]}
+        if twice := sorted(known & set(torch.unique(mask).tolist())):
+            raise ValueError(f'Object {twice[0]} is followed already: the objects added at frame {frame} need other '
+                             f'ids than {sorted(known)}.')
+        if self._size is not None and tuple(mask.shape) != self._size:
+            raise ValueError(f'The mask added at frame {frame} is {tuple(mask.shape)} (height, width), the first one '
+                             f'{self._size}.')
+        mask = mask.to(self._keys.device)
+        label, ids = self._label(mask, self._keys.shape[:2])
+        self.add_labels(frame, label)
+        self._groups[-1].ids = ids
+        self._size = tuple(mask.shape)
+        mask = mask.to(torch.uint8)
+        return mask if current is None else torch.where(mask > 0, mask, current)
 
     def _prepare(self, feature: Tensor) -> Tensor:
-        return F.normalize(feature, dim=0) if self.normalize else feature
+        return F.normalize(feature.float(), dim=0).to(feature.dtype) if self.protocol.normalize else feature
+
+    def _label(self, mask: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[int, ...]]:
+        if self.protocol.first_label == 'nearest_twice':
+            mask = self._at_input(mask)
+        rule = 'bilinear' if self.protocol.first_label == 'bilinear' else 'nearest'
+        return mask_to_label(mask, tuple(grid), rule)
+
+    def _at_input(self, mask: Tensor) -> Tensor:
+        return resize_mask_nearest(mask, self.protocol.input_size(tuple(mask.shape)))
+
+    def _mask(self, labels: tuple[Tensor, ...], ids: tuple[tuple[int, ...], ...]) -> tuple[Tensor, Tensor]:
+        size = self.protocol.input_size(self._size) if self.protocol.output == 'input' else self._size
+        mask, value = label_to_mask(labels, ids, size, self.protocol.min_max)
+        return resize_mask_nearest(mask, self._size), value if size == self._size else F.interpolate(
+            value[None, None], size=self._size, mode='nearest-exact')[0, 0]
+
+    def _fed_back(self, label: Tensor, group: _Group) -> Tensor:
+        if self.protocol.feedback == 'soft' or group.ids is None:
+            return label
+        mask, _ = self._mask((label, ), (group.ids, ))
+        small = resize_mask_nearest(mask, label.shape[1:])
+        return (small == torch.tensor(group.ids, device=small.device)[:, None, None]).to(label.dtype)
+
+    def _copies(self, group: _Group) -> tuple[list[int], list[int]]:
+        """How often each frame of the memory stands there for a group: inside the window, and without it."""
+        protocol, age = self.protocol, self._time - group.birth
+        windowed = [int(frame > group.birth and frame >= self._time - protocol.num_context) for frame in self._frames]
+        everywhere = [0] * len(windowed)
+        first = self._frames.index(group.birth)
+        again = dict(repeated=int(age <= protocol.num_context), padded=max(0, protocol.num_context + 1 - age), once=0)
+        windowed[first] = again[protocol.first_frame] + protocol.first_window
+        everywhere[first] = int(not protocol.first_window)
+        return windowed, everywhere
+
+    def _propagate(self, feature: Tensor) -> list[Tensor]:
+        voters = [Voters(group.labels.permute(2, 3, 0, 1), *self._copies(group)) for group in self._groups]
+        keys = self._keys.permute(2, 3, 0, 1)
+        tile = min(self._tile or LARGEST_TILE['cpu' if feature.device.type == 'cpu' else 'cuda'], self._tile_side())
+        while True:
+            try:
+                # The products follow the type of the features; autocast would round float32 ones as well.
+                with torch.autocast(feature.device.type, enabled=False):
+                    return propagate_many(feature, keys, voters, self._window, self.protocol.topk,
+                                          self.protocol.temperature, self.protocol.ties, tile)
+            except RuntimeError as error:
+                if tile == 1 or not _is_out_of_memory(error):
+                    raise
+                tile = self._tile = tile // 2
+                logger.warning('Out of memory: queries are now handled in tiles of %d x %d.', tile, tile)
+                if feature.device.type == 'cuda':
+                    torch.cuda.empty_cache()
+
+    def _tile_side(self) -> int:
+        height, width, frames, _ = self._keys.shape
+        device = self._keys.device.type
+        budget = self.max_memory
+        if budget is None:
+            budget = torch.cuda.mem_get_info(self._keys.device)[0] // 4 if device == 'cuda' else CPU_MEMORY
+        window = self._window if self.protocol.first_window else None
+        return tile_side((height, width), frames, window, self._keys.element_size(), budget,
+                         LARGEST_TILE['cuda' if device == 'cuda' else 'cpu'])
+
+    def _remember(self, feature: Tensor, labels: list[Tensor]) -> None:
+        births = {group.birth for group in self._groups}
+        oldest = self._time + 1 - self.protocol.num_context
+        place = next((i for i, frame in enumerate(self._frames) if frame < oldest and frame not in births), None)
+        rows = [(self._keys, feature), *zip((group.labels for group in self._groups), labels, strict=True)]
+        if place is None:
+            grown = [torch.cat([memory, new.permute(1, 2, 0)[:, :, None].to(memory.dtype)], 2) for memory, new in rows]
+            self._keys = grown[0]
+            for group, memory in zip(self._groups, grown[1:], strict=True):
+                group.labels = memory
+            self._frames.append(self._time)
+        else:
+            for memory, new in rows:
+                memory[:, :, place] = new.permute(1, 2, 0)
+            self._frames[place] = self._time
+
+
+def _check_grid(feature: Tensor, label: Tensor) -> None:
+    if feature.shape[1:] != label.shape[1:]:
+        raise ValueError(f'Features have grid {tuple(feature.shape[1:])}, labels {tuple(label.shape[1:])}.')
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error) or (
+        'not enough memory' in str(error))

@@ -1,11 +1,48 @@
-"""Colour on the device: sRGB to CIE Lab, and dropping colour channels."""
+"""Colour: sRGB to CIE Lab, normalisation, and dropping colour channels."""
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
 # sRGB primaries to XYZ under D65, then divided by the white point, as OpenCV documents its RGB2Lab.
 RGB_TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 WHITE = (0.950456, 1.0, 1.088754)
+
+# Mean and deviation per channel, of L in [0, 100], a, b, or of R, G, B in [0, 1]. DINO evaluates with 0.228 for red.
+COLORS = dict(
+    lab=((50.0, 0.0, 0.0), (50.0, 127.0, 127.0)),
+    rgb=((123.675 / 255, 116.28 / 255, 103.53 / 255), (58.395 / 255, 57.12 / 255, 57.375 / 255)),
+    rgb_dino=((0.485, 0.456, 0.406), (0.228, 0.224, 0.225)),
+)
+
+
+def normalise_frames(frames: Tensor, color: str) -> Tensor:
+    """RGB in [0, 1] to the normalised colours of a network, differentiably and on any device.
+
+    Args:
+        frames: ``[..., 3, H, W]``.
+        color: a key of :data:`COLORS`; Lab then lies within about [-1, 1].
+    """
+    mean, std = (frames.new_tensor(values).view(3, 1, 1) for values in COLORS[color])
+    return ((rgb_to_lab(frames) if color == 'lab' else frames) - mean) / std
+
+
+def image_to_input(image: np.ndarray, color: str) -> Tensor:
+    """The same for one picture of an evaluation; Lab by OpenCV's float conversion, as in the published protocols.
+
+    Args:
+        image: uint8 ``[H, W, 3]``, RGB.
+        color: a key of :data:`COLORS`.
+
+    Returns:
+        float32 ``[3, H, W]`` on the CPU.
+    """
+    scaled = image.astype(np.float32) / 255
+    if color == 'lab':
+        scaled = cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in COLORS[color])
+    return (torch.from_numpy(scaled).permute(2, 0, 1) - mean) / std
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:

@@ -1,24 +1,52 @@
 """Masks of object ids to label maps on the feature grid, and back."""
 
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 EPS = 1e-12
 
 
-def mask_to_label(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """One-hot label on the feature grid, sampled by pixel-centre nearest (PIL's rule, not OpenCV's).
+def mask_to_label(mask: Tensor,
+                  grid: tuple[int, int],
+                  rule: Literal['nearest', 'bilinear'] = 'nearest') -> tuple[Tensor, tuple[int, ...]]:
+    """One-hot label on the feature grid.
 
     Args:
         mask: integer ``[H, W]``, object ids, 0 the background.
-        size: ``(h, w)`` of the grid.
+        grid: ``(h, w)``.
+        rule: ``nearest`` takes the nearest pixel by pixel centres (PIL's rule, not OpenCV's), ``bilinear`` makes the
+            mask one-hot first and then resizes it without smoothing.
 
     Returns:
-        float32 ``[K, h, w]`` with ``K`` the largest id that survives the sampling, plus one.
+        float32 ``[K, h, w]`` and the K ids of its channels: 0, then the objects of the mask that survive the sampling,
+        rising.
     """
-    small = F.interpolate(mask[None, None].float(), size=size, mode='nearest-exact')[0, 0].long()
-    return F.one_hot(small).permute(2, 0, 1).float()
+    if rule == 'nearest':
+        mask = resize_mask_nearest(mask, grid)
+    ids = [0, *(number for number in torch.unique(mask).tolist() if number)]
+    label = (mask == torch.tensor(ids, device=mask.device)[:, None, None]).float()
+    return (resize_label(label, grid) if rule == 'bilinear' else label), tuple(ids)
+
+
+def resize_mask_nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """Ids ``[H, W]`` at another size, by the nearest pixel centre, equal to PIL's result to the pixel."""
+    rows, columns = (torch.from_numpy(_nearest(old, new)).to(mask.device)
+                     for old, new in zip(mask.shape, size, strict=True))
+    return mask[rows][:, columns]
+
+
+@lru_cache(maxsize=64)
+def _nearest(old: int, new: int) -> np.ndarray:
+    """Which of ``old`` pixels PIL takes for each of ``new``: where two are equally near, its rounding errors decide."""
+    line = Image.fromarray(np.arange(old, dtype=np.int32)[None])
+    return np.array(line.resize((new, 1), Image.Resampling.NEAREST))[0].astype(np.int64)
 
 
 def normalise_label(label: Tensor) -> Tensor:
@@ -39,14 +67,30 @@ def resize_label(label: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(label[None], size=size, mode='bilinear', align_corners=False)[0]
 
 
-def label_to_mask(label: Tensor, size: tuple[int, int]) -> Tensor:
-    """Object ids at full size: bilinear resize, min-max per channel, arg-max.
+def label_to_mask(labels: Sequence[Tensor],
+                  ids: Sequence[Sequence[int]],
+                  size: tuple[int, int],
+                  min_max: bool = True) -> tuple[Tensor, Tensor]:
+    """Object ids at full size: bilinear resize, min-max per channel if wanted, arg-max.
+
+    Groups of objects that were followed apart compete here: each brings its objects and its own background, and a pixel
+    is background only as far as every group takes it for background.
 
     Args:
-        label: ``[K, h, w]``, soft labels on the feature grid.
-        size: ``(H, W)`` of the video.
+        labels: per group ``[K, h, w]``, soft labels on the feature grid, channel 0 the background.
+        ids: per group the K ids of the channels.
+        size: ``(H, W)`` of the mask.
+        min_max: stretch each channel first, see :func:`normalise_label`.
 
     Returns:
-        uint8 ``[H, W]``.
+        uint8 ``[H, W]`` ids, and float ``[H, W]``, the values that won.
     """
-    return normalise_label(resize_label(label, size)).argmax(0).to(torch.uint8)
+    full = [resize_label(label, size) for label in labels]
+    full = [normalise_label(label) for label in full] if min_max else full
+    if len(full) > 1:
+        background = torch.stack([label[0] for label in full]).amin(0, keepdim=True)
+        full = [torch.cat([background, *(label[1:] for label in full)])]
+    value, channel = full[0].max(0)
+    names = torch.tensor([0, *(number for group in ids for number in group[1:])], dtype=torch.uint8,
+                         device=channel.device)
+    return names[channel], value

@@ -1,20 +1,32 @@
 import json
+import logging
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mmengine.structures import BaseDataElement
-from tiny_data import moving_shapes
+from PIL import Image
+from tiny_data import moving_shapes, texture
 from torch.testing import assert_close
+from twins import propagate_dense, window_cells
 
 from stt_mm.models import LabelPropagator
-from stt_mm.ops import propagate, resize_label
+from stt_mm.ops import propagate_many, resize_label
+from stt_mm.protocols import PRESETS
 from stt_mm.registry import MODELS
 
 
+def small(**changes):
+    """STT's protocol with a small window and memory."""
+    return LabelPropagator(dict(name='stt_davis_s8', **dict(dict(radius=2, num_context=3, topk=4), **changes)))
+
+
 def from_params(params):
-    return LabelPropagator(radius=params['neighbor_range'] // 2, topk=params['topk'], temperature=params['temperature'],
-                           num_context=params['precede_frames'])
+    return LabelPropagator(dict(name='stt_davis_s8', radius=params['neighbor_range'] // 2, topk=params['topk'],
+                                temperature=params['temperature'], num_context=params['precede_frames']))
 
 
 @pytest.mark.parametrize('name', ['masks_3obj', 'masks_short_memory'])
@@ -22,10 +34,11 @@ def test_masks_equal_the_released_code_pixel_for_pixel(name, data):
     golden = np.load(data / f'track_{name}.npz')
     propagator = from_params(json.loads(str(golden['params'])))
     features = torch.from_numpy(golden['features'])
-    size = tuple(int(side) for side in golden['original_shape'])
-    propagator.start_mask(features[0], torch.from_numpy(golden['first_label']))
+    first = torch.from_numpy(golden['first_label'])
+    assert tuple(golden['original_shape']) == first.shape
+    propagator.start_mask(features[0], first)
     for feature, expected in zip(features[1:], golden['out'][1:], strict=True):
-        assert np.array_equal(propagator.step_mask(feature, size).numpy(), expected)
+        assert np.array_equal(propagator.step_mask(feature).numpy(), expected)
 
 
 def test_heat_maps_equal_the_released_code(data):
@@ -38,30 +51,226 @@ def test_heat_maps_equal_the_released_code(data):
         assert_close(resize_label(propagator.step(feature), size), torch.from_numpy(expected), rtol=0, atol=1e-5)
 
 
-def test_memory_is_the_first_frame_and_the_last_n_with_the_first_repeated(monkeypatch):
-    seen = []
+def memory_of(preset, time, context):
+    """The frames in memory at a time, each with whether its window holds, as the methods' own code lists them."""
+    previous = [(t, True) for t in range(max(0, time - context), time)]
+    if preset.startswith(('stt', 'vfs')):
+        return [(0, True), *previous]
+    if preset.startswith(('crw', 'sfc')):
+        return [(0, False), *((max(0, time - context + i), True) for i in range(context))]
+    return [(0, True), *((t, True) for t in range(max(1, time - context), time))]
 
-    def record(query, keys, labels, *args):
-        seen.append([int(key[0, 0, 0]) for key in keys])
-        return propagate(query, keys, labels, *args)
 
-    monkeypatch.setattr('stt_mm.models.propagator.propagate', record)
-    propagator = LabelPropagator(radius=1, num_context=3, normalize=False)
-    propagator.start(torch.zeros(1, 2, 2), torch.ones(1, 2, 2))
-    for index in range(1, 6):
-        propagator.step(torch.full((1, 2, 2), float(index)))
-    assert seen == [[0, 0], [0, 0, 1], [0, 0, 1, 2], [0, 1, 2, 3], [0, 2, 3, 4]]
+@pytest.mark.parametrize('name', PRESETS)
+def test_every_protocol_equals_its_own_list_of_frames(name):
+    context = 3
+    propagator = LabelPropagator(dict(name=name, num_context=context))
+    protocol = propagator.protocol
+    generator = torch.Generator().manual_seed(0)
+    frames = F.normalize(torch.randn(8, 5, 14, 15, generator=generator), dim=1)
+    labels = [torch.rand(2, 14, 15, generator=generator)]
+    inside = window_cells(protocol.window, protocol.radius, protocol.strict, 14, 15)
+    # A factor that cosines do not see.
+    propagator.start(3 * frames[0], labels[0])
+    for time in range(1, 8):
+        entries = memory_of(name, time, context)
+        order = [t for t, _ in entries]
+        labels.append(propagate_dense(frames[time], frames[order], torch.stack(labels)[order], inside, protocol.topk,
+                                      protocol.temperature, [windowed for _, windowed in entries], protocol.ties))
+        assert_close(propagator.step(3 * frames[time]), labels[-1], rtol=0, atol=1e-5)
+
+
+def expected_mask(label, ids, protocol, size):
+    """The output rule in numpy."""
+    target = protocol.input_size(size) if protocol.output == 'input' else size
+    full = resize_label(label, target).numpy()
+    if protocol.min_max:
+        for k, channel in enumerate(full):
+            if channel.max() > 0:
+                full[k] = (channel - channel.min()) / (channel.max() - channel.min() + 1e-12)
+    mask = np.array(ids, np.uint8)[full.argmax(0)]
+    return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.NEAREST))
+
+
+@pytest.mark.parametrize('name', PRESETS)
+def test_every_protocol_reads_and_writes_masks_by_its_rules(name):
+    propagator = LabelPropagator(dict(name=name, num_context=2))
+    protocol = propagator.protocol
+    generator = torch.Generator().manual_seed(1)
+    frames = torch.randn(3, 5, 9, 13, generator=generator)
+    mask = np.kron(np.random.default_rng(0).integers(0, 3, (6, 7)), np.ones((11, 14))).astype(np.uint8) * 7
+    first = propagator.start_mask(frames[0], torch.from_numpy(mask)).numpy()
+    if protocol.first_label == 'bilinear':
+        one_hot = np.stack([mask == k for k in (0, 7, 14)]).astype(np.float32)
+        label = F.interpolate(torch.from_numpy(one_hot)[None], size=(9, 13), mode='bilinear')[0]
+    else:
+        picture = Image.fromarray(mask)
+        if protocol.first_label == 'nearest_twice':
+            picture = picture.resize((560, 560), Image.NEAREST)
+        sampled = np.asarray(picture.resize((13, 9), Image.NEAREST))
+        label = torch.from_numpy(np.stack([sampled == k for k in (0, 7, 14)])).float()
+        if protocol.first_output == 'resized':
+            at_input = torch.from_numpy(np.asarray(picture).copy())[None, None].float()
+            assert np.array_equal(first, F.interpolate(at_input, size=mask.shape, mode='nearest')[0, 0].numpy())
+    if protocol.first_output == 'given':
+        assert np.array_equal(first, mask)
+    by_label = LabelPropagator(dict(name=name, num_context=2))
+    by_label.start(frames[0], label)
+    for frame in frames[1:]:
+        soft = by_label.step(frame)
+        assert np.array_equal(propagator.step_mask(frame).numpy(), expected_mask(soft, (0, 7, 14), protocol, mask.shape))
+
+
+def test_hard_feedback_is_the_mask_sampled_again():
+    frames = torch.randn(3, 6, 6, 8)
+    mask = torch.zeros(24, 32, dtype=torch.uint8)
+    mask[4:16, 8:24] = 2
+    hard, fresh = small(feedback='hard'), small()
+    hard.start_mask(frames[0], mask)
+    second = hard.step_mask(frames[1])
+    # What a propagator would know that had been given both masks.
+    fresh.start_mask(frames[0], mask)
+    fresh.step(frames[1])
+    sampled = torch.from_numpy(np.asarray(Image.fromarray(second.numpy()).resize((8, 6), Image.NEAREST)).copy())
+    fresh._groups[0].labels[:, :, 1] = (sampled[..., None] == torch.tensor([0, 2])).float()
+    assert_close(hard.step(frames[2]), fresh.step(frames[2]))
+
+
+def test_memory_does_not_grow_with_the_video():
+    propagator = small()
+    propagator.start(torch.randn(4, 5, 6), torch.rand(2, 5, 6))
+    sizes = []
+    for _ in range(20):
+        propagator.step(torch.randn(4, 5, 6))
+        sizes.append((propagator._keys.shape[2], propagator._groups[0].labels.shape[2]))
+    assert sizes[:3] == [(2, 2), (3, 3), (4, 4)]
+    assert set(sizes[3:]) == {(4, 4)}
+    assert sorted(propagator._frames) == [0, 18, 19, 20]
 
 
 def test_a_second_video_starts_with_an_empty_memory():
-    frames = torch.randn(6, 8, 5, 5)
-    label = torch.rand(2, 5, 5)
-    propagator, fresh = LabelPropagator(radius=2), LabelPropagator(radius=2)
+    frames, label = torch.randn(6, 8, 5, 5), torch.rand(2, 5, 5)
+    propagator, fresh = small(), small()
     propagator.start(frames[0], label)
     propagator.step(frames[1])
+    propagator.add_labels(1, label)
     for one in (propagator, fresh):
         one.start(frames[3], label)
     assert torch.equal(propagator.step(frames[4]), fresh.step(frames[4]))
+
+
+@settings(deadline=None, max_examples=20)
+@given(birth=st.integers(0, 6), first_frame=st.sampled_from(['repeated', 'padded', 'once']), window=st.booleans(),
+       seed=st.integers(0, 99))
+def test_late_labels_have_a_memory_of_their_own(birth, first_frame, window, seed):
+    """Each group is followed as if the video had begun with its frame and held nothing else."""
+    generator = torch.Generator().manual_seed(seed)
+    frames = torch.randn(12, 6, 5, 7, generator=generator)
+    early, late = torch.rand(2, 5, 7, generator=generator), torch.rand(3, 5, 7, generator=generator)
+    together, first, second = (small(first_frame=first_frame, first_window=window) for _ in range(3))
+    together.start(frames[0], early)
+    first.start(frames[0], early)
+    for time in range(12):
+        if time:
+            ours, expected = together.step(frames[time]), first.step(frames[time])
+            assert_close(ours[:2], expected, rtol=0, atol=1e-6)
+        if time > birth:
+            assert_close(ours[2:], second.step(frames[time]), rtol=0, atol=1e-6)
+        if time == birth:
+            together.add_labels(time, late)
+            second.start(frames[time], late)
+
+
+def test_an_object_added_later_appears_and_the_first_is_unchanged():
+    frames, masks = moving_shapes(16, (64, 96), 2, seed=5)
+    model = color_model(short_side=None, radius=6, topk=3)
+    only_first = np.where(masks[0] == 1, 1, 0).astype(np.uint8)
+    second = np.where(masks[10] == 2, 2, 0).astype(np.uint8)
+    alone = model.predict(list(frames), BaseDataElement(given_masks={0: only_first})).pred_masks
+    both = model.predict(list(frames), BaseDataElement(given_masks={0: only_first, 10: second})).pred_masks
+    assert np.array_equal(both[:10], alone[:10])
+    # At its frame the given object lies over what was found.
+    assert np.array_equal(both[10], np.where(second > 0, 2, alone[10]))
+    for time in range(11, 16):
+        assert (both[time] == 2).sum() > 0.5 * (masks[time] == 2).sum()
+        elsewhere = both[time] != 2
+        assert np.array_equal(both[time][elsewhere], alone[time][elsewhere])
+
+
+def test_late_objects_must_be_new_and_of_one_size():
+    propagator, mask = small(), torch.zeros(10, 12, dtype=torch.uint8)
+    mask[2:5, 3:8] = 4
+    propagator.start_mask(torch.randn(3, 5, 6), mask)
+    propagator.step(torch.randn(3, 5, 6))
+    with pytest.raises(ValueError, match='Object 4 is followed already'):
+        propagator.add_mask(1, mask)
+    with pytest.raises(ValueError, match=r'\(5, 12\) \(height, width\), the first one \(10, 12\)'):
+        propagator.add_mask(1, mask[:5] * 2)
+    with pytest.raises(ValueError, match='just processed, 1, not for 0'):
+        propagator.add_mask(0, mask + 1)
+
+
+def test_masks_and_other_labels_at_once():
+    propagator, mask = small(), torch.zeros(10, 12, dtype=torch.uint8)
+    mask[2:5, 3:8] = 4
+    frames = torch.randn(3, 3, 5, 6)
+    propagator.start_mask(frames[0], mask)
+    points = torch.rand(5, 5, 6)
+    propagator.add_labels(0, points)
+    alone, points_alone = small(), small()
+    alone.start_mask(frames[0], mask)
+    points_alone.start(frames[0], points)
+    for frame in frames[1:]:
+        label = propagator.step(frame)
+        assert torch.equal(propagator.to_mask(label)[0], alone.step_mask(frame))
+        assert_close(label[2:], points_alone.step(frame))
+
+
+def test_out_of_memory_halves_the_tiles_and_says_so(monkeypatch, caplog):
+    frames, label, tiles = torch.randn(3, 6, 9, 9), torch.rand(2, 9, 9), []
+
+    def scarce(*args):
+        tiles.append(args[-1])
+        if args[-1] > 2:
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
+        return propagate_many(*args)
+
+    expected = small()
+    expected.start(frames[0], label)
+    monkeypatch.setattr('stt_mm.models.propagator.propagate_many', scarce)
+    propagator = small()
+    propagator.start(frames[0], label)
+    with caplog.at_level(logging.WARNING):
+        outs = [propagator.step(frame) for frame in frames[1:]]
+    assert tiles == [8, 4, 2, 2]
+    assert 'tiles of 2 x 2' in caplog.text
+    monkeypatch.undo()
+    for ours, frame in zip(outs, frames[1:], strict=True):
+        assert_close(ours, expected.step(frame), rtol=0, atol=1e-6)
+
+
+def test_a_small_budget_gives_the_same_labels():
+    frames, label = torch.randn(3, 6, 9, 9), torch.rand(2, 9, 9)
+    outs = []
+    for budget in (None, 2000):
+        propagator = LabelPropagator(dict(name='stt_davis_s8', radius=2), max_memory=budget)
+        propagator.start(frames[0], label)
+        outs.append([propagator.step(frame) for frame in frames[1:]])
+        sides = propagator._tile_side()
+    assert sides < 8
+    for pair in zip(*outs, strict=True):
+        assert_close(*pair, rtol=0, atol=1e-6)
+
+
+def test_any_other_error_is_not_taken_for_a_lack_of_memory(monkeypatch):
+    def broken(*args):
+        raise RuntimeError('shape mismatch')
+
+    monkeypatch.setattr('stt_mm.models.propagator.propagate_many', broken)
+    propagator = small()
+    propagator.start(torch.randn(3, 4, 4), torch.rand(2, 4, 4))
+    with pytest.raises(RuntimeError, match='shape mismatch'):
+        propagator.step(torch.randn(3, 4, 4))
 
 
 def test_wrong_use_is_explained():
@@ -73,23 +282,66 @@ def test_wrong_use_is_explained():
     propagator.start(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2))
     with pytest.raises(ValueError, match='all frames of a video must share one size'):
         propagator.step(torch.zeros(1, 2, 3))
-    with pytest.raises(ValueError, match='topk >= 1'):
-        LabelPropagator(topk=0)
+    with pytest.raises(RuntimeError, match='No masks were given'):
+        propagator.to_mask(torch.zeros(1, 2, 2))
+    with pytest.raises(ValueError, match='max_memory'):
+        LabelPropagator(max_memory=0)
+
+
+def color_model(**changes):
+    return MODELS.build(dict(
+        type='stt_mm.Correspondence', feature_stage=None,
+        backbone=dict(type='stt_mm.ColorPatches', size=3, stride=4),
+        propagator=dict(type='stt_mm.LabelPropagator', protocol=dict(name='stt_davis_s8', **changes))))
 
 
 def test_a_moving_object_is_followed_through_a_video():
     frames, masks = moving_shapes(6, (96, 128), 2, seed=3)
-    model = MODELS.build(dict(
-        type='stt_mm.Correspondence', feature_stage=None, data_preprocessor=dict(type='stt_mm.ClipDataPreprocessor'),
-        backbone=dict(type='stt_mm.ColorPatches', size=3, stride=4),
-        propagator=dict(type='stt_mm.LabelPropagator', protocol='mine', radius=4, topk=3)))
-    sample = model.predict(list(frames), BaseDataElement(first_mask=masks[0]))
+    model = color_model(short_side=None, radius=4, topk=3)
+    sample = model.predict(list(frames), BaseDataElement(given_masks={0: masks[0]}, metainfo=dict(with_scores=True)))
     assert sample.pred_masks.shape == masks.shape
     assert np.array_equal(sample.pred_masks[0], masks[0])
     overlap = [((sample.pred_masks[-1] == k) & (masks[-1] == k)).sum() / ((sample.pred_masks[-1] == k) |
                                                                           (masks[-1] == k)).sum() for k in (1, 2)]
     assert min(overlap) > 0.6
-    assert sample.protocol['name'] == 'mine'
+    assert sample.protocol['name'] == 'stt_davis_s8'
     assert sample.protocol['topk'] == 3
+    assert sample.protocol['changed'] == ['radius', 'short_side', 'topk']
+    assert sample.pred_scores[0] == {1: 1.0, 2: 1.0}
+    assert all(0.3 < score <= 1 for scores in sample.pred_scores for score in scores.values())
+    assert [set(scores) for scores in sample.pred_scores] == [set(np.unique(m)) - {0} for m in sample.pred_masks]
     with pytest.raises(TypeError, match='evaluated only'):
         model(inputs={}, mode='loss')
+
+
+def test_joints_are_followed_through_a_video():
+    # A picture that moves by two cells to the right and one down in each frame.
+    picture = texture((80, 112), seed=0)
+    frames = [np.roll(picture, (4 * t, 8 * t), (0, 1)) for t in range(4)]
+    joints = np.array([[20.0, 16.0], [48.0, 40.0]], np.float32)
+    for codec, tolerance in (('stt', 1.5), ('crw', 4.0)):
+        model = color_model(short_side=None, radius=3, topk=1, keypoints=codec)
+        sample = model.predict(frames, BaseDataElement(given_keypoints=joints))
+        assert sample.pred_keypoints.shape == (4, 2, 2)
+        expected = joints + np.arange(4)[:, None, None] * np.array([8.0, 4.0])
+        assert np.abs(sample.pred_keypoints - expected).max() < tolerance
+    with pytest.raises(ValueError, match='is for masks'):
+        color_model().predict(frames, BaseDataElement(given_keypoints=joints))
+
+
+def test_the_input_is_resized_and_coloured_as_the_protocol_says():
+    frames, _ = moving_shapes(1, (30, 50), 1)
+    for changes, size in ((dict(short_side=15), (15, 25)), (dict(short_side=None, size=(12, 20)), (12, 20)),
+                          (dict(short_side=24, multiple=16), (24, 32)), (dict(short_side=None), (30, 50))):
+        assert color_model(**changes).prepare(frames[0]).shape == (3, *size)
+    expected = (frames[0].astype(np.float32) / 255 - [0.485, 0.456, 0.406]) / [0.228, 0.224, 0.225]
+    ours = color_model(short_side=None, color='rgb_dino').prepare(frames[0])
+    assert_close(ours, torch.from_numpy(expected).permute(2, 0, 1).float(), rtol=0, atol=1e-6)
+
+
+def test_training_and_protocol_must_agree_on_colours():
+    with pytest.raises(ValueError, match=r"trained on lab, .* evaluates on rgb\. Set model\.propagator\.protocol\.color"):
+        MODELS.build(dict(
+            type='stt_mm.Correspondence', data_preprocessor=dict(type='stt_mm.ClipDataPreprocessor'),
+            backbone=dict(type='stt_mm.ColorPatches'), feature_stage=None,
+            propagator=dict(type='stt_mm.LabelPropagator', protocol='vfs_davis_r18')))

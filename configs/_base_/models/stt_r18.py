@@ -37,12 +37,5 @@ model = dict(
             strides=(1, 2, 2, 2),
             out_indices=(3, ),
             init_cfg=dict(type='Pretrained', checkpoint='{{$STT_STAGE1_R18:pretrained/stage1_r18.pth}}'))),
-    propagator=dict(
-        type='LabelPropagator',
-        protocol='stt_davis_s8',
-        version=1,
-        radius=12,
-        topk=10,
-        temperature=0.07,
-        num_context=20),
+    propagator=dict(type='LabelPropagator', protocol=dict(name='stt_davis_s8')),
     feature_stage='res4')

@@ -1,12 +1,19 @@
 """What all correspondence models share: features of a frame, and labels carried through a video."""
 
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
 import numpy as np
 import torch
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from stt_mm.models.propagator import LabelPropagator
+from stt_mm.ops import image_to_input, keypoints_to_label, label_to_keypoints
 from stt_mm.registry import MODELS
+from stt_mm.utils.prefetch import prefetch
 
 
 @MODELS.register_module()
@@ -15,18 +22,18 @@ class Correspondence(BaseModel):
 
     Args:
         backbone: config of a network with ``stages`` that maps ``[B, 3, H, W]`` to one map per stage.
-        data_preprocessor: config of the colour conversion.
+        data_preprocessor: config of the colour conversion in training; evaluation goes by the protocol.
         propagator: config of the label propagation; ``None`` if the model is only trained.
         feature_stage: stage whose features are compared; ``None``: the backbone's last one.
         init_cfg: initialisation of the whole model; a backbone has its own.
 
-    Attributes:
-        protocol: how the last video was evaluated, from the frames to the masks; ``None`` before.
+    Raises:
+        ValueError: if the backbone has no such stage, or the protocol wants other colours than the training.
     """
 
     def __init__(self,
                  backbone: dict,
-                 data_preprocessor: dict,
+                 data_preprocessor: dict | None = None,
                  propagator: dict | None = None,
                  feature_stage: str | None = 'res4',
                  init_cfg: dict | None = None) -> None:
@@ -34,10 +41,14 @@ class Correspondence(BaseModel):
         self.backbone = MODELS.build(backbone)
         self.propagator = None if propagator is None else MODELS.build(propagator)
         self.feature_stage = feature_stage or self.backbone.stages[-1]
-        self.protocol: dict | None = None
         if self.feature_stage not in self.backbone.stages:
             raise ValueError(f'feature_stage {self.feature_stage!r} is not among the stages that the backbone returns: '
                              f'{", ".join(self.backbone.stages)}.')
+        trained = getattr(self.data_preprocessor, 'student_color', None)
+        if self.propagator is not None and trained not in (None, self.propagator.protocol.color):
+            raise ValueError(f'The network is trained on {trained}, the protocol {self.propagator.protocol.name} '
+                             f'evaluates on {self.propagator.protocol.color}. Set model.propagator.protocol.color='
+                             f'{trained!r}.')
 
     def extract_feat(self, frames: Tensor) -> dict[str, Tensor]:
         """Features of each stage.
@@ -63,41 +74,96 @@ class Correspondence(BaseModel):
         """Losses of a batch; this class has none."""
         raise TypeError(f'{type(self).__name__} can be evaluated only. To train, choose an algorithm such as STT.')
 
-    @torch.no_grad()
-    def feature(self, image: np.ndarray) -> Tensor:
-        """Features ``[C, h, w]`` of one uint8 RGB frame ``[H, W, 3]``."""
-        return self.extract_feat(self.data_preprocessor.frame(image))[self.feature_stage][0].float()
+    @property
+    def protocol(self) -> dict[str, Any] | None:
+        """How videos are evaluated, from their frames to the result, for its record; ``None`` without a propagator."""
+        return None if self.propagator is None else dict(self.propagator.protocol.record(),
+                                                         feature_stage=self.feature_stage)
 
-    def input_protocol(self, video: object) -> dict:
-        """How frames became features, for the record of a result."""
-        return dict(short_side=getattr(video, 'short_side', None), color=self.data_preprocessor.student_color,
-                    feature_stage=self.feature_stage)
+    def prepare(self, image: np.ndarray) -> Tensor:
+        """Network input ``[3, h, w]``, on the CPU, of one uint8 RGB frame ``[H, W, 3]``, as the protocol says."""
+        protocol = self._propagator().protocol
+        height, width = protocol.input_size(image.shape[:2])
+        if (height, width) != image.shape[:2]:
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        return image_to_input(image, protocol.color)
+
+    @torch.no_grad()
+    def feature(self, image: np.ndarray | Tensor) -> Tensor:
+        """Features ``[C, h, w]`` of one uint8 RGB frame ``[H, W, 3]``, or of the result of :meth:`prepare`."""
+        frame = image if isinstance(image, Tensor) else self.prepare(image)
+        frame = frame[None].to(self.data_preprocessor.device).contiguous(memory_format=torch.channels_last)
+        return self.extract_feat(frame)[self.feature_stage][0]
 
     @torch.no_grad()
     def predict(self, video: object, sample: BaseDataElement) -> BaseDataElement:
-        """Carry the first mask through a video.
+        """Carry the given labels through a video.
 
         Args:
-            video: lazy sequence of uint8 RGB frames; only one is decoded at a time.
-            sample: holds ``first_mask``, uint8 ``[H, W]`` object ids.
+            video: lazy sequence of uint8 RGB frames; two are decoded ahead of the one in work.
+            sample: holds ``given_masks`` (frame number to uint8 ``[H, W]`` ids of the objects that first appear there;
+                0 must be among them) or ``given_keypoints`` (float ``[J, 2]``, pixels of frame 0). With the metainfo
+                ``with_scores=True`` the strength of each object is asked for too.
 
         Returns:
-            The sample with ``pred_masks``, uint8 ``[T, H, W]`` at the size of the first mask (frame 0 is the given
-            one), and ``protocol``.
+            The sample with ``protocol`` and either ``pred_masks``, uint8 ``[T, H, W]`` at the size of the given masks,
+            or ``pred_keypoints``, float32 ``[T, J, 2]``, (-1, -1) where a joint is lost. ``pred_scores`` has one dict
+            per frame, from the id to the mean value with which it won its pixels.
 
         Raises:
             RuntimeError: if the model has no propagator.
+            ValueError: no label for frame 0, or one that the protocol cannot read.
         """
-        if self.propagator is None:
-            raise RuntimeError('The model has no propagator: set model.propagator in the config to evaluate it.')
-        first = torch.as_tensor(np.asarray(sample.first_mask))
-        size = tuple(first.shape)
-        masks = np.empty((len(video), *size), dtype=np.uint8)
-        masks[0] = first.numpy()
-        self.propagator.start_mask(self.feature(video[0]), first)
-        for index in range(1, len(video)):
-            masks[index] = self.propagator.step_mask(self.feature(video[index]), size).cpu().numpy()
-        sample.pred_masks = masks
-        self.protocol = {**self.propagator.protocol, **self.input_protocol(video)}
+        self._propagator()
+        features = (self.feature(frame) for frame in prefetch(self.prepare(video[t]) for t in range(len(video))))
+        if 'given_keypoints' in sample:
+            keypoints = torch.as_tensor(sample.given_keypoints, device=self.data_preprocessor.device)
+            joints = self._joints(features, keypoints, video[0].shape[:2])
+            sample.pred_keypoints = np.stack([joint.float().cpu().numpy() for joint in joints])
+        else:
+            found = list(self._masks(features, sample.given_masks, sample.get('with_scores', False)))
+            sample.pred_masks = np.stack([mask for mask, _ in found])
+            if sample.get('with_scores', False):
+                sample.set_field([scores for _, scores in found], 'pred_scores', dtype=list)
         sample.set_metainfo(dict(protocol=self.protocol))
         return sample
+
+    def _propagator(self) -> LabelPropagator:
+        if self.propagator is None:
+            raise RuntimeError('The model has no propagator: set model.propagator in the config to evaluate it.')
+        return self.propagator
+
+    def _joints(self, features: Iterator[Tensor], keypoints: Tensor, image_size: tuple[int, int]) -> Iterator[Tensor]:
+        """``[J, 2]`` per frame; the first one too is read back from its heat maps, as the released code does."""
+        protocol = self.propagator.protocol
+        if protocol.keypoints is None:
+            raise ValueError(f'The protocol {protocol.name} is for masks; to follow joints choose one for JHMDB, such as '
+                             "model.propagator.protocol.name=stt_jhmdb_s8, or set protocol.keypoints='stt'.")
+        first, codec, input_size = next(features), protocol.keypoints, protocol.input_size(image_size)
+        self.propagator.start(first, keypoints_to_label(keypoints, image_size, input_size, first.shape[1:], codec))
+        grid = input_size if codec == 'stt' else first.shape[1:]
+        yield label_to_keypoints(keypoints_to_label(keypoints, image_size, input_size, grid, codec), image_size, codec)
+        for feature in features:
+            yield label_to_keypoints(self.propagator.step(feature), image_size, codec)
+
+    def _masks(self, features: Iterator[Tensor], given: dict[int, np.ndarray],
+               with_scores: bool) -> Iterator[tuple[np.ndarray, dict[int, float]]]:
+        """uint8 ``[H, W]`` per frame, and the mean winning value of each id if wanted."""
+        if 0 not in given:
+            raise ValueError(f'given_masks must hold a mask for frame 0, got masks for frames {sorted(given)}.')
+        mask = self.propagator.start_mask(next(features), torch.as_tensor(np.asarray(given[0])))
+        value = torch.ones(mask.shape)
+        yield mask.cpu().numpy(), _strengths(mask, value) if with_scores else {}
+        for time, feature in enumerate(features, start=1):
+            mask, value = self.propagator.to_mask(self.propagator.step(feature))
+            if time in given:
+                mask = self.propagator.add_mask(time, torch.as_tensor(np.asarray(given[time])), mask)
+            yield mask.cpu().numpy(), _strengths(mask, value) if with_scores else {}
+
+
+def _strengths(mask: Tensor, value: Tensor) -> dict[int, float]:
+    """Mean of ``value`` over the pixels of each object id."""
+    ids, where, pixels = mask.unique(return_inverse=True, return_counts=True)
+    sums = torch.zeros(len(ids), dtype=torch.float64, device=mask.device).index_add_(
+        0, where.flatten(), value.to(mask.device).double().flatten())
+    return {int(number): float(mean) for number, mean in zip(ids, sums / pixels, strict=True) if number}

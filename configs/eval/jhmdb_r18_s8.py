@@ -1,0 +1,3 @@
+# JHMDB split 1, joints: ResNet-18 at stride 8 under STT's protocol.
+_base_ = ['../_base_/models/propagation_r18_s8.py', '../_base_/datasets/jhmdb.py', '../_base_/default_runtime.py']
+model = dict(propagator=dict(protocol=dict(name='stt_jhmdb_s8')))

@@ -1,0 +1,6 @@
+"""Evaluation protocols: every number between a video and its score, under one name."""
+
+from stt_mm.protocols.presets import PRESETS, get_protocol
+from stt_mm.protocols.protocol import Protocol
+
+__all__ = ['PRESETS', 'Protocol', 'get_protocol']

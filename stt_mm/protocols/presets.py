@@ -1,0 +1,87 @@
+"""The published protocols, by name. ``docs/protocols.md`` says where each number is from."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Any
+
+from stt_mm.protocols.protocol import Protocol
+
+_STT_S8 = Protocol(
+    name='stt_davis_s8',
+    version=1,
+    source='STT, released test configs res18_d8 and res50_d8',
+    short_side=480,
+    size=None,
+    multiple=1,
+    color='lab',
+    stride=8,
+    normalize=True,
+    num_context=20,
+    first_frame='repeated',
+    first_window=True,
+    window='square',
+    radius=12,
+    strict=False,
+    topk=10,
+    temperature=0.07,
+    ties='cut',
+    first_label='nearest',
+    feedback='soft',
+    output='original',
+    min_max=True,
+    first_output='given',
+    keypoints=None,
+)
+_STT_S4 = replace(_STT_S8, name='stt_davis_s4', source='STT, released test configs res18_d4 and res50_d4', stride=4,
+                  radius=35)
+_VIP = dict(short_side=None, size=(560, 560), first_label='nearest_twice', first_output='resized')
+_JHMDB = dict(short_side=None, size=(320, 320), keypoints='stt')
+_OURS = "none published: STT's DAVIS protocol, objects that appear later get a memory of their own"
+_VFS = replace(_STT_S8, name='vfs_davis_r18', source='VFS, released test config of R18', color='rgb', window='circle',
+               strict=True)
+_CRW = replace(_VFS, name='crw_davis', source='CRW, README and test.py', short_side=None, first_frame='padded',
+               first_window=False, temperature=0.05, first_label='bilinear', min_max=False)
+_DINO = replace(_STT_S8, name='dino_davis_p16', source='DINO, eval_video_segmentation.py', multiple=64,
+                color='rgb_dino', stride=16, num_context=7, first_frame='once', topk=5, temperature=0.1, ties='kept',
+                output='input')
+
+PRESETS = {preset.name: preset for preset in (
+    _STT_S8,
+    _STT_S4,
+    replace(_STT_S8, name='stt_vip_s8', radius=16, **_VIP),
+    replace(_STT_S4, name='stt_vip_s4', radius=35, **_VIP),
+    replace(_STT_S8, name='stt_jhmdb_s8', radius=5, **_JHMDB),
+    replace(_STT_S4, name='stt_jhmdb_s4', radius=12, **_JHMDB),
+    replace(_STT_S8, name='stt_ytv_s8', source=_OURS),
+    replace(_STT_S4, name='stt_ytv_s4', source=_OURS),
+    _VFS,
+    replace(_VFS, name='vfs_davis_r50', source='VFS, released test config of R50', radius=18),
+    _CRW,
+    replace(_CRW, name='crw_vip', source='CRW, command of its author for VIP', size=(560, 560), num_context=4),
+    replace(_CRW, name='crw_jhmdb', source='CRW, command of its author for JHMDB', size=(320, 320), num_context=7,
+            keypoints='crw'),
+    _DINO,
+    replace(_DINO, name='dino_davis_p8', stride=8),
+    replace(_CRW, name='sfc_davis', source='SFC, README, fine-grained correspondence alone'),
+    replace(_CRW, name='sfc_fusion_davis', source='SFC, README, fused', radius=15, topk=15, temperature=0.1),
+)}
+
+
+def get_protocol(settings: Mapping[str, Any] | str) -> Protocol:
+    """The preset of a name, with changes.
+
+    Args:
+        settings: the name, or a mapping with ``name`` and any fields to change.
+
+    Raises:
+        ValueError: no such preset or field.
+    """
+    changes = {} if isinstance(settings, str) else dict(settings)
+    name = settings if isinstance(settings, str) else changes.pop('name', None)
+    if name not in PRESETS:
+        close = get_close_matches(str(name), PRESETS, n=1)
+        hint = f' Did you mean {close[0]!r}?' if close else ''
+        raise ValueError(f'No protocol is called {name!r}.{hint} There are: {", ".join(PRESETS)}. To vary one, name it '
+                         "and change fields: protocol=dict(name='stt_davis_s8', topk=5).")
+    return PRESETS[name].change(changes)
