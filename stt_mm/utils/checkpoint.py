@@ -1,5 +1,7 @@
 """Reading checkpoints without running foreign code, and filling a backbone with what they hold."""
 
+import argparse
+import contextlib
 import hashlib
 import io
 import logging
@@ -85,8 +87,11 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
                               f'{_listing(path)}.')
     if not path.is_file():
         raise FileNotFoundError(f'Checkpoint not found: {path}{_neighbours(path)}.')
+    # CRW, DINO and others store their command line beside the weights; a Namespace is plain data.
+    allow = getattr(torch.serialization, 'safe_globals', lambda _: contextlib.nullcontext())
     try:
-        return torch.load(path, map_location=map_location, weights_only=not trust)
+        with allow([argparse.Namespace]):
+            return torch.load(path, map_location=map_location, weights_only=not trust)
     except MemoryError:
         raise
     except Exception as error:
@@ -130,7 +135,7 @@ def latest_checkpoint(work_dir: str | Path, trust: bool = False) -> Path | None:
 
 
 def backbone_state_dict(checkpoint: Any) -> tuple[dict[str, Tensor], str]:
-    """The student backbone in a checkpoint of any known source, under torchvision's ResNet names.
+    """The backbone in a checkpoint of any known source: ResNets under torchvision's names, transformers under timm's.
 
     Args:
         checkpoint: what :func:`read_checkpoint` returned.
@@ -198,7 +203,9 @@ def load_backbone(module: nn.Module, path: str | Path, trust: bool = False,
     A checkpoint of no known source is taken too if its names are those of the module, so any architecture can be used.
 
     Args:
-        module: the backbone, ResNets with torchvision's names. Changed in place, and only if nothing is refused.
+        module: the backbone, changed in place, and only if nothing is refused. One that wraps a network of another
+            library holds it as ``network``, whose names count, and may name as ``classifier`` the prefixes of what it
+            left out of it.
         path: checkpoint file.
         trust: as in :func:`read_checkpoint`.
         allow_partial: accept a checkpoint that fills less than 99 % of the module.
@@ -208,18 +215,26 @@ def load_backbone(module: nn.Module, path: str | Path, trust: bool = False,
             checkpoint does not fit and ``allow_partial`` is not set; the message lists what does not fit.
     """
     checkpoint = read_checkpoint(path, trust=trust)
-    wanted = module.state_dict()
+    target = getattr(module, 'network', module)
+    wanted = target.state_dict()
     weights, source = flat_weights(checkpoint), 'names of the module'
     if len(wanted.keys() & weights.keys()) < MIN_RATIO * len(wanted) or find_source(checkpoint) is not None:
         try:
             weights, source = backbone_state_dict(checkpoint)
         except CheckpointError as error:
             raise CheckpointError(f'{path}: {error}') from error
+    if target is not module:
+        weights = {name.removeprefix('network.'): value for name, value in weights.items()}
+        left_out = tuple(getattr(module, 'classifier', ()))
+        weights = {name: value for name, value in weights.items() if not name.startswith(left_out)}
     fitting, report = _compare(wanted, weights, source)
     if not report.matched or not (report.complete or allow_partial):
         advice = '' if not report.matched else ' tools/test.py --allow-partial (allow_partial=True) loads it anyway.'
+        if any('pos_embed' in name for name in report.mismatched):
+            advice = (' The position embedding is for another image size: build the network for that of the checkpoint '
+                      '(img_size); it is resampled to each frame.' + advice)
         raise CheckpointError(f'{path} does not fit the backbone ({report}). {report.details()}.{advice}')
-    module.load_state_dict(fitting, strict=False)
+    target.load_state_dict(fitting, strict=False)
     return report
 
 

@@ -38,6 +38,32 @@ def test_geometry_changes_grids_and_never_names(pool, strides, grids):
         assert set(network.state_dict()) == names
 
 
+@pytest.mark.parametrize(('depth', 'twin'), [(18, resnet18), (50, resnet50)])
+def test_reflect_padding_and_stride_1_are_those_of_crw(depth, twin):
+    """In the twin, every padded convolution is a reflection of its input and then a convolution without padding."""
+    network = CorrespondenceResNet(depth, strides=(1, 2, 1), out_indices=(2, ), pool='max', padding_mode='reflect')
+    network.eval()
+    reference = twin().eval()
+    network.load_state_dict({name: value for name, value in reference.state_dict().items()
+                             if not name.startswith(('fc', 'layer4'))})
+    for module in reference.layer3.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.stride = (1, 1)
+    for name, module in list(reference.named_modules()):
+        if isinstance(module, torch.nn.Conv2d) and module.padding != (0, 0):
+            owner, _, leaf = name.rpartition('.')
+            pad = torch.nn.ReflectionPad2d(module.padding[0])
+            module.padding = (0, 0)
+            setattr(reference.get_submodule(owner), leaf, torch.nn.Sequential(pad, module))
+    x = torch.randn(1, 3, 61, 93)
+    out = reference.maxpool(reference.relu(reference.bn1(reference.conv1(x))))
+    out = reference.layer3(reference.layer2(reference.layer1(out)))
+    assert out.shape[-2:] == (8, 12)
+    assert_close(network(x)[0], out)
+    with pytest.raises(ValueError, match="padding_mode must be one of 'zeros', 'reflect', got 'mirror'"):
+        CorrespondenceResNet(18, padding_mode='mirror')
+
+
 def test_a_student_loads_into_the_evaluation_network():
     student = CorrespondenceResNet(18, strides=(1, 2, 2, 4), out_indices=(1, 2, 3))
     evaluation = CorrespondenceResNet(18, strides=(1, 2, 2), out_indices=(2, ))

@@ -58,7 +58,7 @@ def other(name='x', *shape):
 
 
 SOURCES = {
-    'mmpretrain self-supervised': lambda w: dict(state_dict={
+    'mmpretrain': lambda w: dict(state_dict={
         **prefixed('backbone.', w), **prefixed('encoder_k.module.0.', w), **prefixed('target_net.0.', w),
         **other('neck.fc.weight'), **other('head.predictor.weight'), **other('queue'),
         **other('data_preprocessor.mean')}),

@@ -33,6 +33,7 @@ class CorrespondenceResNet(ResNet):
     student, stride 8       ``none``     ``(1, 2, 2, 4)``  res3 64, res4 32, res5 8
     student, stride 4       ``avg``      ``(1, 1, 1, 8)``  res3 64, res4 64, res5 8
     teacher                 ``max``      ``(1, 2, 2, 2)``  res5 8
+    VFS, CRW                ``max``      ``(1, 2, 1)``     res4 32
     ======================  ===========  ================  ==============================
 
     Args:
@@ -40,6 +41,7 @@ class CorrespondenceResNet(ResNet):
         strides: stride of the first block of each stage, res2 first. Their number is the number of stages built.
         out_indices: stages that are returned; 0 is res2, 3 is res5. Stages above the last one are not run.
         pool: pooling after the 7 x 7 stem.
+        padding_mode: what padded convolutions see beyond the border; ``reflect`` for CRW's own network.
         frozen_stages: stem and stages up to this one get no gradient; -1 freezes nothing.
         norm_eval: keep BatchNorm statistics fixed in training.
         with_cp: activation checkpointing inside the blocks, slower and leaner.
@@ -52,11 +54,13 @@ class CorrespondenceResNet(ResNet):
                  strides: Sequence[int] = (1, 2, 2, 4),
                  out_indices: Sequence[int] = (1, 2, 3),
                  pool: Literal['none', 'max', 'avg'] = 'none',
+                 padding_mode: Literal['zeros', 'reflect'] = 'zeros',
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  with_cp: bool = False,
                  init_cfg: dict | None = None) -> None:
         check_choice('pool', pool, POOLS)
+        check_choice('padding_mode', padding_mode, ('zeros', 'reflect'))
         if not 1 <= len(strides) <= 4 or not set(out_indices) <= set(range(len(strides))):
             raise ValueError('strides must name 1 to 4 stages and out_indices stages among them, got '
                              f'strides={tuple(strides)}, out_indices={tuple(out_indices)}.')
@@ -78,6 +82,9 @@ class CorrespondenceResNet(ResNet):
             ])
         self.checkpoint = checkpoint
         self.maxpool = POOLS[pool]()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and any(module.padding):
+                module.padding_mode = padding_mode
         self.keep_stages(self.stages)
 
     @property

@@ -1,0 +1,211 @@
+"""Networks of timm and mmpretrain: their maps against the libraries' own outputs, reshaped by hand."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.registry import init_default_scope
+from torch.testing import assert_close
+
+from stt_mm.models.backbones import MMPretrainBackbone, TimmBackbone
+from stt_mm.registry import MODELS
+
+init_default_scope('stt_mm')
+
+
+def timm():
+    return pytest.importorskip('timm')
+
+
+def small_vit(name='vit_tiny_patch16_224', **settings):
+    timm()
+    return TimmBackbone(name, options=dict(depth=3, **settings.pop('options', {})), **settings).eval()
+
+
+@pytest.mark.parametrize(('name', 'prefix', 'patch', 'options'), [
+    ('vit_small_patch16_224', 1, 16, {}),
+    ('vit_small_patch8_224', 1, 8, {}),
+    ('vit_small_patch14_reg4_dinov2', 5, 14, dict(img_size=56)),
+    ('vit_small_patch16_dinov3', 5, 16, {}),
+])
+def test_a_map_of_timms_vit_is_its_tokens_without_the_first_ones(name, prefix, patch, options):
+    backbone = small_vit(name, options=options)
+    x = torch.randn(2, 3, 4 * patch, 7 * patch)
+    tokens = backbone.network.forward_features(x)
+    assert tokens.shape[1] == prefix + 28
+    feature, = backbone(x)
+    for row in range(4):
+        for column in range(7):
+            assert_close(feature[:, :, row, column], tokens[:, prefix + 7 * row + column])
+
+
+def test_without_norm_a_map_is_what_enters_the_final_normalisation():
+    backbone, plain = small_vit(stages=('blocks.0', -1)), small_vit(stages=(-1, 'blocks.0'), norm=False)
+    plain.network.load_state_dict(backbone.network.state_dict())
+    assert backbone.stages == plain.stages == ('blocks.0', 'blocks.2')
+    for normalised, raw in zip(backbone(x := torch.randn(1, 3, 32, 48)), plain(x), strict=True):
+        assert_close(normalised, backbone.network.norm(raw.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+    captured = []
+    plain.network.blocks[0].register_forward_hook(lambda *arguments: captured.append(arguments[2]))
+    first, _ = plain(x)
+    assert torch.equal(first.flatten(2).transpose(1, 2), captured[0][:, 1:])
+
+
+def test_stages_of_a_convolutional_network_are_its_layers():
+    timm()
+    backbone = TimmBackbone('resnet18', stages=('layer3', 'layer2')).eval()
+    network, x = backbone.network, torch.randn(1, 3, 61, 93)
+    expected = network.layer2(network.layer1(network.maxpool(network.act1(network.bn1(network.conv1(x))))))
+    assert backbone.stages == ('layer2', 'layer3')
+    network.layer4.register_forward_hook(lambda *_: pytest.fail('layer4 was run'))
+    second, third = backbone(x)
+    assert torch.equal(second, expected)
+    assert torch.equal(third, network.layer3(expected))
+    assert third.shape[-2:] == (4, 6)
+    backbone.keep_stages({'layer2'})
+    network.layer3.register_forward_hook(lambda *_: pytest.fail('layer3 was run'))
+    assert torch.equal(backbone(x)[0], expected)
+
+
+def dino_tokens(network, x):
+    """DINO's forward pass in its own order: grids by (cells + 0.1) / 14, sampled point by point with Keys' kernel."""
+    def keys(t, a=-0.75):
+        t = t.abs()
+        near, far = (a + 2) * t ** 3 - (a + 3) * t ** 2 + 1, a * (t ** 3 - 5 * t ** 2 + 8 * t - 4)
+        return torch.where(t <= 1, near, torch.where(t < 2, far, torch.zeros_like(t)))
+
+    def weights(cells, side):
+        matrix = torch.zeros(cells, side)
+        for cell in range(cells):
+            place = torch.tensor((cell + 0.5) * side / (cells + 0.1) - 0.5)
+            for tap in range(int(place.floor()) - 1, int(place.floor()) + 3):
+                matrix[cell, min(max(tap, 0), side - 1)] += keys(place - tap)
+        return matrix
+
+    rows, columns = x.shape[-2] // 16, x.shape[-1] // 16
+    grid = network.pos_embed[0, 1:].view(14, 14, -1)
+    positions = torch.einsum('ri,cj,ijd->rcd', weights(rows, 14), weights(columns, 14), grid).flatten(0, 1)
+    patches = F.unfold(x, 16, stride=16).transpose(1, 2) @ network.patch_embed.proj.weight.flatten(1).T
+    tokens = patches + network.patch_embed.proj.bias + positions
+    tokens = torch.cat([network.cls_token + network.pos_embed[:, :1], tokens], dim=1)
+    for block in network.blocks:
+        tokens = block(tokens)
+    return network.norm(tokens)[:, 1:]
+
+
+@pytest.mark.parametrize('grid', [(30, 52), (9, 20)])
+def test_positions_can_be_resampled_as_dino_does(grid):
+    backbone = small_vit(position_embedding='dino')
+    torch.nn.init.normal_(backbone.network.pos_embed)
+    x = torch.randn(1, 3, 16 * grid[0], 16 * grid[1])
+    with torch.no_grad():
+        feature = backbone(x)[0].flatten(2).transpose(1, 2)
+        assert_close(feature, dino_tokens(backbone.network, x), rtol=1e-4, atol=1e-4)
+        same = torch.randn(1, 3, 224, 224)
+        tokens = backbone(same)[0].flatten(2).transpose(1, 2)
+        assert_close(tokens, small_like(backbone)(same)[0].flatten(2).transpose(1, 2))
+        assert (feature - small_like(backbone)(x)[0].flatten(2).transpose(1, 2)).abs().max() > 1e-2
+
+
+def small_like(backbone):
+    other = small_vit()
+    other.network.load_state_dict(backbone.network.state_dict())
+    return other
+
+
+def test_the_positions_of_dino_need_a_plain_vit():
+    timm()
+    for name in ('resnet18', 'vit_small_patch14_reg4_dinov2'):
+        with pytest.raises(ValueError, match=f"'dino' needs a ViT .* which {name} is not"):
+            TimmBackbone(name, position_embedding='dino')
+
+
+def test_frames_that_do_not_suit_the_patch_are_refused_with_the_fix():
+    backbone = small_vit()
+    with pytest.raises(ValueError, match=r'480 x 854: .*multiples of 16.*short_side=480, multiple=16'):
+        backbone(torch.zeros(1, 3, 480, 854))
+    with pytest.raises(ValueError, match=r'short_side=476, multiple=14'):
+        small_vit('vit_small_patch14_dinov2', options=dict(img_size=56))(torch.zeros(1, 3, 480, 840))
+    fixed = small_vit('beit_base_patch16_224')
+    with pytest.raises(ValueError, match=r'224 x 448: .*options=dict\(img_size=\(224, 448\)\)'):
+        fixed(torch.zeros(1, 3, 224, 448))
+
+
+def test_failures_of_another_kind_are_not_explained_away():
+    with pytest.raises(RuntimeError, match='channels'):
+        small_vit()(torch.zeros(1, 4, 32, 32))
+
+
+@pytest.mark.parametrize(('name', 'stages', 'message'), [
+    ('vit_tinny_patch16_224', (-1, ), 'no network .* Did you mean .*vit_tiny_patch16_224'),
+    ('vit_tiny_patch16_224', ('block11', ), r"no stage 'block11'.*blocks\.11, or positions from -12 to 11"),
+    ('resnet18', (5, ), 'no stage 5. Its stages: act1, layer1'),
+])
+def test_names_that_do_not_exist_are_refused_with_those_that_do(name, stages, message):
+    timm()
+    with pytest.raises(ValueError, match=message):
+        TimmBackbone(name, stages)
+
+
+def test_without_timm_the_package_loads_and_the_error_says_what_to_install():
+    code = ("import sys\nsys.modules['timm'] = None\nfrom stt_mm.models.backbones import TimmBackbone\n"
+            "try:\n    TimmBackbone('resnet18')\nexcept ImportError as error:\n    sys.exit(str(error))")
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, timeout=120)
+    assert done.stderr.strip().splitlines()[-1] == 'TimmBackbone needs timm: pip install timm'
+
+
+def test_the_package_does_not_import_timm():
+    code = "import sys, stt_mm.models\nassert 'timm' not in sys.modules"
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True, timeout=120)
+
+
+def test_init_weights_keeps_what_timm_drew_or_reads_the_checkpoint(tmp_path):
+    backbone = small_vit()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    backbone.init_weights()
+    assert all(torch.equal(before[name], value) for name, value in backbone.state_dict().items())
+    torch.save(backbone.network.state_dict(), tmp_path / 'file.pth')
+    other = small_vit(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'file.pth')))
+    other.init_weights()
+    assert all(torch.equal(before[name], value) for name, value in other.state_dict().items())
+    with pytest.raises(ValueError, match='init_cfg must be None or'):
+        small_vit(init_cfg=dict(type='Kaiming'))
+
+
+def test_the_map_of_mmpretrains_vit_is_its_raw_tokens_without_the_first():
+    settings = dict(type='VisionTransformer', arch='deit-tiny', img_size=64)
+    given = dict(settings, out_indices=[3, -1])
+    backbone = MMPretrainBackbone(given).eval()
+    backbone.init_weights()
+    assert given['out_indices'] == [3, -1]
+    assert backbone.stages == ('out3', 'out11')
+    raw = MODELS.build(dict(settings, type='mmpretrain.VisionTransformer', out_indices=[3, -1], out_type='raw'))
+    raw.eval()
+    raw.load_state_dict(backbone.network.state_dict())
+    x = torch.randn(1, 3, 48, 80)
+    for feature, tokens in zip(backbone(x), raw(x), strict=True):
+        assert torch.equal(feature, tokens[:, 1:].view(1, 3, 5, 192).permute(0, 3, 1, 2))
+    backbone.keep_stages({'out11'})
+    assert torch.equal(backbone(x)[0], feature)
+
+
+def test_swin_and_resnet_of_mmpretrain():
+    x = torch.randn(1, 3, 224, 256)
+    for network in (dict(type='mmpretrain.SwinTransformer', arch='tiny', out_indices=(1, 2)),
+                    dict(type='ResNet', depth=18, out_indices=(1, 2))):
+        backbone = MMPretrainBackbone(network).eval()
+        backbone.init_weights()
+        assert type(backbone.network).__module__.startswith('mmpretrain.')
+        maps = backbone(x)
+        assert [tuple(feature.shape[-2:]) for feature in maps] == [(28, 32), (14, 16)]
+        assert all(torch.equal(a, b) for a, b in zip(maps, backbone.network(x), strict=True))
+
+
+def test_an_output_that_is_no_map_is_refused_with_the_fix():
+    backbone = MMPretrainBackbone(dict(type='ConvNeXt', arch='atto', out_indices=(3, ))).eval()
+    with pytest.raises(ValueError, match=r'no map .* for out3 but \(1, 320\).*gap_before_final_norm=False'):
+        backbone(torch.zeros(1, 3, 64, 64))
+    with pytest.raises(ValueError, match=r'mmpretrain\.HRNet has no out_indices'):
+        MMPretrainBackbone(dict(type='HRNet', arch='w18'))
