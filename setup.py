@@ -12,7 +12,8 @@ def version() -> str:
     return (ROOT / 'stt_mm' / 'version.py').read_text().split("'")[1]
 
 
-TESTS = ['pytest>=7', 'hypothesis>=6']
+TIMM = ['timm>=1.0.20']
+TESTS = ['pytest>=7', 'hypothesis>=6', *TIMM]
 
 setup(
     name='stt_mm',
@@ -39,5 +40,5 @@ setup(
         'matplotlib>=3.7',
         'tensorboard>=2.11',
     ],
-    extras_require={'tests': TESTS, 'dev': [*TESTS, 'ruff>=0.8', 'pre-commit>=3']},
+    extras_require={'timm': TIMM, 'tests': TESTS, 'dev': [*TESTS, 'ruff>=0.8', 'pre-commit>=3']},
 )
