@@ -127,6 +127,16 @@ def test_a_joint_that_is_never_scored_is_left_out_of_the_mean():
     assert np.isnan(pck([[0, 0]] * 5, [0, 0])).all()
 
 
+def test_equals_the_published_scripts(data):
+    """The STT code and CRW's script give these numbers for one set of predictions of a random network."""
+    arrays = np.load(data / 'jhmdb' / 'keypoints.npz')
+    counts = [count_keypoints(arrays[f'{v}/predictions'], arrays[f'{v}/truths']) for v in ('walk/w0', 'clap/c0')]
+    published = {'STT': [61.39194139, 90.84249084, 100, 100, 100], 'CRW': [54.44444444, 89.19191919, 100, 100, 100]}
+    for variant, expected in published.items():
+        hits, scored = (sum(count[variant][key] for count in counts) for key in ('hits', 'scored'))
+        assert pck(hits, scored).tolist() == pytest.approx(expected, abs=1e-8)
+
+
 @pytest.mark.parametrize('shapes', [((3, 2, 2), (3, 3, 2)), ((2, 2, 2), (3, 2, 2)), ((2, 3), (2, 3)), ((2, 3, 3),) * 2])
 def test_shapes_that_do_not_fit(shapes):
     with pytest.raises(ValueError, match='got .* and '):
