@@ -1,5 +1,6 @@
 """Drawing of results."""
 
-from .overlay import comparison, overlay, write_picture, write_video
+from .overlay import comparison, draw_points, overlay, write_picture
+from .video import VideoWriter, write_video
 
-__all__ = ['comparison', 'overlay', 'write_picture', 'write_video']
+__all__ = ['VideoWriter', 'comparison', 'draw_points', 'overlay', 'write_picture', 'write_video']

@@ -1,18 +1,22 @@
-"""Masks drawn over frames: single pictures, videos, and comparisons of methods."""
+"""Masks and points drawn over frames: single pictures and comparisons of methods."""
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from mmengine.logging import MMLogger
 
 from stt_mm.utils.palette import voc_palette
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MARGIN = 4
 _INK = (32, 32, 32)
+
+
+def check_frame(frame: np.ndarray) -> None:
+    """Refuses what is no uint8 ``[H, W, 3]`` picture, with a ValueError."""
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
+        raise ValueError(f'A frame must be uint8 [H, W, 3] RGB, got {frame.dtype} {list(frame.shape)}.')
 
 
 def overlay(frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarray:
@@ -29,7 +33,7 @@ def overlay(frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarr
     Raises:
         ValueError: another shape or type, or ``alpha`` outside of 0 to 1.
     """
-    _check_frame(frame)
+    check_frame(frame)
     if mask.dtype != np.uint8 or mask.shape != frame.shape[:2]:
         raise ValueError(
             f'overlay: mask must be uint8 {list(frame.shape[:2])} like the frame, got {mask.dtype} '
@@ -45,52 +49,31 @@ def overlay(frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarr
     return picture
 
 
-def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.0) -> Path:
-    """Writes a video: MPEG-4 at ``path`` or, where OpenCV lacks that encoder, motion JPEG in an ``.avi`` beside it.
+def draw_points(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """A picture with a dot of the DAVIS palette on each point, the first in the colour of id 1, on a white rim.
 
     Args:
-        path: ends with ``.mp4`` or ``.avi``; missing folders are made.
-        frames: uint8 ``[H, W, 3]`` RGB, all of one size. They are taken one by one, so a generator keeps memory small.
-            An odd last row or column is repeated, because encoders want even sizes.
-        fps: frames per second, above 0.
+        picture: uint8 ``[H, W, 3]``, RGB.
+        points: ``[J, 2]``, (x, y) in pixels, whole numbers the centres; with a negative coordinate or NaN it is not
+            drawn.
 
     Returns:
-        The file that was written.
+        uint8 ``[H, W, 3]``, RGB; a new array. Dots grow with the picture and have a radius of 3 pixels or more.
 
     Raises:
-        ValueError: no frames, frames of different sizes, another suffix, or ``fps`` not above 0.
-        OSError: neither encoder works, or the file cannot be written.
+        ValueError: another shape or type, or more than 255 points.
     """
-    path = Path(path)
-    if path.suffix.lower() not in ('.mp4', '.avi'):
-        raise ValueError(f'write_video: {path} must end with .mp4 or .avi.')
-    if not fps > 0:
-        raise ValueError(f'write_video: fps must be above 0, got {fps}.')
-    iterator = iter(frames)
-    first = next(iterator, None)
-    if first is None:
-        raise ValueError(f'write_video: there are no frames to write to {path}.')
-    _check_frame(first)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer, path = _open_writer(path, first.shape[:2], fps)
-    try:
-        frame: np.ndarray | None = first
-        count = 0
-        while frame is not None:
-            _check_frame(frame)
-            if frame.shape != first.shape:
-                raise ValueError(
-                    f'write_video: frame {count} for {path} is {list(frame.shape)}, the first is {list(first.shape)}. '
-                    'All frames of a video have one size.'
-                )
-            writer.write(cv2.cvtColor(_even(frame), cv2.COLOR_RGB2BGR))
-            count += 1
-            frame = next(iterator, None)
-    finally:
-        writer.release()
-    if not path.is_file() or path.stat().st_size == 0:
-        raise OSError(f'The video {path} could not be written: the disk is full or the folder is read-only.')
-    return path
+    check_frame(picture)
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) > 255:
+        raise ValueError(f'draw_points: points must be [J, 2] with J of 255 at most, got {list(points.shape)}.')
+    picture = picture.copy()
+    radius = max(3, round(min(picture.shape[:2]) / 100))
+    for (x, y), color in zip(points.tolist(), voc_palette()[1:].tolist(), strict=False):
+        if x >= 0 and y >= 0:
+            centre = (round(x), round(y))
+            cv2.circle(picture, centre, radius + 1, (255, 255, 255), cv2.FILLED, cv2.LINE_AA)
+            cv2.circle(picture, centre, radius, color, cv2.FILLED, cv2.LINE_AA)
+    return picture
 
 
 def comparison(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str]) -> np.ndarray:
@@ -113,7 +96,7 @@ def comparison(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequen
         if len(pictures) != len(columns):
             raise ValueError(f'comparison: row {label!r} has {len(pictures)} pictures for {len(columns)} columns.')
         for picture in pictures:
-            _check_frame(picture)
+            check_frame(picture)
             if picture.shape != shape:
                 raise ValueError(
                     f'comparison: a picture of row {label!r} is {list(picture.shape)}, the first is {list(shape)}. '
@@ -135,18 +118,13 @@ def write_picture(path: str | Path, picture: np.ndarray) -> Path:
         OSError: the file cannot be written.
     """
     path = Path(path)
-    _check_frame(picture)
+    check_frame(picture)
     if path.suffix.lower() not in ('.png', '.jpg', '.jpeg'):
         raise ValueError(f'write_picture: {path} must end with .png or .jpg.')
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
         raise OSError(f'The picture {path} could not be written: the disk is full or the folder is read-only.')
     return path
-
-
-def _check_frame(frame: np.ndarray) -> None:
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
-        raise ValueError(f'A frame must be uint8 [H, W, 3] RGB, got {frame.dtype} {list(frame.shape)}.')
 
 
 def _borders(mask: np.ndarray) -> np.ndarray:
@@ -158,33 +136,6 @@ def _borders(mask: np.ndarray) -> np.ndarray:
     border[:, 1:] |= right
     border[:, :-1] |= right
     return border
-
-
-def _even(frame: np.ndarray) -> np.ndarray:
-    height, width = frame.shape[:2]
-    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge')
-
-
-def _open_writer(path: Path, size: tuple[int, int], fps: float) -> tuple[cv2.VideoWriter, Path]:
-    height, width = size[0] + size[0] % 2, size[1] + size[1] % 2
-    avi = path.with_suffix('.avi')
-    choices = [('MJPG', avi)] if path.suffix.lower() == '.avi' else [('mp4v', path), ('MJPG', avi)]
-    for codec, file in choices:
-        writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*codec), fps, (width, height))
-        if writer.isOpened():
-            if file != path:
-                MMLogger.get_current_instance().warning(
-                    'OpenCV has no encoder mp4v here: the video goes to %s (motion JPEG) instead of %s.', file, path)
-            return writer, file
-        writer.release()
-        # A failed attempt may leave an empty file behind.
-        if file.is_file() and file.stat().st_size == 0:
-            os.remove(file)
-    raise OSError(
-        f'The video {path} cannot be written: OpenCV {cv2.__version__} opens no encoder of '
-        f"{', '.join(codec for codec, _ in choices)}. Check that {path.parent} is writable, or reinstall OpenCV: "
-        'pip install --force-reinstall opencv-python'
-    )
 
 
 def _captions(texts: Sequence[str], step: int, width: int) -> np.ndarray:

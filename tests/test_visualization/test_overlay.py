@@ -1,10 +1,9 @@
 import cv2
 import numpy as np
 import pytest
-from mmengine.logging import MMLogger
 
-from stt_mm.utils import VideoReader, voc_palette
-from stt_mm.visualization import comparison, overlay, write_picture, write_video
+from stt_mm.utils import voc_palette
+from stt_mm.visualization import comparison, draw_points, overlay, write_picture
 
 
 def grey(height: int = 8, width: int = 10, value: int = 100) -> np.ndarray:
@@ -68,79 +67,33 @@ def test_overlay_refuses_what_does_not_fit(frame, mask, alpha, message):
         overlay(frame, mask, alpha)
 
 
-def colored_frames(count: int = 5, height: int = 48, width: int = 64) -> list[np.ndarray]:
-    frames = [np.zeros((height, width, 3), np.uint8) for _ in range(count)]
-    for index, frame in enumerate(frames):
-        frame[..., 0] = 40 * (index + 1)
-        frame[..., 2] = 20
-    return frames
+def test_points_are_dots_in_the_colours_of_the_palette_on_a_white_rim():
+    frame = grey(40, 60)
+    frame.setflags(write=False)
+    picture = draw_points(frame, np.array([[10, 20], [40.4, 10.6], [-1, -1]]))
+    for index, (x, y) in enumerate([(10, 20), (40, 11)]):
+        np.testing.assert_array_equal(picture[y - 2:y + 3, x - 2:x + 3],
+                                      np.broadcast_to(voc_palette()[index + 1], (5, 5, 3)))
+        assert picture[y, [x - 4, x + 4]].min() > 180, 'the rim is not white'
+        np.testing.assert_array_equal(picture[[y - 7, y + 7], x], 100)
+    changed = (picture != 100).any(-1)
+    assert not changed[:, :4].any(), 'the lost point was drawn'
 
 
-@pytest.mark.parametrize('suffix', ['.mp4', '.avi'])
-def test_video_comes_back_with_its_colours_in_order(tmp_path, suffix):
-    frames = colored_frames()
-    path = write_video(tmp_path / 'new' / f'video{suffix}', iter(frames), fps=5)
-    assert path == tmp_path / 'new' / f'video{suffix}'
-    reader = VideoReader(path)
-    assert len(reader) == 5
-    for index, frame in enumerate(frames):
-        # Compression costs a few grey levels; red and blue swapped would cost 20 or more.
-        np.testing.assert_allclose(reader.read(index).mean(axis=(0, 1)), frame[0, 0], atol=6)
+def test_dots_grow_with_the_picture():
+    sizes = [(draw_points(grey(side, side), np.array([[side // 2] * 2])) != 100).any(-1).sum() for side in (50, 1000)]
+    assert sizes[1] > 5 * sizes[0]
 
 
-def test_odd_sizes_are_padded_not_refused(tmp_path):
-    path = write_video(tmp_path / 'odd.mp4', colored_frames(2, 47, 63))
-    assert VideoReader(path).read(0).shape == (48, 64, 3)
+def test_a_point_at_the_border_is_drawn_as_far_as_it_goes():
+    picture = draw_points(grey(20, 30), np.array([[29.4, 0.0]]))
+    np.testing.assert_array_equal(picture[0, 29], voc_palette()[1])
 
 
-class _Broken:
-    """A VideoWriter without the encoders named in ``missing``."""
-
-    missing: tuple[str, ...] = ()
-    real = cv2.VideoWriter
-
-    def __new__(cls, path, fourcc, fps, size):
-        name = ''.join(chr(fourcc >> shift & 255) for shift in (0, 8, 16, 24))
-        return cls.real() if name in cls.missing else cls.real(path, fourcc, fps, size)
-
-
-def test_without_mpeg4_an_avi_is_written_and_said(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(_Broken, 'missing', ('mp4v',))
-    monkeypatch.setattr(cv2, 'VideoWriter', _Broken)
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    try:
-        path = write_video(tmp_path / 'video.mp4', colored_frames())
-    finally:
-        logger.removeHandler(caplog.handler)
-    assert path == tmp_path / 'video.avi'
-    assert [entry.name for entry in tmp_path.iterdir()] == ['video.avi']
-    assert len(VideoReader(path)) == 5
-    assert 'video.avi' in caplog.text
-
-
-def test_without_any_encoder_the_error_names_the_file_and_the_way_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(_Broken, 'missing', ('mp4v', 'MJPG'))
-    monkeypatch.setattr(cv2, 'VideoWriter', _Broken)
-    with pytest.raises(OSError, match=r'video\.mp4.*mp4v, MJPG.*pip install'):
-        write_video(tmp_path / 'video.mp4', colored_frames())
-    assert not list(tmp_path.iterdir())
-
-
-def test_video_of_frames_of_different_sizes_names_the_frame(tmp_path):
-    frames = [*colored_frames(2), np.zeros((32, 32, 3), np.uint8)]
-    with pytest.raises(ValueError, match='frame 2 .*one size'):
-        write_video(tmp_path / 'video.mp4', frames)
-
-
-@pytest.mark.parametrize(
-    ('name', 'frames', 'fps', 'message'),
-    [('a.mp4', [], 10, 'no frames'), ('a.gif', colored_frames(1), 10, r'\.mp4 or \.avi'),
-     ('a.mp4', colored_frames(1), 0, 'fps')],
-)
-def test_video_arguments_out_of_range(tmp_path, name, frames, fps, message):
-    with pytest.raises(ValueError, match=message):
-        write_video(tmp_path / name, frames, fps)
+@pytest.mark.parametrize('points', [np.zeros((2, 3)), np.zeros(2), np.zeros((256, 2))])
+def test_points_of_another_shape(points):
+    with pytest.raises(ValueError, match=r'points must be \[J, 2\]'):
+        draw_points(grey(), points)
 
 
 def test_comparison_places_every_picture_and_its_label():

@@ -1,0 +1,203 @@
+"""Frames in order; reading by number is tested with FrameSequence."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from tiny_data import moving_shapes, texture, write_image, write_video
+
+from stt_mm.utils import FrameError, FrameSequence, VideoReader
+from stt_mm.utils.video import open_video
+
+
+@pytest.fixture
+def frames():
+    return moving_shapes(6, (48, 64), 2)[0]
+
+
+@pytest.fixture
+def folder(tmp_path, frames):
+    for t, frame in enumerate(frames):
+        write_image(tmp_path / 'bear' / f'frame_{9 + t}.png', frame)
+    return tmp_path / 'bear'
+
+
+def test_folder_in_natural_order(folder, frames):
+    stream = open_video(folder)
+    assert (stream.name, stream.num_frames, stream.exact, stream.fps) == (str(folder), 6, True, None)
+    names, read = zip(*stream.frames, strict=True)
+    assert list(names) == [f'frame_{9 + t}' for t in range(6)]
+    np.testing.assert_array_equal(read, frames)
+
+
+@pytest.mark.parametrize(('suffix', 'codec'), [('.mp4', 'mp4v'), ('.avi', 'MJPG')])
+def test_file_gives_the_frames_that_reading_by_number_gives(tmp_path, frames, suffix, codec):
+    path = tmp_path / f'a{suffix}'
+    write_video(path, frames, codec)
+    stream, reader = open_video(str(path)), VideoReader(path)
+    assert (stream.num_frames, stream.exact, stream.fps) == (6, False, 10.0)
+    for index, (name, frame) in enumerate(stream.frames):
+        assert name == f'{index:05d}'
+        np.testing.assert_array_equal(frame, reader.read(index))
+    assert index == 5
+
+
+@pytest.mark.parametrize('convert', [list, np.asarray, FrameSequence, iter], ids=['list', 'array', 'lazy', 'iterator'])
+def test_given_frames(folder, frames, convert):
+    if convert is FrameSequence:
+        source = FrameSequence(sorted(folder.iterdir(), key=lambda path: int(path.stem.split('_')[1])))
+    else:
+        source = convert(frames)
+    stream = open_video(source)
+    assert stream.num_frames == (None if convert is iter else 6)
+    assert stream.exact is (convert is not iter)
+    names, read = zip(*stream.frames, strict=True)
+    assert names[-1] == '00005'
+    np.testing.assert_array_equal(read, frames)
+
+
+def test_a_stream_is_handed_back(frames):
+    stream = open_video(frames)
+    assert open_video(stream) is stream
+
+
+def test_frames_are_read_when_they_are_asked_for(folder, frames):
+    stream = open_video(folder)
+    next(stream.frames)
+    write_image(folder / 'frame_10.png', frames[5])
+    (folder / 'frame_11.png').write_bytes(b'broken')
+    np.testing.assert_array_equal(next(stream.frames)[1], frames[5])
+    with pytest.raises(FrameError, match=r'frame_11\.png is cut off'):
+        next(stream.frames)
+
+
+def test_a_file_is_closed_at_its_end_and_when_the_reading_stops(tmp_path, frames, monkeypatch):
+    released = []
+
+    class Capture:
+        def __init__(self, path):
+            self.real = real(path)
+
+        def __getattr__(self, name):
+            return getattr(self.real, name)
+
+        def release(self):
+            released.append(True)
+            self.real.release()
+
+    real = cv2.VideoCapture
+    write_video(tmp_path / 'a.mp4', frames)
+    monkeypatch.setattr(cv2, 'VideoCapture', Capture)
+    assert len(list(open_video(tmp_path / 'a.mp4').frames)) == 6
+    assert len(released) == 1
+    stream = open_video(tmp_path / 'a.mp4')
+    next(stream.frames)
+    stream.frames.close()
+    assert len(released) == 2
+
+
+def test_frame_of_another_size(folder):
+    write_image(folder / 'frame_11.png', texture((48, 60), 0))
+    read = []
+    with pytest.raises(FrameError, match=r'Frame 2 \(frame_11\) of .*bear is 48x60 .* first is 48x64.*scale'):
+        read.extend(frame for _, frame in open_video(folder).frames)
+
+
+@pytest.mark.parametrize(('frame', 'got'), [(np.zeros((4, 5, 3)), r'float64 \[4, 5, 3\]'),
+                                            (np.zeros((4, 5), np.uint8), r'uint8 \[4, 5\]'), ('a.png', 'str')])
+def test_what_is_no_frame(frame, got):
+    with pytest.raises(ValueError, match=rf'Frame 1 of the given frames must be .*got {got}'):
+        list(open_video([np.zeros((4, 5, 3), np.uint8), frame]).frames)
+
+
+def test_sources_that_do_not_exist(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'not found: .*none\.mp4.*folder of images'):
+        open_video(tmp_path / 'none.mp4')
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(FileNotFoundError, match='empty holds no images'):
+        open_video(tmp_path / 'empty')
+
+
+def test_two_files_for_one_frame(folder):
+    shutil.copy(folder / 'frame_9.png', folder / 'frame_9.jpg')
+    with pytest.raises(ValueError, match=r'frame_9\.jpg and .*frame_9\.png are two files for one frame'):
+        open_video(folder)
+
+
+def broken(tmp_path, frames, kind):
+    """A file that is empty, no video, cut off before its index, or of a codec that no decoder knows."""
+    path = tmp_path / ('a.avi' if kind == 'codec' else 'a.mp4')
+    write_video(path, frames, 'MJPG' if kind == 'codec' else 'mp4v')
+    data = path.read_bytes()
+    path.write_bytes({'empty': b'', 'text': b'a diary', 'cut': data[:len(data) // 2],
+                      'codec': data.replace(b'MJPG', b'ZZZZ').replace(b'\xff\xd8\xff', bytes(3))}[kind])
+    return path
+
+
+@pytest.mark.parametrize('kind', ['empty', 'text', 'cut', 'codec'])
+def test_file_that_cannot_be_opened(tmp_path, frames, kind):
+    path = broken(tmp_path, frames, kind)
+    with pytest.raises(FrameError, match=rf'{path.name} cannot be opened .* bytes.*codec is missing.*ffmpeg -i'):
+        open_video(path)
+
+
+def test_file_that_ends_early_gives_what_it_holds(tmp_path):
+    frames, _ = moving_shapes(40, (48, 64), 1)
+    write_video(tmp_path / 'a.avi', frames, 'MJPG')
+    data = (tmp_path / 'a.avi').read_bytes()
+    (tmp_path / 'a.avi').write_bytes(data[:len(data) // 2])
+    stream = open_video(tmp_path / 'a.avi')
+    assert stream.num_frames == 40
+    assert 10 < len(list(stream.frames)) < 30
+
+
+class Camera:
+    """A camera that gives five frames and is then unplugged; it stands in for hardware."""
+
+    number, opened = 7, True
+
+    def __init__(self, number):
+        assert number == self.number
+        self.left = 5
+        self.closed = False
+
+    def isOpened(self):
+        return self.opened
+
+    def get(self, key):
+        return 30.0 if key == cv2.CAP_PROP_FPS else 0.0
+
+    def set(self, key, value):
+        return True
+
+    def read(self):
+        self.left -= 1
+        return self.left >= 0, np.full((48, 64, 3), (self.left, 0, 200), np.uint8)
+
+    def release(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize('number', [7, '7'])
+def test_camera(monkeypatch, number):
+    monkeypatch.setattr(cv2, 'VideoCapture', Camera)
+    stream = open_video(number)
+    assert (stream.name, stream.num_frames, stream.fps) == ('camera 7', None, 30.0)
+    read = [next(stream.frames) for _ in range(5)]
+    assert [name for name, _ in read] == [f'{t:05d}' for t in range(5)]
+    assert [frame[0, 0].tolist() for _, frame in read] == [[200, 0, t] for t in (4, 3, 2, 1, 0)]
+    with pytest.raises(FrameError, match='Camera 7 gave no more frames after 5'):
+        next(stream.frames)
+
+
+def test_camera_that_cannot_be_opened(monkeypatch):
+    monkeypatch.setattr(cv2, 'VideoCapture', type('Closed', (Camera, ), dict(opened=False)))
+    with pytest.raises(FrameError, match='Camera 7 cannot be opened: .*another program.*/dev/video7'):
+        open_video('7')
+
+
+def test_a_folder_named_by_a_number_is_reached_by_its_path(folder, monkeypatch):
+    folder.rename(folder.parent / '7')
+    monkeypatch.chdir(folder.parent)
+    assert open_video('./7').num_frames == 6
