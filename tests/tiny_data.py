@@ -1,9 +1,11 @@
 """Small data sets in the layouts of the real ones, made on the spot."""
 
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.io import savemat
 
 from stt_mm.utils import write_mask
 
@@ -74,4 +76,73 @@ def make_davis(root, num_videos=2, num_frames=5, size=(64, 96), num_objects=2):
     listing = Path(root, 'ImageSets', '2017', 'val.txt')
     listing.parent.mkdir(parents=True)
     listing.write_text('\n'.join(names) + '\n')
+    return root
+
+
+def make_youtube_vos_valid(root, split='valid', num_videos=2, num_frames=4, size=(64, 96), births=(0, 1),
+                           annotated=False, all_frames=False):
+    """The layout of a split of YouTube-VOS; returns ``root``.
+
+    Object k + 1 of each video appears in listed frame ``births[k]``; masks do not show it before. Listed frames are
+    ``00005``, ``00010``, ... Without ``annotated`` masks are there for frames of birth only, and there are no
+    categories. With ``all_frames`` there is ``<split>_all_frames`` with images ``00003`` to 2 after the last listed.
+    """
+    meta = {}
+    for v in range(num_videos):
+        frames, masks = moving_shapes(5 * num_frames + 3, size, len(births), seed=v)
+        listed = [5 * (t + 1) for t in range(num_frames)]
+        for t in range(3, len(frames)) if all_frames else ():
+            write_image(Path(root, f'{split}_all_frames', 'JPEGImages', f'video{v}', f'{t:05d}.jpg'), frames[t])
+        for position, t in enumerate(listed):
+            write_image(Path(root, split, 'JPEGImages', f'video{v}', f'{t:05d}.jpg'), frames[t])
+            if annotated or position in births:
+                unborn = [k + 1 for k, birth in enumerate(births) if birth > position]
+                mask = np.where(np.isin(masks[t], unborn), 0, masks[t]).astype(np.uint8)
+                write_mask(Path(root, split, 'Annotations', f'video{v}', f'{t:05d}.png'), mask)
+        meta[f'video{v}'] = {'objects': {
+            str(k + 1): {**({'category': ('dog', 'person')[k % 2]} if annotated else {}),
+                         'frames': [f'{t:05d}' for t in listed[birth:]]}
+            for k, birth in enumerate(births)}}
+    Path(root, split, 'meta.json').write_text(json.dumps({'videos': meta}))
+    return root
+
+
+def make_vip(root, num_videos=2, num_frames=3, size=(64, 96), categories=(2, 13, 2)):
+    """The layout of VIP_Fine, list ``val``; instance k + 1 has ``categories[k]``; returns ``root``."""
+    names = [f'videos{v + 1}' for v in range(num_videos)]
+    for v, name in enumerate(names):
+        frames, ids = moving_shapes(num_frames, size, len(categories), seed=v)
+        for t in range(num_frames):
+            stem = f'{25 * t + 1:012d}'
+            write_image(Path(root, 'Images', name, f'{stem}.jpg'), frames[t])
+            write_mask(Path(root, 'Annotations', 'Category_ids', name, f'{stem}.png'),
+                       np.array([0, *categories], np.uint8)[ids[t]])
+            write_mask(Path(root, 'Annotations', 'Instance_ids', name, f'{stem}.png'), ids[t])
+            lines = [f'{k + 1} {category}\n' for k, category in enumerate(categories)]
+            Path(root, 'Annotations', 'Instance_ids', name, f'{stem}.txt').write_text(''.join(lines))
+    listing = Path(root, 'lists', 'val_videos.txt')
+    listing.parent.mkdir(parents=True)
+    listing.write_text('\n'.join(names) + '\n')
+    return root
+
+
+def make_jhmdb(root, num_videos=2, num_frames=4, size=(60, 80), num_joints=15):
+    """The layout of JHMDB, with ``splits`` (of which the last clip is for training) and ``val_list.txt`` of all clips;
+    returns ``root``. Joint j is at (x, y) = (3 j + t + 2, 2 j + t + 1) in frame t, in pixels that count from 0."""
+    joints, frames = np.meshgrid(np.arange(num_joints), np.arange(num_frames), indexing='ij')
+    positions = np.stack([3 * joints + frames + 2, 2 * joints + frames + 1]).astype(np.float64)
+    listing = Path(root, 'val_list.txt')
+    listing.parent.mkdir(parents=True, exist_ok=True)
+    Path(root, 'splits').mkdir()
+    for v in range(num_videos + 1):
+        clip = f'walk/clip{v}'
+        for t, frame in enumerate(moving_shapes(num_frames, size, 2, seed=v)[0]):
+            write_image(Path(root, 'Rename_Images', clip, f'{t + 1:05d}.png'), frame)
+        path = Path(root, 'joint_positions', clip, 'joint_positions.mat')
+        path.parent.mkdir(parents=True)
+        savemat(path, {'pos_img': positions + 1})
+        with open(listing, 'a') as file:
+            file.write(f'JHMDB/joint_positions/{clip}/joint_positions.mat JHMDB/Rename_Images/{clip}\n')
+        with open(Path(root, 'splits', 'walk_test_split1.txt'), 'a') as file:
+            file.write(f'clip{v}.avi {2 if v < num_videos else 1}\n')
     return root

@@ -1,10 +1,16 @@
-"""Datasets, their sampler, and (in ``transforms``) their pipelines."""
+"""Datasets of training clips and of benchmarks, their samplers, and (in ``transforms``) their pipelines."""
 
 from .base import VideoDataset
 from .benchmark import VideoBenchmark
 from .davis import DAVIS
-from .samplers import TrainSampler
+from .jhmdb import JHMDB
+from .samplers import LongestFirstSampler, TrainSampler
 from .video_folder import VideoFolder
+from .vip import VIP
 from .youtube_vos import YouTubeVOS
+from .youtube_vos_benchmark import YouTubeVOSBenchmark
 
-__all__ = ['DAVIS', 'TrainSampler', 'VideoBenchmark', 'VideoDataset', 'VideoFolder', 'YouTubeVOS']
+__all__ = [
+    'DAVIS', 'JHMDB', 'LongestFirstSampler', 'TrainSampler', 'VIP', 'VideoBenchmark', 'VideoDataset', 'VideoFolder',
+    'YouTubeVOS', 'YouTubeVOSBenchmark',
+]  # fmt: skip

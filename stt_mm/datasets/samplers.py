@@ -1,5 +1,6 @@
-"""The order of training samples."""
+"""The order of training samples, and how test videos are shared out over processes."""
 
+import heapq
 from collections.abc import Iterator, Sized
 
 from mmengine.dist import get_dist_info, sync_random_seed
@@ -60,3 +61,45 @@ class TrainSampler(Sampler):
 
     def set_epoch(self, epoch: int) -> None:
         """Does nothing: the stream has no epochs."""
+
+
+@DATA_SAMPLERS.register_module()
+class LongestFirstSampler(Sampler):
+    """Each video once, on one rank; the longest first, each for the rank with the fewest frames so far.
+
+    Ranks get different numbers of videos, down to none, and nothing is padded: what collects the results must not
+    count on equal lengths (the metrics here do not). The assignment depends on the frame counts alone.
+
+    Args:
+        dataset: has a length, which may be 0, and ``num_frames(index)``, as :class:`VideoBenchmark` does.
+        seed: without effect; MMEngine's runner hands it to every sampler.
+
+    Raises:
+        ValueError: the dataset does not know its frame counts.
+    """
+
+    def __init__(self, dataset: Sized, seed: int | None = None) -> None:
+        rank, world_size = get_dist_info()
+        if not hasattr(dataset, 'num_frames'):
+            raise ValueError(
+                f'LongestFirstSampler needs num_frames(index), which {type(dataset).__name__} does not have. Derive '
+                "the dataset from VideoBenchmark, or use sampler=dict(type='DefaultSampler', shuffle=False)."
+            )
+        num_frames = [dataset.num_frames(index) for index in range(len(dataset))]
+        loads = [(0, rank) for rank in range(world_size)]
+        self.indices: list[int] = []
+        for index in sorted(range(len(dataset)), key=lambda index: -num_frames[index]):
+            load, owner = loads[0]
+            heapq.heapreplace(loads, (load + num_frames[index], owner))
+            if owner == rank:
+                self.indices.append(index)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+    def __len__(self) -> int:
+        """Videos of this rank."""
+        return len(self.indices)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Does nothing: each pass is the same."""

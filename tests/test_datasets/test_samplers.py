@@ -1,8 +1,11 @@
 from itertools import islice
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
-from stt_mm.datasets import TrainSampler, samplers
+from stt_mm.datasets import LongestFirstSampler, TrainSampler, samplers
 from stt_mm.registry import DATA_SAMPLERS
 
 SIZE = 7
@@ -77,3 +80,60 @@ def test_built_as_the_runner_does():
     assert sampler.seed >= 0
     sampler.set_epoch(3)
     assert {index for index, *_ in islice(sampler, 3)} == {0, 1, 2}
+
+
+class Videos:
+    """As much of a dataset as the sampler needs."""
+
+    def __init__(self, num_frames):
+        self.frames = num_frames
+
+    def __len__(self):
+        return len(self.frames)
+
+    def num_frames(self, index):
+        return self.frames[index]
+
+
+def shares(monkeypatch, num_frames, world_size):
+    parts = []
+    for rank in range(world_size):
+        monkeypatch.setattr(samplers, 'get_dist_info', lambda rank=rank: (rank, world_size))
+        sampler = LongestFirstSampler(Videos(num_frames))
+        assert len(sampler) == len(list(sampler))
+        parts.append(list(sampler))
+    return parts
+
+
+def test_longest_first_to_the_least_loaded(monkeypatch):
+    # 9 to rank 0, 7 and then 6 to the other two, 5 to rank 2 (6 so far), 4 to rank 1 (7), 2 to rank 0 (9).
+    assert shares(monkeypatch, [4, 9, 2, 6, 5, 7], 3) == [[1, 2], [5, 0], [3, 4]]
+    assert shares(monkeypatch, [4, 9, 2, 6, 5, 7], 1) == [[1, 5, 3, 4, 0, 2]]
+
+
+@given(num_frames=st.lists(st.integers(1, 500), max_size=40), world_size=st.integers(1, 9))
+def test_every_video_once_and_no_rank_overloaded(num_frames, world_size):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        parts = shares(monkeypatch, num_frames, world_size)
+    assert sorted(index for part in parts for index in part) == list(range(len(num_frames)))
+    loads = [sum(num_frames[index] for index in part) for part in parts]
+    # A rank that got a video last had the smallest load then: nobody exceeds the smallest by more than one video.
+    for part, load in zip(parts, loads, strict=True):
+        assert [num_frames[i] for i in part] == sorted((num_frames[i] for i in part), reverse=True)
+        assert not part or load - num_frames[part[-1]] <= min(loads)
+
+
+def test_nothing_left_to_do_and_more_ranks_than_videos(monkeypatch):
+    assert shares(monkeypatch, [], 2) == [[], []]
+    assert shares(monkeypatch, [3], 3) == [[0], [], []]
+
+
+def test_dataset_without_frame_counts():
+    with pytest.raises(ValueError, match=r'num_frames\(index\), which range does not have'):
+        LongestFirstSampler(range(3))
+
+
+def test_longest_first_built_as_the_runner_does():
+    sampler = DATA_SAMPLERS.build(dict(type='LongestFirstSampler'), default_args=dict(dataset=Videos([1, 2]), seed=5))
+    sampler.set_epoch(1)
+    assert list(DataLoader(Videos([1, 2]), sampler=sampler, batch_sampler=None).sampler) == [1, 0]

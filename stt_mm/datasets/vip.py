@@ -1,0 +1,132 @@
+"""VIP (Video Instance-level Parsing): body parts or their instances, given in the first frame."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from stt_mm.registry import DATASETS
+from stt_mm.utils.checks import check_choice
+from stt_mm.utils.frames import FrameSequence
+from stt_mm.utils.images import list_images
+from stt_mm.utils.masks import read_object_ids
+
+from .benchmark import VideoBenchmark, check_mask_size
+from .youtube_vos import read_video_list
+
+LAYOUT = (
+    '<data_root>/Images/<video>/<frame>.jpg, <data_root>/Annotations/{Category_ids,Instance_ids}/<video>/<frame>.png '
+    'and <data_root>/lists/<split>_videos.txt'
+)
+
+
+@DATASETS.register_module()
+class VIP(VideoBenchmark):
+    """Videos of VIP; one item is one whole video, of which every 25th original frame is kept and annotated.
+
+    ``given_masks`` holds frame 0 alone: with ``labels='category'`` the 19 parts (0 is background), with
+    ``'instance'`` one id per part of each person. The metainfo adds ``mask_paths`` (T paths) and, for instances,
+
+    * ``text_paths``: T files with one line ``id category`` per instance;
+    * ``categories``: ``dict[int, int]``, id to category in frame 0;
+    * ``with_scores``: ``True``, the model must say how sure it is of each id.
+
+    Args:
+        data_root: the folder ``VIP_Fine``, which holds ``Images``, ``Annotations`` and ``lists``. Category masks may
+            also lie in ``Annotations/<video>`` directly, where STT's code looks for them.
+        labels: ``'category'`` (scored by mIoU) or ``'instance'`` (scored by AP).
+        split: ``<split>_videos.txt`` in ``lists`` names the videos.
+        max_frames, indices, skip: see :class:`VideoBenchmark`.
+
+    Raises:
+        FileNotFoundError: a list, a folder, a mask or the text beside an instance mask is missing.
+        ValueError: an argument out of its range, or an empty list; on access, a mask that does not fit its frame, or
+            a text file that is broken or does not name every id of the mask.
+    """
+
+    METAINFO = dict(dataset_name='VIP')
+
+    def __init__(
+        self,
+        data_root: str,
+        labels: Literal['category', 'instance'] = 'category',
+        split: str = 'val',
+        max_frames: int | None = None,
+        indices: int | Sequence[int] | None = None,
+        skip: Sequence[str] = (),
+    ) -> None:
+        check_choice('labels', labels, ('category', 'instance'))
+        self.labels = labels
+        self.split = split
+        super().__init__(data_root, f'VIP {split} ({labels})', max_frames, indices, skip)
+
+    def load_videos(self) -> list[dict]:
+        path = Path(self.data_root, 'lists', f'{self.split}_videos.txt')
+        if not path.is_file():
+            raise FileNotFoundError(
+                f'VIP: list not found: {path}. Expected {LAYOUT}. Unpack VIP_Fine, or change data_root or split.'
+            )
+        return [self._load_video(video_id) for video_id in read_video_list(path)]
+
+    def load_labels(self, video: dict, frames: FrameSequence) -> tuple[dict, dict]:
+        mask_paths = video['mask_paths'][: len(frames)]
+        mask = read_object_ids(mask_paths[0])
+        check_mask_size(mask, mask_paths[0], frames)
+        metainfo = dict(mask_paths=mask_paths)
+        if self.labels == 'instance':
+            text_paths = [str(Path(path).with_suffix('.txt')) for path in mask_paths]
+            categories = read_instance_categories(text_paths[0])
+            nameless = sorted(set(mask[mask > 0].tolist()) - set(categories))
+            if nameless:
+                raise ValueError(
+                    f'{text_paths[0]} has no line for instance {nameless[0]} of {mask_paths[0]}. Take both from the '
+                    'same release.'
+                )
+            metainfo.update(text_paths=text_paths, categories=categories, with_scores=True)
+        return dict(given_masks={0: mask}), metainfo
+
+    def _load_video(self, video_id: str) -> dict:
+        frame_dir = Path(self.data_root, 'Images', video_id)
+        annotations = Path(self.data_root, 'Annotations')
+        mask_dir = annotations / ('Instance_ids' if self.labels == 'instance' else 'Category_ids') / video_id
+        if self.labels == 'category' and not mask_dir.is_dir() and (annotations / video_id).is_dir():
+            mask_dir = annotations / video_id
+        for folder in (frame_dir, mask_dir):
+            if not folder.is_dir():
+                raise FileNotFoundError(
+                    f'VIP: no folder {folder}. Expected {LAYOUT}. Complete the download, or change data_root or split.'
+                )
+        frame_paths = list_images(frame_dir)
+        if not frame_paths:
+            raise FileNotFoundError(f'VIP: no frames in {frame_dir}. Complete the download.')
+        suffixes = ('.png', '.txt') if self.labels == 'instance' else ('.png',)
+        wanted = [f'{Path(path).stem}{suffix}' for path in frame_paths for suffix in suffixes]
+        present = set(os.listdir(mask_dir))
+        missing = [name for name in wanted if name not in present]
+        if missing:
+            raise FileNotFoundError(
+                f'VIP: annotation not found: {mask_dir / missing[0]} ({len(missing)} of {len(wanted)} are missing). '
+                'Complete the download.'
+            )
+        mask_paths = [str(mask_dir / f'{Path(path).stem}.png') for path in frame_paths]
+        return dict(video_id=video_id, frame_paths=frame_paths, mask_paths=mask_paths)
+
+
+def read_instance_categories(path: str | Path) -> dict[int, int]:
+    """The category of each instance, from lines ``id category``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line of another form, or an id with two lines.
+    """
+    try:
+        lines = [line.split() for line in Path(path).read_text(encoding='utf-8').splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise FileNotFoundError(f'Instance list not found: {path}.') from None
+    broken = [words for words in lines if len(words) != 2 or not all(word.isdecimal() for word in words)]
+    if broken:
+        raise ValueError(f'{path}: expected lines "id category", got {" ".join(broken[0])!r}.')
+    categories = {int(number): int(category) for number, category in lines}
+    if len(categories) < len(lines):
+        raise ValueError(f'{path}: {len(lines)} lines for {len(categories)} instances. Expected one line for each.')
+    return categories

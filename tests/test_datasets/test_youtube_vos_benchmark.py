@@ -1,0 +1,148 @@
+import json
+
+import numpy as np
+import pytest
+from mmengine.logging import MMLogger
+from tiny_data import make_youtube_vos_valid, moving_shapes, write_image
+
+from stt_mm.datasets import YouTubeVOSBenchmark
+from stt_mm.registry import DATASETS
+from stt_mm.utils import read_mask, write_mask
+
+SIZE = (64, 96)
+
+
+@pytest.fixture
+def log(caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_youtube_vos_valid(tmp_path, births=(0, 1, 1))
+
+
+def masks_of(video):
+    return moving_shapes(23, SIZE, 3, seed=video)[1]
+
+
+def edit(root, change, split='valid'):
+    path = root / split / 'meta.json'
+    meta = json.loads(path.read_text())
+    change(meta['videos'])
+    path.write_text(json.dumps(meta))
+
+
+def test_objects_are_given_where_they_are_born(root):
+    dataset = DATASETS.build(dict(type='YouTubeVOSBenchmark', data_root=str(root), year=2019))
+    sample = dataset[1]['data_samples']
+    masks = masks_of(1)
+    # The mask of the second birth shows object 1 too, which the model must find by itself.
+    assert 1 in read_mask(root / 'valid' / 'Annotations' / 'video1' / '00010.png')
+    assert list(sample.given_masks) == [0, 1]
+    assert np.array_equal(sample.given_masks[0], np.where(masks[5] == 1, 1, 0))
+    assert np.array_equal(sample.given_masks[1], np.where(masks[10] > 1, masks[10], 0))
+    assert all(mask.dtype == np.uint8 for mask in sample.given_masks.values())
+    born = {1: 0, 2: 1, 3: 1}
+    assert sample.objects == {number: dict(category=None, first_frame=t) for number, t in born.items()}
+    assert sample.frame_names == ['00005', '00010', '00015', '00020']
+    assert sample.output_frames == [True] * 4
+    folder = root / 'valid' / 'Annotations' / 'video1'
+    assert sample.mask_paths == [str(folder / '00005.png'), str(folder / '00010.png'), None, None]
+
+
+def test_frames_are_the_union_over_the_objects(root):
+    write_image(root / 'valid' / 'JPEGImages' / 'video0' / '00025.jpg', np.zeros((*SIZE, 3), np.uint8))
+    edit(root, lambda videos: videos['video0']['objects']['1'].update(frames=['00005', '00020']))
+    for number in '23':
+        edit(root, lambda videos, n=number: videos['video0']['objects'][n].update(frames=['00010']))
+    sample = YouTubeVOSBenchmark(str(root))[0]['data_samples']
+    assert sample.frame_names == ['00005', '00010', '00020']
+
+
+def test_all_frames_between_the_first_and_last_listed(tmp_path):
+    root = make_youtube_vos_valid(tmp_path, all_frames=True)
+    item = YouTubeVOSBenchmark(str(root), all_frames=True)[0]
+    sample = item['data_samples']
+    assert sample.frame_names == [f'{t:05d}' for t in range(5, 21)]
+    assert [t for t, listed in enumerate(sample.output_frames) if listed] == [0, 5, 10, 15]
+    assert list(sample.given_masks) == [0, 5]
+    assert {number: entry['first_frame'] for number, entry in sample.objects.items()} == {1: 0, 2: 5}
+    assert 'valid_all_frames' in item['inputs'].path(3)
+
+
+def test_annotated_split_and_held_out_part(tmp_path):
+    root = make_youtube_vos_valid(tmp_path, split='train', num_videos=3, annotated=True)
+    (root / 'held_out.txt').write_text('video2\nvideo0\n')
+    dataset = YouTubeVOSBenchmark(str(root), split='train', video_list='held_out.txt')
+    sample = dataset[0]['data_samples']
+    assert [dataset[k]['data_samples'].video_id for k in range(2)] == ['video2', 'video0']
+    assert None not in sample.mask_paths
+    assert [entry['category'] for entry in sample.objects.values()] == ['dog', 'person']
+    (root / 'held_out.txt').write_text('video0\nbear\n')
+    with pytest.raises(ValueError, match=r'1 of 2 videos of .*held_out\.txt are not in .*meta\.json: bear'):
+        YouTubeVOSBenchmark(str(root), split='train', video_list='held_out.txt')
+
+
+def test_few_frames_leave_out_who_is_born_later(root):
+    sample = YouTubeVOSBenchmark(str(root), max_frames=1)[0]['data_samples']
+    assert list(sample.objects) == [1]
+    assert list(sample.given_masks) == [0]
+
+
+def test_partly_annotated_video_is_told(tmp_path, log):
+    root = make_youtube_vos_valid(tmp_path, split='train', annotated=True)
+    (root / 'train' / 'Annotations' / 'video1' / '00020.png').unlink()
+    sample = YouTubeVOSBenchmark(str(root), split='train')[1]['data_samples']
+    assert '1 videos have masks for a part of their frames' in log.text
+    assert [path is None for path in sample.mask_paths] == [False, False, False, True]
+
+
+def test_mask_that_does_not_show_its_object(root):
+    write_mask(root / 'valid' / 'Annotations' / 'video0' / '00010.png', np.full(SIZE, 2, np.uint8))
+    with pytest.raises(ValueError, match=r'video0/00010\.png does not show object 3'):
+        YouTubeVOSBenchmark(str(root))[0]
+
+
+def test_mask_of_another_size(root):
+    write_mask(root / 'valid' / 'Annotations' / 'video0' / '00010.png', np.full((10, 10), 2, np.uint8))
+    with pytest.raises(ValueError, match=r'00010\.png is 10x10 .* frame .*00010\.jpg is 64x96'):
+        YouTubeVOSBenchmark(str(root))[0]
+
+
+def test_what_is_missing_is_named(root, tmp_path):
+    (root / 'valid' / 'Annotations' / 'video0' / '00010.png').unlink()
+    with pytest.raises(FileNotFoundError, match=r'mask not found: .*video0/00010\.png.*\(1 of 2 are missing\)'):
+        YouTubeVOSBenchmark(str(root))
+    (root / 'valid' / 'JPEGImages' / 'video0' / '00015.jpg').unlink()
+    with pytest.raises(FileNotFoundError, match=r'frame not found: .*00015\.jpg \(1 of the 4'):
+        YouTubeVOSBenchmark(str(root))
+    with pytest.raises(FileNotFoundError, match=r'no folder .*valid_all_frames/JPEGImages/video0'):
+        YouTubeVOSBenchmark(str(root), all_frames=True)
+    with pytest.raises(FileNotFoundError, match=r'Not found: .*test/meta\.json'):
+        YouTubeVOSBenchmark(str(root), split='test')
+    with pytest.raises(FileNotFoundError, match=r'Video list not found: .*none\.txt'):
+        YouTubeVOSBenchmark(str(root), video_list='none.txt')
+
+
+@pytest.mark.parametrize(('text', 'match'), [
+    ('{', 'no valid JSON'),
+    ('[]', 'lists no videos'),
+    ('{"videos": {}}', 'lists no videos'),
+    ('{"videos": {"a": {}}}', 'video a has no objects'),
+    ('{"videos": {"a": {"objects": {"1": {"frames": []}}}}}', "object '1' of video a"),
+    ('{"videos": {"a": {"objects": {"x": {"frames": ["0"]}}}}}', "object 'x' of video a"),
+    ('{"videos": {"a": {"objects": {"300": {"frames": ["0"]}}}}}', "object '300' of video a"),
+])
+def test_broken_meta(root, text, match):
+    (root / 'valid' / 'meta.json').write_text(text)
+    with pytest.raises(ValueError, match=match):
+        YouTubeVOSBenchmark(str(root))
+
+
+def test_year_out_of_range(root):
+    with pytest.raises(ValueError, match='year must be one of 2018, 2019'):
+        YouTubeVOSBenchmark(str(root), year=2017)
