@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from stt_mm.engine import load_config, unknown_keys
+from stt_mm.protocols import PRESETS
 from stt_mm.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 
 init_default_scope('stt_mm')
@@ -62,7 +63,7 @@ def test_config_loads_builds_and_round_trips(name, tmp_path):
     assert Config.fromfile(tmp_path / 'dumped.py').to_dict() == cfg.to_dict()
     without_checkpoints(cfg.model)
     model = MODELS.build(cfg.model)
-    assert model.propagator.protocol['name']
+    assert model.propagator.protocol.name in PRESETS
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         if loader is not None:

@@ -19,8 +19,8 @@ from torch.testing import assert_close
 ROOT = Path(__file__).parents[1]
 ENV = dict(os.environ, OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', PYTHON=sys.executable)
 SMALL = ['train_dataloader.batch_size=2', 'train_dataloader.num_workers=1',
-         'train_dataloader.dataset.pipeline.1.size=64,64', 'val_dataloader.dataset.short_side=48',
-         'test_dataloader.dataset.short_side=48', 'train_cfg.max_iters=4', 'train_cfg.val_interval=4',
+         'train_dataloader.dataset.pipeline.1.size=64,64', 'model.propagator.protocol.short_side=48',
+         'train_cfg.max_iters=4', 'train_cfg.val_interval=4',
          'default_hooks.checkpoint.interval=2', 'default_hooks.logger.interval=1']
 NO_STAGE_1 = ['model.backbone.init_cfg=None', 'model.teacher.backbone.init_cfg=None']
 

@@ -179,7 +179,7 @@ def evaluate(method: Method, args: argparse.Namespace) -> None:
     folder = args.work_dir / 'eval' / method.key
     run(['tools/test.py', method.config, method.checkpoint, '--out', str(folder / 'result.json'), '--work-dir',
          str(folder), '--dump-masks', str(args.work_dir / 'masks' / method.key), '--cfg-options',
-         f'test_dataloader.dataset.data_root={DAVIS}', f'test_dataloader.dataset.short_side={SHORT_SIDE}',
+         f'test_dataloader.dataset.data_root={DAVIS}', f'model.propagator.protocol.short_side={SHORT_SIDE}',
          f'test_dataloader.dataset.max_frames={args.frames}', f'test_dataloader.dataset.indices={args.videos}',
          'default_hooks.logger.interval=1'],
         args.work_dir / 'logs' / f'{method.key}.log', f'evaluating, {method.label}', args.videos,

@@ -1,25 +1,31 @@
 """Evaluate a checkpoint's backbone on a benchmark."""
 
 import argparse
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from stt_mm.engine import finish_runtime, load_config, prepare_runtime, to_plain
 from stt_mm.engine.cli import add_common_arguments, one_line_errors
+from stt_mm.evaluation.metrics import VideoMetric, completed
+from stt_mm.registry import METRICS
 from stt_mm.utils.checkpoint import load_backbone, sha8, write_atomically
 
 EXAMPLES = """examples:
   python tools/test.py configs/stt_r18_ytv.py work_dirs/stt_r18_ytv/iter_90000.pth --out davis.json
   python tools/test.py configs/stt_r18_ytv.py moco_v2_800ep.pth.tar       (weights of another project)
   python tools/test.py configs/eval/davis_r18_s8.py none                  (the untrained network)
-  tools/dist_test.sh configs/stt_r18_ytv.py stt_r18.pth 4 --dump-masks masks
+  tools/dist_test.sh configs/eval/vip_r18_s8.py stt_r18.pth 4 --dump-masks masks
+  python tools/test.py configs/eval/ytv_r18_s8.py stt_r18.pth --skip-done (goes on where it was interrupted)
 
 The backbone is taken from training files of this toolbox, published files, mmpretrain, official MoCo and SimSiam,
 torchvision and released STT checkpoints; the line "checkpoint:" tells which and how many weights matched."""
@@ -37,13 +43,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--work-dir', help='where the log and results go (default: ./work_dirs/<config name>)')
     parser.add_argument('--out', metavar='FILE.json', help='also write metrics and checkpoint name to FILE.json')
     parser.add_argument('--dump-masks', metavar='DIR', help='write the predicted masks as palette PNGs below DIR')
+    parser.add_argument('--skip-done', action='store_true',
+                        help='go on with an interrupted evaluation: videos whose results are in the work directory, '
+                        'made by the same config and checkpoint, are not run again')
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='allow a checkpoint that holds more than tensors and plain data; it can run code, so know '
                         'where it comes from')
     parser.add_argument('--allow-partial', action='store_true',
                         help='accept a checkpoint that fills less than 99%% of the backbone')
-    parser.add_argument('--amp', action='store_true', help='mixed precision')
-    parser.add_argument('--compile', action='store_true', help='run the test step through torch.compile')
+    parser.add_argument('--amp', action='store_true', help='features and products in half precision; weights in float32')
+    parser.add_argument('--compile', action='store_true', help='run the backbone through torch.compile')
     parser.add_argument('--seed', type=int, help='random seed (default: randomness.seed of the config)')
     add_common_arguments(parser)
     args = parser.parse_args(argv)
@@ -63,24 +72,55 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(cfg.filename).stem)
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
-    if args.compile:
-        cfg.compile = True
     if args.amp:
         cfg.test_cfg.fp16 = True
-    set_outputs(cfg, args.dump_masks)
+    metrics = metrics_of(cfg)
+    if (args.dump_masks or args.skip_done) and not metrics:
+        raise ValueError(f'--dump-masks and --skip-done need a metric of a video benchmark, such as DAVISMetric, as '
+                         f'test_evaluator of {cfg.filename}.')
+    for metric in metrics:
+        metric['out_dir'] = metric.get('out_dir') or cfg.work_dir
+        metric['run_id'] = run_id(cfg, args.checkpoint)
+        metric['resume'] = args.skip_done
+        if args.dump_masks:
+            metric['dump_masks'] = args.dump_masks
+    if args.skip_done:
+        cfg.test_dataloader.dataset.skip = done(cfg)
 
 
-def set_outputs(cfg: Config, masks: str | None) -> None:
-    """Let the DAVIS metrics of the config write their tables to the work directory and, if given, masks to a folder."""
+def metrics_of(cfg: Config) -> list[dict]:
+    """The configs of the benchmark metrics among the evaluator's."""
     evaluator = cfg.test_evaluator
     metrics = evaluator if isinstance(evaluator, list | tuple) else [evaluator]
-    davis = [metric for metric in metrics if str(metric.get('type', '')).split('.')[-1] == 'DAVISMetric']
-    if masks and not davis:
-        raise ValueError(f'--dump-masks needs a DAVISMetric among the test_evaluator of {cfg.filename}.')
-    for metric in davis:
-        metric['out_dir'] = metric.get('out_dir') or cfg.work_dir
-        if masks:
-            metric['dump_masks'] = masks
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'stt_mm')):
+        return [metric for metric in metrics if issubclass(METRICS.get(metric['type']) or object, VideoMetric)]
+
+
+def run_id(cfg: Config, checkpoint: str) -> str:
+    """Short name of what decides the result of a video: model, data, precision and weights."""
+    weights = checkpoint if checkpoint.lower() == 'none' else sha8(checkpoint)
+    text = repr((cfg.model.to_dict(), cfg.test_dataloader.dataset.to_dict(), cfg.test_cfg.get('fp16'), weights))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def done(cfg: Config) -> list[str]:
+    """Videos whose results are there for every metric."""
+    ids = [set(completed(metric['out_dir'], METRICS.get(metric['type']).name, metric['run_id']))
+           for metric in metrics_of(cfg)]
+    return sorted(set.intersection(*ids))
+
+
+def bare(runner: Runner) -> torch.nn.Module:
+    """The model without the wrapper of distributed runs."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def speed_up(runner: Runner, args: argparse.Namespace) -> None:
+    """Lay out the backbone for fast inference."""
+    backbone = bare(runner).backbone
+    backbone.to(memory_format=torch.channels_last)
+    if args.compile:
+        backbone.compile()
 
 
 def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
@@ -89,7 +129,7 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
     Returns:
         What the result file says about the checkpoint.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare(runner)
     if args.checkpoint.lower() == 'none':
         model.init_weights()
         runner.logger.info(f'checkpoint: none, the network is evaluated as a training would start (seed {runner.seed})')
@@ -113,10 +153,13 @@ def main(argv: list[str] | None = None) -> None:
         prepare_runtime(cfg, args.launcher)
         runner = Runner.from_cfg(cfg)
         checkpoint = load_weights(runner, args)
+        speed_up(runner, args)
+        protocol = bare(runner).protocol
+        if protocol is None:
+            raise ValueError(f'{args.config} has no propagator: set model.propagator to evaluate it.')
+        runner.logger.info(f'protocol: {bare(runner).propagator.protocol}\n{json.dumps(protocol)}')
         metrics = runner.test()
         if args.out and is_main_process():
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            protocol = getattr(model, 'protocol', None)
             result = to_plain(dict(metrics=metrics, checkpoint=checkpoint, config=Path(cfg.filename).name,
                                    protocol=protocol, seed=runner.seed), 'result')
             write_atomically((json.dumps(result, indent=2) + '\n').encode(), args.out)

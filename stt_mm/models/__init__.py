@@ -1,6 +1,6 @@
 """Everything that a config's ``model`` can name."""
 
-from stt_mm.models.backbones import ColorPatches, CorrespondenceResNet
+from stt_mm.models.backbones import ColorPatches, CorrespondenceResNet, MMPretrainBackbone, TimmBackbone
 from stt_mm.models.correspondence import STT, Correspondence
 from stt_mm.models.data_preprocessor import ClipDataPreprocessor
 from stt_mm.models.frozen_teacher import FrozenTeacher
@@ -10,6 +10,6 @@ from stt_mm.models.propagator import LabelPropagator
 
 __all__ = [
     'STT', 'AffinityLoss', 'ClipDataPreprocessor', 'ColorPatches', 'Correspondence', 'CorrespondenceResNet',
-    'FrozenTeacher', 'GlobalCorrelationHead', 'LabelPropagator', 'LocalCorrelationHead', 'ReconstructionHead',
-    'ReconstructionLoss',
+    'FrozenTeacher', 'GlobalCorrelationHead', 'LabelPropagator', 'LocalCorrelationHead', 'MMPretrainBackbone',
+    'ReconstructionHead', 'ReconstructionLoss', 'TimmBackbone',
 ]

@@ -1,0 +1,180 @@
+"""A step of label propagation as the engine does it, as the research code does it, and the least it could cost.
+
+The features are those of an untrained ResNet-18 for a video of 22 frames of 480 x 854, 21 of them in the memory. Three
+forms are timed at stride 8 (square window of radius 12) and at stride 4 (radius 35):
+
+engine    top-k attention tile by tile, as shipped
+dense     all pairs of 32 queries at a time, a mask over all pairs, one top-k over all keys of all frames
+floor     only the matrix products of the queries with the cells around them, in the fastest order that was found;
+          nothing is selected or read
+
+Memory is what a step needs besides features and labels of the memory (for dense, with its mask).
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from benchmarks.common import measured
+from stt_mm.models import LabelPropagator
+from stt_mm.ops import Window, propagate
+from stt_mm.ops.windows import tiles
+from stt_mm.registry import MODELS
+from stt_mm.utils import FrameSequence, list_images
+from stt_mm.utils.config_path import config_path
+
+FRAMES = 22
+CLIP = Path(__file__).parents[2] / 'demo' / 'data' / 'davis' / 'JPEGImages' / '480p' / 'bus'
+RADIUS = {8: 12, 4: 35}
+TOPK, TEMPERATURE = 10, 0.07
+CHUNK = 32
+# The dense form at stride 4 is timed on every 16th chunk of queries, and multiplied.
+SHARE = {8: 1, 4: 16}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--strides', type=int, nargs='+', default=(8, 4), choices=(8, 4),
+                        help='strides of the features (default: 8 4)')
+    parser.add_argument('--objects', type=int, nargs='+', default=(1, 10, 50),
+                        help='numbers of objects for the second table (default: 1 10 50)')
+    parser.add_argument('--repeats', type=int, default=3, help='runs per part (default: %(default)s)')
+    parser.add_argument('--amp', action='store_true', help='features in bfloat16, matched in it, weighed in float32')
+
+
+def extract(stride: int, args: argparse.Namespace, folder: Path) -> None:
+    """Write normalised features ``[T, H, W, C]`` of the clip, and print what the backbone costs per frame."""
+    model = MODELS.build(Config.fromfile(config_path(f'eval/davis_r18_s{stride}')).model)
+    model.init_weights()
+    model = model.to(args.device).eval()
+    model.propagator.protocol = model.propagator.protocol.change(dict(short_side=None, size=(480, 854)))
+    paths = list_images(CLIP)[:FRAMES]
+    features = torch.stack([model.feature(image) for image in FrameSequence(paths)])
+    features = torch.nn.functional.normalize(features, dim=1).permute(0, 2, 3, 1).cpu()
+    np.save(folder / f'{stride}.npy', features.numpy())
+
+
+def load(stride: int, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
+    """Query ``[H, W, C]`` and memory ``[H, W, T, C]``."""
+    features = torch.from_numpy(np.load(args.folder / f'{stride}.npy'))
+    features = features.to(args.device, torch.bfloat16 if args.amp else torch.float32)
+    return features[-1].contiguous(), features[:-1].permute(1, 2, 0, 3).contiguous()
+
+
+def engine(query: Tensor, memory: Tensor, labels: Tensor, radius: int) -> Tensor:
+    """What the propagator runs; labels ``[H, W, T, K]``."""
+    device = query.device.type
+    return propagate(query.permute(2, 0, 1), memory.permute(2, 3, 0, 1), labels.permute(2, 3, 0, 1),
+                     Window('square', radius), TOPK, TEMPERATURE, tile=8 if device == 'cpu' else 16)
+
+
+def dense_mask(height: int, width: int, radius: int, device: str) -> Tensor:
+    """bool ``[HW, HW]``, True outside the window."""
+    rows, columns = (torch.arange(side, device=device) for side in (height, width))
+    far_rows = (rows[:, None] - rows).abs() > radius
+    far_columns = (columns[:, None] - columns).abs() > radius
+    return (far_rows[:, None, :, None] | far_columns[None, :, None, :]).view(height * width, -1)
+
+
+def dense(query: Tensor, keys: Tensor, labels: Tensor, outside: Tensor, share: int) -> Tensor:
+    """All pairs, 32 queries at a time; ``query`` ``[HW, C]``, ``keys`` ``[C, T, HW]``, ``labels`` ``[T * HW, K]``."""
+    outs = []
+    for start in range(0, len(query), CHUNK * share):
+        block = query[start:start + CHUNK]
+        scores = torch.einsum('qc,ctk->qtk', block, keys)
+        scores = scores.masked_fill_(outside[start:start + CHUNK, None], -torch.inf).flatten(1)
+        best, index = scores.topk(TOPK, dim=1)
+        weights = (best.float() / TEMPERATURE).softmax(1)
+        outs.append((weights[..., None] * labels[index]).sum(1))
+    return torch.cat(outs)
+
+
+def floor(query: Tensor, memory: Tensor, radius: int) -> None:
+    """The products alone."""
+    height, width, _, channels = memory.shape
+    side = 8 if query.device.type == 'cpu' else 16
+    for rows, columns in tiles(height, width, side):
+        block = query[rows, columns].flatten(0, 1)
+        near = memory[max(rows.start - radius, 0):rows.stop + radius,
+                      max(columns.start - radius, 0):columns.stop + radius]
+        torch.bmm(near.flatten(1, 2), block.t().expand(len(near), channels, len(block)))
+
+
+def prepare(name: str, args: argparse.Namespace) -> Callable[[], None]:
+    """A form at a stride with a number of labels, ``<form> <stride> <labels>``, warmed up on a part of the frame."""
+    form, stride, channels = name.split()
+    stride, radius = int(stride), RADIUS[int(stride)]
+    query, memory = load(stride, args)
+    height, width, frames, _ = memory.shape
+    labels = torch.rand(height, width, frames, int(channels), device=args.device)
+    if form == 'engine':
+        engine(query[:24, :24], memory[:24, :24], labels[:24, :24], 4)
+        return lambda: engine(query, memory, labels, radius)
+    if form == 'floor':
+        floor(query[:24, :24], memory[:24, :24], 4)
+        return lambda: floor(query, memory, radius)
+    keys = memory.permute(3, 2, 0, 1).flatten(2).contiguous()
+    labels = labels.permute(2, 0, 1, 3).flatten(0, 2)
+    query = query.flatten(0, 1)
+    del memory
+    dense(query[:64], keys[:, :, :64].contiguous(), labels, torch.zeros(64, 64, dtype=torch.bool), 1)
+    masks = []
+
+    def step() -> None:
+        masks[:] = masks or [dense_mask(height, width, radius, args.device)]
+        dense(query, keys, labels, masks[0], SHARE[stride])
+
+    return step
+
+
+def objects(name: str, args: argparse.Namespace) -> Callable[[], None]:
+    """A whole step of the propagator, masks of 480 x 854 included, ``<stride> <objects>``."""
+    stride, number = map(int, name.split())
+    query, memory = load(stride, args)
+    protocol = dict(name=f'stt_davis_s{stride}')
+    propagator = LabelPropagator(protocol)
+    ids = torch.randint(0, number + 1, (12, 18)).repeat_interleave(40, 0).repeat_interleave(48, 1)[:480, :854]
+    propagator.start_mask(memory[:, :, 0].permute(2, 0, 1), ids.to(torch.uint8))
+    for frame in range(1, memory.shape[2]):
+        propagator._time += 1
+        propagator._remember(memory[:, :, frame].permute(2, 0, 1), [propagator._groups[0].labels[:, :, 0].permute(2, 0, 1)])
+    return lambda: propagator.step_mask(query.permute(2, 0, 1))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the tables."""
+    if min(args.repeats, *args.objects) < 1:
+        raise ValueError('--repeats and --objects must be at least 1.')
+    print(f'480 x 854, R18, 21 memory frames, {args.device}, {args.threads} threads, '
+          f'{"bfloat16" if args.amp else "float32"}, torch {torch.__version__}; median of {args.repeats}')
+    with tempfile.TemporaryDirectory() as folder:
+        args.folder = Path(folder)
+        for stride in args.strides:
+            seconds, memory = measured(backbone, str(stride), args)
+            print(f'\nstride {stride}, radius {RADIUS[stride]}, backbone {seconds:.3f} s per frame')
+            print(f'{"4 labels":<12}{"seconds":>10}{"MiB":>8}{"of floor":>10}{"of dense":>10}')
+            rows = {form: measured(prepare, f'{form} {stride} 4', args) for form in ('engine', 'dense', 'floor')}
+            rows['dense'] = rows['dense'][0] * SHARE[stride], rows['dense'][1]
+            for form, (seconds, memory) in rows.items():
+                print(f'{form:<12}{seconds:>10.3f}{memory:>8.0f}{seconds / rows["floor"][0]:>10.2f}'
+                      f'{seconds / rows["dense"][0]:>10.3f}', flush=True)
+            print(f'{"objects":<12}{"seconds":>10}{"":>8}{"of first":>10}   (step and mask at full size)')
+            first = None
+            for number in args.objects:
+                seconds, _ = measured(objects, f'{stride} {number}', args)
+                first = first or seconds
+                print(f'{number:<12}{seconds:>10.3f}{"":>8}{seconds / first:>10.2f}', flush=True)
+
+
+def backbone(name: str, args: argparse.Namespace) -> Callable[[], None]:
+    """Features of one frame; writes those of the clip."""
+    extract(int(name), args, args.folder)
+    model = MODELS.build(Config.fromfile(config_path(f'eval/davis_r18_s{name}')).model)
+    model = model.to(args.device).eval()
+    frame = torch.rand(3, 480, 854)
+    return lambda: model.feature(frame)
