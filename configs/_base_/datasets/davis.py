@@ -3,7 +3,7 @@ val_dataloader = dict(
     batch_size=1,
     num_workers=1,
     persistent_workers=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    sampler=dict(type='LongestFirstSampler'),
     collate_fn=dict(type='pseudo_collate'),
     dataset=dict(type='DAVIS', data_root='{{$STT_DATA:data}}/DAVIS', year=2017, split='val'))
 val_evaluator = dict(type='DAVISMetric')
