@@ -1,0 +1,47 @@
+"""docs/protocols.md names every preset, field and config that exists, and no other."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from mmengine.config import Config
+
+from stt_mm.protocols import PRESETS
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / 'docs' / 'protocols.md').read_text(encoding='utf-8')
+
+
+def test_every_field_and_preset_is_described():
+    rows = [line.split('|')[1] for line in PAGE.splitlines() if line.startswith('| `')]
+    named = {name for row in rows for name in re.findall(r'`(\w+)`', row)}
+    described = {field.name for field in fields(PRESETS['stt_davis_s8'])} - {'name', 'version', 'source', 'changed'}
+    assert described <= named
+    assert set(PRESETS) <= named
+    assert {name for name in named if re.fullmatch(r'\w+_(davis|vip|jhmdb|ytv)(_\w+)?', name)} == set(PRESETS)
+
+
+def test_numbers_of_the_table_are_those_of_the_presets():
+    for line in PAGE.splitlines():
+        cells = [cell.replace('*', '').strip() for cell in line.strip('|').split('|')]
+        if len(cells) != 7 or not cells[0].startswith('`'):
+            continue
+        presets = [PRESETS[name] for name in re.findall(r'`(\w+)`', cells[0])]
+        first = presets[0]
+        assert re.match(r'\d+', cells[3]).group() == str(first.num_context), line
+        assert ('not windowed' in cells[3]) is not first.first_window, line
+        assert first.first_frame in cells[3], line
+        assert re.findall(r'\d+', cells[4].split(',')[0])[:1] == [str(first.radius)], line
+        assert all(str(preset.radius) in cells[4] for preset in presets), line
+        assert ('disc' in cells[4]) is (first.window == 'circle'), line
+        assert cells[5].startswith(f'{first.topk}, {first.temperature}'), line
+        assert ('ties kept' in cells[5]) is (first.ties == 'kept'), line
+
+
+def test_every_preset_but_the_fused_has_a_config():
+    used = set()
+    for path in (ROOT / 'configs' / 'eval').glob('*.py'):
+        cfg = Config.fromfile(path)
+        used.add(cfg.model.propagator.protocol.name)
+    # The 8-pixel patches differ from the 16-pixel ones by the name of the network alone.
+    assert set(PRESETS) - used <= {'sfc_fusion_davis', 'dino_davis_p8'}
