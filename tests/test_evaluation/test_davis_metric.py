@@ -71,8 +71,9 @@ def test_mean_over_objects_not_videos(root, log):
 def test_nothing_dense_is_kept(root):
     metric = METRICS.build(dict(type='DAVISMetric'))
     metric.process(None, [predicted(DAVIS(str(root)), 0).to_dict()])
-    assert set(metric.results[0]) == {'video_id', 'objects', 'protocol'}
-    assert all(isinstance(value, float) for row in metric.results[0]['objects'] for value in row.values())
+    record = metric.results[0]['record']
+    assert record['frames'] == [f'{t:05d}' for t in range(5)]
+    assert all(isinstance(value, float) for row in record['objects'] for value in row.values())
 
 
 def test_repeated_videos_count_once(root):
@@ -108,7 +109,7 @@ def test_hidden_truth_is_dumped_but_not_scored(root, tmp_path, log):
     assert len(list((tmp_path / 'masks' / 'video2').iterdir())) == 5
     assert evaluate(root, indices=(2,), out_dir=str(tmp_path / 'out')) == {}
     assert 'no video could be scored' in log.text
-    assert not (tmp_path / 'out').exists()
+    assert [path.name for path in (tmp_path / 'out').rglob('*.json')] == ['video2.json']
 
 
 def test_2016_truth_is_one_object(tmp_path):
@@ -157,4 +158,4 @@ def test_two_processes_give_the_numbers_of_one(root, tmp_path):
     alone = evaluate(root)
     assert [json.loads((tmp_path / f'result{rank}.json').read_text()) for rank in range(2)] == [alone, alone]
     assert (tmp_path / 'rank0' / 'davis_results.json').exists()
-    assert not (tmp_path / 'rank1').exists()
+    assert not (tmp_path / 'rank1' / 'davis_results.json').exists()

@@ -1,163 +1,150 @@
 """The DAVIS score of whole videos, one video at a time."""
 
-import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from stt_mm.evaluation.functional.davis import MEASURES, evaluate_video
 from stt_mm.registry import METRICS
-from stt_mm.utils.masks import read_object_ids, write_mask
+from stt_mm.utils.masks import read_object_ids
+from stt_mm.utils.submission import write_submission
+
+from .base import VideoMetric, predicted_masks, text_table
 
 
 @METRICS.register_module()
-class DAVISMetric(BaseMetric):
+class DAVISMetric(VideoMetric):
     """J and F of DAVIS as in the official semi-supervised evaluation: mean, recall and decay, all in 0..1.
 
     The first and the last frame do not count; the result is the mean over all objects of all videos, and ``J&F-Mean``
-    the mean of ``J-Mean`` and ``F-Mean``. Each video is reduced to a few numbers as soon as it is there. A video whose
-    truth is not known beyond the first frame (test-dev) is not scored.
+    the mean of ``J-Mean`` and ``F-Mean``. A video whose truth is not known beyond the first frame (test-dev) is not
+    scored. With ``out_dir``, it writes ``davis_results.json``, ``davis_per_sequence.csv`` and
+    ``davis_per_object.csv``.
 
-    Consumes data samples with ``pred_masks`` (integer ids ``[T, H, W]`` at the original size), ``video_id``,
-    ``frame_names``, ``mask_paths`` (one per frame, ``None`` if unknown), ``protocol`` (a dict with at least ``name``
-    and ``version``, what the predictions were made with) and optionally ``single_object`` (every non-zero pixel of the
-    truth is object 1).
+    Beyond what :class:`VideoMetric` asks for, data samples have ``pred_masks`` (integer ids ``[T, H, W]`` at the
+    original size), ``mask_paths`` (one per frame, ``None`` if unknown) and optionally ``single_object`` (every
+    non-zero pixel of the truth is object 1).
 
     Args:
-        out_dir: where to write ``davis_results.json``, ``davis_per_sequence.csv`` and ``davis_per_object.csv``;
-            ``None`` writes nothing.
-        dump_masks: where to write the predictions as palette PNGs, ``<dump_masks>/<video>/<frame>.png``; ``None``
-            writes nothing.
-        collect_device: how ranks exchange results, ``'cpu'`` (through files) or ``'gpu'``.
+        out_dir, dump_masks, resume, run_id, collect_device: see :class:`VideoMetric`.
+        submission: zip file for the server of test-dev, with the folders of the sequences at its root; it is packed
+            from ``dump_masks``. ``None`` writes none.
+
+    Raises:
+        ValueError: ``submission`` without ``dump_masks``, or as :class:`VideoMetric`.
     """
 
-    # An empty prefix keeps the keys plain; None would do so too, with a warning.
-    default_prefix = ''
+    name = 'davis'
+    description = 'DAVIS-2017 semi-supervised: first and last frame left out, mean over objects'
 
     def __init__(
-        self, out_dir: str | None = None, dump_masks: str | None = None, collect_device: str = 'cpu'
+        self,
+        out_dir: str | None = None,
+        dump_masks: str | None = None,
+        resume: bool = False,
+        run_id: str = '',
+        collect_device: str = 'cpu',
+        submission: str | None = None,
     ) -> None:
-        super().__init__(collect_device=collect_device)
-        self.out_dir = out_dir
-        self.dump_masks = dump_masks
+        super().__init__(out_dir, dump_masks, resume, run_id, collect_device)
+        if submission is not None and dump_masks is None:
+            raise ValueError(f'DAVISMetric: submission={submission!r} is packed from the masks; set dump_masks too.')
+        self.submission = submission
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Scores each video and drops its masks.
+    def score(self, sample: dict) -> dict:
+        """``objects`` (the six numbers of each object; ``None`` without truth) and ``frames`` (their names).
 
         Raises:
-            ValueError: predictions and frames differ in number, the truth has another size, or there are more
+            ValueError: predictions and frames differ in number or size, the truth has another size, or there are more
                 predicted ids than objects; the message names the video and, where there is one, the file.
         """
-        for sample in data_samples:
-            video_id = sample['video_id']
-            masks = sample['pred_masks']
-            predictions = masks.cpu().numpy() if isinstance(masks, torch.Tensor) else masks
-            names, mask_paths = sample['frame_names'], sample['mask_paths']
-            if predictions.ndim != 3 or not len(predictions) == len(names) == len(mask_paths):
-                raise ValueError(
-                    f'Video {video_id}: expected pred_masks [T, H, W] for {len(names)} frames and {len(mask_paths)} '
-                    f'mask paths, got {list(predictions.shape)}.'
-                )
-            if self.dump_masks is not None:
-                for name, mask in zip(names, predictions, strict=True):
-                    write_mask(Path(self.dump_masks, video_id, f'{name}.png'), mask)
-            objects = None
-            if None not in mask_paths:
-                objects = _score(video_id, predictions, mask_paths, sample.get('single_object', False))
-            self.results.append(dict(video_id=video_id, objects=objects, protocol=dict(sample['protocol'])))
+        video_id, predictions, mask_paths = sample['video_id'], predicted_masks(sample), sample['mask_paths']
+        if len(mask_paths) != len(predictions):
+            raise ValueError(f'Video {video_id}: {len(mask_paths)} mask paths for {len(predictions)} frames.')
+        objects = None
+        if None not in mask_paths:
+            truths = [read_truth(sample, path) for path in mask_paths]
+            try:
+                objects = evaluate_video(predictions, np.stack(truths))
+            except ValueError as error:
+                raise ValueError(f'Video {video_id}: {error}') from error
+        return dict(objects=objects, frames=list(sample['frame_names']))
 
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Means over all objects; logs a table and writes the files. Runs on rank 0 only.
-
-        Returns:
-            ``J&F-Mean``, then J and F with mean, recall and decay. Empty if no video could be scored.
-
-        Raises:
-            ValueError: the videos come from different protocols.
-        """
+    def summarise(self, records: dict[str, dict]) -> dict[str, float]:
+        """``J&F-Mean``, then J and F with mean, recall and decay."""
+        scored, unscored = _split(records)
         logger = MMLogger.get_current_instance()
-        # Samplers repeat videos to give each rank as many. In sorted order the sums do not depend on the ranks.
-        videos = {result['video_id']: result for result in sorted(results, key=lambda result: result['video_id'])}
-        protocols = [result['protocol'] for result in videos.values()]
-        if any(protocol != protocols[0] for protocol in protocols):
-            raise ValueError(f'Videos of one evaluation must share one protocol, got {protocols}.')
-        scored = {video_id: video['objects'] for video_id, video in videos.items() if video['objects'] is not None}
-        unscored = [video_id for video_id in videos if video_id not in scored]
         if unscored:
             logger.warning(
                 'DAVIS: %d of %d videos are not scored, their truth is not known beyond the first frame: %s',
-                len(unscored), len(videos), ', '.join(unscored),
+                len(unscored), len(records), ', '.join(unscored),
             )  # fmt: skip
         if not scored:
             logger.warning('DAVIS: no video could be scored, so there are no results.')
             return {}
-        sequences = {video_id: _mean(objects) for video_id, objects in scored.items()}
-        metrics = _mean([scores for objects in scored.values() for scores in objects])
-        num_objects = sum(len(objects) for objects in scored.values())
-        logger.info(
-            'DAVIS, protocol %s, version %s: %d videos, %d objects\n%s',
-            protocols[0].get('name'), protocols[0].get('version'), len(scored), num_objects,
-            _table({**sequences, 'all objects': metrics}),
-        )  # fmt: skip
-        if self.out_dir is not None:
-            objects = {f'{name}_{i}': row for name, rows in scored.items() for i, row in enumerate(rows, start=1)}
-            self._write(protocols[0], metrics, sequences, objects, unscored)
-        return metrics
+        return _mean([scores for objects in scored.values() for scores in objects])
 
-    def _write(self, protocol: dict, metrics: dict, sequences: dict, objects: dict, unscored: list[str]) -> None:
-        folder = Path(self.out_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        content = dict(
-            protocol=protocol,
-            metric='DAVIS-2017 semi-supervised: first and last frame left out, mean over objects',
-            num_videos=len(sequences),
-            num_objects=len(objects),
+    def details(self, records: dict[str, dict]) -> dict[str, Any]:
+        scored, unscored = _split(records)
+        rows = _object_rows(scored)
+        return dict(
+            num_videos=len(scored),
+            num_objects=len(rows),
             not_scored=unscored,
-            **{'global': metrics, 'per_sequence': sequences, 'per_object': objects},
+            per_sequence={video_id: _mean(objects) for video_id, objects in scored.items()},
+            per_object=rows,
         )
-        (folder / 'davis_results.json').write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-        for name, rows, measures in (('sequence', sequences, list(metrics)), ('object', objects, list(MEASURES))):
-            with open(folder / f'davis_per_{name}.csv', 'w', newline='', encoding='utf-8') as file:
-                writer = csv.writer(file)
-                writer.writerow([name.capitalize(), *measures])
-                writer.writerows([key, *(row[measure] for measure in measures)] for key, row in rows.items())
-        MMLogger.get_current_instance().info('DAVIS results written to %s', folder)
+
+    def tables(self, records: dict[str, dict]) -> dict[str, list[dict[str, Any]]]:
+        scored, _ = _split(records)
+        return dict(
+            davis_per_sequence=[dict(Sequence=video_id, **_mean(objects)) for video_id, objects in scored.items()],
+            davis_per_object=[dict(Object=name, **scores) for name, scores in _object_rows(scored).items()],
+        )
+
+    def log_text(self, records: dict[str, dict], metrics: dict[str, float]) -> str:
+        scored, _ = _split(records)
+        rows = {video_id: _mean(objects) for video_id, objects in scored.items()}
+        num_objects = sum(map(len, scored.values()))
+        return f'{len(scored)} videos, {num_objects} objects\n{text_table({**rows, "all objects": metrics})}'
+
+    def finish(self, records: dict[str, dict]) -> None:
+        """Packs the submission."""
+        if self.submission is not None:
+            names = [f'{video_id}/{frame}.png' for video_id, record in records.items() for frame in record['frames']]
+            write_submission(self.submission, {name: Path(self.dump_masks, name) for name in names})
+            MMLogger.get_current_instance().info('DAVIS: submission of %d masks: %s', len(names), self.submission)
 
 
-def _score(
-    video_id: str, predictions: np.ndarray, mask_paths: Sequence[str], single_object: bool
-) -> list[dict[str, float]]:
-    truths = []
-    for path in mask_paths:
-        truth = read_object_ids(path, single_object)
-        if truth.shape != predictions.shape[1:]:
-            raise ValueError(
-                f'Video {video_id}: ground truth {path} is {truth.shape[0]}x{truth.shape[1]} (height x width), the '
-                f'predictions are {predictions.shape[1]}x{predictions.shape[2]}. Predictions must have the original '
-                'size of the video, and all its masks must come from one resolution.'
-            )
-        truths.append(truth)
-    try:
-        return evaluate_video(predictions, np.stack(truths))
-    except ValueError as error:
-        raise ValueError(f'Video {video_id}: {error}') from error
+def read_truth(sample: dict, path: str) -> np.ndarray:
+    """One ground truth mask of a data sample, uint8 ``[H, W]``.
+
+    Raises:
+        ValueError: its size is not that of the video.
+    """
+    truth, (height, width) = read_object_ids(path, sample.get('single_object', False)), sample['original_size']
+    if truth.shape != (height, width):
+        raise ValueError(
+            f'Video {sample["video_id"]}: ground truth {path} is {truth.shape[0]}x{truth.shape[1]} (height x width), '
+            f'the predictions are {height}x{width}. Predictions must have the original size of the video, and all its '
+            'masks must come from one resolution.'
+        )
+    return truth
+
+
+def _split(records: dict[str, dict]) -> tuple[dict[str, list[dict]], list[str]]:
+    """Scores of the objects by video, and the videos without scores."""
+    scored = {video_id: record['objects'] for video_id, record in records.items() if record['objects'] is not None}
+    return scored, [video_id for video_id in records if video_id not in scored]
+
+
+def _object_rows(scored: dict[str, list[dict]]) -> dict[str, dict[str, float]]:
+    return {f'{name}_{number}': row for name, rows in scored.items() for number, row in enumerate(rows, start=1)}
 
 
 def _mean(objects: Sequence[dict[str, float]]) -> dict[str, float]:
     means = {measure: float(np.mean([scores[measure] for scores in objects])) for measure in MEASURES}
     return {'J&F-Mean': (means['J-Mean'] + means['F-Mean']) / 2, **means}
-
-
-def _table(rows: dict[str, dict[str, float]]) -> str:
-    width = max(map(len, rows))
-    measures = list(next(iter(rows.values())))
-    lines = [' ' * width + ''.join(f'{measure:>10}' for measure in measures)]
-    for name, row in rows.items():
-        lines.append(f'{name:<{width}}' + ''.join(f'{row[measure]:10.4f}' for measure in measures))
-    return '\n'.join(lines)

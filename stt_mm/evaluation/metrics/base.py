@@ -1,0 +1,266 @@
+"""What all metrics share: one small record per video, kept on disk, gathered from all ranks, written as tables."""
+
+import csv
+import io
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, is_main_process
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+
+from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.utils.masks import write_mask
+
+ENTRY_KEYS = {'video_id', 'run_id', 'protocol', 'record'}
+
+
+class VideoMetric(BaseMetric):
+    """A metric that reduces each video to a few numbers as soon as it is predicted, and drops what is dense.
+
+    A subclass names itself (``name``) and its convention (``description``), and defines :meth:`score` and
+    :meth:`summarise`; :meth:`details`, :meth:`tables` and :meth:`log_text` add to the files and to the log. Every data
+    sample has ``video_id``, ``frame_names``, ``original_size`` (height, width) and ``protocol``, a JSON-able dict with
+    at least ``name`` and ``version``.
+
+    With ``out_dir``, the record of a video is at once in ``<out_dir>/videos/<name>/<video_id>.json``, and the result in
+    ``<out_dir>/<name>_results.json`` and the CSV files of :meth:`tables`. Ranks exchange records through the process
+    group. A video counts once, however often it was processed, and sums run over sorted ids, so the numbers do not
+    depend on the number of processes.
+
+    Args:
+        out_dir: where to write records and results; ``None`` writes nothing.
+        dump_masks: where to write ``pred_masks`` as palette PNGs, ``<dump_masks>/<video_id>/<frame>.png``: all frames,
+            or those that the sample's ``output_frames`` (one bool per frame) names. ``None`` writes nothing.
+        resume: records of this run that are in ``out_dir`` already count as processed.
+        run_id: what makes two runs comparable, such as a hash of checkpoint and protocol. Records of another one are
+            never mixed in.
+        collect_device: ``'cpu'`` or ``'gpu'``, as in all metrics of MMEngine.
+
+    Raises:
+        ValueError: ``resume`` without ``out_dir``, or ``out_dir`` holds records of another run.
+    """
+
+    # An empty prefix keeps the keys plain; None would do so too, with a warning.
+    default_prefix = ''
+    name: str
+    description: str
+
+    def __init__(
+        self,
+        out_dir: str | None = None,
+        dump_masks: str | None = None,
+        resume: bool = False,
+        run_id: str = '',
+        collect_device: str = 'cpu',
+    ) -> None:
+        super().__init__(collect_device=collect_device)
+        if resume and out_dir is None:
+            raise ValueError(f'{type(self).__name__}: resume needs out_dir, the folder that holds the records.')
+        self.out_dir = out_dir
+        self.dump_masks = dump_masks
+        self.run_id = run_id
+        self.resumed = read_records(out_dir, self.name, run_id) if resume else []
+
+    @abstractmethod
+    def score(self, sample: dict) -> dict:
+        """Reduces one video to a JSON-able record: scalars and short lists, nothing dense."""
+
+    @abstractmethod
+    def summarise(self, records: dict[str, dict]) -> dict[str, float]:
+        """The result, from the records by ``video_id`` in sorted order; empty if nothing could be scored."""
+
+    def details(self, records: dict[str, dict]) -> dict[str, Any]:
+        """Further entries of the result file."""
+        return dict(per_video=records)
+
+    def tables(self, records: dict[str, dict]) -> dict[str, list[dict[str, Any]]]:
+        """Rows of the CSV files by file name without suffix; all rows of a file have the same keys."""
+        return {}
+
+    def log_text(self, records: dict[str, dict], metrics: dict[str, float]) -> str:
+        """What the log says, below a line with the protocol."""
+        return text_table({'all videos': metrics})
+
+    def finish(self, records: dict[str, dict]) -> None:
+        """Called on rank 0 when all is written, for what is made of the dumped masks."""
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Scores each video, writes what is to be written and keeps its record.
+
+        Raises:
+            ValueError: predictions do not fit the video, or what :meth:`score` raises; the message names the video.
+        """
+        for sample in data_samples:
+            video_id = sample['video_id']
+            if self.dump_masks is not None:
+                self._dump(sample)
+            entry = dict(
+                video_id=video_id, run_id=self.run_id, protocol=dict(sample['protocol']), record=self.score(sample)
+            )
+            text = json.dumps(entry)
+            if self.out_dir is not None:
+                write_atomically(f'{text}\n'.encode(), _record_path(self.out_dir, self.name, video_id))
+            # What JSON makes of it (lists, text keys), so that a resumed record is like any other.
+            self.results.append(json.loads(text))
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Gathers the records of all ranks, writes the result on rank 0 and returns it on all of them.
+
+        Args:
+            size: number of videos in the data set; not needed, as videos are told apart by their ids.
+        """
+        # Every rank computes the result from the same records, so an error in it is raised on all of them.
+        gathered = all_gather_object((self.resumed, self.results))
+        entries = [entry for part in (0, 1) for pair in gathered for entry in pair[part]]
+        self.results.clear()
+        return self.compute_metrics(entries)
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """The result of gathered records; where a video occurs more than once, the last of them counts.
+
+        Raises:
+            ValueError: the videos come from different protocols.
+        """
+        entries = {entry['video_id']: entry for entry in sorted(results, key=lambda entry: entry['video_id'])}
+        logger = MMLogger.get_current_instance()
+        if not entries:
+            logger.warning('%s: no video was processed, so there are no results.', self.name)
+            return {}
+        protocols = [entry['protocol'] for entry in entries.values()]
+        for video_id, protocol in zip(entries, protocols, strict=True):
+            if protocol != protocols[0]:
+                raise ValueError(
+                    f'Videos of one evaluation must share one protocol, got {protocols[0]} for {next(iter(entries))} '
+                    f'and {protocol} for {video_id}.'
+                )
+        records = {video_id: entry['record'] for video_id, entry in entries.items()}
+        metrics = self.summarise(records)
+        if is_main_process():
+            if metrics:
+                logger.info(
+                    '%s, protocol %s, version %s: %s',
+                    self.name, protocols[0].get('name'), protocols[0].get('version'), self.log_text(records, metrics),
+                )  # fmt: skip
+                if self.out_dir is not None:
+                    self._write(protocols[0], records, metrics)
+            self.finish(records)
+        return metrics
+
+    def _dump(self, sample: dict) -> None:
+        masks = predicted_masks(sample)
+        wanted = sample.get('output_frames') or [True] * len(masks)
+        for name, mask, chosen in zip(sample['frame_names'], masks, wanted, strict=True):
+            if chosen:
+                write_mask(Path(self.dump_masks, sample['video_id'], f'{name}.png'), mask)
+
+    def _write(self, protocol: dict, records: dict[str, dict], metrics: dict[str, float]) -> None:
+        folder = Path(self.out_dir)
+        content = dict(protocol=protocol, metric=self.description, run_id=self.run_id, num_videos=len(records))
+        content.update({'global': metrics, **self.details(records)})
+        write_json(folder / f'{self.name}_results.json', content)
+        for name, rows in self.tables(records).items():
+            write_csv(folder / f'{name}.csv', rows)
+        MMLogger.get_current_instance().info('%s: results written to %s', self.name, folder)
+
+
+def read_records(out_dir: str, name: str, run_id: str) -> list[dict]:
+    """Records of finished videos that a metric left in ``<out_dir>/videos/<name>``, sorted by video.
+
+    A record that cannot be read counts as not there, with a warning that names the file.
+
+    Args:
+        out_dir: ``out_dir`` of the metric. It need not exist.
+        name: name of the metric.
+        run_id: the run whose records are wanted.
+
+    Returns:
+        Dicts with ``video_id``, ``run_id``, ``protocol`` and ``record``.
+
+    Raises:
+        ValueError: a record belongs to another run.
+    """
+    folder, entries = Path(out_dir, 'videos', name), []
+    for path in folder.rglob('*.json'):
+        if path.name.startswith('.'):  # the temporary file of a process that was killed
+            continue
+        try:
+            entry = json.loads(path.read_text(encoding='utf-8'))
+        except ValueError as error:
+            _warn_damaged(path, str(error))
+            continue
+        if not isinstance(entry, dict) or entry.keys() != ENTRY_KEYS:
+            _warn_damaged(path, f'expected an object with {", ".join(sorted(ENTRY_KEYS))}')
+        elif entry['run_id'] != run_id:
+            raise ValueError(
+                f'{path} belongs to run {entry["run_id"]!r}, this is run {run_id!r}: the checkpoint, the protocol or '
+                f'the data differ. To start afresh, delete {folder} or choose another out_dir.'
+            )
+        else:
+            entries.append(entry)
+    return sorted(entries, key=lambda entry: entry['video_id'])
+
+
+def completed(out_dir: str, name: str, run_id: str) -> list[str]:
+    """Ids of the videos that a run has finished; see :func:`read_records` for arguments and errors."""
+    return [entry['video_id'] for entry in read_records(out_dir, name, run_id)]
+
+
+def predicted_masks(sample: dict) -> np.ndarray:
+    """``pred_masks`` of a data sample as an array ``[T, H, W]``.
+
+    Raises:
+        ValueError: there are none, or they are not one per frame at the original size; the message names the video.
+    """
+    video_id, size = sample['video_id'], tuple(sample['original_size'])
+    if 'pred_masks' not in sample:
+        raise ValueError(f'Video {video_id}: the model returned no pred_masks; there are no masks to score or write.')
+    masks = sample['pred_masks']
+    masks = masks.cpu().numpy() if isinstance(masks, torch.Tensor) else np.asarray(masks)
+    if masks.shape != (len(sample['frame_names']), *size):
+        raise ValueError(
+            f'Video {video_id}: expected pred_masks [T, H, W] for {len(sample["frame_names"])} frames of '
+            f'{size[0]}x{size[1]} (height x width), got {list(masks.shape)}.'
+        )
+    return masks
+
+
+def write_json(path: str | Path, content: dict) -> None:
+    """Writes an indented JSON file, whole or not at all."""
+    write_atomically((json.dumps(content, indent=2) + '\n').encode(), path)
+
+
+def write_csv(path: str | Path, rows: list[dict[str, Any]]) -> None:
+    """Writes rows with the same keys as a CSV file with a header, whole or not at all."""
+    with io.StringIO(newline='') as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(file.getvalue().encode(), path)
+
+
+def text_table(rows: dict[str, dict[str, float]]) -> str:
+    """Numbers by row and column, four decimals, for the log."""
+    width, measures = max(map(len, rows)), list(next(iter(rows.values())))
+    columns = [max(len(measure), 8) + 2 for measure in measures]
+    lines = [' ' * width + ''.join(f'{measure:>{size}}' for measure, size in zip(measures, columns, strict=True))]
+    for name, row in rows.items():
+        numbers = (f'{row[measure]:{size}.4f}' for measure, size in zip(measures, columns, strict=True))
+        lines.append(f'{name:<{width}}' + ''.join(numbers))
+    return '\n'.join(lines)
+
+
+def _record_path(out_dir: str, name: str, video_id: str) -> Path:
+    parts = PurePosixPath(video_id)
+    if not video_id or parts.is_absolute() or '..' in parts.parts:
+        raise ValueError(f'A video id is a relative path without "..", as it names files, got {video_id!r}.')
+    return Path(out_dir, 'videos', name, f'{video_id}.json')
+
+
+def _warn_damaged(path: Path, reason: str) -> None:
+    MMLogger.get_current_instance().warning('%s is damaged (%s); its video counts as not done.', path, reason)

@@ -1,0 +1,36 @@
+"""Zip files of predicted masks, as benchmark servers want them."""
+
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from .checkpoint import write_atomically
+
+
+def write_submission(path: str | Path, files: Mapping[str, str | Path]) -> None:
+    """Packs mask files into a zip, whole or not at all; the same files always give the same bytes.
+
+    Args:
+        path: the zip file, ends with ``.zip``.
+        files: name inside the zip to file on disk.
+
+    Raises:
+        ValueError: another file type.
+        FileNotFoundError: a mask is missing; the message says which and how many.
+    """
+    path = Path(path)
+    if path.suffix.lower() != '.zip':
+        raise ValueError(f'A submission is a .zip file, got {path}.')
+    missing = [str(file) for file in files.values() if not Path(file).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f'Submission {path}: {len(missing)} of {len(files)} masks are missing, the first is {missing[0]}. All '
+            'ranks, and a run that was resumed, must write their masks to the same folder.'
+        )
+    with io.BytesIO() as buffer:
+        # PNGs are compressed already.
+        with zipfile.ZipFile(buffer, 'w', zipfile.ZIP_STORED) as archive:
+            for name in sorted(files):
+                archive.writestr(zipfile.ZipInfo(name), Path(files[name]).read_bytes())
+        write_atomically(buffer.getvalue(), path)
