@@ -23,7 +23,7 @@ ALLOWED = {
     'evaluation': {'evaluation.functional', 'evaluation.metrics'},
     'visualization': {'registry', 'utils'},
     'engine': {'registry', 'utils'},
-    'apis': {'registry', 'models', 'visualization', 'utils'},
+    'apis': {'registry', 'engine', 'models', 'ops', 'protocols', 'visualization', 'utils'},
 }
 FILES = sorted(PACKAGE.rglob('*.py'))
 

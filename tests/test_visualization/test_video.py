@@ -85,11 +85,12 @@ def test_video_arguments_out_of_range(tmp_path, name, frames, fps, message):
 
 def test_writer_makes_the_file_with_the_first_frame_and_leaves_a_whole_video_after_an_error(tmp_path):
     path = tmp_path / 'new' / 'video.mp4'
-    writer = VideoWriter(path, 5)
-    assert not path.parent.exists()
-    with pytest.raises(ValueError, match='one size'), writer:
-        for frame in [*colored_frames(3), np.zeros((2, 2, 3), np.uint8)]:
+    with VideoWriter(path, 5) as writer:
+        assert not path.parent.exists()
+        for frame in colored_frames(3):
             writer.write(frame)
+        with pytest.raises(ValueError, match='one size'):
+            writer.write(np.zeros((2, 2, 3), np.uint8))
     assert writer.num_frames == len(VideoReader(path)) == 3
 
 

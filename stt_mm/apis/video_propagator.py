@@ -1,0 +1,219 @@
+"""Masks and points carried through one's own videos."""
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from numpy.typing import ArrayLike
+
+from stt_mm.engine import load_config
+from stt_mm.models import Correspondence
+from stt_mm.registry import MODELS
+from stt_mm.utils import FrameError, write_mask
+from stt_mm.utils.checkpoint import load_backbone
+from stt_mm.utils.prefetch import prefetch
+from stt_mm.utils.video import VideoStream, open_video
+from stt_mm.visualization import VideoWriter, draw_points, overlay
+
+from .given import Given, MaskLike, check_fit, collect_given
+from .outputs import check_outputs, json_list
+from .tracker import Tracker
+
+Video = str | Path | int | Iterable[np.ndarray] | VideoStream
+Masks = Mapping[int, MaskLike] | MaskLike
+Points = Mapping[int, ArrayLike] | ArrayLike
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """What was found in one frame.
+
+    Attributes:
+        frame_index: 0 for the first frame.
+        name: the stem of its file, or its number in five digits.
+        frame: uint8 ``[H, W, 3]``, RGB, as decoded.
+        mask: uint8 ``[H, W]``, ids of all objects given so far, 0 elsewhere; new objects lie where they were given,
+            over those that were there. ``None`` if the run has no masks.
+        points: float32 ``[J, 2]``, (x, y) in pixels of all points given so far, in the order given, (-1, -1) where one
+            is lost; new points are as given. ``None`` if the run has no points.
+    """
+
+    frame_index: int
+    name: str
+    frame: np.ndarray
+    mask: np.ndarray | None
+    points: np.ndarray | None
+
+    def picture(self, alpha: float = 0.5) -> np.ndarray:
+        """uint8 ``[H, W, 3]`` RGB: the frame with objects of that opacity (0 to 1) and points over it."""
+        picture = self.frame if self.mask is None else overlay(self.frame, self.mask, alpha)
+        return picture if self.points is None else draw_points(picture, self.points)
+
+
+class VideoPropagator:
+    """Carry masks and points through videos of any length, looking only back.
+
+    Memory does not grow with the video: frames are decoded a few ahead of the one in work, results are handed over or
+    written frame by frame.
+
+    Args:
+        config: a config file, the name of a shipped one such as ``eval/davis_r18_s8``, or a loaded config. Its protocol
+            says how frames become features and how labels move.
+        checkpoint: weights of the backbone in any format that ``tools/test.py`` reads; ``None`` leaves it as the config
+            initialises it.
+        device: such as ``cuda:1``; ``None``: the first GPU if there is one.
+        options: changes of the config by dotted key, such as ``{'model.propagator.protocol.short_side': 360}``.
+        trust_checkpoint: accept a checkpoint that has to be unpickled and so may run code.
+        allow_partial: accept a checkpoint that fills less than 99 % of the backbone.
+
+    Attributes:
+        model: the :class:`stt_mm.models.Correspondence`, in evaluation mode.
+
+    Raises:
+        FileNotFoundError, ValueError: no such config or checkpoint, or one that cannot be used.
+    """
+
+    def __init__(self,
+                 config: str | Path | Config,
+                 checkpoint: str | Path | None = None,
+                 device: str | torch.device | None = None,
+                 options: dict[str, Any] | None = None,
+                 trust_checkpoint: bool = False,
+                 allow_partial: bool = False) -> None:
+        cfg = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
+        cfg.merge_from_dict(options or {})
+        device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        with DefaultScope.overwrite_default_scope('stt_mm'):
+            model = MODELS.build(cfg.model)
+            if not isinstance(model, Correspondence) or model.propagator is None:
+                raise ValueError(f'{cfg.filename or "The config"} has no model with a propagator; take one of '
+                                 'configs/eval.')
+            if checkpoint is None:
+                model.init_weights()
+            else:
+                load_backbone(model.backbone, checkpoint, trust=trust_checkpoint, allow_partial=allow_partial)
+        self.model = model.to(device).eval()
+
+    def stream(self, video: Video, masks: Masks | None = None, points: Points | None = None,
+               max_frames: int | None = None) -> Iterator[FrameResult]:
+        """Results one by one, each computed when it is asked for.
+
+        Several videos may be in work at once. Frames before the first given label are handed through with an empty mask
+        and no points.
+
+        Args:
+            video: a file, a folder of frames, the number of a camera, or uint8 RGB frames; see
+                :func:`stt_mm.utils.video.open_video`.
+            masks: ids of the objects that are new in a frame, by its number: ``[H, W]`` integers of 0 to 255, or a PNG
+                that holds them. Without a number it is frame 0. Part maps are masks whose ids are parts. 255 beside
+                other ids is void, as in DAVIS, and becomes background.
+            points: ``[J, 2]``, (x, y) in pixels, of the points that are new in a frame, by its number or for frame 0.
+            max_frames: stop after so many frames.
+
+        Raises:
+            FileNotFoundError, FrameError: the video or a mask cannot be opened; while reading: a frame is broken.
+            ValueError: labels that do not fit each other or the frames (see :mod:`stt_mm.apis.given`), or that are for
+                a frame beyond the end; of a stream whose length is not known, after its last result.
+        """
+        given = collect_given(masks, points)
+        stream = open_video(video)
+        if max_frames is not None and max_frames < 1:
+            raise ValueError(f'max_frames must be 1 or larger, got {max_frames}.')
+        ends = [(max_frames, f'only the first {max_frames} are to be read'),
+                (stream.num_frames if stream.exact else None, f'{stream.name} has {stream.num_frames} frames')]
+        for end, why in ends:
+            if end is not None and max(given) >= end:
+                raise ValueError(f'A label is given for frame {max(given)}, but {why}, 0 to {end - 1}.')
+        return self._run(stream, given, max_frames)
+
+    def __call__(self,
+                 video: Video,
+                 masks: Masks | None = None,
+                 points: Points | None = None,
+                 out: str | Path | None = None,
+                 mask_dir: str | Path | None = None,
+                 points_json: str | Path | None = None,
+                 fps: float | None = None,
+                 alpha: float = 0.5,
+                 max_frames: int | None = None,
+                 on_frame: Callable[[FrameResult], bool | None] | None = None) -> dict[str, Any]:
+        """Carry labels through a video and write the results; files are whole also if the run ends early.
+
+        Args:
+            video, masks, points, max_frames: see :meth:`stream`.
+            out: video file (``.mp4`` or ``.avi``) with objects and points drawn over the frames.
+            mask_dir: folder that gets a palette PNG ``<frame name>.png`` per frame.
+            points_json: file that gets a list with ``{"index", "name", "points"}`` per frame, a point being ``[x, y]``
+                or ``null`` where it is lost.
+            fps: of ``out``; ``None``: that of the video, or 10 where it has none.
+            alpha: opacity of the objects in ``out``, 0 to 1.
+            on_frame: called with each result when it is written; the run ends when it returns true.
+
+        Returns:
+            ``frames``, ``seconds``, ``protocol``, and the files: ``out`` (the suffix may have become ``.avi``),
+            ``mask_dir``, ``points_json``.
+
+        Raises:
+            As :meth:`stream`. ValueError: ``mask_dir`` without masks, ``points_json`` without points, or a result that
+            would replace the video. OSError: a file cannot be written.
+        """
+        stream = open_video(video)
+        if mask_dir and masks is None or points_json and points is None:
+            raise ValueError('mask_dir needs masks, and points_json needs points.')
+        check_outputs(stream.name, out, mask_dir, points_json)
+        start = time.perf_counter()
+        count = 0
+        with ExitStack() as files:
+            film = files.enter_context(VideoWriter(out, fps or stream.fps or 10.0)) if out else None
+            results = files.enter_context(closing(self.stream(stream, masks, points, max_frames)))
+            # No file is made before the first frame has passed all checks.
+            results = chain([next(results)], results)
+            add_row = files.enter_context(json_list(points_json)) if points_json else None
+            for result in results:
+                if film:
+                    film.write(result.picture(alpha))
+                if mask_dir:
+                    write_mask(Path(mask_dir, f'{result.name}.png'), result.mask)
+                if add_row:
+                    points_found = [None if x < 0 else [round(x, 2), round(y, 2)] for x, y in result.points.tolist()]
+                    add_row(dict(index=result.frame_index, name=result.name, points=points_found))
+                count += 1
+                if on_frame and on_frame(result):
+                    break
+        return dict(frames=count, seconds=time.perf_counter() - start, protocol=self.model.protocol,
+                    out=film and film.path, mask_dir=mask_dir and Path(mask_dir),
+                    points_json=points_json and Path(points_json))
+
+    def _run(self, stream: VideoStream, given: Mapping[int, Given], max_frames: int | None) -> Iterator[FrameResult]:
+        with_masks = any(labels.mask is not None for labels in given.values())
+        with_points = any(len(labels.points) for labels in given.values())
+        tracker = Tracker(copy.deepcopy(self.model.propagator))
+        count = 0
+        prepared = ((name, frame, self.model.prepare(frame)) for name, frame in stream.frames)
+        with closing(prefetch(prepared)) as frames:
+            for count, (name, frame, image) in enumerate(islice(frames, max_frames), start=1):
+                if count == 1:
+                    check_fit(given, frame.shape[:2])
+                mask, points = np.zeros(frame.shape[:2], np.uint8), np.empty((0, 2), np.float32)
+                if count > min(given):
+                    mask, points = tracker.step(self.model.feature(image), frame.shape[:2], given.get(count - 1))
+                yield FrameResult(count - 1, name, frame, mask if with_masks else None, points if with_points else None)
+        if count == 0:
+            raise ValueError(f'{stream.name} holds no frames.')
+        if max(given) >= count:
+            raise ValueError(f'A label is given for frame {max(given)}, but {stream.name} ended after {count} frames, '
+                             f'0 to {count - 1}. The results of these are complete.')
+        # Headers that estimate the number of frames are off by a few.
+        if count != max_frames and count < 0.95 * (stream.num_frames or 0):
+            raise FrameError(f'{stream.name} ended after {count} of the {stream.num_frames} frames it promises: it '
+                             'is cut off, or damaged there. The results of these are complete; get the file again, or '
+                             f'set max_frames to {count} to accept it.')
