@@ -148,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
         protocol = summary['protocol']
         print(f'{summary["frames"]} frames in {summary["seconds"]:.1f} s '
               f'({summary["frames"] / summary["seconds"]:.1f} frames/s), protocol {protocol["name"]} '
-              f'v{protocol["version"]}, device {next(propagator.model.parameters()).device}')
+              f'v{protocol["version"]}, device {propagator.model.data_preprocessor.device}')
         for kind in ('out', 'mask_dir', 'points_json'):
             if summary[kind]:
                 print(f'{kind}: {summary[kind]}')

@@ -1,0 +1,228 @@
+"""The command line on videos made on the spot: what it writes, how it ends, and each error in one line."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_data import moving_shapes, write_image, write_video
+
+from stt_mm.apis import VideoPropagator
+from stt_mm.utils import VideoReader, read_mask, write_mask
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / 'demo' / 'propagate.py'
+DAVIS = ROOT / 'demo' / 'data' / 'davis'
+SMALL = ('--config', 'eval/davis_color', '--checkpoint', 'none', '--device', 'cpu', '--cfg-options',
+         'model.propagator.protocol.short_side=64')
+
+
+def load():
+    spec = importlib.util.spec_from_file_location('demo_propagate', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+propagate = load()
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a video as file and as frames, and masks of its two objects."""
+    monkeypatch.chdir(tmp_path)
+    frames, masks = moving_shapes(12, (64, 96), 2)
+    write_video('video.mp4', frames)
+    for t, frame in enumerate(frames):
+        write_image(f'frames/{t:05d}.png', frame)
+    write_mask('first.png', np.where(masks[0] == 1, 1, 0))
+    write_mask('second.png', np.where(masks[5] == 2, 2, 0))
+    return tmp_path
+
+
+def error_of(capfd, *args):
+    """The one line with which the command gives up."""
+    with pytest.raises(SystemExit) as stop:
+        propagate.main([*map(str, args), *SMALL])
+    assert stop.value.code == 1
+    lines = [line for line in capfd.readouterr().err.splitlines() if 'frames/s' not in line and line.strip()]
+    assert len(lines) == 1
+    assert lines[0].startswith('error: ')
+    return lines[0]
+
+
+def test_a_fresh_clone_needs_no_more_than_a_video_and_a_mask(tmp_path):
+    """The defaults are found from any folder, and the result is the one of Python."""
+    frames, truths = (DAVIS / kind / '480p' / 'soccer' for kind in ('JPEGImages', 'Annotations'))
+    first = truths / '00000.png'
+    output = subprocess.run([sys.executable, SCRIPT, frames, '--mask', first, '--out', 'out.mp4', '--mask-dir', 'masks',
+                             '--max-frames', '2', '--device', 'cpu'], cwd=tmp_path, check=True, text=True,
+                            capture_output=True, timeout=300)
+    assert len(VideoReader(tmp_path / 'out.mp4')) == len(list((tmp_path / 'masks').iterdir())) == 2
+    lines = output.stdout.splitlines()
+    assert lines[0].startswith('2 frames in ')
+    assert 'frames/s), protocol stt_davis_s8 v1, device cpu' in lines[0]
+    assert lines[1:] == ['out: out.mp4', 'mask_dir: masks']
+    assert '2/2 frames' in output.stderr
+    assert 'frames/s' in output.stderr
+    found = VideoPropagator(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py', ROOT / 'demo' / 'stt_r18_demo-15906475.pth',
+                            'cpu').stream(frames, first, max_frames=2)
+    for t, result in enumerate(found):
+        assert (read_mask(tmp_path / 'masks' / f'{t:05d}.png') == result.mask).mean() > 0.999
+    assert (result.mask == read_mask(truths / '00001.png')).mean() > 0.9
+
+
+def test_objects_and_points_of_several_frames(place, capfd):
+    propagate.main(['frames', '--mask', 'first.png', '5:second.png', '--points', '20,20', '3:40,30.5', '30,30',
+                    '--mask-dir', 'masks', '--points-json', 'points.json', '--out', 'out.avi', *SMALL])
+    expected = VideoPropagator('eval/davis_color', None, 'cpu', {'model.propagator.protocol.short_side': 64}).stream(
+        'frames', {0: 'first.png', 5: 'second.png'}, {0: [[20, 20], [30, 30]], 3: [[40, 30.5]]})
+    rows = json.loads(Path('points.json').read_text())
+    for result, row in zip(expected, rows, strict=True):
+        np.testing.assert_array_equal(read_mask(f'masks/{result.name}.png'), result.mask)
+        assert row['points'] == [None if x < 0 else [round(x, 2), round(y, 2)] for x, y in result.points.tolist()]
+    assert [len(row['points']) for row in rows] == [2] * 3 + [3] * 9
+    assert rows[3]['points'][2] == [40, 30.5]
+    with Image.open('masks/00007.png') as image:
+        assert image.mode == 'P'
+    assert len(VideoReader('out.avi')) == 12
+    assert '12/12 frames' in capfd.readouterr().err
+
+
+def test_first_frames_of_a_file(place, capfd):
+    propagate.main(['video.mp4', '--mask', 'first.png', '--out', 'out.mp4', '--fps', '4', '--max-frames', '5', *SMALL])
+    capture = cv2.VideoCapture('out.mp4')
+    assert (capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)) == (5, 4)
+    capture.release()
+    assert '5/5 frames' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(('args', 'message'), [
+    (['none.mp4', '--points', '1,1'], 'Video not found: none.mp4. Expected a video file, a folder of images or'),
+    (['first.png.txt', '--points', '1,1'], 'first.png.txt cannot be opened (codec unknown'),
+    (['98', '--points', '1,1'], 'Camera 98 cannot be opened: there is none of that number'),
+    (['frames', '--mask', 'none.png'], 'Mask not found: none.png'),
+    (['frames', '--mask', 'deep.png'], 'Mask deep.png is an image of mode I'),
+    (['frames', '--mask', 'colours.png'], 'Mask colours.png is an image of mode RGB'),
+    (['frames', '--mask', 'empty.png'], 'empty.png for frame 0 is empty: all its ids are 0'),
+    (['frames', '--mask', 'small.png'], 'small.png for frame 0 is 32x48 (height x width), the frames are 64x96'),
+    (['frames', '--mask', 'first.png', '5:first.png'], 'first.png for frame 5 gives object 1, which the mask for'),
+    (['frames', '--mask', 'first.png', '12:second.png'], 'given for frame 12, but frames has 12 frames, 0 to 11'),
+    (['video.mp4', '--mask', 'first.png', '12:second.png'], 'but video.mp4 ended after 12 frames, 0 to 11. The'),
+    (['video.mp4', '--points', '3:1,1', '--max-frames', '3'], 'frame 3, but only the first 3 are to be read'),
+    (['frames', '--points', '0:-1,3'], 'Point -1,3 for frame 0 lies outside of the frame, where x is 0 to 95'),
+    (['mixed', '--points', '1,1'], 'Frame 1 (00001) of mixed is 32x48 (height x width), the first is 64x96'),
+    (['frames', '--points', '1,1', '--mask-dir', 'masks'], 'mask_dir needs masks'),
+])
+def test_errors_are_one_line(place, capfd, args, message):
+    Path('first.png.txt').write_text('no video')
+    for name, array in (('deep', np.full((64, 96), 300, np.uint16)), ('colours', np.zeros((64, 96, 3), np.uint8)),
+                        ('empty', np.zeros((64, 96), np.uint8)), ('small', np.ones((32, 48), np.uint8))):
+        Image.fromarray(array).save(f'{name}.png')
+    for t, size in enumerate([(64, 96), (32, 48)]):
+        write_image(f'mixed/{t:05d}.png', np.zeros((*size, 3), np.uint8))
+    assert message in error_of(capfd, *args, '--out', 'out.mp4')
+
+
+@pytest.mark.parametrize('option', ['--out', '--mask-dir', '--points-json'])
+def test_folder_that_cannot_be_written(place, capfd, option):
+    path = 'first.png/a' if option == '--mask-dir' else f'first.png/a/b.{"mp4" if option == "--out" else "json"}'
+    message = error_of(capfd, 'frames', '--mask', 'first.png', '--points', '1,1', option, path)
+    assert 'Results cannot be written to the folder first.png/a (' in message
+
+
+def test_a_video_without_encoder_goes_where_it_is_told(place, capfd, monkeypatch):
+    real = cv2.VideoWriter
+    monkeypatch.setattr(cv2, 'VideoWriter', lambda path, code, fps, size: real())
+    message = error_of(capfd, 'frames', '--mask', 'first.png', '--out', 'out.mp4')
+    assert 'out.mp4 cannot be written: OpenCV' in message
+    assert 'opens no encoder of mp4v, MJPG' in message
+
+
+@pytest.mark.parametrize(('args', 'message'), [
+    (['frames', '--out', 'a.mp4'], 'nothing to follow: give --mask or --points'),
+    (['frames', '--points', '1,1'], 'say where the results go'),
+    (['frames', '--mask', 'a.png', 'b.png', '--out', 'a.mp4'], 'two masks are for one frame'),
+    (['frames', '--points', '1;1', '--out', 'a.mp4'], "'1;1' is no point; expected x,y or FRAME:x,y"),
+    (['frames', '--points', 'x:1,1', '--out', 'a.mp4'], "'x:1,1' is no point"),
+])
+def test_arguments_that_do_not_go_together(args, message, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        propagate.parse_args(args)
+    assert message in ' '.join(capsys.readouterr().err.split())
+
+
+def test_a_window_needs_a_screen(monkeypatch, capsys):
+    for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, 'platform', 'linux')
+    with pytest.raises(SystemExit, match='2'):
+        propagate.parse_args(['0', '--points', '1,1', '--show'])
+    assert '--show needs a screen' in capsys.readouterr().err
+
+
+def test_q_in_the_window_ends_the_run_of_a_camera(place, monkeypatch, capfd):
+    """The camera and the window stand in for hardware: the camera never ends, q is pressed at the sixth frame."""
+    frames, _ = moving_shapes(12, (64, 96), 2)
+    shown = []
+
+    class Camera:
+        def __init__(self, number):
+            self.count = 0
+
+        def isOpened(self):
+            return True
+
+        def get(self, key):
+            return 0.0
+
+        def set(self, key, value):
+            return True
+
+        def read(self):
+            self.count += 1
+            return True, frames[self.count % 12]
+
+        def release(self):
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2, 'VideoCapture', Camera)
+        patch.setattr(cv2, 'imshow', lambda title, picture: shown.append(picture.copy()))
+        patch.setattr(cv2, 'waitKey', lambda wait: ord('q') if len(shown) == 6 else -1)
+        patch.setenv('DISPLAY', ':0')
+        propagate.main(['0', '--points', '30,30', '--points-json', 'points.json', '--show', *SMALL])
+    assert len(shown) == len(json.loads(Path('points.json').read_text())) == 6
+    assert 'ended early, as asked\n6 frames' in capfd.readouterr().out
+    # The dot of the first point is dark red, and the window takes blue first.
+    assert shown[0][30, 30].tolist() == [0, 0, 128]
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='sends SIGINT')
+def test_ctrl_c_ends_the_run_with_whole_files(place):
+    frames, _ = moving_shapes(12, (64, 96), 2)
+    write_video('long.mp4', np.concatenate([frames] * 100))
+    process = subprocess.Popen([sys.executable, SCRIPT, 'long.mp4', '--mask', 'first.png', '--out', 'out.mp4',
+                                '--mask-dir', 'masks', *SMALL], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while len(list(Path().glob('masks/*.png'))) < 5:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert stdout.startswith('ended early, as asked\n')
+    count = len(list(Path('masks').iterdir()))
+    assert 5 <= count < 1200
+    assert len(VideoReader('out.mp4')) == count
+    assert f'{count} frames in' in stdout
