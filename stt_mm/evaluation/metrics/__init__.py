@@ -2,5 +2,10 @@
 
 from .base import VideoMetric, completed
 from .davis import DAVISMetric
+from .jhmdb import JHMDBMetric
+from .vip import VIPInstanceMetric, VIPMetric, evaluate_instance_folders
 
-__all__ = ['DAVISMetric', 'VideoMetric', 'completed']
+__all__ = [
+    'DAVISMetric', 'JHMDBMetric', 'VIPInstanceMetric', 'VIPMetric', 'VideoMetric', 'completed',
+    'evaluate_instance_folders',
+]  # fmt: skip

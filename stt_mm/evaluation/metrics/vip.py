@@ -1,0 +1,272 @@
+"""The scores of VIP: mean intersection over union of the parts, and AP of their instances."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from stt_mm.evaluation.functional.instance_ap import (
+    IOU_THRESHOLDS,
+    instance_ap,
+    match_instances,
+    parse_categories,
+    parse_parts,
+)
+from stt_mm.evaluation.functional.vip import CATEGORIES, NUM_CATEGORIES, category_iou, confusion_matrix
+from stt_mm.registry import METRICS
+from stt_mm.utils.masks import read_mask
+
+from .base import VideoMetric, predicted_masks, text_table
+
+T = TypeVar('T')
+# The record's matrix behind each number.
+FRAMES = {'mIoU': 'all_frames', 'mIoU-without-first-frame': 'later_frames'}
+
+
+@METRICS.register_module()
+class VIPMetric(VideoMetric):
+    """Mean intersection over union of the 20 categories, background included, in 0..1.
+
+    One confusion matrix over all frames of all videos, then the mean over the categories that occur in the ground truth
+    or in a prediction. The published ``mIoU`` counts frame 0, whose labels are given; ``mIoU-without-first-frame`` does
+    not.
+
+    Consumes ``pred_masks``, integer categories 0..19 ``[T, H, W]`` at the original size, and the metainfo
+    ``mask_paths``, one file per frame or ``None``; other values than 0..19 in them (255 is void) are ignored. The
+    arguments are those of :class:`VideoMetric`; the files are ``vip_results.json``, ``vip_per_category.csv`` and
+    ``vip_per_video.csv``.
+    """
+
+    name = 'vip'
+    description = 'VIP: mean IoU over the categories that occur, one confusion matrix over all frames, frame 0 included'
+
+    def score(self, sample: dict) -> dict:
+        """Confusion matrices of one video, of all frames and of those after the first.
+
+        Raises:
+            ValueError: a prediction is no category, or a mask does not fit; the message names the video and the frame.
+        """
+        total = {key: np.zeros((NUM_CATEGORIES, NUM_CATEGORIES), np.int64) for key in FRAMES.values()}
+        for frame, prediction, truth in _annotated_frames(sample):
+            try:
+                confusion = confusion_matrix(prediction, truth)
+            except ValueError as error:
+                raise ValueError(f'{_place(sample, frame)}: {error}') from error
+            total['all_frames'] += confusion
+            if frame > 0:
+                total['later_frames'] += confusion
+        return {key: confusion.tolist() for key, confusion in total.items()}
+
+    def summarise(self, records: dict[str, dict]) -> dict[str, float]:
+        """``mIoU`` and ``mIoU-without-first-frame``; a number is absent if no pixel is annotated."""
+        means = {key: _mean(iou) for key, iou in _iou(records).items()}
+        return {key: mean for key, mean in means.items() if mean is not None}
+
+    def details(self, records: dict[str, dict]) -> dict[str, Any]:
+        """The rows of the tables."""
+        tables = self.tables(records)
+        return dict(per_category=tables['vip_per_category'], per_video=tables['vip_per_video'])
+
+    def tables(self, records: dict[str, dict]) -> dict[str, list[dict[str, Any]]]:
+        """IoU of each category over all videos and mIoU of each video; ``None`` (empty) where there is none."""
+        iou = _iou(records)
+        categories = [
+            {'category': name, **{key.replace('mIoU', 'IoU'): _number(iou[key][i]) for key in FRAMES}}
+            for i, name in enumerate(CATEGORIES)
+        ]
+        videos = [
+            {'video': video_id, **{key: _mean(values) for key, values in _iou({video_id: record}).items()}}
+            for video_id, record in records.items()
+        ]
+        return dict(vip_per_category=categories, vip_per_video=videos)
+
+    def log_text(self, records: dict[str, dict], metrics: dict[str, float]) -> str:
+        """The categories that occur, then the means."""
+        iou = _iou(records)
+        rows = {
+            name: {key: iou[key][i] for key in metrics}
+            for i, name in enumerate(CATEGORIES)
+            if not np.isnan(iou['mIoU'][i])
+        }
+        return f'{len(records)} videos\n' + text_table({**rows, 'mean': metrics})
+
+
+@METRICS.register_module()
+class VIPInstanceMetric(VideoMetric):
+    """AP^r_vol of part instances, in 0..1: mean over 19 categories, then over the overlaps 0.1 to 0.9.
+
+    As in the script behind the published numbers, frame 0 counts and matching is not one to one; see
+    :mod:`stt_mm.evaluation.functional.instance_ap`. ``AP`` is the mean, ``AP@0.1`` and so on the thresholds.
+
+    Consumes ``pred_masks``, ids of parts ``[T, H, W]``; ``pred_scores``, per frame a dict from id to score; and the
+    metainfo ``categories``, from the ids of frame 0 to categories 1..19, ``mask_paths`` and ``text_paths``, per frame
+    the true ids and the file with lines ``id category``.
+
+    Args:
+        out_dir, dump_masks, resume, run_id, collect_device: see :class:`VideoMetric`. The files are
+            ``vip_instance_results.json`` and ``vip_instance_per_category.csv``.
+        drop_incomplete: where a part that has a score is missing from the mask, leave out all predictions of its
+            category in that frame (UVC), instead of that part alone.
+    """
+
+    name = 'vip_instance'
+    description = 'VIP: AP of part instances (AP^r_vol), best overlap without one-to-one matching, frame 0 included'
+
+    def __init__(
+        self,
+        out_dir: str | None = None,
+        dump_masks: str | None = None,
+        resume: bool = False,
+        run_id: str = '',
+        collect_device: str = 'cpu',
+        drop_incomplete: bool = True,
+    ) -> None:
+        super().__init__(out_dir, dump_masks, resume, run_id, collect_device)
+        self.drop_incomplete = drop_incomplete
+
+    def score(self, sample: dict) -> dict:
+        """Category, score and best overlap of each prediction of one video, and the number of true parts by category.
+
+        Raises:
+            ValueError: an id without score or category, or files that do not fit; the message names video and frame.
+        """
+        if 'pred_scores' not in sample:
+            raise ValueError(
+                f'Video {sample["video_id"]}: the model returned no pred_scores. They are asked for by the metainfo '
+                "with_scores=True, which VIP(labels='instance') sets."
+            )
+        matches, counts = [], np.zeros(NUM_CATEGORIES, np.int64)
+        for frame, prediction, truth in _annotated_frames(sample):
+            try:
+                parts = _predicted_parts(prediction, sample['pred_scores'][frame], sample['categories'])
+                true_categories = _read_lines(sample['text_paths'][frame], parse_categories)
+                found, number = match_instances(prediction, parts, truth, true_categories, self.drop_incomplete)
+            except ValueError as error:
+                raise ValueError(f'{_place(sample, frame)}: {error}') from error
+            matches += found
+            counts += number
+        return dict(predictions=matches, num_true=counts.tolist())
+
+    def summarise(self, records: dict[str, dict]) -> dict[str, float]:
+        """``AP``, then ``AP@0.1`` to ``AP@0.9``."""
+        return _summarise(records)
+
+    def details(self, records: dict[str, dict]) -> dict[str, Any]:
+        """The rows of the table, and how much each video has."""
+        videos = {
+            video_id: dict(num_predicted=len(record['predictions']), num_true=sum(record['num_true']))
+            for video_id, record in records.items()
+        }
+        return dict(per_category=self.tables(records)['vip_instance_per_category'], per_video=videos)
+
+    def tables(self, records: dict[str, dict]) -> dict[str, list[dict[str, Any]]]:
+        """AP of each category."""
+        rows = [
+            {'category': name, 'AP': float(row.mean()), **_by_threshold(row)}
+            for name, row in zip(CATEGORIES[1:], _pooled_ap(records), strict=True)
+        ]
+        return dict(vip_instance_per_category=rows)
+
+
+def evaluate_instance_folders(prediction_dir: str, truth_dir: str, drop_incomplete: bool = True) -> dict[str, float]:
+    """AP of predictions on disk, in the layout of UVC's script.
+
+    Args:
+        prediction_dir: ``<video>/<frame>.png`` with ids 1 to M, and ``<video>/<frame>.txt`` with M lines
+            ``category score``, line i for id i. These frames are evaluated.
+        truth_dir: ``<video>/<frame>.png`` with ids, and ``<frame>.txt`` with lines ``id category`` (``Instance_ids``).
+        drop_incomplete: see :class:`VIPInstanceMetric`.
+
+    Returns:
+        ``AP`` and ``AP@0.1`` to ``AP@0.9``, in 0..1, as :class:`VIPInstanceMetric`.
+
+    Raises:
+        FileNotFoundError: no prediction, or a file that belongs to one is missing.
+        ValueError: a file that does not fit; the message names it.
+    """
+    texts = sorted(Path(prediction_dir).glob('*/*.txt'))
+    if not texts:
+        raise FileNotFoundError(f'No <video>/<frame>.txt in {prediction_dir}. Expected one beside each predicted mask.')
+    records: dict[str, dict] = {}
+    for text in texts:
+        true_text = Path(truth_dir, text.relative_to(prediction_dir))
+        parts, categories = _read_lines(text, parse_parts), _read_lines(true_text, parse_categories)
+        masks = (read_mask(path.with_suffix('.png')) for path in (text, true_text))
+        try:
+            matches, counts = match_instances(next(masks), parts, next(masks), categories, drop_incomplete)
+        except ValueError as error:
+            raise ValueError(f'{text.with_suffix(".png")}: {error}') from error
+        record = records.setdefault(text.parent.name, dict(predictions=[], num_true=np.zeros(NUM_CATEGORIES, np.int64)))
+        record['predictions'] += matches
+        record['num_true'] += counts
+    return _summarise(records)
+
+
+def _annotated_frames(sample: dict) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Number, prediction and truth of each frame that has a mask file; the truth keeps its void pixels."""
+    predictions, paths = predicted_masks(sample), sample['mask_paths']
+    if len(paths) != len(predictions):
+        raise ValueError(f'Video {sample["video_id"]}: {len(paths)} mask paths for {len(predictions)} frames.')
+    for frame, (prediction, path) in enumerate(zip(predictions, paths, strict=True)):
+        if path is not None:
+            truth = read_mask(path)
+            if truth.shape != prediction.shape:
+                raise ValueError(
+                    f'{_place(sample, frame)}: ground truth {path} is {truth.shape[0]}x{truth.shape[1]} (height x '
+                    f'width), the frame is {prediction.shape[0]}x{prediction.shape[1]}. Take both from one release.'
+                )
+            yield frame, prediction, truth
+
+
+def _place(sample: dict, frame: int) -> str:
+    return f'Video {sample["video_id"]}, frame {sample["frame_names"][frame]}'
+
+
+def _predicted_parts(
+    prediction: np.ndarray, scores: dict[int, float], categories: dict[int, int]
+) -> list[tuple[int, int, float]]:
+    ids = set(np.unique(prediction).tolist()) - {0}
+    if nameless := sorted(ids - scores.keys() | (scores.keys() - {0} - categories.keys())):
+        raise ValueError(
+            f'Predicted parts {nameless} lack a score or a category; scores are there for {sorted(scores)}, categories '
+            f'for {sorted(categories)}.'
+        )
+    return [(part_id, categories[part_id], scores[part_id]) for part_id in sorted(scores.keys() - {0})]
+
+
+def _read_lines(path: str | Path, parse: Callable[[Iterable[str]], T]) -> T:
+    try:
+        return parse(Path(path).read_text(encoding='utf-8').splitlines())
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+
+
+def _pooled_ap(records: dict[str, dict]) -> np.ndarray:
+    """``[19, 9]``; predictions in the order of videos, frames and ids, which decides between equal scores."""
+    matches = [match for video_id in sorted(records) for match in records[video_id]['predictions']]
+    return instance_ap(matches, np.sum([record['num_true'] for record in records.values()], axis=0))
+
+
+def _summarise(records: dict[str, dict]) -> dict[str, float]:
+    means = _pooled_ap(records).mean(axis=0)
+    return {'AP': float(means.mean()), **_by_threshold(means)}
+
+
+def _by_threshold(values: np.ndarray) -> dict[str, float]:
+    return {f'AP@{threshold}': float(value) for threshold, value in zip(IOU_THRESHOLDS, values, strict=True)}
+
+
+def _iou(records: dict[str, dict]) -> dict[str, np.ndarray]:
+    return {
+        key: category_iou(np.sum([record[frames] for record in records.values()], axis=0))
+        for key, frames in FRAMES.items()
+    }
+
+
+def _mean(iou: np.ndarray) -> float | None:
+    return None if np.isnan(iou).all() else float(np.nanmean(iou))
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,122 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from mmengine.evaluator import Evaluator
+from mmengine.structures import BaseDataElement
+
+from stt_mm.evaluation.metrics import JHMDBMetric
+from stt_mm.registry import METRICS
+
+VIDEOS = ('clap/c0', 'walk/w0')
+
+
+def sample(data, video_id, **fields):
+    arrays = np.load(data / 'jhmdb' / 'keypoints.npz')
+    predictions = arrays[f'{video_id}/predictions']
+    element = BaseDataElement(**dict(dict(pred_keypoints=predictions), **fields))
+    names = [f'{t + 1:05d}' for t in range(len(predictions))]
+    truths = arrays[f'{video_id}/truths'].astype(np.float32)
+    protocol = dict(name='stt_jhmdb_s8', version=1)
+    element.set_metainfo(dict(
+        video_id=video_id, frame_names=names, original_size=(240, 320), keypoints=truths, protocol=protocol
+    ))  # fmt: skip
+    return element
+
+
+def evaluate(data, videos=VIDEOS, **kwargs):
+    evaluator = Evaluator(METRICS.build(dict(type='JHMDBMetric', **kwargs)))
+    for video_id in videos:
+        evaluator.process([sample(data, video_id)])
+    return evaluator.evaluate(len(videos))
+
+
+def test_both_forms_equal_their_scripts(data):
+    metrics = evaluate(data)
+    rates = {
+        'STT': (61.39194139, 90.84249084, 100, 100, 100), 'CRW': (54.44444444, 89.19191919, 100, 100, 100)
+    }  # fmt: skip
+    expected = {}
+    for variant, lost in (('STT', 6), ('CRW', 5)):
+        expected |= {f'{variant}/PCK@0.{n}': rate for n, rate in enumerate(rates[variant], start=1)}
+        expected |= {f'{variant}/lost joints': lost, f'{variant}/joints never scored': 0}
+    assert list(metrics) == list(expected)
+    assert metrics == pytest.approx(expected, abs=1e-8)
+
+
+def test_records_are_whole_numbers(data):
+    metric = JHMDBMetric()
+    metric.process(None, [sample(data, 'walk/w0').to_dict()])
+    record = metric.results[0]['record']
+    assert set(record) == {'STT', 'CRW'}
+    assert np.shape(record['CRW']['hits']) == (5, 15)
+    assert np.asarray(record['CRW']['hits']).dtype == np.asarray(record['CRW']['scored']).dtype == np.int64
+
+
+def test_order_and_split_of_the_videos_do_not_matter(data):
+    """Two metrics as on two ranks, with a video that both have."""
+    whole = evaluate(data)
+    assert evaluate(data, VIDEOS[::-1]) == whole
+    halves = [JHMDBMetric(), JHMDBMetric()]
+    halves[0].process(None, [sample(data, 'walk/w0').to_dict()])
+    halves[1].process(None, [sample(data, video_id).to_dict() for video_id in ('clap/c0', 'walk/w0')])
+    assert JHMDBMetric().compute_metrics(halves[1].results + halves[0].results) == whole
+
+
+def test_files(data, tmp_path):
+    metrics = evaluate(data, out_dir=str(tmp_path))
+    content = json.loads((tmp_path / 'jhmdb_results.json').read_text())
+    assert content['global'] == metrics
+    with open(tmp_path / 'jhmdb_per_joint.csv', newline='') as file:
+        joints = list(csv.DictReader(file))
+    assert len(joints) == 15
+    assert np.mean([float(row['CRW/PCK@0.1']) for row in joints]) == pytest.approx(metrics['CRW/PCK@0.1'])
+    with open(tmp_path / 'jhmdb_per_video.csv', newline='') as file:
+        videos = list(csv.DictReader(file))
+    assert [row['video'] for row in videos] == list(VIDEOS)
+    alone = evaluate(data, ['walk/w0'])
+    assert {key: float(videos[1][key]) for key in alone if 'never' not in key} == pytest.approx(
+        {key: value for key, value in alone.items() if 'never' not in key}
+    )
+
+
+def test_a_joint_that_is_never_scored_is_reported(data, tmp_path):
+    metric = JHMDBMetric(out_dir=str(tmp_path))
+    lost = np.load(data / 'jhmdb' / 'keypoints.npz')['walk/w0/predictions'].copy()
+    full = evaluate(data, ['walk/w0'])
+    lost[:, 3] = -1
+    metric.process(None, [sample(data, 'walk/w0', pred_keypoints=lost).to_dict()])
+    metrics = metric.evaluate(1)
+    for variant, frames in (('STT', 7), ('CRW', 6)):
+        assert metrics[f'{variant}/joints never scored'] == full[f'{variant}/joints never scored'] + 1
+        assert metrics[f'{variant}/lost joints'] == full[f'{variant}/lost joints'] + frames
+    with open(tmp_path / 'jhmdb_per_joint.csv', newline='') as file:
+        assert list(csv.DictReader(file))[3] == {
+            'joint': '4', **{f'{variant}/PCK@0.{n}': '' for variant in ('STT', 'CRW') for n in range(1, 6)}
+        }
+
+
+def test_a_video_whose_joints_are_all_lost(data):
+    metric = JHMDBMetric()
+    metric.process(None, [sample(data, 'walk/w0', pred_keypoints=np.full((7, 15, 2), -1.0)).to_dict()])
+    assert metric.evaluate(1) == {
+        'STT/lost joints': 105, 'STT/joints never scored': 15, 'CRW/lost joints': 90, 'CRW/joints never scored': 15
+    }  # fmt: skip
+
+
+def test_errors_name_the_video(data):
+    with pytest.raises(ValueError, match=r'Video walk/w0: .*got \[7, 14, 2\] and \[7, 15, 2\]'):
+        JHMDBMetric().process(None, [sample(data, 'walk/w0', pred_keypoints=np.zeros((7, 14, 2))).to_dict()])
+    masks = sample(data, 'walk/w0').to_dict()
+    del masks['pred_keypoints']
+    with pytest.raises(ValueError, match=r'Video walk/w0: the model returned no pred_keypoints'):
+        JHMDBMetric().process(None, [masks])
+    metric = JHMDBMetric()
+    metric.process(None, [sample(data, 'walk/w0').to_dict()])
+    fewer = sample(data, 'clap/c0')
+    fewer.pred_keypoints = fewer.pred_keypoints[:, :4]
+    fewer.set_metainfo(dict(keypoints=fewer.keypoints[:, :4]))
+    metric.process(None, [fewer.to_dict()])
+    with pytest.raises(ValueError, match='same joints, got 4 in clap/c0 and 15 in walk/w0'):
+        metric.evaluate(2)
