@@ -26,7 +26,7 @@ setup(
     # A wheel carries configs/ as stt_mm/configs; a checkout is read where it stands (stt_mm.utils.config_path).
     packages=[*find_packages(include=['stt_mm', 'stt_mm.*']), 'stt_mm.configs'],
     package_dir={'stt_mm.configs': 'configs'},
-    package_data={'stt_mm.configs': ['**/*.py']},
+    package_data={'stt_mm.configs': ['**/*.py'], 'stt_mm.datasets': ['manifests/*.json']},
     install_requires=[
         'torch>=2.1',
         'torchvision>=0.16',

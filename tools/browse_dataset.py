@@ -1,4 +1,4 @@
-"""Pictures of what a dataset yields: clips before and after the transforms, or first frames with their masks."""
+"""Pictures of what a dataset yields: clips before and after the transforms, or videos with their given labels."""
 
 import argparse
 from pathlib import Path
@@ -12,8 +12,7 @@ from mmengine.utils import ProgressBar
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.registry import DATASETS
-from stt_mm.utils import resize_mask
-from stt_mm.visualization.overlay import overlay
+from stt_mm.visualization import draw_points, overlay
 
 HEIGHT = 256
 RED = (255, 0, 0)
@@ -22,8 +21,8 @@ RED = (255, 0, 0)
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Writes pictures of the samples of a config. For training: the frames of a clip above (the crop '
-        'in red), below the same frames as the model gets them; a flip is named in the file name. For evaluation: the '
-        'first frame with the given mask.',
+        'in red), below the same frames as the model gets them; a flip is named in the file name. For evaluation: '
+        'the frames in which labels are given, with the masks or joints.',
         epilog='Example: python tools/browse_dataset.py configs/stt_r18_ytv.py -o work_dirs/browse -n 20',
     )
     parser.add_argument('config', help='a config file')
@@ -82,12 +81,14 @@ def draw_clip(dataset, index: int, draw: int) -> tuple[str, np.ndarray]:
 
 
 def draw_video(dataset, index: int) -> tuple[str, np.ndarray]:
-    """Name and picture of the first frame of one evaluation video."""
+    """Name and picture of one evaluation video: the frames in which labels are given, with them, side by side."""
     item = dataset[index]
-    sample, frame = item['data_samples'], item['inputs'][0]
-    if 'first_mask' in sample:
-        frame = overlay(frame, resize_mask(sample.first_mask, frame.shape[:2]))
-    return sample.video_id, frame
+    sample, frames = item['data_samples'], item['inputs']
+    if 'given_keypoints' in sample:
+        return sample.video_id, draw_points(frames[0], sample.given_keypoints)
+    given = sample.get('given_masks', {})
+    pictures = [overlay(frames[t], mask) for t, mask in given.items()] or [frames[0]]
+    return sample.video_id, np.concatenate(pictures, axis=1)
 
 
 def main() -> None:

@@ -68,29 +68,13 @@ class JHMDB(VideoBenchmark):
                     f'JHMDB: no folder {self.folder / name}. Expected {LAYOUT}. Complete the download, or change '
                     'data_root.'
                 )
-        video_ids = self._ids_of_split() if self.video_list is None else self._ids_of_list()
+        official = self.video_list is None
+        video_ids = official_test_clips(self.folder, self.split) if official else self._ids_of_list()
         return [self._load_video(video_id) for video_id in video_ids]
 
     def load_labels(self, video: dict, frames: FrameSequence) -> tuple[dict, dict]:
         keypoints = video['keypoints'][: len(frames)]
         return dict(given_keypoints=keypoints[0]), dict(keypoints=keypoints)
-
-    def _ids_of_split(self) -> list[str]:
-        paths = sorted((self.folder / 'splits').glob(f'*_test_split{self.split}.txt'))
-        if not paths:
-            raise FileNotFoundError(
-                f'JHMDB: no {self.folder}/splits/<action>_test_split{self.split}.txt. Unpack the splits of JHMDB '
-                'there, or set video_list.'
-            )
-        video_ids = []
-        for path in paths:
-            action = path.name.removesuffix(f'_test_split{self.split}.txt')
-            for words in _lines(path):
-                if len(words) != 2 or words[1] not in ('0', '1', '2'):
-                    raise ValueError(f'{path}: expected lines "<clip>.avi 1" or 2, got {" ".join(words)!r}.')
-                if words[1] == '2':
-                    video_ids.append(f'{action}/{words[0].removesuffix(".avi")}')
-        return video_ids
 
     def _ids_of_list(self) -> list[str]:
         candidates = list(dict.fromkeys(Path(folder, self.video_list) for folder in (
@@ -140,6 +124,34 @@ class JHMDB(VideoBenchmark):
                 video_id, len(frame_paths), len(keypoints),
             )  # fmt: skip
         return dict(video_id=video_id, frame_paths=frame_paths[: len(keypoints)], keypoints=keypoints)
+
+
+def official_test_clips(folder: str | Path, split: int) -> list[str]:
+    """The test clips of a split, each as ``<action>/<clip>``.
+
+    Args:
+        folder: holds ``splits/<action>_test_split<split>.txt`` with lines ``<clip>.avi <part>``; part 2 is for testing.
+        split: 1, 2 or 3.
+
+    Raises:
+        FileNotFoundError: there are no such lists.
+        ValueError: a list is empty or of another form.
+    """
+    paths = sorted(Path(folder, 'splits').glob(f'*_test_split{split}.txt'))
+    if not paths:
+        raise FileNotFoundError(
+            f'JHMDB: no {folder}/splits/<action>_test_split{split}.txt. Unpack the splits of JHMDB there, or give a '
+            'list of clips (video_list).'
+        )
+    video_ids = []
+    for path in paths:
+        action = path.name.removesuffix(f'_test_split{split}.txt')
+        for words in _lines(path):
+            if len(words) != 2 or words[1] not in ('0', '1', '2'):
+                raise ValueError(f'{path}: expected lines "<clip>.avi 1" or 2, got {" ".join(words)!r}.')
+            if words[1] == '2':
+                video_ids.append(f'{action}/{words[0].removesuffix(".avi")}')
+    return video_ids
 
 
 def _lines(path: Path) -> Iterator[list[str]]:

@@ -1,12 +1,18 @@
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import pytest
-from tiny_data import make_davis, make_youtube_vos
+from tiny_data import make_davis, make_jhmdb, make_youtube_vos, make_youtube_vos_valid, moving_shapes
+
+from stt_mm.datasets import JHMDB, YouTubeVOSBenchmark
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'browse_dataset.py'
+spec = importlib.util.spec_from_file_location('browse_dataset', TOOL)
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
 CONFIG = """
 default_scope = 'stt_mm'
 train_dataloader = dict(dataset=dict(type='YouTubeVOS', data_root='{root}', pipeline=[
@@ -43,7 +49,26 @@ def test_first_frames_with_their_masks(config):
     done, pictures = browse(config, '-n', '9', '-p', 'val')
     assert done.returncode == 0, done.stderr
     assert list(pictures) == ['0000_video0.png', '0001_video1.png']
-    assert pictures['0000_video0.png'].shape == (480, 720, 3)
+    plain = cv2.imread(str(config.parent / 'data' / 'JPEGImages' / '480p' / 'video0' / '00000.jpg'))
+    outside = moving_shapes(1, plain.shape[:2], 2)[1][0] == 0
+    changed = (pictures['0000_video0.png'] != plain).any(-1)
+    assert not changed[outside].any()
+    assert changed[~outside].mean() > 0.9
+
+
+def test_all_frames_in_which_labels_are_given(tmp_path):
+    name, picture = tool.draw_video(YouTubeVOSBenchmark(str(make_youtube_vos_valid(tmp_path, num_videos=1))), 0)
+    assert (name, picture.shape) == ('video0', (64, 2 * 96, 3))
+
+
+def test_joints(tmp_path):
+    dataset = JHMDB(str(make_jhmdb(tmp_path, num_videos=1)))
+    name, picture = tool.draw_video(dataset, 0)
+    changed = (picture != dataset[0]['inputs'][0]).any(-1)
+    assert name == 'walk/clip0'
+    # Joint j of frame 0 is at (3 j + 2, 2 j + 1).
+    assert all(changed[2 * j + 1, 3 * j + 2] for j in range(15))
+    assert not changed[40:].any()
 
 
 def test_phase_that_the_config_lacks(config):

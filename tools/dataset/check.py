@@ -1,0 +1,277 @@
+"""Compare a dataset on disk with its official release, and say exactly what is missing."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from mmengine.utils import ProgressBar
+
+import stt_mm.datasets
+from stt_mm.datasets.jhmdb import official_test_clips
+from stt_mm.datasets.vip import read_instance_categories
+from stt_mm.datasets.youtube_vos_benchmark import read_meta
+from stt_mm.engine.cli import one_line_errors
+from stt_mm.utils import FrameError, list_images, read_image, read_mask, read_object_ids
+from stt_mm.utils.mat import read_joint_positions
+
+MANIFESTS = Path(stt_mm.datasets.__file__).parent / 'manifests'
+MAX_LINES = 30
+EPILOG = """examples:
+  python tools/dataset/check.py davis17 data/DAVIS
+  python tools/dataset/check.py davis16 data/DAVIS --decode
+  python tools/dataset/check.py ytv18 data/YouTubeVOS --split train
+  python tools/dataset/check.py ytv19 data/YouTubeVOS2019 --all-frames
+  python tools/dataset/check.py vip data/VIP/VIP_Fine --labels category
+  python tools/dataset/check.py jhmdb data/JHMDB --split 1
+
+The exit code is 0 if everything is there and 1 if not. `check.py davis17 --help` lists the options of one dataset."""
+
+
+class Report:
+    """What was found, next to what the release has."""
+
+    def __init__(self, title: str, expected: dict, decode: bool) -> None:
+        self.title = title
+        self.expected = expected
+        self.decode = decode
+        self.found: dict[str, int] = {}
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+
+    def count(self, what: str, number: int) -> None:
+        self.found[what] = self.found.get(what, 0) + number
+
+    def names(self, folder: Path) -> set[str]:
+        """Files of a folder; a missing one is a problem."""
+        if not folder.is_dir():
+            self.problems.append(f'no folder {folder}')
+            return set()
+        return {name for name in os.listdir(folder) if not name.startswith('.')}
+
+    def files(self, what: str, folder: Path, wanted: Sequence[str], read: Callable) -> bool:
+        """Looks for files of one folder; those that are missing, empty or (with --decode) unreadable are problems."""
+        present = self.names(folder)
+        missing = [name for name in wanted if name not in present]
+        if missing and present:
+            self.problems.append(f'{folder}: {len(missing)} of {len(wanted)} {what} missing: {some(missing)}')
+        elif missing and folder.is_dir():
+            self.problems.append(f'{folder}: empty, {len(wanted)} {what} expected')
+        there = [name for name in wanted if name in present]
+        self.count(what, len(there))
+        empty = [name for name in there if (folder / name).stat().st_size == 0]
+        if empty:
+            self.problems.append(f'{folder}: empty files: {some(empty)}')
+        for name in there if self.decode else ():
+            try:
+                read(folder / name)
+            except (FrameError, ValueError) as error:
+                self.problems.append(f'unreadable: {error}')
+        return not missing
+
+    def show(self, every_line: bool) -> bool:
+        """Prints all of it; returns whether the dataset is complete."""
+        for what, number in self.found.items():
+            total = self.expected.get(f'num_{what}')
+            if total is not None and number != total:
+                self.problems.insert(0, f'{what}: {number} found, the release has {total}')
+        print(f'\n{self.title}')
+        for what, number in self.found.items():
+            total = self.expected.get(f'num_{what}')
+            print(f'  {what:<10}{number}' + ('' if total is None else f' of {total}'))
+        for note in self.notes:
+            print(f'  note: {note}')
+        shown = self.problems if every_line else self.problems[:MAX_LINES]
+        for problem in shown:
+            print(f'  problem: {problem}')
+        if len(shown) < len(self.problems):
+            print(f'  ... and {len(self.problems) - len(shown)} more problems; --all lists them')
+        print(f'incomplete: {len(self.problems)} problems' if self.problems else 'complete')
+        return not self.problems
+
+
+def some(names: Sequence[str], limit: int = 5) -> str:
+    """The first names, and how many more there are."""
+    return ', '.join(names[:limit]) + (f' and {len(names) - limit} more' if len(names) > limit else '')
+
+
+def progress(videos: Iterable) -> Iterable:
+    """Goes through the videos with a progress bar on stderr."""
+    videos = list(videos)
+    bar = ProgressBar(len(videos), file=sys.stderr) if videos else None
+    for video in videos:
+        yield video
+        bar.update()
+
+
+def read_lines(report: Report, path: Path) -> list[str]:
+    """First words of a list; a missing or empty one is a problem."""
+    if not path.is_file():
+        report.problems.append(f'no list {path}')
+        return []
+    words = [line.split()[0] for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+    if not words:
+        report.problems.append(f'the list {path} is empty')
+    return words
+
+
+def check_davis(args: argparse.Namespace, manifest: dict, report: Report) -> None:
+    lists = [Path(args.root, 'ImageSets', folder, f'{args.split}.txt') for folder in (
+        ('2017',) if manifest['year'] == 2017 else ('2016', args.resolution))]
+    listed = read_lines(report, next((path for path in lists if path.is_file()), lists[0]))
+    listed = list(dict.fromkeys(word.split('/')[-2] if '/' in word else word for word in listed))
+    official = report.expected.get('videos')
+    if official and listed and set(listed) != set(official):
+        report.problems.append(f'the list of {args.split} differs from the release: '
+                               f'{some(sorted(set(listed) ^ set(official)))} in only one of the two')
+    for name in progress(official or listed):
+        frame_dir, mask_dir = (Path(args.root, kind, args.resolution, name) for kind in ('JPEGImages', 'Annotations'))
+        frames = sorted(entry for entry in report.names(frame_dir) if entry.endswith('.jpg')) if (
+            frame_dir.is_dir()) else []
+        wanted = [f'{t:05d}.jpg' for t in range(official[name])] if official else frames
+        complete = report.files('frames', frame_dir, wanted, read_image)
+        report.count('videos', int(complete and bool(wanted)))
+        if len(frames) > len(wanted):
+            report.problems.append(f'{frame_dir}: {len(frames) - len(wanted)} frames that the release does not have: '
+                                   f'{some(sorted(set(frames) - set(wanted)))}')
+        masks = [f'{Path(frame).stem}.png' for frame in wanted][: None if report.expected['masks'] == 'all' else 1]
+        report.files('masks', mask_dir, masks, read_mask)
+        if frames:
+            check_resolution(report, frame_dir / frames[0], args.resolution)
+        first = mask_dir / '00000.png'
+        if manifest['year'] == 2017 and first.is_file() and first.stat().st_size:
+            report.count('objects', int(read_object_ids(first).max()))
+
+
+def check_resolution(report: Report, path: Path, resolution: str) -> None:
+    """All 480p frames of DAVIS are 480 pixels high; full resolution is larger."""
+    try:
+        height = read_image(path).shape[0]
+    except FrameError as error:
+        report.problems.append(f'unreadable: {error}')
+        return
+    if (height == 480) != (resolution == '480p'):
+        actual = '480p' if height == 480 else 'not 480p; perhaps the full resolution or a resized copy'
+        report.problems.append(f'{path.parent}: frames are {height} pixels high, which is {actual}')
+
+
+def check_youtube_vos(args: argparse.Namespace, manifest: dict, report: Report) -> None:
+    meta = read_meta(Path(args.root, args.split, 'meta.json'))
+    counts = (len(meta), sum(map(len, meta.values())))
+    for other in ('ytv18', 'ytv19'):
+        release = load_manifest(other)
+        numbers = release['splits'][args.split]
+        if counts == (numbers['num_videos'], numbers['num_objects']):
+            report.notes.append(f'meta.json is that of {release["name"]}')
+            if release['year'] != manifest['year']:
+                report.problems.append(f'this is {release["name"]}, not {manifest["name"]}')
+    report.count('objects', counts[1])
+    frame_root = Path(args.root, f'{args.split}_all_frames' if args.all_frames else args.split, 'JPEGImages')
+    for video_id, objects in progress(meta.items()):
+        listed = sorted({name for entry in objects.values() for name in entry['frames']})
+        births = sorted({entry['frames'][0] for entry in objects.values()})
+        masks = listed if report.expected['masks'] == 'all' else births
+        complete = report.files('frames', frame_root / video_id, [f'{name}.jpg' for name in listed], read_image)
+        report.count('videos', int(complete))
+        report.files('masks', Path(args.root, args.split, 'Annotations', video_id), [f'{name}.png' for name in masks],
+                     read_mask)
+
+
+def check_vip(args: argparse.Namespace, manifest: dict, report: Report) -> None:
+    annotations = Path(args.root, 'Annotations')
+    for video_id in progress(read_lines(report, Path(args.root, 'lists', f'{args.split}_videos.txt'))):
+        frame_dir = Path(args.root, 'Images', video_id)
+        frames = [Path(path).name for path in list_images(frame_dir)] if frame_dir.is_dir() else []
+        report.files('frames', frame_dir, frames, read_image)
+        report.count('videos', int(bool(frames)))
+        if frame_dir.is_dir() and not frames:
+            report.problems.append(f'{frame_dir}: no frames')
+        masks = [f'{Path(name).stem}.png' for name in frames]
+        if 'category' in args.labels:
+            folder = annotations / 'Category_ids' / video_id
+            direct = not folder.is_dir() and (annotations / video_id).is_dir()
+            report.files('category masks', annotations / video_id if direct else folder, masks, read_mask)
+        if 'instance' in args.labels:
+            folder = annotations / 'Instance_ids' / video_id
+            report.files('instance masks', folder, masks, read_mask)
+            if folder.is_dir():
+                report.files('instance lists', folder, [f'{Path(name).stem}.txt' for name in frames],
+                             read_instance_categories)
+
+
+def check_jhmdb(args: argparse.Namespace, manifest: dict, report: Report) -> None:
+    frame_root, joint_root = Path(args.root, 'Rename_Images'), Path(args.root, 'joint_positions')
+    clips = len(list(joint_root.glob('*/*/joint_positions.mat')))
+    if clips != manifest['num_clips']:
+        report.notes.append(f'{clips} of {manifest["num_clips"]} clips have joints; the test clips of split '
+                            f'{args.split} alone are checked')
+    for clip in progress(official_test_clips(args.root, int(args.split))):
+        path = joint_root / clip / 'joint_positions.mat'
+        if not path.is_file():
+            report.problems.append(f'no file {path}')
+            continue
+        try:
+            joints = read_joint_positions(path)
+        except ValueError as error:
+            report.problems.append(f'unreadable: {error}')
+            continue
+        if joints.shape[1] != manifest['num_joints']:
+            report.problems.append(f'{path}: {joints.shape[1]} joints, the release has {manifest["num_joints"]}')
+        known = manifest['more_images_than_joints'].get(clip.split('/')[-1])
+        if known is not None and known != len(joints):
+            report.problems.append(f'{path}: joints of {len(joints)} frames, the release has {known}')
+        wanted = [f'{t + 1:05d}.png' for t in range(len(joints))]
+        report.count('videos', int(report.files('frames', frame_root / clip, wanted, read_image)))
+
+
+CHECKS = dict(davis16=check_davis, davis17=check_davis, ytv18=check_youtube_vos, ytv19=check_youtube_vos,
+              vip=check_vip, jhmdb=check_jhmdb)
+
+
+def load_manifest(name: str) -> dict:
+    """What the release ``name`` holds."""
+    return json.loads((MANIFESTS / f'{name}.json').read_text(encoding='utf-8'))
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    datasets = parser.add_subparsers(dest='dataset', required=True, metavar='DATASET')
+    for name, check in CHECKS.items():
+        manifest = load_manifest(name)
+        splits = list(manifest['splits'])
+        sub = datasets.add_parser(name, help=f'{manifest["name"]}: {", ".join(splits)}',
+                                  description=f'{manifest["name"]}. Counts come from: {manifest["source"]}')
+        sub.add_argument('root', type=Path, help='folder of the dataset')
+        sub.add_argument('--split', choices=splits, default=splits[0], help='part to check (default: %(default)s)')
+        sub.add_argument('--decode', action='store_true', help='read every file, which finds broken ones; slower')
+        sub.add_argument('--all', action='store_true', help=f'list all problems, not only the first {MAX_LINES}')
+        if check is check_davis:
+            sub.add_argument('--resolution', choices=('480p', 'Full-Resolution'), default='480p',
+                             help='folder of frames and masks (default: %(default)s)')
+        if check is check_youtube_vos:
+            sub.add_argument('--all-frames', action='store_true', help='look for the frames in <split>_all_frames')
+        if check is check_vip:
+            sub.add_argument('--labels', nargs='+', choices=('category', 'instance'), default=('category', 'instance'),
+                             help='annotations that must be there (default: both)')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with one_line_errors():
+        if not args.root.is_dir():
+            raise FileNotFoundError(f'No folder {args.root}. Give the folder of the dataset.')
+        manifest = load_manifest(args.dataset)
+        report = Report(f'{manifest["name"]} {args.split} in {args.root}', manifest['splits'][args.split], args.decode)
+        for what in ('videos', 'frames'):
+            report.count(what, 0)
+        CHECKS[args.dataset](args, manifest, report)
+        complete = report.show(args.all)
+    raise SystemExit(0 if complete else 1)
+
+
+if __name__ == '__main__':
+    main()
