@@ -1,5 +1,6 @@
 """The measures against hand counts, a slow twin written from the definition, and the official numbers."""
 
+import importlib.util
 import io
 import json
 import lzma
@@ -11,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from stt_mm.evaluation.functional import boundary_measure, evaluate_video, region_similarity, statistics
+from stt_mm.evaluation.functional import boundary_measure, evaluate_video, measure_objects, region_similarity, statistics
 
+ROOT = Path(__file__).parents[2]
 DATA = Path(__file__).parents[1] / 'data' / 'davis_metric'
 OFFICIAL = {'J-M': 'J-Mean', 'J-R': 'J-Recall', 'J-D': 'J-Decay', 'F-M': 'F-Mean', 'F-R': 'F-Recall', 'F-D': 'F-Decay'}
 
@@ -201,3 +203,20 @@ def test_equals_the_official_evaluation(official, version, video):
     assert len(scores) == len(expected)
     for score, row in zip(scores, expected, strict=True):
         assert score == pytest.approx({name: row[short] for short, name in OFFICIAL.items()}, rel=0, abs=1e-12)
+
+
+@pytest.mark.parametrize('size', [(120, 213), (90, 64)])
+def test_the_benchmark_compares_equals(size):
+    """The plain form that the shipped one is timed against has the same numbers, and so does each single frame."""
+    path = ROOT / 'tools' / 'benchmarks' / 'davis_metric.py'
+    spec = importlib.util.spec_from_file_location('davis_metric_benchmark', path)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    predictions, truths = benchmark.generate(8, 3, size, seed=1)
+    assert evaluate_video(predictions, truths) == benchmark.straightforward(predictions, truths)
+    values = measure_objects(predictions, truths, [1, 3])
+    assert values.shape == (2, 2, 8)
+    for row, k in zip(values, (1, 3), strict=True):
+        assert row[0].tolist() == region_similarity(predictions == k, truths == k).tolist()
+        assert row[1].tolist() == boundary_measure(predictions == k, truths == k).tolist()
+    assert 0 < values.mean() < 1

@@ -1,11 +1,11 @@
 """Measures as functions of arrays; they know no config, no dataset and no framework."""
 
-from .davis import boundary_measure, evaluate_video, region_similarity, statistics
+from .davis import boundary_measure, evaluate_video, measure_objects, region_similarity, statistics
 from .instance_ap import instance_ap, match_instances, parse_categories, parse_parts
 from .jhmdb import count_keypoints, pck
 from .vip import category_iou, confusion_matrix
 
 __all__ = [
     'boundary_measure', 'category_iou', 'confusion_matrix', 'count_keypoints', 'evaluate_video', 'instance_ap',
-    'match_instances', 'parse_categories', 'parse_parts', 'pck', 'region_similarity', 'statistics',
+    'match_instances', 'measure_objects', 'parse_categories', 'parse_parts', 'pck', 'region_similarity', 'statistics',
 ]  # fmt: skip

@@ -2,14 +2,18 @@
 
 One difference: the official code keeps the bin edges of the decay in eight bits, which overflow in videos of more than
 256 frames. Here they do not.
+
+Both are computed on masks as long integers, one bit per pixel of a box around the two. A shift then moves a whole mask,
+and a disc is a few dozen of them.
 """
 
-from functools import lru_cache
+import math
+from collections.abc import Iterable
 
-import cv2
 import numpy as np
 
 VOID = 255
+TOLERANCE = 0.008
 MEASURES = ('J-Mean', 'J-Recall', 'J-Decay', 'F-Mean', 'F-Recall', 'F-Decay')
 
 
@@ -32,7 +36,7 @@ def region_similarity(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.where(union == 0, 1.0, intersection / np.maximum(union, 1))
 
 
-def boundary_measure(prediction: np.ndarray, truth: np.ndarray, tolerance: float = 0.008) -> np.ndarray:
+def boundary_measure(prediction: np.ndarray, truth: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
     """F: harmonic mean of boundary precision and recall, each within a disc around the other boundary.
 
     A pixel is on the boundary if it differs from its right, lower or lower right neighbour, so a mask that fills the
@@ -52,10 +56,11 @@ def boundary_measure(prediction: np.ndarray, truth: np.ndarray, tolerance: float
     prediction, truth = _checked(prediction, truth)
     if not 0 < tolerance < 1:
         raise ValueError(f'tolerance is a part of the image diagonal between 0 and 1, got {tolerance}.')
-    radius = int(np.ceil(tolerance * np.linalg.norm(prediction.shape[-2:])))
+    radius = _radius(prediction.shape[-2:], tolerance)
     if prediction.ndim == 2:
-        return np.float64(_boundary_frame(prediction, truth, radius))
-    return np.array([_boundary_frame(p, t, radius) for p, t in zip(prediction, truth, strict=True)], dtype=np.float64)
+        return np.float64(_measure(prediction, truth, radius)[1])
+    frames = zip(prediction, truth, strict=True)
+    return np.array([_measure(*frame, radius)[1] for frame in frames], dtype=np.float64)
 
 
 def statistics(values: np.ndarray) -> tuple[float, float, float]:
@@ -110,11 +115,31 @@ def evaluate_video(predictions: np.ndarray, truths: np.ndarray) -> list[dict[str
         extra = np.unique(predictions[predictions > num_objects]).tolist()
         raise ValueError(f'Predicted ids {extra}, but the ground truth has the objects 1 to {num_objects}.')
     scores = []
-    for object_id in range(1, num_objects + 1):
-        prediction, truth = predictions == object_id, truths == object_id
-        numbers = statistics(region_similarity(prediction, truth)) + statistics(boundary_measure(prediction, truth))
+    for values in measure_objects(predictions, truths, range(1, num_objects + 1)):
+        numbers = [number for measure in values for number in statistics(measure)]
         scores.append(dict(zip(MEASURES, numbers, strict=True)))
     return scores
+
+
+def measure_objects(predictions: np.ndarray, truths: np.ndarray, object_ids: Iterable[int]) -> np.ndarray:
+    """J and F of each object in each frame, as :func:`region_similarity` and :func:`boundary_measure` of its masks.
+
+    Args:
+        predictions: integer ids ``[T, H, W]``.
+        truths: ids of the same shape.
+        object_ids: K ids.
+
+    Returns:
+        float64 ``[K, 2, T]``: J, then F.
+    """
+    radius = _radius(truths.shape[1:], TOLERANCE)
+    frames = list(zip(predictions, truths, strict=True))
+    values = [[_measure(p == k, t == k, radius) for p, t in frames] for k in object_ids]
+    return np.array(values, dtype=np.float64).reshape(-1, len(frames), 2).transpose(0, 2, 1)
+
+
+def _radius(size: tuple[int, int], tolerance: float) -> int:
+    return int(np.ceil(tolerance * np.linalg.norm(size)))
 
 
 def _checked(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -125,38 +150,63 @@ def _checked(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.
     return prediction.astype(bool, copy=False), truth.astype(bool, copy=False)
 
 
-def _boundary_frame(prediction: np.ndarray, truth: np.ndarray, radius: int) -> float:
-    crop = _bounding_box(prediction | truth)
-    if crop is None:
-        return 1.0
-    prediction, truth = _boundary(prediction[crop]), _boundary(truth[crop])
-    num_prediction, num_truth = np.count_nonzero(prediction), np.count_nonzero(truth)
-    if num_prediction == 0 or num_truth == 0:
-        return float(num_prediction == num_truth)
-    disc = _disc(radius)
-    precision = np.count_nonzero(prediction & cv2.dilate(truth, disc)) / num_prediction
-    recall = np.count_nonzero(truth & cv2.dilate(prediction, disc)) / num_truth
-    return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
+def _measure(prediction: np.ndarray, truth: np.ndarray, radius: int) -> tuple[float, float]:
+    """J and F of one frame, from bool ``[H, W]``."""
+    box = _box(prediction | truth)
+    if box is None:
+        return 1.0, 1.0
+    prediction, truth = prediction[box], truth[box]
+    height, width = truth.shape
+    # So many bits from row to row that what the disc moves over the edge of one row does not reach the next.
+    stride = -(-(width + radius) // 8) * 8
+    first, second = (_to_bits(mask, stride) for mask in (prediction, truth))
+    region = (first & second).bit_count() / (first | second).bit_count()
+    # The last column has no neighbour to the right and the last row none below, even where they end the frame.
+    has_right = int.from_bytes(((1 << width - 1) - 1).to_bytes(stride // 8, 'little') * height, 'little')
+    has_below = (1 << stride * (height - 1)) - 1
+    first, second = (_boundary(bits, stride, has_right, has_below) for bits in (first, second))
+    num_first, num_second = first.bit_count(), second.bit_count()
+    if num_first == 0 or num_second == 0:
+        return region, float(num_first == num_second)
+    precision = (first & _dilate(second, stride, radius)).bit_count() / num_first
+    recall = (second & _dilate(first, stride, radius)).bit_count() / num_second
+    return region, 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
 
 
-def _bounding_box(mask: np.ndarray) -> tuple[slice, slice] | None:
+def _box(mask: np.ndarray) -> tuple[slice, slice] | None:
     """Box of a mask with one pixel around it: it holds every boundary pixel, and no more is ever compared."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return None
+    columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
     return tuple(slice(max(index[0] - 1, 0), index[-1] + 2) for index in (rows, columns))
 
 
-def _boundary(mask: np.ndarray) -> np.ndarray:
-    boundary = np.zeros(mask.shape, dtype=np.uint8)
-    right, below = mask[:, :-1] != mask[:, 1:], mask[:-1] != mask[1:]
-    boundary[:, :-1] |= right
-    boundary[:-1] |= below
-    boundary[:-1, :-1] |= mask[:-1, :-1] != mask[1:, 1:]
-    return boundary
+def _to_bits(mask: np.ndarray, stride: int) -> int:
+    """Pixel (y, x) at bit ``y * stride + x``; ``stride`` is a multiple of 8."""
+    packed = np.packbits(mask, axis=1, bitorder='little')
+    rows = np.zeros((len(packed), stride // 8), dtype=np.uint8)
+    rows[:, : packed.shape[1]] = packed
+    return int.from_bytes(rows.tobytes(), 'little')
 
 
-@lru_cache(maxsize=16)
-def _disc(radius: int) -> np.ndarray:
-    offsets = np.arange(-radius, radius + 1)
-    return (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
+def _boundary(mask: int, stride: int, has_right: int, has_below: int) -> int:
+    below = mask >> stride
+    beside = ((mask ^ mask >> 1) | (mask ^ below >> 1) & has_below) & has_right
+    return beside | (mask ^ below) & has_below
+
+
+def _dilate(mask: int, stride: int, radius: int) -> int:
+    """Every bit becomes a disc, x * x + y * y <= radius * radius; it may reach beyond the box."""
+    dilated, run, length = 0, mask, 1
+    # From the shortest row of the disc to the longest. A run reaches to one side only, so each is moved to be centred
+    # on (radius, radius), which the last shift undoes.
+    for y in range(radius, -1, -1):
+        half = math.isqrt(radius * radius - y * y)
+        while length < 2 * half + 1:
+            step = min(length, 2 * half + 1 - length)
+            run |= run << step
+            length += step
+        for row in {radius - y, radius + y}:
+            dilated |= run << row * stride + radius - half
+    return dilated >> radius * stride + radius
