@@ -4,12 +4,13 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -27,8 +28,8 @@ EXAMPLES = """examples:
   tools/dist_test.sh configs/eval/vip_r18_s8.py stt_r18.pth 4 --dump-masks masks
   python tools/test.py configs/eval/ytv_r18_s8.py stt_r18.pth --skip-done (goes on where it was interrupted)
 
-The backbone is taken from training files of this toolbox, published files, mmpretrain, official MoCo and SimSiam,
-torchvision and released STT checkpoints; the line "checkpoint:" tells which and how many weights matched."""
+The backbone is taken from training and published files of this toolbox, released STT, VFS and CRW, official MoCo, SimSiam,
+DINO and DINOv2, mmpretrain, timm and torchvision; the line "checkpoint:" tells which and how many weights matched."""
 
 TRAINING_KEYS = ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'val_cfg',
                  'val_dataloader', 'val_evaluator', 'load_from')
@@ -39,7 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file with test_dataloader, test_cfg and test_evaluator')
     parser.add_argument('checkpoint',
-                        help='checkpoint file, or "none" to evaluate the network as a training would start')
+                        help='checkpoint file, or "none" to evaluate the network as its config initialises it')
     parser.add_argument('--work-dir', help='where the log and results go (default: ./work_dirs/<config name>)')
     parser.add_argument('--out', metavar='FILE.json', help='also write metrics and checkpoint name to FILE.json')
     parser.add_argument('--dump-masks', metavar='DIR', help='write the predicted masks as palette PNGs below DIR')
@@ -110,6 +111,14 @@ def done(cfg: Config) -> list[str]:
     return sorted(set.intersection(*ids))
 
 
+def forget_records(cfg: Config) -> None:
+    """Remove what an earlier evaluation left in the work directory, so that a later one never mixes the two."""
+    if is_main_process():
+        for metric in metrics_of(cfg):
+            shutil.rmtree(Path(metric['out_dir'], 'videos', METRICS.get(metric['type']).name), ignore_errors=True)
+    barrier()
+
+
 def bare(runner: Runner) -> torch.nn.Module:
     """The model without the wrapper of distributed runs."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -132,7 +141,7 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
     model = bare(runner)
     if args.checkpoint.lower() == 'none':
         model.init_weights()
-        runner.logger.info(f'checkpoint: none, the network is evaluated as a training would start (seed {runner.seed})')
+        runner.logger.info(f'checkpoint: none, the network is evaluated as its config initialises it (seed {runner.seed})')
         return dict(path=None, sha8=None, source='none')
     backbone = getattr(model, 'backbone', None)
     if backbone is None or not backbone.state_dict():
@@ -154,6 +163,8 @@ def main(argv: list[str] | None = None) -> None:
         runner = Runner.from_cfg(cfg)
         checkpoint = load_weights(runner, args)
         speed_up(runner, args)
+        if not args.skip_done:
+            forget_records(cfg)
         protocol = bare(runner).protocol
         if protocol is None:
             raise ValueError(f'{args.config} has no propagator: set model.propagator to evaluate it.')
