@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from stt_mm.evaluation.functional import boundary_measure, evaluate_video, measure_objects, region_similarity, statistics
+from stt_mm.evaluation.functional import (
+    boundary_measure,
+    evaluate_video,
+    measure_objects,
+    region_similarity,
+    statistics,
+)
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(__file__).parents[1] / 'data' / 'davis_metric'

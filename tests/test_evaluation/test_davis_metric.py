@@ -1,6 +1,7 @@
 import csv
 import json
 import logging
+import zipfile
 
 import numpy as np
 import pytest
@@ -159,3 +160,13 @@ def test_two_processes_give_the_numbers_of_one(root, tmp_path):
     assert [json.loads((tmp_path / f'result{rank}.json').read_text()) for rank in range(2)] == [alone, alone]
     assert (tmp_path / 'rank0' / 'davis_results.json').exists()
     assert not (tmp_path / 'rank1' / 'davis_results.json').exists()
+
+
+def test_submission_has_the_sequences_at_its_root(root, tmp_path):
+    target = tmp_path / 'test-dev.zip'
+    evaluate(root, dump_masks=str(tmp_path / 'masks'), submission=str(target))
+    with zipfile.ZipFile(target) as archive:
+        assert archive.namelist() == [f'video{v}/{t:05d}.png' for v in range(3) for t in range(5)]
+        assert archive.read('video1/00003.png') == (tmp_path / 'masks' / 'video1' / '00003.png').read_bytes()
+    with pytest.raises(ValueError, match='set dump_masks too'):
+        DAVISMetric(submission=str(target))

@@ -4,8 +4,10 @@ from .davis import boundary_measure, evaluate_video, measure_objects, region_sim
 from .instance_ap import instance_ap, match_instances, parse_categories, parse_parts
 from .jhmdb import count_keypoints, pck
 from .vip import category_iou, confusion_matrix
+from .youtube_vos import score_objects, summarise_categories
 
 __all__ = [
     'boundary_measure', 'category_iou', 'confusion_matrix', 'count_keypoints', 'evaluate_video', 'instance_ap',
-    'match_instances', 'measure_objects', 'parse_categories', 'parse_parts', 'pck', 'region_similarity', 'statistics',
+    'match_instances', 'measure_objects', 'parse_categories', 'parse_parts', 'pck', 'region_similarity',
+    'score_objects', 'statistics', 'summarise_categories',
 ]  # fmt: skip

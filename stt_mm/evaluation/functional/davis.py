@@ -8,7 +8,7 @@ and a disc is a few dozen of them.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -121,7 +121,7 @@ def evaluate_video(predictions: np.ndarray, truths: np.ndarray) -> list[dict[str
     return scores
 
 
-def measure_objects(predictions: np.ndarray, truths: np.ndarray, object_ids: Iterable[int]) -> np.ndarray:
+def measure_objects(predictions: np.ndarray, truths: np.ndarray, object_ids: Sequence[int]) -> np.ndarray:
     """J and F of each object in each frame, as :func:`region_similarity` and :func:`boundary_measure` of its masks.
 
     Args:
@@ -133,9 +133,11 @@ def measure_objects(predictions: np.ndarray, truths: np.ndarray, object_ids: Ite
         float64 ``[K, 2, T]``: J, then F.
     """
     radius = _radius(truths.shape[1:], TOLERANCE)
-    frames = list(zip(predictions, truths, strict=True))
-    values = [[_measure(p == k, t == k, radius) for p, t in frames] for k in object_ids]
-    return np.array(values, dtype=np.float64).reshape(-1, len(frames), 2).transpose(0, 2, 1)
+    values = np.empty((len(object_ids), 2, len(truths)))
+    for row, k in zip(values, object_ids, strict=True):
+        for t, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
+            row[:, t] = _measure(prediction == k, truth == k, radius)
+    return values
 
 
 def _radius(size: tuple[int, int], tolerance: float) -> int:

@@ -4,8 +4,9 @@ from .base import VideoMetric, completed
 from .davis import DAVISMetric
 from .jhmdb import JHMDBMetric
 from .vip import VIPInstanceMetric, VIPMetric, evaluate_instance_folders
+from .youtube_vos import YouTubeVOSMetric
 
 __all__ = [
-    'DAVISMetric', 'JHMDBMetric', 'VIPInstanceMetric', 'VIPMetric', 'VideoMetric', 'completed',
-    'evaluate_instance_folders',
+    'DAVISMetric', 'JHMDBMetric', 'VIPInstanceMetric', 'VIPMetric', 'VideoMetric', 'YouTubeVOSMetric',
+    'completed', 'evaluate_instance_folders',
 ]  # fmt: skip

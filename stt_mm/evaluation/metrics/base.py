@@ -15,7 +15,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from stt_mm.utils.checkpoint import write_atomically
-from stt_mm.utils.masks import write_mask
+from stt_mm.utils.masks import read_object_ids, write_mask
 
 ENTRY_KEYS = {'video_id', 'run_id', 'protocol', 'record'}
 
@@ -187,8 +187,6 @@ def read_records(out_dir: str, name: str, run_id: str) -> list[dict]:
     """
     folder, entries = Path(out_dir, 'videos', name), []
     for path in folder.rglob('*.json'):
-        if path.name.startswith('.'):  # the temporary file of a process that was killed
-            continue
         try:
             entry = json.loads(path.read_text(encoding='utf-8'))
         except ValueError as error:
@@ -228,6 +226,22 @@ def predicted_masks(sample: dict) -> np.ndarray:
             f'{size[0]}x{size[1]} (height x width), got {list(masks.shape)}.'
         )
     return masks
+
+
+def read_truth(sample: dict, path: str) -> np.ndarray:
+    """One ground truth mask of a data sample, uint8 ``[H, W]``.
+
+    Raises:
+        ValueError: its size is not that of the video.
+    """
+    truth, (height, width) = read_object_ids(path, sample.get('single_object', False)), sample['original_size']
+    if truth.shape != (height, width):
+        raise ValueError(
+            f'Video {sample["video_id"]}: ground truth {path} is {truth.shape[0]}x{truth.shape[1]} (height x width), '
+            f'the predictions are {height}x{width}. Predictions must have the original size of the video, and all its '
+            'masks must come from one resolution.'
+        )
+    return truth
 
 
 def write_json(path: str | Path, content: dict) -> None:

@@ -9,10 +9,9 @@ from mmengine.logging import MMLogger
 
 from stt_mm.evaluation.functional.davis import MEASURES, evaluate_video
 from stt_mm.registry import METRICS
-from stt_mm.utils.masks import read_object_ids
 from stt_mm.utils.submission import write_submission
 
-from .base import VideoMetric, predicted_masks, text_table
+from .base import VideoMetric, predicted_masks, read_truth, text_table
 
 
 @METRICS.register_module()
@@ -117,22 +116,6 @@ class DAVISMetric(VideoMetric):
             names = [f'{video_id}/{frame}.png' for video_id, record in records.items() for frame in record['frames']]
             write_submission(self.submission, {name: Path(self.dump_masks, name) for name in names})
             MMLogger.get_current_instance().info('DAVIS: submission of %d masks: %s', len(names), self.submission)
-
-
-def read_truth(sample: dict, path: str) -> np.ndarray:
-    """One ground truth mask of a data sample, uint8 ``[H, W]``.
-
-    Raises:
-        ValueError: its size is not that of the video.
-    """
-    truth, (height, width) = read_object_ids(path, sample.get('single_object', False)), sample['original_size']
-    if truth.shape != (height, width):
-        raise ValueError(
-            f'Video {sample["video_id"]}: ground truth {path} is {truth.shape[0]}x{truth.shape[1]} (height x width), '
-            f'the predictions are {height}x{width}. Predictions must have the original size of the video, and all its '
-            'masks must come from one resolution.'
-        )
-    return truth
 
 
 def _split(records: dict[str, dict]) -> tuple[dict[str, list[dict]], list[str]]:

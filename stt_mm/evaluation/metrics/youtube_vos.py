@@ -1,0 +1,189 @@
+"""J and F of YouTube-VOS on splits whose truth is known, and the submission for those whose truth is not."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.logging import MMLogger
+
+from stt_mm.evaluation.functional.youtube_vos import score_objects, summarise_categories
+from stt_mm.registry import METRICS
+from stt_mm.utils.submission import write_submission
+
+from .base import VideoMetric, predicted_masks, read_truth, text_table
+
+OFFICIAL = 'mean of J and F of seen and unseen categories'
+PLAIN = 'mean of J and F over all objects, as not both seen and unseen categories are known'
+
+
+@METRICS.register_module()
+class YouTubeVOSMetric(VideoMetric):
+    """J and F of each object over the frames after its first that have a truth, averaged over objects, in 0..1.
+
+    ``Overall`` is the mean of four numbers, J and F over the objects of seen and of unseen categories. Where that
+    division is unknown, or one group is empty, it is the plain mean of ``J-Mean`` and ``F-Mean``, which log and result
+    file say. Which frames the benchmark's server scored is not documented. A video without a truth for all its output
+    frames (``valid``) is not scored. With ``out_dir``, it writes ``ytv_results.json``, ``ytv_per_video.csv`` and
+    ``ytv_per_object.csv``.
+
+    Beyond what :class:`VideoMetric` asks for, data samples have ``pred_masks`` (original ids ``[T, H, W]`` at the
+    original size), ``mask_paths`` (one per frame, ``None`` if unknown), ``output_frames`` (one bool per frame) and
+    ``objects``: ``dict[int, dict]``, id to ``category`` (or ``None``) and ``first_frame`` (index).
+
+    Args:
+        out_dir, dump_masks, resume, run_id, collect_device: see :class:`VideoMetric`.
+        seen_categories: names of the categories of the training data, or a file with them: text, one per line, or a
+            JSON list. ``None`` if unknown.
+        submission: zip file for the server, ``Annotations/<video>/<frame>.png`` of all output frames; it is packed
+            from ``dump_masks``. ``None`` writes none.
+
+    Raises:
+        FileNotFoundError, ValueError: the file of categories is missing or broken; ``submission`` without
+            ``dump_masks``; or as :class:`VideoMetric`.
+    """
+
+    name = 'ytv'
+    description = 'YouTube-VOS: J and F of each object after the frame in which it is given, mean over objects'
+
+    def __init__(
+        self,
+        out_dir: str | None = None,
+        dump_masks: str | None = None,
+        resume: bool = False,
+        run_id: str = '',
+        collect_device: str = 'cpu',
+        seen_categories: str | Sequence[str] | None = None,
+        submission: str | None = None,
+    ) -> None:
+        super().__init__(out_dir, dump_masks, resume, run_id, collect_device)
+        if submission is not None and dump_masks is None:
+            raise ValueError(
+                f'YouTubeVOSMetric: submission={submission!r} is packed from the masks; set dump_masks too.'
+            )
+        self.submission = submission
+        if isinstance(seen_categories, str):
+            seen_categories = read_categories(seen_categories)
+        self.seen_categories = None if seen_categories is None else frozenset(seen_categories)
+
+    def score(self, sample: dict) -> dict:
+        """``objects`` (id to ``category``, ``J`` and ``F``, which are ``None`` if the truth ends with the object's
+        first frame; ``objects`` is ``None`` without truth) and ``frames`` (names of the output frames).
+
+        Raises:
+            ValueError: predictions and frames differ in number or size, the truth has another size, or a predicted id
+                is no object; the message names the video and, where there is one, the file.
+        """
+        video_id, predictions, paths = sample['video_id'], predicted_masks(sample), sample['mask_paths']
+        output, objects = sample['output_frames'], sample['objects']
+        if not len(predictions) == len(paths) == len(output):
+            raise ValueError(
+                f'Video {video_id}: {len(predictions)} frames, {len(paths)} mask paths, {len(output)} output_frames.'
+            )
+        names = [name for name, chosen in zip(sample['frame_names'], output, strict=True) if chosen]
+        wanted = {t for t, chosen in enumerate(output) if chosen}
+        known = [t for t, path in enumerate(paths) if path is not None]
+        # The mask of a first frame is part of the task and need not show the other objects.
+        births = {entry['first_frame'] for entry in objects.values()}
+        if not wanted <= set(known) or wanted <= births:
+            return dict(objects=None, frames=names)
+        truths = np.stack([read_truth(sample, paths[t]) for t in known])
+        try:
+            scores = score_objects(predictions, truths, known, {k: o['first_frame'] for k, o in objects.items()})
+        except ValueError as error:
+            raise ValueError(f'Video {video_id}: {error}') from error
+        rows = {k: dict(zip('JF', pair or (None, None), strict=True)) for k, pair in scores.items()}
+        return dict(objects={k: dict(category=objects[k]['category'], **rows[k]) for k in rows}, frames=names)
+
+    def summarise(self, records: dict[str, dict]) -> dict[str, float]:
+        """``Overall``, ``J-Mean``, ``F-Mean`` and, where known, J and F of ``Seen`` and ``Unseen``."""
+        unscored = [video_id for video_id, record in records.items() if record['objects'] is None]
+        logger = MMLogger.get_current_instance()
+        if unscored:
+            logger.warning(
+                'YouTube-VOS: %d of %d videos are not scored, the truth of their frames is not known: %s',
+                len(unscored), len(records), ', '.join(unscored[:5]),
+            )  # fmt: skip
+        if not _rows(records):
+            logger.warning('YouTube-VOS: no object could be scored, so there are no results.')
+            return {}
+        return self._summary(records)[0]
+
+    def details(self, records: dict[str, dict]) -> dict[str, Any]:
+        rows = _rows(records)
+        objects = [entry for record in records.values() for entry in (record['objects'] or {}).values()]
+        return dict(
+            overall=self._summary(records)[1],
+            num_videos=len({row['Video'] for row in rows}),
+            num_objects=len(rows),
+            objects_without_scored_frames=sum(entry['J'] is None for entry in objects),
+            not_scored=[video_id for video_id, record in records.items() if record['objects'] is None],
+            per_video={video_id: record['objects'] for video_id, record in records.items() if record['objects']},
+        )
+
+    def tables(self, records: dict[str, dict]) -> dict[str, list[dict[str, Any]]]:
+        rows = _rows(records)
+        videos = [[row for row in rows if row['Video'] == name] for name in dict.fromkeys(row['Video'] for row in rows)]
+        means = [{key: float(np.mean([row[key] for row in video])) for key in 'JF'} for video in videos]
+        per_video = [
+            dict(Video=video[0]['Video'], Objects=len(video), **mean)
+            for video, mean in zip(videos, means, strict=True)
+        ]
+        return dict(ytv_per_video=per_video, ytv_per_object=rows)
+
+    def log_text(self, records: dict[str, dict], metrics: dict[str, float]) -> str:
+        rows = _rows(records)
+        num_videos = len({row['Video'] for row in rows})
+        return (
+            f'{num_videos} videos, {len(rows)} objects; Overall is the {self._summary(records)[1]}\n'
+            f'{text_table({"all objects": metrics})}'
+        )
+
+    def finish(self, records: dict[str, dict]) -> None:
+        """Packs the submission."""
+        if self.submission is not None:
+            names = [f'{video_id}/{frame}.png' for video_id, record in records.items() for frame in record['frames']]
+            write_submission(self.submission, {f'Annotations/{name}': Path(self.dump_masks, name) for name in names})
+            MMLogger.get_current_instance().info('YouTube-VOS: submission of %d masks: %s', len(names), self.submission)
+
+    def _summary(self, records: dict[str, dict]) -> tuple[dict[str, float], str]:
+        rows = _rows(records)
+        seen = None
+        if self.seen_categories is not None and all(row['Category'] is not None for row in rows):
+            seen = [row['Category'] in self.seen_categories for row in rows]
+        metrics, complete = summarise_categories([(row['J'], row['F']) for row in rows], seen)
+        return metrics, OFFICIAL if complete else PLAIN
+
+
+def read_categories(path: str | Path) -> list[str]:
+    """Names of categories from a text file, one per line, or a JSON list.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no names, or a JSON file with anything but a list of texts.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'List of categories not found: {path}. Expected a text file, one name per line.')
+    text = path.read_text(encoding='utf-8')
+    if path.suffix.lower() == '.json':
+        try:
+            names = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f'{path} is no valid JSON: {error}.') from error
+    else:
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f'{path} must list the names of categories, got {names!r:.200}.')
+    return names
+
+
+def _rows(records: dict[str, dict]) -> list[dict[str, Any]]:
+    """The scored objects of all videos."""
+    return [
+        dict(Video=video_id, Object=int(number), Category=entry['category'], J=entry['J'], F=entry['F'])
+        for video_id, record in records.items()
+        for number, entry in (record['objects'] or {}).items()
+        if entry['J'] is not None
+    ]

@@ -1,0 +1,154 @@
+import json
+import logging
+
+import numpy as np
+import pytest
+from mmengine.logging import MMLogger
+
+from stt_mm.evaluation.metrics import VideoMetric, completed
+from stt_mm.utils import read_mask
+
+PROTOCOL = dict(name='toy', version=1, size=(4, 6))
+
+
+class Count(VideoMetric):
+    """Pixels that are not background."""
+
+    name = 'count'
+    description = 'counts pixels'
+
+    def score(self, sample):
+        return dict(pixels=int((sample['pred_masks'] > 0).sum()), by_frame={0: (1, 2)})
+
+    def summarise(self, records):
+        assert list(records) == sorted(records)
+        return dict(pixels=float(sum(record['pixels'] for record in records.values())))
+
+    def tables(self, records):
+        return dict(count_per_video=[dict(video=k, pixels=v['pixels']) for k, v in records.items()])
+
+
+@pytest.fixture
+def warnings(caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    caplog.handler.setLevel(logging.INFO)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def sample(video_id, pixels, **changes):
+    masks = np.zeros((2, 4, 6), np.uint8)
+    masks.reshape(-1)[:pixels] = 3
+    base = dict(video_id=video_id, frame_names=['a', 'b'], original_size=(4, 6), protocol=PROTOCOL, pred_masks=masks)
+    return dict(base, **changes)
+
+
+def process(metric, *samples):
+    for item in samples:
+        metric.process(None, [item])
+    return metric
+
+
+def test_a_record_is_on_disk_before_the_next_video(tmp_path):
+    out = str(tmp_path)
+    process(Count(out_dir=out, run_id='r1'), sample('walk/clip0', 5))
+    path = tmp_path / 'videos' / 'count' / 'walk' / 'clip0.json'
+    assert json.loads(path.read_text()) == dict(
+        video_id='walk/clip0', run_id='r1', protocol=dict(name='toy', version=1, size=[4, 6]),
+        record=dict(pixels=5, by_frame={'0': [1, 2]}),
+    )  # fmt: skip
+    assert completed(out, 'count', 'r1') == ['walk/clip0']
+    assert completed(out, 'other', 'r1') == completed(str(tmp_path / 'nothing'), 'count', 'r1') == []
+
+
+def test_a_resumed_run_has_the_numbers_of_a_whole_one(tmp_path):
+    samples = [sample(name, pixels) for name, pixels in (('b', 4), ('c', 9), ('a', 2))]
+    whole = process(Count(out_dir=str(tmp_path / 'whole')), *samples)
+    expected = whole.evaluate(3)
+    assert expected == dict(pixels=15.0)
+    parts = str(tmp_path / 'parts')
+    process(Count(out_dir=parts), *samples[:2])
+    resumed = process(Count(out_dir=parts, resume=True), samples[2])
+    assert resumed.evaluate(1) == expected
+    for name in ('count_results.json', 'count_per_video.csv'):
+        assert (tmp_path / 'parts' / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
+    content = json.loads((tmp_path / 'parts' / 'count_results.json').read_text())
+    assert content['protocol'] == dict(name='toy', version=1, size=[4, 6])
+    assert (content['metric'], content['num_videos'], content['global']) == ('counts pixels', 3, expected)
+    assert list(content['per_video']) == ['a', 'b', 'c']
+    assert (tmp_path / 'parts' / 'count_per_video.csv').read_bytes() == b'video,pixels\r\na,2\r\nb,4\r\nc,9\r\n'
+    assert process(Count(out_dir=parts, resume=True)).evaluate(0) == expected
+
+
+def test_what_is_processed_now_replaces_an_older_record(tmp_path):
+    process(Count(out_dir=str(tmp_path)), sample('a', 1), sample('b', 1))
+    resumed = process(Count(out_dir=str(tmp_path), resume=True), sample('a', 7))
+    assert resumed.evaluate(2) == dict(pixels=8.0)
+    assert process(Count(out_dir=str(tmp_path)), sample('a', 7)).evaluate(1) == dict(pixels=7.0)
+
+
+def test_records_of_another_run_are_refused(tmp_path):
+    process(Count(out_dir=str(tmp_path), run_id='old'), sample('a', 1))
+    with pytest.raises(ValueError, match=r"a\.json belongs to run 'old', this is run 'new'.*delete .*count or choose"):
+        Count(out_dir=str(tmp_path), run_id='new', resume=True)
+    with pytest.raises(ValueError, match="run 'old'"):
+        completed(str(tmp_path), 'count', 'new')
+    with pytest.raises(ValueError, match='resume needs out_dir'):
+        Count(resume=True)
+
+
+@pytest.mark.parametrize('content', ['{"video_id": "a", "run', '', '[]', '{"video_id": "a"}', '\x00\x01'])
+def test_a_damaged_record_counts_as_not_done(tmp_path, warnings, content):
+    out = str(tmp_path)
+    process(Count(out_dir=out), sample('a', 1), sample('b', 2))
+    path = tmp_path / 'videos' / 'count' / 'a.json'
+    path.write_text(content)
+    (path.parent / '.c.json.x1.tmp').write_text('half of a record')
+    assert completed(out, 'count', '') == ['b']
+    assert f'{path} is damaged' in warnings.text
+    assert process(Count(out_dir=out, resume=True), sample('a', 5)).evaluate(1) == dict(pixels=7.0)
+
+
+def test_a_resumed_record_of_another_protocol(tmp_path):
+    process(Count(out_dir=str(tmp_path)), sample('a', 1, protocol=dict(PROTOCOL, version=2)))
+    metric = process(Count(out_dir=str(tmp_path), resume=True), sample('b', 1))
+    with pytest.raises(ValueError, match=r"share one protocol, got .*'version': 2.* for a and .*'version': 1.* for b"):
+        metric.evaluate(2)
+
+
+@pytest.mark.parametrize('video_id', ['', '/abs', '../up', 'a/../../b'])
+def test_ids_stay_within_the_folder(tmp_path, video_id):
+    with pytest.raises(ValueError, match='video id is a relative path'):
+        process(Count(out_dir=str(tmp_path / 'out')), sample(video_id, 1))
+    assert not list(tmp_path.rglob('*.json'))
+
+
+def test_masks_of_output_frames_only(tmp_path):
+    metric = Count(dump_masks=str(tmp_path))
+    process(metric, sample('a', 30), sample('b', 30, output_frames=[False, True]))
+    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*.png'))
+    assert files == ['a/a.png', 'a/b.png', 'b/b.png']
+    assert np.array_equal(read_mask(tmp_path / 'b' / 'b.png'), sample('b', 30)['pred_masks'][1])
+
+
+@pytest.mark.parametrize(
+    ('masks', 'message'),
+    [
+        (np.zeros((2, 4, 5), np.uint8), r'Video a: expected .* 2 frames of 4x6 .* got \[2, 4, 5\]'),
+        (np.zeros((3, 4, 6), np.uint8), r'got \[3, 4, 6\]'),
+        (None, 'Video a: the model returned no pred_masks'),
+    ],
+)
+def test_predictions_that_do_not_fit(tmp_path, masks, message):
+    item = sample('a', 1, pred_masks=masks)
+    if masks is None:
+        del item['pred_masks']
+    with pytest.raises(ValueError, match=message):
+        process(Count(dump_masks=str(tmp_path)), item)
+
+
+def test_nothing_processed(warnings, tmp_path):
+    assert Count(out_dir=str(tmp_path)).evaluate(3) == {}
+    assert 'no video was processed' in warnings.text
+    assert not list(tmp_path.iterdir())

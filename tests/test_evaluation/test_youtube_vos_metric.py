@@ -1,0 +1,141 @@
+import csv
+import json
+import logging
+import zipfile
+
+import numpy as np
+import pytest
+from mmengine.logging import MMLogger
+from tiny_data import make_youtube_vos_valid
+
+from stt_mm.datasets import YouTubeVOSBenchmark
+from stt_mm.evaluation.functional import score_objects
+from stt_mm.evaluation.metrics import YouTubeVOSMetric
+from stt_mm.registry import METRICS
+from stt_mm.utils import read_mask
+
+PROTOCOL = dict(name='toy', version=1)
+
+
+@pytest.fixture
+def log(caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    caplog.handler.setLevel(logging.INFO)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Two videos of four frames, fully annotated; object 2 appears in the second frame."""
+    make_youtube_vos_valid(tmp_path, split='train', annotated=True)
+    return YouTubeVOSBenchmark(str(tmp_path), split='train')
+
+
+def predicted(dataset, index):
+    """A sample with the truth (where there is none, the first mask) moved by three pixels as prediction."""
+    sample = dataset[index]['data_samples'].to_dict()
+    masks = [read_mask(path) if path else sample['given_masks'][0] for path in sample['mask_paths']]
+    return dict(sample, pred_masks=np.roll(np.stack(masks), 3, axis=2), protocol=PROTOCOL)
+
+
+def evaluate(dataset, **arguments):
+    metric = YouTubeVOSMetric(**arguments)
+    metric.process(None, [predicted(dataset, index) for index in range(len(dataset))])
+    return metric.evaluate(len(dataset))
+
+
+def by_hand(dataset):
+    """(J, F) of objects 1 and 2 of each video."""
+    rows = []
+    for index in range(len(dataset)):
+        sample = predicted(dataset, index)
+        truths = np.stack([read_mask(path) for path in sample['mask_paths']])
+        rows.append(list(score_objects(sample['pred_masks'], truths, range(4), {1: 0, 2: 1}).values()))
+    return np.array(rows)
+
+
+def test_seen_and_unseen(train, tmp_path, log):
+    (tmp_path / 'seen.txt').write_text('dog\n\nsnail\n')
+    (tmp_path / 'seen.json').write_text('["dog", "snail"]')
+    values = by_hand(train).mean(axis=0)
+    expected = {
+        'Overall': values.mean(), 'J-Mean': values[:, 0].mean(), 'F-Mean': values[:, 1].mean(),
+        'J-Seen': values[0, 0], 'F-Seen': values[0, 1], 'J-Unseen': values[1, 0], 'F-Unseen': values[1, 1],
+    }  # fmt: skip
+    assert 0.05 < values.min() < values.max() < 0.95
+    for seen in (['dog', 'snail'], str(tmp_path / 'seen.txt'), str(tmp_path / 'seen.json')):
+        assert evaluate(train, seen_categories=seen) == pytest.approx(expected, abs=1e-12)
+    assert '2 videos, 4 objects; Overall is the mean of J and F of seen and unseen categories' in log.text
+
+
+def test_without_categories_it_says_so(train, tmp_path, log):
+    metrics = evaluate(train, out_dir=str(tmp_path / 'out'))
+    values = by_hand(train).reshape(4, 2).mean(axis=0)
+    assert metrics == pytest.approx({'Overall': values.mean(), 'J-Mean': values[0], 'F-Mean': values[1]}, abs=1e-12)
+    assert 'as not both seen and unseen categories are known' in log.text
+    content = json.loads((tmp_path / 'out' / 'ytv_results.json').read_text())
+    assert content['overall'].startswith('mean of J and F over all objects, as not both')
+    assert (content['num_videos'], content['num_objects'], content['objects_without_scored_frames']) == (2, 4, 0)
+    assert content['per_video']['video1']['2']['J'] == by_hand(train)[1, 1, 0]
+    for name, expected in (('object', by_hand(train).reshape(4, 2)), ('video', by_hand(train).mean(axis=1))):
+        with open(tmp_path / 'out' / f'ytv_per_{name}.csv', newline='') as file:
+            rows = [(float(row['J']), float(row['F'])) for row in csv.DictReader(file)]
+        assert np.allclose(rows, expected, rtol=0, atol=1e-12)
+
+
+def test_an_object_of_the_last_frame_does_not_count(tmp_path):
+    make_youtube_vos_valid(tmp_path, split='train', num_videos=1, births=(0, 3), annotated=True)
+    dataset = YouTubeVOSBenchmark(str(tmp_path), split='train')
+    metric = YouTubeVOSMetric(out_dir=str(tmp_path / 'out'))
+    metric.process(None, [predicted(dataset, 0)])
+    objects = metric.results[0]['record']['objects']
+    assert objects['2'] == dict(category='person', J=None, F=None)
+    assert metric.evaluate(1)['J-Mean'] == objects['1']['J']
+    assert json.loads((tmp_path / 'out' / 'ytv_results.json').read_text())['objects_without_scored_frames'] == 1
+
+
+def test_hidden_truth_becomes_a_submission(tmp_path, log):
+    make_youtube_vos_valid(tmp_path, all_frames=True)
+    dataset = YouTubeVOSBenchmark(str(tmp_path), all_frames=True)
+    target = tmp_path / 'out' / 'valid.zip'
+    arguments = dict(type='YouTubeVOSMetric', dump_masks=str(tmp_path / 'masks'), submission=str(target))
+    metric = METRICS.build(dict(arguments, out_dir=str(tmp_path / 'out'), run_id='r'))
+    samples = [predicted(dataset, index) for index in range(2)]
+    assert len(samples[0]['frame_names']) > 4
+    metric.process(None, [samples[0]])
+    resumed = METRICS.build(dict(arguments, out_dir=str(tmp_path / 'out'), run_id='r', resume=True))
+    resumed.process(None, [samples[1]])
+    assert resumed.evaluate(1) == {}
+    assert '2 of 2 videos are not scored, the truth of their frames is not known: video0, video1' in log.text
+    names = [f'Annotations/video{v}/{t:05d}.png' for v in (0, 1) for t in (5, 10, 15, 20)]
+    with zipfile.ZipFile(target) as archive:
+        assert archive.namelist() == names
+        for name in names:
+            _, video, file = name.split('/')
+            sample = samples[int(video[-1])]
+            index = sample['frame_names'].index(file[:-4])
+            archive.extract(name, tmp_path / 'unpacked')
+            assert np.array_equal(read_mask(tmp_path / 'unpacked' / name), sample['pred_masks'][index])
+
+
+def test_ids_that_are_no_objects(train):
+    sample = predicted(train, 1)
+    sample['pred_masks'][2, 0, 0] = 9
+    with pytest.raises(ValueError, match=r'Video video1: Predicted ids \[9\], but the objects are \[1, 2\]'):
+        YouTubeVOSMetric().process(None, [sample])
+
+
+@pytest.mark.parametrize(('name', 'content'), [('a.json', '{"dog": 1}'), ('a.json', '["dog"'), ('a.txt', '\n')])
+def test_broken_lists_of_categories(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=name):
+        YouTubeVOSMetric(seen_categories=str(tmp_path / name))
+    with pytest.raises(FileNotFoundError, match='missing.txt'):
+        YouTubeVOSMetric(seen_categories=str(tmp_path / 'missing.txt'))
+
+
+def test_a_submission_needs_masks():
+    with pytest.raises(ValueError, match='set dump_masks too'):
+        YouTubeVOSMetric(submission='a.zip')
