@@ -92,6 +92,25 @@ def test_points_that_stand_still_stay_in_the_frame_up_to_its_border(short_side):
         np.testing.assert_allclose(result.points, points, atol=4 * max(1, 64 / short_side))
 
 
+@pytest.mark.parametrize('protocol', ['stt_vip_s8', 'stt_jhmdb_s8', 'crw_davis', 'crw_jhmdb', 'dino_davis_p8'])
+def test_every_kind_of_protocol_follows_masks_and_points(protocol):
+    """Those that change the aspect ratio, resize masks twice, decide at the input's size or have their own codec."""
+    options = {'model.propagator.protocol.name': protocol, 'model.propagator.protocol.num_context': 3,
+               'model.propagator.protocol.topk': 1}
+    if 'davis' not in protocol:
+        options['model.propagator.protocol.size'] = [200, 200]
+    else:
+        options['model.propagator.protocol.short_side'] = 192
+    propagator = VideoPropagator('eval/davis_color', device='cpu', options=options)
+    mask, points = squares(1)[1][0], np.array([[18.0, 30.0], [76.0, 20.0]])
+    results = list(propagator.stream([texture(SIZE, 5)] * 5, {0: only(mask, 1), 2: only(mask, 2)},
+                                     {0: points[:1], 2: points[1:]}))
+    np.testing.assert_array_equal(results[0].mask, only(mask, 1))
+    for result in results[2:]:
+        assert min(overlap(result.mask == k, mask == k) for k in (1, 2)) > 0.75
+        np.testing.assert_allclose(result.points, points, atol=5)
+
+
 def test_a_later_object_appears_and_changes_nothing_for_the_first(propagator):
     frames, masks = squares(second_from=10)
     first, second = only(masks[0], 1), only(masks[10], 2)
@@ -375,7 +394,7 @@ print(json.dumps(dict(resident, frames=summary['frames'])))
 @pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='resident memory is read from /proc')
 def test_memory_does_not_grow_with_the_video(tmp_path):
-    """2,000 frames and their masks would be 200 MB, a third of what the process takes."""
+    """2,000 frames and their masks would be 200 MB, a quarter of what the process takes."""
     output = subprocess.run([sys.executable, '-c', MEMORY, str(ROOT / 'tests')], cwd=tmp_path, check=True, text=True,
                             capture_output=True, timeout=300).stdout
     resident = json.loads(output.splitlines()[-1])
