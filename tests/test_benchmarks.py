@@ -1,0 +1,122 @@
+"""Every benchmark by the command line, in one and in two processes, interrupted and resumed."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_data import make_davis, make_jhmdb, make_vip, make_youtube_vos_valid
+
+ROOT = Path(__file__).parents[1]
+ENV = dict(os.environ, OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', PYTHON=sys.executable)
+# Config, how the tree is made, and how the input is made small.
+BENCHMARKS = {
+    'davis': ('davis_r18_s8', make_davis, ['model.propagator.protocol.short_side=48']),
+    'vip': ('vip_r18_s8', make_vip, ['model.propagator.protocol.size=64,64']),
+    'vip_instance': ('vip_instance_r18_s8', make_vip, ['model.propagator.protocol.size=64,64']),
+    'jhmdb': ('jhmdb_r18_s8', make_jhmdb, ['model.propagator.protocol.size=64,64']),
+    'ytv': ('ytv_r18_s8', partial(make_youtube_vos_valid, split='train', annotated=True),
+            ['model.propagator.protocol.short_side=48', 'test_dataloader.dataset.split=train']),
+}
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(torch.cuda.is_available(), reason='compares CPU runs')]
+
+
+def run(*command, expect=0):
+    done = subprocess.run([str(part) for part in command], env=ENV, cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=400)
+    assert done.returncode == expect, done.stdout[-3000:]
+    return done.stdout
+
+
+def tables(folder):
+    """Contents of all result files of a work directory."""
+    files = sorted([*folder.glob('*_results.json'), *folder.glob('*.csv')])
+    assert files
+    read = {'.json': lambda path: json.loads(path.read_text()), '.csv': lambda path: list(csv.reader(path.open()))}
+    return {path.name: read[path.suffix](path) for path in files}
+
+
+@pytest.mark.parametrize('name', BENCHMARKS)
+def test_one_and_two_processes_and_a_resumed_one_agree(name, tmp_path):
+    config, make, small = BENCHMARKS[name]
+    make(tmp_path / 'data', num_videos=4)
+    options = ['--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/data', *small,
+               'test_dataloader.num_workers=0']
+
+    def dump(folder):
+        return [] if name == 'jhmdb' else ['--dump-masks', folder / 'masks']
+
+    command = ['tools/dist_test.sh', f'configs/eval/{config}.py', 'none']
+    for count in (1, 2):
+        run('bash', *command, count, '--work-dir', tmp_path / str(count), *dump(tmp_path / str(count)), *options)
+    one, two = tables(tmp_path / '1'), tables(tmp_path / '2')
+    assert one == two
+    result = one[f'{name}_results.json']
+    assert result['protocol']['name'].startswith('stt_')
+    assert result['global']
+    assert any(file.endswith('.csv') for file in one)
+    masks = [sorted(path.relative_to(tmp_path / count) for path in (tmp_path / count).rglob('masks/**/*.png'))
+             for count in '12']
+    assert masks[0] == masks[1]
+    assert bool(masks[0]) is (name != 'jhmdb')
+
+    # As if it had been interrupted: one video is missing, another one is half written.
+    shutil.copytree(tmp_path / '1', tmp_path / 'broken')
+    records = sorted((tmp_path / 'broken' / 'videos' / name).rglob('*.json'))
+    assert len(records) > 2
+    records[0].unlink()
+    records[1].write_text(records[1].read_text()[:-20])
+    stamps = {path: path.stat().st_mtime_ns for path in records[2:]}
+    for path in (tmp_path / 'broken').glob('*.*'):
+        path.unlink()
+    out = run('bash', *command, 2, '--work-dir', tmp_path / 'broken', *dump(tmp_path / 'broken'), '--skip-done', *options)
+    assert 'left out as done' in out
+    assert tables(tmp_path / 'broken') == one
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+def test_a_killed_evaluation_goes_on(tmp_path):
+    make_davis(tmp_path / 'data', num_videos=6)
+    options = ['--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/data',
+               'model.propagator.protocol.short_side=48', 'test_dataloader.num_workers=0']
+    command = [sys.executable, 'tools/test.py', 'configs/eval/davis_r18_s8.py', 'none']
+    run(*command, '--work-dir', tmp_path / 'straight', *options)
+    killed = tmp_path / 'killed'
+    with (tmp_path / 'log').open('w') as log:
+        process = subprocess.Popen([*command, '--work-dir', str(killed), *options], env=ENV, cwd=ROOT, stdout=log,
+                                   stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 200
+        while len(list(killed.glob('videos/davis/*.json'))) < 2:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=60)
+    assert not (killed / 'davis_results.json').exists()
+    for _ in range(2):
+        # The second time nothing is left to do.
+        run(*command, '--work-dir', killed, '--skip-done', *options)
+        assert tables(killed) == tables(tmp_path / 'straight')
+
+
+def test_results_of_another_checkpoint_are_refused_and_a_fresh_start_removes_them(tmp_path):
+    make_davis(tmp_path / 'data', num_videos=2)
+    options = ['--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/data', 'test_dataloader.num_workers=0',
+               'model.propagator.protocol.short_side=48']
+    command = [sys.executable, 'tools/test.py', 'configs/eval/davis_r18_s8.py', 'none', '--work-dir', tmp_path / 'wd']
+    run(*command, *options)
+    out = run(*command, '--skip-done', *options, 'model.propagator.protocol.topk=3', expect=1)
+    assert 'To start afresh, delete' in out
+    assert 'Traceback' not in out
+    out = run(*command, *options, 'model.propagator.protocol.topk=3')
+    assert 'stt_davis_s8 v1 changed: short_side=48, topk=3' in out
+    run(*command, '--skip-done', *options, 'model.propagator.protocol.topk=3')
