@@ -28,8 +28,9 @@ EXAMPLES = """examples:
   tools/dist_test.sh configs/eval/vip_r18_s8.py stt_r18.pth 4 --dump-masks masks
   python tools/test.py configs/eval/ytv_r18_s8.py stt_r18.pth --skip-done (goes on where it was interrupted)
 
-The backbone is taken from training and published files of this toolbox, released STT, VFS and CRW, official MoCo, SimSiam,
-DINO and DINOv2, mmpretrain, timm and torchvision; the line "checkpoint:" tells which and how many weights matched."""
+The backbone is taken from training and published files of this toolbox, released STT, VFS and CRW, official MoCo,
+SimSiam, DINO and DINOv2, mmpretrain, timm and torchvision; the line "checkpoint:" tells which and how many weights
+matched."""
 
 TRAINING_KEYS = ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'val_cfg',
                  'val_dataloader', 'val_evaluator', 'load_from')
@@ -52,7 +53,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         'where it comes from')
     parser.add_argument('--allow-partial', action='store_true',
                         help='accept a checkpoint that fills less than 99%% of the backbone')
-    parser.add_argument('--amp', action='store_true', help='features and products in half precision; weights in float32')
+    parser.add_argument('--amp', action='store_true',
+                        help='features and products in half precision, weights of the votes in float32')
     parser.add_argument('--compile', action='store_true', help='run the backbone through torch.compile')
     parser.add_argument('--seed', type=int, help='random seed (default: randomness.seed of the config)')
     add_common_arguments(parser)
@@ -141,7 +143,7 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
     model = bare(runner)
     if args.checkpoint.lower() == 'none':
         model.init_weights()
-        runner.logger.info(f'checkpoint: none, the network is evaluated as its config initialises it (seed {runner.seed})')
+        runner.logger.info(f'checkpoint: none, the network is as its config initialises it (seed {runner.seed})')
         return dict(path=None, sha8=None, source='none')
     backbone = getattr(model, 'backbone', None)
     if backbone is None or not backbone.state_dict():

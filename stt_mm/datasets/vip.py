@@ -9,6 +9,7 @@ from stt_mm.registry import DATASETS
 from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
+from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.masks import read_object_ids
 
 from .benchmark import VideoBenchmark, check_mask_size
@@ -110,23 +111,3 @@ class VIP(VideoBenchmark):
             )
         mask_paths = [str(mask_dir / f'{Path(path).stem}.png') for path in frame_paths]
         return dict(video_id=video_id, frame_paths=frame_paths, mask_paths=mask_paths)
-
-
-def read_instance_categories(path: str | Path) -> dict[int, int]:
-    """The category of each instance, from lines ``id category``.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a line of another form, or an id with two lines.
-    """
-    try:
-        lines = [line.split() for line in Path(path).read_text(encoding='utf-8').splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise FileNotFoundError(f'Instance list not found: {path}.') from None
-    broken = [words for words in lines if len(words) != 2 or not all(word.isdecimal() for word in words)]
-    if broken:
-        raise ValueError(f'{path}: expected lines "id category", got {" ".join(broken[0])!r}.')
-    categories = {int(number): int(category) for number, category in lines}
-    if len(categories) < len(lines):
-        raise ValueError(f'{path}: {len(lines)} lines for {len(categories)} instances. Expected one line for each.')
-    return categories

@@ -40,8 +40,8 @@ class LabelPropagator:
     Args:
         protocol: name of a protocol, or ``dict(name=..., field=value)`` to change some of its fields
             (:mod:`stt_mm.protocols`).
-        max_memory: bytes that the correlations may take at a time; ``None``: 256 MiB on a CPU, a quarter of what is free
-            on a GPU. Where the device refuses even that, the tiles are made smaller.
+        max_memory: bytes that the correlations may take at a time; ``None``: 256 MiB on a CPU, a quarter of what is
+            free on a GPU. Where the device refuses even that, the tiles are made smaller.
 
     Attributes:
         protocol: the :class:`stt_mm.protocols.Protocol`.
@@ -118,7 +118,8 @@ class LabelPropagator:
         feature = self._prepare(feature)
         self._time += 1
         labels = self._propagate(feature)
-        self._remember(feature, [self._fed_back(label, group) for label, group in zip(labels, self._groups, strict=True)])
+        fed_back = [self._fed_back(label, group) for label, group in zip(labels, self._groups, strict=True)]
+        self._remember(feature, fed_back)
         return torch.cat(labels)
 
     def step_mask(self, feature: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Label propagation: every query position takes the labels of its best matches in the memory.
 
-The keys of one cell in all memory frames lie side by side, so that the neighbourhood of a tile of queries is read as a few
-large matrix products without a copy. The best matches are found in two steps, without a sort of all of them: the ``k``
-best pairs lie among the ``k`` cells whose best frame is best.
+The keys of one cell in all memory frames lie side by side, so that the neighbourhood of a tile of queries is read as a
+few large matrix products without a copy. The best matches are found in two steps, without a sort of all of them: the
+``k`` best pairs lie among the ``k`` cells whose best frame is best.
 """
 
 from collections.abc import Sequence

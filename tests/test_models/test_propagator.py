@@ -118,7 +118,8 @@ def test_every_protocol_reads_and_writes_masks_by_its_rules(name):
     by_label.start(frames[0], label)
     for frame in frames[1:]:
         soft = by_label.step(frame)
-        assert np.array_equal(propagator.step_mask(frame).numpy(), expected_mask(soft, (0, 7, 14), protocol, mask.shape))
+        expected = expected_mask(soft, (0, 7, 14), protocol, mask.shape)
+        assert np.array_equal(propagator.step_mask(frame).numpy(), expected)
 
 
 def test_hard_feedback_is_the_mask_sampled_again():
@@ -340,7 +341,7 @@ def test_the_input_is_resized_and_coloured_as_the_protocol_says():
 
 
 def test_training_and_protocol_must_agree_on_colours():
-    with pytest.raises(ValueError, match=r"trained on lab, .* evaluates on rgb\. Set model\.propagator\.protocol\.color"):
+    with pytest.raises(ValueError, match=r"trained on lab, .* evaluates on rgb\. Set model\.propagator\.protocol"):
         MODELS.build(dict(
             type='stt_mm.Correspondence', data_preprocessor=dict(type='stt_mm.ClipDataPreprocessor'),
             backbone=dict(type='stt_mm.ColorPatches'), feature_stage=None,

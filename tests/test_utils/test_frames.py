@@ -1,6 +1,5 @@
 import pickle
 
-import cv2
 import numpy as np
 import pytest
 from tiny_data import moving_shapes, texture, write_image, write_video
@@ -69,7 +68,8 @@ def test_no_frames():
 
 def test_video_file_in_any_order(video):
     sequence = FrameSequence(video)
-    assert (len(sequence), sequence.name, sequence.names[59], sequence.original_size) == (60, 'count', '00059', (48, 96))
+    assert (len(sequence), sequence.name, sequence.names[59]) == (60, 'count', '00059')
+    assert sequence.original_size == (48, 96)
     for order in (range(60), (59, 0, 45, 44, 46, 3, 3, 58)):
         assert [shown(sequence[t]) for t in order] == list(order)
 

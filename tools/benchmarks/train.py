@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from benchmarks.common import measured
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from benchmarks.common import measured
 from stt_mm.ops import window_mask
 from stt_mm.registry import DATASETS, MODELS
 from stt_mm.utils.config_path import config_path

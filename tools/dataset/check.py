@@ -11,10 +11,10 @@ from mmengine.utils import ProgressBar
 
 import stt_mm.datasets
 from stt_mm.datasets.jhmdb import official_test_clips
-from stt_mm.datasets.vip import read_instance_categories
 from stt_mm.datasets.youtube_vos_benchmark import read_meta
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.utils import FrameError, list_images, read_image, read_mask, read_object_ids
+from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.mat import read_joint_positions
 
 MANIFESTS = Path(stt_mm.datasets.__file__).parent / 'manifests'

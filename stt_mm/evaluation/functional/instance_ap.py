@@ -102,27 +102,13 @@ def parse_parts(lines: Iterable[str]) -> list[tuple[int, int, float]]:
     Raises:
         ValueError: a line of another form; the message quotes it.
     """
-    rows = _parse(lines, int, float, 'category score')
-    return [(part_id, category, score) for part_id, (category, score) in enumerate(rows, start=1)]
-
-
-def parse_categories(lines: Iterable[str]) -> dict[int, int]:
-    """Category by id of true parts, from lines ``id category``.
-
-    Raises:
-        ValueError: a line of another form; the message quotes it.
-    """
-    return dict(_parse(lines, int, int, 'id category'))
-
-
-def _parse(lines: Iterable[str], first: type, second: type, form: str) -> list[tuple]:
     rows = []
     for line in filter(str.strip, lines):
         try:
-            left, right = line.split()
-            rows.append((first(left), second(right)))
+            category, score = line.split()
+            rows.append((len(rows) + 1, int(category), float(score)))
         except ValueError:
-            raise ValueError(f'Expected a line "{form}", got {line.strip()!r}.') from None
+            raise ValueError(f'Expected a line "category score", got {line.strip()!r}.') from None
     return rows
 
 

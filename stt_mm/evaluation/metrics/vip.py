@@ -1,6 +1,6 @@
 """The scores of VIP: mean intersection over union of the parts, and AP of their instances."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,11 +10,11 @@ from stt_mm.evaluation.functional.instance_ap import (
     IOU_THRESHOLDS,
     instance_ap,
     match_instances,
-    parse_categories,
     parse_parts,
 )
 from stt_mm.evaluation.functional.vip import CATEGORIES, NUM_CATEGORIES, category_iou, confusion_matrix
 from stt_mm.registry import METRICS
+from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.masks import read_mask
 
 from .base import VideoMetric, predicted_masks, text_table
@@ -140,7 +140,7 @@ class VIPInstanceMetric(VideoMetric):
         for frame, prediction, truth in _annotated_frames(sample):
             try:
                 parts = _predicted_parts(prediction, sample['pred_scores'][frame], sample['categories'])
-                true_categories = _read_lines(sample['text_paths'][frame], parse_categories)
+                true_categories = read_instance_categories(sample['text_paths'][frame])
                 found, number = match_instances(prediction, parts, truth, true_categories, self.drop_incomplete)
             except ValueError as error:
                 raise ValueError(f'{_place(sample, frame)}: {error}') from error
@@ -191,7 +191,7 @@ def evaluate_instance_folders(prediction_dir: str, truth_dir: str, drop_incomple
     records: dict[str, dict] = {}
     for text in texts:
         true_text = Path(truth_dir, text.relative_to(prediction_dir))
-        parts, categories = _read_lines(text, parse_parts), _read_lines(true_text, parse_categories)
+        parts, categories = _read_parts(text), read_instance_categories(true_text)
         masks = (read_mask(path.with_suffix('.png')) for path in (text, true_text))
         try:
             matches, counts = match_instances(next(masks), parts, next(masks), categories, drop_incomplete)
@@ -235,9 +235,9 @@ def _predicted_parts(
     return [(part_id, categories[part_id], scores[part_id]) for part_id in sorted(scores.keys() - {0})]
 
 
-def _read_lines(path: str | Path, parse: Callable[[Iterable[str]], T]) -> T:
+def _read_parts(path: Path) -> list[tuple[int, int, float]]:
     try:
-        return parse(Path(path).read_text(encoding='utf-8').splitlines())
+        return parse_parts(path.read_text(encoding='utf-8').splitlines())
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
 

@@ -137,8 +137,8 @@ class Correspondence(BaseModel):
         """``[J, 2]`` per frame; the first one too is read back from its heat maps, as the released code does."""
         protocol = self.propagator.protocol
         if protocol.keypoints is None:
-            raise ValueError(f'The protocol {protocol.name} is for masks; to follow joints choose one for JHMDB, such as '
-                             "model.propagator.protocol.name=stt_jhmdb_s8, or set protocol.keypoints='stt'.")
+            raise ValueError(f'The protocol {protocol.name} is for masks. To follow joints choose one for JHMDB, '
+                             "such as model.propagator.protocol.name=stt_jhmdb_s8, or set protocol.keypoints='stt'.")
         first, codec, input_size = next(features), protocol.keypoints, protocol.input_size(image_size)
         self.propagator.start(first, keypoints_to_label(keypoints, image_size, input_size, first.shape[1:], codec))
         grid = input_size if codec == 'stt' else first.shape[1:]
