@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / 'stt_mm'
-PURE = {'ops', 'evaluation.functional', 'utils'}
+PURE = {'ops', 'protocols', 'evaluation.functional', 'utils'}
 ALLOWED = {
     'ops': set(),
     'utils': set(),
@@ -86,7 +86,7 @@ def test_nothing_that_a_library_must_not_do(path):
 
 def test_pure_layers_run_where_mmengine_is_absent():
     code = ("import sys\nfor name in ('mmengine', 'mmcv', 'mmpretrain'): sys.modules[name] = None\n"
-            'import stt_mm, stt_mm.ops, stt_mm.evaluation.functional, stt_mm.utils')
+            'import stt_mm, stt_mm.ops, stt_mm.protocols, stt_mm.evaluation.functional, stt_mm.utils')
     subprocess.run([sys.executable, '-c', code], check=True, timeout=120)
 
 
