@@ -36,6 +36,7 @@ setup(
         'numpy>=1.24',
         'opencv-python>=4.7',
         'pillow>=9.5',
+        'rich>=13',
         'scipy>=1.10',
         'matplotlib>=3.7',
         'tensorboard>=2.11',
