@@ -1,0 +1,151 @@
+"""Folders of masks that any program may have written: what must be there, and all that is wrong with them at once."""
+
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .masks import read_mask
+
+
+@dataclass(frozen=True)
+class ExpectedMasks:
+    """What the folder of one video must hold.
+
+    Args:
+        size: (height, width) of every mask.
+        frames: name of each mask, without ``.png``, to the ids that it may hold; 0 always may.
+    """
+
+    size: tuple[int, int]
+    frames: Mapping[str, Set[int]]
+
+
+def expected_masks(sample: Mapping, births: Mapping[int, int]) -> ExpectedMasks:
+    """What predictions of one data sample must look like.
+
+    Args:
+        sample: with ``frame_names``, ``original_size`` and perhaps ``output_frames`` (one bool per frame; without it
+            all are wanted).
+        births: id to the index of the frame from which on it is legal.
+    """
+    names, wanted = sample['frame_names'], sample.get('output_frames') or [True] * len(sample['frame_names'])
+    frames = {
+        name: frozenset(number for number, birth in births.items() if birth <= t)
+        for t, (name, chosen) in enumerate(zip(names, wanted, strict=True))
+        if chosen
+    }
+    return ExpectedMasks(tuple(sample['original_size']), frames)
+
+
+def given_births(given_masks: Mapping[int, np.ndarray]) -> dict[int, int]:
+    """The frame in which each id is given, from masks ``[H, W]`` by frame index."""
+    return {number: t for t, mask in given_masks.items() for number in np.unique(mask).tolist() if number != 0}
+
+
+def check_video(folder: str | Path, expected: ExpectedMasks) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Reads the masks of one video.
+
+    Returns:
+        The masks without faults, uint8 ``[H, W]`` by frame name; and one line per fault, which names the file.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        return {}, [f'{folder}: the video is missing, {len(expected.frames)} masks are expected there']
+    masks, faults = {}, []
+    for name, ids in expected.frames.items():
+        path = folder / f'{name}.png'
+        fault, mask = _check_mask(path, expected.size, ids)
+        if fault is None:
+            masks[name] = mask
+        else:
+            faults.append(f'{path}: {fault}')
+    return masks, faults
+
+
+def check_extra(folder: str | Path, videos: Mapping[str, ExpectedMasks]) -> list[str]:
+    """One line for each file, or whole folder, that belongs to no expected mask; hidden ones are passed over."""
+    files, folders = _expected_paths(videos)
+    faults = []
+    for root, directories, names in os.walk(folder):
+        place = Path(root).relative_to(folder)
+        for name in sorted(names):
+            if not name.startswith('.') and str(place / name) not in files:
+                faults.append(f'{Path(root, name)}: extra file, no mask of that name is expected')
+        for name in sorted(directories):
+            if name.startswith('.') or str(place / name) not in folders:
+                directories.remove(name)
+                if not name.startswith('.'):
+                    faults.append(f'{Path(root, name)}: extra folder, no video of that name is expected')
+    return faults
+
+
+def check_zip(path: str | Path, videos: Mapping[str, ExpectedMasks], scratch: str | Path, top: str = '') -> list[str]:
+    """Unpacks the expected masks of a zip file into an empty folder, for :func:`check_video`.
+
+    Args:
+        path: the zip file.
+        videos: by id.
+        scratch: where ``<video>/<frame>.png`` go.
+        top: the one folder at the root of the zip; empty if the videos are at its root.
+
+    Returns:
+        One line for each member that is extra, twice there, or cannot be unpacked.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such file, or it is no zip file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'No such file: {path}.')
+    prefix, (files, _), faults = f'{top}/' if top else '', _expected_paths(videos), []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [info for info in archive.infolist() if not info.is_dir()]
+            seen: set[str] = set()
+            for info in members:
+                name = info.filename.removeprefix(prefix)
+                if not info.filename.startswith(prefix) or name not in files:
+                    layout = f'{prefix}<video>/<frame>.png of the listed frames'
+                    faults.append(f'{path}/{info.filename}: extra file, expected {layout} and nothing else')
+                elif name in seen:
+                    faults.append(f'{path}/{info.filename}: is twice in the zip')
+                else:
+                    seen.add(name)
+                    target = Path(scratch, name)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    try:
+                        target.write_bytes(archive.read(info))
+                    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+                        faults.append(f'{path}/{info.filename}: cannot be unpacked ({error})')
+    except zipfile.BadZipFile as error:
+        raise ValueError(f'{path} is no zip file, or it is cut off: {error}.') from error
+    return faults
+
+
+def _expected_paths(videos: Mapping[str, ExpectedMasks]) -> tuple[set[str], set[str]]:
+    files = {str(Path(video, f'{name}.png')) for video, expected in videos.items() for name in expected.frames}
+    return files, {str(parent) for file in files for parent in Path(file).parents}
+
+
+def _check_mask(path: Path, size: tuple[int, int], ids: Set[int]) -> tuple[str | None, np.ndarray | None]:
+    if not path.is_file():
+        return 'the mask is missing', None
+    try:
+        mask = read_mask(path)
+        with Image.open(path) as image:
+            mode = image.mode
+    except ValueError as error:
+        return str(error).removeprefix(f'Mask {path} '), None
+    if mode not in ('P', 'L'):
+        return f'an image of mode {mode}; masks are indexed (P) or 8-bit grey (L) PNGs', None
+    if mask.shape != size:
+        return f'{mask.shape[0]}x{mask.shape[1]} (height x width), but the frame is {size[0]}x{size[1]}', None
+    extra = sorted(set(np.unique(mask).tolist()) - {0} - ids)
+    if extra:
+        return f'illegal ids {extra}; this frame may hold {sorted(ids - {0})}', None
+    return None, mask

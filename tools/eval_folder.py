@@ -1,0 +1,212 @@
+"""Score masks that any program has written, with the metrics of this toolbox.
+
+All faults of the masks are listed, each with its file: missing videos and frames, wrong sizes, colours instead of ids,
+ids that are no object, extra files. Masks are scored only if there are none, or with --allow-faulty.
+"""
+
+import argparse
+import multiprocessing
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from mmengine.utils import ProgressBar
+
+from stt_mm.datasets import DAVIS, VIP, YouTubeVOSBenchmark
+from stt_mm.engine.cli import one_line_errors
+from stt_mm.evaluation.functional.vip import NUM_CATEGORIES
+from stt_mm.evaluation.metrics import DAVISMetric, VideoMetric, VIPMetric, YouTubeVOSMetric
+from stt_mm.utils import list_images, read_object_ids
+from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, expected_masks, given_births
+
+EPILOG = """examples:
+  python tools/eval_folder.py masks data/DAVIS --task davis17 --out scores
+  python tools/eval_folder.py masks data/DAVIS --task davis16 --workers 8
+  python tools/eval_folder.py masks data/VIP/VIP_Fine --task vip
+  python tools/eval_folder.py masks data/YouTubeVOS --task ytv --split train --video-list held_out.txt \\
+      --seen-categories seen.txt
+  python tools/eval_folder.py masks truth --task davis17                    (truth/<video>/<frame>.png)
+
+PRED holds <video>/<frame>.png. GT is the folder of a data set in its official layout, or a plain folder of
+<video>/<frame>.png; then the objects are those of the first frame (ytv: each from the frame that first shows it). With
+--out, the folder gets the JSON and CSV files of the metric. The exit code is 1 if there are faults, with --allow-faulty
+only if nothing can be scored."""
+
+# The split that is scored by default, and a file or folder of the official layout.
+TASKS = {'davis17': ('val', 'ImageSets'), 'davis16': ('val', 'ImageSets'), 'vip': ('val', 'lists'),
+         'ytv': ('train', '{split}/meta.json')}
+
+
+class PlainTruth(Sequence):
+    """Data samples of a folder ``<video>/<frame>.png`` of true masks, as dicts."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.task = args.task
+        folders = sorted(path for path in Path(args.gt).iterdir() if path.is_dir() and not path.name.startswith('.'))
+        self.videos = [(folder.name, list_images(folder)) for folder in folders]
+        bad = [name for name, paths in self.videos if not paths]
+        if bad or not folders:
+            raise FileNotFoundError(
+                f'{args.gt} has no {mark(args)}, so it is not the official layout for {args.task}, nor does it hold '
+                f'<video>/<frame>.png{f", as there are no masks in {bad[0]}" if bad else ""}. Give one of the two as '
+                'GT.')
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> dict:
+        (video_id, paths), births = self.videos[index], {}
+        first = read_object_ids(paths[0], self.task == 'davis16')
+        if self.task == 'ytv':
+            for t, path in enumerate(paths):
+                for number in np.unique(read_object_ids(path)).tolist():
+                    births.setdefault(number, t)
+        return dict(video_id=video_id, frame_names=[Path(path).stem for path in paths], original_size=first.shape,
+                    mask_paths=paths, given_masks={0: first}, single_object=self.task == 'davis16',
+                    output_frames=[True] * len(paths),
+                    objects={k: dict(category=None, first_frame=t) for k, t in sorted(births.items()) if k != 0})
+
+
+class OfficialTruth(Sequence):
+    """Data samples of a data set as dicts."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        if args.task == 'vip':
+            self.dataset = VIP(args.gt, split=args.split)
+        elif args.task == 'ytv':
+            self.dataset = YouTubeVOSBenchmark(args.gt, split=args.split, video_list=args.video_list)
+        else:
+            year = 2000 + int(args.task[-2:])
+            self.dataset = DAVIS(args.gt, split=args.split, year=year, resolution=args.resolution)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.dataset[index]['data_samples'].to_dict()
+
+
+def mark(args: argparse.Namespace) -> str:
+    return TASKS[args.task][1].format(split=args.split)
+
+
+def build_metric(args: argparse.Namespace, out_dir: str | None = None) -> VideoMetric:
+    if args.task == 'ytv':
+        return YouTubeVOSMetric(out_dir, seen_categories=args.seen_categories)
+    return VIPMetric(out_dir) if args.task == 'vip' else DAVISMetric(out_dir)
+
+
+def legal_ids(task: str, sample: dict) -> Iterable[int]:
+    """Ids that a prediction may hold, whatever is known of their frames."""
+    if task == 'davis16':
+        return 1, 255
+    if task == 'vip':
+        return range(1, NUM_CATEGORIES)
+    return sample['objects'] if task == 'ytv' else given_births(sample['given_masks'])
+
+
+class Video(NamedTuple):
+    """What became of one video: its faults, and its record, unless there are faults that are not allowed."""
+
+    video_id: str
+    expected: ExpectedMasks
+    faults: list[str]
+    records: list[dict]
+
+
+def evaluate_video(truth: Sequence, args: argparse.Namespace, index: int) -> Video:
+    """Check and score one video."""
+    sample = truth[index]
+    expected = expected_masks(sample, dict.fromkeys(legal_ids(args.task, sample), 0))
+    masks, faults = check_video(Path(args.pred, sample['video_id']), expected)
+    if faults and not args.allow_faulty:
+        return Video(sample['video_id'], expected, faults, [])
+    predictions = np.zeros((len(sample['frame_names']), *sample['original_size']), np.uint8)
+    for t, name in enumerate(sample['frame_names']):
+        if name in masks:
+            predictions[t] = masks[name] > 0 if args.task == 'davis16' else masks[name]
+    metric = build_metric(args)
+    metric.process(None, [dict(sample, pred_masks=predictions, protocol={})])
+    return Video(sample['video_id'], expected, faults, metric.results)
+
+
+def evaluate_videos(truth: Sequence, args: argparse.Namespace) -> Iterator[Video]:
+    """All videos in order, from several processes if so wanted."""
+    indices = range(len(truth))
+    if args.workers == 1:
+        yield from (evaluate_video(truth, args, index) for index in indices)
+        return
+    # The data set goes to each process once, not with each video.
+    with multiprocessing.get_context('spawn').Pool(args.workers, _share, (truth, args)) as pool:
+        yield from pool.imap(_evaluate_shared, indices)
+
+
+_shared: list = []
+
+
+def _share(truth: Sequence, args: argparse.Namespace) -> None:
+    _shared[:] = truth, args
+
+
+def _evaluate_shared(index: int) -> Video:
+    return evaluate_video(*_shared, index)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('pred', metavar='PRED', help='folder of predicted masks')
+    parser.add_argument('gt', metavar='GT', help='data set in its official layout, or plain folder of true masks')
+    parser.add_argument('--task', required=True, choices=TASKS, help='benchmark whose rules hold')
+    parser.add_argument('--out', metavar='DIR', help='where to write the JSON and CSV files')
+    parser.add_argument('--workers', type=int, default=1, metavar='N',
+                        help='processes; the result does not depend on them (default: %(default)s)')
+    parser.add_argument('--allow-faulty', action='store_true',
+                        help='score all the same; a frame with a fault counts as empty')
+    parser.add_argument('--split', help='split of the official layout (default: val; ytv: train)')
+    parser.add_argument('--resolution', default='480p', choices=('480p', 'Full-Resolution'),
+                        help='of DAVIS (default: %(default)s)')
+    parser.add_argument('--video-list', metavar='FILE', help='ytv: score these videos only')
+    parser.add_argument('--seen-categories', metavar='FILE',
+                        help='ytv: categories of the training data, one per line or as JSON list')
+    args = parser.parse_args(argv)
+    if args.workers < 1:
+        parser.error('--workers must be at least 1')
+    if args.task != 'ytv' and (args.video_list or args.seen_categories):
+        parser.error('--video-list and --seen-categories are for --task ytv')
+    args.split = args.split or TASKS[args.task][0]
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with one_line_errors():
+        for folder in (args.pred, args.gt):
+            if not Path(folder).is_dir():
+                raise FileNotFoundError(f'No folder {folder}. Expected <video>/<frame>.png in it, or a data set.')
+        metric = build_metric(args, args.out)
+        truth = OfficialTruth(args) if Path(args.gt, mark(args)).exists() else PlainTruth(args)
+        faults, videos, bar = [], {}, ProgressBar(len(truth), file=sys.stderr)
+        for video in evaluate_videos(truth, args):
+            videos[video.video_id] = video.expected
+            faults += video.faults
+            metric.results += video.records
+            bar.update()
+        sys.stderr.write('\n')
+        faults += check_extra(args.pred, videos)
+        for fault in faults:
+            print(fault)
+        if faults and not args.allow_faulty:
+            raise ValueError(f'{len(faults)} faults in {args.pred}, listed above, so nothing is scored. With '
+                             '--allow-faulty frames with a fault count as empty')
+        for entry in metric.results:
+            entry['protocol'] = dict(name=f'masks from {args.pred}', version=1, truth=args.gt, task=args.task,
+                                     split=args.split, faults=len(faults))
+        if not metric.evaluate(len(truth)):
+            raise ValueError(f'Nothing could be scored: the truth in {args.gt} is not known')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,94 @@
+"""Check masks for a benchmark's server, and pack them when nothing is wrong with them.
+
+Every listed frame must be there at its original size, as an indexed or grey PNG whose ids are objects of the video that
+have appeared by then, and nothing else. All faults are listed, each with its file.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from mmengine.utils import ProgressBar
+
+from stt_mm.datasets import DAVIS, VideoBenchmark, YouTubeVOSBenchmark
+from stt_mm.engine.cli import one_line_errors
+from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, check_zip, expected_masks, given_births
+from stt_mm.utils.submission import write_submission
+
+EPILOG = """examples:
+  python tools/make_submission.py masks data/DAVIS --task davis17-test-dev --out test-dev.zip
+  python tools/make_submission.py masks data/YouTubeVOS --task ytv18 --out ytv18.zip
+  python tools/make_submission.py ytv18.zip data/YouTubeVOS --task ytv18 --check-only
+
+PRED holds <video>/<frame>.png. With --check-only it may be a zip file as the server wants it: sequences at its root
+for DAVIS, Annotations/<video>/<frame>.png for YouTube-VOS. The exit code is 1 if there are faults; nothing is packed
+then."""
+
+# The one folder at the root of the zip.
+TOPS = {'davis17-test-dev': '', 'ytv18': 'Annotations', 'ytv19': 'Annotations'}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('pred', metavar='PRED', type=Path, help='folder of masks (with --check-only also a zip file)')
+    parser.add_argument('data_root', metavar='DATA_ROOT', help='folder of the data set, in its official layout')
+    parser.add_argument('--task', required=True, choices=TOPS, help='what the masks are for')
+    parser.add_argument('--out', type=Path, metavar='FILE.zip', help='the submission')
+    parser.add_argument('--check-only', action='store_true', help='only list the faults')
+    parser.add_argument('--split', help='another split of the data set (default: test-dev for DAVIS, valid for '
+                        'YouTube-VOS)')
+    args = parser.parse_args(argv)
+    if (args.out is None) != args.check_only:
+        parser.error('give either --out FILE.zip or --check-only')
+    if args.pred.suffix.lower() == '.zip' and not args.check_only:
+        parser.error(f'{args.pred} is a zip file already; --check-only checks it')
+    return args
+
+
+def build_dataset(args: argparse.Namespace) -> VideoBenchmark:
+    if args.task == 'davis17-test-dev':
+        return DAVIS(args.data_root, split=args.split or 'test-dev')
+    return YouTubeVOSBenchmark(args.data_root, year=2000 + int(args.task[-2:]), split=args.split or 'valid')
+
+
+def check(folder: Path, videos: dict[str, ExpectedMasks]) -> list[str]:
+    """All faults of the masks below a folder; shows a progress bar."""
+    faults, bar = [], ProgressBar(len(videos), file=sys.stderr)
+    for video_id, expected in videos.items():
+        faults += check_video(folder / video_id, expected)[1]
+        bar.update()
+    sys.stderr.write('\n')
+    return faults
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with one_line_errors():
+        samples = (item['data_samples'].to_dict() for item in build_dataset(args))
+        videos = {sample['video_id']: expected_masks(sample, given_births(sample['given_masks'])) for sample in samples}
+        if args.pred.suffix.lower() == '.zip':
+            with tempfile.TemporaryDirectory() as scratch:
+                faults = check_zip(args.pred, videos, scratch, TOPS[args.task])
+                inside = str(args.pred / TOPS[args.task])
+                faults += [fault.replace(scratch, inside) for fault in check(Path(scratch), videos)]
+        elif args.pred.is_dir():
+            faults = check(args.pred, videos) + check_extra(args.pred, videos)
+        else:
+            raise FileNotFoundError(f'No folder or zip file {args.pred}. Expected <video>/<frame>.png in it.')
+        for fault in faults:
+            print(fault)
+        masks = [f'{video}/{name}.png' for video, expected in videos.items() for name in expected.frames]
+        if faults:
+            raise ValueError(f'{len(faults)} faults in {args.pred}, listed above; {len(masks)} masks of {len(videos)} '
+                             'videos are expected')
+        if args.check_only:
+            print(f'{args.pred}: {len(masks)} masks of {len(videos)} videos, no faults')
+            return
+        write_submission(args.out, {str(Path(TOPS[args.task], mask)): args.pred / mask for mask in masks})
+        print(f'{args.out}: {len(masks)} masks of {len(videos)} videos')
+
+
+if __name__ == '__main__':
+    main()
