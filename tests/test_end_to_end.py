@@ -175,7 +175,7 @@ def test_bad_evaluation_data_ends_in_one_line(kind, message, tmp_path):
     damaged(kind, tmp_path / 'DAVIS')
     out = run(sys.executable, 'tools/test.py', 'configs/eval/davis_color.py', 'none', '--work-dir', tmp_path,
               '--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/DAVIS',
-              'test_dataloader.dataset.short_side=48', expect=1)
+              'model.propagator.protocol.short_side=48', expect=1)
     errors = [line for line in out.splitlines() if line.startswith('error: ')]
     assert len(errors) == 1
     assert message in errors[0]

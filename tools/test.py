@@ -128,10 +128,11 @@ def bare(runner: Runner) -> torch.nn.Module:
 
 def speed_up(runner: Runner, args: argparse.Namespace) -> None:
     """Lay out the backbone for fast inference."""
-    backbone = bare(runner).backbone
-    backbone.to(memory_format=torch.channels_last)
-    if args.compile:
-        backbone.compile()
+    backbone = getattr(bare(runner), 'backbone', None)
+    if backbone is not None:
+        backbone.to(memory_format=torch.channels_last)
+        if args.compile:
+            backbone.compile()
 
 
 def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
@@ -167,10 +168,9 @@ def main(argv: list[str] | None = None) -> None:
         speed_up(runner, args)
         if not args.skip_done:
             forget_records(cfg)
-        protocol = bare(runner).protocol
-        if protocol is None:
-            raise ValueError(f'{args.config} has no propagator: set model.propagator to evaluate it.')
-        runner.logger.info(f'protocol: {bare(runner).propagator.protocol}\n{json.dumps(protocol)}')
+        protocol = getattr(bare(runner), 'protocol', None)
+        if protocol is not None:
+            runner.logger.info(f'protocol: {bare(runner).propagator.protocol}\n{json.dumps(protocol)}')
         metrics = runner.test()
         if args.out and is_main_process():
             result = to_plain(dict(metrics=metrics, checkpoint=checkpoint, config=Path(cfg.filename).name,

@@ -16,7 +16,7 @@ LABELLED = ('bus', 'container', 'garden', 'ice', 'paris', 'salesman', 'soccer', 
 
 
 def test_labelled_videos_have_a_mask_for_each_of_their_25_frames():
-    dataset = DAVIS(str(DATA / 'davis'), short_side=None)
+    dataset = DAVIS(str(DATA / 'davis'))
     dataset.full_init()
     assert [dataset.get_data_info(index)['video_id'] for index in range(len(dataset))] == list(LABELLED)
     for index in range(len(dataset)):

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 from PIL import Image
 from tiny_data import moving_shapes, texture
@@ -346,3 +347,12 @@ def test_training_and_protocol_must_agree_on_colours():
             type='stt_mm.Correspondence', data_preprocessor=dict(type='stt_mm.ClipDataPreprocessor'),
             backbone=dict(type='stt_mm.ColorPatches'), feature_stage=None,
             propagator=dict(type='stt_mm.LabelPropagator', protocol='vfs_davis_r18')))
+
+
+def test_a_stride_that_the_protocol_is_not_meant_for_is_told_once(caplog):
+    frames, masks = moving_shapes(3, (64, 96), 1)
+    model = color_model(short_side=None)
+    MMLogger.get_current_instance().addHandler(caplog.handler)
+    for _ in range(2):
+        model.predict(list(frames), BaseDataElement(given_masks={0: masks[0]}))
+    assert caplog.text.count('stride 4, the numbers of the protocol stt_davis_s8 v1 changed: short_side=None') == 1

@@ -5,7 +5,7 @@ import pytest
 
 from stt_mm.protocols import PRESETS, get_protocol
 
-# (short side or size, colour, window, radius, strict, k, temperature, context), from the methods' own configs and papers.
+# (short side or size, colour, window, radius, strict, k, temperature, context), from the methods' configs and papers.
 PUBLISHED = {
     'stt_davis_s8': (480, 'lab', 'square', 12, False, 10, 0.07, 20),
     'stt_davis_s4': (480, 'lab', 'square', 35, False, 10, 0.07, 20),

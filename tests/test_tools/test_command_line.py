@@ -125,13 +125,18 @@ def test_dump_masks_reaches_the_metric(config, tmp_path):
     cfg = module.load_config(config)
     cfg.test_evaluator = [dict(type='ToyMetric'), dict(type='stt_mm.DAVISMetric')]
     module.merge_args(cfg, args)
-    assert cfg.test_evaluator == [dict(type='ToyMetric'),
-                                  dict(type='stt_mm.DAVISMetric', out_dir='w', dump_masks='masks')]
+    toy, davis = cfg.test_evaluator
+    assert toy == dict(type='ToyMetric')
+    assert dict(davis, run_id='') == dict(type='stt_mm.DAVISMetric', out_dir='w', dump_masks='masks', run_id='',
+                                          resume=False)
+    other = module.parse_args([str(config), str(config), '--work-dir', 'w'])
+    assert davis['run_id'] != module.run_id(cfg, other.checkpoint)
     assert 'train_dataloader' not in cfg
     cfg.test_evaluator = dict(type='DAVISMetric')
     args.dump_masks = None
     module.merge_args(cfg, args)
-    assert cfg.test_evaluator == dict(type='DAVISMetric', out_dir='w')
+    assert 'dump_masks' not in cfg.test_evaluator
+    assert cfg.test_evaluator.out_dir == 'w'
 
 
 @pytest.mark.parametrize(('text', 'message'), [
@@ -157,7 +162,7 @@ def test_missing_files_end_in_one_line(config, tmp_path, capfd):
     assert 'There is no file toi.py. Similar: toy.py' in error_of(capfd, 'train', 'toi.py')
     assert 'Checkpoint not found: nowhere.pth' in error_of(capfd, 'train', config, '--resume', 'nowhere.pth')
     assert 'Checkpoint not found: nowhere.pth' in error_of(capfd, 'test', config, 'nowhere.pth')
-    assert '--dump-masks needs a DAVISMetric' in error_of(capfd, 'test', config, 'none', '--dump-masks', 'd')
+    assert '--dump-masks and --skip-done need a metric' in error_of(capfd, 'test', config, 'none', '--dump-masks', 'd')
 
 
 def test_traceback_on_request(config, monkeypatch):

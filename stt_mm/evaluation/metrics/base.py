@@ -40,7 +40,6 @@ class VideoMetric(BaseMetric):
         resume: records of this run that are in ``out_dir`` already count as processed.
         run_id: what makes two runs comparable, such as a hash of checkpoint and protocol. Records of another one are
             never mixed in.
-        collect_device: ``'cpu'`` or ``'gpu'``, as in all metrics of MMEngine.
 
     Raises:
         ValueError: ``resume`` without ``out_dir``, or ``out_dir`` holds records of another run.
@@ -57,9 +56,8 @@ class VideoMetric(BaseMetric):
         dump_masks: str | None = None,
         resume: bool = False,
         run_id: str = '',
-        collect_device: str = 'cpu',
     ) -> None:
-        super().__init__(collect_device=collect_device)
+        super().__init__()
         if resume and out_dir is None:
             raise ValueError(f'{type(self).__name__}: resume needs out_dir, the folder that holds the records.')
         self.out_dir = out_dir

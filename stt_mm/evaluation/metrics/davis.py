@@ -28,7 +28,7 @@ class DAVISMetric(VideoMetric):
     non-zero pixel of the truth is object 1).
 
     Args:
-        out_dir, dump_masks, resume, run_id, collect_device: see :class:`VideoMetric`.
+        out_dir, dump_masks, resume, run_id: see :class:`VideoMetric`.
         submission: zip file for the server of test-dev, with the folders of the sequences at its root; it is packed
             from ``dump_masks``. ``None`` writes none.
 
@@ -45,10 +45,9 @@ class DAVISMetric(VideoMetric):
         dump_masks: str | None = None,
         resume: bool = False,
         run_id: str = '',
-        collect_device: str = 'cpu',
         submission: str | None = None,
     ) -> None:
-        super().__init__(out_dir, dump_masks, resume, run_id, collect_device)
+        super().__init__(out_dir, dump_masks, resume, run_id)
         if submission is not None and dump_masks is None:
             raise ValueError(f'DAVISMetric: submission={submission!r} is packed from the masks; set dump_masks too.')
         self.submission = submission

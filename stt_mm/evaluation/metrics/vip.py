@@ -104,7 +104,7 @@ class VIPInstanceMetric(VideoMetric):
     the true ids and the file with lines ``id category``.
 
     Args:
-        out_dir, dump_masks, resume, run_id, collect_device: see :class:`VideoMetric`. The files are
+        out_dir, dump_masks, resume, run_id: see :class:`VideoMetric`. The files are
             ``vip_instance_results.json`` and ``vip_instance_per_category.csv``.
         drop_incomplete: where a part that has a score is missing from the mask, leave out all predictions of its
             category in that frame (UVC), instead of that part alone.
@@ -119,10 +119,9 @@ class VIPInstanceMetric(VideoMetric):
         dump_masks: str | None = None,
         resume: bool = False,
         run_id: str = '',
-        collect_device: str = 'cpu',
         drop_incomplete: bool = True,
     ) -> None:
-        super().__init__(out_dir, dump_masks, resume, run_id, collect_device)
+        super().__init__(out_dir, dump_masks, resume, run_id)
         self.drop_incomplete = drop_incomplete
 
     def score(self, sample: dict) -> dict:

@@ -33,7 +33,7 @@ class YouTubeVOSMetric(VideoMetric):
     ``objects``: ``dict[int, dict]``, id to ``category`` (or ``None``) and ``first_frame`` (index).
 
     Args:
-        out_dir, dump_masks, resume, run_id, collect_device: see :class:`VideoMetric`.
+        out_dir, dump_masks, resume, run_id: see :class:`VideoMetric`.
         seen_categories: names of the categories of the training data, or a file with them: text, one per line, or a
             JSON list. ``None`` if unknown.
         submission: zip file for the server, ``Annotations/<video>/<frame>.png`` of all output frames; it is packed
@@ -53,11 +53,10 @@ class YouTubeVOSMetric(VideoMetric):
         dump_masks: str | None = None,
         resume: bool = False,
         run_id: str = '',
-        collect_device: str = 'cpu',
         seen_categories: str | Sequence[str] | None = None,
         submission: str | None = None,
     ) -> None:
-        super().__init__(out_dir, dump_masks, resume, run_id, collect_device)
+        super().__init__(out_dir, dump_masks, resume, run_id)
         if submission is not None and dump_masks is None:
             raise ValueError(
                 f'YouTubeVOSMetric: submission={submission!r} is packed from the masks; set dump_masks too.'

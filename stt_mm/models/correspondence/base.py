@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor
@@ -41,6 +42,7 @@ class Correspondence(BaseModel):
         self.backbone = MODELS.build(backbone)
         self.propagator = None if propagator is None else MODELS.build(propagator)
         self.feature_stage = feature_stage or self.backbone.stages[-1]
+        self._reported: set[int] = set()
         if self.feature_stage not in self.backbone.stages:
             raise ValueError(f'feature_stage {self.feature_stage!r} is not among the stages that the backbone returns: '
                              f'{", ".join(self.backbone.stages)}.')
@@ -93,7 +95,9 @@ class Correspondence(BaseModel):
         """Features ``[C, h, w]`` of one uint8 RGB frame ``[H, W, 3]``, or of the result of :meth:`prepare`."""
         frame = image if isinstance(image, Tensor) else self.prepare(image)
         frame = frame[None].to(self.data_preprocessor.device).contiguous(memory_format=torch.channels_last)
-        return self.extract_feat(frame)[self.feature_stage][0]
+        feature = self.extract_feat(frame)[self.feature_stage][0]
+        self._report_stride(round(frame.shape[2] / feature.shape[1]))
+        return feature
 
     @torch.no_grad()
     def predict(self, video: object, sample: BaseDataElement) -> BaseDataElement:
@@ -127,6 +131,14 @@ class Correspondence(BaseModel):
                 sample.set_field([scores for _, scores in found], 'pred_scores', dtype=list)
         sample.set_metainfo(dict(protocol=self.protocol))
         return sample
+
+    def _report_stride(self, stride: int) -> None:
+        protocol = self._propagator().protocol
+        if stride != protocol.stride and stride not in self._reported:
+            self._reported.add(stride)
+            MMLogger.get_current_instance().warning(
+                'The features have stride %d, the numbers of the protocol %s are meant for stride %d.', stride, protocol,
+                protocol.stride)
 
     def _propagator(self) -> LabelPropagator:
         if self.propagator is None:
