@@ -6,10 +6,11 @@ from stt_mm.models.data_preprocessor import ClipDataPreprocessor
 from stt_mm.models.frozen_teacher import FrozenTeacher
 from stt_mm.models.heads import GlobalCorrelationHead, LocalCorrelationHead, ReconstructionHead
 from stt_mm.models.losses import AffinityLoss, ReconstructionLoss
+from stt_mm.models.pretrain import DetCo, DetCoNeck
 from stt_mm.models.propagator import LabelPropagator
 
 __all__ = [
-    'STT', 'AffinityLoss', 'ClipDataPreprocessor', 'ColorPatches', 'Correspondence', 'CorrespondenceResNet',
-    'FrozenTeacher', 'GlobalCorrelationHead', 'LabelPropagator', 'LocalCorrelationHead', 'MMPretrainBackbone',
-    'ReconstructionHead', 'ReconstructionLoss', 'TimmBackbone',
+    'STT', 'AffinityLoss', 'ClipDataPreprocessor', 'ColorPatches', 'Correspondence', 'CorrespondenceResNet', 'DetCo',
+    'DetCoNeck', 'FrozenTeacher', 'GlobalCorrelationHead', 'LabelPropagator', 'LocalCorrelationHead',
+    'MMPretrainBackbone', 'ReconstructionHead', 'ReconstructionLoss', 'TimmBackbone',
 ]
