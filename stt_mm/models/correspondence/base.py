@@ -137,8 +137,8 @@ class Correspondence(BaseModel):
         if stride != protocol.stride and stride not in self._reported:
             self._reported.add(stride)
             MMLogger.get_current_instance().warning(
-                'The features have stride %d, the numbers of the protocol %s are meant for stride %d.', stride, protocol,
-                protocol.stride)
+                'The features have stride %d, the numbers of the protocol %s are meant for stride %d.',
+                stride, protocol, protocol.stride)
 
     def _propagator(self) -> LabelPropagator:
         if self.propagator is None:
