@@ -3,6 +3,7 @@
 from .base import VideoDataset
 from .benchmark import VideoBenchmark
 from .davis import DAVIS
+from .image_folder import ImageFolder
 from .jhmdb import JHMDB
 from .samplers import LongestFirstSampler, TrainSampler
 from .video_folder import VideoFolder
@@ -11,6 +12,6 @@ from .youtube_vos import YouTubeVOS
 from .youtube_vos_benchmark import YouTubeVOSBenchmark
 
 __all__ = [
-    'DAVIS', 'JHMDB', 'LongestFirstSampler', 'TrainSampler', 'VIP', 'VideoBenchmark', 'VideoDataset', 'VideoFolder',
-    'YouTubeVOS', 'YouTubeVOSBenchmark',
+    'DAVIS', 'ImageFolder', 'JHMDB', 'LongestFirstSampler', 'TrainSampler', 'VIP', 'VideoBenchmark', 'VideoDataset',
+    'VideoFolder', 'YouTubeVOS', 'YouTubeVOSBenchmark',
 ]  # fmt: skip

@@ -1,0 +1,79 @@
+"""Any collection of images as training data for stage 1."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from mmengine.logging import MMLogger
+
+from stt_mm.registry import DATASETS
+from stt_mm.utils.images import list_images, natural_key
+
+from .base import VideoDataset
+
+
+@DATASETS.register_module()
+class ImageFolder(VideoDataset):
+    """Every image below ``data_root``, however deep, without a label or a list.
+
+    ImageNet in its official layout (``<data_root>/<wnid>/<name>.JPEG``), a flat folder, or the frames of a tree of
+    videos (``<data_root>/<video>/<frame>.jpg``). Images end with .jpg, .jpeg, .png, .bmp or .webp in upper or lower
+    case and come in natural order (2 before 10), folder by folder. Hidden files and folders are left out, links are
+    followed. Video files are not opened: ``VideoFolder`` with ``clip_length=1`` gives a frame of each.
+
+    An image is a video of one frame: what the first transform receives and what happens to broken files is told in
+    :class:`VideoDataset`; ``video_id`` is the path below ``data_root``.
+
+    Args:
+        data_root, pipeline, on_error, indices: see :class:`VideoDataset`.
+
+    Raises:
+        FileNotFoundError: ``data_root`` is missing or holds no image.
+        FrameError: on access, an image that is cut off or cannot be decoded.
+    """
+
+    LAYOUT = '<data_root>/.../<image>.jpg'
+
+    def __init__(
+        self,
+        data_root: str,
+        pipeline: Sequence[dict | Callable] = (),
+        on_error: Literal['raise', 'skip'] = 'raise',
+        indices: int | Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(data_root, pipeline, clip_length=1, on_error=on_error, indices=indices)
+
+    def load_data_list(self) -> list[dict]:
+        """All images; logs how many there are."""
+        images = self.load_videos()
+        MMLogger.get_current_instance().info('ImageFolder: %d images (%s)', len(images), self.data_root)
+        return images
+
+    def load_videos(self) -> list[dict]:
+        """One ``dict(video_id, frame_paths)`` per image, with one path each."""
+        if not os.path.isdir(self.data_root):
+            raise FileNotFoundError(
+                f'ImageFolder: no folder {self.data_root}. Expected {self.LAYOUT}. Change data_root.'
+            )
+        images = [
+            dict(video_id=os.path.relpath(path, self.data_root).replace(os.sep, '/'), frame_paths=[path])
+            for folder in sorted(self._folders(), key=natural_key)
+            for path in list_images(folder)
+        ]
+        if not images:
+            raise FileNotFoundError(
+                f'ImageFolder: no image in {self.data_root} or below it. Expected {self.LAYOUT}. Change data_root; '
+                'frames of video files are written by tools/extract_frames.py.'
+            )
+        return images
+
+    def _folders(self) -> Iterator[str]:
+        visited = set()
+        for folder, folders, _ in os.walk(self.data_root, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in visited:
+                folders.clear()
+                continue
+            visited.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith('.'))
+            yield folder
