@@ -8,13 +8,14 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from stt_mm.engine import enable_amp, finish_runtime, load_config, prepare_runtime, trusted_path
+from stt_mm.engine import check_queue, enable_amp, finish_runtime, load_config, prepare_runtime, trusted_path
 from stt_mm.engine.cli import add_common_arguments, one_line_errors, process_rank
 from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint
 
 EXAMPLES = """examples:
   python tools/train.py configs/stt_r18_ytv.py
   python tools/train.py configs/stt_r18_ytv.py --resume            (continue the run in its work directory)
+  python tools/train.py configs/pretrain/mocov2_r18_in1k.py        (stage 1)
   python tools/train.py configs/stt_r18_ytv.py --amp --cfg-options train_dataloader.batch_size=16
   tools/dist_train.sh configs/stt_r18_ytv.py 4 --auto-scale-lr     (four GPUs)
 
@@ -97,6 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         choose_start(cfg, args.resume, args.trust_checkpoint)
         prepare_runtime(cfg, args.launcher)
         runner = Runner.from_cfg(cfg)
+        check_queue(cfg, runner.world_size)
         runner.train()
         finish_runtime()
 

@@ -1,4 +1,4 @@
-"""The fixes that MMEngine 0.10 needs on current PyTorch, all in one place.
+"""The fixes that MMEngine 0.10 and mmpretrain 1.2 need, all in one place.
 
 1. ``to_plain`` and ``from_plain``: MMEngine's checkpoints hold ``HistoryBuffer`` objects and numpy arrays, which
    ``torch.load(weights_only=True)``, the default since PyTorch 2.6, refuses. Can go when MMEngine writes plain data.
@@ -9,6 +9,8 @@
    when it does not.
 4. ``trusted_path``: MMEngine calls ``torch.load`` without ``weights_only``, so nobody can choose. Can go when
    ``Runner.load_checkpoint`` takes that argument.
+5. ``check_queue``: mmpretrain's queues take batches of some sizes only and say so by an assertion in the first
+   iteration. Can go when they take any.
 
 Nothing happens at import: no class of MMEngine or PyTorch is changed.
 """
@@ -230,3 +232,25 @@ def enable_amp(cfg: Config) -> None:
         wrapper.type = 'AutocastOptimWrapper'
         wrapper.pop('loss_scale', None)
         wrapper.dtype = 'bfloat16'
+
+
+def check_queue(cfg: Config, world_size: int) -> None:
+    """Refuse a batch that mmpretrain's MoCo and DenseCL cannot put into their queue.
+
+    They write the keys of all processes in one piece and only assert, in the first iteration, that the queue is a
+    multiple of it. Can go when they take any batch.
+
+    Args:
+        cfg: config of the run.
+        world_size: number of processes.
+
+    Raises:
+        ValueError: if the total batch does not divide the length of the queue.
+    """
+    if cfg.model.type.rpartition('.')[2] not in ('MoCo', 'DenseCL'):
+        return
+    batch, length = cfg.train_dataloader.batch_size * world_size, cfg.model.get('queue_len', 65536)
+    if length % batch:
+        raise ValueError(f'{cfg.model.type} needs a queue that is a multiple of the total batch, got queue_len='
+                         f'{length} and {cfg.train_dataloader.batch_size} images x {world_size} processes = {batch}. '
+                         'Change train_dataloader.batch_size or model.queue_len, such as to a power of two.')

@@ -1,17 +1,23 @@
 """Loading configs so that a mistake is reported where it was made."""
 
 import inspect
+from collections.abc import Callable
 from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import Registry
 from mmengine.runner import Runner
 
+from stt_mm import registry
 from stt_mm.utils.config_path import PACKAGE, config_path
 
 _READ_FROM_CFG = {
-    'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
-    'model_wrapper_cfg', 'sync_bn',
+    'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'fallback_scope',
+    'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn',
 }
 KNOWN_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | _READ_FROM_CFG
 
@@ -43,8 +49,54 @@ def check_keys(cfg: Config) -> None:
                          'Correct or remove them; a variable of your own may start with an underscore.')
 
 
+def add_scopes(cfg: Config) -> None:
+    """Write the scope before every ``type`` that only the library named by the config's ``fallback_scope`` has.
+
+    With ``fallback_scope = 'mmpretrain'`` a config says ``type='MoCo'``. Components of this toolbox and of MMEngine
+    come first; a name that neither has, in a registry of any kind, becomes ``mmpretrain.MoCo`` if the library has it
+    and stays as it is if not. MMEngine itself looks up a name without a scope in ``default_scope`` alone, also where a
+    model of the other library builds its parts.
+
+    Args:
+        cfg: a loaded config, changed in place; nothing happens without ``fallback_scope``.
+
+    Raises:
+        ValueError: there is no such library, or it has no registries.
+    """
+    scope = cfg.get('fallback_scope')
+    if scope is None:
+        return
+    try:
+        theirs = import_module(f'{scope}.registry')
+    except ImportError as error:
+        raise ValueError(f'{cfg.filename}: fallback_scope={scope!r} names no installed library with registries '
+                         f'({error}). Install it, or remove the key.') from error
+    kinds = {kind: ours for kind, ours in vars(registry).items() if isinstance(ours, Registry)}
+
+    @cache
+    def full_name(name: str) -> str:
+        if '.' in name or any(ours.get(name) for ours in kinds.values()):
+            return name
+        known = any(getattr(theirs, kind).get(name) for kind in kinds if hasattr(theirs, kind))
+        return f'{scope}.{name}' if known else name
+
+    for key in cfg:
+        _rename_types(cfg[key], full_name)
+
+
+def _rename_types(node: Any, full_name: Callable[[str], str]) -> None:
+    if isinstance(node, dict):
+        if isinstance(node.get('type'), str):
+            node['type'] = full_name(node['type'])
+        for item in node.values():
+            _rename_types(item, full_name)
+    elif isinstance(node, list | tuple):
+        for item in node:
+            _rename_types(item, full_name)
+
+
 def load_config(path: str | Path, options: dict | None = None) -> Config:
-    """Load a config file, apply overrides and check its keys.
+    """Load a config file, apply overrides, check its keys and complete its names (:func:`add_scopes`).
 
     Args:
         path: a config file, or the name of a shipped config such as ``stt_r18_ytv``.
@@ -65,6 +117,7 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f'--cfg-options do not fit {file}: {error}') from error
     check_keys(cfg)
+    add_scopes(cfg)
     return cfg
 
 

@@ -1,0 +1,4 @@
+# SimSiam, ResNet-50, 200 epochs of ImageNet, 8 processes x 32 images (STT, Table 3: J&F 66.3).
+_base_ = './simsiam_r18_in1k.py'
+model = dict(backbone=dict(depth=50), neck=dict(in_channels=2048, hid_channels=2048))
+val_cfg = dict(model=dict(backbone=dict(depth=50)))
