@@ -110,7 +110,9 @@ def test_hidden_truth_is_dumped_but_not_scored(root, tmp_path, log):
     assert len(list((tmp_path / 'masks' / 'video2').iterdir())) == 5
     assert evaluate(root, indices=(2,), out_dir=str(tmp_path / 'out')) == {}
     assert 'no video could be scored' in log.text
-    assert [path.name for path in (tmp_path / 'out').rglob('*.json')] == ['video2.json']
+    content = json.loads((tmp_path / 'out' / 'davis_results.json').read_text())
+    assert (content['protocol']['name'], content['global'], content['not_scored']) == ('davis', {}, ['video2'])
+    assert not list((tmp_path / 'out').glob('*.csv'))
 
 
 def test_2016_truth_is_one_object(tmp_path):

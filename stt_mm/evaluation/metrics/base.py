@@ -145,8 +145,8 @@ class VideoMetric(BaseMetric):
                     '%s, protocol %s, version %s: %s',
                     self.name, protocols[0].get('name'), protocols[0].get('version'), self.log_text(records, metrics),
                 )  # fmt: skip
-                if self.out_dir is not None:
-                    self._write(protocols[0], records, metrics)
+            if self.out_dir is not None:
+                self._write(protocols[0], records, metrics)
             self.finish(records)
         return metrics
 
@@ -160,9 +160,9 @@ class VideoMetric(BaseMetric):
     def _write(self, protocol: dict, records: dict[str, dict], metrics: dict[str, float]) -> None:
         folder = Path(self.out_dir)
         content = dict(protocol=protocol, metric=self.description, run_id=self.run_id, num_videos=len(records))
-        content.update({'global': metrics, **self.details(records)})
+        content.update({'global': metrics, **(self.details(records) if metrics else dict(not_scored=list(records)))})
         write_json(folder / f'{self.name}_results.json', content)
-        for name, rows in self.tables(records).items():
+        for name, rows in (self.tables(records) if metrics else {}).items():
             write_csv(folder / f'{name}.csv', rows)
         MMLogger.get_current_instance().info('%s: results written to %s', self.name, folder)
 
