@@ -2,6 +2,7 @@
 
 from stt_mm.ops.affinity import global_affinity, local_affinity, pool_local_affinity
 from stt_mm.ops.color import COLORS, drop_channels, image_to_input, normalise_frames, rgb_to_lab
+from stt_mm.ops.fisher import add_squared, quadratic_penalty, scale_min_max, update_running
 from stt_mm.ops.keypoints import gaussian_maps, keypoints_to_label, label_to_keypoints
 from stt_mm.ops.labels import label_to_mask, mask_to_label, normalise_label, resize_label, resize_mask_nearest
 from stt_mm.ops.propagation import Voters, propagate, propagate_many, tile_side
@@ -10,10 +11,10 @@ from stt_mm.ops.selection import keep_per_batch, keep_per_image, keep_released, 
 from stt_mm.ops.windows import Window, local_correlation, window_mask, window_view
 
 __all__ = [
-    'COLORS', 'Voters', 'Window', 'drop_channels', 'gaussian_maps', 'global_affinity', 'image_to_input',
+    'COLORS', 'Voters', 'Window', 'add_squared', 'drop_channels', 'gaussian_maps', 'global_affinity', 'image_to_input',
     'keep_per_batch', 'keep_per_image', 'keep_released', 'keypoints_to_label', 'label_to_keypoints', 'label_to_mask',
     'local_affinity', 'local_correlation', 'mask_to_label', 'normalise_frames', 'normalise_label',
-    'pool_local_affinity', 'propagate', 'propagate_many', 'reconstruct', 'resize_label', 'resize_mask_nearest',
-    'rgb_to_lab', 'soft_weights', 'subsample', 'tile_side', 'upsample', 'window_entropy', 'window_mask',
-    'window_view',
+    'pool_local_affinity', 'propagate', 'propagate_many', 'quadratic_penalty', 'reconstruct', 'resize_label',
+    'resize_mask_nearest', 'rgb_to_lab', 'scale_min_max', 'soft_weights', 'subsample', 'tile_side', 'update_running',
+    'upsample', 'window_entropy', 'window_mask', 'window_view',
 ]
