@@ -37,6 +37,13 @@ def _worker_without_stop_signals(worker_id: int, init_fn: Callable[[int], Any] |
         init_fn(worker_id)
 
 
+def _built(runner: Runner, dataloader: DataLoader | dict) -> DataLoader:
+    if not isinstance(dataloader, dict):
+        return dataloader
+    diff_rank_seed = runner._randomness_cfg.get('diff_rank_seed', False)
+    return runner.build_dataloader(dataloader, seed=runner.seed, diff_rank_seed=diff_rank_seed)
+
+
 @LOOPS.register_module()
 class IterLoop(IterBasedTrainLoop):
     """MMEngine's iteration-based training, with resuming that costs nothing.
@@ -57,9 +64,7 @@ class IterLoop(IterBasedTrainLoop):
 
     def __init__(self, runner: Runner, dataloader: DataLoader | dict, max_iters: int, val_begin: int = 1,
                  val_interval: int = 1000, dynamic_intervals: list[tuple[int, int]] | None = None) -> None:
-        if isinstance(dataloader, dict):
-            diff_rank_seed = runner._randomness_cfg.get('diff_rank_seed', False)
-            dataloader = runner.build_dataloader(dataloader, seed=runner.seed, diff_rank_seed=diff_rank_seed)
+        dataloader = _built(runner, dataloader)
         super().__init__(runner, _NotStarted(dataloader), max_iters, val_begin=val_begin, val_interval=val_interval,
                          dynamic_intervals=dynamic_intervals)
         self.dataloader = dataloader
@@ -88,13 +93,16 @@ class IterLoop(IterBasedTrainLoop):
         self.runner.call_hook('after_train')
         return self.runner.model
 
+    def _train_loaders(self) -> list[DataLoader]:
+        return [self.dataloader]
+
     def _loaders(self) -> list[DataLoader]:
         val_loop = self.runner.val_loop
-        return [self.dataloader] if val_loop is None else [self.dataloader, val_loop.dataloader]
+        return [*self._train_loaders(), *([] if val_loop is None else [val_loop.dataloader])]
 
     def _stop_data(self) -> None:
         """End the workers now; an error's traceback would keep them alive until the end of the process."""
-        iterators = [getattr(self.dataloader_iterator, '_iterator', None)]
+        iterators = self._iterators()
         for loader in self._loaders():
             iterators.append(loader._iterator)
             loader._iterator = None
@@ -102,6 +110,9 @@ class IterLoop(IterBasedTrainLoop):
         for iterator in iterators:
             if hasattr(iterator, '_shutdown_workers'):
                 iterator._shutdown_workers()
+
+    def _iterators(self) -> list[Iterator | None]:
+        return [getattr(self.dataloader_iterator, '_iterator', None)]
 
     def _validation_is_due(self) -> bool:
         if self.runner.val_loop is None or self._iter < self.val_begin:
@@ -112,15 +123,63 @@ class IterLoop(IterBasedTrainLoop):
         """Start the workers at the first sample that has not been trained on."""
         for loader in self._loaders():
             loader.worker_init_fn = partial(_worker_without_stop_signals, init_fn=loader.worker_init_fn)
-        loader = self.dataloader
+        self.dataloader_iterator = self._start(self.dataloader)
+
+    def _start(self, loader: DataLoader) -> Iterator:
+        """Endless iterator over the batches of a loader that have not been trained on."""
         batches = loader.batch_sampler
         advance = getattr(getattr(batches, 'sampler', None), 'advance', None)
         if self._iter > 0 and advance is not None:
             advance(self._iter * batches.batch_size)
             print_log(f'Data continues after {self._iter} batches of {batches.batch_size}.', logger='current')
-        self.dataloader_iterator = _InfiniteDataloaderIterator(loader)
+        iterator = _InfiniteDataloaderIterator(loader)
         if self._iter > 0 and advance is None:
             sampler = type(getattr(batches, 'sampler', loader.sampler)).__name__
             print_log(f'{sampler} cannot advance: loading {self._iter} batches to skip them.', logger='current')
             for _ in range(self._iter):
-                next(self.dataloader_iterator)
+                next(iterator)
+        return iterator
+
+
+class _Paired(Iterator):
+    """One batch of each of several iterators at a time, by name."""
+
+    def __init__(self, iterators: dict[str, Iterator]) -> None:
+        self.iterators = iterators
+
+    def __next__(self) -> dict[str, Any]:
+        return {name: next(iterator) for name, iterator in self.iterators.items()}
+
+
+@LOOPS.register_module()
+class JointIterLoop(IterLoop):
+    """Iteration-based training on one batch of videos and one of images per step.
+
+    The model receives ``dict(video=..., image=...)``. Each loader has its own batch size, sampler and workers, and on
+    resume each goes on at its own position. ``train_dataloader`` of the config is that of videos; whatever looks at it,
+    such as ``--auto-scale-lr``, counts videos.
+
+    Args:
+        runner: the runner.
+        dataloader: data loader of videos or its config.
+        image_dataloader: data loader of images or its config.
+        max_iters, val_begin, val_interval, dynamic_intervals: see :class:`IterLoop`.
+    """
+
+    def __init__(self, runner: Runner, dataloader: DataLoader | dict, image_dataloader: DataLoader | dict,
+                 max_iters: int, val_begin: int = 1, val_interval: int = 1000,
+                 dynamic_intervals: list[tuple[int, int]] | None = None) -> None:
+        super().__init__(runner, dataloader, max_iters, val_begin, val_interval, dynamic_intervals)
+        self.image_dataloader = _built(runner, image_dataloader)
+
+    def _train_loaders(self) -> list[DataLoader]:
+        return [self.dataloader, self.image_dataloader]
+
+    def _iterators(self) -> list[Iterator | None]:
+        started = getattr(self.dataloader_iterator, 'iterators', {})
+        return [iterator._iterator for iterator in started.values()]
+
+    def _start_data(self) -> None:
+        super()._start_data()
+        self.dataloader_iterator = _Paired(dict(video=self.dataloader_iterator,
+                                                image=self._start(self.image_dataloader)))
