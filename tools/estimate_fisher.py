@@ -1,0 +1,279 @@
+"""Estimate the diagonal Fisher information of a trained backbone, for elastic weight consolidation."""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from mmengine.config import Config, DictAction
+from mmengine.dataset import default_collate
+from mmengine.logging import MessageHub
+from mmengine.model import BaseModel
+from mmengine.model.averaged_model import BaseAveragedModel
+from mmengine.registry import init_default_scope
+from mmengine.utils import ProgressBar
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from stt_mm import __version__
+from stt_mm.datasets import TrainSampler, VideoDataset
+from stt_mm.engine import load_config
+from stt_mm.engine.cli import one_line_errors
+from stt_mm.ops import add_squared, scale_min_max, update_running
+from stt_mm.registry import DATASETS, MODELS
+from stt_mm.utils.checkpoint import CheckpointError, checkpoint_bytes, read_checkpoint, sha8, write_atomically
+
+EXAMPLES = """examples:
+  python tools/estimate_fisher.py configs/pretrain/mocov2_r18_in1k.py CHECKPOINT --out pretrained/fisher_r18.pth
+  torchrun --nproc-per-node 4 tools/estimate_fisher.py CONFIG CHECKPOINT --out FILE       (four processes)
+
+CONFIG is the config that the checkpoint was trained with; its loss, without penalties, and its training data are used.
+Call it again after an interruption with the same arguments, and it goes on where it was.
+
+empirical: the mean over samples of the squared gradient of one sample's loss; BatchNorm by its running statistics, key
+encoder and queue as they are in the checkpoint. running: F <- 0.9 g^2 + 0.1 F from F = 1, with the mean gradient g of a
+batch, as the released STT code has it; for comparison."""
+
+RATE = 0.9
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config that the checkpoint was trained with')
+    parser.add_argument('checkpoint', help='full checkpoint of that training')
+    parser.add_argument('--out', required=True, metavar='FILE', help='file to write')
+    parser.add_argument('--samples', type=int, default=10000, help='samples in all processes together, or batches with '
+                        '--method running (default: %(default)s)')
+    parser.add_argument('--method', choices=('empirical', 'running'), default='empirical',
+                        help='see below (default: %(default)s)')
+    parser.add_argument('--min-max', action='store_true', help='map each tensor of the result to [0, 1]')
+    parser.add_argument('--batch-size', type=int, default=16, help='of --method running (default: %(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of the choice of samples (default: %(default)s)')
+    parser.add_argument('--save-interval', type=float, default=60, metavar='SECONDS',
+                        help='between two saves of what has been summed up (default: %(default)s)')
+    parser.add_argument('--num-workers', type=int, default=2, help='data workers per process (default: %(default)s)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='override config values, e.g. train_dataloader.dataset.data_root=/path')
+    parser.add_argument('--force', action='store_true', help='overwrite FILE')
+    args = parser.parse_args(argv)
+    if min(args.samples, args.batch_size) < 1 or args.num_workers < 0:
+        parser.error('--samples and --batch-size must be 1 or more, --num-workers 0 or more')
+    return args
+
+
+class Samples(Dataset):
+    """Training samples by their position in the stream of one seed: the same in any number of processes and workers.
+
+    Args:
+        dataset: of clips or images of this toolbox, asked for (index, draw, seed); or any other, asked for an index
+            while the global generators are seeded by the position.
+        seed: of the stream.
+        positions: positions in the stream, one per sample.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int, positions: range) -> None:
+        self.dataset = dataset
+        stream = list(islice(TrainSampler(dataset, seed=seed), positions.stop))
+        self.keys = [stream[position] for position in positions]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, number: int) -> dict:
+        index, draw, seed = self.keys[number]
+        if isinstance(self.dataset, VideoDataset):
+            return self.dataset[index, draw, seed]
+        for start in (random.seed, np.random.seed, torch.manual_seed):
+            start(seed + draw)
+        return self.dataset[index]
+
+
+def build_model(cfg: Config, checkpoint: str) -> BaseModel:
+    """The trained model without penalties, in eval mode, with a key encoder that stays where it is.
+
+    Raises:
+        CheckpointError: if the checkpoint lacks a weight of the model; the message names the first ones.
+    """
+    model_cfg = cfg.model
+    model_cfg.pop('penalty', None)
+    model_cfg.backbone.init_cfg = None
+    model = MODELS.build(model_cfg)
+    if getattr(model, 'teacher', None) is not None:
+        model.teacher.init_weights()
+    content = read_checkpoint(checkpoint)
+    weights = content.get('state_dict', content) if isinstance(content, dict) else {}
+    try:
+        found = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f'{checkpoint} does not fit {cfg.filename}: {" ".join(str(error).split())}') from error
+    if found.missing_keys:
+        raise CheckpointError(f'{checkpoint} lacks {len(found.missing_keys)} weights of the model of {cfg.filename}: '
+                              f'{", ".join(found.missing_keys[:3])}, ... Name the full checkpoint that the training '
+                              'with this config wrote.')
+    for module in model.modules():
+        if isinstance(module, BaseAveragedModel):
+            module.momentum = 0.0
+    # One draw of the dropped channel per sample, whichever process has it.
+    if hasattr(model.data_preprocessor, 'rank_shared'):
+        model.data_preprocessor.rank_shared = True
+    return model.eval().to(torch.device('cuda') if torch.cuda.is_available() else 'cpu')
+
+
+def gradient_function(model: BaseModel, seed: int) -> Callable[[dict, int], dict[str, Tensor | None]]:
+    """A function from a batch and its position to the gradients of its loss, which leaves the model as it was."""
+    parameters = dict(model.backbone.named_parameters())
+    trained = {name: value for name, value in parameters.items() if value.requires_grad}
+    buffers = {name: (value, value.clone()) for name, value in model.named_buffers()}
+    info = MessageHub.get_current_instance()
+    info.update_info('seed', seed)
+
+    def gradients(batch: dict, position: int) -> dict[str, Tensor | None]:
+        info.update_info('iter', position)
+        versions = {name: value._version for name, (value, _) in buffers.items()}
+        losses = model(**model.data_preprocessor(batch, training=True), mode='loss')
+        total, _ = model.parse_losses(losses)
+        found = torch.autograd.grad(total, list(trained.values()), allow_unused=True)
+        with torch.no_grad():
+            for name, (value, kept) in buffers.items():
+                if value._version != versions[name]:
+                    value.copy_(kept)
+        return dict.fromkeys(parameters) | dict(zip(trained, found, strict=True))
+
+    return gradients
+
+
+class Partial:
+    """What one process has summed up so far, in a file that is never half written.
+
+    Args:
+        path: the file.
+        settings: what the sums depend on; a file of other settings is refused.
+        shapes: of the entries, by name.
+        start: value of each entry before the first sample.
+    """
+
+    def __init__(self, path: Path, settings: dict, shapes: dict[str, torch.Size], start: float) -> None:
+        self.path = path
+        self.settings = settings
+        self.done = 0
+        self.values = {name: torch.full(shape, start, dtype=torch.float64) for name, shape in shapes.items()}
+        if path.exists():
+            content = read_checkpoint(path)
+            differing = [key for key in settings if content['settings'].get(key) != settings[key]]
+            if differing:
+                raise ValueError(f'{path} was begun with other settings ({", ".join(differing)}). Remove it to begin '
+                                 'anew, or name another --out.')
+            self.done, self.values = content['done'], content['values']
+        self.saved = time.monotonic()
+
+    def save(self, interval: float = 0.0) -> None:
+        """Write the file if the last time is at least ``interval`` seconds ago."""
+        if time.monotonic() - self.saved >= interval:
+            content = dict(settings=self.settings, done=self.done,
+                           values={name: value.cpu() for name, value in self.values.items()})
+            write_atomically(checkpoint_bytes(content), self.path)
+            self.saved = time.monotonic()
+
+
+def settings_of(args: argparse.Namespace, cfg: Config, world_size: int) -> dict:
+    """All that the sums of a process depend on."""
+    text = json.dumps([cfg.model.to_dict(), cfg.train_dataloader.dataset.to_dict()], sort_keys=True, default=str)
+    return dict(config=Path(cfg.filename).name, config_sha8=hashlib.sha256(text.encode()).hexdigest()[:8],
+                checkpoint_sha8=sha8(args.checkpoint), samples=args.samples, method=args.method, seed=args.seed,
+                batch_size=args.batch_size if args.method == 'running' else 1, processes=world_size)
+
+
+def accumulate(args: argparse.Namespace, cfg: Config, model: BaseModel, partial: Partial, rank: int,
+               world_size: int) -> None:
+    """Go through the samples of this process that have not been summed up yet."""
+    running = args.method == 'running'
+    batch_size = args.batch_size if running else 1
+    device = next(model.backbone.parameters()).device
+    partial.values = {name: value.to(device) for name, value in partial.values.items()}
+    gradients = gradient_function(model, args.seed)
+    positions = range(rank, args.samples * batch_size, world_size)
+    rest = Samples(DATASETS.build(cfg.train_dataloader.dataset), args.seed, positions[partial.done * batch_size:])
+    loader = DataLoader(rest, batch_size=batch_size, num_workers=args.num_workers, collate_fn=default_collate)
+    bar = ProgressBar(len(positions) // batch_size, file=sys.stderr) if rank == 0 else None
+    if bar is not None and partial.done:
+        bar.completed = partial.done
+    for batch in loader:
+        found = gradients(batch, positions[partial.done * batch_size])
+        if running:
+            update_running(partial.values, found, RATE)
+        else:
+            add_squared(partial.values, found)
+        partial.done += 1
+        partial.save(args.save_interval)
+        if bar is not None:
+            bar.update()
+    partial.save()
+
+
+def reduce_sums(values: dict[str, Tensor], world_size: int) -> Iterator[tuple[str, Tensor]]:
+    """The sum over all processes, name by name. They meet here only: until now each has worked alone."""
+    if world_size > 1:
+        dist.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')
+    for name, value in values.items():
+        if world_size > 1:
+            dist.all_reduce(value)
+        yield name, value
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    rank, world_size = (int(os.environ.get(name, default)) for name, default in (('RANK', 0), ('WORLD_SIZE', 1)))
+    with one_line_errors():
+        out = Path(args.out)
+        if out.exists() and not args.force:
+            raise FileExistsError(f'{out} exists. Name another file or pass --force to overwrite it.')
+        if args.method == 'running' and world_size > 1:
+            raise ValueError('--method running depends on the order of its batches: start it in one process.')
+        if world_size > args.samples:
+            raise ValueError(f'{world_size} processes cannot share {args.samples} samples: raise --samples.')
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
+        cfg = load_config(args.config, args.cfg_options)
+        if cfg.get('model') is None or cfg.get('train_dataloader') is None:
+            raise ValueError(f'{cfg.filename} is no training config: it has no model or no train_dataloader.')
+        init_default_scope(cfg.get('default_scope', 'stt_mm'))
+        settings = settings_of(args, cfg, world_size)
+        model = build_model(cfg, args.checkpoint)
+        shapes = {name: value.shape for name, value in model.backbone.named_parameters()}
+        partial = Partial(out.with_name(f'{out.name}.part{rank}'), settings, shapes,
+                          start=1.0 if args.method == 'running' else 0.0)
+        accumulate(args, cfg, model, partial, rank, world_size)
+        count = args.samples if args.method == 'empirical' else 1
+        fisher = {name: value.cpu() / count for name, value in reduce_sums(partial.values, world_size)}
+        if rank == 0:
+            write(out, scale_min_max(fisher) if args.min_max else fisher, model, dict(settings, min_max=args.min_max))
+        if world_size > 1:
+            dist.barrier()
+            dist.destroy_process_group()
+        partial.path.unlink()
+
+
+def write(out: Path, fisher: dict[str, Tensor], model: BaseModel, settings: dict) -> None:
+    """Fisher information and reference weights, float32, and how they came about."""
+    reference = {name: value.detach().cpu().clone() for name, value in model.backbone.named_parameters()}
+    content = dict(fisher={name: value.float() for name, value in fisher.items()}, reference=reference,
+                   meta=dict(settings, stt_mm_version=__version__))
+    write_atomically(checkpoint_bytes(content), out)
+    total = sum(float(value.sum()) for value in fisher.values())
+    unused = sum(not bool(value.any()) for value in fisher.values())
+    print(f'\nwrote {out} ({out.stat().st_size / 2**20:.1f} MiB): {len(fisher)} parameters, trace {total:.4g}, '
+          f'{unused} without information')
+
+
+if __name__ == '__main__':
+    main()
