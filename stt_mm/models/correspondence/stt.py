@@ -25,6 +25,8 @@ class STT(Correspondence):
             (``stages``), and by ``fine`` the one whose scale it is given.
         global_head: config of global correlation distillation; needs a teacher.
         teacher: config of the frozen teacher; it is not built without a ``global_head``.
+        penalty: config of what holds the student to an earlier task, :class:`EWCPenalty` or :class:`LwFPenalty`; it
+            names the stages it needs (``stages``) and sees the teacher's colours.
         temperature: divides the dot products of the local affinities; ``None``: ``sqrt(C)``.
         normalize: use cosines in the local affinities.
         propagator: config of the label propagation that evaluates the student.
@@ -43,6 +45,7 @@ class STT(Correspondence):
                  local_head: dict | None = None,
                  global_head: dict | None = None,
                  teacher: dict | None = None,
+                 penalty: dict | None = None,
                  temperature: float | None = None,
                  normalize: bool = False,
                  propagator: dict | None = None,
@@ -56,15 +59,18 @@ class STT(Correspondence):
         self.local_head = None if local_head is None else MODELS.build(local_head)
         self.global_head = None if global_head is None else MODELS.build(global_head)
         self.teacher = None if global_head is None or teacher is None else MODELS.build(teacher)
+        self.penalty = None if penalty is None else MODELS.build(penalty)
         self._check()
         self.backbone.keep_stages(self.used_stages())
 
     def used_stages(self) -> set[str]:
-        """Stages that a head or the evaluation needs."""
+        """Stages that a head, the penalty or the evaluation needs."""
         heads = (head for head in (self.reconstruction_head, self.local_head) if head is not None)
         used = {stage for head in heads for stage in head.stages}
         if self.global_head is not None:
             used.add(self.global_head.stage)
+        if self.penalty is not None:
+            used.update(self.penalty.stages)
         if self.propagator is not None or not used:
             used.add(self.feature_stage)
         return used
@@ -79,9 +85,13 @@ class STT(Correspondence):
                 if stage not in self.backbone.stages or stage not in self.radii:
                     raise ValueError(f'{type(head).__name__} needs {stage}, but the backbone returns '
                                      f'{", ".join(self.backbone.stages)} and radii has {", ".join(self.radii)}.')
-        if self.global_head is not None and self.global_head.stage not in self.backbone.stages:
-            raise ValueError(f'global_head needs {self.global_head.stage}, but the backbone returns '
-                             f'{", ".join(self.backbone.stages)}.')
+        others = dict(global_head=() if self.global_head is None else (self.global_head.stage, ),
+                      penalty=() if self.penalty is None else self.penalty.stages)
+        for part, stages in others.items():
+            for stage in stages:
+                if stage not in self.backbone.stages:
+                    raise ValueError(f'{part} needs {stage}, but the backbone returns '
+                                     f'{", ".join(self.backbone.stages)}.')
 
     def scale(self, feature: Tensor) -> float:
         """Factor on the dot products of features ``[B, C, H, W]``."""
@@ -118,7 +128,10 @@ class STT(Correspondence):
         if self.teacher is not None:
             teacher = self.teacher(torch.cat([inputs['teacher'][:, 0], inputs['teacher'][:, -1]])).float().chunk(2)
         with torch.autocast(frames.device.type, enabled=False):
-            return self.head_losses(queries, keys, frames[:, 0], frames[:, -1], inputs['dropped'], teacher)
+            losses = self.head_losses(queries, keys, frames[:, 0], frames[:, -1], inputs['dropped'], teacher)
+        if self.penalty is not None:
+            losses |= self.penalty.loss(self.backbone, inputs['teacher'][:, (0, -1)].flatten(0, 1))
+        return losses
 
     def head_losses(self, queries: dict[str, Tensor], keys: dict[str, Tensor], reference: Tensor, target: Tensor,
                     dropped: Tensor, teacher: tuple[Tensor, Tensor] | None = None) -> dict[str, Tensor]:
