@@ -1,0 +1,54 @@
+# DetCo, ResNet-18, 200 epochs of ImageNet, 8 processes x 32 images: the first stage of most experiments of STT.
+_base_ = [
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/sgd_200e_in1k.py',
+    '../_base_/pretrain/watch_davis.py',
+    '../_base_/pretrain/runtime.py',
+]
+# MoCo v2 at every stage, of images and of sets of nine patches; queues, temperature, average and schedule as MoCo v2.
+# The sum of the 12 losses is about 6.6 times that of MoCo v2; with normalize=True it is not.
+model = dict(
+    type='DetCo',
+    queue_len=65536,
+    momentum=0.001,
+    stage_weights=(0.1, 0.4, 0.7, 1.0),
+    normalize=False,
+    data_preprocessor=dict(
+        type='SelfSupDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True),
+    backbone=dict(
+        type='ResNet', depth=18, out_indices=(0, 1, 2, 3), norm_cfg=dict(type='BN'), zero_init_residual=False),
+    neck=dict(type='DetCoNeck', in_channels=(64, 128, 256, 512), out_channels=128),
+    head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2))
+# BatchNorm per process: the keys are shuffled between processes instead.
+sync_bn = None
+
+# Two global views, as in MoCo v2, and two mosaics of nine patches, cut out of the image and not out of a global view.
+# Both kinds change their looks alike; that patches become grey too is ours.
+_looks = [
+    dict(
+        type='RandomApply',
+        transforms=[dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)],
+        prob=0.8),
+    # Weights of blue, green and red.
+    dict(type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.114, 0.587, 0.2989)),
+    dict(type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=0.5),
+    dict(type='RandomFlip', prob=0.5),
+]
+_global_view = [
+    dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.0), backend='pillow'),
+    *_looks,
+]
+_local_view = [
+    dict(type='RandomResizedCrop', scale=255, crop_ratio_range=(0.6, 1.0), backend='pillow'),
+    *_looks,
+    dict(type='JigsawMosaic', grid=3, patch_size=64),
+]
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadImage'),
+            dict(
+                type='SeededCompose',
+                transforms=[dict(type='MultiView', num_views=[2, 2], transforms=[_global_view, _local_view])]),
+            dict(type='PackInputs'),
+        ]))

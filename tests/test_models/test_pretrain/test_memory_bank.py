@@ -1,0 +1,87 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stt_mm.models.pretrain import MemoryBank
+
+
+def columns(bank):
+    return [tuple(column.tolist()) for column in bank.queue.T]
+
+
+@pytest.mark.parametrize('sizes', [(4, 4, 4, 4, 4), (3, 5, 1, 10, 7, 2, 9, 10, 10, 3)])
+def test_contents_are_those_of_a_list(sizes):
+    """Also where a batch does not divide the queue and goes on at its start."""
+    bank = MemoryBank(size=10, dim=4)
+    twin, pointer = columns(bank), 0
+    for batch in sizes:
+        keys = F.normalize(torch.randn(batch, 4, dtype=torch.float64), dim=1).float()
+        bank.enqueue(3.7 * keys)
+        for key in keys:
+            twin[pointer] = tuple(key.tolist())
+            pointer = pointer + 1 if pointer < 9 else 0
+        torch.testing.assert_close(torch.tensor(columns(bank)), torch.tensor(twin))
+        assert bank.pointer.item() == pointer
+    assert bank.pointer.item() == sum(sizes) % 10
+
+
+def test_it_starts_full_of_different_directions_and_keeps_them_of_length_one():
+    bank = MemoryBank(size=500, dim=16)
+    lengths = bank.queue.norm(dim=0)
+    torch.testing.assert_close(lengths, torch.ones(500))
+    assert bank.queue.std(1).min() > 0.15
+    assert (bank.queue.T @ bank.queue).fill_diagonal_(0).max() < 0.95
+    bank.enqueue(torch.randn(300, 16) * 100)
+    torch.testing.assert_close(bank.queue.norm(dim=0), torch.ones(500))
+
+
+def test_negatives_stay_when_keys_come_and_gradients_flow_past_them():
+    bank = MemoryBank(size=6, dim=3)
+    query = torch.randn(2, 3, requires_grad=True)
+    negatives = bank.negatives()
+    before = negatives.clone()
+    product = query @ negatives
+    bank.enqueue(torch.randn(6, 3))
+    product.sum().backward()
+    torch.testing.assert_close(query.grad, before.sum(1).expand(2, 3))
+    assert not torch.isclose(bank.queue, before).all(0).any()
+
+
+def test_no_gradient_gets_in():
+    bank = MemoryBank(size=6, dim=3)
+    bank.enqueue(torch.randn(2, 3, requires_grad=True))
+    assert not bank.queue.requires_grad
+    assert list(bank.parameters()) == []
+
+
+def test_a_checkpoint_restores_contents_and_position():
+    bank, other = MemoryBank(size=7, dim=3), MemoryBank(size=7, dim=3)
+    bank.enqueue(torch.randn(5, 3))
+    other.load_state_dict(bank.state_dict())
+    keys = torch.randn(4, 3)
+    for one in (bank, other):
+        one.enqueue(keys)
+    assert torch.equal(bank.queue, other.queue)
+    assert bank.pointer.item() == other.pointer.item() == 2
+
+
+def test_half_precision_keys_are_stored_in_the_precision_of_the_queue():
+    bank = MemoryBank(size=4, dim=3)
+    bank.enqueue(torch.tensor([[0.0, 3.0, 4.0]], dtype=torch.bfloat16))
+    assert bank.queue.dtype == torch.float32
+    torch.testing.assert_close(bank.queue[:, 0], torch.tensor([0.0, 0.6, 0.8]))
+
+
+def test_wrong_keys_are_refused_before_anything_is_written():
+    bank = MemoryBank(size=4, dim=3)
+    before = bank.queue.clone()
+    with pytest.raises(ValueError, match=r'expects keys \[B, 3\], got \[2, 4\]'):
+        bank.enqueue(torch.randn(2, 4))
+    with pytest.raises(ValueError, match=r'expects keys \[B, 3\], got \[3\]'):
+        bank.enqueue(torch.randn(3))
+    with pytest.raises(ValueError, match=r'5 keys of each of 1 process\(es\) do not fit a queue of 4: choose a longer'):
+        bank.enqueue(torch.randn(5, 3))
+    assert torch.equal(bank.queue, before)
+    assert bank.pointer.item() == 0
+    with pytest.raises(ValueError, match='at least 1, got size=0, dim=3'):
+        MemoryBank(size=0, dim=3)
