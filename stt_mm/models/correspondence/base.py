@@ -22,7 +22,8 @@ class Correspondence(BaseModel):
     """A backbone that is evaluated by label propagation; algorithms that train it derive from this class.
 
     Args:
-        backbone: config of a network with ``stages`` that maps ``[B, 3, H, W]`` to one map per stage.
+        backbone: config of a network with ``stages`` that maps ``[B, 3, H, W]`` to one map per stage; ``None``: a
+            subclass has networks of its own, and an ``extract_feat`` that uses them.
         data_preprocessor: config of the colour conversion in training; evaluation goes by the protocol.
         propagator: config of the label propagation; ``None`` if the model is only trained.
         feature_stage: stage whose features are compared; ``None``: the backbone's last one.
@@ -33,17 +34,17 @@ class Correspondence(BaseModel):
     """
 
     def __init__(self,
-                 backbone: dict,
+                 backbone: dict | None,
                  data_preprocessor: dict | None = None,
                  propagator: dict | None = None,
                  feature_stage: str | None = 'res4',
                  init_cfg: dict | None = None) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.backbone = MODELS.build(backbone)
+        self.backbone = None if backbone is None else MODELS.build(backbone)
         self.propagator = None if propagator is None else MODELS.build(propagator)
         self.feature_stage = feature_stage or self.backbone.stages[-1]
         self._reported: set[int] = set()
-        if self.feature_stage not in self.backbone.stages:
+        if self.backbone is not None and self.feature_stage not in self.backbone.stages:
             raise ValueError(f'feature_stage {self.feature_stage!r} is not among the stages that the backbone returns: '
                              f'{", ".join(self.backbone.stages)}.')
         trained = getattr(self.data_preprocessor, 'student_color', None)

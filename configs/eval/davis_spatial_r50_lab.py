@@ -1,0 +1,3 @@
+# Spatial learning alone, ResNet-50, on Lab: what the released test config gives a network of stage 1 to see.
+_base_ = './davis_spatial_r50_rgb.py'
+model = dict(propagator=dict(protocol=dict(color='lab')))

@@ -1,0 +1,156 @@
+"""Late fusion: identities of the fused cosine, and a run through tools/test.py."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.registry import init_default_scope
+from tiny_data import make_davis, moving_shapes, texture
+from torch.testing import assert_close
+from torchvision.models import resnet18, resnet50
+from twins import window_cells
+
+from stt_mm.engine import load_config
+from stt_mm.registry import MODELS
+from stt_mm.utils.checkpoint import sha8
+
+ROOT = Path(__file__).parents[2]
+init_default_scope('stt_mm')
+
+
+def fused(first=None, second=None, protocol=None, **changes):
+    """Two small networks of random weights at stride 8."""
+    network = dict(type='CorrespondenceResNet', depth=18, pool='none', strides=(1, 2, 2), out_indices=(1, 2))
+    pooled = dict(network, pool='max', strides=(1, 2, 1))
+    settings = dict(type='LateFusion', backbones=[network | (first or {}), pooled | (second or {})],
+                    colors=('lab', 'rgb'), feature_stages=('res4', 'res4'),
+                    propagator=dict(type='LabelPropagator', protocol=dict(name='sfc_fusion_davis', **(protocol or {}))))
+    torch.manual_seed(0)
+    model = MODELS.build(dict(settings, **changes))
+    model.init_weights()
+    return model.eval()
+
+
+def alone(model, number, image):
+    """Unit features ``[C, h * w]`` of one of the networks, from a Correspondence of its own colours."""
+    single = MODELS.build(dict(type='Correspondence', feature_stage='res4', propagator=dict(
+        type='LabelPropagator', protocol=dict(name='sfc_fusion_davis', color=model.colors[number])),
+        backbone=dict(type='CorrespondenceResNet', depth=18, pool=('none', 'max')[number],
+                      strides=(1, 2, (2, 1)[number]), out_indices=(2, ))))
+    single.backbone.load_state_dict(model.backbones[number].state_dict())
+    return F.normalize(single.eval().feature(image).flatten(1), dim=0)
+
+
+@pytest.mark.parametrize('weight', [0.0, 0.5, 1.75, 1e4])
+def test_the_fused_cosine_is_the_weighted_mean_of_cosines(weight):
+    model = fused(weights=(weight, 1.0))
+    images = [texture((48, 72), seed) for seed in (1, 2)]
+    with torch.no_grad():
+        query, key = (F.normalize(model.feature(image).flatten(1), dim=0) for image in images)
+        fine, semantic = ((alone(model, k, images[0]).T @ alone(model, k, images[1])) for k in (0, 1))
+    expected = (weight ** 2 * fine + semantic) / (weight ** 2 + 1)
+    assert_close(query.T @ key, expected, rtol=0, atol=1e-6)
+    if weight in (0.0, 1e4):
+        assert_close(query.T @ key, (semantic, fine)[weight > 1], rtol=0, atol=1e-6)
+    # The two networks do not agree by themselves.
+    assert (fine - semantic).abs().max() > 0.05
+
+
+def test_a_feature_has_length_1_and_the_channels_of_all_networks():
+    model = fused(feature_stages=('res3', 'res4'), first=dict(strides=(1, 4, 1)))
+    feature = model.feature(texture((48, 72), 0))
+    assert feature.shape == (128 + 256, 6, 9)
+    assert_close(feature.norm(dim=0), torch.ones(6, 9))
+    # 1.75 ** 2 / (1.75 ** 2 + 1) = 0.754 of the squared length is that of the first network.
+    assert_close(feature[:128].square().sum(0), torch.full((6, 9), 0.7538461538))
+
+
+def test_labels_go_by_the_fused_affinity_before_the_top_k():
+    """The propagated label equals a dense form on the weighted sum of the two networks' cosines."""
+    model = fused(protocol=dict(radius=2, strict=False, topk=3, first_frame='once', first_window=True))
+    frames, masks = moving_shapes(2, (48, 72), 2)
+    label = F.one_hot(torch.from_numpy(masks[0][4::8, 4::8]).long(), 3).permute(2, 0, 1).float()
+    features = [model.feature(frame) for frame in frames]
+    model.propagator.start(features[0], label)
+    found = model.propagator.step(features[1])
+    cosines = [alone(model, k, frames[1]).T @ alone(model, k, frames[0]) for k in (0, 1)]
+    scores = (1.75 ** 2 * cosines[0] + cosines[1]) / (1.75 ** 2 + 1)
+    scores[~window_cells('circle', 2, False, 6, 9)] = -torch.inf
+    best, index = scores.topk(3)
+    votes = torch.zeros_like(scores).scatter_(1, index, (best / 0.1).softmax(1))
+    assert_close(found.flatten(1), label.flatten(1) @ votes.T, rtol=0, atol=1e-5)
+
+
+def test_grids_of_different_size_are_refused_with_the_fix():
+    with pytest.raises(ValueError, match=r'48 x 72 .* grids of 6 x 9, 12 x 18. Give them one stride.*multiple=8'):
+        fused(first=dict(strides=(1, 2, 2)), second=dict(strides=(1, 1, 1))).feature(texture((48, 72), 0))
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    (dict(weights=(1.0, )), '2 backbones, 1 weights, 2 colors, 2 feature_stages'),
+    (dict(weights=(1.0, -1.0)), 'weights must be 0 or larger'),
+    (dict(weights=(0, 0)), 'one of them positive'),
+    (dict(colors=('lab', 'hsv')), r"colors\[1\] must be one of 'lab', 'rgb', 'rgb_dino', got 'hsv'"),
+    (dict(feature_stages=('res4', 'res5')), r"feature_stages\[1\] must be one of 'res3', 'res4', got 'res5'"),
+])
+def test_what_cannot_be_fused_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        fused(**changes)
+
+
+def test_the_record_names_weights_colours_and_checkpoints(tmp_path):
+    path = tmp_path / 'temporal.pth'
+    torch.save(resnet18().state_dict(), path)
+    model = fused(first=dict(init_cfg=dict(type='Pretrained', checkpoint=str(path))))
+    record = json.loads(json.dumps(model.protocol))
+    assert record['name'] == 'sfc_fusion_davis'
+    assert record['color'] == ['lab', 'rgb']
+    assert record['changed'] == ['color']
+    assert record['fusion'] == [
+        dict(network='CorrespondenceResNet', weight=1.75, color='lab', feature_stage='res4', checkpoint='temporal.pth',
+             sha8=sha8(path)),
+        dict(network='CorrespondenceResNet', weight=1.0, color='rgb', feature_stage='res4', checkpoint=None, sha8=None)]
+    assert fused(colors=None).protocol['changed'] == []
+    assert fused(propagator=None).protocol is None
+
+
+def test_the_shipped_configs_have_stride_8_and_their_colours():
+    for name, colors in (('davis_late_fusion', ('lab', 'rgb')), ('davis_sfc_fusion', ('rgb', 'rgb'))):
+        model = MODELS.build(load_config(ROOT / 'configs' / 'eval' / f'{name}.py').model)
+        assert (model.weights, model.colors) == ((1.75, 1.0), colors)
+        # An odd size, as native frames may have.
+        assert model.eval().feature(texture((47, 75), 0)).shape == (256 + 1024, 6, 10)
+
+
+@pytest.mark.slow
+def test_tools_test_runs_the_shipped_config(tmp_path, monkeypatch, capsys):
+    torch.save(resnet18().state_dict(), tmp_path / 'r18.pth')
+    torch.save(resnet50().state_dict(), tmp_path / 'r50.pth')
+    make_davis(tmp_path / 'DAVIS', num_videos=1, num_frames=4)
+    spec = importlib.util.spec_from_file_location('tool_test', ROOT / 'tools' / 'test.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    monkeypatch.chdir(tmp_path)
+    config = str(ROOT / 'configs' / 'eval' / 'davis_late_fusion.py')
+    options = ['--work-dir', 'out', '--out', 'result.json', '--cfg-options', 'test_dataloader.dataset.data_root=DAVIS',
+               'test_dataloader.num_workers=0']
+    checkpoints = [f'model.backbones.{k}.init_cfg.checkpoint={name}.pth' for k, name in enumerate(('r18', 'r50'))]
+
+    with pytest.raises(SystemExit):
+        tool.main([config, 'r18.pth', *options, *checkpoints])
+    assert 'error: LateFusion' in (error := capsys.readouterr().err)
+    assert 'pass "none"' in error
+    with pytest.raises(SystemExit):
+        tool.main([config, 'none', *options, checkpoints[0].replace('r18', 'r81'), checkpoints[1]])
+    assert 'Checkpoint not found: r81.pth (in its folder: r18.pth' in capsys.readouterr().err
+
+    tool.main([config, 'none', *options, *checkpoints])
+    for name in ('result.json', 'out/davis_results.json'):
+        result = json.loads(Path(name).read_text())
+        assert [row['sha8'] for row in result['protocol']['fusion']] == [sha8('r18.pth'), sha8('r50.pth')]
+    assert np.isfinite(result['global']['J&F-Mean'])
+    assert result['num_videos'] == 1
