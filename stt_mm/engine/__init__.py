@@ -17,6 +17,6 @@ from stt_mm.engine.propagation_val_loop import PropagationValLoop
 
 __all__ = [
     'AutocastOptimWrapper', 'CheckpointHook', 'FixedRateHook', 'IterLoop', 'JointIterLoop', 'PropagationValLoop',
-    'StopSignalHook', 'add_scopes', 'check_keys', 'check_queue', 'enable_amp', 'finish_runtime', 'from_plain', 'load_config',
-    'prepare_runtime', 'to_plain', 'trusted_path', 'unknown_keys',
+    'StopSignalHook', 'add_scopes', 'check_keys', 'check_queue', 'enable_amp', 'finish_runtime', 'from_plain',
+    'load_config', 'prepare_runtime', 'to_plain', 'trusted_path', 'unknown_keys',
 ]
