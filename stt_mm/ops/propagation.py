@@ -97,18 +97,18 @@ def propagate_many(query: Tensor,
     tables = [_at_least_float32(group.labels.permute(2, 3, 0, 1).reshape(height * width * frames, -1))
               for group in voters]
     outs = [labels.new_empty(height, width, labels.shape[1]) for labels in tables]
+    # Without a window all copies are global ones.
+    copies = [[(_Copies.of(numbers, memory.device), everywhere or window is None)
+               for numbers, everywhere in ((group.copies, False), (group.global_copies, True)) if any(numbers)]
+              for group in voters]
+    windowed, whole_frame = ({everywhere for group in copies for _, everywhere in group} >= {kind}
+                             for kind in (False, True))
     for rows, columns in tiles(height, width, tile):
         block = queries[rows, columns].flatten(0, 1)
-        # Without a window all copies are global ones.
-        near = None if window is None else _Near(memory, block, rows, columns, window)
-        whole = None
-        for group, table, out in zip(voters, tables, outs, strict=True):
-            found = []
-            for copies, everywhere in ((group.copies, window is None), (group.global_copies, True)):
-                if any(copies):
-                    if everywhere:
-                        whole = whole or _Near(memory, block, slice(0, height), slice(0, width), None)
-                    found.append(_best(whole if everywhere else near, copies, topk, ties))
+        near = _Near(memory, block, rows, columns, window) if windowed else None
+        whole = _Near(memory, block, slice(0, height), slice(0, width), None) if whole_frame else None
+        for group, table, out in zip(copies, tables, outs, strict=True):
+            found = [_best(whole if everywhere else near, numbers, topk, ties) for numbers, everywhere in group]
             scores, index, counts = (torch.cat(part, 1) for part in zip(*found, strict=True))
             scores = _exact(scores, index, block, memory)
             weights = _weights(scores, counts, topk, temperature, ties).to(table.dtype)
@@ -140,6 +140,21 @@ def tile_side(grid: tuple[int, int], frames: int, window: Window | None, itemsiz
     return side
 
 
+class _Copies(NamedTuple):
+    """The frames that have a vote, as a list and as a tensor, and how often each of them stands in the memory."""
+
+    chosen: list[int]
+    frames: Tensor
+    numbers: Tensor
+    all_frames: bool
+
+    @classmethod
+    def of(cls, numbers: Sequence[int], device: torch.device) -> '_Copies':
+        chosen = [frame for frame, number in enumerate(numbers) if number]
+        return cls(chosen, torch.tensor(chosen, device=device),
+                   torch.tensor([numbers[frame] for frame in chosen], device=device), len(chosen) == len(numbers))
+
+
 class _Near:
     """Correlations of a block of queries with the cells around it.
 
@@ -166,10 +181,9 @@ class _Near:
             self.outside = window.outside(dy[:, None, :, None], dx[None, :, None, :]).view(tall * wide, -1)
 
 
-def _best(near: _Near, copies: Sequence[int], topk: int, ties: str) -> tuple[Tensor, Tensor, Tensor]:
+def _best(near: _Near, copies: _Copies, topk: int, ties: str) -> tuple[Tensor, Tensor, Tensor]:
     """The best pairs of each query: scores ``[m, k]``, rows of the memory table ``[m, k]``, copies ``[m, k]``."""
-    chosen = [frame for frame, number in enumerate(copies) if number]
-    products = near.products if len(chosen) == len(copies) else near.products[:, chosen]
+    products = near.products if copies.all_frames else near.products[:, copies.chosen]
     cells, frames, block = products.shape
     per_cell = products.amax(1)
     if near.outside is not None:
@@ -186,8 +200,8 @@ def _best(near: _Near, copies: Sequence[int], topk: int, ties: str) -> tuple[Ten
         best, cell = per_cell.topk(min(keep, cells), dim=1)
         scores, candidate = _within(products, best, cell).topk(keep, dim=1)
     source = cell.gather(1, candidate // frames)
-    frame = torch.tensor(chosen, device=cell.device)[candidate % frames]
-    return scores, near.index[source] + frame, torch.tensor(copies, device=cell.device)[frame]
+    chosen = candidate % frames
+    return scores, near.index[source] + copies.frames[chosen], copies.numbers[chosen]
 
 
 def _within(products: Tensor, best: Tensor, cell: Tensor) -> Tensor:

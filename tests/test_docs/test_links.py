@@ -39,18 +39,21 @@ def test_named_files(page):
 def test_options_exist(page):
     """Every --option after a tool of ours is one that the tool has."""
     text = page.read_text(encoding='utf-8').replace('\\\n', ' ')
-    for script, rest in re.findall(r'python (tools/\w+\.py)([^\n`]*)', text):
+    for script, rest in re.findall(r'python ((?:tools|demo)/[\w/]+\.py)([^\n`]*)', text):
         options = set(re.findall(r'(?<=\s)--?[a-z][\w-]*', rest.split('#')[0]))
-        if options:
-            missing = sorted(option for option in options if option not in help_text(script))
-            assert not missing, f'{page.name}: {script} has no {", ".join(missing)}'
+        known = help_text(script) if options else ''
+        if '{' in known and rest.split()[0] in re.findall(r'\w+', known.split('{')[1].split('}')[0]):
+            known = help_text(script, rest.split()[0])
+        missing = sorted(option for option in options if option not in known)
+        assert not missing, f'{page.name}: {script} has no {", ".join(missing)}'
 
 
-def help_text(script, known={}):  # noqa: B006 asked once per script
-    if script not in known:
-        known[script] = subprocess.run([sys.executable, script, '--help'], cwd=ROOT, check=True, text=True,
-                                       capture_output=True, timeout=120).stdout
-    return known[script]
+def help_text(script, command='', known={}):  # noqa: B006 asked once per command
+    if (script, command) not in known:
+        arguments = [sys.executable, script, *([command] if command else []), '--help']
+        known[script, command] = subprocess.run(arguments, cwd=ROOT, check=True, text=True, capture_output=True,
+                                                timeout=120).stdout
+    return known[script, command]
 
 
 @pytest.mark.parametrize('page', PAGES, ids=ids)
