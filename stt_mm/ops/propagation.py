@@ -97,18 +97,14 @@ def propagate_many(query: Tensor,
     tables = [_at_least_float32(group.labels.permute(2, 3, 0, 1).reshape(height * width * frames, -1))
               for group in voters]
     outs = [labels.new_empty(height, width, labels.shape[1]) for labels in tables]
-    # Without a window all copies are global ones.
-    copies = [[(_Copies.of(numbers, memory.device), everywhere or window is None)
-               for numbers, everywhere in ((group.copies, False), (group.global_copies, True)) if any(numbers)]
-              for group in voters]
-    windowed, whole_frame = ({everywhere for group in copies for _, everywhere in group} >= {kind}
-                             for kind in (False, True))
+    searches = [_Search(memory, [group.copies for group in voters], window),
+                _Search(memory, [group.global_copies for group in voters], None)]
     for rows, columns in tiles(height, width, tile):
         block = queries[rows, columns].flatten(0, 1)
-        near = _Near(memory, block, rows, columns, window) if windowed else None
-        whole = _Near(memory, block, slice(0, height), slice(0, width), None) if whole_frame else None
-        for group, table, out in zip(copies, tables, outs, strict=True):
-            found = [_best(whole if everywhere else near, numbers, topk, ties) for numbers, everywhere in group]
+        near = [search.near(block, rows, columns) if search.frames else None for search in searches]
+        for group, (table, out) in enumerate(zip(tables, outs, strict=True)):
+            found = [_best(cells, search.votes[group], topk, ties)
+                     for cells, search in zip(near, searches, strict=True) if search.votes[group].chosen]
             scores, index, counts = (torch.cat(part, 1) for part in zip(*found, strict=True))
             scores = _exact(scores, index, block, memory)
             weights = _weights(scores, counts, topk, temperature, ties).to(table.dtype)
@@ -140,50 +136,63 @@ def tile_side(grid: tuple[int, int], frames: int, window: Window | None, itemsiz
     return side
 
 
-class _Copies(NamedTuple):
-    """The frames that have a vote, as a list and as a tensor, and how often each of them stands in the memory."""
+class _Votes(NamedTuple):
+    """Which of the frames that are searched vote for a group, their numbers in the memory, and their copies."""
 
     chosen: list[int]
     frames: Tensor
-    numbers: Tensor
-    all_frames: bool
-
-    @classmethod
-    def of(cls, numbers: Sequence[int], device: torch.device) -> '_Copies':
-        chosen = [frame for frame, number in enumerate(numbers) if number]
-        return cls(chosen, torch.tensor(chosen, device=device),
-                   torch.tensor([numbers[frame] for frame in chosen], device=device), len(chosen) == len(numbers))
+    copies: Tensor
 
 
-class _Near:
-    """Correlations of a block of queries with the cells around it.
+class _Near(NamedTuple):
+    """Correlations of ``m`` queries with the cells around them."""
 
-    ``products`` is ``[cells, T, m]``; ``outside`` is bool ``[cells, m]`` or ``None``; ``index`` ``[cells]`` says where
-    the keys of a cell begin in the flattened memory.
-    """
+    products: Tensor  # [cells, frames, m]
+    outside: Tensor | None  # bool [cells, m]
+    index: Tensor  # [cells], where the keys of a cell begin in the flattened memory
 
-    def __init__(self, memory: Tensor, block: Tensor, rows: slice, columns: slice, window: Window | None) -> None:
-        height, width, frames, channels = memory.shape
-        reach = 0 if window is None else window.reach
+
+class _Search:
+    """The frames that any group searches in one way, inside the window or as a whole."""
+
+    def __init__(self, memory: Tensor, copies: Sequence[Sequence[int]], window: Window | None) -> None:
+        self.frames = [frame for frame in range(memory.shape[2]) if any(numbers[frame] for numbers in copies)]
+        self.stride = memory.shape[2]
+        self.window = window
+        # Nearly always all frames are searched inside the window, and one of them as a whole.
+        searched = self.frames if window is None else list(range(self.stride))
+        self.memory = memory if len(searched) == self.stride else memory[:, :, searched].contiguous()
+        self.votes = []
+        for numbers in copies:
+            chosen = [place for place, frame in enumerate(searched) if numbers[frame]]
+            frames = [searched[place] for place in chosen]
+            self.votes.append(_Votes(chosen, torch.tensor(frames, device=memory.device),
+                                     torch.tensor([numbers[frame] for frame in frames], device=memory.device)))
+
+    def near(self, block: Tensor, rows: slice, columns: slice) -> _Near:
+        """Correlations of the queries ``[m, C]`` of a tile."""
+        height, width, frames, channels = self.memory.shape
+        device, window = self.memory.device, self.window
+        reach = max(height, width) if window is None else window.reach
         top, left = max(rows.start - reach, 0), max(columns.start - reach, 0)
-        near = memory[top:rows.stop + reach, left:columns.stop + reach]
+        near = self.memory[top:rows.stop + reach, left:columns.stop + reach]
         tall, wide = near.shape[:2]
         queries = block.t().expand(tall, channels, len(block))
-        self.products = torch.bmm(near.flatten(1, 2), queries).view(tall * wide, frames, len(block))
-        y = torch.arange(top, top + tall, device=memory.device)
-        x = torch.arange(left, left + wide, device=memory.device)
-        self.index = ((y[:, None] * width + x) * frames).flatten()
-        self.outside = None
+        products = torch.bmm(near.flatten(1, 2), queries).view(tall * wide, frames, len(block))
+        y, x = torch.arange(top, top + tall, device=device), torch.arange(left, left + wide, device=device)
+        outside = None
         if window is not None:
-            query_y = torch.arange(rows.start, rows.stop, device=memory.device)
-            query_x = torch.arange(columns.start, columns.stop, device=memory.device)
-            dy, dx = y[:, None] - query_y, x[:, None] - query_x
-            self.outside = window.outside(dy[:, None, :, None], dx[None, :, None, :]).view(tall * wide, -1)
+            dy = y[:, None] - torch.arange(rows.start, rows.stop, device=device)
+            dx = x[:, None] - torch.arange(columns.start, columns.stop, device=device)
+            outside = window.outside(dy[:, None, :, None], dx[None, :, None, :]).view(tall * wide, -1)
+        return _Near(products, outside, ((y[:, None] * width + x) * self.stride).flatten())
 
 
-def _best(near: _Near, copies: _Copies, topk: int, ties: str) -> tuple[Tensor, Tensor, Tensor]:
+def _best(near: _Near, votes: _Votes, topk: int, ties: str) -> tuple[Tensor, Tensor, Tensor]:
     """The best pairs of each query: scores ``[m, k]``, rows of the memory table ``[m, k]``, copies ``[m, k]``."""
-    products = near.products if copies.all_frames else near.products[:, copies.chosen]
+    products = near.products
+    if len(votes.chosen) < products.shape[1]:
+        products = products[:, votes.chosen]
     cells, frames, block = products.shape
     per_cell = products.amax(1)
     if near.outside is not None:
@@ -201,7 +210,7 @@ def _best(near: _Near, copies: _Copies, topk: int, ties: str) -> tuple[Tensor, T
         scores, candidate = _within(products, best, cell).topk(keep, dim=1)
     source = cell.gather(1, candidate // frames)
     chosen = candidate % frames
-    return scores, near.index[source] + copies.frames[chosen], copies.numbers[chosen]
+    return scores, near.index[source] + votes.frames[chosen], votes.copies[chosen]
 
 
 def _within(products: Tensor, best: Tensor, cell: Tensor) -> Tensor:
