@@ -1,0 +1,14 @@
+# Temporal-then-spatial: MoCo v2 on ImageNet, 200 epochs, from a backbone trained on videos (paper Table 2: J&F 66.9).
+# Evaluated in RGB, the colours of the last stage; the paper does not say.
+_base_ = './pretrain/mocov2_r50_in1k.py'
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='CorrespondenceResNet',
+        depth=50,
+        pool='max',
+        strides=(1, 2, 2, 2),
+        out_indices=(3, ),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='{{$STT_TEMPORAL_R50:work_dirs/temporal_then_spatial_r50_first/iter_45000.pth}}')))

@@ -1,0 +1,105 @@
+"""Small data, checkpoints and runs for the configs of joint and continual learning."""
+
+import time
+
+import torch
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from tiny_data import make_youtube_vos, texture, write_image
+
+from stt_mm.engine import load_config
+from stt_mm.registry import MODELS
+
+SIZE = 64
+
+
+def make_data(root):
+    """Four videos and eight images below ``root``, in the layouts of YouTube-VOS and ImageNet; returns ``root``."""
+    make_youtube_vos(root / 'YouTubeVOS', num_videos=4, num_frames=3)
+    for number in range(8):
+        write_image(root / 'ImageNet' / 'train' / f'n{number % 2}' / f'{number}.JPEG', texture((80, 96), number))
+    return root
+
+
+def moco(depth=18, keys=16):
+    """Stage 1 with few keys and random weights; the key encoder is a copy of the query encoder."""
+    init_default_scope('stt_mm')
+    cfg = load_config(f'pretrain/mocov2_r{depth}_in1k', {'model.queue_len': keys})
+    model = MODELS.build(cfg.model)
+    model.encoder_k.update_parameters(torch.nn.Sequential(model.backbone, model.neck))
+    return model
+
+
+def write_stage1(path, depth=18):
+    """A full checkpoint of stage 1; returns the model."""
+    model = moco(depth)
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return model
+
+
+def write_fisher(path, backbone, offset=0.0):
+    """A file as tools/estimate_fisher.py writes it, with weights that lie ``offset`` below those of the backbone."""
+    parameters = dict(backbone.named_parameters())
+    generator = torch.Generator().manual_seed(7)
+    content = dict(fisher={name: torch.rand(value.shape, generator=generator) for name, value in parameters.items()},
+                   reference={name: value.detach() - offset for name, value in parameters.items()}, meta={})
+    torch.save(content, path)
+    return content
+
+
+def set_files(monkeypatch, folder, depth=18):
+    """Data and every file that the configs of one depth name, in the environment variables that they read."""
+    make_data(folder / 'data')
+    model = write_stage1(folder / 'stage1.pth', depth)
+    write_fisher(folder / 'fisher.pth', model.backbone)
+    monkeypatch.setenv('STT_DATA', str(folder / 'data'))
+    for name in ('STAGE1', 'STAGE1_FULL', 'TEMPORAL'):
+        monkeypatch.setenv(f'STT_{name}_R{depth}', str(folder / 'stage1.pth'))
+    for name in ('FISHER', 'FISHER_TEMPORAL'):
+        monkeypatch.setenv(f'STT_{name}_R{depth}', str(folder / 'fisher.pth'))
+    return model
+
+
+def small(name, **options):
+    """A shipped training config on batches of two small samples, two iterations, without validation."""
+    cfg = load_config(name)
+    loaders = [cfg.train_dataloader, *([cfg.train_cfg.image_dataloader] if 'image_dataloader' in cfg.train_cfg else [])]
+    for loader in loaders:
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
+        if loader.dataset.type == 'ImageFolder':
+            loader.dataset.pipeline[1].transforms[0].transforms[0][0].scale = SIZE
+        else:
+            loader.dataset.pipeline[1].size = (SIZE, SIZE)
+    branch = cfg.model.get('image_branch', cfg.model)
+    if 'queue_len' in branch:
+        branch.queue_len = 16
+    for key in ('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator'):
+        cfg.pop(key, None)
+    cfg.train_cfg.max_iters = 2
+    cfg.default_hooks.checkpoint.update(interval=1, save_best=None)
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def train(cfg, work_dir, resume=None):
+    """One run in this process; returns the runner."""
+    cfg.work_dir = str(work_dir)
+    cfg.experiment_name = f'run_{time.monotonic_ns()}'
+    if resume is not None:
+        cfg.resume, cfg.load_from = True, str(resume)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return runner
+
+
+def check_trains_and_resumes(name, folder):
+    """Two iterations change the backbone, and the second one after a resume gives the same weights bit by bit."""
+    straight = train(small(name), folder / 'straight')
+    first, last = (torch.load(folder / 'straight' / f'iter_{step}.pth', weights_only=True) for step in (1, 2))
+    assert any(not torch.equal(first['state_dict'][key], value) for key, value in last['state_dict'].items()
+               if key.startswith('backbone.') and key.endswith('conv1.weight'))
+    train(small(name), folder / 'resumed', resume=folder / 'straight' / 'iter_1.pth')
+    resumed = torch.load(folder / 'resumed' / 'iter_2.pth', weights_only=True)['state_dict']
+    assert resumed.keys() == last['state_dict'].keys()
+    assert [key for key, value in last['state_dict'].items() if not torch.equal(resumed[key], value)] == []
+    return straight

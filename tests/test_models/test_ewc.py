@@ -1,0 +1,205 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from continual_data import check_trains_and_resumes, moco, set_files, small, write_fisher
+from mmengine.registry import init_default_scope
+from torch.testing import assert_close
+
+from stt_mm.engine import load_config
+from stt_mm.registry import MODELS
+from stt_mm.utils.checkpoint import CheckpointError
+
+ROOT = Path(__file__).parents[2]
+ENV = dict(os.environ, PYTHONPATH=str(ROOT / 'tests'), OMP_NUM_THREADS='1', PYTHON=sys.executable)
+init_default_scope('stt_mm')
+
+
+class Tiny(torch.nn.Module):
+    """Two parameters under nested names."""
+
+    def __init__(self, width=3):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, width)
+
+
+def penalty(path, weight=10.0):
+    built = MODELS.build(dict(type='EWCPenalty', checkpoint=str(path), weight=weight))
+    built.init_weights()
+    return built
+
+
+def test_value_and_gradient_follow_the_formula(tmp_path):
+    network = Tiny()
+    content = write_fisher(tmp_path / 'f.pth', network, offset=0.5)
+    loss = penalty(tmp_path / 'f.pth').loss(network)['loss_ewc']
+    expected = 10 / 2 * 0.5 ** 2 * sum(float(value.sum()) for value in content['fisher'].values())
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+    loss.backward()
+    for name, parameter in network.named_parameters():
+        assert_close(parameter.grad, 10 * 0.5 * content['fisher'][name], rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_at_the_reference_and_four_times_as_much_at_twice_the_distance(tmp_path):
+    network = Tiny()
+    write_fisher(tmp_path / 'f.pth', network)
+    held = penalty(tmp_path / 'f.pth')
+    start = held.loss(network)['loss_ewc']
+    start.backward()
+    assert start == 0
+    assert all(not parameter.grad.any() for parameter in network.parameters())
+    values, gradients = [], []
+    for _ in range(2):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter += 0.25
+        network.zero_grad()
+        values.append(held.loss(network)['loss_ewc'])
+        values[-1].backward()
+        gradients.append(network.layer.weight.grad)
+    assert values[1].item() == pytest.approx(4 * values[0].item(), rel=1e-5)
+    assert_close(gradients[1], 2 * gradients[0], rtol=1e-4, atol=1e-6)
+
+
+def test_it_adds_nothing_to_parameters_and_checkpoints(tmp_path):
+    write_fisher(tmp_path / 'f.pth', Tiny())
+    held = penalty(tmp_path / 'f.pth')
+    assert not list(held.parameters())
+    assert not held.state_dict()
+
+
+@pytest.mark.parametrize(('width', 'message'), [
+    (4, r'layer.weight is \(3, 2\) in the file and \(4, 2\) in the backbone; layer.bias is \(3,\)'),
+    (3, r'layer.bias is absent in the file and \(3,\) in the backbone'),
+])
+def test_names_and_shapes_must_fit(tmp_path, width, message):
+    content = write_fisher(tmp_path / 'f.pth', Tiny())
+    if width == 3:
+        for kind in ('fisher', 'reference'):
+            del content[kind]['layer.bias']
+        torch.save(content, tmp_path / 'f.pth')
+    with pytest.raises(CheckpointError, match=message):
+        penalty(tmp_path / 'f.pth').loss(Tiny(width))
+
+
+def test_wrong_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='none.pth'):
+        penalty(tmp_path / 'none.pth')
+    torch.save(dict(state_dict={}), tmp_path / 'other.pth')
+    with pytest.raises(CheckpointError, match='other.pth does not hold a Fisher information.*estimate_fisher'):
+        penalty(tmp_path / 'other.pth')
+    with pytest.raises(RuntimeError, match='has not read'):
+        MODELS.build(dict(type='EWCPenalty', checkpoint='f.pth')).loss(Tiny())
+    with pytest.raises(ValueError, match='weight must be 0 or larger, got -1'):
+        MODELS.build(dict(type='EWCPenalty', checkpoint='f.pth', weight=-1))
+
+
+def test_stt_adds_the_penalty_to_its_losses(tmp_path, monkeypatch):
+    set_files(monkeypatch, tmp_path)
+    cfg = small('stt_r18_ytv_ewc')
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    clip = dict(inputs=torch.randint(0, 256, (1, 2, 3, 64, 64), dtype=torch.uint8))
+
+    def losses():
+        return model(**model.data_preprocessor(clip, training=True), mode='loss')
+
+    assert losses()['loss_ewc'] == 0
+    with torch.no_grad():
+        model.backbone.conv1.weight += 0.1
+    fisher = torch.load(tmp_path / 'fisher.pth', weights_only=True)['fisher']['conv1.weight']
+    found = losses()
+    assert found['loss_ewc'].item() == pytest.approx(1e3 / 2 * 0.01 * fisher.sum().item(), rel=1e-3)
+    assert set(found) == {'loss_recon_res3', 'loss_recon_res4', 'loss_local', 'kept_ratio', 'loss_ewc'}
+    assert not any('penalty' in name for name in model.state_dict())
+
+
+def test_moco_with_a_penalty_is_moco_with_one_more_loss(tmp_path, monkeypatch):
+    set_files(monkeypatch, tmp_path)
+    model = MODELS.build(small('temporal_then_spatial_r18_ewc').model)
+    model.init_weights()
+    plain = MODELS.build(small('temporal_then_spatial_r18').model)
+    assert plain.state_dict().keys() == model.state_dict().keys()
+    plain.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        for network in (plain, model):
+            network.backbone.bn1.bias += 0.1
+    views = [torch.randn(2, 3, 64, 64) for _ in range(2)]
+    found = {}
+    for name, network in (('plain', plain), ('model', model)):
+        torch.manual_seed(1)
+        found[name] = network.loss(views, [None, None])
+    fisher = torch.load(tmp_path / 'fisher.pth', weights_only=True)['fisher']['bn1.bias']
+    assert found['model']['loss'] == found['plain']['loss']
+    assert found['model']['loss_ewc'].item() == pytest.approx(1e3 / 2 * 0.01 * fisher.sum().item(), rel=1e-3)
+
+
+def test_one_line_switches_it_off(tmp_path):
+    (tmp_path / 'mine.py').write_text(f"_base_ = '{ROOT}/configs/stt_r18_ytv_ewc.py'\nmodel = dict(penalty=None)\n")
+    result = subprocess.run([sys.executable, ROOT / 'tools/print_config.py', tmp_path / 'mine.py', '--diff',
+                             ROOT / 'configs/stt_r18_ytv_ewc.py'], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == [
+        '+ model.penalty = None',
+        "- model.penalty.checkpoint = 'pretrained/fisher_r18.pth'",
+        "- model.penalty.type = 'EWCPenalty'",
+        '- model.penalty.weight = 1000.0',
+    ]
+    off, plain = (load_config(path).model for path in (tmp_path / 'mine.py', 'stt_r18_ytv_no_global'))
+    assert off.pop('penalty') is None
+    assert off == plain
+
+
+@pytest.mark.parametrize('name', ['stt_r18_ytv_ewc', 'temporal_then_spatial_r18_ewc'])
+def test_config_trains_and_resumes(name, tmp_path, monkeypatch):
+    set_files(monkeypatch, tmp_path)
+    runner = check_trains_and_resumes(name, tmp_path)
+    assert runner.message_hub.get_scalar('train/loss_ewc').data[0][1] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', [
+    'stt_r18_ytv_ewc_s4', 'stt_r18_ytv_no_global', 'stt_r18_ytv_no_global_s4', 'temporal_then_spatial_r18',
+    'temporal_then_spatial_r18_first', 'stt_r18_ytv_temporal_s4', 'stt_r50_ytv_ewc', 'stt_r50_ytv_ewc_s4',
+    'stt_r50_ytv_no_global', 'stt_r50_ytv_no_global_s4', 'stt_r50_ytv_s4', 'stt_r50_ytv_temporal',
+    'stt_r50_ytv_temporal_s4', 'temporal_then_spatial_r50', 'temporal_then_spatial_r50_ewc',
+    'temporal_then_spatial_r50_first',
+])
+def test_other_configs_train_and_resume(name, tmp_path, monkeypatch):
+    set_files(monkeypatch, tmp_path, 50 if 'r50' in name else 18)
+    check_trains_and_resumes(name, tmp_path)
+
+
+def test_the_second_half_of_temporal_then_spatial_starts_from_the_first(tmp_path, monkeypatch):
+    set_files(monkeypatch, tmp_path)
+    first = MODELS.build(small('temporal_then_spatial_r18_first').model)
+    first.init_weights()
+    torch.save(dict(state_dict=first.state_dict(), meta={}, message_hub={}), tmp_path / 'temporal.pth')
+    monkeypatch.setenv('STT_TEMPORAL_R18', str(tmp_path / 'temporal.pth'))
+    second = MODELS.build(small('temporal_then_spatial_r18').model)
+    second.init_weights()
+    for name, value in first.backbone.state_dict().items():
+        assert torch.equal(second.backbone.state_dict()[name], value), name
+
+
+def test_names_of_stage_1_and_stage_2_agree():
+    stage2 = MODELS.build(dict(small('stt_r18_ytv_no_global').model.backbone, init_cfg=None))
+    ours = {name: value.shape for name, value in stage2.named_parameters()}
+    assert ours == {name: value.shape for name, value in moco().backbone.named_parameters()}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason='starts gloo processes')
+def test_two_processes_hold_the_same_weights(tmp_path, monkeypatch):
+    set_files(monkeypatch, tmp_path)
+    small('stt_r18_ytv_ewc').dump(tmp_path / 'config.py')
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2',
+               str(ROOT / 'tests/two_process_states.py'), str(tmp_path / 'config.py'), str(tmp_path / 'work')]
+    result = subprocess.run(command, env=ENV, timeout=180, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert result.returncode == 0, result.stdout
+    ranks = [torch.load(tmp_path / 'work' / f'rank{rank}.pth', weights_only=True) for rank in (0, 1)]
+    start = torch.load(tmp_path / 'stage1.pth', weights_only=True)['state_dict']
+    assert not torch.equal(ranks[0]['backbone.conv1.weight'], start['backbone.conv1.weight'])
+    assert all(torch.equal(ranks[1][name], value) for name, value in ranks[0].items() if 'running' not in name)
