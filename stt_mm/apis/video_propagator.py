@@ -101,7 +101,7 @@ class VideoPropagator:
                 model.init_weights()
             else:
                 load_backbone(model.backbone, checkpoint, trust=trust_checkpoint, allow_partial=allow_partial)
-        self.model = model.to(device).eval()
+        self.model = model.to(device).to(memory_format=torch.channels_last).eval()
 
     def stream(self, video: Video, masks: Masks | None = None, points: Points | None = None,
                max_frames: int | None = None) -> Iterator[FrameResult]:
