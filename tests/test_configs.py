@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
+from tiny_data import texture, write_image
 
 from stt_mm.engine import load_config, unknown_keys
 from stt_mm.protocols import PRESETS
@@ -16,6 +18,7 @@ init_default_scope('stt_mm')
 ROOT = Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
 ABLATIONS = [name for name in CONFIGS if name.startswith('ablations/')]
+PRETRAIN = [name for name in CONFIGS if name.startswith('pretrain/')]
 
 
 def flatten(value, prefix=''):
@@ -63,7 +66,9 @@ def test_config_loads_builds_and_round_trips(name, tmp_path):
     assert Config.fromfile(tmp_path / 'dumped.py').to_dict() == cfg.to_dict()
     without_checkpoints(cfg.model)
     model = MODELS.build(cfg.model)
-    assert model.propagator.protocol.name in PRESETS
+    # Stage 1 is watched by a model of its own.
+    evaluated = MODELS.build(cfg.val_cfg.model) if 'model' in cfg.val_cfg else model
+    assert evaluated.propagator.protocol.name in PRESETS
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         if loader is not None:
@@ -157,7 +162,7 @@ def test_learning_rate_follows_the_released_schedule():
     assert -(-3471 // 64) == 44000 // 800
 
 
-@pytest.mark.parametrize('name', [name for name in CONFIGS if not name.startswith('eval/')])
+@pytest.mark.parametrize('name', [name for name in CONFIGS if not name.startswith(('eval/', 'pretrain/'))])
 def test_every_training_config_learns_from_a_clip(name):
     cfg = Config.fromfile(ROOT / name)
     without_checkpoints(cfg.model)
@@ -171,3 +176,29 @@ def test_every_training_config_learns_from_a_clip(name):
         if parameter.requires_grad:
             assert parameter.grad is not None, f'{parameter_name} has no gradient'
             assert parameter.grad.isfinite().all(), parameter_name
+
+
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=pytest.mark.slow) if '_r50_' in name else name for name in PRETRAIN])
+def test_every_stage_1_config_learns_from_images(name, tmp_path):
+    """Through the config's own views and normalisation; the watched backbone is the trained one in another geometry."""
+    cfg = load_config(ROOT / name)
+    assert cfg.fallback_scope == 'mmpretrain'
+    for number in range(2):
+        write_image(tmp_path / f'{number}.jpg', texture((240, 320), number))
+    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, data_root=str(tmp_path)))
+    batch = default_collate([dataset[index, index, 0] for index in range(2)])
+    model = MODELS.build(cfg.model)
+    losses = model(**model.data_preprocessor(batch, training=True), mode='loss')
+    total = sum(value for key, value in losses.items() if 'loss' in key)
+    total.backward()
+    assert total.isfinite()
+    for parameter_name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f'{parameter_name} has no gradient'
+            assert parameter.grad.isfinite().all(), parameter_name
+    assert model.backbone.conv1.weight.grad.abs().sum() > 0
+    watched = MODELS.build(cfg.val_cfg.model)
+    shapes = {key: value.shape for key, value in model.backbone.state_dict().items()}
+    assert {key: value.shape for key, value in watched.backbone.state_dict().items()}.items() <= shapes.items()
+    assert watched.propagator.protocol.color == 'rgb'
