@@ -1,6 +1,8 @@
 """Small data, checkpoints and runs for the configs of joint and continual learning."""
 
+import importlib.util
 import time
+from pathlib import Path
 
 import torch
 from mmengine.registry import init_default_scope
@@ -11,6 +13,15 @@ from stt_mm.engine import load_config
 from stt_mm.registry import MODELS
 
 SIZE = 64
+
+
+def config_diff(path, other):
+    """What tools/print_config.py prints for ``path --diff other``, as lines."""
+    tool = Path(__file__).parents[1] / 'tools' / 'print_config.py'
+    spec = importlib.util.spec_from_file_location('print_config', tool)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.diff(load_config(other), load_config(path))
 
 
 def make_data(root):

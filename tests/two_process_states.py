@@ -1,4 +1,4 @@
-"""Run by torchrun: train by a config, then each rank writes its own state dict to ``rank<r>.pth`` in the work folder."""
+"""Run by torchrun: train by a config, then each rank writes its state dict to ``rank<r>.pth`` in the work folder."""
 
 import sys
 from pathlib import Path

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from continual_data import check_trains_and_resumes, moco, set_files, small, write_fisher
+from continual_data import check_trains_and_resumes, config_diff, moco, set_files, small, write_fisher
 from mmengine.registry import init_default_scope
 from torch.testing import assert_close
 
@@ -139,9 +139,7 @@ def test_moco_with_a_penalty_is_moco_with_one_more_loss(tmp_path, monkeypatch):
 
 def test_one_line_switches_it_off(tmp_path):
     (tmp_path / 'mine.py').write_text(f"_base_ = '{ROOT}/configs/stt_r18_ytv_ewc.py'\nmodel = dict(penalty=None)\n")
-    result = subprocess.run([sys.executable, ROOT / 'tools/print_config.py', tmp_path / 'mine.py', '--diff',
-                             ROOT / 'configs/stt_r18_ytv_ewc.py'], capture_output=True, text=True, check=True)
-    assert result.stdout.splitlines() == [
+    assert config_diff(tmp_path / 'mine.py', 'stt_r18_ytv_ewc') == [
         '+ model.penalty = None',
         "- model.penalty.checkpoint = 'pretrained/fisher_r18.pth'",
         "- model.penalty.type = 'EWCPenalty'",
@@ -160,13 +158,7 @@ def test_config_trains_and_resumes(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', [
-    'stt_r18_ytv_ewc_s4', 'stt_r18_ytv_no_global', 'stt_r18_ytv_no_global_s4', 'temporal_then_spatial_r18',
-    'temporal_then_spatial_r18_first', 'stt_r18_ytv_temporal_s4', 'stt_r50_ytv_ewc', 'stt_r50_ytv_ewc_s4',
-    'stt_r50_ytv_no_global', 'stt_r50_ytv_no_global_s4', 'stt_r50_ytv_s4', 'stt_r50_ytv_temporal',
-    'stt_r50_ytv_temporal_s4', 'temporal_then_spatial_r50', 'temporal_then_spatial_r50_ewc',
-    'temporal_then_spatial_r50_first',
-])
+@pytest.mark.parametrize('name', ['temporal_then_spatial_r18', 'temporal_then_spatial_r18_first', 'stt_r50_ytv_ewc_s4'])
 def test_other_configs_train_and_resume(name, tmp_path, monkeypatch):
     set_files(monkeypatch, tmp_path, 50 if 'r50' in name else 18)
     check_trains_and_resumes(name, tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from continual_data import check_trains_and_resumes, make_data, small, train
+from continual_data import check_trains_and_resumes, config_diff, make_data, small, train
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch.testing import assert_close
@@ -197,16 +197,12 @@ def test_wrong_settings_are_named():
 
 def test_one_line_changes_gamma(tmp_path):
     (tmp_path / 'mine.py').write_text(f"_base_ = '{ROOT}/configs/joint_r18_ytv.py'\nmodel = dict(gamma=0.1)\n")
-    result = subprocess.run([sys.executable, ROOT / 'tools/print_config.py', tmp_path / 'mine.py', '--diff',
-                             ROOT / 'configs/joint_r18_ytv.py'], capture_output=True, text=True, check=True)
-    assert result.stdout.splitlines() == ['- model.gamma = 1.0', '+ model.gamma = 0.1']
+    assert config_diff(tmp_path / 'mine.py', 'joint_r18_ytv') == ['- model.gamma = 1.0', '+ model.gamma = 0.1']
 
 
 def test_two_lines_switch_the_teacher_to_r50():
-    result = subprocess.run(
-        [sys.executable, ROOT / 'tools/print_config.py', ROOT / 'configs/ablations/teacher_r50_r18.py', '--diff',
-         ROOT / 'configs/stt_r18_ytv.py'], capture_output=True, text=True, check=True)
-    assert {line.split(' = ')[0] for line in result.stdout.splitlines()} == {
+    lines = config_diff('ablations/teacher_r50_r18', 'stt_r18_ytv')
+    assert {line.split(' = ')[0] for line in lines} == {
         f'{sign} model.teacher.backbone.{key}' for sign in '+-' for key in ('depth', 'init_cfg.checkpoint')}
 
 
@@ -239,11 +235,10 @@ def test_config_trains_and_resumes_where_both_samplers_were(tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['joint_r18_ytv_s4', 'joint_r50_ytv', 'joint_r50_ytv_s4'])
-def test_other_configs_train_and_resume(name, tmp_path, monkeypatch):
+def test_the_largest_config_trains_and_resumes(tmp_path, monkeypatch):
     make_data(tmp_path / 'data')
     monkeypatch.setenv('STT_DATA', str(tmp_path / 'data'))
-    check_trains_and_resumes(name, tmp_path)
+    check_trains_and_resumes('joint_r50_ytv_s4', tmp_path)
 
 
 @pytest.mark.slow

@@ -1,0 +1,257 @@
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from continual_data import make_data, moco, small
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
+from torch import nn
+from torch.testing import assert_close
+from torch.utils.data import Dataset
+
+from stt_mm.registry import DATASETS, MODELS
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / 'tools' / 'estimate_fisher.py'
+ENV = dict(os.environ, PYTHONPATH=str(ROOT / 'tests'), OMP_NUM_THREADS='1')
+spec = importlib.util.spec_from_file_location('estimate_fisher', TOOL)
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+init_default_scope('stt_mm')
+
+CONFIG = """
+default_scope = 'stt_mm'
+model = dict(type='LinearWorldModel', backbone=dict())
+train_dataloader = dict(dataset=dict(type='LinearWorld'))
+"""
+SIGNS = list(product((-1, 1), repeat=4))
+
+
+@DATASETS.register_module(force=True)
+class LinearWorld(Dataset):
+    """x = (+-1, +-2, +-3) and y = w x +- 1, all equally likely: the Fisher information of w is diag(1, 4, 9)."""
+
+    def __len__(self):
+        return len(SIGNS)
+
+    def __getitem__(self, index):
+        x = torch.tensor(SIGNS[index][:3]) * torch.tensor([1.0, 2.0, 3.0])
+        return dict(inputs=x, noise=torch.tensor(float(SIGNS[index][3])))
+
+
+@MODELS.register_module(force=True)
+class LinearWorldModel(BaseModel):
+    """Its loss is a negative log likelihood up to a constant; ``idle`` has no part in it."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = nn.ModuleDict(dict(used=nn.Linear(3, 1, bias=False), idle=nn.Linear(2, 1)))
+
+    def forward(self, inputs, noise, mode='tensor'):
+        rest = self.backbone['used'](inputs).squeeze(1)
+        return dict(loss=(rest - rest.detach() - noise).square().mean() / 2)
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Config and checkpoint of the linear world."""
+    (tmp_path / 'world.py').write_text(CONFIG)
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=LinearWorldModel({}).state_dict()), tmp_path / 'world.pth')
+    return [str(tmp_path / 'world.py'), str(tmp_path / 'world.pth'), '--num-workers', '0']
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """Config and checkpoint of a small MoCo on small images."""
+    make_data(tmp_path / 'data')
+    monkeypatch.setenv('STT_DATA', str(tmp_path / 'data'))
+    small('pretrain/mocov2_r18_in1k').dump(tmp_path / 'moco.py')
+    model = moco()
+    # The key encoder is another network than the query encoder, as in training.
+    for value in model.encoder_k.module.parameters():
+        value.data += 0.02 * torch.randn(value.shape)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'moco.pth')
+    return [str(tmp_path / 'moco.py'), str(tmp_path / 'moco.pth'), '--num-workers', '0']
+
+
+def run(arguments, out, *more):
+    tool.main([*arguments, '--out', str(out), *map(str, more)])
+    return torch.load(out, weights_only=True)
+
+
+def test_linear_model_has_its_analytic_fisher_information(world, tmp_path):
+    """16 samples are one pass over all that can happen."""
+    found = run(world, tmp_path / 'f.pth', '--samples', 16)
+    assert_close(found['fisher']['used.weight'], torch.tensor([[1.0, 4.0, 9.0]]))
+    assert not found['fisher']['idle.weight'].any()
+    assert not found['fisher']['idle.bias'].any()
+    weights = torch.load(tmp_path / 'world.pth', weights_only=True)['state_dict']
+    assert all(torch.equal(value, weights[f'backbone.{name}']) for name, value in found['reference'].items())
+    assert found['meta']['samples'] == 16
+    assert not list(tmp_path.glob('*.part*'))
+
+
+def test_running_form_forgets_its_start_where_the_mean_gradient_vanishes(world, tmp_path):
+    found = run(world, tmp_path / 'f.pth', '--method', 'running', '--batch-size', 16, '--samples', 3)
+    assert_close(found['fisher']['used.weight'], torch.full((1, 3), 1e-3), rtol=1e-3, atol=1e-9)
+    assert_close(found['fisher']['idle.bias'], torch.full((1, ), 1e-3))
+
+
+def test_min_max(world, tmp_path):
+    found = run(world, tmp_path / 'f.pth', '--samples', 16, '--min-max')
+    assert_close(found['fisher']['used.weight'], torch.tensor([[0.0, 3 / 8, 1.0]]))
+
+
+def test_moco_is_differentiated_by_sample_with_key_encoder_and_queue_as_they_were(images, tmp_path):
+    found = run(images, tmp_path / 'f.pth', '--samples', 3)
+    model = moco().eval()
+    model.load_state_dict(torch.load(tmp_path / 'moco.pth', weights_only=True)['state_dict'])
+    parameters = dict(model.backbone.named_parameters())
+    expected = {name: torch.zeros(value.shape, dtype=torch.float64) for name, value in parameters.items()}
+    cfg = small('pretrain/mocov2_r18_in1k')
+    samples = tool.Samples(DATASETS.build(cfg.train_dataloader.dataset), 0, range(3))
+    for number in range(3):
+        views = [view[None] for view in samples[number]['inputs']]
+        query_view, key_view = model.data_preprocessor(dict(inputs=views, data_samples=None), True)['inputs']
+        query = F.normalize(model.neck(model.backbone(query_view))[0], dim=1)
+        with torch.no_grad():
+            key = F.normalize(model.encoder_k.module(key_view)[0], dim=1)
+        logits = torch.cat([(query * key).sum(1, keepdim=True), query @ model.queue], 1) / 0.2
+        loss = -logits.log_softmax(1)[0, 0]
+        for name, gradient in zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True):
+            expected[name] += gradient.double() ** 2 / 3
+    for name, value in expected.items():
+        assert_close(found['fisher'][name].double(), value, rtol=1e-4, atol=1e-5 * float(value.max()))
+
+
+def test_video_pairs_and_stages_that_are_not_run(tmp_path, monkeypatch):
+    """As for temporal-then-spatial: the file fits the network of the second half and holds nothing against res5."""
+    make_data(tmp_path / 'data')
+    monkeypatch.setenv('STT_DATA', str(tmp_path / 'data'))
+    cfg = small('temporal_then_spatial_r18_first')
+    cfg.dump(tmp_path / 'temporal.py')
+    model = MODELS.build(cfg.model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'temporal.pth')
+    found = run([str(tmp_path / 'temporal.py'), str(tmp_path / 'temporal.pth'), '--num-workers', '0'],
+                tmp_path / 'f.pth', '--samples', 2)
+    informed = {name for name, value in found['fisher'].items() if value.any()}
+    assert informed >= {'conv1.weight', 'layer3.1.bn2.weight'}
+    assert not any(name.startswith('layer4') for name in informed)
+    assert all((value >= 0).all() for value in found['fisher'].values())
+    penalty = MODELS.build(dict(type='EWCPenalty', checkpoint=str(tmp_path / 'f.pth')))
+    penalty.init_weights()
+    network = moco().backbone
+    for name, value in found['reference'].items():
+        network.get_parameter(name).data.copy_(value)
+    assert penalty.loss(network)['loss_ewc'] == 0
+    network.layer4[0].conv1.weight.data += 1
+    assert penalty.loss(network)['loss_ewc'] == 0
+
+
+def test_penalties_and_the_teachers_own_checkpoint_are_left_out(tmp_path, monkeypatch):
+    """The reference of a continued task has the plain loss; the backbone comes from the checkpoint alone."""
+    make_data(tmp_path / 'data')
+    monkeypatch.setenv('STT_DATA', str(tmp_path / 'data'))
+    cfg = small('stt_r18_ytv_ewc')
+    model = MODELS.build(dict(cfg.model, penalty=None))
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'ewc.pth')
+    built = tool.build_model(cfg, str(tmp_path / 'ewc.pth'))
+    assert built.penalty is None
+    assert not built.training
+    assert torch.equal(built.backbone.conv1.weight, model.backbone.conv1.weight)
+
+
+def test_an_interrupted_run_goes_on(images, tmp_path, monkeypatch):
+    whole = run(images, tmp_path / 'whole.pth', '--samples', 5)
+    seen, inner = [], tool.Samples.__getitem__
+
+    def counted(self, number):
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        seen.append(self.keys[number])
+        return inner(self, number)
+
+    monkeypatch.setattr(tool.Samples, '__getitem__', counted)
+    with pytest.raises(KeyboardInterrupt):
+        run(images, tmp_path / 'f.pth', '--samples', 5, '--save-interval', 0)
+    first, seen[:] = list(seen), []
+    found = run(images, tmp_path / 'f.pth', '--samples', 5, '--save-interval', 0)
+    assert len(first) == 3
+    assert len(seen) == 2
+    assert not set(first) & set(seen)
+    assert all(torch.equal(found['fisher'][name], value) for name, value in whole['fisher'].items())
+
+
+def test_a_begun_file_of_other_settings_is_refused(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tool, 'write', lambda *_: sys.exit(3))
+    with pytest.raises(SystemExit):
+        run(world, tmp_path / 'f.pth', '--samples', 4)
+    with pytest.raises(SystemExit):
+        run(world, tmp_path / 'f.pth', '--samples', 5, '--seed', 1)
+    assert 'f.pth.part0 was begun with other settings (samples, seed)' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('more', 'message'), [
+    ([], 'f.pth exists. Name another file or pass --force'),
+    (['--force', '--cfg-options', 'train_dataloader=None'], 'is no training config'),
+])
+def test_one_line_for_what_cannot_work(world, tmp_path, capsys, more, message):
+    (tmp_path / 'f.pth').touch()
+    with pytest.raises(SystemExit):
+        run(world, tmp_path / 'f.pth', *more)
+    assert message in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_the_head_is_refused(images, tmp_path, capsys):
+    weights = torch.load(tmp_path / 'moco.pth', weights_only=True)['state_dict']
+    torch.save(dict(state_dict={name: value for name, value in weights.items() if name.startswith('backbone')}),
+               tmp_path / 'moco.pth')
+    with pytest.raises(SystemExit):
+        run(images, tmp_path / 'f.pth')
+    # Queue and pointer, 4 of the head, and of the key encoder 100 of the backbone, 4 of the head and a counter.
+    assert 'moco.pth lacks 111 weights' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason='starts gloo processes')
+def test_two_processes_give_what_one_gives(images, tmp_path):
+    """Five samples: one process has three of them, the other two."""
+    one = run(images, tmp_path / 'one.pth', '--samples', 5)
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2', str(TOOL), *images,
+               '--out', str(tmp_path / 'two.pth'), '--samples', '5']
+    result = subprocess.run(command, env=ENV, timeout=180, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert result.returncode == 0, result.stdout
+    two = torch.load(tmp_path / 'two.pth', weights_only=True)
+    assert two['meta']['processes'] == 2
+    assert not list(tmp_path.glob('*.part*'))
+    for name, value in one['fisher'].items():
+        assert_close(two['fisher'][name], value, rtol=1e-6, atol=0)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(images, tmp_path):
+    whole = run(images, tmp_path / 'whole.pth', '--samples', 12)
+    command = [sys.executable, str(TOOL), *images, '--out', str(tmp_path / 'f.pth'), '--samples', '12',
+               '--save-interval', '0']
+    process = subprocess.Popen(command, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    part = tmp_path / 'f.pth.part0'
+    deadline = time.monotonic() + 120
+    while not part.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = torch.load(part, weights_only=True)['done']
+    assert 0 < done < 12
+    found = run(images, tmp_path / 'f.pth', '--samples', 12)
+    assert all(torch.equal(found['fisher'][name], value) for name, value in whole['fisher'].items())
