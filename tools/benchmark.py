@@ -8,16 +8,20 @@ import argparse
 import os
 
 import torch
-from benchmarks import davis_metric, propagate, train
+from benchmarks import data, davis_metric, pretrain, propagate, train
 
 from stt_mm.engine.cli import one_line_errors
 
 EPILOG = """examples:
   python tools/benchmark.py train                        # R18, batch 4, 256 x 256, as README quotes it
   python tools/benchmark.py train --depth 50 --device cuda
+  python tools/benchmark.py pretrain                     # DetCo against MoCo v2, R18, batch 8
+  python tools/benchmark.py data                         # images and pairs of frames per second and process
   python tools/benchmark.py propagate                    # 480 x 854, R18, strides 8 and 4, against dense and floor
   python tools/benchmark.py metric                       # J and F of DAVIS against the plain form"""
-COMMANDS = dict(train=(train, 'parts of a training iteration, windowed against dense'),
+COMMANDS = dict(data=(data, 'samples loaded per second, against what the model takes'),
+                train=(train, 'parts of a training iteration, windowed against dense'),
+                pretrain=(pretrain, 'a step of DetCo against one of MoCo v2'),
                 propagate=(propagate, 'a step of label propagation, against the dense form and the bare products'),
                 metric=(davis_metric, 'the DAVIS metric, against the plain form'))
 
