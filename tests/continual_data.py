@@ -86,6 +86,7 @@ def small(name, **options):
         branch.queue_len = 16
     for key in ('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator'):
         cfg.pop(key, None)
+    cfg.visualizer = dict(type='Visualizer')
     cfg.train_cfg.max_iters = 2
     cfg.default_hooks.checkpoint.update(interval=1, save_best=None)
     cfg.merge_from_dict(options)

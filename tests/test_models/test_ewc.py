@@ -150,7 +150,8 @@ def test_one_line_switches_it_off(tmp_path):
     assert off == plain
 
 
-@pytest.mark.parametrize('name', ['stt_r18_ytv_ewc', 'temporal_then_spatial_r18_ewc'])
+@pytest.mark.parametrize('name', [
+    'stt_r18_ytv_ewc', pytest.param('temporal_then_spatial_r18_ewc', marks=pytest.mark.slow)])
 def test_config_trains_and_resumes(name, tmp_path, monkeypatch):
     set_files(monkeypatch, tmp_path)
     runner = check_trains_and_resumes(name, tmp_path)

@@ -139,6 +139,7 @@ def test_a_file_without_head_or_queue_is_refused(tmp_path, stage1):
         build(**{'model.penalty.temperature': 0})
 
 
+@pytest.mark.slow
 def test_config_trains_and_resumes(tmp_path, stage1):
     check_trains_and_resumes('stt_r18_ytv_lwf', tmp_path)
 
