@@ -33,7 +33,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 from torch.optim import Optimizer
 
-from stt_mm.registry import OPTIM_WRAPPERS
+from stt_mm.registry import MODELS, OPTIM_WRAPPERS
 from stt_mm.utils.checkpoint import read_checkpoint
 
 _HISTORY, _ARRAY = '__history__', '__array__'
@@ -237,8 +237,8 @@ def enable_amp(cfg: Config) -> None:
 def check_queue(cfg: Config, world_size: int) -> None:
     """Refuse a batch that mmpretrain's MoCo and DenseCL cannot put into their queue.
 
-    They write the keys of all processes in one piece and only assert, in the first iteration, that the queue is a
-    multiple of it. Can go when they take any batch.
+    They, and what derives from them, write the keys of all processes in one piece and only assert, in the first
+    iteration, that the queue is a multiple of it. Can go when they take any batch.
 
     Args:
         cfg: config of the run.
@@ -247,7 +247,8 @@ def check_queue(cfg: Config, world_size: int) -> None:
     Raises:
         ValueError: if the total batch does not divide the length of the queue.
     """
-    if cfg.model.type.rpartition('.')[2] not in ('MoCo', 'DenseCL'):
+    kinds = getattr(MODELS.get(cfg.model.type), '__mro__', ())
+    if not any(kind.__module__.startswith('mmpretrain.') and kind.__name__ in ('MoCo', 'DenseCL') for kind in kinds):
         return
     batch, length = cfg.train_dataloader.batch_size * world_size, cfg.model.get('queue_len', 65536)
     if length % batch:

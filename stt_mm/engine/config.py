@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 
-from stt_mm import registry
+import stt_mm.registry as registry
 from stt_mm.utils.config_path import PACKAGE, config_path
 
 _READ_FROM_CFG = {

@@ -183,6 +183,11 @@ def test_a_batch_that_does_not_fit_the_queue_is_refused():
     check_queue(cfg, 8)
     with pytest.raises(ValueError, match=r'queue_len=65536 and 32 images x 3 processes = 96\. Change'):
         check_queue(cfg, 3)
+    derived = type('Derived', (MODELS.get('mmpretrain.MoCo'), ), {})
+    MODELS.register_module(name='DerivedMoCo', module=derived, force=True)
+    cfg.model.type = 'DerivedMoCo'
+    with pytest.raises(ValueError, match='DerivedMoCo needs a queue'):
+        check_queue(cfg, 3)
     check_queue(load_config(CONFIGS / 'pretrain' / 'simsiam_r18_in1k.py'), 3)
     check_queue(load_config(CONFIGS / 'stt_r18_ytv.py'), 3)
 
