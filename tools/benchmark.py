@@ -15,7 +15,7 @@ from stt_mm.engine.cli import one_line_errors
 EPILOG = """examples:
   python tools/benchmark.py train                        # R18, batch 4, 256 x 256, as README quotes it
   python tools/benchmark.py train --depth 50 --device cuda
-  python tools/benchmark.py pretrain                     # DetCo against MoCo v2, R18, batch 8
+  python tools/benchmark.py pretrain                     # DetCo against MoCo v2, R18, batch 32
   python tools/benchmark.py data                         # images and pairs of frames per second and process
   python tools/benchmark.py propagate                    # 480 x 854, R18, strides 8 and 4, against dense and floor
   python tools/benchmark.py metric                       # J and F of DAVIS against the plain form"""

@@ -53,14 +53,14 @@ def step_part(method: str, sides: tuple[int, ...]) -> Callable[[argparse.Namespa
     return prepare
 
 
-def backbone_part(side: int, patches: bool, last_only: bool) -> Callable[[argparse.Namespace], Part]:
+def backbone_part(patches: bool) -> Callable[[argparse.Namespace], Part]:
     """The backbone on one kind of view: as query (forward and backward) and as key (forward)."""
 
     def prepare(args: argparse.Namespace) -> Part:
-        backbone = build('mocov2' if last_only else 'detco', args).backbone
+        backbone = build('detco', args).backbone
 
         def run() -> None:
-            view = split_mosaic(images(args, side)) if patches else images(args, side)
+            view = split_mosaic(images(args, 3 * PATCH)) if patches else images(args, VIEW)
             with torch.no_grad():
                 backbone(view)
             sum(stage.mean() for stage in backbone(view)).backward()
@@ -113,9 +113,8 @@ def update_part(args: argparse.Namespace) -> Part:
 PARTS = {
     'MoCo v2, whole step': step_part('mocov2', (VIEW, VIEW)),
     'DetCo, whole step': step_part('detco', (VIEW, VIEW, 3 * PATCH, 3 * PATCH)),
-    'backbone, views, last stage used': backbone_part(VIEW, patches=False, last_only=True),
-    'backbone, views': backbone_part(VIEW, patches=False, last_only=False),
-    'backbone, patches': backbone_part(3 * PATCH, patches=True, last_only=False),
+    'backbone, views': backbone_part(patches=False),
+    'backbone, patches': backbone_part(patches=True),
     '8 heads': heads_part,
     '12 losses, 8 queues': losses_part,
     'moving average': update_part,
@@ -124,8 +123,8 @@ PARTS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--depth', type=int, default=18, choices=(18, 50), help='ResNet depth (default: %(default)s)')
-    parser.add_argument('--batch', type=int, default=8, help='images (default: %(default)s)')
-    parser.add_argument('--repeats', type=int, default=5, help='runs per part (default: %(default)s)')
+    parser.add_argument('--batch', type=int, default=32, help='images (default: %(default)s)')
+    parser.add_argument('--repeats', type=int, default=3, help='runs per part (default: %(default)s)')
 
 
 def prepare(name: str, args: argparse.Namespace) -> Part:
