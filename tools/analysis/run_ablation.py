@@ -8,13 +8,13 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ablation_report import Row, described, table, write_files
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.utils import ProgressBar
 
 from stt_mm.engine import load_config
@@ -23,17 +23,22 @@ from stt_mm.engine.config import find_config
 from stt_mm.utils.checkpoint import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
-VIDEO_DATASETS = ('YouTubeVOS', 'VideoFolder')
+VIDEOS = ('YouTubeVOS', 'VideoFolder')
+IMAGES = ('ImageFolder', )
+UNTRAINED = 'untrained'
 EPILOG = """examples:
   python tools/analysis/run_ablation.py configs/ablations/table1_{reconstruction,pyramid,local,selection}_r18.py \\
       --data demo/data/clips --eval-data demo/data/davis --seeds 3 --iters 150 --untrained --work-dir work_dirs/table1
-  python tools/analysis/run_ablation.py configs/stt_r18_ytv.py configs/ablations/teacher_r50_r18.py \\
-      --data /my/videos --eval-data data/DAVIS --iters 5000 --size 256 --short-side 480 --max-frames 0
+  python tools/analysis/run_ablation.py configs/pretrain/mocov2_r18_in1k.py::configs/eval/davis_spatial_r18_rgb.py \\
+      configs/{stt_r18_ytv_temporal,joint_r18_ytv,stt_r18_ytv_no_global,stt_r18_ytv}.py --data /my/frames \\
+      --provide STT_STAGE1_R18=mocov2_r18_in1k --eval-data data/DAVIS --iters 5000 --size 256 --short-side 480 \\
+      --max-frames 0 --work-dir work_dirs/table2
 
---data is any folder of videos or of folders of frames (VideoFolder), --eval-data a folder in the layout of DAVIS-2017.
-The same command goes on where it was interrupted: a training at its last checkpoint, an evaluation at its next
-video. The work directory gets <config>/seed<k>/ with config, log and result of each run, and table.md, runs.csv,
-ablation.json and ablation.png. A config that starts from weights of stage 1 takes them from where it names them."""
+--data is any folder of videos or of folders of frames (for stage 1: of frames), --eval-data a folder in the layout of
+DAVIS-2017. The same command goes on where it was interrupted: a training at its last checkpoint, an evaluation at its
+next video. The work directory gets <config>/seed<k>/ with configs, logs and result of each run, and table.md, runs.csv,
+ablation.json and ablation.png. A config that starts from weights of stage 1 takes them from where it names them, or,
+with --provide, from an earlier row."""
 
 
 class StepFailed(ValueError):
@@ -43,7 +48,9 @@ class StepFailed(ValueError):
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('configs', nargs='+', help='training configs, in the order of the table')
+    parser.add_argument('configs', nargs='+', metavar='CONFIG',
+                        help='training configs, in the order of the table; TRAIN::EVAL names another config for the '
+                        'evaluation, as those of stage 1 need it')
     parser.add_argument('--data', required=True, metavar='DIR', help='videos to train on')
     parser.add_argument('--eval-data', required=True, metavar='DIR', help='labelled videos in the layout of DAVIS-2017')
     parser.add_argument('--work-dir', type=Path, required=True, metavar='DIR', help='where everything is written')
@@ -58,15 +65,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help='part of the frame that a crop covers (default: 0.1 0.6)')
     parser.add_argument('--aspect', type=float, nargs=2, default=[0.75, 1.5], metavar=('LOW', 'HIGH'),
                         help='width / height of a crop (default: 0.75 1.5)')
-    parser.add_argument('--lr', type=float, help="learning rate at its peak (default: the config's)")
+    parser.add_argument('--lr', type=float, help='learning rate at its peak of the configs that train on videos '
+                        "(default: the config's)")
     parser.add_argument('--warmup', type=int, default=20, metavar='N', help='iterations (default: %(default)s)')
     parser.add_argument('--short-side', type=int, default=320, metavar='PIXELS',
                         help='shorter side of the evaluated frames (default: %(default)s)')
     parser.add_argument('--max-frames', type=int, default=25, metavar='N',
                         help='evaluate on the first N frames of each video, 0: on all (default: %(default)s)')
+    parser.add_argument('--provide', type=provision, nargs='+', default=[], metavar='VARIABLE=CONFIG',
+                        help='environment variables that name the weights which the row of a config (its name without '
+                        'folder and ending) has trained with the same seed, such as STT_STAGE1_R18=mocov2_r18_in1k')
     parser.add_argument('--untrained', action='store_true',
                         help='first a row for the network of the first config before its training')
     args = parser.parse_args(argv)
+    args.provide = dict(args.provide)
     for name in ('seeds', 'iters', 'batch_size', 'size', 'short_side'):
         if getattr(args, name) < 1:
             parser.error(f'--{name.replace("_", "-")} must be 1 or larger, got {getattr(args, name)}')
@@ -76,51 +88,71 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def scaled(config: Path, args: argparse.Namespace) -> Config:
-    """The config at the scale that the command line asks for; what is compared (model, losses) stays as it is.
+    """A training config at the scale that the command line asks for; what is compared (model, losses) stays as it is.
 
     Raises:
-        ValueError: it does not train by iterations on clips, or cannot be evaluated on DAVIS.
+        ValueError: it does not train by iterations on clips or images.
     """
     cfg = load_config(config)
     if cfg.get('train_cfg') is None or 'max_iters' not in cfg.train_cfg:
         raise ValueError(f'{config} has no train_cfg.max_iters: only configs that train by iterations can be scaled.')
-    if cfg.model.get('propagator') is None or cfg.get('test_dataloader') is None:
-        raise ValueError(f'{config} cannot be evaluated: it needs model.propagator and test_dataloader.')
-    if not scale_loader(cfg.train_dataloader, args):
-        raise ValueError(f'{config}: no dataset of train_dataloader is one of {", ".join(VIDEO_DATASETS)}.')
+    kinds = scale_loaders([cfg.train_dataloader, cfg.train_cfg], args)
+    if not kinds:
+        raise ValueError(f'{config}: no dataset of its loaders is one of {", ".join((*VIDEOS, *IMAGES))}.')
     cfg.train_cfg.max_iters = args.iters
     warmup = min(args.warmup, args.iters // 2)
     cfg.param_scheduler = [
         dict(type='LinearLR', start_factor=1e-2, by_epoch=False, begin=0, end=warmup),
         dict(type='CosineAnnealingLR', eta_min_ratio=1e-3, by_epoch=False, begin=0, end=args.iters, T_max=args.iters),
     ][0 if warmup else 1:]
-    if args.lr is not None:
+    if args.lr is not None and kinds & set(VIDEOS):
         cfg.optim_wrapper.optimizer.lr = args.lr
     cfg.default_hooks.checkpoint.update(interval=max(args.iters // 5, 1), max_keep_ckpts=1)
     cfg.default_hooks.logger.interval = max(args.iters // 50, 1)
-    cfg.model.propagator.protocol.short_side = args.short_side
-    cfg.test_dataloader.dataset.update(data_root=os.path.abspath(args.eval_data), max_frames=args.max_frames or None)
     return cfg
 
 
-def scale_loader(node: Any, args: argparse.Namespace) -> int:
-    """Put the clips, batch and crops of the command line into a (nest of) loaders; returns the number of datasets."""
+def scale_loaders(node: Any, args: argparse.Namespace) -> set[str]:
+    """Put data, batch and crops of the command line into a nest of loaders; returns the kinds of datasets found."""
     if isinstance(node, list | tuple):
-        return sum(scale_loader(item, args) for item in node)
-    if not isinstance(node, ConfigDict):
-        return 0
+        return set().union(*(scale_loaders(item, args) for item in node))
+    if not isinstance(node, dict):
+        return set()
+    # Names of mmpretrain come with its scope.
+    kind = str(node.get('type')).rpartition('.')[2]
     if 'dataset' in node and 'batch_size' in node:
         node.update(batch_size=args.batch_size, num_workers=1, pin_memory=False)
-    if node.get('type') not in VIDEO_DATASETS:
-        return sum(scale_loader(item, args) for item in node.values())
-    pipeline = node.pipeline
-    for step in pipeline:
-        if step.type == 'ClipRandomResizedCrop':
-            step.update(size=(args.size, args.size), area=tuple(args.area), aspect=tuple(args.aspect))
-    node.clear()
-    node.update(type='VideoFolder', data_root=os.path.abspath(args.data), clip_length=2, interval=tuple(args.interval),
-                pipeline=pipeline)
-    return 1
+    if kind == 'ClipRandomResizedCrop':
+        node.update(size=(args.size, args.size), area=tuple(args.area), aspect=tuple(args.aspect))
+    elif kind == 'RandomResizedCrop':
+        node.update(scale=args.size, crop_ratio_range=tuple(args.area))
+    found = set().union(*(scale_loaders(item, args) for item in node.values()))
+    if kind in VIDEOS:
+        pipeline = node['pipeline']
+        node.clear()
+        node.update(type='VideoFolder', data_root=os.path.abspath(args.data), clip_length=2,
+                    interval=tuple(args.interval), pipeline=pipeline)
+    elif kind in IMAGES:
+        node['data_root'] = os.path.abspath(args.data)
+    return found | ({kind} & {*VIDEOS, *IMAGES})
+
+
+def evaluated(config: Path, args: argparse.Namespace) -> Config:
+    """A config that evaluates on the labelled videos of the command line.
+
+    Raises:
+        ValueError: it cannot evaluate on DAVIS.
+    """
+    cfg = load_config(config)
+    if cfg.model.get('propagator') is None or cfg.get('test_dataloader') is None:
+        raise ValueError(f'{config} cannot be evaluated: it needs model.propagator and test_dataloader. Name a config '
+                         f'that evaluates what it trains: {config}::configs/eval/davis_spatial_r18_rgb.py')
+    if cfg.test_dataloader.dataset.type != 'DAVIS':
+        raise ValueError(f'{config} evaluates on {cfg.test_dataloader.dataset.type}; the table is for DAVIS.')
+    cfg.model.propagator.protocol.short_side = args.short_side
+    cfg.test_dataloader.dataset.update(data_root=os.path.abspath(args.eval_data), max_frames=args.max_frames or None)
+    cfg.default_hooks.logger.interval = 1
+    return cfg
 
 
 @contextmanager
@@ -185,27 +217,63 @@ def run(arguments: list[str], log: Path, total: int, pattern: str, lock: int) ->
                          'goes on from here.')
 
 
+def config_pair(text: str) -> tuple[Path, Path]:
+    """The config that trains a row and the one that evaluates it, from ``TRAIN`` or ``TRAIN::EVAL``."""
+    train, _, evaluation = text.partition('::')
+    return find_config(train), find_config(evaluation or train)
+
+
+def check_names(args: argparse.Namespace) -> None:
+    """Rows are told apart by the names of their configs; what provides weights must come before its users.
+
+    Raises:
+        ValueError: two rows have one name, or no row has the name of a provider.
+    """
+    names = [paths[0].stem for paths in args.configs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f'Two configs are called {", ".join(twice)}; rows are told apart by the file name.')
+    if unknown := sorted(set(args.provide.values()) - set(names)):
+        raise ValueError(f'--provide names {", ".join(unknown)}; the rows are {", ".join(names)}.')
+
+
+def provision(text: str) -> tuple[str, str]:
+    variable, equals, name = text.partition('=')
+    if not (variable and equals and name):
+        raise argparse.ArgumentTypeError(f'expected VARIABLE=CONFIG, got {text!r}')
+    return variable, name
+
+
 def finished(path: Path) -> dict[str, float] | None:
     """Metrics of a result file, if it is there."""
     return json.loads(path.read_text(encoding='utf-8'))['metrics'] if path.is_file() else None
 
 
-def one_run(cfg: Config, folder: Path, seed: int, iters: int, lock: int) -> dict[str, float]:
-    """Train (``iters`` of 0: do not) and evaluate one config with one seed; returns the metrics."""
-    result = folder / 'result.json'
+def one_run(row: Row, paths: tuple[Path, Path], seed: int, args: argparse.Namespace, lock: int) -> None:
+    """Train (not the untrained row) and evaluate one row with one seed, unless that is done; fills in the metrics."""
+    folder = args.work_dir.resolve() / row.name / f'seed{seed}'
+    result, weights = folder / 'result.json', checkpoint(args, row.name, seed)
+    for variable, name in args.provide.items():
+        if name != row.name:
+            os.environ[variable] = str(checkpoint(args, name, seed))
     if finished(result) is None:
         folder.mkdir(parents=True, exist_ok=True)
-        cfg.dump(folder / 'config.py')
-        checkpoint = folder / 'train' / f'iter_{iters}.pth' if iters else 'none'
-        if iters and not checkpoint.is_file():
-            run(['tools/train.py', str(folder / 'config.py'), '--work-dir', str(folder / 'train'), '--seed', str(seed),
-                 '--resume', '--no-validate'], folder / 'train.log', iters, r'Iter\(train\) \[\s*(\d+)/', lock)
-            if not checkpoint.is_file():
-                raise StepFailed(f'The training wrote no {checkpoint}; see {folder / "train.log"}.')
-        run(['tools/test.py', str(folder / 'config.py'), str(checkpoint), '--work-dir', str(folder / 'eval'), '--out',
-             str(result), '--seed', str(seed), '--skip-done', '--cfg-options', 'default_hooks.logger.interval=1'],
+        if row.name != UNTRAINED and not weights.is_file():
+            scaled(paths[0], args).dump(folder / 'train.py')
+            run(['tools/train.py', str(folder / 'train.py'), '--work-dir', str(weights.parent), '--seed', str(seed),
+                 '--resume', '--no-validate'], folder / 'train.log', args.iters, r'Iter\(train\) \[\s*(\d+)/', lock)
+            if not weights.is_file():
+                raise StepFailed(f'The training wrote no {weights}; see {folder / "train.log"}.')
+        cfg = evaluated(paths[1], args)
+        cfg.dump(folder / 'eval.py')
+        run(['tools/test.py', str(folder / 'eval.py'), 'none' if row.name == UNTRAINED else str(weights), '--work-dir',
+             str(folder / 'eval'), '--out', str(result), '--seed', str(seed), '--skip-done'],
             folder / 'eval.log', num_videos(cfg), r'Iter\(test\) \[\s*(\d+)/', lock)
-    return finished(result)
+    row.runs[seed] = finished(result)
+
+
+def checkpoint(args: argparse.Namespace, name: str, seed: int) -> Path:
+    """Where the training of a row leaves its weights."""
+    return args.work_dir.resolve() / name / f'seed{seed}' / 'train' / f'iter_{args.iters}.pth'
 
 
 def num_videos(cfg: Config) -> int:
@@ -213,23 +281,23 @@ def num_videos(cfg: Config) -> int:
     return len(Path(dataset.data_root, 'ImageSets', str(dataset.year), f'{dataset.split}.txt').read_text().split())
 
 
-def run_all(args: argparse.Namespace, lock: int, say: Callable[[str], None] = print) -> list[Row]:
+def run_all(args: argparse.Namespace, lock: int) -> list[Row]:
     """Every row with every seed; what is finished is not run again."""
-    paths = [find_config(path) for path in args.configs]
-    rows = [described(path) for path in paths]
-    jobs = [(row, scaled(path, args), args.iters) for row, path in zip(rows, paths, strict=True)]
+    jobs = [(described(paths[0]), paths) for paths in args.configs]
+    for _, (train, evaluation) in jobs:
+        # Faults of a config are told before the first training.
+        scaled(train, args), evaluated(evaluation, args)
     if args.untrained:
-        rows.insert(0, Row('untrained', 'untrained network'))
-        jobs.insert(0, (rows[0], scaled(paths[0], args), 0))
+        jobs.insert(0, (Row(UNTRAINED, 'untrained network'), jobs[0][1]))
     total, count = args.seeds * len(jobs), 0
     # A round of all rows per seed, so that an interrupted ablation has whole rounds.
     for seed in range(args.seeds):
-        for row, cfg, iters in jobs:
+        for row, paths in jobs:
             count += 1
-            say(f'[{count}/{total}] {row.name}, seed {seed}')
-            row.runs[seed] = one_run(cfg, args.work_dir.resolve() / row.name / f'seed{seed}', seed, iters, lock)
-            say(f'    J&F {100 * row.runs[seed]["J&F-Mean"]:.1f}')
-    return rows
+            print(f'[{count}/{total}] {row.name}, seed {seed}', flush=True)
+            one_run(row, paths, seed, args, lock)
+            print(f'    J&F {100 * row.runs[seed]["J&F-Mean"]:.1f}', flush=True)
+    return [row for row, _ in jobs]
 
 
 def stop(number: int, frame: object) -> None:
@@ -238,14 +306,11 @@ def stop(number: int, frame: object) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    signal.signal(signal.SIGTERM, stop)
-    settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()
-                if key != 'work_dir'}
     try:
         with one_line_errors():
-            names = [find_config(path).stem for path in args.configs]
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise ValueError(f'Two configs are called {", ".join(twice)}; rows are told apart by the file name.')
+            settings = {key: value for key, value in vars(args).items() if key != 'work_dir'}
+            args.configs = [config_pair(text) for text in args.configs]
+            check_names(args)
             with reserved(args.work_dir, settings) as lock:
                 rows = run_all(args, lock)
                 write_files(args.work_dir, rows, settings)
@@ -256,4 +321,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, stop)
     main()
