@@ -158,8 +158,8 @@ def run(args: argparse.Namespace) -> None:
         for stride in args.strides:
             seconds, _ = measured(backbone, str(stride), args)
             held = np.load(args.folder / f'{stride}.npy', mmap_mode='r')[1:].nbytes / 2 ** (21 if args.amp else 20)
-            print(f'\nstride {stride}, radius {RADIUS[stride]}, backbone {seconds:.3f} s per frame, features of the memory '
-                  f'{held:.0f} MiB')
+            print(f'\nstride {stride}, radius {RADIUS[stride]}, backbone {seconds:.3f} s per frame, features of the '
+                  f'memory {held:.0f} MiB')
             print(f'{"4 labels":<12}{"seconds":>10}{"MiB":>8}{"of floor":>10}{"of dense":>10}')
             rows = {form: measured(prepare, f'{form} {stride} 4', args) for form in ('engine', 'dense', 'floor')}
             rows['dense'] = rows['dense'][0] * SHARE[stride], rows['dense'][1]
