@@ -28,7 +28,10 @@ NOT_RUN = 'not run'
 
 
 class Benchmark(NamedTuple):
-    """The result file of a metric, the number of videos that published numbers are for, and what a cell shows."""
+    """The result file of a metric, the number of videos that published numbers are for, and what a cell shows.
+
+    ``{form}`` is STT or CRW, the form of PCK that belongs to the protocol.
+    """
 
     metric: str
     file: str
@@ -40,7 +43,7 @@ class Benchmark(NamedTuple):
 BENCHMARKS = {benchmark.metric: benchmark for benchmark in (
     Benchmark('DAVISMetric', 'davis_results.json', 30, 100, ('J&F-Mean', 'J-Mean', 'F-Mean')),
     Benchmark('VIPMetric', 'vip_results.json', 50, 100, ('mIoU', )),
-    Benchmark('JHMDBMetric', 'jhmdb_results.json', 268, 1, ('STT/PCK@0.1', 'STT/PCK@0.2')),
+    Benchmark('JHMDBMetric', 'jhmdb_results.json', 268, 1, ('{form}/PCK@0.1', '{form}/PCK@0.2')),
 )}
 
 
@@ -75,11 +78,12 @@ def read_cell(folder: Path, config: Path) -> str:
         Refused: the file is not there or cannot be read, its protocol is another, or videos are missing.
     """
     protocol, benchmark = expected(config)
+    form = 'CRW' if protocol['keypoints'] == 'crw' else 'STT'
     path = folder / benchmark.file
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
         found, videos, scores = without_files(content['protocol']), content['num_videos'], content['global']
-        values = [benchmark.scale * scores[measure] for measure in benchmark.measures]
+        values = [benchmark.scale * scores[measure.format(form=form)] for measure in benchmark.measures]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused(f'{path} is no complete result of {benchmark.metric}: {type(error).__name__}: {error}') from error
     differing = sorted(key for key in protocol.keys() | found.keys() if protocol.get(key) != found.get(key))

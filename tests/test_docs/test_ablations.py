@@ -1,0 +1,51 @@
+"""The table of docs/ablations.md is that of the runs beside it, and its command can be run."""
+
+import csv
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / 'docs' / 'ablations.md').read_text(encoding='utf-8')
+
+
+@pytest.fixture
+def tools(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / 'tools' / 'analysis'))
+    return importlib.import_module('run_ablation'), importlib.import_module('ablation_report')
+
+
+def commands():
+    blocks = re.findall(r'```bash\n(.*?)```', PAGE, re.DOTALL)
+    return [shlex.split(block.replace('\\\n', ' ').split('run_ablation.py', 1)[1]) for block in blocks]
+
+
+def test_the_table_is_that_of_the_runs(tools):
+    tool, report = tools
+    args = tool.parse_args(commands()[0])
+    rows = [report.Row('untrained', 'untrained network'), *(report.described(ROOT / name) for name in args.configs)]
+    with open(ROOT / 'docs' / 'ablations' / 'table1.csv', newline='', encoding='utf-8') as file:
+        runs = list(csv.DictReader(file))
+    for row in rows:
+        row.runs = {int(run['seed']): {key: float(run[key]) for key in report.MEASURES}
+                    for run in runs if run['config'] == row.name}
+        assert set(row.runs) == set(range(args.seeds))
+    assert report.table(rows) in PAGE
+
+
+def test_every_command_can_be_run(tools):
+    tool, _ = tools
+    assert len(commands()) == 2
+    for command in commands():
+        args = tool.parse_args(command)
+        args.configs = [tool.config_pair('::'.join(str(ROOT / part) for part in text.split('::')))
+                        for text in args.configs]
+        tool.check_names(args)
+        for train, evaluation in args.configs:
+            tool.scaled(train, args)
+            tool.evaluated(evaluation, args)
+        assert (ROOT / args.data).is_dir()
+        assert (ROOT / args.eval_data).is_dir()

@@ -1,0 +1,99 @@
+"""Results find their rows, and only results that belong there."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = '''# Title
+
+| row | in the paper | evaluation | paper | ours | remarks |
+| --- | --- | --- | --- | --- | --- |
+| t1-1 | one | `configs/eval/davis_r18_s8.py` | 64.9 | not run | a |
+| t1-2 | two | `configs/eval/davis_r18_s8.py` | 65.6 | not run | b |
+| t3-fusion | fused | `configs/eval/davis_late_fusion.py` | 72.1 | not run | c |
+| t4-vip | parts | `configs/eval/vip_r18_s8.py` | 41.0 | not run | d |
+| t4-jhmdb | joints | `configs/eval/jhmdb_r18_s8.py` | 63.1 | not run | e |
+| t4-crw | joints | `configs/eval/jhmdb_crw_r18.py` | 59.3 | not run | f |
+'''
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / 'tools' / 'analysis'))
+    return importlib.import_module('collect_results')
+
+
+def write(tool, folder, config, scores, videos, **changes):
+    """A result as the metric writes it; ``changes`` are of the protocol."""
+    protocol, benchmark = tool.expected(ROOT / 'configs' / 'eval' / f'{config}.py')
+    folder.mkdir(parents=True)
+    content = {'protocol': dict(protocol, **changes), 'metric': '', 'num_videos': videos, 'global': scores}
+    (folder / benchmark.file).write_text(json.dumps(content))
+
+
+DAVIS = {'J&F-Mean': 0.6931, 'J-Mean': 0.667, 'F-Mean': 0.7192, 'J-Recall': 0.1}
+
+
+def test_each_kind_of_result_fills_its_cell(tool, tmp_path):
+    write(tool, tmp_path / 't1-2', 'davis_r18_s8', DAVIS, 30)
+    write(tool, tmp_path / 't4-vip', 'vip_r18_s8', {'mIoU': 0.4096, 'mIoU-without-first-frame': 0.3}, 50)
+    pck = {f'{form}/PCK@{a}': value for form, value in (('STT', 63.14), ('CRW', 57.62)) for a in (0.1, 0.2)}
+    write(tool, tmp_path / 't4-jhmdb', 'jhmdb_r18_s8', pck, 268)
+    write(tool, tmp_path / 't4-crw', 'jhmdb_crw_r18', pck, 268)
+    page, filled, refused = tool.fill(PAGE, tmp_path)
+    assert refused == []
+    assert filled == ['t1-2: 69.3 (66.7 / 71.9)', 't4-vip: 41.0', 't4-jhmdb: 63.1 / 63.1', 't4-crw: 57.6 / 57.6']
+    before, after = PAGE.splitlines(), page.splitlines()
+    assert after[5] == '| t1-2 | two | `configs/eval/davis_r18_s8.py` | 65.6 | 69.3 (66.7 / 71.9) | b |'
+    assert [number for number in range(len(before)) if before[number] != after[number]] == [5, 7, 8, 9]
+    # Filling a filled page again changes nothing.
+    assert tool.fill(page, tmp_path)[0] == page
+
+
+def test_a_fusion_is_held_to_its_weights_but_not_to_its_files(tool, tmp_path):
+    config = ROOT / 'configs' / 'eval' / 'davis_late_fusion.py'
+    networks = tool.expected(config)[0]['fusion']
+    named = [dict(network, checkpoint='a.pth', sha8='01234567') for network in networks]
+    write(tool, tmp_path / 'good' / 't3-fusion', 'davis_late_fusion', DAVIS, 30, fusion=named)
+    assert tool.fill(PAGE, tmp_path / 'good')[1] == ['t3-fusion: 69.3 (66.7 / 71.9)']
+    named[0]['weight'] = 2.0
+    write(tool, tmp_path / 'bad' / 't3-fusion', 'davis_late_fusion', DAVIS, 30, fusion=named)
+    assert 'fusion is ' in tool.fill(PAGE, tmp_path / 'bad')[2][0]
+
+
+@pytest.mark.parametrize(('row', 'config', 'scores', 'videos', 'changes', 'message'), [
+    ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(name='vfs_davis_r18'), "name is 'vfs_davis_r18', not 'stt_davis_s8'"),
+    ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(topk=5, changed=['topk']), "is ['topk'], not []; topk is 5, not 10"),
+    ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(version=0), 'version is 0, not 1'),
+    ('t1-1', 'davis_r18_s8', DAVIS, 8, {}, 'is of 8 videos, the benchmark has 30'),
+    ('t1-1', 'davis_r18_s8', {}, 30, {}, 'is no complete result of DAVISMetric'),
+    ('t1-1', 'vip_r18_s8', {'mIoU': 0.4}, 50, {}, 'davis_results.json'),
+    ('t1-9', 'davis_r18_s8', DAVIS, 30, {}, 'no row is called t1-9'),
+])
+def test_a_result_that_does_not_belong_is_refused(tool, tmp_path, row, config, scores, videos, changes, message):
+    write(tool, tmp_path / row, config, scores, videos, **changes)
+    page, filled, (line, ) = tool.fill(PAGE, tmp_path)
+    assert (page, filled) == (PAGE, [])
+    assert message in line
+
+
+def test_the_page_changes_only_when_asked(tool, tmp_path, capsys):
+    page = tmp_path / 'page.md'
+    page.write_text(PAGE)
+    write(tool, tmp_path / 'results' / 't1-1', 'davis_r18_s8', DAVIS, 30)
+    for more, changed in ([], False), (['--write'], True):
+        with pytest.raises(SystemExit) as done:
+            tool.main([str(tmp_path / 'results'), '--page', str(page), *more])
+        assert done.value.code == 0
+        assert capsys.readouterr().out == 't1-1: 69.3 (66.7 / 71.9)\n'
+        assert (page.read_text() != PAGE) is changed
+    write(tool, tmp_path / 'results' / 't1-2', 'davis_r18_s8', DAVIS, 8)
+    with pytest.raises(SystemExit) as done:
+        tool.main([str(tmp_path / 'results'), '--page', str(page)])
+    assert done.value.code == 1
+    with pytest.raises(SystemExit):
+        tool.main([str(tmp_path / 'nowhere')])
+    assert 'There is no folder' in capsys.readouterr().err
