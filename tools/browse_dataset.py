@@ -9,6 +9,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmengine.utils import ProgressBar
 
+from stt_mm.datasets import ImageFolder
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.registry import DATASETS
@@ -21,8 +22,8 @@ RED = (255, 0, 0)
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Writes pictures of the samples of a config. For training: the frames of a clip above (the crop '
-        'in red), below the same frames as the model gets them; a flip is named in the file name. For evaluation: '
-        'the frames in which labels are given, with the masks or joints.',
+        'in red), below the same frames as the model gets them; a flip is named in the file name. For stage 1: the views '
+        'of an image. For evaluation: the frames in which labels are given, with the masks or joints.',
         epilog='Example: python tools/browse_dataset.py configs/stt_r18_ytv.py -o work_dirs/browse -n 20',
     )
     parser.add_argument('config', help='a config file')
@@ -80,6 +81,14 @@ def draw_clip(dataset, index: int, draw: int) -> tuple[str, np.ndarray]:
     return name + ('_flip' if sample.get('flip') else ''), stack_rows(rows)
 
 
+def draw_views(dataset, index: int, draw: int) -> tuple[str, np.ndarray]:
+    """Name and picture of one image of stage 1: its views side by side."""
+    views = dataset[(index, draw, 0)]['inputs']
+    pictures = [np.ascontiguousarray(view.numpy().transpose(1, 2, 0)[..., ::-1]) for view in views]
+    video_id = dataset.get_data_info(index)['video_id']
+    return video_id, np.concatenate([to_height(picture) for picture in pictures], axis=1)
+
+
 def draw_video(dataset, index: int) -> tuple[str, np.ndarray]:
     """Name and picture of one evaluation video: the frames in which labels are given, with them, side by side."""
     item = dataset[index]
@@ -106,7 +115,9 @@ def browse(args: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     progress = ProgressBar(args.num if hasattr(dataset, 'get_clip') else min(args.num, len(dataset)))
     for number in range(progress.task_num):
-        if hasattr(dataset, 'get_clip'):
+        if isinstance(dataset, ImageFolder):
+            name, picture = draw_views(dataset, number % len(dataset), number)
+        elif hasattr(dataset, 'get_clip'):
             name, picture = draw_clip(dataset, number % len(dataset), number)
         else:
             name, picture = draw_video(dataset, number)

@@ -15,7 +15,7 @@ from stt_mm.utils.checkpoint import (
 )
 
 EXAMPLES = """examples:
-  python tools/convert_checkpoint.py work_dirs/mocov2_r18/epoch_200.pth checkpoints/mocov2_r18.pth --depth 18
+  python tools/convert_checkpoint.py work_dirs/mocov2_r18_in1k/iter_1000800.pth checkpoints/mocov2_r18.pth --depth 18
   python tools/convert_checkpoint.py moco_v2_800ep_pretrain.pth.tar checkpoints/moco_v2_r50.pth --depth 50
 
 Known sources: mmpretrain (MoCo, SimSiam, DenseCL, BYOL, ...), official MoCo and SimSiam, torchvision names (DetCo),

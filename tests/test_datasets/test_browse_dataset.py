@@ -5,7 +5,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from tiny_data import make_davis, make_jhmdb, make_youtube_vos, make_youtube_vos_valid, moving_shapes
+from tiny_data import make_davis, make_jhmdb, make_youtube_vos, make_youtube_vos_valid, moving_shapes, write_image
 
 from stt_mm.datasets import JHMDB, YouTubeVOSBenchmark
 
@@ -75,3 +75,19 @@ def test_phase_that_the_config_lacks(config):
     done, _ = browse(config, '-p', 'test')
     assert done.returncode == 1
     assert 'no test_dataloader' in done.stderr
+
+
+def test_views_of_stage_1(tmp_path):
+    frames, _ = moving_shapes(3, (64, 96), 2)
+    for t, frame in enumerate(frames):
+        write_image(tmp_path / 'images' / f'{t}.jpg', frame)
+    out = tmp_path / 'out'
+    done = subprocess.run(
+        [sys.executable, str(TOOL), 'configs/pretrain/mocov2_r18_in1k.py', '-o', str(out), '-n', '2', '--cfg-options',
+         f'train_dataloader.dataset.data_root={tmp_path}/images'], capture_output=True, text=True, timeout=120,
+        cwd=TOOL.parents[1])
+    assert done.returncode == 0, done.stderr
+    pictures = [cv2.imread(str(path)) for path in sorted(out.glob('*.png'))]
+    assert [picture.shape for picture in pictures] == [(256, 512, 3)] * 2
+    # Views of one image differ.
+    assert all((picture[:, :256] != picture[:, 256:]).any() for picture in pictures)
