@@ -22,8 +22,8 @@ RED = (255, 0, 0)
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Writes pictures of the samples of a config. For training: the frames of a clip above (the crop '
-        'in red), below the same frames as the model gets them; a flip is named in the file name. For stage 1: the views '
-        'of an image. For evaluation: the frames in which labels are given, with the masks or joints.',
+        'in red), below the same frames as the model gets them; a flip is named in the file name. For stage 1: the '
+        'views of an image. For evaluation: the frames in which labels are given, with the masks or joints.',
         epilog='Example: python tools/browse_dataset.py configs/stt_r18_ytv.py -o work_dirs/browse -n 20',
     )
     parser.add_argument('config', help='a config file')
