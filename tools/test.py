@@ -127,12 +127,13 @@ def bare(runner: Runner) -> torch.nn.Module:
 
 
 def speed_up(runner: Runner, args: argparse.Namespace) -> None:
-    """Lay out the backbone for fast inference."""
-    backbone = getattr(bare(runner), 'backbone', None)
-    if backbone is not None:
-        backbone.to(memory_format=torch.channels_last)
-        if args.compile:
-            backbone.compile()
+    """Lay out the network, or the networks of a fusion, for fast inference."""
+    model = bare(runner)
+    for network in [getattr(model, 'backbone', None), *getattr(model, 'backbones', [])]:
+        if network is not None:
+            network.to(memory_format=torch.channels_last)
+            if args.compile:
+                network.compile()
 
 
 def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:

@@ -99,6 +99,9 @@ class VideoPropagator:
                                  'configs/eval.')
             if checkpoint is None:
                 model.init_weights()
+            elif model.backbone is None:
+                raise ValueError(f'{type(model).__name__} has several networks, and {checkpoint} is one file: leave '
+                                 'out the checkpoint, and name one in the init_cfg of each network.')
             else:
                 load_backbone(model.backbone, checkpoint, trust=trust_checkpoint, allow_partial=allow_partial)
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()

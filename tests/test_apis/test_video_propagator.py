@@ -401,3 +401,9 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
     assert resident['frames'] == len(VideoReader(tmp_path / 'out.mp4')) == 2000
     assert resident['1999'] < 1.05 * resident['200'], resident
     assert resident['1999'] < 1.05 * resident['100'], resident
+
+
+def test_a_fusion_takes_no_single_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match='has several networks, and one.pth is one file'):
+        VideoPropagator('eval/davis_late_fusion', 'one.pth', options={
+            'model.backbones.0.init_cfg': None, 'model.backbones.1.init_cfg': None})
