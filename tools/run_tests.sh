@@ -6,6 +6,8 @@ prepare_environment
 if "$PYTHON" -m ruff --version >/dev/null 2>&1; then
     "$PYTHON" -m ruff check . || fail "ruff found the above. Most of it: $PYTHON -m ruff check --fix ."
 fi
-# One thread per process: the tests start many small processes, which would fight over the cores.
+# One thread per process: the tests start many small processes, which would fight over the cores. A file stays in one of
+# the processes, because its tests share what was trained for them.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec "$PYTHON" -m pytest "$@"
+workers="$("$PYTHON" -c 'import os; print(min(os.cpu_count() or 1, 4))')" || fail "$PYTHON does not start."
+exec "$PYTHON" -m pytest -n "$workers" --dist loadfile "$@"
