@@ -1,13 +1,13 @@
 """Any collection of images as training data for stage 1."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from mmengine.logging import MMLogger
 
 from stt_mm.registry import DATASETS
-from stt_mm.utils.images import list_images, natural_key
+from stt_mm.utils.images import list_images, natural_key, walk_folders
 
 from .base import VideoDataset
 
@@ -57,7 +57,7 @@ class ImageFolder(VideoDataset):
             )
         images = [
             dict(video_id=os.path.relpath(path, self.data_root).replace(os.sep, '/'), frame_paths=[path])
-            for folder in sorted(self._folders(), key=natural_key)
+            for folder in sorted((folder for folder, _ in walk_folders(self.data_root)), key=natural_key)
             for path in list_images(folder)
         ]
         if not images:
@@ -66,14 +66,3 @@ class ImageFolder(VideoDataset):
                 'frames of video files are written by tools/extract_frames.py.'
             )
         return images
-
-    def _folders(self) -> Iterator[str]:
-        visited = set()
-        for folder, folders, _ in os.walk(self.data_root, followlinks=True):
-            real = os.path.realpath(folder)
-            if real in visited:
-                folders.clear()
-                continue
-            visited.add(real)
-            folders[:] = sorted(name for name in folders if not name.startswith('.'))
-            yield folder

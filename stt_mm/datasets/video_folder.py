@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from stt_mm.registry import DATASETS
-from stt_mm.utils.images import list_images, natural_key
+from stt_mm.utils.images import list_images, natural_key, walk_folders
 from stt_mm.utils.video import VIDEO_SUFFIXES, VideoReader
 
 from .base import VideoDataset
@@ -56,18 +56,11 @@ class VideoFolder(VideoDataset):
         return videos
 
     def _walk(self) -> Iterator[dict]:
-        visited = set()
-        for folder, folders, files in os.walk(self.data_root, followlinks=True):
-            real = os.path.realpath(folder)
-            if real in visited:
-                folders.clear()
-                continue
-            visited.add(real)
-            folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        for folder, files in walk_folders(self.data_root):
             frame_paths = list_images(folder)
             if frame_paths:
                 yield dict(video_id=self._video_id(folder), frame_paths=frame_paths)
-            for name in sorted(files):
+            for name in files:
                 if name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith('.'):
                     yield from self._video_file(os.path.join(folder, name))
 

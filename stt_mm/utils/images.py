@@ -3,6 +3,7 @@
 import io
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,22 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Sort key under which ``frame_2`` comes before ``frame_10``."""
     parts = re.split(r'([0-9]+)', name)
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+def walk_folders(root: str | Path) -> Iterator[tuple[str, list[str]]]:
+    """Every folder from ``root`` down, with the names of its files, sorted; hidden folders are left out.
+
+    Links are followed, and what they lead to is visited once.
+    """
+    visited = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        yield folder, sorted(files)
 
 
 def list_images(folder: str | Path) -> list[str]:
