@@ -1,5 +1,6 @@
 """Stage 1 under this toolbox's runtime: names, loops, hooks, resuming, watching, and the way to stage 2."""
 
+import copy
 import json
 import math
 import re
@@ -267,7 +268,8 @@ def test_student_and_teacher_start_from_stage_1(mocov2, tmp_path, converted, cap
         'model.teacher.backbone.init_cfg.checkpoint': str(source)}).model)
     model.init_weights()
     assert capfd.readouterr().out.count('matched 100 (100.0%), missing 0, mismatched 0, unexpected 0, unused 0') == 2
-    trained = mocov2.model.backbone
+    trained = copy.deepcopy(mocov2.model.backbone)
+    trained.load_state_dict(weights)
     # mmpretrain's networks return nothing from eval().
     trained.eval()
     frames = torch.randn(2, 3, 64, 64)
