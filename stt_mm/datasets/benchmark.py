@@ -16,8 +16,8 @@ class VideoBenchmark(BaseDataset, ABC):
     (:meth:`load_labels`).
 
     An item is ``dict(inputs, data_samples)``: a lazy :class:`FrameSequence` of native frames, and a
-    ``BaseDataElement`` with the metainfo ``video_id``, ``frame_names`` (T names), ``original_size`` (height, width)
-    and whatever the metric needs, and one of the fields
+    ``BaseDataElement`` with the metainfo ``video_id``, ``frame_names`` (T names), ``original_size`` (height, width),
+    ``max_frames`` (the argument) and whatever the metric needs, and one of the fields
 
     * ``given_masks``: ``dict[int, np.ndarray]``, frame index to uint8 ``[H, W]`` ids of the objects that first appear
       in that frame, 0 elsewhere. Key 0 is always there.
@@ -104,8 +104,9 @@ class VideoBenchmark(BaseDataset, ABC):
         frames = FrameSequence(video['frame_paths'], name=video['video_id'])
         fields, metainfo = self.load_labels(video, frames)
         metainfo = dict(
-            video_id=video['video_id'], frame_names=frames.names, original_size=frames.original_size, **metainfo
-        )
+            video_id=video['video_id'], frame_names=frames.names, original_size=frames.original_size,
+            max_frames=self.max_frames, **metainfo,
+        )  # fmt: skip
         return dict(inputs=frames, data_samples=BaseDataElement(metainfo=metainfo, **fields))
 
 

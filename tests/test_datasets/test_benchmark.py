@@ -36,6 +36,7 @@ def test_items_have_the_common_form(case):
     assert sample.video_id == video_ids[2]
     assert sample.frame_names == frames.names
     assert sample.original_size == frames[0].shape[:2]
+    assert sample.metainfo['max_frames'] is None
     assert ('given_masks' in sample) != ('given_keypoints' in sample)
     with pytest.raises(IndexError):
         dataset[3]
@@ -45,7 +46,7 @@ def test_max_frames_cuts_all_that_has_one_entry_per_frame(case):
     build, root, _ = case
     dataset = build(root, max_frames=2)
     sample = dataset[0]['data_samples']
-    assert dataset.num_frames(0) == 2
+    assert dataset.num_frames(0) == sample.metainfo['max_frames'] == 2
     lengths = {key: len(sample.get(key)) for key in ('frame_names', 'mask_paths', 'keypoints', 'output_frames')
                if key in sample}
     assert len(lengths) >= 2

@@ -55,7 +55,7 @@ def test_a_record_is_on_disk_before_the_next_video(tmp_path):
     process(Count(out_dir=out, run_id='r1'), sample('walk/clip0', 5))
     path = tmp_path / 'videos' / 'count' / 'walk' / 'clip0.json'
     assert json.loads(path.read_text()) == dict(
-        video_id='walk/clip0', run_id='r1', protocol=dict(name='toy', version=1, size=[4, 6]),
+        video_id='walk/clip0', run_id='r1', protocol=dict(name='toy', version=1, size=[4, 6]), max_frames=None,
         record=dict(pixels=5, by_frame={'0': [1, 2]}),
     )  # fmt: skip
     assert completed(out, 'count', 'r1') == ['walk/clip0']
@@ -98,7 +98,10 @@ def test_records_of_another_run_are_refused(tmp_path):
         Count(resume=True)
 
 
-@pytest.mark.parametrize('content', ['{"video_id": "a", "run', '', '[]', '{"video_id": "a"}', '\x00\x01'])
+@pytest.mark.parametrize('content', [
+    '{"video_id": "a", "run', '', '[]', '{"video_id": "a"}', '\x00\x01',
+    '{"video_id": "a", "run_id": "", "protocol": {}, "record": {"pixels": 1}}',  # does not say on which frames
+])
 def test_a_damaged_record_counts_as_not_done(tmp_path, warnings, content):
     out = str(tmp_path)
     process(Count(out_dir=out), sample('a', 1), sample('b', 2))
@@ -115,6 +118,25 @@ def test_a_resumed_record_of_another_protocol(tmp_path):
     metric = process(Count(out_dir=str(tmp_path), resume=True), sample('b', 1))
     with pytest.raises(ValueError, match=r"share one protocol, got .*'version': 2.* for a and .*'version': 1.* for b"):
         metric.evaluate(2)
+
+
+@pytest.mark.parametrize(('changes', 'expected'), [({}, None), (dict(max_frames=None), None), (dict(max_frames=2), 2)])
+def test_a_result_says_on_which_frames_it_was_made(tmp_path, warnings, changes, expected):
+    process(Count(out_dir=str(tmp_path)), sample('a', 1, **changes))
+    resumed = process(Count(out_dir=str(tmp_path), resume=True), sample('b', 1, **changes))
+    assert resumed.evaluate(2) == dict(pixels=2.0)
+    content = json.loads((tmp_path / 'count_results.json').read_text())
+    assert (content['max_frames'], content['num_videos']) == (expected, 2)
+    assert f'protocol toy, version 1{"" if expected is None else ", max_frames 2"}: ' in warnings.text
+
+
+@pytest.mark.parametrize('other', [None, 3])
+def test_videos_cut_in_different_ways_do_not_mix(tmp_path, other):
+    process(Count(out_dir=str(tmp_path)), sample('a', 1, max_frames=2))
+    metric = process(Count(out_dir=str(tmp_path), resume=True), sample('b', 1, max_frames=other))
+    with pytest.raises(ValueError, match=f'share one max_frames, got 2 for a and {other} for b.*Evaluate them alike'):
+        metric.evaluate(2)
+    assert not (tmp_path / 'count_results.json').exists()
 
 
 @pytest.mark.parametrize('video_id', ['', '/abs', '../up', 'a/../../b'])

@@ -26,12 +26,12 @@ def tool(monkeypatch):
     return importlib.import_module('collect_results')
 
 
-def write(tool, folder, config, scores, videos, **changes):
-    """A result as the metric writes it; ``changes`` are of the protocol."""
+def write(tool, folder, config, scores, videos, frames=None, **changes):
+    """A result as the metric writes it; ``frames`` is its ``max_frames``, ``changes`` are of the protocol."""
     protocol, benchmark = tool.expected(ROOT / 'configs' / 'eval' / f'{config}.py')
     folder.mkdir(parents=True)
-    content = {'protocol': dict(protocol, **changes), 'metric': '', 'num_videos': videos, 'global': scores}
-    (folder / benchmark.file).write_text(json.dumps(content))
+    content = dict(protocol=dict(protocol, **changes), max_frames=frames, metric='', num_videos=videos)
+    (folder / benchmark.file).write_text(json.dumps({**content, 'global': scores}))
 
 
 DAVIS = {'J&F-Mean': 0.6931, 'J-Mean': 0.667, 'F-Mean': 0.7192, 'J-Recall': 0.1}
@@ -69,6 +69,7 @@ def test_a_fusion_is_held_to_its_weights_but_not_to_its_files(tool, tmp_path):
     ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(topk=5, changed=['topk']), "is ['topk'], not []; topk is 5, not 10"),
     ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(version=0), 'version is 0, not 1'),
     ('t1-1', 'davis_r18_s8', DAVIS, 8, {}, 'is of 8 videos, the benchmark has 30'),
+    ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(frames=25), 'is of the first 25 frames of each video'),
     ('t1-1', 'davis_r18_s8', {}, 30, {}, 'is no complete result of DAVISMetric'),
     ('t1-1', 'vip_r18_s8', {'mIoU': 0.4}, 50, {}, 'davis_results.json'),
     ('t1-9', 'davis_r18_s8', DAVIS, 30, {}, 'no row is called t1-9'),
@@ -78,6 +79,20 @@ def test_a_result_that_does_not_belong_is_refused(tool, tmp_path, row, config, s
     page, filled, (line, ) = tool.fill(PAGE, tmp_path)
     assert (page, filled) == (PAGE, [])
     assert message in line
+
+
+def test_a_result_that_does_not_say_its_frames_is_refused(tool, tmp_path, capsys):
+    write(tool, tmp_path / 'results' / 't1-1', 'davis_r18_s8', DAVIS, 30)
+    path, page = tmp_path / 'results' / 't1-1' / 'davis_results.json', tmp_path / 'page.md'
+    content = json.loads(path.read_text())
+    del content['max_frames']
+    path.write_text(json.dumps(content))
+    page.write_text(PAGE)
+    with pytest.raises(SystemExit) as done:
+        tool.main([str(tmp_path / 'results'), '--page', str(page), '--write'])
+    assert done.value.code == 1
+    assert 'does not say on which frames it was made. Evaluate again' in capsys.readouterr().out
+    assert page.read_text() == PAGE
 
 
 def test_the_page_changes_only_when_asked(tool, tmp_path, capsys):

@@ -21,7 +21,8 @@ EPILOG = """examples:
   python tools/analysis/collect_results.py results --write
 
 The folder of a result has the name of its row. A result is refused if its protocol is not that of the row's config in
-every field, or if it was not made on all videos of the benchmark. The exit code is 1 if one was refused."""
+every field, or if it was not made on all frames of all videos of the benchmark. The exit code is 1 if one was
+refused."""
 ROW = re.compile(r'^\| (t\d-[\w-]+) \|.*$', re.MULTILINE)
 EVALUATION = re.compile(r'configs/eval/\w+\.py')
 NOT_RUN = 'not run'
@@ -75,7 +76,7 @@ def read_cell(folder: Path, config: Path) -> str:
         config: the row's config of the evaluation.
 
     Raises:
-        Refused: the file is not there or cannot be read, its protocol is another, or videos are missing.
+        Refused: the file is not there or cannot be read, its protocol is another, or videos or frames are missing.
     """
     protocol, benchmark = expected(config)
     form = 'CRW' if protocol['keypoints'] == 'crw' else 'STT'
@@ -92,6 +93,11 @@ def read_cell(folder: Path, config: Path) -> str:
         raise Refused(f'{path} was made under another protocol than {config.name} has: {named}')
     if videos != benchmark.videos:
         raise Refused(f'{path} is of {videos} videos, the benchmark has {benchmark.videos}.')
+    if 'max_frames' not in content:
+        raise Refused(f'{path} does not say on which frames it was made. Evaluate again.')
+    if content['max_frames'] is not None:
+        raise Refused(f'{path} is of the first {content["max_frames"]} frames of each video. Evaluate again without '
+                      'max_frames.')
     texts = [f'{value:.1f}' for value in values]
     return f'{texts[0]} ({texts[1]} / {texts[2]})' if len(texts) == 3 else ' / '.join(texts)
 

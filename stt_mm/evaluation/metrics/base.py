@@ -17,7 +17,7 @@ from mmengine.logging import MMLogger
 from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.masks import read_object_ids, write_mask
 
-ENTRY_KEYS = {'video_id', 'run_id', 'protocol', 'record'}
+ENTRY_KEYS = {'video_id', 'run_id', 'protocol', 'max_frames', 'record'}
 
 
 class VideoMetric(BaseMetric):
@@ -26,7 +26,8 @@ class VideoMetric(BaseMetric):
     A subclass names itself (``name``) and its convention (``description``), and defines :meth:`score` and
     :meth:`summarise`; :meth:`details`, :meth:`tables` and :meth:`log_text` add to the files and to the log. Every data
     sample has ``video_id``, ``frame_names``, ``original_size`` (height, width) and ``protocol``, a JSON-able dict with
-    at least ``name`` and ``version``.
+    at least ``name`` and ``version``; with ``max_frames`` it is cut to so many first frames, without or with ``None``
+    it is whole.
 
     With ``out_dir``, the record of a video is at once in ``<out_dir>/videos/<name>/<video_id>.json``, and the result in
     ``<out_dir>/<name>_results.json`` and the CSV files of :meth:`tables`. Ranks exchange records through the process
@@ -99,8 +100,9 @@ class VideoMetric(BaseMetric):
             if self.dump_masks is not None:
                 self._dump(sample)
             entry = dict(
-                video_id=video_id, run_id=self.run_id, protocol=dict(sample['protocol']), record=self.score(sample)
-            )
+                video_id=video_id, run_id=self.run_id, protocol=dict(sample['protocol']),
+                max_frames=sample.get('max_frames'), record=self.score(sample),
+            )  # fmt: skip
             text = json.dumps(entry)
             if self.out_dir is not None:
                 write_atomically(f'{text}\n'.encode(), _record_path(self.out_dir, self.name, video_id))
@@ -123,30 +125,33 @@ class VideoMetric(BaseMetric):
         """The result of gathered records; where a video occurs more than once, the last of them counts.
 
         Raises:
-            ValueError: the videos come from different protocols.
+            ValueError: the videos differ in protocol or ``max_frames``.
         """
         entries = {entry['video_id']: entry for entry in sorted(results, key=lambda entry: entry['video_id'])}
         logger = MMLogger.get_current_instance()
         if not entries:
             logger.warning('%s: no video was processed, so there are no results.', self.name)
             return {}
-        protocols = [entry['protocol'] for entry in entries.values()]
-        for video_id, protocol in zip(entries, protocols, strict=True):
-            if protocol != protocols[0]:
-                raise ValueError(
-                    f'Videos of one evaluation must share one protocol, got {protocols[0]} for {next(iter(entries))} '
-                    f'and {protocol} for {video_id}.'
-                )
+        first = next(iter(entries.values()))
+        for video_id, entry in entries.items():
+            for key in ('protocol', 'max_frames'):
+                if entry[key] != first[key]:
+                    raise ValueError(
+                        f'Videos of one evaluation must share one {key}, got {first[key]} for {first["video_id"]} and '
+                        f'{entry[key]} for {video_id}. Evaluate them alike, or into different folders.'
+                    )
         records = {video_id: entry['record'] for video_id, entry in entries.items()}
         metrics = self.summarise(records)
         if is_main_process():
             if metrics:
+                protocol, cut = first['protocol'], first['max_frames']
                 logger.info(
-                    '%s, protocol %s, version %s: %s',
-                    self.name, protocols[0].get('name'), protocols[0].get('version'), self.log_text(records, metrics),
+                    '%s, protocol %s, version %s%s: %s',
+                    self.name, protocol.get('name'), protocol.get('version'),
+                    '' if cut is None else f', max_frames {cut}', self.log_text(records, metrics),
                 )  # fmt: skip
             if self.out_dir is not None:
-                self._write(protocols[0], records, metrics)
+                self._write(first, records, metrics)
             self.finish(records)
         return metrics
 
@@ -157,9 +162,12 @@ class VideoMetric(BaseMetric):
             if chosen:
                 write_mask(Path(self.dump_masks, sample['video_id'], f'{name}.png'), mask)
 
-    def _write(self, protocol: dict, records: dict[str, dict], metrics: dict[str, float]) -> None:
+    def _write(self, entry: dict, records: dict[str, dict], metrics: dict[str, float]) -> None:
         folder = Path(self.out_dir)
-        content = dict(protocol=protocol, metric=self.description, run_id=self.run_id, num_videos=len(records))
+        content = dict(
+            protocol=entry['protocol'], max_frames=entry['max_frames'], metric=self.description, run_id=self.run_id,
+            num_videos=len(records),
+        )  # fmt: skip
         content.update({'global': metrics, **(self.details(records) if metrics else dict(not_scored=list(records)))})
         write_json(folder / f'{self.name}_results.json', content)
         for name, rows in (self.tables(records) if metrics else {}).items():
@@ -178,7 +186,7 @@ def read_records(out_dir: str, name: str, run_id: str) -> list[dict]:
         run_id: the run whose records are wanted.
 
     Returns:
-        Dicts with ``video_id``, ``run_id``, ``protocol`` and ``record``.
+        Dicts with the keys ``ENTRY_KEYS``.
 
     Raises:
         ValueError: a record belongs to another run.
