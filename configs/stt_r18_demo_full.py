@@ -23,7 +23,7 @@ test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, by_epoch=False, begin=0, end=20),
-    dict(type='CosineAnnealingLR', eta_min_ratio=1e-3, by_epoch=False, begin=0, end=100, T_max=100),
+    dict(type='CosineAnnealingLR', eta_min_ratio=1e-3, by_epoch=False, begin=0, end=300, T_max=300),
 ]
-train_cfg = dict(max_iters=100, val_interval=100)
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=50))
+train_cfg = dict(max_iters=300, val_interval=300)
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=100))

@@ -69,6 +69,7 @@ def test_two_processes_train_validate_and_score_as_one(roots, tmp_path):
     assert results[1] == results[2]
     assert results[1]['protocol']['name'] == 'stt_davis_s8'
     assert results[1]['protocol']['short_side'] == 48
+    assert results[1]['max_frames'] is None
     tables = json.loads((tmp_path / 'test2' / 'davis_results.json').read_text())
     assert tables['protocol'] == results[1]['protocol']
     for table in ('davis_per_object.csv', 'davis_per_sequence.csv'):

@@ -174,8 +174,9 @@ def main(argv: list[str] | None = None) -> None:
             runner.logger.info(f'protocol: {bare(runner).propagator.protocol}\n{json.dumps(protocol)}')
         metrics = runner.test()
         if args.out and is_main_process():
+            max_frames = cfg.test_dataloader.dataset.get('max_frames')
             result = to_plain(dict(metrics=metrics, checkpoint=checkpoint, config=Path(cfg.filename).name,
-                                   protocol=protocol, seed=runner.seed), 'result')
+                                   protocol=protocol, max_frames=max_frames, seed=runner.seed), 'result')
             write_atomically((json.dumps(result, indent=2) + '\n').encode(), args.out)
             runner.logger.info(f'Results written to {args.out}')
         finish_runtime()

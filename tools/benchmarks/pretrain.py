@@ -41,9 +41,10 @@ def step_part(method: str, sides: tuple[int, ...]) -> Callable[[argparse.Namespa
         model = build(method, args)
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.SGD(learning, lr=0.03, momentum=0.9, weight_decay=1e-4)
+        views = [images(args, side) for side in sides]
 
         def run() -> None:
-            loss = sum(model([images(args, side) for side in sides], None, mode='loss').values())
+            loss = sum(model(views, None, mode='loss').values())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -58,9 +59,9 @@ def backbone_part(patches: bool) -> Callable[[argparse.Namespace], Part]:
 
     def prepare(args: argparse.Namespace) -> Part:
         backbone = build('detco', args).backbone
+        view = split_mosaic(images(args, 3 * PATCH)) if patches else images(args, VIEW)
 
         def run() -> None:
-            view = split_mosaic(images(args, 3 * PATCH)) if patches else images(args, VIEW)
             with torch.no_grad():
                 backbone(view)
             sum(stage.mean() for stage in backbone(view)).backward()

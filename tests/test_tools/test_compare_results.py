@@ -1,0 +1,55 @@
+"""Results side by side."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / 'tools' / 'analysis'))
+    return importlib.import_module('compare_results')
+
+
+def write(path, metrics, max_frames=None, **protocol):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(dict(metrics=metrics, protocol=protocol, max_frames=max_frames)))
+    return str(path)
+
+
+def test_common_metrics_and_differing_fields_are_shown(tool, tmp_path, capsys):
+    first = write(tmp_path / 'one.json', {'J&F-Mean': 0.5, 'J-Mean': 0.4}, color='lab', topk=10, changed=[])
+    second = write(tmp_path / 'second.json', {'J-Mean': 0.3, 'J&F-Mean': 0.61239}, 25, color='rgb', topk=10,
+                   changed=['color'])
+    tool.main([first, second])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ['J&F-Mean', 'J-Mean'], ['one', '0.5000', '0.4000'], ['second', '0.6124', '0.3000']]
+    assert lines[3:] == ['not the same color: one "lab", second "rgb"', 'not the same max_frames: one null, second 25']
+    tool.main([first])
+    assert 'not the same' not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    ('{"metrics": {}}', "is no result of tools/test.py, the file that its --out names: KeyError: 'protocol'"),
+    ('[1]', 'TypeError'),
+    ('J&F 70', 'JSONDecodeError'),
+])
+def test_other_files_are_refused(tool, tmp_path, capsys, text, message):
+    (tmp_path / 'a.json').write_text(text)
+    with pytest.raises(SystemExit):
+        tool.main([str(tmp_path / 'a.json')])
+    assert message in capsys.readouterr().err
+
+
+def test_results_that_cannot_be_told_apart_or_compared_are_refused(tool, tmp_path, capsys):
+    same = [write(tmp_path / folder / 'a.json', {'mIoU': 0.5}) for folder in 'xy']
+    other = write(tmp_path / 'b.json', {'J-Mean': 0.5})
+    for files, message in ((same, 'same name'), ([same[0], other], 'a, b have no metric in common')):
+        with pytest.raises(SystemExit):
+            tool.main(files)
+        assert message in capsys.readouterr().err

@@ -1,0 +1,61 @@
+"""Loss curves: which values they hold, and that they are drawn."""
+
+import importlib
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / 'tools' / 'analysis'))
+    return importlib.import_module('plot_losses')
+
+
+def write_log(work_dir, time, *lines):
+    path = work_dir / time / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(''.join(line if isinstance(line, str) else f'{json.dumps(line)}\n' for line in lines))
+
+
+def test_a_resumed_run_is_one_curve_and_validation_is_left_out(tool, tmp_path):
+    write_log(tmp_path, '20260101_000000', {'iter': 1, 'loss': 4.0, 'loss_a': 3.0, 'lr': 0.1},
+              {'iter': 2, 'loss': 3.0, 'loss_a': 2.0}, {'J&F-Mean': 0.5, 'step': 2}, {'iter': 4, 'loss': 9.0})
+    write_log(tmp_path, '20260102_000000', {'iter': 3, 'loss': 2.0, 'loss_a': 1.0, 'kept_ratio': 0.5}, '{"iter": 4, "l')
+    write_log(tmp_path, '20260103_000000')
+    assert tool.read_losses(tmp_path) == {'loss': {1: 4.0, 2: 3.0, 3: 2.0}, 'loss_a': {1: 3.0, 2: 2.0, 3: 1.0}}
+
+
+def test_faults_are_named(tool, tmp_path, capsys):
+    with pytest.raises(FileNotFoundError, match=f'No log of a training in {tmp_path}'):
+        tool.read_losses(tmp_path)
+    write_log(tmp_path, '1', {'J&F-Mean': 0.5, 'step': 2})
+    with pytest.raises(ValueError, match='no loss yet'):
+        tool.read_losses(tmp_path)
+    write_log(tmp_path, '2', {'iter': 1, 'loss': 1.0}, '{"iter": 2, "lo\n')
+    with pytest.raises(SystemExit):
+        tool.main([str(tmp_path)])
+    assert 'scalars.json, line 2 is no JSON' in capsys.readouterr().err
+
+
+def test_the_picture_has_a_panel_for_each_run(tool, tmp_path, capsys):
+    widths = []
+    for count in (1, 2):
+        folders = [tmp_path / f'{count}_{number}' for number in range(count)]
+        for folder in folders:
+            write_log(folder, '1', *({'iter': step, 'loss': 5.0 / step, 'loss_b': 1.0 - step} for step in (1, 2, 3)))
+        tool.main([*map(str, folders), '--out', str(tmp_path / f'{count}.png')])
+        assert f'{folders[0]}: loss 1.667, loss_b -2 at iteration 3' in capsys.readouterr().out
+        picture = cv2.imread(str(tmp_path / f'{count}.png'))
+        widths.append(picture.shape[1])
+        # The black line of the sum and a coloured one.
+        assert (picture.max(2) < 40).sum() > 500
+        assert (np.ptp(picture.astype(int), axis=2) > 60).sum() > 100
+    assert widths[1] == pytest.approx(2 * widths[0], abs=4)
+    tool.main([str(folders[0])])
+    assert (folders[0] / 'losses.png').is_file()

@@ -1,0 +1,75 @@
+"""Print results of tools/test.py side by side, and where protocol or frames differ."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from stt_mm.engine.cli import one_line_errors
+from stt_mm.evaluation.metrics.base import text_table
+
+EPILOG = """example:
+  python tools/test.py configs/eval/davis_r18_s8.py none --out untrained.json
+  python tools/test.py configs/eval/davis_r18_s8.py work_dirs/stt_r18_ytv/iter_90000.pth --out stt.json
+  python tools/analysis/compare_results.py untrained.json stt.json
+
+A line is called by its file name without ending."""
+# What says where the numbers come from, and does not change a result.
+SOURCES = ('source', 'changed')
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A file that ``tools/test.py --out`` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        return dict(metrics=content['metrics'],
+                    protocol=dict(content['protocol'] or {}, max_frames=content['max_frames']))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{path} is no result of tools/test.py, the file that its --out names: '
+                         f'{type(error).__name__}: {error}') from error
+
+
+def compared(results: dict[str, dict[str, Any]]) -> str:
+    """The table of the metrics that all results have, and a line per field of the protocol in which they differ.
+
+    Args:
+        results: ``metrics`` and ``protocol``, with ``max_frames`` in it, by the name of the line.
+
+    Raises:
+        ValueError: the results have no metric in common.
+    """
+    common = [name for name in next(iter(results.values()))['metrics']
+              if all(name in result['metrics'] for result in results.values())]
+    if not common:
+        raise ValueError(f'{", ".join(results)} have no metric in common: they are of different benchmarks.')
+    lines = [text_table({row: {name: result['metrics'][name] for name in common} for row, result in results.items()})]
+    protocols = {row: result['protocol'] for row, result in results.items()}
+    fields = dict.fromkeys(field for protocol in protocols.values() for field in protocol if field not in SOURCES)
+    for field in fields:
+        values = {row: protocol.get(field) for row, protocol in protocols.items()}
+        if any(value != next(iter(values.values())) for value in values.values()):
+            lines.append(f'not the same {field}: '
+                         + ', '.join(f'{row} {json.dumps(value)}' for row, value in values.items()))
+    return '\n'.join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('results', nargs='+', type=Path, metavar='FILE.json', help='results, written by --out')
+    args = parser.parse_args(argv)
+    with one_line_errors():
+        results = {path.stem: read_result(path) for path in args.results}
+        if len(results) < len(args.results):
+            raise ValueError('Two files have the same name; lines are told apart by it.')
+        text = compared(results)
+    print(text)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,116 @@
+"""Draw the loss curves of training runs, one panel per run."""
+
+import argparse
+import io
+import json
+import math
+from pathlib import Path
+
+from stt_mm.engine.cli import one_line_errors
+from stt_mm.utils.checkpoint import write_atomically
+
+EPILOG = """examples:
+  python tools/analysis/plot_losses.py work_dirs/stt_r18_ytv
+  python tools/analysis/plot_losses.py work_dirs/mocov2_r18_demo work_dirs/stt_r18_demo_full --out losses.png
+
+WORK_DIR is that of tools/train.py. A run that was interrupted and resumed is one curve. Terms stand as they enter the
+sum, weights applied; the sum is black."""
+PANELS_PER_ROW = 3
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='of a training')
+    parser.add_argument('--out', type=Path, metavar='FILE.png', help='picture (default: WORK_DIR/losses.png)')
+    parser.add_argument('--linear', action='store_true', help='linear instead of logarithmic losses')
+    args = parser.parse_args(argv)
+    args.out = args.out or args.work_dirs[0] / 'losses.png'
+    return args
+
+
+def read_losses(work_dir: Path) -> dict[str, dict[int, float]]:
+    """Every logged loss by iteration, in the order of the iterations.
+
+    A log replaces what earlier ones have from its first iteration on: a run that was resumed goes on from a checkpoint.
+
+    Raises:
+        FileNotFoundError: there is no log in the folder.
+        ValueError: the logs hold no loss, or a line of them cannot be read.
+    """
+    logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    if not logs:
+        raise FileNotFoundError(f'No log of a training in {work_dir}: expected <time>/vis_data/scalars.json in it, as '
+                                'tools/train.py writes it.')
+    steps: list[dict[str, float]] = []
+    for log in logs:
+        found = [values for values in read_lines(log) if 'iter' in values]
+        if found:
+            steps = [values for values in steps if values['iter'] < found[0]['iter']] + found
+    names = dict.fromkeys(name for values in steps for name in values if 'loss' in name)
+    if not names:
+        raise ValueError(f'The logs in {work_dir} hold no loss yet.')
+    return {name: {values['iter']: values[name] for values in steps if name in values} for name in names}
+
+
+def read_lines(log: Path) -> list[dict[str, float]]:
+    """The JSON objects of a file, one per line; what follows the last line's end was cut off by a kill."""
+    lines = []
+    for number, line in enumerate(log.read_text(encoding='utf-8').split('\n')[:-1], start=1):
+        try:
+            lines.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f'{log}, line {number} is no JSON ({error}). Remove that line.') from error
+    return lines
+
+
+def draw(runs: dict[str, dict[str, dict[int, float]]], path: Path, logarithmic: bool = True) -> None:
+    """Write a picture with one panel per run.
+
+    Args:
+        runs: what :func:`read_losses` returns, by the title of the panel.
+        path: PNG file.
+        logarithmic: scale of the losses; a panel with a value that is not positive stays linear.
+    """
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    columns = min(len(runs), PANELS_PER_ROW)
+    rows = math.ceil(len(runs) / columns)
+    figure, grid = pyplot.subplots(rows, columns, figsize=(6 * columns, 4 * rows), squeeze=False)
+    for axes in grid.flat[len(runs):]:
+        axes.remove()
+    for axes, (title, losses) in zip(grid.flat, runs.items(), strict=False):
+        for name, curve in losses.items():
+            whole = name == 'loss'
+            axes.plot(list(curve), list(curve.values()), label=name, color='black' if whole else None,
+                      linewidth=2 if whole else 1, marker='.' if len(curve) == 1 else None)
+        if logarithmic and all(value > 0 for curve in losses.values() for value in curve.values()):
+            axes.set_yscale('log')
+        axes.set_title(title)
+        axes.set_xlabel('iteration')
+        axes.grid(alpha=0.4)
+        axes.legend(fontsize='small')
+    figure.tight_layout()
+    with io.BytesIO() as buffer:
+        figure.savefig(buffer, format='png', dpi=110, metadata={'Software': None})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(buffer.getvalue(), path)
+    pyplot.close(figure)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with one_line_errors():
+        runs = {str(work_dir): read_losses(work_dir) for work_dir in args.work_dirs}
+        draw(runs, args.out, not args.linear)
+    for title, losses in runs.items():
+        print(f'{title}: {", ".join(f"{name} {list(curve.values())[-1]:.4g}" for name, curve in losses.items())} '
+              f'at iteration {max(max(curve) for curve in losses.values())}')
+    print(f'wrote {args.out}')
+
+
+if __name__ == '__main__':
+    main()
