@@ -43,7 +43,7 @@ def test_every_command_can_be_run(tools):
         args = tool.parse_args(command)
         args.configs = [tool.config_pair('::'.join(str(ROOT / part) for part in text.split('::')))
                         for text in args.configs]
-        tool.check_names(args)
+        tool.check_rows(args)
         for train, evaluation in args.configs:
             tool.scaled(train, args)
             tool.evaluated(evaluation, args)

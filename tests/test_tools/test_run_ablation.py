@@ -13,9 +13,12 @@ from pathlib import Path
 
 import cv2
 import pytest
+from mmengine.registry import init_default_scope
+from pretrain_runs import make_images
 from tiny_data import make_davis, make_youtube_vos
 
 from stt_mm.engine import load_config
+from stt_mm.registry import DATASETS
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools' / 'analysis'
@@ -51,7 +54,7 @@ def test_rows_are_those_of_the_paper(report):
         'frame reconstruction at res4 alone', '+ pyramid frame reconstruction',
         '+ local correlation distillation, every query', '+ entropy-based selection']
     other = report.described(ROOT / 'configs' / 'eval' / 'davis_color.py')
-    assert (other.label, other.paper) == ('davis_color', None)
+    assert (other.label, other.paper) == ('Raw Lab colour', None)
 
 
 def test_the_table_has_mean_deviation_and_paired_steps(report):
@@ -116,6 +119,29 @@ def test_images_of_stage_1_and_of_joint_training_are_scaled_too(tool, tmp_path):
         tool.scaled(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py', args)
 
 
+def test_images_have_a_length_and_a_batch_of_their_own(tool, tmp_path):
+    args = arguments(tool, tmp_path, '--iters', '40', '--batch-size', '4', '--image-iters', '70', '--image-batch-size',
+                     '6')
+    stage1, joint, videos = (tool.scaled(ROOT / 'configs' / f'{name}.py', args)
+                             for name in ('pretrain/mocov2_r18_demo', 'joint_r18_demo', 'stt_r18_ytv_temporal'))
+    assert [cfg.train_cfg.max_iters for cfg in (stage1, joint, videos)] == [70, 40, 40]
+    assert [cfg.train_dataloader.batch_size for cfg in (stage1, joint, videos)] == [6, 4, 4]
+    assert joint.train_cfg.image_dataloader.batch_size == 6
+    assert stage1.param_scheduler[-1]['T_max'] == 70
+
+
+@pytest.mark.parametrize('size', [64, 96, 128, 224])
+def test_patches_of_detco_shrink_with_the_views(tool, tmp_path, size):
+    args = arguments(tool, tmp_path, '--size', str(size))
+    dataset = tool.scaled(ROOT / 'configs' / 'pretrain' / 'detco_r18_in1k.py', args).train_dataloader.dataset
+    make_images(tmp_path)
+    init_default_scope('stt_mm')
+    views = DATASETS.build(dataset)[0, 0, 0]['inputs']
+    assert [view.shape[-1] for view in views] == 2 * [size] + 2 * [3 * round(64 * size / 224)]
+    crops = [view[0] for view in dataset.pipeline[1].transforms[0].transforms]
+    assert [crop.crop_ratio_range for crop in crops] == [(0.1, 0.6), (0.6, 1.0)]
+
+
 def test_a_work_directory_is_not_mixed(tool, tmp_path):
     work = tmp_path / 'work'
     with tool.reserved(work, dict(iters=3)), pytest.raises(ValueError, match='in use'), tool.reserved(work, {}):
@@ -132,6 +158,8 @@ def test_a_work_directory_is_not_mixed(tool, tmp_path):
 
 @pytest.mark.parametrize(('more', 'message'), [
     (['--provide', 'STT_STAGE1_R18=nobody'], '--provide names nobody; the rows are table1_local_r18'),
+    (['stt_r18_ytv', 'pretrain/mocov2_r18_demo::eval/davis_spatial_r18_rgb', '--provide',
+      'STT_STAGE1_R18=mocov2_r18_demo'], 'stt_r18_ytv starts from the weights of mocov2_r18_demo: name mocov2_r18_demo'),
     ([str(TABLE1[2])], 'Two configs are called table1_local_r18'),
 ])
 def test_rows_that_do_not_fit_are_refused(tool, tmp_path, capsys, more, message):
@@ -174,3 +202,15 @@ def test_killed_half_way_it_goes_on_where_it_was(tmp_path):
     before = (run / 'train.log').stat().st_mtime_ns
     assert start(tmp_path).communicate(timeout=100)[0].count('seed 0') == 1
     assert (run / 'train.log').stat().st_mtime_ns == before
+
+
+def test_a_changed_config_is_another_setting(tool, tmp_path, monkeypatch):
+    paths = tool.config_pair('stt_r18_ytv_temporal')
+    before = tool.fingerprint(paths)
+    assert tool.fingerprint(paths) == before
+    text = f"_base_ = '{paths[0]}'\nmodel = dict(local_head=dict(keep_ratio=0.5))\n"
+    (tmp_path / 'mine.py').write_text(text)
+    assert tool.fingerprint((tmp_path / 'mine.py', paths[1])) != before
+    with tool.environment(dict(STT_DATA='elsewhere')):
+        assert tool.fingerprint(paths) != before
+    assert 'STT_DATA' not in os.environ

@@ -43,7 +43,10 @@ class Row:
 
 
 def described(config: Path) -> Row:
-    """The line of a config, from the comment at its head: what follows "Table 1, row 2:", and the paper's J&F."""
+    """The line of a config, from the comment at its head: what follows "Table 1, row 2:", and the paper's J&F.
+
+    Without such words the label is the beginning of the comment, up to its first colon, full stop or bracket.
+    """
     lines = config.read_text(encoding='utf-8').splitlines()
     head = []
     for line in lines:
@@ -52,7 +55,8 @@ def described(config: Path) -> Row:
         head.append(line.lstrip('# '))
     text = ' '.join(head)
     label, score = ROW.match(text), SCORE.search(text)
-    return Row(config.stem, label.group(1) if label else config.stem, float(score.group(1)) if score else None)
+    beginning = re.split(r'[:.(]', text, maxsplit=1)[0].strip() or config.stem
+    return Row(config.stem, label.group(1) if label else beginning, float(score.group(1)) if score else None)
 
 
 def spread(values: list[float], signed: bool = False) -> str:

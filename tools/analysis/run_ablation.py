@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -56,7 +57,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, required=True, metavar='DIR', help='where everything is written')
     parser.add_argument('--seeds', type=int, default=3, metavar='N', help='seeds 0 to N - 1 (default: %(default)s)')
     parser.add_argument('--iters', type=int, default=150, metavar='N', help='iterations (default: %(default)s)')
+    parser.add_argument('--image-iters', type=int, metavar='N',
+                        help='iterations of the configs that train on images alone (default: --iters)')
     parser.add_argument('--batch-size', type=int, default=8, metavar='N', help='clips (default: %(default)s)')
+    parser.add_argument('--image-batch-size', type=int, metavar='N', help='images (default: --batch-size)')
     parser.add_argument('--size', type=int, default=128, metavar='PIXELS',
                         help='side of the square training crops, a multiple of 8 (default: %(default)s)')
     parser.add_argument('--interval', type=int, nargs='+', default=[1, 2, 3], metavar='FRAMES',
@@ -79,7 +83,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help='first a row for the network of the first config before its training')
     args = parser.parse_args(argv)
     args.provide = dict(args.provide)
-    for name in ('seeds', 'iters', 'batch_size', 'size', 'short_side'):
+    args.image_iters = args.iters if args.image_iters is None else args.image_iters
+    args.image_batch_size = args.batch_size if args.image_batch_size is None else args.image_batch_size
+    for name in ('seeds', 'iters', 'image_iters', 'batch_size', 'image_batch_size', 'size', 'short_side'):
         if getattr(args, name) < 1:
             parser.error(f'--{name.replace("_", "-")} must be 1 or larger, got {getattr(args, name)}')
     if args.size % 8:
@@ -99,29 +105,34 @@ def scaled(config: Path, args: argparse.Namespace) -> Config:
     kinds = scale_loaders([cfg.train_dataloader, cfg.train_cfg], args)
     if not kinds:
         raise ValueError(f'{config}: no dataset of its loaders is one of {", ".join((*VIDEOS, *IMAGES))}.')
-    cfg.train_cfg.max_iters = args.iters
-    warmup = min(args.warmup, args.iters // 2)
+    on_videos = bool(kinds & set(VIDEOS))
+    iters = args.iters if on_videos else args.image_iters
+    cfg.train_cfg.max_iters = iters
+    warmup = min(args.warmup, iters // 2)
     cfg.param_scheduler = [
         dict(type='LinearLR', start_factor=1e-2, by_epoch=False, begin=0, end=warmup),
-        dict(type='CosineAnnealingLR', eta_min_ratio=1e-3, by_epoch=False, begin=0, end=args.iters, T_max=args.iters),
+        dict(type='CosineAnnealingLR', eta_min_ratio=1e-3, by_epoch=False, begin=0, end=iters, T_max=iters),
     ][0 if warmup else 1:]
-    if args.lr is not None and kinds & set(VIDEOS):
+    if args.lr is not None and on_videos:
         cfg.optim_wrapper.optimizer.lr = args.lr
-    cfg.default_hooks.checkpoint.update(interval=max(args.iters // 5, 1), max_keep_ckpts=1)
-    cfg.default_hooks.logger.interval = max(args.iters // 50, 1)
+    cfg.default_hooks.checkpoint.update(interval=max(iters // 5, 1), max_keep_ckpts=1)
+    cfg.default_hooks.logger.interval = max(iters // 50, 1)
     return cfg
 
 
 def scale_loaders(node: Any, args: argparse.Namespace) -> set[str]:
     """Put data, batch and crops of the command line into a nest of loaders; returns the kinds of datasets found."""
     if isinstance(node, list | tuple):
+        if mosaics := [item for item in node if kind_of(item) == 'JigsawMosaic']:
+            return scale_patches(node, mosaics[0], args.size)
         return set().union(*(scale_loaders(item, args) for item in node))
     if not isinstance(node, dict):
         return set()
-    # Names of mmpretrain come with its scope.
-    kind = str(node.get('type')).rpartition('.')[2]
+    kind = kind_of(node)
     if 'dataset' in node and 'batch_size' in node:
-        node.update(batch_size=args.batch_size, num_workers=1, pin_memory=False)
+        of_images = kind_of(node['dataset']) in IMAGES
+        node.update(batch_size=args.image_batch_size if of_images else args.batch_size, num_workers=1,
+                    pin_memory=False)
     if kind == 'ClipRandomResizedCrop':
         node.update(size=(args.size, args.size), area=tuple(args.area), aspect=tuple(args.aspect))
     elif kind == 'RandomResizedCrop':
@@ -135,6 +146,20 @@ def scale_loaders(node: Any, args: argparse.Namespace) -> set[str]:
     elif kind in IMAGES:
         node['data_root'] = os.path.abspath(args.data)
     return found | ({kind} & {*VIDEOS, *IMAGES})
+
+
+def kind_of(node: Any) -> str:
+    """The type that a config names, without the scope that names of mmpretrain come with."""
+    return str(node.get('type')).rpartition('.')[2] if isinstance(node, dict) else ''
+
+
+def scale_patches(view: list, mosaic: dict, size: int) -> set[str]:
+    """Shrink DetCo's local view as much as the global one of 224 pixels; the part of the image it covers stays."""
+    crop = next(item for item in view if kind_of(item) == 'RandomResizedCrop')
+    cell = round(crop['scale'] / mosaic['grid'] * size / 224)
+    mosaic['patch_size'] = round(mosaic['patch_size'] * size / 224)
+    crop['scale'] = mosaic['grid'] * cell
+    return set()
 
 
 def evaluated(config: Path, args: argparse.Namespace) -> Config:
@@ -223,17 +248,42 @@ def config_pair(text: str) -> tuple[Path, Path]:
     return find_config(train), find_config(evaluation or train)
 
 
-def check_names(args: argparse.Namespace) -> None:
+def check_rows(args: argparse.Namespace) -> None:
     """Rows are told apart by the names of their configs; what provides weights must come before its users.
 
     Raises:
-        ValueError: two rows have one name, or no row has the name of a provider.
+        ValueError: two rows have one name, no row has the name of a provider, or that row comes too late.
     """
     names = [paths[0].stem for paths in args.configs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f'Two configs are called {", ".join(twice)}; rows are told apart by the file name.')
     if unknown := sorted(set(args.provide.values()) - set(names)):
         raise ValueError(f'--provide names {", ".join(unknown)}; the rows are {", ".join(names)}.')
+    for number, (name, (train, _)) in enumerate(zip(names, args.configs, strict=True)):
+        marks = {variable: f'weights of {provider}' for variable, provider in args.provide.items() if provider != name}
+        with environment(marks):
+            text = repr(load_config(train).to_dict())
+        for provider in args.provide.values():
+            if f"'weights of {provider}'" in text and provider not in names[:number]:
+                raise ValueError(f'{name} starts from the weights of {provider}: name {provider} before it.')
+
+
+@contextmanager
+def environment(variables: dict[str, str]) -> Iterator[None]:
+    """Environment variables for this process and those it starts, for a while."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def fingerprint(paths: tuple[Path, Path]) -> str:
+    """Changes when the config that trains a row, or the one that evaluates it, changes."""
+    text = repr([load_config(path).to_dict() for path in paths])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def provision(text: str) -> tuple[str, str]:
@@ -248,32 +298,40 @@ def finished(path: Path) -> dict[str, float] | None:
     return json.loads(path.read_text(encoding='utf-8'))['metrics'] if path.is_file() else None
 
 
-def one_run(row: Row, paths: tuple[Path, Path], seed: int, args: argparse.Namespace, lock: int) -> None:
-    """Train (not the untrained row) and evaluate one row with one seed, unless that is done; fills in the metrics."""
-    folder = args.work_dir.resolve() / row.name / f'seed{seed}'
-    result, weights = folder / 'result.json', checkpoint(args, row.name, seed)
-    for variable, name in args.provide.items():
-        if name != row.name:
-            os.environ[variable] = str(checkpoint(args, name, seed))
+def one_run(row: Row, paths: tuple[Path, Path], seed: int, args: argparse.Namespace, lengths: dict[str, int],
+            lock: int) -> None:
+    """Train (not the untrained row) and evaluate one row with one seed, unless that is done; fills in the metrics.
+
+    Args:
+        row: the line of the table.
+        paths: the config that trains and the one that evaluates.
+        seed: of training and evaluation.
+        args: of the command line.
+        lengths: iterations of every row, by its name.
+        lock: see :func:`run`.
+    """
+    folders = {name: args.work_dir.resolve() / name / f'seed{seed}' for name in (row.name, *lengths)}
+    checkpoints = {name: folders[name] / 'train' / f'iter_{iters}.pth' for name, iters in lengths.items()}
+    folder, weights = folders[row.name], checkpoints.get(row.name)
+    result = folder / 'result.json'
+    provided = {variable: str(checkpoints[name]) for variable, name in args.provide.items() if name != row.name}
     if finished(result) is None:
         folder.mkdir(parents=True, exist_ok=True)
-        if row.name != UNTRAINED and not weights.is_file():
+        # The configs are written with the names of the provided weights in them.
+        with environment(provided):
             scaled(paths[0], args).dump(folder / 'train.py')
+            cfg = evaluated(paths[1], args)
+            cfg.dump(folder / 'eval.py')
+        if weights is not None and not weights.is_file():
             run(['tools/train.py', str(folder / 'train.py'), '--work-dir', str(weights.parent), '--seed', str(seed),
-                 '--resume', '--no-validate'], folder / 'train.log', args.iters, r'Iter\(train\) \[\s*(\d+)/', lock)
+                 '--resume', '--no-validate'],
+                folder / 'train.log', lengths[row.name], r'Iter\(train\) \[\s*(\d+)/', lock)
             if not weights.is_file():
                 raise StepFailed(f'The training wrote no {weights}; see {folder / "train.log"}.')
-        cfg = evaluated(paths[1], args)
-        cfg.dump(folder / 'eval.py')
-        run(['tools/test.py', str(folder / 'eval.py'), 'none' if row.name == UNTRAINED else str(weights), '--work-dir',
+        run(['tools/test.py', str(folder / 'eval.py'), 'none' if weights is None else str(weights), '--work-dir',
              str(folder / 'eval'), '--out', str(result), '--seed', str(seed), '--skip-done'],
             folder / 'eval.log', num_videos(cfg), r'Iter\(test\) \[\s*(\d+)/', lock)
     row.runs[seed] = finished(result)
-
-
-def checkpoint(args: argparse.Namespace, name: str, seed: int) -> Path:
-    """Where the training of a row leaves its weights."""
-    return args.work_dir.resolve() / name / f'seed{seed}' / 'train' / f'iter_{args.iters}.pth'
 
 
 def num_videos(cfg: Config) -> int:
@@ -284,9 +342,10 @@ def num_videos(cfg: Config) -> int:
 def run_all(args: argparse.Namespace, lock: int) -> list[Row]:
     """Every row with every seed; what is finished is not run again."""
     jobs = [(described(paths[0]), paths) for paths in args.configs]
-    for _, (train, evaluation) in jobs:
-        # Faults of a config are told before the first training.
-        scaled(train, args), evaluated(evaluation, args)
+    # Faults of a config are told before the first training.
+    lengths = {row.name: scaled(train, args).train_cfg.max_iters for row, (train, _) in jobs}
+    for _, (_, evaluation) in jobs:
+        evaluated(evaluation, args)
     if args.untrained:
         jobs.insert(0, (Row(UNTRAINED, 'untrained network'), jobs[0][1]))
     total, count = args.seeds * len(jobs), 0
@@ -295,7 +354,7 @@ def run_all(args: argparse.Namespace, lock: int) -> list[Row]:
         for row, paths in jobs:
             count += 1
             print(f'[{count}/{total}] {row.name}, seed {seed}', flush=True)
-            one_run(row, paths, seed, args, lock)
+            one_run(row, paths, seed, args, lengths, lock)
             print(f'    J&F {100 * row.runs[seed]["J&F-Mean"]:.1f}', flush=True)
     return [row for row, _ in jobs]
 
@@ -310,7 +369,8 @@ def main(argv: list[str] | None = None) -> None:
         with one_line_errors():
             settings = {key: value for key, value in vars(args).items() if key != 'work_dir'}
             args.configs = [config_pair(text) for text in args.configs]
-            check_names(args)
+            check_rows(args)
+            settings['sha8'] = [fingerprint(paths) for paths in args.configs]
             with reserved(args.work_dir, settings) as lock:
                 rows = run_all(args, lock)
                 write_files(args.work_dir, rows, settings)
