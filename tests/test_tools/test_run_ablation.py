@@ -159,7 +159,8 @@ def test_a_work_directory_is_not_mixed(tool, tmp_path):
 @pytest.mark.parametrize(('more', 'message'), [
     (['--provide', 'STT_STAGE1_R18=nobody'], '--provide names nobody; the rows are table1_local_r18'),
     (['stt_r18_ytv', 'pretrain/mocov2_r18_demo::eval/davis_spatial_r18_rgb', '--provide',
-      'STT_STAGE1_R18=mocov2_r18_demo'], 'stt_r18_ytv starts from the weights of mocov2_r18_demo: name mocov2_r18_demo'),
+      'STT_STAGE1_R18=mocov2_r18_demo'],
+     'stt_r18_ytv starts from the weights of mocov2_r18_demo: name mocov2_r18_demo before it.'),
     ([str(TABLE1[2])], 'Two configs are called table1_local_r18'),
 ])
 def test_rows_that_do_not_fit_are_refused(tool, tmp_path, capsys, more, message):
