@@ -1,6 +1,8 @@
 """A training loop that resumes at once and at the right sample."""
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -11,6 +13,7 @@ from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch import nn
 from torch.utils.data import DataLoader
 
+from stt_mm.engine.hooks.stop_signal_hook import UNFINISHED_VALIDATION
 from stt_mm.engine.random_state import kept_random_state
 from stt_mm.registry import LOOPS
 
@@ -25,16 +28,45 @@ class _NotStarted:
         return iter(())
 
 
-def _worker_without_stop_signals(worker_id: int, init_fn: Callable[[int], Any] | None) -> None:
-    """Start of a data worker. A signal to the whole process group must let the trainer finish its iteration.
+def _shield_workers(loader: DataLoader) -> None:
+    """A signal to the whole process group must let the trainer finish what it is doing, which needs its workers.
 
-    The worker outlives SIGTERM by ten seconds. It must not outlive it for ever: a process that ends by an error sends
-    SIGTERM to the workers it still has, and waits for them.
+    SIGTERM ends a worker only if its trainer has sent it, which a trainer that ends by an error does before it waits
+    for its workers. They start with SIGTERM blocked, as one could come before they are ready for it.
     """
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(10))
+    loader.worker_init_fn = partial(_worker_without_stop_signals, init_fn=loader.worker_init_fn)
+    loader._get_iterator = partial(_call_with_sigterm_blocked, loader._get_iterator)
+
+
+def _call_with_sigterm_blocked(function: Callable[[], Iterator]) -> Iterator:
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        return function()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+def _worker_without_stop_signals(worker_id: int, init_fn: Callable[[int], Any] | None) -> None:
+    """Start of a worker. macOS does not tell who has sent a signal: there it ends a minute after any SIGTERM."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    if hasattr(signal, 'sigwaitinfo'):
+        threading.Thread(target=_end_with, args=(os.getppid(), ), daemon=True).start()
+    else:
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     if init_fn is not None:
         init_fn(worker_id)
+
+
+def _end_with(parent: int) -> None:
+    """End this process at a SIGTERM from the parent, or from anybody if the parent is gone.
+
+    The exit code is 0, as in PyTorch's own handler: any other is reported as an error of the worker.
+    """
+    while True:
+        sender = signal.sigwaitinfo({signal.SIGTERM}).si_pid
+        if sender == parent or os.getppid() != parent:
+            os._exit(0)
 
 
 def _built(runner: Runner, dataloader: DataLoader | dict) -> DataLoader:
@@ -51,7 +83,8 @@ class IterLoop(IterBasedTrainLoop):
     On resume, a sampler with ``advance(num_samples)`` is told how many samples this process has already used; then
     the data workers start, once. A sampler without it makes the loop load and drop those batches, as MMEngine does.
     Starting the data and validating leave the random state of training as it was, so that neither a resume nor
-    another validation interval changes the weights.
+    another validation interval changes the weights. A validation that :class:`StopSignalHook` has stopped is repeated
+    before training goes on.
 
     Args:
         runner: the runner.
@@ -80,13 +113,14 @@ class IterLoop(IterBasedTrainLoop):
         try:
             with kept_random_state():
                 self._start_data()
+            if self._validation_was_stopped():
+                self._validate()
             while self._iter < self._max_iters and not self.stop_training:
                 self.runner.model.train()
                 self.run_iter(next(self.dataloader_iterator))
                 self._decide_current_val_interval()
                 if self._validation_is_due():
-                    with kept_random_state():
-                        self.runner.val_loop.run()
+                    self._validate()
         finally:
             self._stop_data()
         self.runner.call_hook('after_train_epoch')
@@ -119,10 +153,19 @@ class IterLoop(IterBasedTrainLoop):
             return False
         return self._iter % self.val_interval == 0 or self._iter == self._max_iters
 
+    def _validation_was_stopped(self) -> bool:
+        stopped = self.runner.message_hub.get_info(UNFINISHED_VALIDATION)
+        return self.runner.val_loop is not None and stopped == self._iter
+
+    def _validate(self) -> None:
+        self.runner.message_hub.update_info(UNFINISHED_VALIDATION, None)
+        with kept_random_state():
+            self.runner.val_loop.run()
+
     def _start_data(self) -> None:
         """Start the workers at the first sample that has not been trained on."""
         for loader in self._loaders():
-            loader.worker_init_fn = partial(_worker_without_stop_signals, init_fn=loader.worker_init_fn)
+            _shield_workers(loader)
         self.dataloader_iterator = self._start(self.dataloader)
 
     def _start(self, loader: DataLoader) -> Iterator:

@@ -11,13 +11,16 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from test_engine.toy_project import write_config
+from test_engine.toy_project import ToyMetric, write_config
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
 
 from stt_mm.engine import from_plain
+from stt_mm.engine.loops import _shield_workers
 from stt_mm.utils.checkpoint import latest_checkpoint
 
 TOOLS = Path(__file__).parents[2] / 'tools'
-ENV = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1]), OMP_NUM_THREADS='1')
+ENV = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1]), OMP_NUM_THREADS='1', PYTHON=sys.executable)
 
 
 def train(folder, text='', resume=None, **overrides):
@@ -34,9 +37,21 @@ def train(folder, text='', resume=None, **overrides):
 
 
 def start_tool(config, work_dir, *args):
-    command = [sys.executable, str(TOOLS / 'train.py'), str(config), '--work-dir', str(work_dir), *args]
-    return subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            start_new_session=True)
+    return start([sys.executable, TOOLS / 'train.py', config, '--work-dir', work_dir, *args])
+
+
+def start(command):
+    return subprocess.Popen(list(map(str, command)), env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True, start_new_session=True)
+
+
+def wait_for(path, process):
+    """Until there is something in a file of the running process."""
+    deadline = time.monotonic() + 120
+    while not path.exists() or not path.stat().st_size:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def weights(path):
@@ -46,6 +61,19 @@ def weights(path):
 def assert_same_weights(first, second):
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def assert_same_training(first, second):
+    """Two checkpoints from which training continues alike."""
+    first, second = (from_plain(torch.load(path, weights_only=True)) for path in (first, second))
+    assert_same_weights(first['state_dict'], second['state_dict'])
+    assert first['meta']['iter'] == second['meta']['iter']
+    assert first['param_schedulers'] == second['param_schedulers']
+    assert all(torch.equal(one['torch'], other['torch'])
+               for one, other in zip(first['random_states'], second['random_states'], strict=True))
+    first, second = first['message_hub'], second['message_hub']
+    assert first['runtime_info']['iter'] == second['runtime_info']['iter']
+    assert np.array_equal(*(hub['log_scalars']['train/loss'].data[0] for hub in (first, second)))
 
 
 @pytest.fixture(scope='module')
@@ -151,11 +179,7 @@ def test_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(straight,
     config = write_config(tmp_path, "model['seconds'] = 0.1\ntrain_dataloader['num_workers'] = 1\n")
     work_dir = tmp_path / 'work'
     process = start_tool(config, work_dir)
-    deadline = time.monotonic() + 120
-    while not (work_dir / 'iter_4.pth').exists():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(work_dir / 'iter_4.pth', process)
     time.sleep(random.uniform(0, 0.35))
     os.killpg(process.pid, number)
     output = process.communicate(timeout=60)[0]
@@ -183,3 +207,132 @@ def test_stop_signal_puts_the_previous_handler_back(tmp_path):
         assert signal.getsignal(signal.SIGTERM) is handler
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+@pytest.mark.slow
+def test_stop_signal_in_a_long_iteration(tmp_path):
+    """The data worker, which is idle meanwhile, outlives the signal for as long as the iteration lasts."""
+    trace = tmp_path / 'trace.txt'
+    config = write_config(tmp_path, "model['seconds'] = 10.5\ntrain_dataloader['num_workers'] = 1\n"
+                                    f"train_dataloader['dataset']['trace'] = '{trace}'\n")
+    process = start_tool(config, tmp_path / 'work')
+    wait_for(trace, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 143, output
+    assert 'Traceback' not in output
+    assert f'SIGTERM: stopped after iteration 1 and saved {tmp_path}/work/iter_1.pth.' in output
+    assert latest_checkpoint(tmp_path / 'work').name == 'iter_1.pth'
+
+
+@pytest.mark.slow
+def test_stop_signal_in_a_long_validation(straight, tmp_path):
+    """Twenty seconds of validation, with a data worker, end at once."""
+    trace = tmp_path / 'trace.txt'
+    config = write_config(tmp_path, "model['seconds'] = 0.1\ntrain_dataloader['num_workers'] = 1\n"
+                                    "val_dataloader['num_workers'] = 1\nval_dataloader['dataset']['length'] = 200\n"
+                                    f"val_dataloader['dataset']['trace'] = '{trace}'\n")
+    work_dir = tmp_path / 'work'
+    process = start_tool(config, work_dir)
+    wait_for(trace, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 143, output
+    assert 'Traceback' not in output
+    assert (f'SIGTERM: stopped in the validation after iteration 5 and saved {work_dir}/iter_5.pth; that validation is '
+            'not finished.') in output
+    assert len(trace.read_text().splitlines()) < 50
+    assert latest_checkpoint(work_dir).name == 'iter_5.pth'
+    resumed = start_tool(config, work_dir, '--resume', 'auto', '--cfg-options', 'val_dataloader.dataset.length=2')
+    output = resumed.communicate(timeout=120)[0]
+    assert resumed.returncode == 0, output
+    assert_same_weights(weights(Path(straight.work_dir) / 'iter_12.pth'), weights(work_dir / 'iter_12.pth'))
+
+
+@pytest.mark.parametrize('interval', [4, 5, 12])
+def test_validation_that_a_signal_ended_is_repeated(tmp_path, monkeypatch, interval):
+    """After an iteration that was saved, one that was not, and the last one."""
+    (tmp_path / 'b').mkdir()
+    options = {'train_cfg.val_interval': interval}
+    whole = train(tmp_path, **options, **{'default_hooks.checkpoint.interval': 1,
+                                          'default_hooks.checkpoint.max_keep_ckpts': -1})
+    process = ToyMetric.process
+
+    def process_and_stop(*args, **kwargs):
+        process(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ToyMetric, 'process', process_and_stop)
+        with pytest.raises(SystemExit) as stop:
+            train(tmp_path / 'b', **options)
+    assert stop.value.code == 143
+    stopped = latest_checkpoint(tmp_path / 'b' / 'work')
+    assert stopped.name == f'iter_{interval}.pth'
+    assert_same_training(Path(whole.work_dir) / stopped.name, stopped)
+    resumed = train(tmp_path / 'b', resume=stopped, **options)
+    assert_same_weights(whole.model.state_dict(), resumed.model.state_dict())
+    for key in ('train/loss', 'val/score'):
+        expected, got = (runner.message_hub.get_scalar(key).data[0] for runner in (whole, resumed))
+        assert np.array_equal(expected, got)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason='starts gloo processes')
+def test_stop_signal_in_the_validation_of_one_of_two_processes(tmp_path):
+    """Both finish it, with two videos in one process and one in the other, and stop together."""
+    trace, work_dir = tmp_path / 'trace.txt', tmp_path / 'work'
+    config = write_config(tmp_path, "model['seconds'] = 0.5\ndefault_hooks['checkpoint']['interval'] = 5\n"
+                                    "val_dataloader['dataset']['length'] = 3\n"
+                                    "val_dataloader['sampler']['round_up'] = False\n"
+                                    f"val_dataloader['dataset']['trace'] = '{trace}'\n")
+    process = start(['bash', TOOLS / 'dist_train.sh', config, 2, '--work-dir', work_dir])
+    wait_for(work_dir / 'iter_5.pth', process)
+    wait_for(trace, process)
+    before = tmp_path / 'before.pth'
+    before.write_bytes((work_dir / 'iter_5.pth').read_bytes())
+    os.kill(int(trace.read_text().split()[0]), signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert f'stopped after the validation after iteration 5 and saved {work_dir}/iter_5.pth.' in output
+    assert len(trace.read_text().splitlines()) == 3
+    assert latest_checkpoint(work_dir).name == 'iter_5.pth'
+    assert_same_training(before, work_dir / 'iter_5.pth')
+
+
+class TwoSamples(Dataset):
+    """The second one takes a minute."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        time.sleep(60 * index)
+        return index
+
+
+def test_a_data_worker_ends_when_its_parent_terminates_it_and_for_nobody_else():
+    loader = DataLoader(TwoSamples(), num_workers=1)
+    _shield_workers(loader)
+    batches = iter(loader)
+    assert next(batches) == 0
+    worker = batches._workers[0]
+    subprocess.run(['kill', '-TERM', str(worker.pid)], check=True)
+    worker.join(1)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(5)
+    assert worker.exitcode == 0
+
+
+def test_a_data_worker_outlives_a_signal_while_it_starts(monkeypatch):
+    set_handlers = signal_handling._set_worker_signal_handlers
+
+    def set_handlers_and_signal():
+        set_handlers()
+        subprocess.run(['kill', '-TERM', str(os.getpid())], check=True)
+
+    monkeypatch.setattr(signal_handling, '_set_worker_signal_handlers', set_handlers_and_signal)
+    loader = DataLoader(range(2), num_workers=1)
+    _shield_workers(loader)
+    assert list(loader) == [0, 1]
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
