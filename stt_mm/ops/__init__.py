@@ -8,13 +8,15 @@ from stt_mm.ops.labels import label_to_mask, mask_to_label, normalise_label, res
 from stt_mm.ops.propagation import Voters, propagate, propagate_many, tile_side
 from stt_mm.ops.reconstruction import reconstruct, subsample, upsample
 from stt_mm.ops.selection import keep_per_batch, keep_per_image, keep_released, soft_weights, window_entropy
+from stt_mm.ops.walk import cut_patches, grid_boxes, round_trips, transitions, walk_loss
 from stt_mm.ops.windows import Window, local_correlation, window_mask, window_view
 
 __all__ = [
-    'COLORS', 'Voters', 'Window', 'add_squared', 'drop_channels', 'gaussian_maps', 'global_affinity', 'image_to_input',
-    'keep_per_batch', 'keep_per_image', 'keep_released', 'keypoints_to_label', 'label_to_keypoints', 'label_to_mask',
-    'local_affinity', 'local_correlation', 'mask_to_label', 'normalise_frames', 'normalise_label',
-    'pool_local_affinity', 'propagate', 'propagate_many', 'quadratic_penalty', 'reconstruct', 'resize_label',
-    'resize_mask_nearest', 'rgb_to_lab', 'scale_min_max', 'soft_weights', 'subsample', 'tile_side', 'update_running',
-    'upsample', 'window_entropy', 'window_mask', 'window_view',
+    'COLORS', 'Voters', 'Window', 'add_squared', 'cut_patches', 'drop_channels', 'gaussian_maps', 'global_affinity',
+    'grid_boxes', 'image_to_input', 'keep_per_batch', 'keep_per_image', 'keep_released', 'keypoints_to_label',
+    'label_to_keypoints', 'label_to_mask', 'local_affinity', 'local_correlation', 'mask_to_label', 'normalise_frames',
+    'normalise_label', 'pool_local_affinity', 'propagate', 'propagate_many', 'quadratic_penalty', 'reconstruct',
+    'resize_label', 'resize_mask_nearest', 'rgb_to_lab', 'round_trips', 'scale_min_max', 'soft_weights', 'subsample',
+    'tile_side', 'transitions', 'update_running', 'upsample', 'walk_loss', 'window_entropy', 'window_mask',
+    'window_view',
 ]

@@ -1,7 +1,8 @@
-"""Stage 1, where mmpretrain has no class: DetCo."""
+"""Stage 1, where mmpretrain has no class: DetCo, and MoCo with a penalty."""
 
 from stt_mm.models.pretrain.detco import DetCo
 from stt_mm.models.pretrain.detco_neck import DetCoNeck
 from stt_mm.models.pretrain.memory_bank import MemoryBank
+from stt_mm.models.pretrain.penalised_moco import PenalisedMoCo
 
-__all__ = ['DetCo', 'DetCoNeck', 'MemoryBank']
+__all__ = ['DetCo', 'DetCoNeck', 'MemoryBank', 'PenalisedMoCo']
