@@ -28,6 +28,7 @@ from stt_mm import __version__
 from stt_mm.datasets import TrainSampler, VideoDataset
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.compat import check_batch
 from stt_mm.ops import add_squared, scale_min_max, update_running
 from stt_mm.registry import DATASETS, MODELS
 from stt_mm.utils.checkpoint import CheckpointError, checkpoint_bytes, read_checkpoint, sha8, write_atomically
@@ -122,7 +123,8 @@ def build_model(cfg: Config, checkpoint: str) -> BaseModel:
                               'with this config wrote.')
     for module in model.modules():
         if isinstance(module, BaseAveragedModel):
-            module.momentum = 0.0
+            # Even with a momentum of 0 it would take over the running statistics of the query encoder.
+            module.update_parameters = lambda _: None
     # One draw of the dropped channel per sample, whichever process has it.
     if hasattr(model.data_preprocessor, 'rank_shared'):
         model.data_preprocessor.rank_shared = True
@@ -247,6 +249,8 @@ def main(argv: list[str] | None = None) -> None:
         if cfg.get('model') is None or cfg.get('train_dataloader') is None:
             raise ValueError(f'{cfg.filename} is no training config: it has no model or no train_dataloader.')
         init_default_scope(cfg.get('default_scope', 'stt_mm'))
+        if args.method == 'running':
+            check_batch(cfg.model, args.batch_size, 1, '--batch-size')
         settings = settings_of(args, cfg, world_size)
         model = build_model(cfg, args.checkpoint)
         shapes = {name: value.shape for name, value in model.backbone.named_parameters()}

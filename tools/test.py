@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,25 @@ def metrics_of(cfg: Config) -> list[dict]:
 
 def run_id(cfg: Config, checkpoint: str) -> str:
     """Short name of what decides the result of a video: model, data, precision and weights."""
-    weights = checkpoint if checkpoint.lower() == 'none' else sha8(checkpoint)
+    weights = initial_weights(cfg) if checkpoint.lower() == 'none' else sha8(checkpoint)
     text = repr((cfg.model.to_dict(), cfg.test_dataloader.dataset.to_dict(), cfg.test_cfg.get('fp16'), weights))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def initial_weights(cfg: Config) -> tuple:
+    """What decides the weights of a model without a checkpoint: the files that its config names, and the seed."""
+    networks = [cfg.model.get('backbone'), *cfg.model.get('backbones', [])]
+    random = any(network is not None and not any(checkpoints_in(network)) for network in networks)
+    seed = (cfg.get('randomness') or {}).get('seed') if random else None
+    return [sha8(path) for path in checkpoints_in(cfg.model) if Path(path).is_file()], seed
+
+
+def checkpoints_in(node: Any) -> Iterator[str]:
+    """All values of a nested config that are called ``checkpoint``."""
+    if isinstance(node, dict) and isinstance(node.get('checkpoint'), str):
+        yield node['checkpoint']
+    for item in node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ():
+        yield from checkpoints_in(item)
 
 
 def done(cfg: Config) -> list[str]:

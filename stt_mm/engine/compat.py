@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.optim import OptimWrapper
@@ -241,17 +241,28 @@ def check_queue(cfg: Config, world_size: int) -> None:
     iteration, that the queue is a multiple of it. Can go when they take any batch.
 
     Args:
-        cfg: config of the run.
+        cfg: config of the run; in joint training the images of ``model.image_branch`` have their own loader.
         world_size: number of processes.
 
     Raises:
         ValueError: if the total batch does not divide the length of the queue.
     """
-    kinds = getattr(MODELS.get(cfg.model.type), '__mro__', ())
+    branch = cfg.model.get('image_branch')
+    if branch is None:
+        check_batch(cfg.model, cfg.train_dataloader.batch_size, world_size, 'train_dataloader.batch_size or '
+                    'model.queue_len')
+    elif 'image_dataloader' in cfg.train_cfg:
+        check_batch(branch, cfg.train_cfg.image_dataloader.batch_size, world_size,
+                    'train_cfg.image_dataloader.batch_size or model.image_branch.queue_len')
+
+
+def check_batch(model: ConfigDict, batch_size: int, world_size: int, settings: str) -> None:
+    """As :func:`check_queue`, for one model and its batch; ``settings`` are what the error says to change."""
+    kinds = getattr(MODELS.get(model.type), '__mro__', ())
     if not any(kind.__module__.startswith('mmpretrain.') and kind.__name__ in ('MoCo', 'DenseCL') for kind in kinds):
         return
-    batch, length = cfg.train_dataloader.batch_size * world_size, cfg.model.get('queue_len', 65536)
+    batch, length = batch_size * world_size, model.get('queue_len', 65536)
     if length % batch:
-        raise ValueError(f'{cfg.model.type} needs a queue that is a multiple of the total batch, got queue_len='
-                         f'{length} and {cfg.train_dataloader.batch_size} images x {world_size} processes = {batch}. '
-                         'Change train_dataloader.batch_size or model.queue_len, such as to a power of two.')
+        raise ValueError(f'{model.type} needs a queue that is a multiple of the total batch, got queue_len={length} '
+                         f'and {batch_size} images x {world_size} processes = {batch}. Change {settings}, such as to a '
+                         'power of two.')

@@ -137,6 +137,39 @@ def test_moco_with_a_penalty_is_moco_with_one_more_loss(tmp_path, monkeypatch):
     assert found['model']['loss_ewc'].item() == pytest.approx(1e3 / 2 * 0.01 * fisher.sum().item(), rel=1e-3)
 
 
+def start_of(name, checkpoint):
+    """A config with the penalty, initialised; returns the model."""
+    stage1 = dict(type='Pretrained', checkpoint=str(checkpoint.with_name('stage1.pth')), _delete_=True)
+    model = MODELS.build(small(name, **{'model.penalty': dict(type='EWCPenalty', checkpoint=str(checkpoint)),
+                                        'model.backbone.init_cfg': stage1}).model)
+    model.init_weights()
+    return model
+
+
+@pytest.mark.parametrize('name', ['stt_r18_ytv_ewc', 'joint_r18_ytv', 'temporal_then_spatial_r18_ewc'])
+def test_a_start_elsewhere_than_at_the_reference_is_told(name, tmp_path, monkeypatch, capfd):
+    set_files(monkeypatch, tmp_path)
+    model = start_of(name, tmp_path / 'fisher.pth')
+    assert 'parameters of the backbone differ' not in capfd.readouterr().out
+    write_fisher(tmp_path / 'other.pth', model.backbone, offset=0.5)
+    start_of(name, tmp_path / 'other.pth')
+    lines = [line for line in capfd.readouterr().out.splitlines() if 'parameters of the backbone differ' in line]
+    assert len(lines) == 1
+    assert 'WARNING' in lines[0]
+    # 20 convolutions, and scale and shift of 20 BatchNorm.
+    assert 'other.pth: 60 of 60 parameters of the backbone differ from it at the start, by up to 0.5.' in lines[0]
+    assert 'model.backbone.init_cfg.checkpoint (STT_STAGE1_* or STT_TEMPORAL_*)' in lines[0]
+
+
+def test_one_parameter_elsewhere_is_enough(tmp_path, monkeypatch, capfd):
+    set_files(monkeypatch, tmp_path)
+    content = torch.load(tmp_path / 'fisher.pth', weights_only=True)
+    content['reference']['layer3.1.bn2.bias'][7] -= 0.25
+    torch.save(content, tmp_path / 'fisher.pth')
+    start_of('stt_r18_ytv_ewc', tmp_path / 'fisher.pth')
+    assert ': 1 of 60 parameters of the backbone differ from it at the start, by up to 0.25.' in capfd.readouterr().out
+
+
 def test_one_line_switches_it_off(tmp_path):
     (tmp_path / 'mine.py').write_text(f"_base_ = '{ROOT}/configs/stt_r18_ytv_ewc.py'\nmodel = dict(penalty=None)\n")
     assert config_diff(tmp_path / 'mine.py', 'stt_r18_ytv_ewc') == [
@@ -152,9 +185,10 @@ def test_one_line_switches_it_off(tmp_path):
 
 @pytest.mark.parametrize('name', [
     'stt_r18_ytv_ewc', pytest.param('temporal_then_spatial_r18_ewc', marks=pytest.mark.slow)])
-def test_config_trains_and_resumes(name, tmp_path, monkeypatch):
+def test_config_trains_and_resumes(name, tmp_path, monkeypatch, capfd):
     set_files(monkeypatch, tmp_path)
     runner = check_trains_and_resumes(name, tmp_path)
+    assert 'parameters of the backbone differ' not in capfd.readouterr().out
     assert runner.message_hub.get_scalar('train/loss_ewc').data[0][1] > 0
 
 

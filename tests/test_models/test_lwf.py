@@ -8,6 +8,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch.testing import assert_close
 
+from stt_mm.engine import load_config
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import CheckpointError
 
@@ -68,6 +69,42 @@ def test_embedding_distance(stage1):
     old = unit(4, 128)
     assert penalty.compare(-old, old)['loss_lwf'].item() == pytest.approx(3 * 4, rel=1e-5)
     assert penalty.compare(old, old)['loss_lwf'] == 0
+
+
+def test_the_entropy_is_logged_without_the_weight(stage1):
+    old = unit(4, 128)
+    one, three = (build(**{'model.penalty.weight': weight}).penalty.compare(old, old) for weight in (1.0, 3.0))
+    assert_close(three['loss_lwf'], 3 * one['loss_lwf'])
+    assert_close(three['lwf_entropy'], one['lwf_entropy'])
+
+
+def test_embeddings_need_no_queue(tmp_path, stage1):
+    cfg = load_config('pretrain/simsiam_r18_in1k').model
+    torch.save(dict(state_dict=MODELS.build(cfg).state_dict()), tmp_path / 'simsiam.pth')
+    options = {'model.penalty.checkpoint': str(tmp_path / 'simsiam.pth'),
+               'model.penalty.neck': dict(cfg.neck, _delete_=True),
+               'model.backbone.init_cfg.checkpoint': str(tmp_path / 'simsiam.pth')}
+    model = build(**options, **{'model.penalty.distance': 'embedding', 'model.backbone.pool': 'max',
+                                'model.backbone.strides': (1, 2, 2, 2)}).eval()
+    frames = torch.randn(2, 3, 64, 64)
+    assert model.penalty.loss(model.backbone, frames) == dict(loss_lwf=0, lwf_entropy=0)
+    with torch.no_grad():
+        model.backbone.conv1.weight += 0.1
+    assert model.penalty.loss(model.backbone, frames)['loss_lwf'] > 1e-4
+    with pytest.raises(CheckpointError, match=r'simsiam.pth lacks queue, or'):
+        build(**options)
+
+
+def test_a_student_that_starts_elsewhere_is_told(tmp_path, monkeypatch, capfd):
+    stage1 = set_files(monkeypatch, tmp_path)
+    build()
+    assert 'parameters of the backbone differ' not in capfd.readouterr().out
+    with torch.no_grad():
+        stage1.backbone.bn1.weight += 0.125
+    torch.save(dict(state_dict=stage1.state_dict()), tmp_path / 'other.pth')
+    build(**{'model.penalty.checkpoint': str(tmp_path / 'other.pth')})
+    text = 'other.pth: 1 of 60 parameters of the backbone differ from it at the start, by up to 0.125.'
+    assert capfd.readouterr().out.count(text) == 1
 
 
 def test_old_answers_are_those_of_stage_1(stage1):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.models import ResNet
 from test_engine.toy_project import write_config
 
@@ -137,6 +138,32 @@ def test_dump_masks_reaches_the_metric(config, tmp_path):
     module.merge_args(cfg, args)
     assert 'dump_masks' not in cfg.test_evaluator
     assert cfg.test_evaluator.out_dir == 'w'
+
+
+def test_results_of_other_weights_are_not_those_of_this_run(tmp_path, monkeypatch):
+    """Without a checkpoint the files of the config decide, by what is in them, or the seed of random weights."""
+    monkeypatch.chdir(tmp_path)
+    module = tool('test')
+
+    def run_id(seed=0, checkpoint='none', **model):
+        return module.run_id(Config(dict(model=model, test_dataloader=dict(dataset={}), test_cfg={},
+                                         randomness=dict(seed=seed))), checkpoint)
+
+    def network(**init_cfg):
+        return dict(type='Net', init_cfg=dict(type='Pretrained', **init_cfg))
+
+    fusion = dict(backbones=[network(checkpoint='a.pth'), network(checkpoint='b.pth')])
+    Path('a.pth').write_bytes(b'a')
+    Path('b.pth').write_bytes(b'b')
+    first = run_id(**fusion)
+    assert run_id(seed=1, **fusion) == first
+    Path('b.pth').write_bytes(b'c')
+    assert run_id(**fusion) != first
+    Path('b.pth').write_bytes(b'b')
+    assert run_id(**fusion) == first
+    for plain in (dict(backbone=dict(type='Net')), dict(backbones=[network(checkpoint='a.pth'), dict(type='Net')])):
+        assert run_id(**plain) != run_id(seed=1, **plain)
+        assert run_id(checkpoint='a.pth', **plain) == run_id(seed=1, checkpoint='a.pth', **plain)
 
 
 @pytest.mark.parametrize(('text', 'message'), [

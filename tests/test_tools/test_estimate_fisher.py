@@ -76,9 +76,12 @@ def images(tmp_path, monkeypatch):
     monkeypatch.setenv('STT_DATA', str(tmp_path / 'data'))
     small('pretrain/mocov2_r18_in1k').dump(tmp_path / 'moco.py')
     model = moco()
-    # The key encoder is another network than the query encoder, as in training.
+    # The key encoder is another network than the query encoder, as in training, with running statistics of its own.
     for value in model.encoder_k.module.parameters():
         value.data += 0.02 * torch.randn(value.shape)
+    for name, value in model.encoder_k.module.named_buffers():
+        if name.endswith('running_var'):
+            value += torch.rand(value.shape)
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'moco.pth')
     return [str(tmp_path / 'moco.py'), str(tmp_path / 'moco.pth'), '--num-workers', '0']
 
@@ -219,6 +222,13 @@ def test_a_checkpoint_without_the_head_is_refused(images, tmp_path, capsys):
         run(images, tmp_path / 'f.pth')
     # Queue and pointer, 4 of the head, and of the key encoder 100 of the backbone, 4 of the head and a counter.
     assert 'moco.pth lacks 111 weights' in capsys.readouterr().err
+
+
+def test_a_batch_that_does_not_fit_the_queue_is_refused(images, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(images, tmp_path / 'f.pth', '--method', 'running', '--batch-size', 3)
+    error = capsys.readouterr().err
+    assert 'queue_len=16 and 3 images x 1 processes = 3. Change --batch-size, such as to a power of two.' in error
 
 
 @pytest.mark.slow

@@ -21,10 +21,12 @@ class FixedRateHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Check that there is something to keep."""
+        """Remember the rates; only a schedule does so itself, and a resumed run has them from its checkpoint."""
         if not self._marked(runner):
             raise ValueError('FixedRateHook: no parameter is marked fix_lr. Set optim_wrapper.paramwise_cfg.'
                              'custom_keys.<part of the name>.fix_lr=True, or remove the hook.')
+        for group in self._marked(runner):
+            group.setdefault('initial_lr', group['lr'])
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Undo what the schedule has done since the last iteration."""

@@ -149,7 +149,8 @@ class Joint(STT):
             data_samples: not used.
 
         Returns:
-            The terms of the image branch with ``image_`` before their names, and those of STT, times gamma.
+            The terms of the image branch with ``image_`` before their names, and those of STT: losses times gamma,
+            what is only logged as it is.
         """
         used = nullcontext() if self.image_statistics is None else self.image_statistics.used_by(self.backbone)
         with used:

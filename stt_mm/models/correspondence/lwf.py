@@ -38,14 +38,14 @@ class LwFPenalty(BaseModule):
         p = softmax_k( z . queue_k / (logit_temperature * temperature) )
 
     with embeddings z of length 1. The queue is that of the end of stage 1 and does not move. The cross-entropy is
-    smallest, and its gradient 0, where both distributions agree; its smallest value is the entropy of ``p_old``, which
-    is logged as ``lwf_entropy``. The temperature 2 and the weight 1 are those of LwF, all else is our choice.
+    smallest, and its gradient 0, where both distributions agree; its smallest value is the entropy of ``p_old`` times
+    the weight. The temperature 2 and the weight 1 are those of LwF, all else is our choice.
 
     The student sees RGB here and Lab elsewhere: this pass leaves its running BatchNorm statistics as they are.
     Frozen parts are neither in ``parameters()`` nor in ``state_dict()``, they come from the file at every start.
 
     Args:
-        checkpoint: full checkpoint of stage 1, with encoder, projection head and queue.
+        checkpoint: full checkpoint of stage 1, with encoder, projection head and, for ``distribution``, queue.
         backbone: config of the frozen encoder; its last map goes to the head.
         neck: config of the projection head, such as mmpretrain's ``MoCoV2Neck``.
         weight: factor on the loss, 0 or larger.
@@ -85,18 +85,24 @@ class LwFPenalty(BaseModule):
         self.queue_name = queue_name
         # As the teacher, out of reach of optimizers, checkpoints and train(); the tuple hides it from the module tree.
         self._old = (_OldTask(MODELS.build(backbone), MODELS.build(neck)), )
+        self._read = False
 
     @property
     def old(self) -> _OldTask:
         """The frozen parts."""
         return self._old[0]
 
+    @property
+    def reference(self) -> dict[str, Tensor]:
+        """Weights of the frozen encoder, by name."""
+        return dict(self.old.backbone.named_parameters())
+
     def _apply(self, fn: Callable, recurse: bool = True) -> 'LwFPenalty':
         self.old._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
     def init_weights(self) -> None:
-        """Read encoder, head and queue.
+        """Read encoder and head, and the queue if the distance is that of distributions.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -108,19 +114,25 @@ class LwFPenalty(BaseModule):
         head = {name.removeprefix(self.neck_prefix): value for name, value in weights.items()
                 if name.startswith(self.neck_prefix)}
         wanted = {name: tuple(value.shape) for name, value in self.old.neck.state_dict().items()}
-        wrong = [name for name, shape in wanted.items() if name not in head or tuple(head[name].shape) != shape]
-        if wrong or self.queue_name not in weights:
-            missing = [*(f'{self.neck_prefix}{name}' for name in wrong),
-                       *([] if self.queue_name in weights else [self.queue_name])]
+        missing = [f'{self.neck_prefix}{name}' for name, shape in wanted.items()
+                   if name not in head or tuple(head[name].shape) != shape]
+        with_queue = self.distance == 'distribution'
+        if with_queue and self.queue_name not in weights:
+            missing.append(self.queue_name)
+        if missing:
             raise CheckpointError(f'{self.checkpoint} lacks {", ".join(missing)}, or they have another shape. LwF '
                                   'needs the full checkpoint of stage 1, as training wrote it, and neck_prefix and '
                                   'queue_name as they stand in it.')
         self.old.neck.load_state_dict({name: head[name] for name in wanted})
-        device = next(self.old.parameters()).device
-        self.old.queue = weights[self.queue_name].float().to(device)
+        if with_queue:
+            self.old.queue = weights[self.queue_name].float().to(next(self.old.parameters()).device)
+        self._read = True
 
     def loss(self, backbone: nn.Module, frames: Tensor) -> dict[str, Tensor]:
-        """``loss_lwf``, and ``lwf_entropy``, the value that it cannot go below (0 for embeddings).
+        """``loss_lwf``, and ``lwf_entropy``, that of the old answers; the loss cannot go below it times all factors.
+
+        The entropy is only logged and has no factor, neither the weight nor the gamma of ``Joint``. For embeddings it
+        is 0.
 
         Args:
             backbone: the student; returns the stage of the head among its ``stages``.
@@ -129,7 +141,7 @@ class LwFPenalty(BaseModule):
         Raises:
             RuntimeError: if the checkpoint has not been read.
         """
-        if not self.old.queue.numel():
+        if not self._read:
             raise RuntimeError(f'LwFPenalty has not read {self.checkpoint}: call init_weights() of the model first.')
         with torch.no_grad():
             old = self.old.neck(self.old.backbone(frames)[-1:])[0]
@@ -147,4 +159,4 @@ class LwFPenalty(BaseModule):
         target = (self.sharpness * old @ self.old.queue).log_softmax(1)
         logits = (self.sharpness * new @ self.old.queue).log_softmax(1)
         crossed, entropy = (-(target.exp() * values).sum(1).mean() for values in (logits, target))
-        return dict(loss_lwf=self.weight * crossed, lwf_entropy=self.weight * entropy)
+        return dict(loss_lwf=self.weight * crossed, lwf_entropy=entropy)

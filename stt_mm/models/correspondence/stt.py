@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stt_mm.models.correspondence.base import Correspondence
+from stt_mm.models.losses.ewc import check_start
 from stt_mm.ops import local_affinity
 from stt_mm.registry import MODELS
 
@@ -26,7 +27,8 @@ class STT(Correspondence):
         global_head: config of global correlation distillation; needs a teacher.
         teacher: config of the frozen teacher; it is not built without a ``global_head``.
         penalty: config of what holds the student to an earlier task, :class:`EWCPenalty` or :class:`LwFPenalty`; it
-            names the stages it needs (``stages``) and sees the teacher's colours.
+            names the stages it needs (``stages``) and the weights it holds to (``reference``), and sees the
+            teacher's colours.
         temperature: divides the dot products of the local affinities; ``None``: ``sqrt(C)``.
         normalize: use cosines in the local affinities.
         propagator: config of the label propagation that evaluates the student.
@@ -92,6 +94,12 @@ class STT(Correspondence):
                 if stage not in self.backbone.stages:
                     raise ValueError(f'{part} needs {stage}, but the backbone returns '
                                      f'{", ".join(self.backbone.stages)}.')
+
+    def init_weights(self) -> None:
+        """Initialise all parts; warns of a student that does not start where its penalty holds it."""
+        super().init_weights()
+        if self.penalty is not None:
+            check_start(self.backbone, self.penalty)
 
     def scale(self, feature: Tensor) -> float:
         """Factor on the dot products of features ``[B, C, H, W]``."""

@@ -1,11 +1,32 @@
 """Elastic weight consolidation: a penalty for leaving the weights of an earlier task."""
 
 import torch
+from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from stt_mm.ops import quadratic_penalty
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import CheckpointError, read_checkpoint
+
+
+def check_start(backbone: nn.Module, penalty: nn.Module) -> None:
+    """Warn if a backbone does not start from the weights of the earlier task that a penalty holds it to.
+
+    Args:
+        backbone: the network that will be trained, initialised.
+        penalty: an initialised one, with ``reference``, the weights by name, and ``checkpoint``, their file.
+    """
+    reference = penalty.reference
+    gaps = [(value.detach() - reference[name].to(value)).abs().max().item()
+            for name, value in backbone.named_parameters()
+            if name in reference and reference[name].shape == value.shape]
+    differing = sum(gap != 0 for gap in gaps)
+    if differing:
+        MMLogger.get_current_instance().warning(
+            '%s: %d of %d parameters of the backbone differ from it at the start, by up to %.3g. The penalty draws the '
+            'backbone there from the first step on. Unless that is meant, name the same earlier training in both, '
+            'model.backbone.init_cfg.checkpoint (STT_STAGE1_* or STT_TEMPORAL_*) and model.penalty.checkpoint '
+            '(STT_FISHER_* or STT_STAGE1_FULL_*).', penalty.checkpoint, differing, len(gaps), max(gaps))
 
 
 @MODELS.register_module()

@@ -3,6 +3,7 @@
 from mmpretrain.models.selfsup import MoCo
 from torch import Tensor
 
+from stt_mm.models.losses.ewc import check_start
 from stt_mm.registry import MODELS
 
 
@@ -37,6 +38,12 @@ class PenalisedMoCo(MoCo):
         super().__init__(backbone=backbone, neck=neck, head=head, queue_len=queue_len, feat_dim=feat_dim,
                          momentum=momentum, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.penalty = None if penalty is None else MODELS.build(penalty)
+
+    def init_weights(self) -> None:
+        """Initialise all parts; warns of a backbone that does not start where its penalty holds it."""
+        super().init_weights()
+        if self.penalty is not None:
+            check_start(self.backbone, self.penalty)
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
         """``loss`` of MoCo and that of the penalty.
