@@ -1,4 +1,5 @@
-# Joint learning from images and videos (paper Table 2, row "joint": J&F 68.6). 4 GPUs x (16 clips and 64 images).
+# Joint learning from images and videos (paper Table 2, row "Spatiotemporal": J&F 68.6). 4 GPUs x (16 clips and 64
+# images).
 _base_ = './joint_r18_ytv.py'
 model = dict(backbone=dict(depth=50), image_branch=dict(neck=dict(in_channels=2048, hid_channels=2048)))
 train_dataloader = dict(batch_size=16)

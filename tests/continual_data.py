@@ -59,15 +59,18 @@ def write_fisher(path, backbone, offset=0.0):
 
 
 def set_files(monkeypatch, folder, depth=18):
-    """Data and every file that the configs of one depth name, in the environment variables that they read."""
+    """Data and every file that the configs of one depth name, in the environment variables that they read.
+
+    Strides have no weights, so the files are the same for stride 4.
+    """
     make_data(folder / 'data')
     model = write_stage1(folder / 'stage1.pth', depth)
     write_fisher(folder / 'fisher.pth', model.backbone)
     monkeypatch.setenv('STT_DATA', str(folder / 'data'))
-    for name in ('STAGE1', 'STAGE1_FULL', 'TEMPORAL'):
-        monkeypatch.setenv(f'STT_{name}_R{depth}', str(folder / 'stage1.pth'))
-    for name in ('FISHER', 'FISHER_TEMPORAL'):
-        monkeypatch.setenv(f'STT_{name}_R{depth}', str(folder / 'fisher.pth'))
+    for name in (f'STAGE1_R{depth}', f'STAGE1_FULL_R{depth}', f'TEMPORAL_R{depth}', f'TEMPORAL_R{depth}_S4'):
+        monkeypatch.setenv(f'STT_{name}', str(folder / 'stage1.pth'))
+    for name in (f'FISHER_R{depth}', f'FISHER_TEMPORAL_R{depth}', f'FISHER_TEMPORAL_R{depth}_S4'):
+        monkeypatch.setenv(f'STT_{name}', str(folder / 'fisher.pth'))
     return model
 
 
@@ -104,14 +107,21 @@ def train(cfg, work_dir, resume=None):
     return runner
 
 
-def check_trains_and_resumes(name, folder):
-    """Two iterations change the backbone, and the second one after a resume gives the same weights bit by bit."""
-    straight = train(small(name), folder / 'straight')
-    first, last = (torch.load(folder / 'straight' / f'iter_{step}.pth', weights_only=True) for step in (1, 2))
-    assert any(not torch.equal(first['state_dict'][key], value) for key, value in last['state_dict'].items()
+def check_trains_and_resumes(name, folder, **options):
+    """Two iterations change the backbone, and the second one after a resume gives the same weights bit by bit.
+
+    The options go into both runs; a file of the first iteration is all that they have to leave.
+    """
+    straight = train(small(name, **options), folder / 'straight')
+    random = torch.get_rng_state()
+    first = torch.load(folder / 'straight' / 'iter_1.pth', weights_only=True)['state_dict']
+    last = straight.model.state_dict()
+    assert any(not torch.equal(first[key], value) for key, value in last.items()
                if key.startswith('backbone.') and key.endswith('conv1.weight'))
-    train(small(name), folder / 'resumed', resume=folder / 'straight' / 'iter_1.pth')
-    resumed = torch.load(folder / 'resumed' / 'iter_2.pth', weights_only=True)['state_dict']
-    assert resumed.keys() == last['state_dict'].keys()
-    assert [key for key, value in last['state_dict'].items() if not torch.equal(resumed[key], value)] == []
+    resumed = train(small(name, **options), folder / 'resumed', resume=folder / 'straight' / 'iter_1.pth')
+    assert resumed.iter == straight.iter == 2
+    assert torch.equal(torch.get_rng_state(), random)
+    found = resumed.model.state_dict()
+    assert found.keys() == last.keys() == first.keys()
+    assert [key for key, value in last.items() if not torch.equal(found[key], value)] == []
     return straight

@@ -1,6 +1,7 @@
 """Every shipped config loads, builds, survives a round trip, and says what it changes."""
 
 import inspect
+import math
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def without_checkpoints(node):
             without_checkpoints(item)
 
 
-def fill_penalty(model):
+def fill_penalty(model, folder):
     """What a penalty reads from its file, made up: weights a little off those of the backbone, a queue of 8 keys."""
     penalty = getattr(model, 'penalty', None)
     if isinstance(penalty, EWCPenalty):
@@ -51,7 +52,10 @@ def fill_penalty(model):
         penalty.fisher = {key: torch.rand_like(value) for key, value in parameters.items()}
         penalty.reference = {key: value.detach() - 0.1 for key, value in parameters.items()}
     elif penalty is not None:
-        penalty.old.queue = torch.nn.functional.normalize(torch.randn(128, 8), dim=0)
+        weights = {name: value for name, value in penalty.old.state_dict().items() if 'queue' not in name}
+        penalty.checkpoint = str(folder / 'stage1.pth')
+        torch.save(dict(state_dict=weights | dict(queue=torch.eye(128)[:, :8])), penalty.checkpoint)
+        penalty.init_weights()
 
 
 def check_arguments(registry, node):
@@ -163,30 +167,36 @@ def test_every_registered_name_stands_in_a_config():
 
 
 def test_learning_rate_follows_the_released_schedule():
+    """4 processes x 16 clips, 800 epochs of 3,471 videos, a warm-up of 20."""
     from mmengine.optim import OptimWrapper
     from mmengine.registry import PARAM_SCHEDULERS
     cfg = Config.fromfile(ROOT / 'ablations' / 'as_released_r18.py')
+    processes = cfg.auto_scale_lr.base_batch_size // cfg.train_dataloader.batch_size
+    # The videos are shared out, 868 for each process, and cut into batches.
+    epoch = math.ceil(math.ceil(3471 / processes) / cfg.train_dataloader.batch_size)
+    assert (processes, epoch) == (4, 55)
+    assert cfg.train_cfg.max_iters == 800 * epoch
+    warmup, cosine = cfg.param_scheduler
+    assert (warmup.end, cosine.T_max) == (20 * epoch, 800 * epoch)
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     schedulers = [PARAM_SCHEDULERS.build(item, default_args=dict(optimizer=OptimWrapper(optimizer)))
                   for item in cfg.param_scheduler]
     rates = []
-    for _ in range(44000):
+    for _ in range(cfg.train_cfg.max_iters):
         rates.append(optimizer.param_groups[0]['lr'])
         for scheduler in schedulers:
             scheduler.step()
     assert rates[0] == pytest.approx(1e-3)
     assert rates[1100] == pytest.approx(0.99846, abs=1e-5)
     assert optimizer.param_groups[0]['lr'] == pytest.approx(1e-3, rel=1e-3)
-    # 3,471 videos on 4 x 16: each rank is padded to 880, 55 iterations.
-    assert -(-3471 // 64) == 44000 // 800
 
 
 @pytest.mark.parametrize('name', [name for name in CONFIGS if not name.startswith('eval/') and name not in PRETRAIN])
-def test_every_training_config_learns_from_a_clip(name):
+def test_every_training_config_learns_from_a_clip(name, tmp_path):
     cfg = load_config(ROOT / name)
     without_checkpoints(cfg.model)
     model = MODELS.build(cfg.model)
-    fill_penalty(model)
+    fill_penalty(model, tmp_path)
     data = dict(inputs=torch.randint(0, 256, (2, 2, 3, 64, 64), dtype=torch.uint8))
     if isinstance(model, Joint):
         views = [torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8) for _ in range(2)]
@@ -213,7 +223,7 @@ def test_every_stage_1_config_learns_from_images(name, tmp_path):
     batch = default_collate([dataset[index, index, 0] for index in range(2)])
     without_checkpoints(cfg.model)
     model = MODELS.build(cfg.model)
-    fill_penalty(model)
+    fill_penalty(model, tmp_path)
     losses = model(**model.data_preprocessor(batch, training=True), mode='loss')
     total = sum(value for key, value in losses.items() if 'loss' in key)
     total.backward()
@@ -227,3 +237,33 @@ def test_every_stage_1_config_learns_from_images(name, tmp_path):
     shapes = {key: value.shape for key, value in model.backbone.state_dict().items()}
     assert {key: value.shape for key, value in watched.backbone.state_dict().items()}.items() <= shapes.items()
     assert watched.propagator.protocol.color == 'rgb'
+
+
+@pytest.mark.parametrize('name', [name for name in PRETRAIN if not name.endswith('_demo.py')])
+def test_stage_1_is_watched_as_a_finished_file_is_scored(name):
+    """Colours, geometry and protocol of validation are those of the config behind the tables."""
+    kind = ('r50' if 'r50' in name else 'r18') + ('_s4' if name.endswith('_s4.py') else '')
+    scored = load_config(ROOT / 'eval' / f'davis_spatial_{kind}_rgb.py')
+    watched = load_config(ROOT / name)
+    assert watched.val_cfg.model == scored.model
+    assert watched.val_dataloader == scored.test_dataloader
+    assert watched.val_evaluator == scored.test_evaluator
+    assert scored.model.backbone.pool == 'max'
+    stride = 4 * math.prod(scored.model.backbone.strides)
+    assert stride == PRESETS[scored.model.propagator.protocol.name].stride
+
+
+@pytest.mark.parametrize('net', ['r18', 'r50'])
+@pytest.mark.parametrize('stride', ['', '_s4'])
+def test_the_second_half_starts_from_the_last_file_of_the_first(net, stride, monkeypatch):
+    for variable in ('TEMPORAL', 'FISHER_TEMPORAL'):
+        monkeypatch.delenv(f'STT_{variable}_{net}{stride}'.upper(), raising=False)
+    first, second, ewc = (load_config(ROOT / f'temporal_then_spatial_{net}{kind}{stride}.py')
+                          for kind in ('_first', '', '_ewc'))
+    assert second.model.backbone.init_cfg.checkpoint == (
+        f'work_dirs/temporal_then_spatial_{net}_first{stride}/iter_{first.train_cfg.max_iters}.pth')
+    # Elastic weight consolidation is one more loss, and its file is not that of the other stride.
+    assert ewc.model.pop('penalty').checkpoint == f'pretrained/fisher_temporal_{net}{stride}.pth'
+    assert ewc.model.pop('type') == 'PenalisedMoCo'
+    assert second.model.pop('type') == 'mmpretrain.MoCo'
+    assert ewc.to_dict() == second.to_dict()

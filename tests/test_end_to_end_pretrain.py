@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[1]
 ENV = dict(os.environ, OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', PYTHON=sys.executable,
            PYTHONPATH=str(ROOT / 'tests'))
 SIZE = 'train_dataloader.dataset.pipeline.1.transforms.0.transforms.0.0.scale=32'
+# DetCo's local views: nine patches of 32 x 32.
+LOCAL = ['train_dataloader.dataset.pipeline.1.transforms.0.transforms.1.0.scale=96',
+         'train_dataloader.dataset.pipeline.1.transforms.0.transforms.1.5.patch_size=32']
 SMALL = ['train_dataloader.batch_size=4', 'train_dataloader.num_workers=1', SIZE, 'model.queue_len=64',
          'val_cfg.model.propagator.protocol.short_side=48', 'val_dataloader.num_workers=0',
          'default_hooks.logger.interval=1']
@@ -48,14 +51,14 @@ def losses(work_dir, key='loss'):
     return {line['iter']: line[key] for line in lines if key in line}
 
 
-@pytest.mark.parametrize('name', ['mocov2_r18_in1k', 'densecl_r18_in1k'])
-def test_queues_are_the_same_on_two_processes(name, roots, tmp_path):
+@pytest.mark.parametrize(('name', 'number'), [('mocov2_r18_in1k', 1), ('densecl_r18_in1k', 2), ('detco_r18_in1k', 8)])
+def test_queues_are_the_same_on_two_processes(name, number, roots, tmp_path):
     """Each process sees other images; all keys end up in both queues, and the networks stay equal."""
     config = tmp_path / 'dumping.py'
     config.write_text(f"_base_ = '{ROOT}/configs/pretrain/{name}.py'\ncustom_imports = dict(imports=['rank_dump'])\n"
                       f"custom_hooks = [dict(type='RankDumpHook', folder='{tmp_path}/ranks')]\n")
     out = run('bash', 'tools/dist_train.sh', config, 2, '--work-dir', tmp_path / 'work', '--cfg-options', *roots,
-              *SMALL, 'train_cfg.max_iters=3', 'train_cfg.val_interval=3')
+              *SMALL, *(LOCAL if 'detco' in name else []), 'train_cfg.max_iters=3', 'train_cfg.val_interval=3')
     assert '2 processes on the CPU with gloo' in out
     assert 'J&F-Mean' in out
     first, second = (torch.load(tmp_path / 'ranks' / f'rank{rank}.pt', weights_only=True) for rank in (0, 1))
@@ -65,13 +68,17 @@ def test_queues_are_the_same_on_two_processes(name, roots, tmp_path):
     own = [key for key in first['state'] if not torch.equal(first['state'][key], second['state'][key])]
     assert own
     assert all(key.endswith(('running_mean', 'running_var')) for key in own)
-    for key in [key for key in first['state'] if key.startswith('queue') and not key.endswith('ptr')]:
-        assert first['state'][f'{key}_ptr'].item() == 24
-        norms = first['state'][key].norm(dim=0)
-        torch.testing.assert_close(norms, torch.ones_like(norms))
+    # queue and queue_ptr, queue2 and queue2_ptr; DetCo's queues.global_res2.queue and its .pointer.
+    queues = [key for key in first['state'] if key.startswith('queue') and not key.endswith(('ptr', 'pointer'))]
+    assert len(queues) == number
     stored = torch.load(tmp_path / 'work' / 'iter_3.pth', weights_only=True)
     assert len(stored['random_states']) == 2
-    assert torch.equal(stored['state_dict']['queue'], second['state']['queue'])
+    for key in queues:
+        pointer = key.replace('.queue', '.pointer') if '.' in key else f'{key}_ptr'
+        assert first['state'][pointer].item() == 24
+        assert torch.equal(stored['state_dict'][key], second['state'][key])
+        norms = first['state'][key].norm(dim=0)
+        torch.testing.assert_close(norms, torch.ones_like(norms))
 
 
 def test_simsiam_in_two_processes_needs_no_synchronised_batchnorm_on_the_cpu(roots, tmp_path):

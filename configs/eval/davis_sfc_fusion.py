@@ -1,5 +1,6 @@
 # SFC's own fusion (J&F 71.2, J 68.3, F 74.0; its README 71.3): its fine-grained ResNet-18 and MoCo v1's ResNet-50, both
-# on RGB, with max-pool and layer3 at stride 1. Each takes its weights from its own init_cfg, so no checkpoint is named:
+# on RGB, with max-pool and layer3 at stride 1. Zero padding in both, see davis_sfc_r18.py.
+# Each takes its weights from its own init_cfg, so no checkpoint is named:
 #   python tools/test.py configs/eval/davis_sfc_fusion.py none --cfg-options \
 #       model.backbones.0.init_cfg.checkpoint=FC.pth model.backbones.1.init_cfg.checkpoint=MOCO_V1.pth.tar
 _base_ = './davis_late_fusion.py'

@@ -6,7 +6,8 @@ _base_ = [
     '../_base_/pretrain/runtime.py',
 ]
 # MoCo v2 at every stage, of images and of sets of nine patches; queues, temperature, average and schedule as MoCo v2.
-# The sum of the 12 losses is about 6.6 times that of MoCo v2; with normalize=True it is not.
+# The sum of the 12 losses is about 6.6 times that of MoCo v2; with normalize=True it is not. The learning rate, 0.03 as
+# MoCo v2's, is ours: none is known for this loss, only that one unofficial implementation has 0.015 for a batch of 128.
 model = dict(
     type='DetCo',
     queue_len=65536,

@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,27 @@ def test_predictor_of_simsiam_keeps_its_rate(roots, tmp_path):
     assert {group['lr'] for group in runner.optim_wrapper.param_groups if group.get('fix_lr')} == {0.1}
 
 
+def fixed_rates(runner):
+    """Rates of the marked groups as the next iteration would have them."""
+    hook = next(hook for hook in runner.hooks if type(hook).__name__ == 'FixedRateHook')
+    hook.before_train_iter(runner, runner.iter)
+    return {group['lr'] for group in runner.optim_wrapper.param_groups if group.get('fix_lr')}
+
+
+def test_fixed_rate_without_a_schedule_and_after_a_resume(roots, tmp_path):
+    """0.05 from the config times 4 / 2 images, whether the run before had a schedule or this one has."""
+    cfg = small_config('simsiam_r18_in1k', roots, **{
+        'auto_scale_lr.enable': True, 'auto_scale_lr.base_batch_size': 2, 'param_scheduler.T_max': 4,
+        'param_scheduler.end': 4, 'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None})
+    plain = Config(cfg.to_dict())
+    plain.param_scheduler = None
+    assert fixed_rates(run_config(cfg, tmp_path / 'scheduled')) == {0.1}
+    assert fixed_rates(run_config(plain, tmp_path / 'plain')) == {0.1}
+    for one, other in product((cfg, plain), ('scheduled', 'plain')):
+        resumed = run_config(one, tmp_path / f'after_{other}', tmp_path / other / 'iter_1.pth')
+        assert fixed_rates(resumed) == {0.1}
+
+
 def test_fixed_rate_without_a_marked_parameter_is_refused(roots, tmp_path):
     cfg = small_config('simsiam_r18_in1k', roots, **{'optim_wrapper.paramwise_cfg': None})
     with pytest.raises(ValueError, match='no parameter is marked fix_lr'):
@@ -193,6 +215,18 @@ def test_a_batch_that_does_not_fit_the_queue_is_refused():
     check_queue(load_config(CONFIGS / 'stt_r18_ytv.py'), 3)
 
 
+def test_a_batch_of_images_that_does_not_fit_the_queue_of_the_branch_is_refused():
+    """The images of joint training have a loader of their own; the number of clips does not matter."""
+    cfg = load_config(CONFIGS / 'joint_r18_ytv.py', {'train_dataloader.batch_size': 7})
+    check_queue(cfg, 4)
+    with pytest.raises(ValueError, match=r'^mmpretrain\.MoCo needs .*queue_len=65536 and 64 images x 3 processes = 192'
+                                         r'\. Change train_cfg\.image_dataloader\.batch_size or '
+                                         r'model\.image_branch\.queue_len'):
+        check_queue(cfg, 3)
+    cfg.model.image_branch.type = 'DetCo'
+    check_queue(cfg, 3)
+
+
 # Watching
 
 
@@ -205,8 +239,8 @@ def test_watched_features_are_those_of_the_converted_checkpoint(mocov2, tmp_path
                            '18'], text=True, capture_output=True, check=True, timeout=120)
     assert 'source: mmpretrain; ResNet-18: matched 100, missing 0, unexpected 0' in done.stdout
     init_default_scope('stt_mm')
-    model = MODELS.build(load_config(CONFIGS / 'eval' / 'davis_r18_s8.py', {
-        'model.propagator.protocol.color': 'rgb', 'model.propagator.protocol.short_side': 48}).model).eval()
+    model = MODELS.build(load_config(CONFIGS / 'eval' / 'davis_spatial_r18_rgb.py', {
+        'model.propagator.protocol.short_side': 48}).model).eval()
     load_backbone(model.backbone, tmp_path / 'stage1.pth')
     image = torch.randint(0, 256, (48, 80, 3), dtype=torch.uint8).numpy()
     expected, found = model.feature(image), loop.model.eval().feature(image)

@@ -126,6 +126,25 @@ def test_the_shipped_configs_have_stride_8_and_their_colours():
         assert model.eval().feature(texture((47, 75), 0)).shape == (256 + 1024, 6, 10)
 
 
+def test_the_network_of_sfc_is_one_and_the_same_alone_and_fused():
+    """Its weights were trained with zero padding; reflect padding belongs to CRW, on whose code SFC builds."""
+    alone, fusion, crw = (load_config(ROOT / 'configs' / 'eval' / f'davis_{name}.py').model
+                          for name in ('sfc_r18', 'sfc_fusion', 'crw_r18'))
+    for cfg in fusion.backbones:
+        cfg.pop('init_cfg')
+    assert fusion.backbones[0] == alone.backbone
+    assert fusion.backbones[1] == alone.backbone | dict(depth=50)
+    found = {}
+    for name, cfg in (('alone', alone.backbone), ('fused', fusion.backbones[0]), ('crw', crw.backbone)):
+        modules = MODELS.build(cfg).named_modules()
+        found[name] = {key: (module.stride, module.padding_mode) for key, module in modules
+                       if isinstance(module, torch.nn.Conv2d) and any(module.padding)}
+    assert found['alone'] == found['fused']
+    assert {mode for _, mode in found['alone'].values()} == {'zeros'}
+    assert [key for key, (stride, _) in found['alone'].items() if stride == (2, 2)] == ['conv1', 'layer2.0.conv1']
+    assert {mode for _, mode in found['crw'].values()} == {'reflect'}
+
+
 @pytest.mark.slow
 def test_tools_test_runs_the_shipped_config(tmp_path, monkeypatch, capsys):
     torch.save(resnet18().state_dict(), tmp_path / 'r18.pth')

@@ -30,11 +30,13 @@ class DetCo(BaseSelfSupervisor):
     where ``L(q, k)`` is MoCo's cross-entropy of the positive key against the queue of the kind of ``k``. With equal
     logits, K = 65536 and the default weights this is 3 * 2.2 * ln(65537) = 73.196.
 
-    The code behind the paper is not public. The views, heads, losses and weights are the paper's; the direction of the
-    third loss (the local view asks, the global one answers) and its negatives (the queue of the global keys) are those
-    of independent implementations. Ours, since no source states them: the hidden widths (see :class:`DetCoNeck`); that
-    an image's mosaic stays whole when the batch is shuffled between processes; that losses are computed in float32
-    under mixed precision; and what ``normalize`` divides by.
+    The code behind the paper is not public. Views, heads, queues and losses are those of two unofficial
+    implementations, which agree on the direction of the third loss (the local view asks, the global one answers) and
+    on its negatives (the queue of the global keys). The weights of the stages are those that one of them quotes as the
+    paper's; the other has (0.2, 0.5, 0.8, 1) / 2.5 on the mean of the three losses. Ours, since neither states them:
+    the hidden widths (see :class:`DetCoNeck`); that an image's mosaic stays whole when the batch is shuffled between
+    processes; that losses are computed in float32 under mixed precision; what ``normalize`` divides by; and the
+    learning rate of the configs.
 
     Args:
         backbone: config of a network that returns all stages that are trained, such as mmpretrain's ResNet with

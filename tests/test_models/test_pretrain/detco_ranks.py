@@ -3,12 +3,11 @@
 import sys
 
 import torch
-import torch.distributed as dist
+from mmengine.config import Config
 from mmengine.dist import get_rank, get_world_size
-from mmengine.registry import init_default_scope
-from torch.nn.parallel import DistributedDataParallel
+from mmengine.registry import MODEL_WRAPPERS, init_default_scope
 
-from stt_mm.engine import load_config
+from stt_mm.engine import finish_runtime, load_config, prepare_runtime
 from stt_mm.registry import MODELS
 
 STEPS, QUEUE = 3, 16
@@ -49,18 +48,21 @@ def train(model, batch=6):
 
 
 def main(path):
-    dist.init_process_group('gloo')
+    """In the wrapper of the tools, which does not send buffers around: each rank has to keep its own queues right."""
+    cfg = Config()
+    prepare_runtime(cfg, 'pytorch')
     model = build()
-    sums = train(DistributedDataParallel(model))
+    wrapped = MODEL_WRAPPERS.build(dict(cfg.model_wrapper_cfg, module=model))
+    assert not wrapped.broadcast_buffers
+    sums = train(wrapped)
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    part = [view[3 * dist.get_rank():3 * dist.get_rank() + 3] for view in views(6, step=9)]
+    part = [view[3 * get_rank():3 * get_rank() + 3] for view in views(6, step=9)]
     with torch.no_grad():
         keys = model.keys(dict(zip(('global', 'local'), part[1::2], strict=True)))
         expected = {kind: model.embed(*model.encoder_k.module, view, kind)
                     for kind, view in zip(('global', 'local'), part[1::2], strict=True)}
-    torch.save(dict(state=state, sums=sums, keys=keys, expected=expected), f'{path}.{dist.get_rank()}')
-    dist.barrier()
-    dist.destroy_process_group()
+    torch.save(dict(state=state, sums=sums, keys=keys, expected=expected), f'{path}.{get_rank()}')
+    finish_runtime()
 
 
 if __name__ == '__main__':
