@@ -23,11 +23,13 @@ def commands():
     return [shlex.split(block.replace('\\\n', ' ').split('run_ablation.py', 1)[1]) for block in blocks]
 
 
-def test_the_table_is_that_of_the_runs(tools):
+@pytest.mark.parametrize('number', [1, 2])
+def test_the_tables_are_those_of_the_runs(tools, number):
     tool, report = tools
-    args = tool.parse_args(commands()[0])
-    rows = [report.Row('untrained', 'untrained network'), *(report.described(ROOT / name) for name in args.configs)]
-    with open(ROOT / 'docs' / 'ablations' / 'table1.csv', newline='', encoding='utf-8') as file:
+    args = tool.parse_args(commands()[number - 1])
+    rows = [report.Row('untrained', 'untrained network'),
+            *(report.described(ROOT / name.partition('::')[0]) for name in args.configs)]
+    with open(ROOT / 'docs' / 'ablations' / f'table{number}.csv', newline='', encoding='utf-8') as file:
         runs = list(csv.DictReader(file))
     for row in rows:
         row.runs = {int(run['seed']): {key: float(run[key]) for key in report.MEASURES}
