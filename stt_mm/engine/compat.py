@@ -15,8 +15,10 @@
 Nothing happens at import: no class of MMEngine or PyTorch is changed.
 """
 
+import atexit
 import datetime
 import os
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -155,13 +157,18 @@ def prepare_runtime(cfg: Config, launcher: str) -> None:
 
 
 def finish_runtime() -> None:
-    """Leave the process group together, at the end of a run that went well; nothing for a single process.
+    """Leave the process group together and end, after a run that went well; nothing for a single process.
 
-    Left to the interpreter's exit, gloo's threads now and then abort a process that has finished its work.
+    The interpreter is not taken down: threads of libraries that are still alive then now and then abort a process that
+    has finished its work.
     """
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _export_rank(launcher: str) -> None:
