@@ -14,7 +14,8 @@ USAGE
     ;;
 esac
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-work="$(realpath -m "${1:-$REPOSITORY/work_dirs/two_stages}")"
+work="${1:-$REPOSITORY/work_dirs/two_stages}"
+[[ "$work" == /* ]] || work="$PWD/$work"
 prepare_environment
 
 run() {
