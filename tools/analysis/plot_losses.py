@@ -70,7 +70,8 @@ def draw(runs: dict[str, dict[str, dict[int, float]]], path: Path, logarithmic: 
     Args:
         runs: what :func:`read_losses` returns, by the title of the panel.
         path: PNG file.
-        logarithmic: scale of the losses; a panel with a value that is not positive stays linear.
+        logarithmic: scale of the losses; a panel that spans less than a factor of 10, or has a value that is not
+            positive, stays linear.
     """
     import matplotlib
 
@@ -87,7 +88,8 @@ def draw(runs: dict[str, dict[str, dict[int, float]]], path: Path, logarithmic: 
             whole = name == 'loss'
             axes.plot(list(curve), list(curve.values()), label=name, color='black' if whole else None,
                       linewidth=2 if whole else 1, marker='.' if len(curve) == 1 else None)
-        if logarithmic and all(value > 0 for curve in losses.values() for value in curve.values()):
+        values = [value for curve in losses.values() for value in curve.values()]
+        if logarithmic and max(values) >= 10 * min(values) > 0:
             axes.set_yscale('log')
         axes.set_title(title)
         axes.set_xlabel('iteration')
