@@ -13,7 +13,7 @@ def version() -> str:
 
 
 TIMM = ['timm>=1.0.20']
-TESTS = ['pytest>=7', 'pytest-xdist>=3', 'hypothesis>=6', *TIMM]
+TESTS = ['pytest>=7.3', 'pytest-xdist>=3', 'pytest-timeout>=2.2', 'hypothesis>=6', *TIMM]
 
 setup(
     name='stt_mm',

@@ -90,6 +90,7 @@ def _is_bare(keys: set[str], checkpoint: Mapping[str, Any]) -> bool:
 SOURCES = (
     Source('official MoCo', 'encoder_q.', lambda keys, _: _any_starts(keys, 'encoder_q.'), drop=('fc.',)),
     Source('CRW', 'encoder.model.', lambda keys, _: _any_starts(keys, 'encoder.model.'), drop=('fc.',)),
+    Source('SFC', 'online_encoder.', lambda keys, _: _any_starts(keys, 'online_encoder.'), drop=('fc.',)),
     Source('official SimSiam', 'encoder.',
            lambda keys, _: _any_starts(keys, 'encoder.') and _any_starts(keys, 'predictor.'), drop=('fc.',)),
     Source('DINO training', 'backbone.', _is_teacher, convert=vit_to_timm, drop=('fc.', 'head.', 'mask_token')),

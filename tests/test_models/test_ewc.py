@@ -137,6 +137,28 @@ def test_moco_with_a_penalty_is_moco_with_one_more_loss(tmp_path, monkeypatch):
     assert found['model']['loss_ewc'].item() == pytest.approx(1e3 / 2 * 0.01 * fisher.sum().item(), rel=1e-3)
 
 
+def test_detco_after_the_temporal_stage_as_documented(tmp_path, monkeypatch):
+    set_files(monkeypatch, tmp_path)
+    text = (ROOT / 'docs/continual.md').read_text().split('```python\n_base_')[1].split('```')[0]
+    text = text.replace('./pretrain', f'{ROOT}/configs/pretrain').replace(
+        'work_dirs/temporal_then_spatial_r18_first/iter_90000.pth', os.environ['STT_TEMPORAL_R18']).replace(
+        'pretrained/fisher_temporal_r18.pth', os.environ['STT_FISHER_TEMPORAL_R18'])
+    (tmp_path / 'detco.py').write_text(f'_base_{text}')
+    cfg = load_config(tmp_path / 'detco.py')
+    model = MODELS.build(dict(cfg.model, queue_len=4))
+    model.init_weights()
+    with torch.no_grad():
+        model.backbone.bn1.bias += 0.1
+    views = [torch.randn(2, 3, side, side) for side in (64, 64, 96, 96)]
+    losses = model(views, None, mode='loss')
+    fisher = torch.load(tmp_path / 'fisher.pth', weights_only=True)['fisher']['bn1.bias']
+    assert losses['loss_ewc'].item() == pytest.approx(1e3 / 2 * 0.01 * fisher.sum().item(), rel=1e-3)
+    assert len(losses) == 13
+    model.backbone.zero_grad()
+    losses['loss_ewc'].backward()
+    assert {name for name, value in model.backbone.named_parameters() if value.grad.any()} == {'bn1.bias'}
+
+
 def start_of(name, checkpoint):
     """A config with the penalty, initialised; returns the model."""
     stage1 = dict(type='Pretrained', checkpoint=str(checkpoint.with_name('stage1.pth')), _delete_=True)

@@ -9,6 +9,7 @@ from mmpretrain.models.selfsup.base import BaseSelfSupervisor
 from mmpretrain.models.utils import batch_shuffle_ddp, batch_unshuffle_ddp
 from torch import Tensor, nn
 
+from stt_mm.models.losses.ewc import check_start
 from stt_mm.models.pretrain.memory_bank import MemoryBank
 from stt_mm.models.pretrain.mosaic import split_mosaic
 from stt_mm.registry import MODELS
@@ -49,6 +50,7 @@ class DetCo(BaseSelfSupervisor):
         stage_weights: weight of each stage, lowest first.
         normalize: divide by 3 times the sum of the weights, so that the loss is an average of the 12 terms. It is 6.6
             times smaller then, and the learning rate has to be chosen anew.
+        penalty: config of what holds the backbone to an earlier task, such as :class:`EWCPenalty`; ``None``: nothing.
         data_preprocessor: config of the normalisation; ``None``: mmpretrain's ``SelfSupDataPreprocessor``, without one.
         init_cfg: initialisation of the whole model; the backbone has its own.
 
@@ -64,6 +66,7 @@ class DetCo(BaseSelfSupervisor):
                  momentum: float = 0.001,
                  stage_weights: Sequence[float] = (0.1, 0.4, 0.7, 1.0),
                  normalize: bool = False,
+                 penalty: dict | None = None,
                  data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None) -> None:
         super().__init__(backbone=backbone, neck=neck, head=head, init_cfg=init_cfg,
@@ -78,6 +81,13 @@ class DetCo(BaseSelfSupervisor):
         self.encoder_k = ExponentialMovingAverage(nn.Sequential(self.backbone, self.neck), momentum)
         self.queues = nn.ModuleDict({f'{kind}_{stage}': MemoryBank(queue_len, self.neck.out_channels)
                                      for kind in ('global', 'local') for stage in self.stages})
+        self.penalty = None if penalty is None else MODELS.build(penalty)
+
+    def init_weights(self) -> None:
+        """Initialise all parts; warns of a backbone that does not start where its penalty holds it."""
+        super().init_weights()
+        if self.penalty is not None:
+            check_start(self.backbone, self.penalty)
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
         """Losses of a batch, weights applied; the keys are put into the queues.
@@ -88,7 +98,8 @@ class DetCo(BaseSelfSupervisor):
             data_samples: not used.
 
         Returns:
-            ``loss_gg_res2``, ``loss_ll_res2``, ``loss_gl_res2``, ``loss_gg_res3``, ...: 12 entries.
+            ``loss_gg_res2``, ``loss_ll_res2``, ``loss_gl_res2``, ``loss_gg_res3``, ...: 12 entries, and those of the
+            penalty.
 
         Raises:
             ValueError: if there are not four views.
@@ -101,7 +112,10 @@ class DetCo(BaseSelfSupervisor):
         queries = {kind: self.embed(self.backbone, self.neck, view, kind)
                    for kind, view in zip(('global', 'local'), inputs[::2], strict=True)}
         with torch.autocast(inputs[0].device.type, enabled=False):
-            return self.losses(queries, keys)
+            losses = self.losses(queries, keys)
+            if self.penalty is not None:
+                losses |= self.penalty.loss(self.backbone, inputs[0])
+        return losses
 
     def embed(self, backbone: nn.Module, neck: nn.Module, view: Tensor, kind: str) -> Tensor:
         """Embeddings of length 1, float32 ``[B, S, D]``, of images or, if ``kind`` is ``local``, of mosaics."""
