@@ -44,11 +44,10 @@ RESNETS = {
     'CRW': lambda w: dict(
         model={**prefixed('encoder.model.', w), **head('selfsim_fc.0.weight', 'selfsim_fc.0.bias')},
         optimizer={}, lr_scheduler={}, epoch=3, args=argparse.Namespace(lr=1e-4, model_type='scratch')),
-    # The fine-grained network, BYOL with a moving average; of DistributedDataParallel, so that each key has a `module.`.
+    # The fine-grained network and its moving average.
     'SFC': lambda w: dict(model={
-        **prefixed('module.online_encoder.', w),
-        **prefixed('module.target_encoder.', {name: torch.zeros_like(value) for name, value in w.items()}),
-        **head('module.online_projector.linear1.weight', 'module.predictor.linear1.weight')}, optimizer={}, epoch=20),
+        **prefixed('online_encoder.', w),
+        **prefixed('target_encoder.', {name: torch.zeros_like(value) for name, value in w.items()})}),
     'VFS': lambda w: dict(meta={}, state_dict={
         **{f'backbone.{vfs_name(name)}': value for name, value in w.items()},
         **head('img_head.projection_fcs.0.weight', 'img_head.predictor_fcs.0.weight')}),
