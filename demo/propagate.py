@@ -10,13 +10,12 @@ from types import FrameType
 
 import cv2
 import numpy as np
-from mmengine.config import DictAction
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from stt_mm.apis import FrameResult, VideoPropagator
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import ConfigOptions, one_line_errors
 from stt_mm.utils.video import VideoStream, open_video
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,7 +72,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--checkpoint', default=str(ROOT / 'demo' / 'stt_r18_demo-15906475.pth'),
                         help='weights of the backbone, or "none" (default: the checkpoint in demo/)')
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
                         help='override config values, e.g. model.propagator.protocol.short_side=360')
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='allow a checkpoint that holds more than tensors and plain data; it can run code')

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.utils import ProgressBar
 
 from stt_mm.datasets import ImageFolder
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import ConfigOptions, one_line_errors
 from stt_mm.registry import DATASETS
 from stt_mm.visualization import draw_points, overlay
 
@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('-n', '--num', type=int, default=10, metavar='N', help='how many samples (default: 10)')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
         help='changes to the config, such as train_dataloader.dataset.data_root=data/mine',
     )  # fmt: skip
     args = parser.parse_args()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from stt_mm import __version__
 from stt_mm.datasets import TrainSampler, VideoDataset
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import ConfigOptions, one_line_errors
 from stt_mm.engine.compat import check_batch
 from stt_mm.ops import add_squared, scale_min_max, update_running
 from stt_mm.registry import DATASETS, MODELS
@@ -63,7 +63,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--save-interval', type=float, default=60, metavar='SECONDS',
                         help='between two saves of what has been summed up (default: %(default)s)')
     parser.add_argument('--num-workers', type=int, default=2, help='data workers per process (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
                         help='override config values, e.g. train_dataloader.dataset.data_root=/path')
     parser.add_argument('--force', action='store_true', help='overwrite FILE')
     args = parser.parse_args(argv)

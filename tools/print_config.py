@@ -3,10 +3,10 @@
 import argparse
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import ConfigOptions, one_line_errors
 
 EXAMPLES = """examples:
   python tools/print_config.py configs/stt_r18_ytv.py
@@ -20,7 +20,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('--diff', metavar='OTHER_CONFIG',
                         help='print only the keys whose value differs: "-" lines of OTHER_CONFIG, "+" lines of CONFIG')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
                         help='override values of CONFIG before printing')
     return parser.parse_args(argv)
 

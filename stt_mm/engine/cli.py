@@ -17,9 +17,25 @@ _BUILDERS = {'build_from_cfg', 'build_model_from_cfg', 'build_dataloader', 'from
 _SECONDS_FOR_RANK_0 = 5
 
 
+class ConfigOptions(DictAction):
+    """MMEngine's ``DictAction``, whose errors are those of the command line: usage and one line, exit code 2."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list[str],
+                 option_string: str | None = None) -> None:
+        for value in values:
+            key, equals, _ = value.partition('=')
+            if not (key and equals):
+                raise argparse.ArgumentError(self, f'expected KEY=VALUE, got {value!r}. No spaces around "="; quote '
+                                             'a value with spaces.')
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except AssertionError as error:
+            raise argparse.ArgumentError(self, f'{error}. Close the brackets, and quote them for the shell.') from None
+
+
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options``, ``--launcher`` and ``--local-rank``."""
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
                         help='override config values, e.g. train_dataloader.batch_size=8 "randomness.seed=1"')
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
                         help='who started the processes of a distributed run (default: %(default)s)')

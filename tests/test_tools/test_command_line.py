@@ -198,6 +198,15 @@ def test_traceback_on_request(config, monkeypatch):
         call('train', 'toi.py')
 
 
+@pytest.mark.parametrize('option', ['noise', '=3', 'model.noise=[1,2'])
+@pytest.mark.parametrize('name', ['train', 'test', 'print_config', 'estimate_fisher'])
+def test_options_that_are_no_assignment_end_in_the_usage(name, option, capsys):
+    with pytest.raises(SystemExit) as stop:
+        tool(name).main(['config.py', '--cfg-options', 'model.noise=1', option])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].split('error: ')[1].startswith('argument --cfg-options: ')
+
+
 def test_error_while_training_keeps_its_traceback(config):
     with pytest.raises(TypeError):
         call('train', config, '--cfg-options', 'model.noise=loud')
