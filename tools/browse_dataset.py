@@ -12,6 +12,7 @@ from mmengine.utils import ProgressBar
 from stt_mm.datasets import ImageFolder
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import ConfigOptions, one_line_errors
+from stt_mm.errors import FileError, InputError
 from stt_mm.registry import DATASETS
 from stt_mm.visualization import draw_points, overlay
 
@@ -46,7 +47,7 @@ def build_dataset(cfg: Config, phase: str):
     """The dataset of one phase of a config."""
     loader = cfg.get(f'{phase}_dataloader')
     if loader is None or 'dataset' not in loader:
-        raise ValueError(f'{cfg.filename} has no {phase}_dataloader with a dataset; choose another phase with -p.')
+        raise InputError(f'{cfg.filename} has no {phase}_dataloader with a dataset; choose another phase with -p.')
     return DATASETS.build(loader.dataset)
 
 
@@ -123,7 +124,7 @@ def browse(args: argparse.Namespace) -> None:
             name, picture = draw_video(dataset, number)
         path = out / f'{number:04d}_{name.replace("/", "_")}.png'
         if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-            raise OSError(f'Could not write {path}; check the folder and the free space.')
+            raise FileError(f'Could not write {path}; check the folder and the free space.')
         progress.update()
     print(f'\n{progress.task_num} pictures in {out}')
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from stt_mm import __version__
 from stt_mm.engine.cli import one_line_errors
+from stt_mm.errors import FileError
 from stt_mm.utils.checkpoint import (
     CheckpointError,
     backbone_state_dict,
@@ -81,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         out = Path(args.out)
         if out.exists() and not args.force:
-            raise FileExistsError(f'{out} exists. Name another file or pass --force to overwrite it.')
+            raise FileError(f'{out} exists. Name another file or pass --force to overwrite it.')
         checkpoint = read_checkpoint(args.source, trust=args.trust_checkpoint)
         try:
             weights, source = backbone_state_dict(checkpoint)

@@ -29,6 +29,7 @@ from stt_mm.datasets import TrainSampler, VideoDataset
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import ConfigOptions, one_line_errors
 from stt_mm.engine.compat import check_batch
+from stt_mm.errors import FileError, InputError
 from stt_mm.ops import add_squared, scale_min_max, update_running
 from stt_mm.registry import DATASETS, MODELS
 from stt_mm.utils.checkpoint import CheckpointError, checkpoint_bytes, read_checkpoint, sha8, write_atomically
@@ -173,7 +174,7 @@ class Partial:
             content = read_checkpoint(path)
             differing = [key for key in settings if content['settings'].get(key) != settings[key]]
             if differing:
-                raise ValueError(f'{path} was begun with other settings ({", ".join(differing)}). Remove it to begin '
+                raise InputError(f'{path} was begun with other settings ({", ".join(differing)}). Remove it to begin '
                                  'anew, or name another --out.')
             self.done, self.values = content['done'], content['values']
         self.saved = time.monotonic()
@@ -238,16 +239,16 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         out = Path(args.out)
         if out.exists() and not args.force:
-            raise FileExistsError(f'{out} exists. Name another file or pass --force to overwrite it.')
+            raise FileError(f'{out} exists. Name another file or pass --force to overwrite it.')
         if args.method == 'running' and world_size > 1:
-            raise ValueError('--method running depends on the order of its batches: start it in one process.')
+            raise InputError('--method running depends on the order of its batches: start it in one process.')
         if world_size > args.samples:
-            raise ValueError(f'{world_size} processes cannot share {args.samples} samples: raise --samples.')
+            raise InputError(f'{world_size} processes cannot share {args.samples} samples: raise --samples.')
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
         cfg = load_config(args.config, args.cfg_options)
         if cfg.get('model') is None or cfg.get('train_dataloader') is None:
-            raise ValueError(f'{cfg.filename} is no training config: it has no model or no train_dataloader.')
+            raise InputError(f'{cfg.filename} is no training config: it has no model or no train_dataloader.')
         init_default_scope(cfg.get('default_scope', 'stt_mm'))
         if args.method == 'running':
             check_batch(cfg.model, args.batch_size, 1, '--batch-size')

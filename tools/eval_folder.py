@@ -16,6 +16,7 @@ from mmengine.utils import ProgressBar
 
 from stt_mm.datasets import DAVIS, VIP, YouTubeVOSBenchmark
 from stt_mm.engine.cli import one_line_errors
+from stt_mm.errors import InputError, MissingInputError
 from stt_mm.evaluation.functional.vip import NUM_CATEGORIES
 from stt_mm.evaluation.metrics import DAVISMetric, VideoMetric, VIPMetric, YouTubeVOSMetric
 from stt_mm.utils import list_images, read_object_ids
@@ -48,7 +49,7 @@ class PlainTruth(Sequence):
         self.videos = [(folder.name, list_images(folder)) for folder in folders]
         bad = [name for name, paths in self.videos if not paths]
         if bad or not folders:
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f'{args.gt} has no {mark(args)}, so it is not the official layout for {args.task}, nor does it hold '
                 f'<video>/<frame>.png{f", as there are no masks in {bad[0]}" if bad else ""}. Give one of the two as '
                 'GT.')
@@ -185,7 +186,7 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         for folder in (args.pred, args.gt):
             if not Path(folder).is_dir():
-                raise FileNotFoundError(f'No folder {folder}. Expected <video>/<frame>.png in it, or a data set.')
+                raise MissingInputError(f'No folder {folder}. Expected <video>/<frame>.png in it, or a data set.')
         metric = build_metric(args, args.out)
         truth = OfficialTruth(args) if Path(args.gt, mark(args)).exists() else PlainTruth(args)
         faults, videos, bar = [], {}, ProgressBar(len(truth), file=sys.stderr)
@@ -199,13 +200,13 @@ def main(argv: list[str] | None = None) -> None:
         for fault in faults:
             print(fault)
         if faults and not args.allow_faulty:
-            raise ValueError(f'{len(faults)} faults in {args.pred}, listed above, so nothing is scored. With '
+            raise InputError(f'{len(faults)} faults in {args.pred}, listed above, so nothing is scored. With '
                              '--allow-faulty frames with a fault count as empty')
         for entry in metric.results:
             entry['protocol'] = dict(name=f'masks from {args.pred}', version=1, truth=args.gt, task=args.task,
                                      split=args.split, faults=len(faults))
         if not metric.evaluate(len(truth)):
-            raise ValueError(f'Nothing could be scored: the truth in {args.gt} is not known')
+            raise InputError(f'Nothing could be scored: the truth in {args.gt} is not known')
 
 
 if __name__ == '__main__':

@@ -11,6 +11,7 @@ import cv2
 from mmengine.utils import ProgressBar
 
 from stt_mm.engine.cli import one_line_errors
+from stt_mm.errors import FileError
 from stt_mm.utils import VideoReader
 
 EPILOG = """examples:
@@ -46,7 +47,7 @@ def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int
             frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         path = out / f'{number:05d}.jpg'
         if not cv2.imwrite(str(path), frame, [cv2.IMWRITE_JPEG_QUALITY, quality]):
-            raise OSError(f'Cannot write {path}.')
+            raise FileError(f'Cannot write {path}.')
     return len(indices)
 
 

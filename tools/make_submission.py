@@ -13,6 +13,7 @@ from mmengine.utils import ProgressBar
 
 from stt_mm.datasets import DAVIS, VideoBenchmark, YouTubeVOSBenchmark
 from stt_mm.engine.cli import one_line_errors
+from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, check_zip, expected_masks, given_births
 from stt_mm.utils.submission import write_submission
 
@@ -76,12 +77,12 @@ def main(argv: list[str] | None = None) -> None:
         elif args.pred.is_dir():
             faults = check(args.pred, videos) + check_extra(args.pred, videos)
         else:
-            raise FileNotFoundError(f'No folder or zip file {args.pred}. Expected <video>/<frame>.png in it.')
+            raise MissingInputError(f'No folder or zip file {args.pred}. Expected <video>/<frame>.png in it.')
         for fault in faults:
             print(fault)
         masks = [f'{video}/{name}.png' for video, expected in videos.items() for name in expected.frames]
         if faults:
-            raise ValueError(f'{len(faults)} faults in {args.pred}, listed above; {len(masks)} masks of {len(videos)} '
+            raise InputError(f'{len(faults)} faults in {args.pred}, listed above; {len(masks)} masks of {len(videos)} '
                              'videos are expected')
         if args.check_only:
             print(f'{args.pred}: {len(masks)} masks of {len(videos)} videos, no faults')

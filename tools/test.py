@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 
 from stt_mm.engine import finish_runtime, load_config, prepare_runtime, to_plain
 from stt_mm.engine.cli import add_common_arguments, one_line_errors
+from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics import VideoMetric, completed
 from stt_mm.registry import METRICS
 from stt_mm.utils.checkpoint import load_backbone, sha8, write_atomically
@@ -68,7 +69,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     """Write the command line's wishes into the config and remove what only training needs."""
     for key in ('model', 'test_cfg', 'test_dataloader', 'test_evaluator'):
         if cfg.get(key) is None:
-            raise ValueError(f'{cfg.filename} cannot be used for testing: it has no {key}.')
+            raise InputError(f'{cfg.filename} cannot be used for testing: it has no {key}.')
     for key in TRAINING_KEYS:
         cfg.pop(key, None)
     cfg.resume = False
@@ -80,7 +81,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.test_cfg.fp16 = True
     metrics = metrics_of(cfg)
     if (args.dump_masks or args.skip_done) and not metrics:
-        raise ValueError(f'--dump-masks and --skip-done need a metric of a video benchmark, such as DAVISMetric, as '
+        raise InputError(f'--dump-masks and --skip-done need a metric of a video benchmark, such as DAVISMetric, as '
                          f'test_evaluator of {cfg.filename}.')
     for metric in metrics:
         metric['out_dir'] = metric.get('out_dir') or cfg.work_dir
@@ -166,7 +167,7 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
         return dict(path=None, sha8=None, source='none')
     backbone = getattr(model, 'backbone', None)
     if backbone is None or not backbone.state_dict():
-        raise ValueError(f'{type(model).__name__} of {args.config} has no backbone with weights; pass "none" in place '
+        raise InputError(f'{type(model).__name__} of {args.config} has no backbone with weights; pass "none" in place '
                          f'of {args.checkpoint}.')
     report = load_backbone(backbone, args.checkpoint, trust=args.trust_checkpoint, allow_partial=args.allow_partial)
     runner.logger.info(f'checkpoint: {args.checkpoint}; {report}')

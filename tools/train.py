@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from stt_mm.engine import check_queue, enable_amp, finish_runtime, load_config, prepare_runtime, trusted_path
 from stt_mm.engine.cli import add_common_arguments, one_line_errors, process_rank
+from stt_mm.errors import InputError
 from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint
 
 EXAMPLES = """examples:
@@ -56,7 +57,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
             cfg.pop(key, None)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-            raise ValueError(f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {cfg.filename}.')
+            raise InputError(f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {cfg.filename}.')
         cfg.auto_scale_lr.enable = True
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
@@ -93,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
         cfg = load_config(args.config, args.cfg_options)
         for key in ('model', 'train_cfg', 'train_dataloader', 'optim_wrapper'):
             if cfg.get(key) is None:
-                raise ValueError(f'{cfg.filename} is no training config: it has no {key}.')
+                raise InputError(f'{cfg.filename} is no training config: it has no {key}.')
         merge_args(cfg, args)
         choose_start(cfg, args.resume, args.trust_checkpoint)
         prepare_runtime(cfg, args.launcher)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from stt_mm.errors import InputError
 from stt_mm.utils import read_mask
 from stt_mm.utils.masks import VOID
 
@@ -47,18 +48,18 @@ def collect_given(masks: Mapping[int, MaskLike] | MaskLike | None,
     owner: dict[int, int] = {}
     for frame in sorted({*masks, *points}):
         if not isinstance(frame, (int, np.integer)) or frame < 0:
-            raise ValueError(f'Labels are given by the number of a frame, 0 for the first; got {frame!r}.')
+            raise InputError(f'Labels are given by the number of a frame, 0 for the first; got {frame!r}.')
         source = str(masks[frame]) if isinstance(masks.get(frame), (str, Path)) else 'The mask'
         mask = _ids(masks[frame], source, frame) if frame in masks else None
         for number in [] if mask is None else np.unique(mask[mask > 0]).tolist():
             if number in owner:
-                raise ValueError(f'{source} for frame {frame} gives object {number}, which the mask for frame '
+                raise InputError(f'{source} for frame {frame} gives object {number}, which the mask for frame '
                                  f'{owner[number]} gave already. Use an id that is free, such as '
                                  f'{next(k for k in range(1, 257) if k not in owner)}.')
             owner[number] = frame
         given[int(frame)] = Given(mask, _points(points.get(frame, ()), frame), source)
     if not owner and not any(len(labels.points) for labels in given.values()):
-        raise ValueError('There is nothing to follow: give a mask or points.')
+        raise InputError('There is nothing to follow: give a mask or points.')
     return given
 
 
@@ -71,14 +72,14 @@ def check_fit(given: Mapping[int, Given], size: tuple[int, int]) -> None:
     height, width = size
     for frame, labels in given.items():
         if labels.mask is not None and labels.mask.shape != size:
-            raise ValueError(
+            raise InputError(
                 f'{labels.source} for frame {frame} is {labels.mask.shape[0]}x{labels.mask.shape[1]} (height x width), '
                 f'the frames are {height}x{width}. Draw it at their size, or resize it by '
                 'stt_mm.utils.resize_mask(mask, size).')
         outside = (labels.points < 0) | (labels.points > (width - 1, height - 1))
         if outside.any():
             x, y = labels.points[outside.any(1)][0].tolist()
-            raise ValueError(f'Point {x:g},{y:g} for frame {frame} lies outside of the frame, where x is 0 to '
+            raise InputError(f'Point {x:g},{y:g} for frame {frame} lies outside of the frame, where x is 0 to '
                              f'{width - 1} and y is 0 to {height - 1}.')
 
 
@@ -91,17 +92,17 @@ def _by_frame(labels: object) -> Mapping:
 def _ids(mask: MaskLike, source: str, frame: int) -> np.ndarray:
     if isinstance(mask, (str, Path)):
         if Path(mask).suffix.lower() in ('.jpg', '.jpeg'):
-            raise ValueError(f'{mask} is a JPEG, whose compression changes ids. Save the mask as a PNG.')
+            raise InputError(f'{mask} is a JPEG, whose compression changes ids. Save the mask as a PNG.')
         mask = read_mask(mask)
     mask = np.asarray(mask)
     where = f'{source} for frame {frame}'
     if mask.ndim != 2 or mask.dtype.kind not in 'iub':
-        raise ValueError(f'{where} must hold integers [H, W], the ids of objects, got {mask.dtype} {list(mask.shape)}.')
+        raise InputError(f'{where} must hold integers [H, W], the ids of objects, got {mask.dtype} {list(mask.shape)}.')
     ids = np.unique(mask)
     if not ids.any():
-        raise ValueError(f'{where} is empty: all its ids are 0, the background. Give each object an id of 1 to 255.')
+        raise InputError(f'{where} is empty: all its ids are 0, the background. Give each object an id of 1 to 255.')
     if ids.min() < 0 or ids.max() > 255:
-        raise ValueError(f'{where} holds ids {ids.min()} to {ids.max()}. Number the objects 1 to 255.')
+        raise InputError(f'{where} holds ids {ids.min()} to {ids.max()}. Number the objects 1 to 255.')
     mask = mask.astype(np.uint8)
     if ((ids > 0) & (ids < VOID)).any():
         mask[mask == VOID] = 0
@@ -113,6 +114,6 @@ def _points(points: ArrayLike, frame: int) -> np.ndarray:
     if points.size == 0:
         return np.empty((0, 2), np.float32)
     if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-        raise ValueError(f'Points for frame {frame} must be [J, 2] finite numbers, x and y of each, got '
+        raise InputError(f'Points for frame {frame} must be [J, 2] finite numbers, x and y of each, got '
                          f'{points.tolist()}.')
     return points

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stt_mm.errors import FileError, InputError
+
 
 @contextmanager
 def json_list(path: str | Path) -> Iterator[Callable[[object], None]]:
@@ -35,12 +37,12 @@ def check_outputs(video: str, out: str | Path | None, mask_dir: str | Path | Non
     folders = [Path(mask_dir)] if mask_dir else []
     for path in (*folders, *(Path(file) for file in (out, points_json) if file)):
         if path.exists() and Path(video).exists() and path.samefile(video):
-            raise ValueError(f'{path} is the video itself, which the results would replace. Write them elsewhere.')
+            raise InputError(f'{path} is the video itself, which the results would replace. Write them elsewhere.')
     for folder in (*folders, *(Path(file).parent for file in (out, points_json) if file)):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            raise OSError(f'Results cannot be written to the folder {folder} ({error.strerror}). Choose another one or '
-                          'change its permissions.') from error
+            raise FileError(f'Results cannot be written to the folder {folder} ({error.strerror}). Choose another one '
+                            'or change its permissions.') from error

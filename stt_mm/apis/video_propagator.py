@@ -24,6 +24,7 @@ from stt_mm.utils.prefetch import prefetch
 from stt_mm.utils.video import VideoStream, open_video
 from stt_mm.visualization import VideoWriter, draw_points, overlay
 
+from ..errors import InputError
 from .given import Given, MaskLike, check_fit, collect_given
 from .outputs import check_outputs, json_list
 from .tracker import Tracker
@@ -95,12 +96,12 @@ class VideoPropagator:
         with DefaultScope.overwrite_default_scope('stt_mm'):
             model = MODELS.build(cfg.model)
             if not isinstance(model, Correspondence) or model.propagator is None:
-                raise ValueError(f'{cfg.filename or "The config"} has no model with a propagator; take one of '
+                raise InputError(f'{cfg.filename or "The config"} has no model with a propagator; take one of '
                                  'configs/eval.')
             if checkpoint is None:
                 model.init_weights()
             elif model.backbone is None:
-                raise ValueError(f'{type(model).__name__} has several networks, and {checkpoint} is one file: leave '
+                raise InputError(f'{type(model).__name__} has several networks, and {checkpoint} is one file: leave '
                                  'out the checkpoint, and name one in the init_cfg of each network.')
             else:
                 load_backbone(model.backbone, checkpoint, trust=trust_checkpoint, allow_partial=allow_partial)
@@ -130,12 +131,12 @@ class VideoPropagator:
         given = collect_given(masks, points)
         stream = open_video(video)
         if max_frames is not None and max_frames < 1:
-            raise ValueError(f'max_frames must be 1 or larger, got {max_frames}.')
+            raise InputError(f'max_frames must be 1 or larger, got {max_frames}.')
         ends = [(max_frames, f'only the first {max_frames} are to be read'),
                 (stream.num_frames if stream.exact else None, f'{stream.name} has {stream.num_frames} frames')]
         for end, why in ends:
             if end is not None and max(given) >= end:
-                raise ValueError(f'A label is given for frame {max(given)}, but {why}, 0 to {end - 1}.')
+                raise InputError(f'A label is given for frame {max(given)}, but {why}, 0 to {end - 1}.')
         return self._run(stream, given, max_frames)
 
     def __call__(self,
@@ -171,7 +172,7 @@ class VideoPropagator:
         """
         stream = open_video(video)
         if mask_dir and masks is None or points_json and points is None:
-            raise ValueError('mask_dir needs masks, and points_json needs points.')
+            raise InputError('mask_dir needs masks, and points_json needs points.')
         check_outputs(stream.name, out, mask_dir, points_json)
         start = time.perf_counter()
         count = 0
@@ -211,9 +212,9 @@ class VideoPropagator:
                     mask, points = tracker.step(self.model.feature(image), frame.shape[:2], given.get(count - 1))
                 yield FrameResult(count - 1, name, frame, mask if with_masks else None, points if with_points else None)
         if count == 0:
-            raise ValueError(f'{stream.name} holds no frames.')
+            raise InputError(f'{stream.name} holds no frames.')
         if max(given) >= count:
-            raise ValueError(f'A label is given for frame {max(given)}, but {stream.name} ended after {count} frames, '
+            raise InputError(f'A label is given for frame {max(given)}, but {stream.name} ended after {count} frames, '
                              f'0 to {count - 1}. The results of these are complete.')
         # Headers that estimate the number of frames are off by a few.
         if count != max_frames and count < 0.95 * (stream.num_frames or 0):

@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 
+from stt_mm.errors import InputError
 from stt_mm.registry import TRANSFORMS
 from stt_mm.utils.checks import check_choice
 from stt_mm.utils.images import FrameError
@@ -58,9 +59,9 @@ class VideoDataset(BaseDataset, ABC):
         intervals = (interval,) if isinstance(interval, int) else tuple(interval)
         weights = (1.0,) * len(intervals) if interval_probs is None else tuple(interval_probs)
         if clip_length < 1 or not intervals or min(intervals) < 1:
-            raise ValueError(f'clip_length and interval must be 1 or more, got {clip_length} and {interval}.')
+            raise InputError(f'clip_length and interval must be 1 or more, got {clip_length} and {interval}.')
         if len(weights) != len(intervals) or min(weights) < 0 or sum(weights) <= 0:
-            raise ValueError(
+            raise InputError(
                 f'interval_probs must hold one weight of at least 0 for each of {len(intervals)} intervals, and not '
                 f'only zeros, got {interval_probs}.'
             )
@@ -88,9 +89,9 @@ class VideoDataset(BaseDataset, ABC):
         kept = [video for video in videos if _num_frames(video) >= min_frames]
         name = type(self).__name__
         if not videos:
-            raise ValueError(f'{name}: {self.data_root} holds no video. Expected {self.LAYOUT}. Check data_root.')
+            raise InputError(f'{name}: {self.data_root} holds no video. Expected {self.LAYOUT}. Check data_root.')
         if not kept:
-            raise ValueError(
+            raise InputError(
                 f'{name}: none of {len(videos)} videos in {self.data_root} has the {min_frames} frames of a clip. '
                 f'Expected {self.LAYOUT}. Check data_root, or lower clip_length or interval.'
             )

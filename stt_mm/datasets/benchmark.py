@@ -8,6 +8,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 
+from stt_mm.errors import InputError
 from stt_mm.utils.frames import FrameSequence
 
 
@@ -45,9 +46,9 @@ class VideoBenchmark(BaseDataset, ABC):
     ) -> None:
         name = type(self).__name__
         if max_frames is not None and max_frames < 1:
-            raise ValueError(f'{name}: max_frames must be 1 or more, or None, got {max_frames}.')
+            raise InputError(f'{name}: max_frames must be 1 or more, or None, got {max_frames}.')
         if isinstance(skip, str):
-            raise ValueError(f"{name}: skip must be a list of video ids, got the string {skip!r}. Write ['{skip}'].")
+            raise InputError(f"{name}: skip must be a list of video ids, got the string {skip!r}. Write ['{skip}'].")
         self.title = title
         self.max_frames = max_frames
         self.skip = frozenset(skip)
@@ -77,10 +78,10 @@ class VideoBenchmark(BaseDataset, ABC):
         videos = self.load_videos()
         video_ids = [video['video_id'] for video in videos]
         if not videos:
-            raise ValueError(f'{self.title}: no video in {self.data_root}. Check data_root and the list of videos.')
+            raise InputError(f'{self.title}: no video in {self.data_root}. Check data_root and the list of videos.')
         if len(set(video_ids)) < len(videos):
             twice = sorted({video_id for video_id in video_ids if video_ids.count(video_id) > 1})
-            raise ValueError(f'{self.title}: listed more than once: {", ".join(twice)}. List each video once.')
+            raise InputError(f'{self.title}: listed more than once: {", ".join(twice)}. List each video once.')
         return [dict(video, frame_paths=video['frame_paths'][: self.max_frames]) for video in videos]
 
     def full_init(self) -> None:
@@ -117,7 +118,7 @@ def check_mask_size(mask: np.ndarray, mask_path: str, frames: FrameSequence, ind
         ValueError: naming both files and sizes.
     """
     if mask.shape != frames.original_size:
-        raise ValueError(
+        raise InputError(
             f'Mask {mask_path} is {mask.shape[0]}x{mask.shape[1]} (height x width), its frame {frames.path(index)} is '
             f'{frames.original_size[0]}x{frames.original_size[1]}. Take both from the same release and resolution.'
         )

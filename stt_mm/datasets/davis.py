@@ -11,6 +11,7 @@ from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.masks import read_object_ids
 
+from ..errors import InputError, MissingInputError
 from .benchmark import VideoBenchmark, check_mask_size
 
 LAYOUT = (
@@ -66,7 +67,7 @@ class DAVIS(VideoBenchmark):
         first_mask = read_object_ids(mask_paths[0], single_object)
         check_mask_size(first_mask, mask_paths[0], frames)
         if not first_mask.any():
-            raise ValueError(f'Mask {mask_paths[0]} has no object. The first mask must show what is to be followed.')
+            raise InputError(f'Mask {mask_paths[0]} has no object. The first mask must show what is to be followed.')
         return dict(given_masks={0: first_mask}), dict(mask_paths=mask_paths, single_object=single_object)
 
     def _video_ids(self) -> list[str]:
@@ -74,14 +75,14 @@ class DAVIS(VideoBenchmark):
         candidates = [Path(self.data_root, 'ImageSets', folder, f'{self.split}.txt') for folder in folders]
         path = next((path for path in candidates if path.is_file()), None)
         if path is None:
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f'DAVIS: list not found: {" or ".join(map(str, candidates))}. Expected {LAYOUT}. Download '
                 f'DAVIS-{self.year}, or change data_root or split.'
             )
         first_words = [line.split()[0] for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
         video_ids = [word.split('/')[-2] if '/' in word else word for word in first_words]
         if not video_ids:
-            raise ValueError(f'DAVIS: the list {path} is empty. Download it again.')
+            raise InputError(f'DAVIS: the list {path} is empty. Download it again.')
         return list(dict.fromkeys(video_ids))
 
     def _load_video(self, video_id: str) -> dict:
@@ -89,20 +90,20 @@ class DAVIS(VideoBenchmark):
         mask_dir = Path(self.data_root, 'Annotations', self.resolution, video_id)
         for folder in (frame_dir, mask_dir):
             if not folder.is_dir():
-                raise FileNotFoundError(
+                raise MissingInputError(
                     f'DAVIS: no folder {folder}. Expected {LAYOUT}. Complete the download, or change data_root, split '
                     'or resolution.'
                 )
         frame_paths = list_images(frame_dir)
         if not frame_paths:
-            raise FileNotFoundError(f'DAVIS: no frames in {frame_dir}. Complete the download.')
+            raise MissingInputError(f'DAVIS: no frames in {frame_dir}. Complete the download.')
         wanted = [mask_dir / f'{Path(path).stem}.png' for path in frame_paths]
         present = {name for name in os.listdir(mask_dir) if name.endswith('.png') and not name.startswith('.')}
         mask_paths = [str(path) if path.name in present else None for path in wanted]
         # A split shows all masks or the first alone; anything else would quietly take the video out of the score.
         only_first = mask_paths[0] is not None and len(present) == 1
         if None in mask_paths and not only_first:
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f'DAVIS: mask not found: {wanted[mask_paths.index(None)]} ({mask_paths.count(None)} of '
                 f'{len(mask_paths)} are missing). Expected one per frame, or the first alone. Complete the download.'
             )

@@ -9,6 +9,7 @@ from mmengine.logging import MMLogger
 from stt_mm.registry import DATASETS
 from stt_mm.utils.images import list_images, natural_key, walk_folders
 
+from ..errors import MissingInputError
 from .base import VideoDataset
 
 
@@ -52,7 +53,7 @@ class ImageFolder(VideoDataset):
     def load_videos(self) -> list[dict]:
         """One ``dict(video_id, frame_paths)`` per image, with one path each."""
         if not os.path.isdir(self.data_root):
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f'ImageFolder: no folder {self.data_root}. Expected {self.LAYOUT}. Change data_root.'
             )
         images = [
@@ -61,7 +62,7 @@ class ImageFolder(VideoDataset):
             for path in list_images(folder)
         ]
         if not images:
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f'ImageFolder: no image in {self.data_root} or below it. Expected {self.LAYOUT}. Change data_root; '
                 'frames of video files are written by tools/extract_frames.py.'
             )

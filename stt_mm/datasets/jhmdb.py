@@ -11,6 +11,7 @@ from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.mat import read_joint_positions
 
+from ..errors import InputError, MissingInputError
 from .benchmark import VideoBenchmark
 
 LAYOUT = (
@@ -64,7 +65,7 @@ class JHMDB(VideoBenchmark):
     def load_videos(self) -> list[dict]:
         for name in (FRAMES, JOINTS):
             if not (self.folder / name).is_dir():
-                raise FileNotFoundError(
+                raise MissingInputError(
                     f'JHMDB: no folder {self.folder / name}. Expected {LAYOUT}. Complete the download, or change '
                     'data_root.'
                 )
@@ -81,7 +82,7 @@ class JHMDB(VideoBenchmark):
             self.data_root, Path(self.data_root).parent)))
         path = next((path for path in candidates if path.is_file()), None)
         if path is None:
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f'JHMDB: list not found: {" or ".join(map(str, candidates))}. Change video_list, or set it to None for '
                 'the official splits.'
             )
@@ -92,13 +93,13 @@ class JHMDB(VideoBenchmark):
             found = [words[0]] if '/' in words[0] else self._find_clip(words[0])
             if len(found) == 1:
                 return found[0]
-            raise ValueError(
+            raise InputError(
                 f'{path}: clip {words[0]} is in {len(found)} actions of {self.folder / JOINTS}. Expected one; write '
                 '<action>/<clip>.'
             )
         clips = {clip for clip in map(_clip_of_path, words) if clip}
         if len(words) != 2 or len(clips) != 1:
-            raise ValueError(
+            raise InputError(
                 f'{path}: expected a line "<joint_positions.mat> <frame folder>" of one clip, got {" ".join(words)!r}.'
             )
         return clips.pop()
@@ -111,10 +112,10 @@ class JHMDB(VideoBenchmark):
         frame_dir = self.folder / FRAMES / video_id
         joint_path = self.folder / JOINTS / video_id / 'joint_positions.mat'
         if not frame_dir.is_dir():
-            raise FileNotFoundError(f'JHMDB: no folder {frame_dir}. Expected {LAYOUT}. Complete the download.')
+            raise MissingInputError(f'JHMDB: no folder {frame_dir}. Expected {LAYOUT}. Complete the download.')
         frame_paths, keypoints = list_images(frame_dir), read_joint_positions(joint_path)
         if len(frame_paths) < len(keypoints):
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f'JHMDB: {frame_dir} holds {len(frame_paths)} images, {joint_path} has joints of {len(keypoints)} '
                 'frames. Complete the download.'
             )
@@ -139,7 +140,7 @@ def official_test_clips(folder: str | Path, split: int) -> list[str]:
     """
     paths = sorted(Path(folder, 'splits').glob(f'*_test_split{split}.txt'))
     if not paths:
-        raise FileNotFoundError(
+        raise MissingInputError(
             f'JHMDB: no {folder}/splits/<action>_test_split{split}.txt. Unpack the splits of JHMDB there, or give a '
             'list of clips (video_list).'
         )
@@ -148,7 +149,7 @@ def official_test_clips(folder: str | Path, split: int) -> list[str]:
         action = path.name.removesuffix(f'_test_split{split}.txt')
         for words in _lines(path):
             if len(words) != 2 or words[1] not in ('0', '1', '2'):
-                raise ValueError(f'{path}: expected lines "<clip>.avi 1" or 2, got {" ".join(words)!r}.')
+                raise InputError(f'{path}: expected lines "<clip>.avi 1" or 2, got {" ".join(words)!r}.')
             if words[1] == '2':
                 video_ids.append(f'{action}/{words[0].removesuffix(".avi")}')
     return video_ids
@@ -157,7 +158,7 @@ def official_test_clips(folder: str | Path, split: int) -> list[str]:
 def _lines(path: Path) -> Iterator[list[str]]:
     lines = [line.split() for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
     if not lines:
-        raise ValueError(f'JHMDB: the list {path} is empty. Download it again.')
+        raise InputError(f'JHMDB: the list {path} is empty. Download it again.')
     return iter(lines)
 
 

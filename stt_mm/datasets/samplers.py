@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sized
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
+from stt_mm.errors import InputError
 from stt_mm.registry import DATA_SAMPLERS
 from stt_mm.utils.random import generator
 
@@ -31,7 +32,7 @@ class TrainSampler(Sampler):
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
         if self.size == 0:
-            raise ValueError('TrainSampler: the dataset is empty.')
+            raise InputError('TrainSampler: the dataset is empty.')
         self.seed = sync_random_seed() if seed is None else seed
         self.shuffle = shuffle
         self.start = 0
@@ -43,7 +44,7 @@ class TrainSampler(Sampler):
             ValueError: ``num_samples`` is negative.
         """
         if num_samples < 0:
-            raise ValueError(f'TrainSampler.advance: num_samples must be 0 or more, got {num_samples}.')
+            raise InputError(f'TrainSampler.advance: num_samples must be 0 or more, got {num_samples}.')
         self.start = num_samples
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
@@ -81,7 +82,7 @@ class LongestFirstSampler(Sampler):
     def __init__(self, dataset: Sized, seed: int | None = None) -> None:
         rank, world_size = get_dist_info()
         if not hasattr(dataset, 'num_frames'):
-            raise ValueError(
+            raise InputError(
                 f'LongestFirstSampler needs num_frames(index), which {type(dataset).__name__} does not have. Derive '
                 "the dataset from VideoBenchmark, or use sampler=dict(type='DefaultSampler', shuffle=False)."
             )

@@ -8,6 +8,7 @@ from stt_mm.registry import DATASETS
 from stt_mm.utils.images import list_images, natural_key, walk_folders
 from stt_mm.utils.video import VIDEO_SUFFIXES, VideoReader
 
+from ..errors import MissingInputError
 from .base import VideoDataset
 
 
@@ -44,12 +45,12 @@ class VideoFolder(VideoDataset):
 
     def load_videos(self) -> list[dict]:
         if not os.path.isdir(self.data_root):
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f'VideoFolder: no folder {self.data_root}. Expected {self.LAYOUT}. Change data_root.'
             )
         videos = sorted(self._walk(), key=lambda video: natural_key(video['video_id']))
         if not videos and not self.num_skipped:
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f'VideoFolder: neither images nor video files in {self.data_root} or below it. Expected {self.LAYOUT}. '
                 'Change data_root.'
             )

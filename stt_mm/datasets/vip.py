@@ -12,6 +12,7 @@ from stt_mm.utils.images import list_images
 from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.masks import read_object_ids
 
+from ..errors import InputError, MissingInputError
 from .benchmark import VideoBenchmark, check_mask_size
 from .youtube_vos import read_video_list
 
@@ -64,7 +65,7 @@ class VIP(VideoBenchmark):
     def load_videos(self) -> list[dict]:
         path = Path(self.data_root, 'lists', f'{self.split}_videos.txt')
         if not path.is_file():
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f'VIP: list not found: {path}. Expected {LAYOUT}. Unpack VIP_Fine, or change data_root or split.'
             )
         return [self._load_video(video_id) for video_id in read_video_list(path)]
@@ -79,7 +80,7 @@ class VIP(VideoBenchmark):
             categories = read_instance_categories(text_paths[0])
             nameless = sorted(set(mask[mask > 0].tolist()) - set(categories))
             if nameless:
-                raise ValueError(
+                raise InputError(
                     f'{text_paths[0]} has no line for instance {nameless[0]} of {mask_paths[0]}. Take both from the '
                     'same release.'
                 )
@@ -94,18 +95,18 @@ class VIP(VideoBenchmark):
             mask_dir = annotations / video_id
         for folder in (frame_dir, mask_dir):
             if not folder.is_dir():
-                raise FileNotFoundError(
+                raise MissingInputError(
                     f'VIP: no folder {folder}. Expected {LAYOUT}. Complete the download, or change data_root or split.'
                 )
         frame_paths = list_images(frame_dir)
         if not frame_paths:
-            raise FileNotFoundError(f'VIP: no frames in {frame_dir}. Complete the download.')
+            raise MissingInputError(f'VIP: no frames in {frame_dir}. Complete the download.')
         suffixes = ('.png', '.txt') if self.labels == 'instance' else ('.png',)
         wanted = [f'{Path(path).stem}{suffix}' for path in frame_paths for suffix in suffixes]
         present = set(os.listdir(mask_dir))
         missing = [name for name in wanted if name not in present]
         if missing:
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f'VIP: annotation not found: {mask_dir / missing[0]} ({len(missing)} of {len(wanted)} are missing). '
                 'Complete the download.'
             )

@@ -9,6 +9,7 @@ from typing import Literal
 from stt_mm.registry import DATASETS
 from stt_mm.utils.images import list_images
 
+from ..errors import InputError, MissingInputError
 from .base import VideoDataset
 
 
@@ -54,7 +55,7 @@ class YouTubeVOS(VideoDataset):
     def load_videos(self) -> list[dict]:
         frame_root = Path(self.data_root, self.split, 'JPEGImages')
         if not frame_root.is_dir():
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f'YouTubeVOS: no folder {frame_root}. Expected {self.LAYOUT}. Unpack YouTube-VOS there, or '
                 'change data_root or split.'
             )
@@ -63,7 +64,7 @@ class YouTubeVOS(VideoDataset):
         listed = sorted(present) if list_file is None else read_video_list(list_file)
         missing = [video_id for video_id in listed if video_id not in present]
         if missing and self.on_error == 'raise':
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f'YouTubeVOS: {len(missing)} of {len(listed)} videos of {list_file} have no folder in {frame_root}: '
                 f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}. Complete the download, give a "
                 "video_list of what is there, or set on_error='skip'."
@@ -91,17 +92,17 @@ def read_video_list(path: Path) -> list[str]:
         ValueError: the JSON is broken or of another form, or no video is listed.
     """
     if not path.is_file():
-        raise FileNotFoundError(f'Video list not found: {path}. Give an existing file, or video_list=None for all.')
+        raise MissingInputError(f'Video list not found: {path}. Give an existing file, or video_list=None for all.')
     if path.suffix == '.json':
         try:
             content = json.loads(path.read_text(encoding='utf-8'))
         except ValueError as error:
-            raise ValueError(f'Video list {path} is no valid JSON: {error}.') from error
+            raise InputError(f'Video list {path} is no valid JSON: {error}.') from error
         videos = content.get('videos') if isinstance(content, dict) else content
     else:
         videos = [line.split()[0] for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
     if not isinstance(videos, (list, dict)) or not videos or not all(isinstance(video, str) for video in videos):
-        raise ValueError(
+        raise InputError(
             f"Video list {path} lists no videos. Expected one name per line, or JSON: [name, ...] or {{'videos': ...}}."
         )
     return list(dict.fromkeys(videos))

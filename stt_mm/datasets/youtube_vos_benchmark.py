@@ -15,6 +15,7 @@ from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images, natural_key
 from stt_mm.utils.masks import read_object_ids
 
+from ..errors import InputError, MissingInputError
 from .benchmark import VideoBenchmark, check_mask_size
 from .youtube_vos import read_video_list
 
@@ -84,7 +85,7 @@ class YouTubeVOSBenchmark(VideoBenchmark):
             video_ids = read_video_list(list_path)
             unknown = [video_id for video_id in video_ids if video_id not in meta]
             if unknown:
-                raise ValueError(
+                raise InputError(
                     f'{self.title}: {len(unknown)} of {len(video_ids)} videos of {list_path} are not in {path}: '
                     f'{", ".join(unknown[:5])}. Give a list of videos of this split.'
                 )
@@ -113,7 +114,7 @@ class YouTubeVOSBenchmark(VideoBenchmark):
             check_mask_size(mask, path, frames, t)
             absent = sorted(set(born) - set(np.unique(mask).tolist()))
             if absent:
-                raise ValueError(
+                raise InputError(
                     f'Mask {path} does not show object {absent[0]}, which meta.json lists from this frame on. Take '
                     'meta.json and Annotations from the same release.'
                 )
@@ -132,7 +133,7 @@ class YouTubeVOSBenchmark(VideoBenchmark):
         mask_dir = Path(self.data_root, self.split, 'Annotations', video_id)
         for directory in (frame_dir, mask_dir):
             if not directory.is_dir():
-                raise FileNotFoundError(
+                raise MissingInputError(
                     f'{self.title}: no folder {directory}. Expected {LAYOUT}'
                     f'{f" and the frames in <data_root>/{folder}" if self.all_frames else ""}. Complete the download, '
                     'or change data_root, split or all_frames.'
@@ -140,7 +141,7 @@ class YouTubeVOSBenchmark(VideoBenchmark):
         images = {Path(path).stem: path for path in list_images(frame_dir)}
         missing = [name for name in listed if name not in images]
         if missing:
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f'{self.title}: frame not found: {frame_dir / missing[0]}.jpg ({len(missing)} of the {len(listed)} '
                 'that meta.json lists are missing). Complete the download.'
             )
@@ -151,7 +152,7 @@ class YouTubeVOSBenchmark(VideoBenchmark):
         present = {name[:-4] for name in os.listdir(mask_dir) if name.endswith('.png') and not name.startswith('.')}
         births = {entry['frames'][0] for entry in objects.values()}
         if births - present:
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f'{self.title}: mask not found: {mask_dir / min(births - present)}.png, in which an object first '
                 f'appears ({len(births - present)} of {len(births)} are missing). Complete the download.'
             )
@@ -178,27 +179,27 @@ def read_meta(path: str | Path) -> dict[str, dict[int, dict]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'Not found: {path}. Expected {LAYOUT}. Unpack YouTube-VOS there, or change data_root.')
+        raise MissingInputError(f'Not found: {path}. Expected {LAYOUT}. Unpack YouTube-VOS there, or change data_root.')
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
-        raise ValueError(f'{path} is no valid JSON: {error}. Download it again.') from error
+        raise InputError(f'{path} is no valid JSON: {error}. Download it again.') from error
     videos = content.get('videos') if isinstance(content, dict) else None
     if not isinstance(videos, dict) or not videos:
-        raise ValueError(f"{path} lists no videos. Expected {{'videos': {{video: {{'objects': ...}}}}}}.")
+        raise InputError(f"{path} lists no videos. Expected {{'videos': {{video: {{'objects': ...}}}}}}.")
     return {video_id: _parse_objects(path, video_id, video) for video_id, video in videos.items()}
 
 
 def _parse_objects(path: Path, video_id: str, video: object) -> dict[int, dict]:
     objects = video.get('objects') if isinstance(video, dict) else None
     if not isinstance(objects, dict) or not objects:
-        raise ValueError(f'{path}: video {video_id} has no objects. Download the file again.')
+        raise InputError(f'{path}: video {video_id} has no objects. Download the file again.')
     parsed = {}
     for key, entry in objects.items():
         frames = entry.get('frames') if isinstance(entry, dict) else None
         valid_id = key.isdecimal() and 1 <= int(key) <= 254
         if not valid_id or not isinstance(frames, list) or not frames or not all(isinstance(f, str) for f in frames):
-            raise ValueError(
+            raise InputError(
                 f'{path}: object {key!r} of video {video_id} must have an id from 1 to 254 and a list of its frames, '
                 f'got {entry!r:.200}. Download the file again.'
             )

@@ -35,6 +35,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 from torch.optim import Optimizer
 
+from stt_mm.errors import InputError
 from stt_mm.registry import MODELS, OPTIM_WRAPPERS
 from stt_mm.utils.checkpoint import read_checkpoint
 
@@ -178,7 +179,7 @@ def _export_rank(launcher: str) -> None:
                  mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'))[launcher]
     lacking = [name for name in names if name not in os.environ]
     if lacking:
-        raise ValueError(f'--launcher {launcher} expects the environment variables {", ".join(names)}; not set: '
+        raise InputError(f'--launcher {launcher} expects the environment variables {", ".join(names)}; not set: '
                          f'{", ".join(lacking)}. Start it with tools/dist_train.sh, srun or mpirun.')
     for ours, theirs in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), names, strict=True):
         os.environ[ours] = os.environ[theirs]
@@ -204,7 +205,7 @@ class AutocastOptimWrapper(OptimWrapper):
                  clip_grad: dict | None = None) -> None:
         super().__init__(optimizer, accumulative_counts=accumulative_counts, clip_grad=clip_grad)
         if dtype not in ('bfloat16', 'float32'):
-            raise ValueError(f"AutocastOptimWrapper: dtype must be 'bfloat16' or 'float32', got {dtype!r}.")
+            raise InputError(f"AutocastOptimWrapper: dtype must be 'bfloat16' or 'float32', got {dtype!r}.")
         self.dtype = getattr(torch, dtype)
 
     @contextmanager
@@ -230,7 +231,7 @@ def enable_amp(cfg: Config) -> None:
     known = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper')
     kind = wrapper.get('type', 'OptimWrapper') if wrapper else None
     if kind not in known:
-        raise ValueError(f'--amp works with optim_wrapper.type {", ".join(known)}; the config has {kind}.')
+        raise InputError(f'--amp works with optim_wrapper.type {", ".join(known)}; the config has {kind}.')
     if torch.cuda.is_available():
         wrapper.type = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
@@ -270,6 +271,6 @@ def check_batch(model: ConfigDict, batch_size: int, world_size: int, settings: s
         return
     batch, length = batch_size * world_size, model.get('queue_len', 65536)
     if length % batch:
-        raise ValueError(f'{model.type} needs a queue that is a multiple of the total batch, got queue_len={length} '
+        raise InputError(f'{model.type} needs a queue that is a multiple of the total batch, got queue_len={length} '
                          f'and {batch_size} images x {world_size} processes = {batch}. Change {settings}, such as to a '
                          'power of two.')

@@ -13,6 +13,7 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 
 import stt_mm.registry as registry
+from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.config_path import PACKAGE, config_path
 
 _READ_FROM_CFG = {
@@ -45,7 +46,7 @@ def check_keys(cfg: Config) -> None:
     if unknown:
         named = ', '.join(f'{key!r}' + (f' (did you mean {meant!r}?)' if meant else '')
                           for key, meant in unknown.items())
-        raise ValueError(f'{cfg.filename or "The config"} has top-level keys that nothing reads: {named}. '
+        raise InputError(f'{cfg.filename or "The config"} has top-level keys that nothing reads: {named}. '
                          'Correct or remove them; a variable of your own may start with an underscore.')
 
 
@@ -69,7 +70,7 @@ def add_scopes(cfg: Config) -> None:
     try:
         theirs = import_module(f'{scope}.registry')
     except ImportError as error:
-        raise ValueError(f'{cfg.filename}: fallback_scope={scope!r} names no installed library with registries '
+        raise InputError(f'{cfg.filename}: fallback_scope={scope!r} names no installed library with registries '
                          f'({error}). Install it, or remove the key.') from error
     kinds = {kind: ours for kind, ours in vars(registry).items() if isinstance(ours, Registry)}
 
@@ -110,12 +111,12 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     try:
         cfg = Config.fromfile(file)
     except Exception as error:
-        raise ValueError(f'{file} cannot be loaded as a config: {type(error).__name__}: {error}') from error
+        raise InputError(f'{file} cannot be loaded as a config: {type(error).__name__}: {error}') from error
     if options:
         try:
             cfg.merge_from_dict(options)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f'--cfg-options do not fit {file}: {error}') from error
+            raise InputError(f'--cfg-options do not fit {file}: {error}') from error
     check_keys(cfg)
     add_scopes(cfg)
     return cfg
@@ -137,4 +138,4 @@ def find_config(path: str | Path) -> Path:
         known = {found.stem: str(found) for found in [*shipped, *file.parent.glob('*.py')]}
         close = [known[stem] for stem in get_close_matches(file.stem, known, n=3, cutoff=0.6)]
         similar = f'Similar: {", ".join(close)}.' if close else str(error)
-        raise FileNotFoundError(f'There is no file {path}. {similar}') from None
+        raise MissingInputError(f'There is no file {path}. {similar}') from None

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from stt_mm.engine.random_state import kept_random_state
+from stt_mm.errors import InputError
 from stt_mm.registry import LOOPS, MODELS
 
 
@@ -64,14 +65,14 @@ class PropagationValLoop(ValLoop):
         """Let the evaluated backbone hold the tensors of the trained one, which moving it may have replaced."""
         trained = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
         if not isinstance(getattr(trained, 'backbone', None), nn.Module):
-            raise ValueError(f'PropagationValLoop evaluates the backbone of the trained model, but '
+            raise InputError(f'PropagationValLoop evaluates the backbone of the trained model, but '
                              f'{type(trained).__name__} has none. Remove val_cfg, or pass --no-validate.')
         source = trained.backbone.state_dict()
         target = self.model.backbone.state_dict()
         differing = [name for name, value in target.items()
                      if name not in source or source[name].shape != value.shape]
         if differing:
-            raise ValueError(f'PropagationValLoop: {len(differing)} of {len(target)} weights of the evaluated '
+            raise InputError(f'PropagationValLoop: {len(differing)} of {len(target)} weights of the evaluated '
                              f'{type(self.model.backbone).__name__} are missing or of another shape in the trained '
                              f'{type(trained.backbone).__name__}, first {differing[0]}. Set '
                              'val_cfg.model.backbone.depth to the depth that is trained.')

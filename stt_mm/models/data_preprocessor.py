@@ -9,6 +9,7 @@ from mmengine.logging import MessageHub
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from stt_mm.errors import InputError
 from stt_mm.ops import drop_channels, normalise_frames
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice
@@ -48,7 +49,7 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         check_choice('dropout', dropout, ('one', 'bernoulli', None))
         check_choice('drop_per', drop_per, ('call', 'sample'))
         if dropout == 'bernoulli' and (drop_per == 'sample' or not 0 <= drop_prob <= 1):
-            raise ValueError(f"'bernoulli' needs drop_per='call' and drop_prob in [0, 1], got {drop_per!r} and "
+            raise InputError(f"'bernoulli' needs drop_per='call' and drop_prob in [0, 1], got {drop_per!r} and "
                              f'{drop_prob}.')
         self.student_color = student_color
         self.teacher_color = teacher_color

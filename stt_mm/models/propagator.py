@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stt_mm.errors import InputError
 from stt_mm.ops import Voters, Window, label_to_mask, mask_to_label, propagate_many, resize_mask_nearest, tile_side
 from stt_mm.protocols import get_protocol
 from stt_mm.registry import MODELS
@@ -49,7 +50,7 @@ class LabelPropagator:
 
     def __init__(self, protocol: Mapping[str, Any] | str = 'stt_davis_s8', max_memory: int | None = None) -> None:
         if max_memory is not None and max_memory < 1:
-            raise ValueError(f'max_memory must be a number of bytes or None, got {max_memory}.')
+            raise InputError(f'max_memory must be a number of bytes or None, got {max_memory}.')
         self.protocol = get_protocol(protocol)
         self.max_memory = max_memory
         shape = self.protocol.window
@@ -113,7 +114,7 @@ class LabelPropagator:
             raise RuntimeError('Call start() with the first frame and its labels before step().')
         height, width, _, channels = self._keys.shape
         if feature.shape != (channels, height, width):
-            raise ValueError(f'The first frame had features {(channels, height, width)}, this one has '
+            raise InputError(f'The first frame had features {(channels, height, width)}, this one has '
                              f'{tuple(feature.shape)}: all frames of a video must share one size.')
         feature = self._prepare(feature)
         self._time += 1
@@ -154,7 +155,7 @@ class LabelPropagator:
         if self._keys is None:
             raise RuntimeError('Call start() with the first frame and its labels before adding others.')
         if frame != self._time:
-            raise ValueError(f'Labels can be added for the frame just processed, {self._time}, not for {frame}.')
+            raise InputError(f'Labels can be added for the frame just processed, {self._time}, not for {frame}.')
         _check_grid(self._keys.permute(3, 2, 0, 1)[:, 0], label)
         memory = label.new_zeros(*self._keys.shape[:3], label.shape[0])
         memory[:, :, self._frames.index(frame)] = label.permute(1, 2, 0)
@@ -176,10 +177,10 @@ class LabelPropagator:
         """
         known = {number for group in self._groups for number in (group.ids or ())[1:]}
         if twice := sorted(known & set(torch.unique(mask).tolist())):
-            raise ValueError(f'Object {twice[0]} is followed already: the objects added at frame {frame} need other '
+            raise InputError(f'Object {twice[0]} is followed already: the objects added at frame {frame} need other '
                              f'ids than {sorted(known)}.')
         if self._size is not None and tuple(mask.shape) != self._size:
-            raise ValueError(f'The mask added at frame {frame} is {tuple(mask.shape)} (height, width), the first one '
+            raise InputError(f'The mask added at frame {frame} is {tuple(mask.shape)} (height, width), the first one '
                              f'{self._size}.')
         mask = mask.to(self._keys.device)
         label, ids = self._label(mask, self._keys.shape[:2])
@@ -272,7 +273,7 @@ class LabelPropagator:
 
 def _check_grid(feature: Tensor, label: Tensor) -> None:
     if feature.shape[1:] != label.shape[1:]:
-        raise ValueError(f'Features have grid {tuple(feature.shape[1:])}, labels {tuple(label.shape[1:])}.')
+        raise InputError(f'Features have grid {tuple(feature.shape[1:])}, labels {tuple(label.shape[1:])}.')
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

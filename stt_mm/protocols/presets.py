@@ -5,6 +5,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
+from stt_mm.errors import InputError
 from stt_mm.protocols.protocol import Protocol
 
 _STT_S8 = Protocol(
@@ -82,6 +83,6 @@ def get_protocol(settings: Mapping[str, Any] | str) -> Protocol:
     if name not in PRESETS:
         close = get_close_matches(str(name), PRESETS, n=1)
         hint = f' Did you mean {close[0]!r}?' if close else ''
-        raise ValueError(f'No protocol is called {name!r}.{hint} There are: {", ".join(PRESETS)}. To vary one, name it '
+        raise InputError(f'No protocol is called {name!r}.{hint} There are: {", ".join(PRESETS)}. To vary one, name it '
                          "and change fields: protocol=dict(name='stt_davis_s8', topk=5).")
     return PRESETS[name].change(changes)

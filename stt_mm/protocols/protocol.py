@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+from stt_mm.errors import InputError
+
 CHOICES = dict(
     color=('lab', 'rgb', 'rgb_dino'),
     first_frame=('repeated', 'padded', 'once'),
@@ -86,20 +88,20 @@ class Protocol:
     def __post_init__(self) -> None:
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
-                raise ValueError(f'Protocol {self.name}: {field} must be one of {", ".join(map(repr, choices))}, got '
+                raise InputError(f'Protocol {self.name}: {field} must be one of {", ".join(map(repr, choices))}, got '
                                  f'{getattr(self, field)!r}.')
         positive = dict(short_side=self.short_side, multiple=self.multiple, stride=self.stride, topk=self.topk,
                         num_context=self.num_context, temperature=self.temperature)
         for field, value in positive.items():
             if value is not None and value <= 0:
-                raise ValueError(f'Protocol {self.name}: {field} must be positive, got {value}.')
+                raise InputError(f'Protocol {self.name}: {field} must be positive, got {value}.')
         if self.short_side is not None and self.size is not None:
-            raise ValueError(f'Protocol {self.name}: give short_side or size, not both; got {self.short_side} and '
+            raise InputError(f'Protocol {self.name}: give short_side or size, not both; got {self.short_side} and '
                              f'{tuple(self.size)}. Set one of them to None.')
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
-            raise ValueError(f'Protocol {self.name}: size must be (height, width), got {self.size}.')
+            raise InputError(f'Protocol {self.name}: size must be (height, width), got {self.size}.')
         if self.radius < 0 or (self.strict and self.radius == 0):
-            raise ValueError(f'Protocol {self.name}: a window of radius {self.radius}, strict={self.strict}, is empty.')
+            raise InputError(f'Protocol {self.name}: a window of radius {self.radius}, strict={self.strict}, is empty.')
 
     def __str__(self) -> str:
         changes = ', '.join(f'{field}={getattr(self, field)!r}' for field in self.changed)
@@ -126,7 +128,7 @@ class Protocol:
         """
         allowed = {field.name for field in fields(self)} - {'name', 'version', 'source', 'changed'}
         if unknown := set(changes) - allowed:
-            raise ValueError(f'Protocol {self.name} has no field {", ".join(sorted(unknown))} to change. Fields: '
+            raise InputError(f'Protocol {self.name} has no field {", ".join(sorted(unknown))} to change. Fields: '
                              f'{", ".join(sorted(allowed))}.')
         values = {field: tuple(value) if isinstance(value, list) else value for field, value in changes.items()}
         differing = tuple(sorted({*self.changed, *(f for f in values if values[f] != getattr(self, f))}))

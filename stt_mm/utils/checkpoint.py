@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.key_maps import SOURCES, find_source, flat_weights, translate
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ MIN_RATIO = 0.99
 _TRAINING_FILE = re.compile(r'^(?:iter|epoch)_(\d+)\.pth$')
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint that cannot be used; the message is one line for the user."""
 
 
@@ -86,7 +87,7 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
         raise CheckpointError(f'Expected a checkpoint file, got the folder {path}. Name one file in it'
                               f'{_listing(path)}.')
     if not path.is_file():
-        raise FileNotFoundError(f'Checkpoint not found: {path}{_neighbours(path)}.')
+        raise MissingInputError(f'Checkpoint not found: {path}{_neighbours(path)}.')
     # CRW, DINO and others store their command line beside the weights; a Namespace is plain data.
     allow = getattr(torch.serialization, 'safe_globals', lambda _: contextlib.nullcontext())
     try:

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 
+from stt_mm.errors import InputError
+
 
 def check_choice(name: str, value: object, choices: Collection) -> None:
     """Refuse a value that is not among the choices.
@@ -10,4 +12,4 @@ def check_choice(name: str, value: object, choices: Collection) -> None:
         ValueError: naming the argument, the choices and the value.
     """
     if value not in choices:
-        raise ValueError(f'{name} must be one of {", ".join(map(repr, choices))}, got {value!r}.')
+        raise InputError(f'{name} must be one of {", ".join(map(repr, choices))}, got {value!r}.')

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from stt_mm.errors import MissingInputError
+
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -24,4 +26,4 @@ def config_path(name: str) -> Path:
             return root / relative
     known = sorted(str(path.relative_to(root))[:-3] for root in roots for path in root.rglob('*.py')
                    if '_base_' not in path.parts)
-    raise FileNotFoundError(f'No config named {name!r}. Shipped configs: {", ".join(known) or "none found"}.')
+    raise MissingInputError(f'No config named {name!r}. Shipped configs: {", ".join(known) or "none found"}.')

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import InputError, MissingInputError
 from .images import FrameError, read_image
 from .video import VideoReader
 
@@ -42,7 +43,7 @@ class FrameSequence:
         else:
             self._paths = [str(path) for path in source]
             if not self._paths:
-                raise ValueError(f'Video {name or "without a name"} has no frames.')
+                raise InputError(f'Video {name or "without a name"} has no frames.')
             self.name = name or Path(self._paths[0]).parent.name
             self.names = [Path(path).stem for path in self._paths]
         self._original_size: tuple[int, int] | None = None
@@ -56,7 +57,7 @@ class FrameSequence:
         try:
             image = self._reader.read(index) if self._reader else read_image(self._paths[index])
         except FileNotFoundError as error:
-            raise FileNotFoundError(f'Video {self.name}: {error}') from error
+            raise MissingInputError(f'Video {self.name}: {error}') from error
         except FrameError as error:
             raise FrameError(f'Video {self.name}: {error}') from error
         size = image.shape[:2]

@@ -10,10 +10,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from stt_mm.errors import FileError, MissingInputError
+
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 
 
-class FrameError(OSError):
+class FrameError(FileError):
     """A frame or video file that cannot be used: cut off, undecodable, or of another size than its neighbours."""
 
 
@@ -58,7 +60,7 @@ def read_image(path: str | Path) -> np.ndarray:
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:
-        raise FileNotFoundError(f'Frame not found: {path}.') from None
+        raise MissingInputError(f'Frame not found: {path}.') from None
     if not _ends_properly(data):
         _check_strictly(data, path)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from stt_mm.errors import InputError, MissingInputError
+
 
 def read_instance_categories(path: str | Path) -> dict[int, int]:
     """The category of each instance, from lines ``id category``.
@@ -13,11 +15,11 @@ def read_instance_categories(path: str | Path) -> dict[int, int]:
     try:
         lines = [line.split() for line in Path(path).read_text(encoding='utf-8').splitlines() if line.strip()]
     except FileNotFoundError:
-        raise FileNotFoundError(f'Instance list not found: {path}.') from None
+        raise MissingInputError(f'Instance list not found: {path}.') from None
     broken = [words for words in lines if len(words) != 2 or not all(word.isdecimal() for word in words)]
     if broken:
-        raise ValueError(f'{path}: expected lines "id category", got {" ".join(broken[0])!r}.')
+        raise InputError(f'{path}: expected lines "id category", got {" ".join(broken[0])!r}.')
     categories = {int(number): int(category) for number, category in lines}
     if len(categories) < len(lines):
-        raise ValueError(f'{path}: {len(lines)} lines for {len(categories)} instances. Expected one line for each.')
+        raise InputError(f'{path}: {len(lines)} lines for {len(categories)} instances. Expected one line for each.')
     return categories

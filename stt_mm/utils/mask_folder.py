@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..errors import InputError, MissingInputError
 from .masks import read_mask
 
 
@@ -101,7 +102,7 @@ def check_zip(path: str | Path, videos: Mapping[str, ExpectedMasks], scratch: st
         FileNotFoundError, ValueError: there is no such file, or it is no zip file.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f'No such file: {path}.')
+        raise MissingInputError(f'No such file: {path}.')
     prefix, (files, _), faults = f'{top}/' if top else '', _expected_paths(videos), []
     try:
         with zipfile.ZipFile(path) as archive:
@@ -123,7 +124,7 @@ def check_zip(path: str | Path, videos: Mapping[str, ExpectedMasks], scratch: st
                     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
                         faults.append(f'{path}/{info.filename}: cannot be unpacked ({error})')
     except zipfile.BadZipFile as error:
-        raise ValueError(f'{path} is no zip file, or it is cut off: {error}.') from error
+        raise InputError(f'{path} is no zip file, or it is cut off: {error}.') from error
     return faults
 
 

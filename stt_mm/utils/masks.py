@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..errors import InputError, MissingInputError
 from .palette import voc_palette
 
 VOID = 255
@@ -29,12 +30,12 @@ def read_mask(path: str | Path) -> np.ndarray:
             if mode in ('P', 'L', '1'):
                 return np.array(image, dtype=np.uint8)
     except FileNotFoundError:
-        raise FileNotFoundError(f'Mask not found: {path}.') from None
+        raise MissingInputError(f'Mask not found: {path}.') from None
     except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(
+        raise InputError(
             f'Mask {path} cannot be decoded ({error}): it is cut off or no image. Copy or download the file again.'
         ) from error
-    raise ValueError(
+    raise InputError(
         f'Mask {path} is an image of mode {mode}. Object ids must be an indexed PNG (mode P) or an 8-bit grey PNG '
         '(mode L); colours cannot be turned back into ids safely. Save the ids with a palette, for example with '
         'stt_mm.utils.write_mask.'
@@ -71,11 +72,11 @@ def write_mask(path: str | Path, mask: np.ndarray) -> None:
     """
     path, mask = Path(path), np.asarray(mask)
     if path.suffix.lower() != '.png':
-        raise ValueError(f'Masks are written as PNG, which keeps ids exactly; got {path}.')
+        raise InputError(f'Masks are written as PNG, which keeps ids exactly; got {path}.')
     if mask.ndim != 2 or mask.dtype.kind not in 'iub':
-        raise ValueError(f'Mask for {path} must be integers [H, W], got {mask.dtype} {list(mask.shape)}.')
+        raise InputError(f'Mask for {path} must be integers [H, W], got {mask.dtype} {list(mask.shape)}.')
     if mask.size and (mask.min() < 0 or mask.max() > 255):
-        raise ValueError(f'Mask for {path} holds ids {mask.min()} to {mask.max()}; a PNG holds 0 to 255.')
+        raise InputError(f'Mask for {path} holds ids {mask.min()} to {mask.max()}; a PNG holds 0 to 255.')
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8)).convert('P')
     # The conversion from grey keeps the values as indices; only the colours behind them change.

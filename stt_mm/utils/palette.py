@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from stt_mm.errors import InputError
+
 
 def voc_palette(num_colors: int = 256) -> np.ndarray:
     """Colours whose bits are the bits of the id, spread over red, green and blue from the high bit down.
@@ -13,7 +15,7 @@ def voc_palette(num_colors: int = 256) -> np.ndarray:
         uint8 ``[num_colors, 3]``, RGB; entry 0 is black.
     """
     if not 1 <= num_colors <= 256:
-        raise ValueError(f'A palette has 1 to 256 colours, got num_colors={num_colors}.')
+        raise InputError(f'A palette has 1 to 256 colours, got num_colors={num_colors}.')
     ids = np.arange(num_colors)
     palette = np.zeros((num_colors, 3), dtype=np.uint8)
     for level in range(8):

@@ -5,6 +5,8 @@ from collections.abc import Generator, Iterable, Iterator
 from queue import SimpleQueue
 from typing import TypeVar
 
+from stt_mm.errors import InputError
+
 T = TypeVar('T')
 
 
@@ -24,7 +26,7 @@ def prefetch(iterable: Iterable[T], depth: int = 2) -> Iterator[T]:
         Whatever ``iterable`` raises, with its traceback, after the items before it.
     """
     if depth < 1:
-        raise ValueError(f'prefetch: depth must be 1 or larger, got {depth}.')
+        raise InputError(f'prefetch: depth must be 1 or larger, got {depth}.')
     return _prefetch(iterable, depth)
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from stt_mm.errors import InputError
+
 
 def generator(*key: int) -> np.random.Generator:
     """A generator seeded by the whole key, for example ``(seed, draw, index)``: equal keys give equal streams.
@@ -13,6 +15,6 @@ def generator(*key: int) -> np.random.Generator:
         ValueError: if the key is empty or holds a negative number.
     """
     if not key or min(key) < 0:
-        raise ValueError(f'A random key is one or more integers that are 0 or larger, got {key}.')
+        raise InputError(f'A random key is one or more integers that are 0 or larger, got {key}.')
     # The length comes first because NumPy pads keys with zeros: (1,) and (1, 0) would be the same stream.
     return np.random.default_rng([len(key), *key])

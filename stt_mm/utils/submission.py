@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..errors import InputError, MissingInputError
 from .checkpoint import write_atomically
 
 
@@ -21,10 +22,10 @@ def write_submission(path: str | Path, files: Mapping[str, str | Path]) -> None:
     """
     path = Path(path)
     if path.suffix.lower() != '.zip':
-        raise ValueError(f'A submission is a .zip file, got {path}.')
+        raise InputError(f'A submission is a .zip file, got {path}.')
     missing = [str(file) for file in files.values() if not Path(file).is_file()]
     if missing:
-        raise FileNotFoundError(
+        raise MissingInputError(
             f'Submission {path}: {len(missing)} of {len(files)} masks are missing, the first is {missing[0]}. All '
             'ranks, and a run that was resumed, must write their masks to the same folder.'
         )

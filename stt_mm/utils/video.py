@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..errors import InputError, MissingInputError
 from .images import FrameError, list_images, read_image
 
 VIDEO_SUFFIXES = ('.mp4', '.mkv', '.avi', '.mov', '.webm', '.m4v')
@@ -35,7 +36,7 @@ class VideoReader:
     def __init__(self, path: str | Path, num_frames: int | None = None) -> None:
         self._capture: cv2.VideoCapture | None = None
         if not os.path.isfile(path):
-            raise FileNotFoundError(f'Video not found: {path}.')
+            raise MissingInputError(f'Video not found: {path}.')
         self.path = str(path)
         self._pid = -1
         self._next = 0
@@ -148,19 +149,19 @@ def open_video(source: str | Path | int | Iterable[np.ndarray] | VideoStream) ->
         return _open_folder(str(source))
     if os.path.isfile(source):
         return _open_file(str(source))
-    raise FileNotFoundError(f'Video not found: {source}. Expected a video file, a folder of images or the number of a '
+    raise MissingInputError(f'Video not found: {source}. Expected a video file, a folder of images or the number of a '
                             'camera.')
 
 
 def _open_folder(folder: str) -> VideoStream:
     paths = list_images(folder)
     if not paths:
-        raise FileNotFoundError(f'Folder {folder} holds no images to take as frames.')
+        raise MissingInputError(f'Folder {folder} holds no images to take as frames.')
     by_name: dict[str, str] = {}
     for path in paths:
         other = by_name.setdefault(Path(path).stem, path)
         if other != path:
-            raise ValueError(f'{other} and {path} are two files for one frame. Keep one kind of file in the folder.')
+            raise InputError(f'{other} and {path} are two files for one frame. Keep one kind of file in the folder.')
     frames = ((name, read_image(path)) for name, path in by_name.items())
     return VideoStream(folder, _of_one_size(frames, folder), len(paths), True)
 
@@ -215,7 +216,7 @@ def _of_one_size(frames: Iterator[tuple[str, np.ndarray]], video: str) -> Iterat
     for index, (name, frame) in enumerate(frames):
         if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             got = f'{frame.dtype} {list(frame.shape)}' if isinstance(frame, np.ndarray) else type(frame).__name__
-            raise ValueError(f'Frame {index} of {video} must be a NumPy array uint8 [H, W, 3], RGB, got {got}.')
+            raise InputError(f'Frame {index} of {video} must be a NumPy array uint8 [H, W, 3], RGB, got {got}.')
         size = size or frame.shape[:2]
         if frame.shape[:2] != size:
             raise FrameError(

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from stt_mm.errors import FileError, InputError
 from stt_mm.utils.palette import voc_palette
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -16,7 +17,7 @@ _INK = (32, 32, 32)
 def check_frame(frame: np.ndarray) -> None:
     """Refuses what is no uint8 ``[H, W, 3]`` picture, with a ValueError."""
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
-        raise ValueError(f'A frame must be uint8 [H, W, 3] RGB, got {frame.dtype} {list(frame.shape)}.')
+        raise InputError(f'A frame must be uint8 [H, W, 3] RGB, got {frame.dtype} {list(frame.shape)}.')
 
 
 def overlay(frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarray:
@@ -35,12 +36,12 @@ def overlay(frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarr
     """
     check_frame(frame)
     if mask.dtype != np.uint8 or mask.shape != frame.shape[:2]:
-        raise ValueError(
+        raise InputError(
             f'overlay: mask must be uint8 {list(frame.shape[:2])} like the frame, got {mask.dtype} '
             f'{list(mask.shape)}. Resize it with stt_mm.utils.resize_mask.'
         )
     if not 0 <= alpha <= 1:
-        raise ValueError(f'overlay: alpha must be 0 to 1, got {alpha}.')
+        raise InputError(f'overlay: alpha must be 0 to 1, got {alpha}.')
     picture = frame.copy()
     inside = mask > 0
     colors = voc_palette()[mask[inside]].astype(np.float32)
@@ -65,7 +66,7 @@ def draw_points(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     """
     check_frame(picture)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) > 255:
-        raise ValueError(f'draw_points: points must be [J, 2] with J of 255 at most, got {list(points.shape)}.')
+        raise InputError(f'draw_points: points must be [J, 2] with J of 255 at most, got {list(points.shape)}.')
     picture = picture.copy()
     radius = max(3, round(min(picture.shape[:2]) / 100))
     for (x, y), color in zip(points.tolist(), voc_palette()[1:].tolist(), strict=False):
@@ -90,15 +91,15 @@ def comparison(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequen
         ValueError: no rows or columns, another number of pictures than columns, or pictures of different sizes.
     """
     if not rows or not columns:
-        raise ValueError(f'comparison: expected rows and columns, got {len(rows)} rows and {len(columns)} columns.')
+        raise InputError(f'comparison: expected rows and columns, got {len(rows)} rows and {len(columns)} columns.')
     shape = rows[0][1][0].shape if len(rows[0][1]) else ()
     for label, pictures in rows:
         if len(pictures) != len(columns):
-            raise ValueError(f'comparison: row {label!r} has {len(pictures)} pictures for {len(columns)} columns.')
+            raise InputError(f'comparison: row {label!r} has {len(pictures)} pictures for {len(columns)} columns.')
         for picture in pictures:
             check_frame(picture)
             if picture.shape != shape:
-                raise ValueError(
+                raise InputError(
                     f'comparison: a picture of row {label!r} is {list(picture.shape)}, the first is {list(shape)}. '
                     'All must have one size.'
                 )
@@ -120,10 +121,10 @@ def write_picture(path: str | Path, picture: np.ndarray) -> Path:
     path = Path(path)
     check_frame(picture)
     if path.suffix.lower() not in ('.png', '.jpg', '.jpeg'):
-        raise ValueError(f'write_picture: {path} must end with .png or .jpg.')
+        raise InputError(f'write_picture: {path} must end with .png or .jpg.')
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise OSError(f'The picture {path} could not be written: the disk is full or the folder is read-only.')
+        raise FileError(f'The picture {path} could not be written: the disk is full or the folder is read-only.')
     return path
 
 

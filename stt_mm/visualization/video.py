@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from mmengine.logging import MMLogger
 
+from ..errors import FileError, InputError
 from .overlay import check_frame
 
 
@@ -36,9 +37,9 @@ class VideoWriter:
         self._shape: tuple[int, ...] = ()
         self._writer: cv2.VideoWriter | None = None
         if self.path.suffix.lower() not in ('.mp4', '.avi'):
-            raise ValueError(f'A video is written as .mp4 or .avi, got {path}.')
+            raise InputError(f'A video is written as .mp4 or .avi, got {path}.')
         if not fps > 0:
-            raise ValueError(f'fps of {path} must be above 0, got {fps}.')
+            raise InputError(f'fps of {path} must be above 0, got {fps}.')
 
     def __enter__(self) -> 'VideoWriter':
         return self
@@ -59,7 +60,7 @@ class VideoWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._writer, self.path = _open_writer(self.path, frame.shape[:2], self._fps)
         if frame.shape != self._shape:
-            raise ValueError(f'Frame {self.num_frames} for {self.path} is {list(frame.shape)}, the first is '
+            raise InputError(f'Frame {self.num_frames} for {self.path} is {list(frame.shape)}, the first is '
                              f'{list(self._shape)}. All frames of a video have one size.')
         self._writer.write(cv2.cvtColor(_even(frame), cv2.COLOR_RGB2BGR))
         self.num_frames += 1
@@ -75,7 +76,7 @@ class VideoWriter:
         self._writer.release()
         self._writer = None
         if not self.path.is_file() or self.path.stat().st_size == 0:
-            raise OSError(f'The video {self.path} could not be written: the disk is full or the folder is read-only.')
+            raise FileError(f'The video {self.path} could not be written: the disk is full or the folder is read-only.')
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.0) -> Path:
@@ -92,7 +93,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.
         for frame in frames:
             writer.write(frame)
     if writer.num_frames == 0:
-        raise ValueError(f'There are no frames to write to {path}.')
+        raise InputError(f'There are no frames to write to {path}.')
     return writer.path
 
 
@@ -116,7 +117,7 @@ def _open_writer(path: Path, size: tuple[int, int], fps: float) -> tuple[cv2.Vid
         # A failed attempt may leave an empty file behind.
         if file.is_file() and file.stat().st_size == 0:
             os.remove(file)
-    raise OSError(
+    raise FileError(
         f'The video {path} cannot be written: OpenCV {cv2.__version__} opens no encoder of '
         f"{', '.join(codec for codec, _ in choices)}. Check that {path.parent} is writable, or reinstall OpenCV: "
         'pip install --force-reinstall opencv-python'

@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import one_line_errors
+from stt_mm.errors import MissingInputError
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import write_atomically
 
@@ -145,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with one_line_errors():
         if not args.results.is_dir():
-            raise FileNotFoundError(f'There is no folder {args.results}.')
+            raise MissingInputError(f'There is no folder {args.results}.')
         page, filled, refused = fill(args.page.read_text(encoding='utf-8'), args.results)
         if args.write:
             write_atomically(page.encode(), args.page)

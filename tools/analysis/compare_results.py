@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stt_mm.engine.cli import one_line_errors
+from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics.base import text_table
 
 EPILOG = """example:
@@ -30,7 +31,7 @@ def read_result(path: Path) -> dict[str, Any]:
         return dict(metrics=content['metrics'],
                     protocol=dict(content['protocol'] or {}, max_frames=content['max_frames']))
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{path} is no result of tools/test.py, the file that its --out names: '
+        raise InputError(f'{path} is no result of tools/test.py, the file that its --out names: '
                          f'{type(error).__name__}: {error}') from error
 
 
@@ -46,7 +47,7 @@ def compared(results: dict[str, dict[str, Any]]) -> str:
     common = [name for name in next(iter(results.values()))['metrics']
               if all(name in result['metrics'] for result in results.values())]
     if not common:
-        raise ValueError(f'{", ".join(results)} have no metric in common: they are of different benchmarks.')
+        raise InputError(f'{", ".join(results)} have no metric in common: they are of different benchmarks.')
     lines = [text_table({row: {name: result['metrics'][name] for name in common} for row, result in results.items()})]
     protocols = {row: result['protocol'] for row, result in results.items()}
     fields = dict.fromkeys(field for protocol in protocols.values() for field in protocol if field not in SOURCES)
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         results = {path.stem: read_result(path) for path in args.results}
         if len(results) < len(args.results):
-            raise ValueError('Two files have the same name; lines are told apart by it.')
+            raise InputError('Two files have the same name; lines are told apart by it.')
         text = compared(results)
     print(text)
 

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from stt_mm.engine.cli import one_line_errors
+from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.checkpoint import write_atomically
 
 EPILOG = """examples:
@@ -40,7 +41,7 @@ def read_losses(work_dir: Path) -> dict[str, dict[int, float]]:
     """
     logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
     if not logs:
-        raise FileNotFoundError(f'No log of a training in {work_dir}: expected <time>/vis_data/scalars.json in it, as '
+        raise MissingInputError(f'No log of a training in {work_dir}: expected <time>/vis_data/scalars.json in it, as '
                                 'tools/train.py writes it.')
     steps: list[dict[str, float]] = []
     for log in logs:
@@ -49,7 +50,7 @@ def read_losses(work_dir: Path) -> dict[str, dict[int, float]]:
             steps = [values for values in steps if values['iter'] < found[0]['iter']] + found
     names = dict.fromkeys(name for values in steps for name in values if 'loss' in name)
     if not names:
-        raise ValueError(f'The logs in {work_dir} hold no loss yet.')
+        raise InputError(f'The logs in {work_dir} hold no loss yet.')
     return {name: {values['iter']: values[name] for values in steps if name in values} for name in names}
 
 
@@ -60,7 +61,7 @@ def read_lines(log: Path) -> list[dict[str, float]]:
         try:
             lines.append(json.loads(line))
         except ValueError as error:
-            raise ValueError(f'{log}, line {number} is no JSON ({error}). Remove that line.') from error
+            raise InputError(f'{log}, line {number} is no JSON ({error}). Remove that line.') from error
     return lines
 
 

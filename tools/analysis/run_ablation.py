@@ -21,6 +21,7 @@ from mmengine.utils import ProgressBar
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.engine.config import find_config
+from stt_mm.errors import InputError
 from stt_mm.utils.checkpoint import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,10 +102,10 @@ def scaled(config: Path, args: argparse.Namespace) -> Config:
     """
     cfg = load_config(config)
     if cfg.get('train_cfg') is None or 'max_iters' not in cfg.train_cfg:
-        raise ValueError(f'{config} has no train_cfg.max_iters: only configs that train by iterations can be scaled.')
+        raise InputError(f'{config} has no train_cfg.max_iters: only configs that train by iterations can be scaled.')
     kinds = scale_loaders([cfg.train_dataloader, cfg.train_cfg], args)
     if not kinds:
-        raise ValueError(f'{config}: no dataset of its loaders is one of {", ".join((*VIDEOS, *IMAGES))}.')
+        raise InputError(f'{config}: no dataset of its loaders is one of {", ".join((*VIDEOS, *IMAGES))}.')
     on_videos = bool(kinds & set(VIDEOS))
     iters = args.iters if on_videos else args.image_iters
     cfg.train_cfg.max_iters = iters
@@ -170,10 +171,10 @@ def evaluated(config: Path, args: argparse.Namespace) -> Config:
     """
     cfg = load_config(config)
     if cfg.model.get('propagator') is None or cfg.get('test_dataloader') is None:
-        raise ValueError(f'{config} cannot be evaluated: it needs model.propagator and test_dataloader. Name a config '
+        raise InputError(f'{config} cannot be evaluated: it needs model.propagator and test_dataloader. Name a config '
                          f'that evaluates what it trains: {config}::configs/eval/davis_spatial_r18_rgb.py')
     if cfg.test_dataloader.dataset.type != 'DAVIS':
-        raise ValueError(f'{config} evaluates on {cfg.test_dataloader.dataset.type}; the table is for DAVIS.')
+        raise InputError(f'{config} evaluates on {cfg.test_dataloader.dataset.type}; the table is for DAVIS.')
     cfg.model.propagator.protocol.short_side = args.short_side
     cfg.test_dataloader.dataset.update(data_root=os.path.abspath(args.eval_data), max_frames=args.max_frames or None)
     cfg.default_hooks.logger.interval = 1
@@ -192,17 +193,17 @@ def reserved(folder: Path, settings: dict[str, Any]) -> Iterator[int]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f'{folder} is in use, by another run_ablation.py or by a step that outlived one. Wait '
+            raise InputError(f'{folder} is in use, by another run_ablation.py or by a step that outlived one. Wait '
                              'until it has ended, or give another --work-dir.') from None
         record = folder / 'settings.json'
         if record.is_file():
             before = json.loads(record.read_text(encoding='utf-8'))
             if changed := sorted(key for key in before.keys() | settings.keys()
                                  if before.get(key) != settings.get(key)):
-                raise ValueError(f'{folder} was made with other settings ({", ".join(changed)}), see {record}. Give '
+                raise InputError(f'{folder} was made with other settings ({", ".join(changed)}), see {record}. Give '
                                  'another --work-dir, or delete this one.')
         elif any(path.name != '.lock' for path in folder.iterdir()):
-            raise ValueError(f'{folder} is not empty and was not made by run_ablation.py. Give another --work-dir.')
+            raise InputError(f'{folder} is not empty and was not made by run_ablation.py. Give another --work-dir.')
         write_atomically((json.dumps(settings, indent=2) + '\n').encode(), record)
         yield lock.fileno()
 
@@ -256,16 +257,16 @@ def check_rows(args: argparse.Namespace) -> None:
     """
     names = [paths[0].stem for paths in args.configs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f'Two configs are called {", ".join(twice)}; rows are told apart by the file name.')
+        raise InputError(f'Two configs are called {", ".join(twice)}; rows are told apart by the file name.')
     if unknown := sorted(set(args.provide.values()) - set(names)):
-        raise ValueError(f'--provide names {", ".join(unknown)}; the rows are {", ".join(names)}.')
+        raise InputError(f'--provide names {", ".join(unknown)}; the rows are {", ".join(names)}.')
     for number, (name, (train, _)) in enumerate(zip(names, args.configs, strict=True)):
         marks = {variable: f'weights of {provider}' for variable, provider in args.provide.items() if provider != name}
         with environment(marks):
             text = repr(load_config(train).to_dict())
         for provider in args.provide.values():
             if f"'weights of {provider}'" in text and provider not in names[:number]:
-                raise ValueError(f'{name} starts from the weights of {provider}: name {provider} before it.')
+                raise InputError(f'{name} starts from the weights of {provider}: name {provider} before it.')
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import time
 import cv2
 import numpy as np
 
+from stt_mm.errors import InputError
 from stt_mm.evaluation.functional.davis import MEASURES, evaluate_video
 from stt_mm.evaluation.functional.davis import statistics as frame_statistics
 
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> None:
         difference = max(abs(plain[key] - shipped[key])
                          for plain, shipped in zip(*results, strict=True) for key in MEASURES)
         if difference > 1e-12:
-            raise ValueError(f'The shipped metric differs from its definition by {difference}.')
+            raise InputError(f'The shipped metric differs from its definition by {difference}.')
         share = np.mean([(truths == k).mean() for k in range(1, num_objects + 1)])
         print(f'{num_objects:>8}{share:>14.1%}{seconds[0]:>10.2f}{seconds[1]:>11.3f}{seconds[0] / seconds[1]:>8.1f}'
               f'{difference:>12.1e}')

@@ -16,6 +16,7 @@ from mmengine.dataset import default_collate
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from stt_mm.errors import InputError
 from stt_mm.ops import window_mask
 from stt_mm.registry import DATASETS, MODELS
 from stt_mm.utils.config_path import config_path
@@ -212,7 +213,7 @@ def prepare(name: str, args: argparse.Namespace) -> Callable[[], None]:
 def run(args: argparse.Namespace) -> None:
     """Print the table of training parts."""
     if args.size % 64 or min(args.batch, args.repeats) < 1:
-        raise ValueError('--size must be a multiple of 64; --batch and --repeats at least 1.')
+        raise InputError('--size must be a multiple of 64; --batch and --repeats at least 1.')
     print(f'R{args.depth}, batch {args.batch}, {args.size} x {args.size}, {args.device}, {args.threads} threads, '
           f'torch {torch.__version__}; median of {args.repeats}, forward + backward for heads')
     print(f'{"part":<36}{"seconds":>10}{"peak MiB":>10}')

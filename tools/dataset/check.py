@@ -13,6 +13,7 @@ import stt_mm.datasets
 from stt_mm.datasets.jhmdb import official_test_clips
 from stt_mm.datasets.youtube_vos_benchmark import read_meta
 from stt_mm.engine.cli import one_line_errors
+from stt_mm.errors import MissingInputError
 from stt_mm.utils import FrameError, list_images, read_image, read_mask, read_object_ids
 from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.mat import read_joint_positions
@@ -263,7 +264,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
         if not args.root.is_dir():
-            raise FileNotFoundError(f'No folder {args.root}. Give the folder of the dataset.')
+            raise MissingInputError(f'No folder {args.root}. Give the folder of the dataset.')
         manifest = load_manifest(args.dataset)
         report = Report(f'{manifest["name"]} {args.split} in {args.root}', manifest['splits'][args.split], args.decode)
         for what in ('videos', 'frames'):

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from stt_mm.errors import InputError
 from stt_mm.registry import TRANSFORMS
 
 
@@ -25,7 +26,7 @@ class ClipResize(BaseTransform):
 
     def __init__(self, size: tuple[int, int] = (256, 256)) -> None:
         if len(size) != 2 or min(size) < 1:
-            raise ValueError(f'size must be (height, width) of at least 1 pixel, got {size}.')
+            raise InputError(f'size must be (height, width) of at least 1 pixel, got {size}.')
         self.size = tuple(size)
 
     def transform(self, results: dict) -> dict:
@@ -75,11 +76,11 @@ class ClipRandomResizedCrop(ClipResize):
     ) -> None:
         super().__init__(size)
         if not 0 < area[0] <= area[1] <= 1:
-            raise ValueError(f'area must be (smallest, largest) within 0..1, got {area}.')
+            raise InputError(f'area must be (smallest, largest) within 0..1, got {area}.')
         if not 0 < aspect[0] <= aspect[1]:
-            raise ValueError(f'aspect must be (smallest, largest) above 0, got {aspect}.')
+            raise InputError(f'aspect must be (smallest, largest) above 0, got {aspect}.')
         if attempts < 1:
-            raise ValueError(f'attempts must be 1 or more, got {attempts}.')
+            raise InputError(f'attempts must be 1 or more, got {attempts}.')
         self.area = tuple(area)
         self.aspect = tuple(aspect)
         self.attempts = attempts
@@ -133,7 +134,7 @@ class ClipFlip(BaseTransform):
 
     def __init__(self, prob: float = 0.5) -> None:
         if not 0 <= prob <= 1:
-            raise ValueError(f'prob must be 0 to 1, got {prob}.')
+            raise InputError(f'prob must be 0 to 1, got {prob}.')
         self.prob = prob
 
     def transform(self, results: dict) -> dict:

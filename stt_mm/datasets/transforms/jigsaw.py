@@ -3,6 +3,7 @@
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from stt_mm.errors import InputError
 from stt_mm.registry import TRANSFORMS
 
 
@@ -33,7 +34,7 @@ class JigsawMosaic(BaseTransform):
 
     def __init__(self, grid: int = 3, patch_size: int = 64) -> None:
         if min(grid, patch_size) < 1:
-            raise ValueError(f'grid and patch_size must be 1 or more, got {grid} and {patch_size}.')
+            raise InputError(f'grid and patch_size must be 1 or more, got {grid} and {patch_size}.')
         self.grid = grid
         self.patch_size = patch_size
 
@@ -42,7 +43,7 @@ class JigsawMosaic(BaseTransform):
         sides = image.shape[:2]
         cell = [side // grid for side in sides]
         if any(side % grid for side in sides) or min(cell) < size:
-            raise ValueError(f'JigsawMosaic: {grid} x {grid} cells that hold patches of {size} x {size} need sides '
+            raise InputError(f'JigsawMosaic: {grid} x {grid} cells that hold patches of {size} x {size} need sides '
                              f'that are multiples of {grid} and at least {grid * size}, got {sides[0]} x {sides[1]}. '
                              'Resize the image first, to 255 x 255 for the usual patches of 64 x 64.')
         mosaic = np.empty((grid * size, grid * size, *image.shape[2:]), image.dtype)

@@ -5,6 +5,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmengine.structures import BaseDataElement
 
+from stt_mm.errors import InputError
 from stt_mm.registry import TRANSFORMS
 
 
@@ -28,7 +29,7 @@ class PackClip(BaseTransform):
         """Raises ``ValueError`` if the frames differ in size."""
         sizes = {frame.shape[:2] for frame in results['frames']}
         if len(sizes) != 1:
-            raise ValueError(
+            raise InputError(
                 f'PackClip: the frames of one clip of video {results["video_id"]} differ in size (height, width): '
                 f'{sorted(sizes)}. Add ClipResize or ClipRandomResizedCrop to the pipeline.'
             )

@@ -5,6 +5,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from stt_mm.errors import InputError
 from stt_mm.registry import HOOKS
 
 
@@ -23,7 +24,7 @@ class FixedRateHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Remember the rates; only a schedule does so itself, and a resumed run has them from its checkpoint."""
         if not self._marked(runner):
-            raise ValueError('FixedRateHook: no parameter is marked fix_lr. Set optim_wrapper.paramwise_cfg.'
+            raise InputError('FixedRateHook: no parameter is marked fix_lr. Set optim_wrapper.paramwise_cfg.'
                              'custom_keys.<part of the name>.fix_lr=True, or remove the hook.')
         for group in self._marked(runner):
             group.setdefault('initial_lr', group['lr'])

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from stt_mm.engine.hooks.checkpoint_hook import CheckpointHook
 from stt_mm.engine.random_state import get_random_state, set_random_state
+from stt_mm.errors import InputError
 from stt_mm.registry import HOOKS
 
 EXIT_CODE = 128 + signal.SIGTERM
@@ -42,7 +43,7 @@ class StopSignalHook(Hook):
 
     def __init__(self, sync_interval: int = 10) -> None:
         if sync_interval < 1:
-            raise ValueError(f'StopSignalHook: sync_interval must be at least 1 iteration, got {sync_interval}.')
+            raise InputError(f'StopSignalHook: sync_interval must be at least 1 iteration, got {sync_interval}.')
         self.sync_interval = sync_interval
         self._received = 0
         self._previous: dict[int, Any] = {}

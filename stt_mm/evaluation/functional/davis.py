@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stt_mm.errors import InputError
+
 VOID = 255
 TOLERANCE = 0.008
 MEASURES = ('J-Mean', 'J-Recall', 'J-Decay', 'F-Mean', 'F-Recall', 'F-Decay')
@@ -55,7 +57,7 @@ def boundary_measure(prediction: np.ndarray, truth: np.ndarray, tolerance: float
     """
     prediction, truth = _checked(prediction, truth)
     if not 0 < tolerance < 1:
-        raise ValueError(f'tolerance is a part of the image diagonal between 0 and 1, got {tolerance}.')
+        raise InputError(f'tolerance is a part of the image diagonal between 0 and 1, got {tolerance}.')
     radius = _radius(prediction.shape[-2:], tolerance)
     if prediction.ndim == 2:
         return np.float64(_measure(prediction, truth, radius)[1])
@@ -78,7 +80,7 @@ def statistics(values: np.ndarray) -> tuple[float, float, float]:
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not len(values):
-        raise ValueError(f'Statistics need the values of at least one frame, [N], got shape {list(values.shape)}.')
+        raise InputError(f'Statistics need the values of at least one frame, [N], got shape {list(values.shape)}.')
     edges = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(int) - 1
     first, last = values[edges[0] : edges[1] + 1], values[edges[3] : edges[4] + 1]
     return float(values.mean()), float((values > 0.5).mean()), float(first.mean() - last.mean())
@@ -100,20 +102,20 @@ def evaluate_video(predictions: np.ndarray, truths: np.ndarray) -> list[dict[str
             holds larger ids than it has objects.
     """
     if predictions.shape != truths.shape or predictions.ndim != 3:
-        raise ValueError(
+        raise InputError(
             f'Predictions and ground truth must both be [T, H, W], got {list(predictions.shape)} and '
             f'{list(truths.shape)}.'
         )
     if len(truths) < 3:
-        raise ValueError(f'DAVIS leaves out the first and the last frame, so 3 are needed, got {len(truths)}.')
+        raise InputError(f'DAVIS leaves out the first and the last frame, so 3 are needed, got {len(truths)}.')
     first = truths[0]
     num_objects = int(first[first != VOID].max(initial=0))
     if num_objects == 0:
-        raise ValueError('The ground truth has no object in the first frame.')
+        raise InputError('The ground truth has no object in the first frame.')
     predictions, truths = predictions[1:-1], truths[1:-1]
     if int(predictions.max()) > num_objects:
         extra = np.unique(predictions[predictions > num_objects]).tolist()
-        raise ValueError(f'Predicted ids {extra}, but the ground truth has the objects 1 to {num_objects}.')
+        raise InputError(f'Predicted ids {extra}, but the ground truth has the objects 1 to {num_objects}.')
     scores = []
     for values in measure_objects(predictions, truths, range(1, num_objects + 1)):
         numbers = [number for measure in values for number in statistics(measure)]
@@ -146,7 +148,7 @@ def _radius(size: tuple[int, int], tolerance: float) -> int:
 
 def _checked(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if prediction.shape != truth.shape or prediction.ndim not in (2, 3):
-        raise ValueError(
+        raise InputError(
             f'Masks must both be [H, W] or [T, H, W], got {list(prediction.shape)} and {list(truth.shape)}.'
         )
     return prediction.astype(bool, copy=False), truth.astype(bool, copy=False)

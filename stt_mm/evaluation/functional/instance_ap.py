@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from stt_mm.errors import InputError
+
 NUM_CATEGORIES = 20
 IOU_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MAX_IDS = 256
@@ -44,14 +46,14 @@ def match_instances(
         ValueError: the masks differ in shape, or there are ids above 255.
     """
     if prediction.shape != truth.shape:
-        raise ValueError(
+        raise InputError(
             f'Prediction and ground truth must have one shape, got {list(prediction.shape)} and {list(truth.shape)}.'
         )
     parts = [part for part in parts if _evaluated(*part[:2])]
     categories = {true_id: category for true_id, category in categories.items() if _evaluated(true_id, category)}
     largest = max(prediction.max(initial=0), truth.max(initial=0), *categories, *(part[0] for part in parts), 0)
     if largest >= MAX_IDS:
-        raise ValueError(f'Ids of parts must be 0 to {MAX_IDS - 1}, got {largest}.')
+        raise InputError(f'Ids of parts must be 0 to {MAX_IDS - 1}, got {largest}.')
     pairs = prediction.astype(np.int64) * MAX_IDS + truth
     both = np.bincount(pairs.ravel(), minlength=MAX_IDS**2).reshape(MAX_IDS, MAX_IDS)
     predicted_area, true_area = both.sum(axis=1), both.sum(axis=0)
@@ -108,7 +110,7 @@ def parse_parts(lines: Iterable[str]) -> list[tuple[int, int, float]]:
             category, score = line.split()
             rows.append((len(rows) + 1, int(category), float(score)))
         except ValueError:
-            raise ValueError(f'Expected a line "category score", got {line.strip()!r}.') from None
+            raise InputError(f'Expected a line "category score", got {line.strip()!r}.') from None
     return rows
 
 

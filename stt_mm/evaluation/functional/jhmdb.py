@@ -20,6 +20,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stt_mm.errors import InputError
+
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 VARIANTS = ('STT', 'CRW')
 BOX_SCALE = 0.6
@@ -43,9 +45,9 @@ def count_keypoints(predictions: np.ndarray, truths: np.ndarray) -> dict[str, di
     predictions, truths = np.asarray(predictions, np.float64), np.asarray(truths, np.float64)
     shapes = f'got {list(predictions.shape)} and {list(truths.shape)}'
     if predictions.ndim != 3 or truths.ndim != 3 or predictions.shape[2] != 2:
-        raise ValueError(f'Predictions and ground truth must both be [T, J, 2], {shapes}.')
+        raise InputError(f'Predictions and ground truth must both be [T, J, 2], {shapes}.')
     if predictions.shape[1:] != truths.shape[1:] or len(predictions) < len(truths):
-        raise ValueError(
+        raise InputError(
             f'Predictions and ground truth must have the same joints, and there must be a prediction for every '
             f'annotated frame, {shapes}.'
         )

@@ -7,6 +7,8 @@ is an error.
 
 import numpy as np
 
+from stt_mm.errors import InputError
+
 CATEGORIES = (
     'background', 'hat', 'hair', 'sun-glasses', 'upper-clothes', 'dress', 'coat', 'socks', 'pants', 'gloves', 'scarf',
     'skirt', 'torso-skin', 'face', 'right-arm', 'left-arm', 'right-leg', 'left-leg', 'right-shoe', 'left-shoe',
@@ -28,13 +30,13 @@ def confusion_matrix(predictions: np.ndarray, truths: np.ndarray) -> np.ndarray:
         ValueError: shapes differ, or a prediction is no category.
     """
     if predictions.shape != truths.shape:
-        raise ValueError(
+        raise InputError(
             f'Predictions and ground truth must have one shape, got {list(predictions.shape)} and '
             f'{list(truths.shape)}.'
         )
     wrong = np.unique(predictions[(predictions < 0) | (predictions >= NUM_CATEGORIES)])
     if len(wrong):
-        raise ValueError(
+        raise InputError(
             f'Predicted values {wrong.tolist()} are no categories of VIP, those are 0 to {NUM_CATEGORIES - 1}. Score '
             'masks made from Category_ids, not from Instance_ids or Human_ids.'
         )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ...errors import InputError
 from .davis import measure_objects
 
 
@@ -28,16 +29,16 @@ def score_objects(
             predicted in one of them is no object.
     """
     if predictions.ndim != 3 or truths.shape != (len(frames), *predictions.shape[1:]):
-        raise ValueError(
+        raise InputError(
             f'Predictions must be [T, H, W] and truths [{len(frames)}, H, W], got {list(predictions.shape)} and '
             f'{list(truths.shape)}.'
         )
     if list(frames) != sorted(set(frames)) or (len(frames) and not 0 <= frames[0] <= frames[-1] < len(predictions)):
-        raise ValueError(f'frames must ascend within 0 to {len(predictions) - 1}, got {list(frames)}.')
+        raise InputError(f'frames must ascend within 0 to {len(predictions) - 1}, got {list(frames)}.')
     predictions = predictions[list(frames)]
     extra = set().union(*(np.unique(mask).tolist() for mask in predictions)) - {0, *first_frames}
     if extra:
-        raise ValueError(f'Predicted ids {sorted(extra)}, but the objects are {sorted(first_frames)}.')
+        raise InputError(f'Predicted ids {sorted(extra)}, but the objects are {sorted(first_frames)}.')
     scores = {}
     for object_id, first in sorted(first_frames.items()):
         start = bisect_right(frames, first)
@@ -64,7 +65,7 @@ def summarise_categories(
     """
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != 2 or not len(values):
-        raise ValueError(f'scores must be the (J, F) of at least one object, [K, 2], got {list(values.shape)}.')
+        raise InputError(f'scores must be the (J, F) of at least one object, [K, 2], got {list(values.shape)}.')
     groups = {'Mean': np.ones(len(values), dtype=bool)}
     if seen is not None:
         groups.update(Seen=np.asarray(seen, dtype=bool), Unseen=~np.asarray(seen, dtype=bool))

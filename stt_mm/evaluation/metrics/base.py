@@ -14,6 +14,7 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
+from stt_mm.errors import InputError
 from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.masks import read_object_ids, write_mask
 
@@ -60,7 +61,7 @@ class VideoMetric(BaseMetric):
     ) -> None:
         super().__init__()
         if resume and out_dir is None:
-            raise ValueError(f'{type(self).__name__}: resume needs out_dir, the folder that holds the records.')
+            raise InputError(f'{type(self).__name__}: resume needs out_dir, the folder that holds the records.')
         self.out_dir = out_dir
         self.dump_masks = dump_masks
         self.run_id = run_id
@@ -136,7 +137,7 @@ class VideoMetric(BaseMetric):
         for video_id, entry in entries.items():
             for key in ('protocol', 'max_frames'):
                 if entry[key] != first[key]:
-                    raise ValueError(
+                    raise InputError(
                         f'Videos of one evaluation must share one {key}, got {first[key]} for {first["video_id"]} and '
                         f'{entry[key]} for {video_id}. Evaluate them alike, or into different folders.'
                     )
@@ -201,7 +202,7 @@ def read_records(out_dir: str, name: str, run_id: str) -> list[dict]:
         if not isinstance(entry, dict) or entry.keys() != ENTRY_KEYS:
             _warn_damaged(path, f'expected an object with {", ".join(sorted(ENTRY_KEYS))}')
         elif entry['run_id'] != run_id:
-            raise ValueError(
+            raise InputError(
                 f'{path} belongs to run {entry["run_id"]!r}, this is run {run_id!r}: the checkpoint, the protocol or '
                 f'the data differ. To start afresh, delete {folder} or choose another out_dir.'
             )
@@ -223,11 +224,11 @@ def predicted_masks(sample: dict) -> np.ndarray:
     """
     video_id, size = sample['video_id'], tuple(sample['original_size'])
     if 'pred_masks' not in sample:
-        raise ValueError(f'Video {video_id}: the model returned no pred_masks; there are no masks to score or write.')
+        raise InputError(f'Video {video_id}: the model returned no pred_masks; there are no masks to score or write.')
     masks = sample['pred_masks']
     masks = masks.cpu().numpy() if isinstance(masks, torch.Tensor) else np.asarray(masks)
     if masks.shape != (len(sample['frame_names']), *size):
-        raise ValueError(
+        raise InputError(
             f'Video {video_id}: expected pred_masks [T, H, W] for {len(sample["frame_names"])} frames of '
             f'{size[0]}x{size[1]} (height x width), got {list(masks.shape)}.'
         )
@@ -242,7 +243,7 @@ def read_truth(sample: dict, path: str) -> np.ndarray:
     """
     truth, (height, width) = read_object_ids(path, sample.get('single_object', False)), sample['original_size']
     if truth.shape != (height, width):
-        raise ValueError(
+        raise InputError(
             f'Video {sample["video_id"]}: ground truth {path} is {truth.shape[0]}x{truth.shape[1]} (height x width), '
             f'the predictions are {height}x{width}. Predictions must have the original size of the video, and all its '
             'masks must come from one resolution.'
@@ -278,7 +279,7 @@ def text_table(rows: dict[str, dict[str, float]]) -> str:
 def _record_path(out_dir: str, name: str, video_id: str) -> Path:
     parts = PurePosixPath(video_id)
     if not video_id or parts.is_absolute() or '..' in parts.parts:
-        raise ValueError(f'A video id is a relative path without "..", as it names files, got {video_id!r}.')
+        raise InputError(f'A video id is a relative path without "..", as it names files, got {video_id!r}.')
     return Path(out_dir, 'videos', name, f'{video_id}.json')
 
 

@@ -11,6 +11,7 @@ from stt_mm.evaluation.functional.davis import MEASURES, evaluate_video
 from stt_mm.registry import METRICS
 from stt_mm.utils.submission import write_submission
 
+from ...errors import InputError
 from .base import VideoMetric, predicted_masks, read_truth, text_table
 
 
@@ -49,7 +50,7 @@ class DAVISMetric(VideoMetric):
     ) -> None:
         super().__init__(out_dir, dump_masks, resume, run_id)
         if submission is not None and dump_masks is None:
-            raise ValueError(f'DAVISMetric: submission={submission!r} is packed from the masks; set dump_masks too.')
+            raise InputError(f'DAVISMetric: submission={submission!r} is packed from the masks; set dump_masks too.')
         self.submission = submission
 
     def score(self, sample: dict) -> dict:
@@ -61,14 +62,14 @@ class DAVISMetric(VideoMetric):
         """
         video_id, predictions, mask_paths = sample['video_id'], predicted_masks(sample), sample['mask_paths']
         if len(mask_paths) != len(predictions):
-            raise ValueError(f'Video {video_id}: {len(mask_paths)} mask paths for {len(predictions)} frames.')
+            raise InputError(f'Video {video_id}: {len(mask_paths)} mask paths for {len(predictions)} frames.')
         objects = None
         if None not in mask_paths:
             truths = [read_truth(sample, path) for path in mask_paths]
             try:
                 objects = evaluate_video(predictions, np.stack(truths))
             except ValueError as error:
-                raise ValueError(f'Video {video_id}: {error}') from error
+                raise InputError(f'Video {video_id}: {error}') from error
         return dict(objects=objects, frames=list(sample['frame_names']))
 
     def summarise(self, records: dict[str, dict]) -> dict[str, float]:

@@ -7,6 +7,7 @@ import numpy as np
 from stt_mm.evaluation.functional.jhmdb import THRESHOLDS, VARIANTS, count_keypoints, pck
 from stt_mm.registry import METRICS
 
+from ...errors import InputError
 from .base import VideoMetric, text_table
 
 
@@ -39,14 +40,14 @@ class JHMDBMetric(VideoMetric):
             ValueError: predictions and annotation do not fit; the message names the video.
         """
         if 'pred_keypoints' not in sample:
-            raise ValueError(
+            raise InputError(
                 f'Video {sample["video_id"]}: the model returned no pred_keypoints. Choose a dataset that gives joints '
                 'and a protocol for them, such as stt_jhmdb_s8.'
             )
         try:
             counts = count_keypoints(np.asarray(sample['pred_keypoints']), np.asarray(sample['keypoints']))
         except ValueError as error:
-            raise ValueError(f'Video {sample["video_id"]}: {error}') from error
+            raise InputError(f'Video {sample["video_id"]}: {error}') from error
         return {
             variant: dict(hits=count['hits'].tolist(), scored=count['scored'].tolist(), lost=count['lost'])
             for variant, count in counts.items()
@@ -100,7 +101,7 @@ def _totals(records: dict[str, dict]) -> dict[str, dict[str, np.ndarray]]:
     first = next(iter(joints))
     for video_id, number in joints.items():
         if number != joints[first]:
-            raise ValueError(
+            raise InputError(
                 f'Videos of one evaluation must have the same joints, got {joints[first]} in {first} and {number} in '
                 f'{video_id}.'
             )

@@ -17,6 +17,7 @@ from stt_mm.registry import METRICS
 from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.masks import read_mask
 
+from ...errors import InputError, MissingInputError
 from .base import VideoMetric, predicted_masks, text_table
 
 T = TypeVar('T')
@@ -52,7 +53,7 @@ class VIPMetric(VideoMetric):
             try:
                 confusion = confusion_matrix(prediction, truth)
             except ValueError as error:
-                raise ValueError(f'{_place(sample, frame)}: {error}') from error
+                raise InputError(f'{_place(sample, frame)}: {error}') from error
             total['all_frames'] += confusion
             if frame > 0:
                 total['later_frames'] += confusion
@@ -131,7 +132,7 @@ class VIPInstanceMetric(VideoMetric):
             ValueError: an id without score or category, or files that do not fit; the message names video and frame.
         """
         if 'pred_scores' not in sample:
-            raise ValueError(
+            raise InputError(
                 f'Video {sample["video_id"]}: the model returned no pred_scores. They are asked for by the metainfo '
                 "with_scores=True, which VIP(labels='instance') sets."
             )
@@ -142,7 +143,7 @@ class VIPInstanceMetric(VideoMetric):
                 true_categories = read_instance_categories(sample['text_paths'][frame])
                 found, number = match_instances(prediction, parts, truth, true_categories, self.drop_incomplete)
             except ValueError as error:
-                raise ValueError(f'{_place(sample, frame)}: {error}') from error
+                raise InputError(f'{_place(sample, frame)}: {error}') from error
             matches += found
             counts += number
         return dict(predictions=matches, num_true=counts.tolist())
@@ -186,7 +187,7 @@ def evaluate_instance_folders(prediction_dir: str, truth_dir: str, drop_incomple
     """
     texts = sorted(Path(prediction_dir).glob('*/*.txt'))
     if not texts:
-        raise FileNotFoundError(f'No <video>/<frame>.txt in {prediction_dir}. Expected one beside each predicted mask.')
+        raise MissingInputError(f'No <video>/<frame>.txt in {prediction_dir}. Expected one beside each predicted mask.')
     records: dict[str, dict] = {}
     for text in texts:
         true_text = Path(truth_dir, text.relative_to(prediction_dir))
@@ -195,7 +196,7 @@ def evaluate_instance_folders(prediction_dir: str, truth_dir: str, drop_incomple
         try:
             matches, counts = match_instances(next(masks), parts, next(masks), categories, drop_incomplete)
         except ValueError as error:
-            raise ValueError(f'{text.with_suffix(".png")}: {error}') from error
+            raise InputError(f'{text.with_suffix(".png")}: {error}') from error
         record = records.setdefault(text.parent.name, dict(predictions=[], num_true=np.zeros(NUM_CATEGORIES, np.int64)))
         record['predictions'] += matches
         record['num_true'] += counts
@@ -206,12 +207,12 @@ def _annotated_frames(sample: dict) -> Iterator[tuple[int, np.ndarray, np.ndarra
     """Number, prediction and truth of each frame that has a mask file; the truth keeps its void pixels."""
     predictions, paths = predicted_masks(sample), sample['mask_paths']
     if len(paths) != len(predictions):
-        raise ValueError(f'Video {sample["video_id"]}: {len(paths)} mask paths for {len(predictions)} frames.')
+        raise InputError(f'Video {sample["video_id"]}: {len(paths)} mask paths for {len(predictions)} frames.')
     for frame, (prediction, path) in enumerate(zip(predictions, paths, strict=True)):
         if path is not None:
             truth = read_mask(path)
             if truth.shape != prediction.shape:
-                raise ValueError(
+                raise InputError(
                     f'{_place(sample, frame)}: ground truth {path} is {truth.shape[0]}x{truth.shape[1]} (height x '
                     f'width), the frame is {prediction.shape[0]}x{prediction.shape[1]}. Take both from one release.'
                 )
@@ -227,7 +228,7 @@ def _predicted_parts(
 ) -> list[tuple[int, int, float]]:
     ids = set(np.unique(prediction).tolist()) - {0}
     if nameless := sorted(ids - scores.keys() | (scores.keys() - {0} - categories.keys())):
-        raise ValueError(
+        raise InputError(
             f'Predicted parts {nameless} lack a score or a category; scores are there for {sorted(scores)}, categories '
             f'for {sorted(categories)}.'
         )
@@ -238,7 +239,7 @@ def _read_parts(path: Path) -> list[tuple[int, int, float]]:
     try:
         return parse_parts(path.read_text(encoding='utf-8').splitlines())
     except ValueError as error:
-        raise ValueError(f'{path}: {error}') from error
+        raise InputError(f'{path}: {error}') from error
 
 
 def _pooled_ap(records: dict[str, dict]) -> np.ndarray:

@@ -12,6 +12,7 @@ from stt_mm.evaluation.functional.youtube_vos import score_objects, summarise_ca
 from stt_mm.registry import METRICS
 from stt_mm.utils.submission import write_submission
 
+from ...errors import InputError, MissingInputError
 from .base import VideoMetric, predicted_masks, read_truth, text_table
 
 OFFICIAL = 'mean of J and F of seen and unseen categories'
@@ -58,7 +59,7 @@ class YouTubeVOSMetric(VideoMetric):
     ) -> None:
         super().__init__(out_dir, dump_masks, resume, run_id)
         if submission is not None and dump_masks is None:
-            raise ValueError(
+            raise InputError(
                 f'YouTubeVOSMetric: submission={submission!r} is packed from the masks; set dump_masks too.'
             )
         self.submission = submission
@@ -77,7 +78,7 @@ class YouTubeVOSMetric(VideoMetric):
         video_id, predictions, paths = sample['video_id'], predicted_masks(sample), sample['mask_paths']
         output, objects = sample['output_frames'], sample['objects']
         if not len(predictions) == len(paths) == len(output):
-            raise ValueError(
+            raise InputError(
                 f'Video {video_id}: {len(predictions)} frames, {len(paths)} mask paths, {len(output)} output_frames.'
             )
         names = [name for name, chosen in zip(sample['frame_names'], output, strict=True) if chosen]
@@ -91,7 +92,7 @@ class YouTubeVOSMetric(VideoMetric):
         try:
             scores = score_objects(predictions, truths, known, {k: o['first_frame'] for k, o in objects.items()})
         except ValueError as error:
-            raise ValueError(f'Video {video_id}: {error}') from error
+            raise InputError(f'Video {video_id}: {error}') from error
         rows = {k: dict(zip('JF', pair or (None, None), strict=True)) for k, pair in scores.items()}
         return dict(objects={k: dict(category=objects[k]['category'], **rows[k]) for k in rows}, frames=names)
 
@@ -164,17 +165,17 @@ def read_categories(path: str | Path) -> list[str]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'List of categories not found: {path}. Expected a text file, one name per line.')
+        raise MissingInputError(f'List of categories not found: {path}. Expected a text file, one name per line.')
     text = path.read_text(encoding='utf-8')
     if path.suffix.lower() == '.json':
         try:
             names = json.loads(text)
         except ValueError as error:
-            raise ValueError(f'{path} is no valid JSON: {error}.') from error
+            raise InputError(f'{path} is no valid JSON: {error}.') from error
     else:
         names = [line.strip() for line in text.splitlines() if line.strip()]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise ValueError(f'{path} must list the names of categories, got {names!r:.200}.')
+        raise InputError(f'{path} must list the names of categories, got {names!r:.200}.')
     return names
 
 

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from stt_mm.errors import InputError
 from stt_mm.registry import MODELS
 
 
@@ -19,7 +20,7 @@ class ColorPatches(BaseModule):
     def __init__(self, size: int = 3, stride: int = 8) -> None:
         super().__init__()
         if size < 1 or size % 2 == 0 or stride < 1:
-            raise ValueError(f'size must be odd and positive, stride positive, got {size} and {stride}.')
+            raise InputError(f'size must be odd and positive, stride positive, got {size} and {stride}.')
         self.size = size
         self.stride = stride
 

@@ -7,6 +7,7 @@ from typing import Literal
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
+from stt_mm.errors import InputError
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice
 from stt_mm.utils.checkpoint import load_backbone
@@ -62,7 +63,7 @@ class CorrespondenceResNet(ResNet):
         check_choice('pool', pool, POOLS)
         check_choice('padding_mode', padding_mode, ('zeros', 'reflect'))
         if not 1 <= len(strides) <= 4 or not set(out_indices) <= set(range(len(strides))):
-            raise ValueError('strides must name 1 to 4 stages and out_indices stages among them, got '
+            raise InputError('strides must name 1 to 4 stages and out_indices stages among them, got '
                              f'strides={tuple(strides)}, out_indices={tuple(out_indices)}.')
         checkpoint = None
         if init_cfg is not None and init_cfg.get('type') == 'Pretrained':

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stt_mm.errors import InputError
 from stt_mm.models.backbones.wrapped import WrappedNetwork
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice
@@ -76,7 +77,7 @@ class TimmBackbone(WrappedNetwork):
             aligned = height % self.multiple == 0 and width % self.multiple == 0
             if isinstance(error, torch.cuda.OutOfMemoryError) or (aligned and isinstance(error, RuntimeError)):
                 raise
-            raise ValueError(f'{self.model_name} does not take frames of {height} x {width}: {error} '
+            raise InputError(f'{self.model_name} does not take frames of {height} x {width}: {error} '
                              f'{self._advice(height, width, aligned)}') from error
 
     def _advice(self, height: int, width: int, aligned: bool) -> str:
@@ -99,7 +100,7 @@ def create_network(model_name: str, pretrained: bool, options: dict) -> nn.Modul
     if not timm.is_model(model_name.split('.')[0]):
         close = get_close_matches(model_name.split('.')[0], timm.list_models(), n=3)
         hint = f' Did you mean {" or ".join(close)}?' if close else ''
-        raise ValueError(f"timm {timm.__version__} has no network {model_name!r}.{hint} See timm.list_models('*vit*').")
+        raise InputError(f"timm {timm.__version__} has no network {model_name!r}.{hint} See timm.list_models('*vit*').")
     settings = dict(num_classes=0, **options)
     try:
         return timm.create_model(model_name, pretrained, **{'dynamic_img_size': True, **settings})
@@ -143,7 +144,7 @@ def _stage_index(stage: str | int, names: list[str], model_name: str) -> int:
         return stage % len(names)
     if stage in names:
         return names.index(stage)
-    raise ValueError(f'{model_name} has no stage {stage!r}. Its stages: {", ".join(names)}, or positions from '
+    raise InputError(f'{model_name} has no stage {stage!r}. Its stages: {", ".join(names)}, or positions from '
                      f'{-len(names)} to {len(names) - 1}.')
 
 
@@ -152,7 +153,7 @@ def _use_dino_positions(network: nn.Module, model_name: str) -> None:
              and getattr(network, 'num_prefix_tokens', 0) == 1 and getattr(network, 'cls_token', None) is not None
              and getattr(network, 'pos_embed', None) is not None and not network.no_embed_class)
     if not plain:
-        raise ValueError(f"position_embedding='dino' needs a ViT with a class token and one learned embedding for it "
+        raise InputError(f"position_embedding='dino' needs a ViT with a class token and one learned embedding for it "
                          f"and each patch, which {model_name} is not. Use position_embedding='timm'.")
 
     def embed(self: nn.Module, x: Tensor) -> Tensor:

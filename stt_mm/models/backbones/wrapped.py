@@ -6,6 +6,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from torch import nn
 
+from stt_mm.errors import InputError
 from stt_mm.utils.checkpoint import load_backbone
 
 
@@ -24,7 +25,7 @@ class WrappedNetwork(BaseModule):
                  init_cfg: dict | None = None) -> None:
         super().__init__()
         if init_cfg is not None and (init_cfg.get('type') != 'Pretrained' or set(init_cfg) != {'type', 'checkpoint'}):
-            raise ValueError(f"{type(self).__name__}: init_cfg must be None or dict(type='Pretrained', "
+            raise InputError(f"{type(self).__name__}: init_cfg must be None or dict(type='Pretrained', "
                              f'checkpoint=PATH), got {init_cfg}.')
         self.network = network
         self.classifier = classifier

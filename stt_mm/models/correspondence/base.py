@@ -11,6 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from stt_mm.errors import InputError
 from stt_mm.models.propagator import LabelPropagator
 from stt_mm.ops import image_to_input, keypoints_to_label, label_to_keypoints
 from stt_mm.registry import MODELS
@@ -45,11 +46,11 @@ class Correspondence(BaseModel):
         self.feature_stage = feature_stage or self.backbone.stages[-1]
         self._reported: set[int] = set()
         if self.backbone is not None and self.feature_stage not in self.backbone.stages:
-            raise ValueError(f'feature_stage {self.feature_stage!r} is not among the stages that the backbone returns: '
+            raise InputError(f'feature_stage {self.feature_stage!r} is not among the stages that the backbone returns: '
                              f'{", ".join(self.backbone.stages)}.')
         trained = getattr(self.data_preprocessor, 'student_color', None)
         if self.propagator is not None and trained not in (None, self.propagator.protocol.color):
-            raise ValueError(f'The network is trained on {trained}, the protocol {self.propagator.protocol.name} '
+            raise InputError(f'The network is trained on {trained}, the protocol {self.propagator.protocol.name} '
                              f'evaluates on {self.propagator.protocol.color}. Set model.propagator.protocol.color='
                              f'{trained!r}.')
 
@@ -150,7 +151,7 @@ class Correspondence(BaseModel):
         """``[J, 2]`` per frame; the first one too is read back from its heat maps, as the released code does."""
         protocol = self.propagator.protocol
         if protocol.keypoints is None:
-            raise ValueError(f'The protocol {protocol.name} is for masks. To follow joints choose one for JHMDB, '
+            raise InputError(f'The protocol {protocol.name} is for masks. To follow joints choose one for JHMDB, '
                              "such as model.propagator.protocol.name=stt_jhmdb_s8, or set protocol.keypoints='stt'.")
         first, codec, input_size = next(features), protocol.keypoints, protocol.input_size(image_size)
         self.propagator.start(first, keypoints_to_label(keypoints, image_size, input_size, first.shape[1:], codec))
@@ -163,7 +164,7 @@ class Correspondence(BaseModel):
                with_scores: bool) -> Iterator[tuple[np.ndarray, dict[int, float]]]:
         """uint8 ``[H, W]`` per frame, and the mean winning value of each id if wanted."""
         if 0 not in given:
-            raise ValueError(f'given_masks must hold a mask for frame 0, got masks for frames {sorted(given)}.')
+            raise InputError(f'given_masks must hold a mask for frame 0, got masks for frames {sorted(given)}.')
         mask = self.propagator.start_mask(next(features), torch.as_tensor(np.asarray(given[0])))
         value = torch.ones(mask.shape)
         yield mask.cpu().numpy(), _strengths(mask, value) if with_scores else {}

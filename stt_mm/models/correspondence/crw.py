@@ -7,6 +7,7 @@ from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
+from stt_mm.errors import InputError
 from stt_mm.models.correspondence.base import Correspondence
 from stt_mm.ops import cut_patches, grid_boxes, round_trips, walk_loss
 from stt_mm.registry import MODELS
@@ -74,10 +75,10 @@ class ContrastiveRandomWalk(Correspondence):
                  init_cfg: dict | None = None) -> None:
         super().__init__(backbone, data_preprocessor, propagator, feature_stage, init_cfg)
         if grid < 2 or not 0 < crop_area[0] <= crop_area[1] <= 1:
-            raise ValueError('grid must be 2 or more and crop_area (smallest, largest) within 0..1, got '
+            raise InputError('grid must be 2 or more and crop_area (smallest, largest) within 0..1, got '
                              f'{grid} and {crop_area}.')
         if temperature <= 0 or not 0 <= edge_dropout < 1:
-            raise ValueError('temperature must be positive and edge_dropout at least 0 and below 1, got '
+            raise InputError('temperature must be positive and edge_dropout at least 0 and below 1, got '
                              f'{temperature} and {edge_dropout}.')
         self.grid = grid
         self.crop_area = tuple(crop_area)

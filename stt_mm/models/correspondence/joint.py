@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 
+from stt_mm.errors import InputError
 from stt_mm.models.batch_statistics import BatchStatistics
 from stt_mm.models.correspondence.stt import STT
 from stt_mm.registry import MODELS
@@ -61,7 +62,7 @@ class JointDataPreprocessor(BaseDataPreprocessor):
         if not training:
             return self.video(data)
         if not {'video', 'image'} <= data.keys():
-            raise ValueError(f'Joint trains on one batch of videos and one of images per step, got {", ".join(data)}. '
+            raise InputError(f'Joint trains on one batch of videos and one of images per step, got {", ".join(data)}. '
                              "Set train_cfg=dict(type='JointIterLoop', image_dataloader=...).")
         return dict(inputs={kind: getattr(self, kind)(data[kind], True) for kind in ('video', 'image')})
 
@@ -111,7 +112,7 @@ class Joint(STT):
                  feature_stage: str | None = 'res4',
                  init_cfg: dict | None = None) -> None:
         if gamma < 0:
-            raise ValueError(f'Joint: gamma must be 0 or larger, got {gamma}.')
+            raise InputError(f'Joint: gamma must be 0 or larger, got {gamma}.')
         self.image_stages = tuple(image_stages)
         super().__init__(backbone, data_preprocessor, radii, reconstruction_head, local_head, global_head, teacher,
                          penalty, temperature, normalize, propagator, feature_stage, init_cfg)
@@ -132,7 +133,7 @@ class Joint(STT):
         super()._check()
         absent = [stage for stage in self.image_stages if stage not in self.backbone.stages]
         if absent:
-            raise ValueError(f'image_stages asks for {", ".join(absent)}, but the backbone returns '
+            raise InputError(f'image_stages asks for {", ".join(absent)}, but the backbone returns '
                              f'{", ".join(self.backbone.stages)}.')
 
     def init_weights(self) -> None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from mmengine.model import ModuleList
 from torch import Tensor
 
+from stt_mm.errors import InputError
 from stt_mm.models.correspondence.base import Correspondence
 from stt_mm.ops import image_to_input
 from stt_mm.protocols.protocol import CHOICES
@@ -74,10 +75,10 @@ class LateFusion(Correspondence):
         count = len(self.backbones)
         lengths = {name: len(getattr(self, name)) for name in ('weights', 'colors', 'feature_stages')}
         if count < 2 or set(lengths.values()) != {count}:
-            raise ValueError('LateFusion needs two or more backbones, each with a weight, a colour and a stage; got '
+            raise InputError('LateFusion needs two or more backbones, each with a weight, a colour and a stage; got '
                              f'{count} backbones, {", ".join(f"{size} {name}" for name, size in lengths.items())}.')
         if min(self.weights) < 0 or max(self.weights) == 0:
-            raise ValueError(f'LateFusion: weights must be 0 or larger, and one of them positive, got {self.weights}.')
+            raise InputError(f'LateFusion: weights must be 0 or larger, and one of them positive, got {self.weights}.')
         for number, (color, stage) in enumerate(zip(self.colors, self.feature_stages, strict=True)):
             check_choice(f'colors[{number}]', color, CHOICES['color'])
             check_choice(f'feature_stages[{number}]', stage, self.backbones[number].stages)
@@ -133,7 +134,7 @@ class LateFusion(Correspondence):
         maps = [network(frame)[-1] for network, frame in zip(self.backbones, frames.split(3, dim=1), strict=True)]
         if len({tuple(feature.shape[-2:]) for feature in maps}) > 1:
             grids = ', '.join(f'{feature.shape[-2]} x {feature.shape[-1]}' for feature in maps)
-            raise ValueError(
+            raise InputError(
                 f'LateFusion compares cell by cell, but for a frame of {frames.shape[-2]} x {frames.shape[-1]} (height '
                 f'x width) the networks give grids of {grids}. Give them one stride (strides, pool, patch size). If '
                 'they have one, make both sides of the frames multiples of it: '

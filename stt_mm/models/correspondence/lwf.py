@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from stt_mm.errors import InputError
 from stt_mm.models.batch_statistics import BatchStatistics
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice
@@ -74,7 +75,7 @@ class LwFPenalty(BaseModule):
         super().__init__()
         check_choice('distance', distance, ('distribution', 'embedding'))
         if min(temperature, logit_temperature) <= 0 or weight < 0:
-            raise ValueError('LwFPenalty: temperature and logit_temperature must be positive and weight 0 or larger, '
+            raise InputError('LwFPenalty: temperature and logit_temperature must be positive and weight 0 or larger, '
                              f'got {temperature}, {logit_temperature} and {weight}.')
         self.checkpoint = checkpoint
         self.weight = weight

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stt_mm.errors import InputError
 from stt_mm.models.correspondence.base import Correspondence
 from stt_mm.models.losses.ewc import check_start
 from stt_mm.ops import local_affinity
@@ -79,20 +80,20 @@ class STT(Correspondence):
 
     def _check(self) -> None:
         if self.global_head is not None and self.teacher is None:
-            raise ValueError('global_head needs a teacher: set model.teacher, or model.global_head=None.')
+            raise InputError('global_head needs a teacher: set model.teacher, or model.global_head=None.')
         if self.temperature is not None and self.temperature <= 0:
-            raise ValueError(f'temperature must be positive or None, got {self.temperature}.')
+            raise InputError(f'temperature must be positive or None, got {self.temperature}.')
         for head in (self.reconstruction_head, self.local_head):
             for stage in () if head is None else head.stages:
                 if stage not in self.backbone.stages or stage not in self.radii:
-                    raise ValueError(f'{type(head).__name__} needs {stage}, but the backbone returns '
+                    raise InputError(f'{type(head).__name__} needs {stage}, but the backbone returns '
                                      f'{", ".join(self.backbone.stages)} and radii has {", ".join(self.radii)}.')
         others = dict(global_head=() if self.global_head is None else (self.global_head.stage, ),
                       penalty=() if self.penalty is None else self.penalty.stages)
         for part, stages in others.items():
             for stage in stages:
                 if stage not in self.backbone.stages:
-                    raise ValueError(f'{part} needs {stage}, but the backbone returns '
+                    raise InputError(f'{part} needs {stage}, but the backbone returns '
                                      f'{", ".join(self.backbone.stages)}.')
 
     def init_weights(self) -> None:

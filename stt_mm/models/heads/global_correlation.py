@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from stt_mm.errors import InputError
 from stt_mm.ops import global_affinity
 from stt_mm.registry import MODELS
 
@@ -32,7 +33,7 @@ class GlobalCorrelationHead(BaseModule):
         super().__init__()
         for name, value in (('student_temperature', student_temperature), ('teacher_temperature', teacher_temperature)):
             if value is not None and value <= 0:
-                raise ValueError(f'{name} must be positive or None, got {value}.')
+                raise InputError(f'{name} must be positive or None, got {value}.')
         self.loss_fn = MODELS.build(loss)
         self.weight = weight
         self.stage = stage
@@ -62,7 +63,7 @@ class GlobalCorrelationHead(BaseModule):
             ValueError: if the two grids differ.
         """
         if query.shape[-2:] != teacher_query.shape[-2:]:
-            raise ValueError(f'Student {self.stage} has grid {tuple(query.shape[-2:])}, the teacher '
+            raise InputError(f'Student {self.stage} has grid {tuple(query.shape[-2:])}, the teacher '
                              f'{tuple(teacher_query.shape[-2:])}: choose strides that make them equal.')
         student = self.affinity(query, key, self.student_temperature)
         teacher = self.affinity(teacher_query, teacher_key, self.teacher_temperature)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from stt_mm.errors import InputError
 from stt_mm.ops import (
     keep_per_batch,
     keep_per_image,
@@ -67,7 +68,7 @@ class LocalCorrelationHead(BaseModule):
         check_choice('measure', measure, ('neg_log_sum', 'shannon'))
         check_choice('source', source, ('window', 'affinity'))
         if not 0 < keep_ratio <= 1:
-            raise ValueError(f'keep_ratio must lie in (0, 1], got {keep_ratio}.')
+            raise InputError(f'keep_ratio must lie in (0, 1], got {keep_ratio}.')
         self.loss_fn = MODELS.build(loss)
         self.weight = weight
         self.fine = fine
@@ -136,7 +137,7 @@ class LocalCorrelationHead(BaseModule):
         target = self.pseudo_label(queries, keys, affinities, scale)
         coarse = affinities[self.coarse]
         if target.shape != coarse.shape:
-            raise ValueError(f'The affinity of {self.fine}, pooled, is {tuple(target.shape)}, that of {self.coarse} '
+            raise InputError(f'The affinity of {self.fine}, pooled, is {tuple(target.shape)}, that of {self.coarse} '
                              f'{tuple(coarse.shape)}. The fine radius must be twice the coarse one where the grid is.')
         if self.detach:
             target = target.detach()

@@ -6,6 +6,7 @@ from typing import Literal
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from stt_mm.errors import InputError
 from stt_mm.ops import reconstruct, subsample, upsample
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice
@@ -35,7 +36,7 @@ class ReconstructionHead(BaseModule):
                  upsample: Literal['half_pixel', 'aligned'] = 'half_pixel') -> None:
         super().__init__()
         if len(stages) != len(weights) or not stages:
-            raise ValueError(f'Expected one weight per stage, got stages={tuple(stages)}, weights={tuple(weights)}.')
+            raise InputError(f'Expected one weight per stage, got stages={tuple(stages)}, weights={tuple(weights)}.')
         check_choice('target', target, ('dropped', 'ab', 'all'))
         check_choice('resolution', resolution, ('full', 'stride'))
         check_choice('upsample', upsample, ('half_pixel', 'aligned'))

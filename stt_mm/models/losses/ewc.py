@@ -4,6 +4,7 @@ import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
+from stt_mm.errors import InputError
 from stt_mm.ops import quadratic_penalty
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import CheckpointError, read_checkpoint
@@ -52,7 +53,7 @@ class EWCPenalty(nn.Module):
     def __init__(self, checkpoint: str, weight: float = 1e3) -> None:
         super().__init__()
         if weight < 0:
-            raise ValueError(f'EWCPenalty: weight must be 0 or larger, got {weight}.')
+            raise InputError(f'EWCPenalty: weight must be 0 or larger, got {weight}.')
         self.checkpoint = checkpoint
         self.weight = weight
         self.fisher: dict[str, Tensor] = {}

@@ -5,6 +5,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stt_mm.errors import InputError
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice
 
@@ -23,7 +24,7 @@ class ReconstructionLoss(nn.Module):
         super().__init__()
         check_choice('penalty', penalty, ('smooth_l1', 'l1'))
         if scale <= 0:
-            raise ValueError(f'scale must be positive, got {scale}.')
+            raise InputError(f'scale must be positive, got {scale}.')
         self.penalty = F.smooth_l1_loss if penalty == 'smooth_l1' else F.l1_loss
         self.scale = scale
 

@@ -9,6 +9,7 @@ from mmpretrain.models.selfsup.base import BaseSelfSupervisor
 from mmpretrain.models.utils import batch_shuffle_ddp, batch_unshuffle_ddp
 from torch import Tensor, nn
 
+from stt_mm.errors import InputError
 from stt_mm.models.losses.ewc import check_start
 from stt_mm.models.pretrain.memory_bank import MemoryBank
 from stt_mm.models.pretrain.mosaic import split_mosaic
@@ -74,7 +75,7 @@ class DetCo(BaseSelfSupervisor):
         self.stages = tuple(f'res{index + 2}' for index in self.backbone.out_indices)
         numbers = dict(backbone=len(self.stages), neck=len(self.neck.in_channels), stage_weights=len(stage_weights))
         if len(set(numbers.values())) > 1:
-            raise ValueError(f'DetCo needs the same number of stages everywhere, got {numbers}. Set '
+            raise InputError(f'DetCo needs the same number of stages everywhere, got {numbers}. Set '
                              'model.backbone.out_indices, model.neck.in_channels and model.stage_weights alike.')
         total = len(TERMS) * sum(stage_weights) if normalize else 1.0
         self.stage_weights = tuple(weight / total for weight in stage_weights)
@@ -106,7 +107,7 @@ class DetCo(BaseSelfSupervisor):
         """
         if not isinstance(inputs, list) or len(inputs) != 4:
             got = f'{len(inputs)}' if isinstance(inputs, list) else type(inputs).__name__
-            raise ValueError(f'DetCo expects a list of four views, two global and two local ones, got {got}. Use '
+            raise InputError(f'DetCo expects a list of four views, two global and two local ones, got {got}. Use '
                              "dict(type='MultiView', num_views=[2, 2], transforms=[global, local]) in the pipeline.")
         keys = self.keys(dict(zip(('global', 'local'), inputs[1::2], strict=True)))
         queries = {kind: self.embed(self.backbone, self.neck, view, kind)

@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from mmpretrain.models.necks import MoCoV2Neck
 from torch import Tensor, nn
 
+from stt_mm.errors import InputError
 from stt_mm.registry import MODELS
 
 
@@ -39,7 +40,7 @@ class DetCoNeck(BaseModule):
         super().__init__(init_cfg)
         hidden = in_channels if hid_channels is None else hid_channels
         if len(hidden) != len(in_channels):
-            raise ValueError(f'hid_channels must hold one width for each of the {len(in_channels)} stages, got '
+            raise InputError(f'hid_channels must hold one width for each of the {len(in_channels)} stages, got '
                              f'{tuple(hidden)}.')
         self.in_channels = tuple(in_channels)
         self.out_channels = out_channels
@@ -60,12 +61,12 @@ class DetCoNeck(BaseModule):
         one another."""
         self._check(maps)
         if len(maps[0]) % self.num_patches:
-            raise ValueError(f'Expected {self.num_patches} patches for every image, got {len(maps[0])} in all.')
+            raise InputError(f'Expected {self.num_patches} patches for every image, got {len(maps[0])} in all.')
         features = [feature.mean((2, 3)).reshape(-1, self.num_patches * feature.shape[1]) for feature in maps]
         return torch.stack([mlp((feature, ))[0] for mlp, feature in zip(self.local_mlps, features, strict=True)], dim=1)
 
     def _check(self, maps: Sequence[Tensor]) -> None:
         channels = tuple(feature.shape[1] for feature in maps)
         if channels != self.in_channels:
-            raise ValueError(f'DetCoNeck was built for stages of {self.in_channels} channels, the backbone returned '
+            raise InputError(f'DetCoNeck was built for stages of {self.in_channels} channels, the backbone returned '
                              f'{channels}: set model.neck.in_channels to these, and all stages in its out_indices.')

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from mmengine.dist import all_gather, get_world_size
 from torch import Tensor, nn
 
+from stt_mm.errors import InputError
+
 
 class MemoryBank(nn.Module):
     """A ring of the newest ``size`` keys, in buffers, so that checkpoints hold it and resuming restores it.
@@ -27,7 +29,7 @@ class MemoryBank(nn.Module):
     def __init__(self, size: int = 65536, dim: int = 128) -> None:
         super().__init__()
         if min(size, dim) < 1:
-            raise ValueError(f'MemoryBank needs a size and a dim of at least 1, got size={size}, dim={dim}.')
+            raise InputError(f'MemoryBank needs a size and a dim of at least 1, got size={size}, dim={dim}.')
         self.size = size
         self.dim = dim
         self.register_buffer('queue', F.normalize(torch.randn(dim, size), dim=0))
@@ -48,11 +50,11 @@ class MemoryBank(nn.Module):
             ValueError: if the shape is another one, or all processes together bring more keys than the queue holds.
         """
         if keys.dim() != 2 or keys.shape[1] != self.dim:
-            raise ValueError(f'MemoryBank expects keys [B, {self.dim}], got {list(keys.shape)}. The dim of the bank '
+            raise InputError(f'MemoryBank expects keys [B, {self.dim}], got {list(keys.shape)}. The dim of the bank '
                              'must be the number of channels that the projection head returns.')
         processes = get_world_size()
         if len(keys) * processes > self.size:
-            raise ValueError(f'{len(keys)} keys of each of {processes} process(es) do not fit a queue of {self.size}: '
+            raise InputError(f'{len(keys)} keys of each of {processes} process(es) do not fit a queue of {self.size}: '
                              'choose a longer queue or a smaller batch.')
         keys = F.normalize(keys.to(self.queue.dtype), dim=1)
         keys = torch.cat(all_gather(keys.contiguous()))
