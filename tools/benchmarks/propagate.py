@@ -122,7 +122,8 @@ def prepare(name: str, args: argparse.Namespace) -> Callable[[], None]:
     keys = memory.permute(3, 2, 0, 1).flatten(2).contiguous()
     labels = labels.permute(2, 0, 1, 3).flatten(0, 2)
     query = query.flatten(0, 1)
-    dense(query[:64], keys[:, :, :64].contiguous(), labels, torch.zeros(64, 64, dtype=torch.bool), 1)
+    nothing = torch.zeros(64, 64, dtype=torch.bool, device=args.device)
+    dense(query[:64], keys[:, :, :64].contiguous(), labels, nothing, 1)
     masks = []
 
     def step() -> None:
@@ -139,7 +140,7 @@ def objects(name: str, args: argparse.Namespace) -> Callable[[], None]:
     protocol = dict(name=f'stt_davis_s{stride}')
     propagator = LabelPropagator(protocol)
     ids = torch.randint(0, number + 1, (12, 18)).repeat_interleave(40, 0).repeat_interleave(48, 1)[:480, :854]
-    propagator.start_mask(memory[:, :, 0].permute(2, 0, 1), ids.to(torch.uint8))
+    propagator.start_mask(memory[:, :, 0].permute(2, 0, 1), ids.to(args.device, torch.uint8))
     first = propagator._groups[0].labels[:, :, 0].permute(2, 0, 1)
     for frame in range(1, memory.shape[2]):
         # As step() leaves the memory, without its cost.
