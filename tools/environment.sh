@@ -55,6 +55,9 @@ check_disk() {
 make_venv() {
     local python log="${TMPDIR:-/tmp}/stt_mm_venv_$$.log"
     python="$(find_python)" || exit 1
+    # Only an environment is replaced, never a folder with something else in it.
+    [ ! -e "$1" ] || [ -f "$1/pyvenv.cfg" ] || rmdir "$1" 2>/dev/null ||
+        fail "$1 is not empty and no virtual environment. Choose another place: STT_MM_VENV=/path/to/venv bash $0"
     check_disk "$(dirname "$1")"
     echo "Making a virtual environment in $1 ($("$python" --version))"
     rm -rf "$1"
@@ -84,7 +87,7 @@ is_installed() {
 import importlib.util
 import sys
 
-names = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'cv2', 'scipy', 'tensorboard', 'pytest', 'stt_mm')
+names = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'cv2', 'av', 'scipy', 'tensorboard', 'pytest', 'stt_mm')
 sys.exit(any(importlib.util.find_spec(name) is None for name in names))
 PY
 }
