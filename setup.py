@@ -12,8 +12,9 @@ def version() -> str:
     return (ROOT / 'stt_mm' / 'version.py').read_text().split("'")[1]
 
 
+# requirements/minimum.txt pins each lower bound, and `bash tools/run_tests.sh --minimum` runs the suite with them.
 TIMM = ['timm>=1.0.20']
-TESTS = ['pytest>=7.3', 'pytest-xdist>=3', 'pytest-timeout>=2.2', 'hypothesis>=6', *TIMM]
+TESTS = ['pytest>=8', 'pytest-xdist>=3.5', 'pytest-timeout>=2.3.1', 'hypothesis>=6.100', *TIMM]
 
 setup(
     name='stt_mm',
@@ -28,18 +29,19 @@ setup(
     package_dir={'stt_mm.configs': 'configs'},
     package_data={'stt_mm.configs': ['**/*.py'], 'stt_mm.datasets': ['manifests/*.json']},
     install_requires=[
-        'torch>=2.1',
-        'torchvision>=0.16',
-        'mmengine>=0.10.5',
+        'torch>=2.6',
+        'torchvision>=0.21',
+        'mmengine>=0.10.5,<0.11',
         'mmcv-lite>=2.1',
         'mmpretrain>=1.2',
-        'numpy>=1.24',
-        'opencv-python>=4.7',
-        'pillow>=9.5',
+        'numpy>=1.26',
+        'opencv-python>=4.10.0.84',
+        'av>=14',
+        'pillow>=10.3',
         'rich>=13',
-        'scipy>=1.10',
-        'matplotlib>=3.7',
-        'tensorboard>=2.11',
+        'scipy>=1.12',
+        'matplotlib>=3.8',
+        'tensorboard>=2.17',
     ],
     extras_require={'timm': TIMM, 'tests': TESTS, 'dev': [*TESTS, 'ruff>=0.8', 'pre-commit>=3']},
 )

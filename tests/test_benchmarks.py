@@ -114,10 +114,17 @@ def test_results_of_another_checkpoint_are_refused_and_a_fresh_start_removes_the
     options = ['--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/data', 'test_dataloader.num_workers=0',
                'model.propagator.protocol.short_side=48']
     command = [sys.executable, 'tools/test.py', 'configs/eval/davis_r18_s8.py', 'none', '--work-dir', tmp_path / 'wd']
+
+    def records():
+        return list((tmp_path / 'wd' / 'videos' / 'davis').iterdir())
+
     run(*command, *options)
     out = run(*command, '--skip-done', *options, 'model.propagator.protocol.topk=3', expect=1)
     assert 'To start afresh, delete' in out
     assert 'Traceback' not in out
-    out = run(*command, *options, 'model.propagator.protocol.topk=3')
+    assert len(records()) == 2
+    # The fresh start leaves one video out: its old record must not stay beside the new one of the other.
+    again = ['model.propagator.protocol.topk=3', "test_dataloader.dataset.skip=['video1']"]
+    out = run(*command, *options, *again)
     assert 'stt_davis_s8 v1 changed: short_side=48, topk=3' in out
-    run(*command, '--skip-done', *options, 'model.propagator.protocol.topk=3')
+    assert len(records()) == 1

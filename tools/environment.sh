@@ -3,10 +3,15 @@
 # The active virtual environment is used if there is one, else .venv in the repository, which is made when missing. What
 # was installed is noted in a stamp, so a second run installs nothing. PYTHON=... chooses the interpreter for .venv,
 # STT_MM_VENV=... another place for it.
+#
+# prepare_environment --minimum: the oldest supported versions instead of the tested newest ones, in .venv-minimum or
+# STT_MM_VENV; the active virtual environment stays as it is.
 
 REPOSITORY="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 ENVIRONMENT_GB=7
 DOWNLOAD_GB=4
+VERSIONS=requirements/constraints.txt
+PYTHONS='3.13 3.12 3.11 3.10'
 
 fail() {
     printf 'error: %s\n' "$*" >&2
@@ -14,19 +19,23 @@ fail() {
 }
 
 is_supported() {
-    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
+    "$1" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] not in sys.argv[1].split())' "$PYTHONS" >/dev/null 2>&1
+}
+
+python_range() {
+    printf 'Python %s to %s' "${PYTHONS##* }" "${PYTHONS%% *}"
 }
 
 find_python() {
     local candidate found=''
-    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10}; do
+    for candidate in ${PYTHON:-python3 ${PYTHONS//3./python3.}}; do
         if is_supported "$candidate"; then
             command -v "$candidate"
             return
         fi
         found="$found$("$candidate" --version 2>/dev/null | sed 's/^/ /')"
     done
-    fail "Python 3.10 to 3.13 is needed, found${found:- none}. Install one, or name it: PYTHON=/path/to/python3.11 bash $0"
+    fail "$(python_range) is needed, found${found:- none}. Install one, or name it: PYTHON=/path/to/python3.11 bash $0"
 }
 
 free_gb() {
@@ -46,6 +55,9 @@ check_disk() {
 make_venv() {
     local python log="${TMPDIR:-/tmp}/stt_mm_venv_$$.log"
     python="$(find_python)" || exit 1
+    # Only an environment is replaced, never a folder with something else in it.
+    [ ! -e "$1" ] || [ -f "$1/pyvenv.cfg" ] || rmdir "$1" 2>/dev/null ||
+        fail "$1 is not empty and no virtual environment. Choose another place: STT_MM_VENV=/path/to/venv bash $0"
     check_disk "$(dirname "$1")"
     echo "Making a virtual environment in $1 ($("$python" --version))"
     rm -rf "$1"
@@ -58,12 +70,12 @@ make_venv() {
 
 # What has to be installed anew when it changes: the requirements, the place of the checkout, the interpreter.
 wanted_stamp() {
-    (cd "$REPOSITORY" && "$PYTHON" - <<'PY'
+    (cd "$REPOSITORY" && "$PYTHON" - "$VERSIONS" <<'PY'
 import hashlib
 import sys
 from pathlib import Path
 
-files = (Path('setup.py'), Path('requirements/constraints.txt'))
+files = (Path('setup.py'), Path(sys.argv[1]))
 text = [str(Path.cwd()), sys.version, *(path.read_text(encoding='utf-8') for path in files)]
 sys.stdout.write(hashlib.sha256('\n'.join(text).encode()).hexdigest())
 PY
@@ -75,7 +87,7 @@ is_installed() {
 import importlib.util
 import sys
 
-names = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'cv2', 'scipy', 'tensorboard', 'pytest', 'stt_mm')
+names = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'cv2', 'av', 'scipy', 'tensorboard', 'pytest', 'stt_mm')
 sys.exit(any(importlib.util.find_spec(name) is None for name in names))
 PY
 }
@@ -102,9 +114,14 @@ explain_failure() {
 prepare_environment() {
     cd "$REPOSITORY" || exit 1
     local folder="${VIRTUAL_ENV:-${STT_MM_VENV:-$REPOSITORY/.venv}}"
-    if [ -n "${VIRTUAL_ENV:-}" ]; then
+    if [ "${1:-}" = --minimum ]; then
+        folder="${STT_MM_VENV:-$REPOSITORY/.venv-minimum}"
+        VERSIONS=requirements/minimum.txt
+        PYTHONS='3.12 3.11 3.10'
+    fi
+    if [ "$folder" = "${VIRTUAL_ENV:-}" ]; then
         is_supported "$folder/bin/python" ||
-            fail "the active virtual environment $folder has no Python 3.10 to 3.13. Run 'deactivate', or make another."
+            fail "the active virtual environment $folder has no $(python_range). Run 'deactivate', or make another."
         echo "Using the active virtual environment $folder"
     elif ! is_supported "$folder/bin/python" || ! "$folder/bin/python" -m pip --version >/dev/null 2>&1; then
         mkdir -p "$(dirname "$folder")" || fail "the folder $(dirname "$folder") cannot be made."
@@ -112,7 +129,7 @@ prepare_environment() {
     fi
     PYTHON="$folder/bin/python"
     local stamp="$folder/.stt_mm_installed" wanted
-    wanted="$(wanted_stamp)" || fail "setup.py or requirements/constraints.txt cannot be read in $REPOSITORY."
+    wanted="$(wanted_stamp)" || fail "setup.py or $VERSIONS cannot be read in $REPOSITORY."
     if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && is_installed; then
         return
     fi
@@ -123,9 +140,11 @@ prepare_environment() {
         check_disk "$folder"
         echo "Installing into $folder: about 6 GB with CUDA, two to five minutes. Log: $LOG"
     fi
-    if ! pip_install -c requirements/constraints.txt; then
+    if ! pip_install -c "$VERSIONS"; then
         explain_failure
-        echo "The tested versions (requirements/constraints.txt) do not install with $("$PYTHON" --version); taking the newest that fit."
+        [ "$VERSIONS" = requirements/constraints.txt ] ||
+            fail "the versions of $VERSIONS do not install with $("$PYTHON" --version). Log: $LOG"
+        echo "The tested versions ($VERSIONS) do not install with $("$PYTHON" --version); taking the newest that fit."
         if ! pip_install; then
             explain_failure
             fail "the installation failed: $(grep -m 1 '^ERROR' "$LOG" || tail -n 1 "$LOG"). Log: $LOG"

@@ -1,8 +1,14 @@
 #!/usr/bin/env bash
 # The whole test suite, in the same environment as the quickstart. Arguments go to pytest: bash tools/run_tests.sh -k davis
+# --minimum, as the first argument: with the oldest versions that setup.py allows, in an environment of its own.
 set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-prepare_environment
+if [ "${1:-}" = --minimum ]; then
+    prepare_environment --minimum
+    shift
+else
+    prepare_environment
+fi
 if "$PYTHON" -m ruff --version >/dev/null 2>&1; then
     "$PYTHON" -m ruff check . || fail "ruff found the above. Most of it: $PYTHON -m ruff check --fix ."
 fi

@@ -112,10 +112,21 @@ def shell(command: str, *programs: str, folder: Path, **variables: str) -> subpr
     """Source environment.sh with nothing on PATH but a few basic programs, and run a command."""
     programs_dir = folder / 'programs'
     programs_dir.mkdir()
-    for name in ('bash', 'dirname', 'awk', 'sed', 'df', 'mkdir', 'rm', 'cat', 'grep', *programs):
+    for name in ('bash', 'dirname', 'awk', 'sed', 'df', 'mkdir', 'rm', 'rmdir', 'cat', 'grep', *programs):
         (programs_dir / name).symlink_to(shutil.which(name))
     return subprocess.run(['bash', '-c', f'source {ENVIRONMENT}; {command}'], capture_output=True, text=True,
                           env={'PATH': str(programs_dir), 'TMPDIR': str(folder), **variables}, timeout=60)
+
+
+def fake_environment(folder: Path) -> tuple[Path, Path]:
+    """The running interpreter as a virtual environment in which pip installs nothing; returns it and its Python."""
+    (folder / 'bin').mkdir(parents=True)
+    python = folder / 'bin' / 'python'
+    python.write_text('#!/bin/sh\ncase "$1 $2 $3" in\n"-m pip --version") exit 0 ;;\n'
+                      '"-m pip install") echo "pip was called: $*" >&2; exit 9 ;;\nesac\n'
+                      f'exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return folder, python
 
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='needs bash')
@@ -144,6 +155,15 @@ class TestEnvironment:
         assert result.returncode == 1
         assert 'found Python 3.8.10' in result.stderr
 
+    def test_a_folder_that_is_no_environment_is_left_as_it_is(self, tmp_path):
+        (tmp_path / 'mine').mkdir()
+        (tmp_path / 'mine' / 'thesis.txt').touch()
+        result = shell('prepare_environment', folder=tmp_path, STT_MM_VENV=str(tmp_path / 'mine'),
+                       PYTHON=os.path.realpath(sys.executable))
+        assert result.returncode == 1
+        assert 'mine is not empty and no virtual environment' in result.stderr
+        assert (tmp_path / 'mine' / 'thesis.txt').exists()
+
     def test_full_disk_is_told_before_anything_is_made(self, tmp_path):
         python = os.path.realpath(sys.executable)
         result = shell('ENVIRONMENT_GB=99999999; prepare_environment', folder=tmp_path,
@@ -153,15 +173,34 @@ class TestEnvironment:
         assert not (tmp_path / 'venv').exists()
 
     def test_a_stamped_environment_is_used_without_pip(self, tmp_path):
-        fake = tmp_path / 'venv'
-        (fake / 'bin').mkdir(parents=True)
-        python = fake / 'bin' / 'python'
-        python.write_text(f'#!/bin/sh\nif [ "$1" = -m ]; then echo "pip was called: $*" >&2; exit 9; fi\n'
-                          f'exec {sys.executable} "$@"\n')
-        python.chmod(0o755)
+        fake, python = fake_environment(tmp_path / 'venv')
         stamp = f'PYTHON={python}; wanted_stamp > {fake}/.stt_mm_installed; PYTHON=; '
         result = shell(f'{stamp} prepare_environment && echo "ready: $PYTHON"', folder=tmp_path,
                        VIRTUAL_ENV=str(fake))
         assert result.returncode == 0, result.stderr
         assert f'ready: {python}' in result.stdout
         assert 'pip was called' not in result.stderr
+
+    @pytest.mark.skipif(sys.version_info >= (3, 13), reason='the oldest versions have no wheels for it')
+    def test_the_oldest_versions_go_into_an_environment_and_a_stamp_of_their_own(self, tmp_path):
+        active, _ = fake_environment(tmp_path / 'active')
+        oldest, python = fake_environment(tmp_path / 'oldest')
+        # The stamp of the tested versions is none of the oldest.
+        command = f'PYTHON={python}; wanted_stamp > {oldest}/.stt_mm_installed; PYTHON=; prepare_environment --minimum'
+        result = shell(command, 'tee', 'tail', folder=tmp_path, VIRTUAL_ENV=str(active), STT_MM_VENV=str(oldest))
+        assert result.returncode == 1
+        assert 'the versions of requirements/minimum.txt do not install' in result.stderr
+        log = (oldest / 'stt_mm_install.log').read_text()
+        assert 'pip was called' in log
+        assert '-c requirements/minimum.txt' in log
+        assert not (active / 'stt_mm_install.log').exists()
+
+    def test_a_python_too_new_for_the_oldest_versions_is_named(self, tmp_path):
+        new = tmp_path / 'new_python'
+        new.write_text('#!/bin/sh\nif [ "$1" = --version ]; then echo Python 3.13.0; else '
+                       'case "$3" in *3.13*) exit 0 ;; *) exit 1 ;; esac; fi\n')
+        new.chmod(0o755)
+        result = shell('prepare_environment --minimum', folder=tmp_path, STT_MM_VENV=str(tmp_path / 'venv'),
+                       PYTHON=str(new))
+        assert result.returncode == 1
+        assert 'Python 3.10 to 3.12 is needed, found Python 3.13.0' in result.stderr

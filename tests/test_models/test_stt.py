@@ -213,11 +213,35 @@ def test_quarter_mass_pseudo_label_punishes_confidence():
     assert peaks[cost.argmin()].item() == pytest.approx(0.25444, abs=1e-5)
 
 
-def test_selection_carries_no_gradient():
-    model = MODELS.build(small().model)
+@pytest.mark.parametrize('source', ['window', 'affinity'])
+@pytest.mark.parametrize('selection', ['released', 'per_image', 'batch', 'soft'])
+def test_selection_carries_no_gradient(selection, source):
+    model = MODELS.build(small(local_head=dict(selection=selection, source=source)).model)
     query, key = torch.randn(2, 1, 16, 32, 32, requires_grad=True)
     affinity = model.local_affinities({'res3': query, 'res4': query}, {'res3': key, 'res4': key})['res4']
     assert not model.local_head.select(query, key, affinity).requires_grad
+
+
+def test_the_penalty_sees_what_the_teacher_sees():
+    """The first and the last frame of each clip, in its colours and with all channels."""
+    model = build(global_head=None, teacher=None)
+    seen = []
+
+    class Penalty(torch.nn.Module):
+        stages = ()
+
+        def loss(self, backbone, frames):
+            seen.append((backbone, frames))
+            return dict(loss_penalty=frames.sum() * 0)
+
+    model.penalty = Penalty()
+    frames, student, teacher = torch.rand(3, 2, 3, 3, 64, 64)
+    losses = model.loss(dict(frames=frames, student=student, teacher=teacher,
+                             dropped=torch.tensor([False, True, False])))
+    assert 'loss_penalty' in losses
+    (backbone, given), = seen
+    assert backbone is model.backbone
+    assert torch.equal(given, torch.stack([teacher[0, 0], teacher[0, -1], teacher[1, 0], teacher[1, -1]]))
 
 
 def test_stride_4_uses_the_pseudo_label_without_pooling():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from stt_mm.ops import drop_channels, rgb_to_lab
+from stt_mm.ops import COLORS, drop_channels, image_to_input, normalise_frames, rgb_to_lab
 
 KNOWN = {
     (255, 0, 0): (0.0648, 0.6307, 0.5292),
@@ -34,6 +34,37 @@ def test_whole_gamut_agrees_with_opencv():
 def test_flip_commutes_with_the_conversion():
     rgb = torch.rand(2, 3, 5, 7)
     assert_close(rgb_to_lab(rgb.flip(-1)), rgb_to_lab(rgb).flip(-1), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize('value', [0.0, 1e-4, 0.003, 0.04045, 0.5, 1.0])
+def test_the_gradient_is_that_of_finite_differences_from_black_to_white(value):
+    rgb = torch.full((3, 1, 1), value, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(rgb_to_lab, rgb).view(3, 3)
+    # Downwards, as white is the end of the range; at black upwards.
+    step = 1e-6 if value == 0 else -1e-6
+    moved = torch.stack([rgb_to_lab(rgb + step * unit.view(3, 1, 1)).flatten()
+                         for unit in torch.eye(3, dtype=torch.float64)], dim=1)
+    assert_close(jacobian, (moved - rgb_to_lab(rgb).view(3, 1)) / step, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize('color', COLORS)
+def test_a_picture_becomes_what_the_frames_of_training_become(color):
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    found = image_to_input(image, color)
+    assert (found.shape, found.dtype) == ((3, 5, 7), torch.float32)
+    expected = normalise_frames(torch.from_numpy(image).permute(2, 0, 1) / 255, color)
+    # Lab differs by the tables of OpenCV.
+    assert_close(found, expected, rtol=0, atol=0.01 if color == 'lab' else 1e-6)
+
+
+@pytest.mark.parametrize(('color', 'expected'), [
+    ('rgb', [(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225]),
+    ('rgb_dino', [(1 - 0.485) / 0.228, -0.456 / 0.224, -0.406 / 0.225]),
+    ('lab', KNOWN[255, 0, 0]),
+])
+def test_a_red_picture_becomes_known_numbers(color, expected):
+    found = image_to_input(np.array([[[255, 0, 0]]], np.uint8), color)
+    assert found.flatten().tolist() == pytest.approx(expected, abs=2e-3)
 
 
 def test_dropping_one_channel_enlarges_the_others_and_keeps_the_original():

@@ -87,6 +87,30 @@ def test_the_grid_of_stt_takes_the_mean_of_the_four_pixels_in_the_middle_of_a_ce
     assert_close(keypoints_to_label(keypoints, IMAGE, INPUT, GRID, 'stt'), blocks.mean((2, 4)))
 
 
+def test_each_axis_has_its_own_stride_on_a_grid_that_is_not_square():
+    # The input has twice the height and four times the width of the frame, cells are 8 x 16 pixels of it: 4 x 4 of
+    # the frame.
+    label = keypoints_to_label(torch.tensor([[100.0, 36.0]]), (160, 160), (320, 640), (40, 40), 'crw')
+    assert divmod(int(label[1].argmax()), 40) == (9, 25)
+    # In a frame of 240 x 320 and an input of 160 x 480 joint (96, 36) is at (144, 24); cells are 8 x 8 pixels of it.
+    label = keypoints_to_label(torch.tensor([[96.0, 36.0]]), (240, 320), (160, 480), (20, 60), 'crw')
+    assert label.shape == (2, 20, 60)
+    assert divmod(int(label[1].argmax()), 60) == (3, 18)
+    # Cells of 4 x 16 pixels of the input.
+    label = keypoints_to_label(torch.tensor([[96.0, 36.0]]), (240, 320), (160, 480), (40, 30), 'crw')
+    assert divmod(int(label[1].argmax()), 30) == (6, 9)
+
+
+@pytest.mark.parametrize('codec', ['stt', 'crw'])
+def test_a_joint_in_a_frame_and_a_grid_that_are_not_square_comes_back(codec):
+    keypoints = torch.tensor([[500.0, 40.0], [60.0, 200.0]])
+    image, grid = (240, 640), (20, 60)
+    label = keypoints_to_label(keypoints, image, (160, 480), grid, codec)
+    assert label.shape == (2 + (codec == 'crw'), 20, 60)
+    error = (label_to_keypoints(label, image, codec) - keypoints).abs()
+    assert (error <= 1.5 * torch.tensor([640 / 60, 240 / 20])).all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**31), height=st.integers(2, 12), width=st.integers(2, 12), joints=st.integers(1, 4))
 def test_joints_are_read_as_the_weighted_mean_of_the_largest_values(seed, height, width, joints):

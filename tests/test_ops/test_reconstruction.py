@@ -43,6 +43,34 @@ def test_half_pixel_enlargement_shifts_a_ramp(stride, bias):
     assert_close(aligned[..., inner], ramp[..., inner], rtol=0, atol=1e-4)
 
 
+def test_the_aligned_enlargement_repeats_the_last_sample_at_the_border():
+    grid = torch.tensor([[0.0, 4.0, 8.0], [40.0, 44.0, 48.0]])[None, None]
+    row = torch.tensor([0.0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8, 8])
+    column = torch.tensor([0.0, 10, 20, 30, 40, 40, 40, 40])
+    assert_close(upsample(grid, 4, 'aligned')[0, 0], column[:, None] + row)
+
+
+@pytest.mark.parametrize(('resolution', 'upsampling'), [
+    ('full', 'half_pixel'), ('full', 'aligned'), ('stride', 'aligned')])
+@pytest.mark.parametrize('size', [(32, 96), (96, 32)])
+def test_the_head_rebuilds_frames_that_are_not_square(resolution, upsampling, size):
+    from stt_mm.models import ReconstructionHead
+    head = ReconstructionHead(dict(type='ReconstructionLoss', penalty='l1', scale=1.0), stages=('res3', 'res4'),
+                              resolution=resolution, upsample=upsampling)
+    reference, target = torch.rand(2, 1, 3, *size, generator=torch.Generator().manual_seed(0))
+    dropped = torch.tensor([False, True, False])
+    grids = {stage: (size[0] // stride, size[1] // stride) for stage, stride in (('res3', 4), ('res4', 8))}
+    affinities = {stage: identity_affinity(*grid, 1) for stage, grid in grids.items()}
+    losses = head.loss(affinities, reference, target, grids, dropped)
+    for stage, stride in (('res3', 4), ('res4', 8)):
+        rebuilt, truth = subsample(reference, stride)[:, 1:2], target[:, 1:2]
+        if resolution == 'full':
+            rebuilt = upsample(rebuilt, stride, upsampling)
+        else:
+            truth = subsample(truth, stride)
+        assert_close(losses[f'loss_recon_{stage}'], (rebuilt - truth).abs().mean())
+
+
 @pytest.mark.parametrize(('difference', 'cost'), [(0.01, 0.02), (0.05, 0.5), (0.1, 1.5), (0.5, 9.5)])
 def test_penalty_of_the_released_code(difference, cost):
     from stt_mm.models import ReconstructionLoss

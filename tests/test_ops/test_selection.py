@@ -71,6 +71,20 @@ def test_released_threshold_is_the_sorted_row_21():
     assert kept.float().mean() == pytest.approx(0.5, abs=0.03)
 
 
+def test_the_row_of_thresholds_is_counted_along_the_height():
+    entropy = torch.rand(2, 10, 24, generator=torch.Generator().manual_seed(2))
+    expected = torch.stack([image > image[6].sort(descending=True).values for image in entropy])
+    assert torch.equal(keep_released(entropy, 0.7), expected)
+
+
+@pytest.mark.parametrize(('height', 'width'), [(8, 14), (14, 8)])
+def test_the_border_of_soft_weights_is_three_cells_on_each_side(height, width):
+    inner = torch.zeros(height, width, dtype=torch.bool)
+    inner[3:-3, 3:-3] = True
+    weights = soft_weights(torch.rand(1, height, width, generator=torch.Generator().manual_seed(0)) + 5)
+    assert torch.equal(weights[0] > 0, inner)
+
+
 def test_soft_weights_are_zero_at_the_border_and_reach_one():
     weights = soft_weights(torch.rand(2, 32, 32) + 5)
     assert weights.amax((1, 2)).tolist() == pytest.approx([1, 1])
