@@ -7,7 +7,7 @@ from typing import Any
 
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.errors import InputError
-from stt_mm.evaluation.metrics.base import text_table
+from stt_mm.evaluation.metrics.tables import text_table
 
 EPILOG = """example:
   python tools/test.py configs/eval/davis_r18_s8.py none --out untrained.json

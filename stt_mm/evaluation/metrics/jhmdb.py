@@ -8,7 +8,8 @@ from stt_mm.evaluation.functional.jhmdb import THRESHOLDS, VARIANTS, count_keypo
 from stt_mm.registry import METRICS
 
 from ...errors import InputError
-from .base import VideoMetric, text_table
+from .base import VideoMetric
+from .tables import text_table
 
 
 @METRICS.register_module()
