@@ -46,13 +46,15 @@ class VideoMetric(BaseMetric):
             never mixed in.
 
     Raises:
-        ValueError: ``resume`` without ``out_dir``, or ``out_dir`` holds records of another run.
+        ValueError: ``resume`` without ``out_dir``, ``dump_masks`` for a metric without masks, or ``out_dir`` holds
+            records of another run.
     """
 
     # An empty prefix keeps the keys plain; None would do so too, with a warning.
     default_prefix = ''
     name: str
     description: str
+    has_masks = True  # whether what is scored are ``pred_masks``
 
     def __init__(
         self,
@@ -64,6 +66,11 @@ class VideoMetric(BaseMetric):
         super().__init__()
         if resume and out_dir is None:
             raise InputError(f'{type(self).__name__}: resume needs out_dir, the folder that holds the records.')
+        if dump_masks is not None and not self.has_masks:
+            raise InputError(
+                f'{type(self).__name__} scores no masks, so that there are none to write to {dump_masks}. Leave out '
+                'dump_masks (--dump-masks).'
+            )
         self.out_dir = out_dir
         self.dump_masks = dump_masks
         self.run_id = run_id

@@ -28,6 +28,7 @@ class JHMDBMetric(VideoMetric):
     """
 
     name = 'jhmdb'
+    has_masks = False
     description = (
         'JHMDB: PCK in percent, distance at most the threshold times 0.6 times the diagonal of the box of the scored '
         'joints, rate per joint over all frames, then mean over joints; STT: with frame 0, predicted x > 0; CRW: '
