@@ -8,19 +8,20 @@ import argparse
 import multiprocessing
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from mmengine.utils import ProgressBar
 
-from stt_mm.datasets import DAVIS, VIP, YouTubeVOSBenchmark
+from stt_mm.datasets import DAVIS, VIP, UnscorableVideos, YouTubeVOSBenchmark
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.evaluation.functional.vip import NUM_CATEGORIES
 from stt_mm.evaluation.metrics import DAVISMetric, VideoMetric, VIPMetric, YouTubeVOSMetric
 from stt_mm.utils import list_images, read_object_ids
-from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, expected_masks, given_births
+from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, expected_masks
 
 EPILOG = """examples:
   python tools/eval_folder.py masks data/DAVIS --task davis17 --out scores
@@ -29,6 +30,7 @@ EPILOG = """examples:
   python tools/eval_folder.py masks data/YouTubeVOS --task ytv --split train --video-list held_out.txt \\
       --seen-categories seen.txt
   python tools/eval_folder.py masks truth --task davis17                    (truth/<video>/<frame>.png)
+  python tools/eval_folder.py masks long_videos --task davis17 --resolution '' --sparse
 
 PRED holds <video>/<frame>.png. GT is the folder of a data set in its official layout, or a plain folder of
 <video>/<frame>.png; then the objects are those of the first frame (ytv: each from the frame that first shows it). With
@@ -41,9 +43,9 @@ TASKS = {'davis17': ('val', 'ImageSets'), 'davis16': ('val', 'ImageSets'), 'vip'
 
 
 class PlainTruth(Sequence):
-    """Data samples of a folder ``<video>/<frame>.png`` of true masks, as dicts."""
+    """Data samples of a folder ``<video>/<frame>.png`` of true masks, as dicts, without the videos to skip."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, skip: Iterable[str] = ()) -> None:
         self.task = args.task
         folders = sorted(path for path in Path(args.gt).iterdir() if path.is_dir() and not path.name.startswith('.'))
         self.videos = [(folder.name, list_images(folder)) for folder in folders]
@@ -53,6 +55,18 @@ class PlainTruth(Sequence):
                 f'{args.gt} has no {mark(args)}, so it is not the official layout for {args.task}, nor does it hold '
                 f'<video>/<frame>.png{f", as there are no masks in {bad[0]}" if bad else ""}. Give one of the two as '
                 'GT.')
+        self.videos = [video for video in self.videos if video[0] not in skip]
+        lacks = {name: self.lack(paths) for name, paths in self.videos}
+        if reasons := {name: lack for name, lack in lacks.items() if lack}:
+            raise UnscorableVideos(args.gt, reasons)
+
+    def lack(self, paths: Sequence[str]) -> str | None:
+        """Why the masks of a video are too few for its score."""
+        if not self.task.startswith('davis'):
+            return None
+        if not read_object_ids(paths[0], self.task == 'davis16').any():
+            return f'the first mask, {paths[0]}, shows no object'
+        return f'masks: {len(paths)}, of which the first and the last do not count' if len(paths) < 3 else None
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -71,22 +85,39 @@ class PlainTruth(Sequence):
 
 
 class OfficialTruth(Sequence):
-    """Data samples of a data set as dicts."""
+    """Data samples of a data set as dicts, without the videos to skip."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, skip: Iterable[str] = ()) -> None:
         if args.task == 'vip':
-            self.dataset = VIP(args.gt, split=args.split)
+            self.dataset = VIP(args.gt, split=args.split, skip=skip)
         elif args.task == 'ytv':
-            self.dataset = YouTubeVOSBenchmark(args.gt, split=args.split, video_list=args.video_list)
+            self.dataset = YouTubeVOSBenchmark(args.gt, split=args.split, video_list=args.video_list, skip=skip)
         else:
-            year = 2000 + int(args.task[-2:])
-            self.dataset = DAVIS(args.gt, split=args.split, year=year, resolution=args.resolution)
+            self.dataset = DAVIS(args.gt, split=args.split, year=2000 + int(args.task[-2:]), resolution=args.resolution,
+                                 annotations='sparse' if args.sparse else 'full', skip=skip)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> dict:
-        return self.dataset[index]['data_samples'].to_dict()
+        sample = self.dataset[index]['data_samples'].to_dict()
+        if isinstance(self.dataset, DAVIS) and self.dataset.annotations == 'sparse':
+            sample['output_frames'] = [path is not None for path in sample['mask_paths']]
+        return sample
+
+
+def load_truth(args: argparse.Namespace) -> tuple[Sequence, dict[str, str]]:
+    """The data samples, and what the videos lack that are not among them, as they cannot be scored."""
+    kind = OfficialTruth if Path(args.gt, mark(args)).exists() else PlainTruth
+    try:
+        return kind(args), {}
+    except UnscorableVideos as error:
+        for video_id, reason in error.reasons.items():
+            print(f'{args.gt}: video {video_id} cannot be scored, {reason}')
+        if not args.allow_faulty:
+            raise InputError(f'{len(error.reasons)} videos in {args.gt}, listed above, cannot be scored. Take them out '
+                             'of GT or its list; with --allow-faulty they are left out') from None
+        return kind(args, list(error.reasons)), error.reasons
 
 
 def mark(args: argparse.Namespace) -> str:
@@ -105,7 +136,16 @@ def legal_ids(task: str, sample: dict) -> Iterable[int]:
         return 1, 255
     if task == 'vip':
         return range(1, NUM_CATEGORIES)
-    return sample['objects'] if task == 'ytv' else given_births(sample['given_masks'])
+    return sample['objects'] if task == 'ytv' else range(1, int(sample['given_masks'][0].max()) + 1)
+
+
+def wanted_masks(task: str, sample: dict) -> ExpectedMasks:
+    """What the metric asks of the masks of a video. In frames that it does not count, any id will do."""
+    expected = expected_masks(sample, dict.fromkeys(legal_ids(task, sample), 0))
+    if task.startswith('davis'):
+        uncounted = [list(expected.frames)[t] for t in (0, -1)]
+        expected = replace(expected, frames={**expected.frames, **dict.fromkeys(uncounted, frozenset(range(256)))})
+    return expected
 
 
 class Video(NamedTuple):
@@ -120,7 +160,7 @@ class Video(NamedTuple):
 def evaluate_video(truth: Sequence, args: argparse.Namespace, index: int) -> Video:
     """Check and score one video."""
     sample = truth[index]
-    expected = expected_masks(sample, dict.fromkeys(legal_ids(args.task, sample), 0))
+    expected = wanted_masks(args.task, sample)
     masks, faults = check_video(Path(args.pred, sample['video_id']), expected)
     if faults and not args.allow_faulty:
         return Video(sample['video_id'], expected, faults, [])
@@ -167,8 +207,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--allow-faulty', action='store_true',
                         help='score all the same; a frame with a fault counts as empty')
     parser.add_argument('--split', help='split of the official layout (default: val; ytv: train)')
-    parser.add_argument('--resolution', default='480p', choices=('480p', 'Full-Resolution'),
-                        help='of DAVIS (default: %(default)s)')
+    parser.add_argument('--resolution', default='480p', metavar='FOLDER',
+                        help="of DAVIS, '' where there is no such folder (default: %(default)s)")
+    parser.add_argument('--sparse', action='store_true',
+                        help='only some frames have a true mask: these are scored, and masks of others are no faults')
     parser.add_argument('--video-list', metavar='FILE', help='ytv: score these videos only')
     parser.add_argument('--seen-categories', metavar='FILE',
                         help='ytv: categories of the training data, one per line or as JSON list')
@@ -188,7 +230,9 @@ def main(argv: list[str] | None = None) -> None:
             if not Path(folder).is_dir():
                 raise MissingInputError(f'No folder {folder}. Expected <video>/<frame>.png in it, or a data set.')
         metric = build_metric(args, args.out)
-        truth = OfficialTruth(args) if Path(args.gt, mark(args)).exists() else PlainTruth(args)
+        truth, left_out = load_truth(args)
+        if not len(truth):
+            raise InputError(f'Nothing can be scored: {args.gt} has no other videos')
         faults, videos, bar = [], {}, ProgressBar(len(truth), file=sys.stderr)
         for video in evaluate_videos(truth, args):
             videos[video.video_id] = video.expected
@@ -196,7 +240,7 @@ def main(argv: list[str] | None = None) -> None:
             metric.results += video.records
             bar.update()
         sys.stderr.write('\n')
-        faults += check_extra(args.pred, videos)
+        faults += check_extra(args.pred, videos, {*left_out, *(videos if args.sparse else ())})
         for fault in faults:
             print(fault)
         if faults and not args.allow_faulty:
@@ -204,7 +248,7 @@ def main(argv: list[str] | None = None) -> None:
                              '--allow-faulty frames with a fault count as empty')
         for entry in metric.results:
             entry['protocol'] = dict(name=f'masks from {args.pred}', version=1, truth=args.gt, task=args.task,
-                                     split=args.split, faults=len(faults))
+                                     split=args.split, faults=len(faults), left_out=list(left_out))
         if not metric.evaluate(len(truth)):
             raise InputError(f'Nothing could be scored: the truth in {args.gt} is not known')
 

@@ -89,8 +89,11 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         metric['resume'] = args.skip_done
         if args.dump_masks:
             metric['dump_masks'] = args.dump_masks
+        # What is wrong with its arguments is found before anything is loaded.
+        METRICS.build(dict(metric, resume=False))
     if args.skip_done:
-        cfg.test_dataloader.dataset.skip = done(cfg)
+        dataset = cfg.test_dataloader.dataset
+        dataset.skip = sorted({*dataset.get('skip', ()), *done(cfg)})
 
 
 def metrics_of(cfg: Config) -> list[dict]:

@@ -10,11 +10,33 @@ from mmengine.structures import BaseDataElement
 
 from stt_mm.errors import InputError
 from stt_mm.utils.frames import FrameSequence
+from stt_mm.utils.text import check_name
+
+
+class UnscorableVideos(InputError):
+    """Videos of which nothing could be scored, though nothing of them is missing.
+
+    Args:
+        title: how the data is called.
+        reasons: what each of the videos lacks, by id.
+    """
+
+    def __init__(self, title: str, reasons: dict[str, str]) -> None:
+        super().__init__(title, reasons)
+        self.title = title
+        self.reasons = reasons
+
+    def __str__(self) -> str:
+        faults = '; '.join(f'{video_id}: {reason}' for video_id, reason in self.reasons.items())
+        return (
+            f'{self.title}: {len(self.reasons)} videos cannot be scored ({faults}). Leave them out by '
+            f'test_dataloader.dataset.skip=[{",".join(self.reasons)}], or take them off the list.'
+        )
 
 
 class VideoBenchmark(BaseDataset, ABC):
-    """Whole annotated videos. Subclasses say which there are (:meth:`load_videos`) and what is given
-    (:meth:`load_labels`).
+    """Whole annotated videos. Subclasses say which there are (:meth:`load_videos`), what is given
+    (:meth:`load_labels`) and, where not every video will do, what one lacks (:meth:`lack`).
 
     An item is ``dict(inputs, data_samples)``: a lazy :class:`FrameSequence` of native frames, and a
     ``BaseDataElement`` with the metainfo ``video_id``, ``frame_names`` (T names), ``original_size`` (height, width),
@@ -29,11 +51,13 @@ class VideoBenchmark(BaseDataset, ABC):
         title: how the log calls the data, such as ``'DAVIS-2017 val'``.
         max_frames: use only the first frames of each video, for quick checks; ``None`` for all.
         indices: use the first (negative: last) n videos, or the listed ones; ``None`` for all.
-        skip: ids of videos to leave out of what ``indices`` chooses, because they are done. Nothing may be left.
+        skip: ids of videos to leave out of what ``indices`` chooses, because they are done or cannot be scored. Nothing
+            may be left.
 
     Raises:
         FileNotFoundError: a folder, list, video or label is missing.
-        ValueError: an argument out of its range, no video, or a video that is listed twice.
+        ValueError: an argument out of its range, no video, a video that is listed twice or whose id points out of the
+            folders, or videos that cannot be scored (:class:`UnscorableVideos`).
     """
 
     def __init__(
@@ -73,19 +97,29 @@ class VideoBenchmark(BaseDataset, ABC):
             frames: its frames.
         """
 
+    def lack(self, video: dict) -> str | None:
+        """Why nothing of a video could be scored; ``None`` if it can, or if its truth is not public.
+
+        Args:
+            video: as in :meth:`load_labels`.
+        """
+        return None
+
     def load_data_list(self) -> list[dict]:
         """The records of :meth:`load_videos`, their ``frame_paths`` cut to ``max_frames``."""
         videos = self.load_videos()
         video_ids = [video['video_id'] for video in videos]
         if not videos:
             raise InputError(f'{self.title}: no video in {self.data_root}. Check data_root and the list of videos.')
+        for video_id in video_ids:
+            check_name(video_id, f'{self.title} in {self.data_root}')
         if len(set(video_ids)) < len(videos):
             twice = sorted({video_id for video_id in video_ids if video_ids.count(video_id) > 1})
             raise InputError(f'{self.title}: listed more than once: {", ".join(twice)}. List each video once.')
         return [dict(video, frame_paths=video['frame_paths'][: self.max_frames]) for video in videos]
 
     def full_init(self) -> None:
-        """Loads the list of videos, applies ``indices`` and ``skip``, and logs what is left."""
+        """Loads the list of videos, applies ``indices`` and ``skip``, checks and logs what is left."""
         if self._fully_initialized:
             return
         super().full_init()
@@ -93,8 +127,11 @@ class VideoBenchmark(BaseDataset, ABC):
         self.data_list = [video for video in chosen if video['video_id'] not in self.skip]
         MMLogger.get_current_instance().info(
             '%s: %d videos, %d frames%s (%s)', self.title, len(self), sum(map(self.num_frames, range(len(self)))),
-            f', {len(chosen) - len(self)} left out as done' if self.skip else '', self.data_root,
+            f', {len(chosen) - len(self)} left out' if self.skip else '', self.data_root,
         )  # fmt: skip
+        lacks = {video['video_id']: self.lack(video) for video in self.data_list}
+        if reasons := {video_id: lack for video_id, lack in lacks.items() if lack is not None}:
+            raise UnscorableVideos(self.title, reasons)
 
     def num_frames(self, index: int) -> int:
         """Frames of video ``index``, without reading any."""

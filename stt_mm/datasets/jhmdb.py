@@ -1,8 +1,9 @@
 """JHMDB: the joints of one person, given in the first frame."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from mmengine.logging import MMLogger
 
 from stt_mm.registry import DATASETS
@@ -10,6 +11,7 @@ from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.mat import read_joint_positions
+from stt_mm.utils.text import read_words
 
 from ..errors import InputError, MissingInputError
 from .benchmark import VideoBenchmark
@@ -39,7 +41,8 @@ class JHMDB(VideoBenchmark):
 
     Raises:
         FileNotFoundError: a list, a clip or its joints are missing, or images are fewer than annotated frames.
-        ValueError: an argument out of its range, a broken list or MATLAB file.
+        ValueError: an argument out of its range, a broken list or MATLAB file, or clips whose first frame shows no
+            joint.
     """
 
     METAINFO = dict(dataset_name='JHMDB')
@@ -76,6 +79,9 @@ class JHMDB(VideoBenchmark):
     def load_labels(self, video: dict, frames: FrameSequence) -> tuple[dict, dict]:
         keypoints = video['keypoints'][: len(frames)]
         return dict(given_keypoints=keypoints[0]), dict(keypoints=keypoints)
+
+    def lack(self, video: dict) -> str | None:
+        return 'no joint is visible in the first frame' if np.isnan(video['keypoints'][0]).any(1).all() else None
 
     def _ids_of_list(self) -> list[str]:
         candidates = list(dict.fromkeys(Path(folder, self.video_list) for folder in (
@@ -155,11 +161,11 @@ def official_test_clips(folder: str | Path, split: int) -> list[str]:
     return video_ids
 
 
-def _lines(path: Path) -> Iterator[list[str]]:
-    lines = [line.split() for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+def _lines(path: Path) -> list[list[str]]:
+    lines = read_words(path)
     if not lines:
         raise InputError(f'JHMDB: the list {path} is empty. Download it again.')
-    return iter(lines)
+    return lines
 
 
 def _clip_of_path(path: str) -> str | None:

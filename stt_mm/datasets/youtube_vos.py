@@ -1,6 +1,5 @@
 """YouTube-VOS as training data: its videos without their masks."""
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Literal
 
 from stt_mm.registry import DATASETS
 from stt_mm.utils.images import list_images
+from stt_mm.utils.text import check_name, read_json, read_names
 
 from ..errors import InputError, MissingInputError
 from .base import VideoDataset
@@ -89,20 +89,20 @@ def read_video_list(path: Path) -> list[str]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the JSON is broken or of another form, or no video is listed.
+        ValueError: the file is no text, the JSON is broken or of another form, no video is listed, or a name points
+            out of the folder of the videos.
     """
     if not path.is_file():
         raise MissingInputError(f'Video list not found: {path}. Give an existing file, or video_list=None for all.')
-    if path.suffix == '.json':
-        try:
-            content = json.loads(path.read_text(encoding='utf-8'))
-        except ValueError as error:
-            raise InputError(f'Video list {path} is no valid JSON: {error}.') from error
+    if path.suffix.lower() == '.json':
+        content = read_json(path)
         videos = content.get('videos') if isinstance(content, dict) else content
     else:
-        videos = [line.split()[0] for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+        videos = read_names(path)
     if not isinstance(videos, (list, dict)) or not videos or not all(isinstance(video, str) for video in videos):
         raise InputError(
             f"Video list {path} lists no videos. Expected one name per line, or JSON: [name, ...] or {{'videos': ...}}."
         )
+    for video in videos:
+        check_name(video, path)
     return list(dict.fromkeys(videos))

@@ -1,6 +1,5 @@
 """YouTube-VOS for semi-supervised evaluation: each object is given where it first appears."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images, natural_key
 from stt_mm.utils.masks import read_object_ids
+from stt_mm.utils.text import check_name, read_json
 
 from ..errors import InputError, MissingInputError
 from .benchmark import VideoBenchmark, check_mask_size
@@ -175,15 +175,12 @@ def read_meta(path: str | Path) -> dict[str, dict[int, dict]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: no valid JSON, or not the form of YouTube-VOS.
+        ValueError: no valid JSON, not the form of YouTube-VOS, or a name that points out of the folders.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingInputError(f'Not found: {path}. Expected {LAYOUT}. Unpack YouTube-VOS there, or change data_root.')
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise InputError(f'{path} is no valid JSON: {error}. Download it again.') from error
+    content = read_json(path)
     videos = content.get('videos') if isinstance(content, dict) else None
     if not isinstance(videos, dict) or not videos:
         raise InputError(f"{path} lists no videos. Expected {{'videos': {{video: {{'objects': ...}}}}}}.")
@@ -191,17 +188,20 @@ def read_meta(path: str | Path) -> dict[str, dict[int, dict]]:
 
 
 def _parse_objects(path: Path, video_id: str, video: object) -> dict[int, dict]:
+    check_name(video_id, path)
     objects = video.get('objects') if isinstance(video, dict) else None
     if not isinstance(objects, dict) or not objects:
         raise InputError(f'{path}: video {video_id} has no objects. Download the file again.')
     parsed = {}
     for key, entry in objects.items():
         frames = entry.get('frames') if isinstance(entry, dict) else None
-        valid_id = key.isdecimal() and 1 <= int(key) <= 254
+        valid_id = key.isdecimal() and len(key) < 10 and 1 <= int(key) <= 254
         if not valid_id or not isinstance(frames, list) or not frames or not all(isinstance(f, str) for f in frames):
             raise InputError(
                 f'{path}: object {key!r} of video {video_id} must have an id from 1 to 254 and a list of its frames, '
                 f'got {entry!r:.200}. Download the file again.'
             )
+        for frame in frames:
+            check_name(frame, path)
         parsed[int(key)] = dict(category=entry.get('category'), frames=sorted(frames, key=natural_key))
     return dict(sorted(parsed.items()))

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from stt_mm.errors import InputError, MissingInputError
+from ..errors import InputError, MissingInputError
+from .text import read_words
 
 
 def read_instance_categories(path: str | Path) -> dict[int, int]:
@@ -13,10 +14,11 @@ def read_instance_categories(path: str | Path) -> dict[int, int]:
         ValueError: a line of another form, or an id with two lines.
     """
     try:
-        lines = [line.split() for line in Path(path).read_text(encoding='utf-8').splitlines() if line.strip()]
+        lines = read_words(path)
     except FileNotFoundError:
         raise MissingInputError(f'Instance list not found: {path}.') from None
-    broken = [words for words in lines if len(words) != 2 or not all(word.isdecimal() for word in words)]
+    # Python refuses to read numbers of thousands of digits.
+    broken = [words for words in lines if len(words) != 2 or not all(w.isdecimal() and len(w) < 10 for w in words)]
     if broken:
         raise InputError(f'{path}: expected lines "id category", got {" ".join(broken[0])!r}.')
     categories = {int(number): int(category) for number, category in lines}

@@ -3,7 +3,7 @@
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,12 +69,19 @@ def check_video(folder: str | Path, expected: ExpectedMasks) -> tuple[dict[str, 
     return masks, faults
 
 
-def check_extra(folder: str | Path, videos: Mapping[str, ExpectedMasks]) -> list[str]:
-    """One line for each file, or whole folder, that belongs to no expected mask; hidden ones are passed over."""
+def check_extra(
+    folder: str | Path, videos: Mapping[str, ExpectedMasks], free: Collection[str] = ()
+) -> list[str]:
+    """One line for each file, or whole folder, that belongs to no expected mask; hidden ones are passed over, and so
+    are the folders of the videos in ``free``, which may hold anything."""
     files, folders = _expected_paths(videos)
+    folders.update(str(place) for video in free for place in (Path(video), *Path(video).parents))
     faults = []
     for root, directories, names in os.walk(folder):
         place = Path(root).relative_to(folder)
+        if str(place) in free:
+            directories.clear()
+            continue
         for name in sorted(names):
             if not name.startswith('.') and str(place / name) not in files:
                 faults.append(f'{Path(root, name)}: extra file, no mask of that name is expected')

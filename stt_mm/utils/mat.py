@@ -1,10 +1,31 @@
-"""Joint positions as JHMDB keeps them, in MATLAB files."""
+"""Joint positions as JHMDB keeps them, in MATLAB files of level 5 (``save -v6`` and ``-v7``).
 
+The format in short: a header of 128 bytes, then one element per variable. An element is a tag (type and number of
+bytes, four bytes each) and data that end at a multiple of 8 bytes; up to four bytes of data may stand in the tag. A
+variable is an element of elements: flags, dimensions, name, numbers; a compressed one is zlib data that hold it. Only
+the variable that is asked for is decoded, and only if its numbers are as many as its dimensions say.
+"""
+
+import math
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from stt_mm.errors import InputError, MissingInputError
+from stt_mm.errors import FileError, InputError, MissingInputError
+
+MAX_BYTES = 64 * 2**20  # of a file, and of a variable; the files of JHMDB have some 30 KB
+MAX_POSITION = 1e6  # pixels
+_HDF5 = b'\x89HDF\r\n\x1a\n'
+# Types of elements. Whole numbers are stored as the smallest type that holds them, whatever the variable's class is.
+_INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED = 1, 5, 6, 14, 15
+_STORED = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 9: 'f8', 12: 'i8', 13: 'u8'}
+_CLASSES = {6: 'f8', 7: 'f4', 8: 'i1', 9: 'u1', 10: 'i2', 11: 'u2', 12: 'i4', 13: 'u4', 14: 'i8', 15: 'u8'}
+_OTHER_CLASSES = {1: 'a cell array', 2: 'a struct', 3: 'an object', 4: 'text', 5: 'a sparse array'}
+_COMPLEX = 0x08
+# More than the tag, flags, 32 dimensions and the name of a variable, which MATLAB cuts at 63 characters.
+_HEAD_BYTES = 512
 
 
 def read_joint_positions(path: str | Path) -> np.ndarray:
@@ -19,27 +40,162 @@ def read_joint_positions(path: str | Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no MATLAB file, or ``pos_img`` is missing or of another shape.
+        OSError: it cannot be read.
+        ValueError: the file is no MATLAB file of level 5, or ``pos_img`` is missing, of another shape, or holds what
+            is no position.
     """
-    # SciPy's readers take a while to import, which other datasets need not pay for.
-    from scipy.io import loadmat
-
-    try:
-        content = loadmat(str(path), appendmat=False)
-    except FileNotFoundError:
-        raise MissingInputError(f'Joint positions not found: {path}.') from None
-    except Exception as error:  # on broken files the reader fails in many ways: zlib, struct, key, type errors
-        raise InputError(
-            f'{path} cannot be read as a MATLAB file ({type(error).__name__}: {error}). Copy or download it again.'
-        ) from error
-    if 'pos_img' not in content:
-        names = ', '.join(name for name in content if not name.startswith('__')) or 'nothing'
-        raise InputError(f'{path} holds {names}, but no pos_img. Expected a joint_positions.mat of JHMDB.')
-    positions = np.asarray(content['pos_img'])
+    positions = read_matrix(path, 'pos_img')
     if positions.ndim == 2:
         positions = positions[..., None]  # MATLAB drops the last axis of a clip with one frame
-    if positions.ndim != 3 or positions.shape[0] != 2 or positions.size == 0 or positions.dtype.kind not in 'fiu':
+    if positions.ndim != 3 or positions.shape[0] != 2 or positions.size == 0:
+        raise InputError(f'{path}: pos_img must be numbers [2, joints, frames], got {list(positions.shape)}.')
+    positions = positions.transpose(2, 1, 0).astype(np.float64)
+    absurd = np.argwhere(np.abs(positions) > MAX_POSITION)
+    if len(absurd):
+        frame, joint, _ = absurd[0]
         raise InputError(
-            f'{path}: pos_img must be numbers [2, joints, frames], got {positions.dtype} {list(positions.shape)}.'
+            f'{path}: joint {joint + 1} of frame {frame + 1} is at {positions[frame, joint].tolist()}, which is no '
+            f'position in pixels (at most {MAX_POSITION:.0f}); NaN marks a joint that is not visible. Repair the file.'
         )
-    return (positions.transpose(2, 1, 0).astype(np.float64) - 1).astype(np.float32)
+    return (positions - 1).astype(np.float32)
+
+
+def read_matrix(path: str | Path, name: str) -> np.ndarray:
+    """One variable of a MATLAB file of level 5.
+
+    Returns:
+        Its numbers, in the type and the shape that it has in MATLAB.
+
+    Raises:
+        FileNotFoundError, OSError: there is no such file, or it cannot be read.
+        ValueError: the file is damaged, of another kind or too large, or the variable is missing or no real numbers.
+    """
+    try:
+        with open(path, 'rb') as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise MissingInputError(f'Joint positions not found: {path}.') from None
+    except OSError as error:
+        raise FileError(f'{path} cannot be read: {error.strerror or error}.') from error
+    try:
+        return _find(memoryview(data), _byte_order(data, name), name)
+    except InputError as error:
+        raise InputError(f'{path} {error}') from None
+    except (ValueError, struct.error, zlib.error) as error:
+        raise InputError(
+            f'{path} cannot be read as a MATLAB file ({error}): it is cut off or damaged. Copy or download it again.'
+        ) from error
+
+
+def _byte_order(data: bytes, name: str) -> str:
+    """``<`` or ``>`` of a file of level 5; anything else is refused by what it is."""
+    save = f"in MATLAB by save(file, '{name}', '-v7')"
+    if data[:8] == _HDF5 or data[512:520] == _HDF5:
+        raise InputError(
+            f'is a MATLAB 7.3 file, which is HDF5. Save it again {save}, or in Python by scipy.io.savemat(new, '
+            f"{{'{name}': h5py.File(old)['{name}'][()].T}})."
+        )
+    order = {b'IM': '<', b'MI': '>'}.get(data[126:128])
+    if order is None and any(_is_level_4(data, order) for order in '<>'):
+        raise InputError(f'is a MATLAB 4 file. Save it again {save}.')
+    if order is None or struct.unpack_from(f'{order}H', data, 124)[0] != 0x0100:
+        raise InputError(
+            f'is no MATLAB file, it begins with {data[:16]!r}. Copy or download it again, or save it {save}.'
+        )
+    if len(data) > MAX_BYTES:
+        raise InputError(f'has more than {MAX_BYTES >> 20} MiB, too much for {name}. Save that variable alone, {save}.')
+    return order
+
+
+def _is_level_4(data: bytes, order: str) -> bool:
+    """Whether the file begins with the head of a matrix of level 4, which has no header before it."""
+    if len(data) < 20:
+        return False
+    kind, _, _, complex_part, name_length = struct.unpack_from(f'{order}5I', data)
+    return kind < 5000 and complex_part < 2 and 1 < name_length < 65
+
+
+def _find(data: memoryview, order: str, name: str) -> np.ndarray:
+    others, position = [], 128
+    while position < len(data):
+        kind, content, position = _element(data, position, order)
+        if kind == _COMPRESSED:
+            found = _name(_inflate(content, _HEAD_BYTES)[8:], order)
+            if found == name:
+                content = _whole(content, order)
+        elif kind == _MATRIX:
+            found = _name(content, order)
+        else:
+            raise ValueError(f'type {kind} where a variable begins')
+        if found == name:
+            return _numbers(content, order, name)
+        others.append(found)
+    raise InputError(f'holds {", ".join(others) or "nothing"}, but no {name}. Expected a joint_positions.mat of JHMDB.')
+
+
+def _element(data: memoryview, position: int, order: str) -> tuple[int, memoryview, int]:
+    """Type and data of the element at a position, and the position of the next one."""
+    kind = struct.unpack_from(f'{order}I', data, position)[0]
+    if kind >> 16:
+        size, kind, start, end = kind >> 16, kind & 0xFFFF, position + 4, position + 8
+        if size > 4:
+            raise ValueError(f'{size} bytes in a tag')
+    else:
+        size, start = struct.unpack_from(f'{order}I', data, position + 4)[0], position + 8
+        end = start + (size if kind == _COMPRESSED else -(-size // 8) * 8)
+    if start + size > len(data):
+        raise ValueError(f'an element of {size} bytes where {max(len(data) - start, 0)} are left')
+    return kind, data[start : start + size], end
+
+
+def _head(content: memoryview, order: str) -> tuple[int, tuple[int, ...], str, int]:
+    """Flags, shape and name of a variable, and where its numbers begin."""
+    kind, flags, position = _element(content, 0, order)
+    if kind != _UINT32 or len(flags) != 8:
+        raise ValueError('a variable without flags')
+    kind, sizes, position = _element(content, position, order)
+    shape = struct.unpack(f'{order}{len(sizes) // 4}i', sizes)
+    if kind != _INT32 or not 2 <= len(shape) <= 32 or min(shape) < 0:
+        raise ValueError(f'a variable of shape {list(shape[:33])}')
+    kind, name, position = _element(content, position, order)
+    if kind != _INT8:
+        raise ValueError('a variable without a name')
+    return struct.unpack_from(f'{order}I', flags)[0], shape, bytes(name).decode('latin-1'), position
+
+
+def _name(content: memoryview, order: str) -> str:
+    return _head(content, order)[2]
+
+
+def _inflate(content: memoryview, limit: int) -> memoryview:
+    """The first bytes of zlib data."""
+    return memoryview(zlib.decompressobj().decompress(content, limit))
+
+
+def _whole(content: memoryview, order: str) -> memoryview:
+    """A compressed variable; its checksum is verified."""
+    kind, size = struct.unpack(f'{order}2I', _inflate(content, 8))
+    if size > MAX_BYTES:
+        raise InputError(f'asks for {size >> 20} MiB of memory, which no joints need (at most {MAX_BYTES >> 20} MiB).')
+    inflater = zlib.decompressobj()
+    data = inflater.decompress(content, size + 8)
+    rest = inflater.decompress(inflater.unconsumed_tail, 1)
+    if kind != _MATRIX or len(data) != size + 8 or rest or not inflater.eof:
+        raise ValueError(f'compressed data that are no variable of {size} bytes')
+    return memoryview(data)[8:]
+
+
+def _numbers(content: memoryview, order: str, name: str) -> np.ndarray:
+    flags, shape, _, position = _head(content, order)
+    if flags & 0xFF in _OTHER_CLASSES or flags >> 8 & _COMPLEX:
+        what = _OTHER_CLASSES.get(flags & 0xFF, 'complex')
+        raise InputError(f'holds {name} as {what}. Expected real numbers.')
+    kind, values, _ = _element(content, position, order)
+    target, stored = _CLASSES.get(flags & 0xFF), _STORED.get(kind)
+    if target is None or stored is None:
+        raise ValueError(f'numbers of class {flags & 0xFF} stored as type {kind}')
+    source, target = np.dtype(order + stored), np.dtype(target)
+    fits = np.can_cast(source, target) or (source.kind in 'iu' and target.kind == 'f')
+    if not fits or len(values) != math.prod(shape) * source.itemsize:
+        raise ValueError(f'{len(values)} bytes of {source.name} for {target.name} {list(shape)}')
+    return np.frombuffer(values, source).astype(target).reshape(shape, order='F')

@@ -44,13 +44,13 @@ def test_items_have_the_common_form(case):
 
 def test_max_frames_cuts_all_that_has_one_entry_per_frame(case):
     build, root, _ = case
-    dataset = build(root, max_frames=2)
+    dataset = build(root, max_frames=3)
     sample = dataset[0]['data_samples']
-    assert dataset.num_frames(0) == sample.metainfo['max_frames'] == 2
+    assert dataset.num_frames(0) == sample.metainfo['max_frames'] == 3
     lengths = {key: len(sample.get(key)) for key in ('frame_names', 'mask_paths', 'keypoints', 'output_frames')
                if key in sample}
     assert len(lengths) >= 2
-    assert set(lengths.values()) == {2}, lengths
+    assert set(lengths.values()) == {3}, lengths
 
 
 @pytest.mark.parametrize(('indices', 'skip', 'expected'), [

@@ -87,8 +87,8 @@ def test_mask_of_another_size(root):
 
 def test_first_mask_without_object(root):
     write_mask(mask_dir(root, 'video0') / '00000.png', np.zeros((64, 96), np.uint8))
-    with pytest.raises(ValueError, match=r'00000\.png has no object'):
-        DAVIS(str(root))[0]
+    with pytest.raises(ValueError, match=r'video0: the first mask, .*00000\.png, shows no object.*skip=\[video0\]'):
+        DAVIS(str(root))
 
 
 def test_missing_list_folder_and_root(root, tmp_path):

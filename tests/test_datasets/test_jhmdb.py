@@ -121,10 +121,10 @@ def test_positions_of_one_frame(tmp_path):
 
 @pytest.mark.parametrize(('content', 'match'), [
     (dict(other=np.zeros(3)), 'holds other, but no pos_img'),
-    (dict(pos_img=np.zeros((3, 15, 4))), r'got float64 \[3, 15, 4\]'),
-    (dict(pos_img=np.zeros((2, 15, 0))), r'got float64 \[2, 15, 0\]'),
-    (b'no MATLAB file', 'cannot be read as a MATLAB file'),
-    (b'', 'cannot be read as a MATLAB file'),
+    (dict(pos_img=np.zeros((3, 15, 4))), r'got \[3, 15, 4\]'),
+    (dict(pos_img=np.zeros((2, 15, 0))), r'got \[2, 15, 0\]'),
+    (b'no MATLAB file', 'is no MATLAB file, it begins with .*no MATLAB file'),
+    (b'', 'is no MATLAB file'),
 ])
 def test_broken_positions(tmp_path, content, match):
     path = tmp_path / 'a.mat'

@@ -54,7 +54,9 @@ def test_a_record_is_on_disk_before_the_next_video(tmp_path):
     out = str(tmp_path)
     process(Count(out_dir=out, run_id='r1'), sample('walk/clip0', 5))
     path = tmp_path / 'videos' / 'count' / 'walk' / 'clip0.json'
-    assert json.loads(path.read_text()) == dict(
+    content = json.loads(path.read_text())
+    assert len(content.pop('sha8')) == 8
+    assert content == dict(
         video_id='walk/clip0', run_id='r1', protocol=dict(name='toy', version=1, size=[4, 6]), max_frames=None,
         record=dict(pixels=5, by_frame={'0': [1, 2]}),
     )  # fmt: skip
@@ -113,6 +115,19 @@ def test_a_damaged_record_counts_as_not_done(tmp_path, warnings, content):
     assert process(Count(out_dir=out, resume=True), sample('a', 5)).evaluate(1) == dict(pixels=7.0)
 
 
+@pytest.mark.parametrize(('old', 'new'), [
+    ('"pixels": 1', '"pixels": 7'), ('{"pixels": 1, "by_frame": {"0": [1, 2]}}', 'null'), ('[1, 2]', '[]'),
+    ('"sha8"', '"sha9"'),
+])
+def test_an_altered_record_counts_as_not_done(tmp_path, warnings, old, new):
+    process(Count(out_dir=str(tmp_path)), sample('a', 1), sample('b', 2))
+    path = tmp_path / 'videos' / 'count' / 'a.json'
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert completed(str(tmp_path), 'count', '') == ['b']
+    assert f'{path} is damaged' in warnings.text
+
+
 def test_a_resumed_record_of_another_protocol(tmp_path):
     process(Count(out_dir=str(tmp_path)), sample('a', 1, protocol=dict(PROTOCOL, version=2)))
     metric = process(Count(out_dir=str(tmp_path), resume=True), sample('b', 1))
@@ -139,11 +154,13 @@ def test_videos_cut_in_different_ways_do_not_mix(tmp_path, other):
     assert not (tmp_path / 'count_results.json').exists()
 
 
-@pytest.mark.parametrize('video_id', ['', '/abs', '../up', 'a/../../b'])
-def test_ids_stay_within_the_folder(tmp_path, video_id):
-    with pytest.raises(ValueError, match='video id is a relative path'):
-        process(Count(out_dir=str(tmp_path / 'out')), sample(video_id, 1))
-    assert not list(tmp_path.rglob('*.json'))
+@pytest.mark.parametrize('video_id', ['', '/abs', '../up', 'a/../../b', 'C:/v', '..\\up', 'a\0'])
+@pytest.mark.parametrize('folder', ['out_dir', 'dump_masks'])
+def test_ids_stay_within_the_folder(tmp_path, video_id, folder):
+    """Nothing at all is written, be it records or masks."""
+    with pytest.raises(ValueError, match='are relative paths'):
+        process(Count(**{folder: str(tmp_path / 'out' / 'below')}), sample(video_id, 1))
+    assert not list(tmp_path.iterdir())
 
 
 def test_masks_of_output_frames_only(tmp_path):

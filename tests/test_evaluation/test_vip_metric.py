@@ -1,6 +1,5 @@
 import csv
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +7,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 
 from stt_mm.evaluation.functional import category_iou, confusion_matrix
-from stt_mm.evaluation.metrics import VIPInstanceMetric, VIPMetric, evaluate_instance_folders
+from stt_mm.evaluation.metrics import VIPInstanceMetric, VIPMetric
 from stt_mm.registry import METRICS
 from stt_mm.utils import read_mask, write_mask
 
@@ -76,10 +75,18 @@ def test_miou_of_the_published_scripts(parts):
     later = [sample.pred_masks[1:] for sample in parts.values()]
     truths = [np.stack([read_mask(path) for path in sample.mask_paths[1:]]) for sample in parts.values()]
     confusion = sum(confusion_matrix(*pair) for pair in zip(later, truths, strict=True))
-    assert metrics == {
-        'mIoU': metrics['mIoU'], 'mIoU-without-first-frame': pytest.approx(np.nanmean(category_iou(confusion)))
-    }  # fmt: skip
+    assert list(metrics) == ['mIoU', 'mIoU-without-first-frame', 'mean-accuracy', 'overall-accuracy']
+    assert metrics['mIoU-without-first-frame'] == pytest.approx(np.nanmean(category_iou(confusion)))
     assert metrics['mIoU'] - metrics['mIoU-without-first-frame'] > 0.01
+
+
+def test_accuracies_count_true_pixels(tmp_path):
+    truth = np.array([[0, 0, 0, 1], [2, 2, 255, 255]], np.uint8)
+    write_mask(tmp_path / '0.png', truth)
+    prediction = np.array([[[0, 0, 3, 1], [1, 1, 5, 5]]])
+    metrics = evaluate('VIPMetric', {'v': element('v', prediction, mask_paths=[str(tmp_path / '0.png')])}, ['v'])
+    assert metrics['mean-accuracy'] == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert metrics['overall-accuracy'] == pytest.approx(3 / 6)
 
 
 def test_ap_of_the_published_script(instances):
@@ -88,13 +95,6 @@ def test_ap_of_the_published_script(instances):
     thresholds = [0.221178, 0.194403, 0.088028, 0.046788, 0.024269, 0.008187, 0.002924, 0, 0]
     expected = {f'AP@0.{n}': pytest.approx(value, abs=5e-7) for n, value in enumerate(thresholds, start=1)}
     assert metrics == {'AP': metrics['AP'], **expected}
-
-
-def test_ap_of_folders(data, instances):
-    folder = data / 'instance_ap'
-    assert evaluate_instance_folders(str(folder / 'pred'), str(folder / 'gt')) == evaluate(
-        'VIPInstanceMetric', instances
-    )
 
 
 @pytest.mark.parametrize('kind', ['VIPMetric', 'VIPInstanceMetric'])
@@ -145,7 +145,9 @@ def test_frames_without_a_mask_file_do_not_count(parts):
     expected = evaluate('VIPMetric', parts, ['videos1'])['mIoU-without-first-frame']
     sample.set_metainfo(dict(mask_paths=[None, *sample.mask_paths[1:]]))
     metrics = evaluate('VIPMetric', parts, ['videos1'])
-    assert metrics == {'mIoU': expected, 'mIoU-without-first-frame': expected}
+    assert {key: metrics[key] for key in ('mIoU', 'mIoU-without-first-frame')} == {
+        'mIoU': expected, 'mIoU-without-first-frame': expected
+    }  # fmt: skip
 
 
 def test_nothing_annotated(parts):
@@ -193,18 +195,3 @@ def test_parts_with_a_score_that_the_mask_lacks(instances):
         record = metric.results[0]['record']
         numbers.append((len(record['predictions']), sum(record['num_true'])))
     assert numbers == [(16, 18), (17, 18)]
-
-
-def test_folders_that_cannot_be_read(data, tmp_path):
-    truth = data / 'instance_ap' / 'gt'
-    with pytest.raises(FileNotFoundError, match=r'No <video>/<frame>\.txt in '):
-        evaluate_instance_folders(str(tmp_path), str(truth))
-    shutil.copytree(data / 'instance_ap' / 'pred', tmp_path / 'pred')
-    broken = tmp_path / 'pred' / 'videos1' / '000000000026.txt'
-    broken.write_text('3 high\n')
-    with pytest.raises(ValueError, match=r'000000000026\.txt: Expected a line "category score", got .3 high.'):
-        evaluate_instance_folders(str(tmp_path / 'pred'), str(truth))
-    broken.unlink()
-    write_mask(tmp_path / 'pred' / 'videos2' / '000000000001.png', np.zeros((2, 2), np.uint8))
-    with pytest.raises(ValueError, match=r'videos2/000000000001\.png: .*\[2, 2\] and \[60, 80\]'):
-        evaluate_instance_folders(str(tmp_path / 'pred'), str(truth))

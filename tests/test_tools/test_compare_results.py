@@ -37,7 +37,8 @@ def test_common_metrics_and_differing_fields_are_shown(tool, tmp_path, capsys):
 @pytest.mark.parametrize(('text', 'message'), [
     ('{"metrics": {}}', "is no result of tools/test.py, the file that its --out names: KeyError: 'protocol'"),
     ('[1]', 'TypeError'),
-    ('J&F 70', 'JSONDecodeError'),
+    ('J&F 70', 'a.json is no valid JSON'),
+    ('\0', 'a.json is no text'),
 ])
 def test_other_files_are_refused(tool, tmp_path, capsys, text, message):
     (tmp_path / 'a.json').write_text(text)

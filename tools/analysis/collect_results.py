@@ -14,6 +14,7 @@ from stt_mm.engine.cli import one_line_errors
 from stt_mm.errors import MissingInputError
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.utils.text import read_json, read_text
 
 ROOT = Path(__file__).resolve().parents[2]
 EPILOG = """examples:
@@ -83,7 +84,7 @@ def read_cell(folder: Path, config: Path) -> str:
     form = 'CRW' if protocol['keypoints'] == 'crw' else 'STT'
     path = folder / benchmark.file
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = read_json(path)
         found, videos, scores = without_files(content['protocol']), content['num_videos'], content['global']
         values = [benchmark.scale * scores[measure.format(form=form)] for measure in benchmark.measures]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -147,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         if not args.results.is_dir():
             raise MissingInputError(f'There is no folder {args.results}.')
-        page, filled, refused = fill(args.page.read_text(encoding='utf-8'), args.results)
+        page, filled, refused = fill(read_text(args.page), args.results)
         if args.write:
             write_atomically(page.encode(), args.page)
     print('\n'.join([*filled, *(f'refused: {line}' for line in refused)]) or 'no results')

@@ -7,7 +7,8 @@ from typing import Any
 
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.errors import InputError
-from stt_mm.evaluation.metrics.base import text_table
+from stt_mm.evaluation.metrics.tables import text_table
+from stt_mm.utils.text import read_json
 
 EPILOG = """example:
   python tools/test.py configs/eval/davis_r18_s8.py none --out untrained.json
@@ -26,11 +27,11 @@ def read_result(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: it is something else.
     """
+    content = read_json(path)
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
         return dict(metrics=content['metrics'],
                     protocol=dict(content['protocol'] or {}, max_frames=content['max_frames']))
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f'{path} is no result of tools/test.py, the file that its --out names: '
                          f'{type(error).__name__}: {error}') from error
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.utils.text import read_text
 
 EPILOG = """examples:
   python tools/analysis/plot_losses.py work_dirs/stt_r18_ytv
@@ -57,7 +58,7 @@ def read_losses(work_dir: Path) -> dict[str, dict[int, float]]:
 def read_lines(log: Path) -> list[dict[str, float]]:
     """The JSON objects of a file, one per line; what follows the last line's end was cut off by a kill."""
     lines = []
-    for number, line in enumerate(log.read_text(encoding='utf-8').split('\n')[:-1], start=1):
+    for number, line in enumerate(read_text(log).split('\n')[:-1], start=1):
         try:
             lines.append(json.loads(line))
         except ValueError as error:

@@ -18,11 +18,13 @@ from ablation_report import Row, described, table, write_files
 from mmengine.config import Config
 from mmengine.utils import ProgressBar
 
+from stt_mm.datasets.davis import read_davis_list
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.engine.config import find_config
 from stt_mm.errors import InputError
 from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.utils.text import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 VIDEOS = ('YouTubeVOS', 'VideoFolder')
@@ -197,7 +199,9 @@ def reserved(folder: Path, settings: dict[str, Any]) -> Iterator[int]:
                              'until it has ended, or give another --work-dir.') from None
         record = folder / 'settings.json'
         if record.is_file():
-            before = json.loads(record.read_text(encoding='utf-8'))
+            before = read_json(record)
+            if not isinstance(before, dict):
+                raise InputError(f'{record} holds no settings. Give another --work-dir, or delete this one.')
             if changed := sorted(key for key in before.keys() | settings.keys()
                                  if before.get(key) != settings.get(key)):
                 raise InputError(f'{folder} was made with other settings ({", ".join(changed)}), see {record}. Give '
@@ -296,7 +300,7 @@ def provision(text: str) -> tuple[str, str]:
 
 def finished(path: Path) -> dict[str, float] | None:
     """Metrics of a result file, if it is there."""
-    return json.loads(path.read_text(encoding='utf-8'))['metrics'] if path.is_file() else None
+    return read_json(path)['metrics'] if path.is_file() else None
 
 
 def one_run(row: Row, paths: tuple[Path, Path], seed: int, args: argparse.Namespace, lengths: dict[str, int],
@@ -337,7 +341,7 @@ def one_run(row: Row, paths: tuple[Path, Path], seed: int, args: argparse.Namesp
 
 def num_videos(cfg: Config) -> int:
     dataset = cfg.test_dataloader.dataset
-    return len(Path(dataset.data_root, 'ImageSets', str(dataset.year), f'{dataset.split}.txt').read_text().split())
+    return len(read_davis_list(Path(dataset.data_root, 'ImageSets', str(dataset.year), f'{dataset.split}.txt')))
 
 
 def run_all(args: argparse.Namespace, lock: int) -> list[Row]:

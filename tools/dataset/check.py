@@ -1,7 +1,6 @@
 """Compare a dataset on disk with its official release, and say exactly what is missing."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -10,13 +9,16 @@ from pathlib import Path
 from mmengine.utils import ProgressBar
 
 import stt_mm.datasets
+from stt_mm.datasets.davis import read_davis_list
 from stt_mm.datasets.jhmdb import official_test_clips
+from stt_mm.datasets.youtube_vos import read_video_list
 from stt_mm.datasets.youtube_vos_benchmark import read_meta
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.errors import MissingInputError
 from stt_mm.utils import FrameError, list_images, read_image, read_mask, read_object_ids
 from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.mat import read_joint_positions
+from stt_mm.utils.text import read_json
 
 MANIFESTS = Path(stt_mm.datasets.__file__).parent / 'manifests'
 MAX_LINES = 30
@@ -107,22 +109,21 @@ def progress(videos: Iterable) -> Iterable:
         bar.update()
 
 
-def read_lines(report: Report, path: Path) -> list[str]:
-    """First words of a list; a missing or empty one is a problem."""
-    if not path.is_file():
+def read_list(report: Report, path: Path, read: Callable) -> list[str]:
+    """The videos of a list; one that is missing, empty or no text is a problem."""
+    try:
+        return read(path)
+    except FileNotFoundError:
         report.problems.append(f'no list {path}')
-        return []
-    words = [line.split()[0] for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
-    if not words:
-        report.problems.append(f'the list {path} is empty')
-    return words
+    except ValueError as error:
+        report.problems.append(f'unreadable: {error}')
+    return []
 
 
 def check_davis(args: argparse.Namespace, manifest: dict, report: Report) -> None:
     lists = [Path(args.root, 'ImageSets', folder, f'{args.split}.txt') for folder in (
         ('2017',) if manifest['year'] == 2017 else ('2016', args.resolution))]
-    listed = read_lines(report, next((path for path in lists if path.is_file()), lists[0]))
-    listed = list(dict.fromkeys(word.split('/')[-2] if '/' in word else word for word in listed))
+    listed = read_list(report, next((path for path in lists if path.is_file()), lists[0]), read_davis_list)
     official = report.expected.get('videos')
     if official and listed and set(listed) != set(official):
         report.problems.append(f'the list of {args.split} differs from the release: '
@@ -182,7 +183,7 @@ def check_youtube_vos(args: argparse.Namespace, manifest: dict, report: Report) 
 
 def check_vip(args: argparse.Namespace, manifest: dict, report: Report) -> None:
     annotations = Path(args.root, 'Annotations')
-    for video_id in progress(read_lines(report, Path(args.root, 'lists', f'{args.split}_videos.txt'))):
+    for video_id in progress(read_list(report, Path(args.root, 'lists', f'{args.split}_videos.txt'), read_video_list)):
         frame_dir = Path(args.root, 'Images', video_id)
         frames = [Path(path).name for path in list_images(frame_dir)] if frame_dir.is_dir() else []
         report.files('frames', frame_dir, frames, read_image)
@@ -233,7 +234,7 @@ CHECKS = dict(davis16=check_davis, davis17=check_davis, ytv18=check_youtube_vos,
 
 def load_manifest(name: str) -> dict:
     """What the release ``name`` holds."""
-    return json.loads((MANIFESTS / f'{name}.json').read_text(encoding='utf-8'))
+    return read_json(MANIFESTS / f'{name}.json')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -1,13 +1,13 @@
 """Measures as functions of arrays; they know no config, no dataset and no framework."""
 
 from .davis import boundary_measure, evaluate_video, measure_objects, region_similarity, statistics
-from .instance_ap import instance_ap, match_instances, parse_parts
+from .instance_ap import instance_ap, match_instances
 from .jhmdb import count_keypoints, pck
-from .vip import category_iou, confusion_matrix
+from .vip import accuracies, category_iou, confusion_matrix
 from .youtube_vos import score_objects, summarise_categories
 
 __all__ = [
-    'boundary_measure', 'category_iou', 'confusion_matrix', 'count_keypoints', 'evaluate_video', 'instance_ap',
-    'match_instances', 'measure_objects', 'parse_parts', 'pck', 'region_similarity',
+    'accuracies', 'boundary_measure', 'category_iou', 'confusion_matrix', 'count_keypoints', 'evaluate_video',
+    'instance_ap', 'match_instances', 'measure_objects', 'pck', 'region_similarity',
     'score_objects', 'statistics', 'summarise_categories',
 ]  # fmt: skip

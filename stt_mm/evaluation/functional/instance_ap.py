@@ -98,22 +98,6 @@ def instance_ap(matches: Sequence[tuple[int, float, float]], counts: np.ndarray)
     return result
 
 
-def parse_parts(lines: Iterable[str]) -> list[tuple[int, int, float]]:
-    """(id, category, score) of predicted parts, from lines ``category score``; line i, from 1, describes id i.
-
-    Raises:
-        ValueError: a line of another form; the message quotes it.
-    """
-    rows = []
-    for line in filter(str.strip, lines):
-        try:
-            category, score = line.split()
-            rows.append((len(rows) + 1, int(category), float(score)))
-        except ValueError:
-            raise InputError(f'Expected a line "category score", got {line.strip()!r}.') from None
-    return rows
-
-
 def _evaluated(part_id: int, category: int) -> bool:
     return part_id > 0 and 0 < category < NUM_CATEGORIES
 

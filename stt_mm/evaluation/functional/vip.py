@@ -57,3 +57,20 @@ def category_iou(confusion: np.ndarray) -> np.ndarray:
     both = np.diag(confusion)
     union = confusion.sum(axis=0) + confusion.sum(axis=1) - both
     return np.divide(both, union, out=np.full(len(both), np.nan), where=union > 0)
+
+
+def accuracies(confusion: np.ndarray) -> tuple[float, float]:
+    """The part of each category's true pixels that is predicted right, and of all pixels.
+
+    Args:
+        confusion: ``[20, 20]``, summed over all frames of all videos.
+
+    Returns:
+        The mean over the categories that occur in the ground truth, and the part of all pixels, in 0..1; NaN without
+        any.
+    """
+    right, total = np.diag(confusion), confusion.sum(axis=1)
+    if not total.any():
+        return float('nan'), float('nan')
+    occurs = total > 0
+    return float((right[occurs] / total[occurs]).mean()), float(right.sum() / total.sum())

@@ -3,7 +3,7 @@
 from .base import VideoMetric, completed
 from .davis import DAVISMetric
 from .jhmdb import JHMDBMetric
-from .vip import VIPInstanceMetric, VIPMetric, evaluate_instance_folders
+from .vip import VIPInstanceMetric, VIPMetric
 from .youtube_vos import YouTubeVOSMetric
 
 __all__ = [

@@ -1,11 +1,10 @@
 """What all metrics share: one small record per video, kept on disk, gathered from all ranks, written as tables."""
 
-import csv
-import io
+import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,9 @@ from mmengine.logging import MMLogger
 from stt_mm.errors import InputError
 from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.masks import read_object_ids, write_mask
+from stt_mm.utils.text import check_name, read_json
+
+from .tables import text_table, write_csv, write_json
 
 ENTRY_KEYS = {'video_id', 'run_id', 'protocol', 'max_frames', 'record'}
 
@@ -44,13 +46,15 @@ class VideoMetric(BaseMetric):
             never mixed in.
 
     Raises:
-        ValueError: ``resume`` without ``out_dir``, or ``out_dir`` holds records of another run.
+        ValueError: ``resume`` without ``out_dir``, ``dump_masks`` for a metric without masks, or ``out_dir`` holds
+            records of another run.
     """
 
     # An empty prefix keeps the keys plain; None would do so too, with a warning.
     default_prefix = ''
     name: str
     description: str
+    has_masks = True  # whether what is scored are ``pred_masks``
 
     def __init__(
         self,
@@ -62,6 +66,11 @@ class VideoMetric(BaseMetric):
         super().__init__()
         if resume and out_dir is None:
             raise InputError(f'{type(self).__name__}: resume needs out_dir, the folder that holds the records.')
+        if dump_masks is not None and not self.has_masks:
+            raise InputError(
+                f'{type(self).__name__} scores no masks, so that there are none to write to {dump_masks}. Leave out '
+                'dump_masks (--dump-masks).'
+            )
         self.out_dir = out_dir
         self.dump_masks = dump_masks
         self.run_id = run_id
@@ -94,21 +103,24 @@ class VideoMetric(BaseMetric):
         """Scores each video, writes what is to be written and keeps its record.
 
         Raises:
-            ValueError: predictions do not fit the video, or what :meth:`score` raises; the message names the video.
+            ValueError: an id that points out of the folders, predictions that do not fit the video, or what
+                :meth:`score` raises; the message names the video.
         """
         for sample in data_samples:
             video_id = sample['video_id']
+            check_name(video_id, 'A data sample')
             if self.dump_masks is not None:
                 self._dump(sample)
             entry = dict(
                 video_id=video_id, run_id=self.run_id, protocol=dict(sample['protocol']),
                 max_frames=sample.get('max_frames'), record=self.score(sample),
             )  # fmt: skip
-            text = json.dumps(entry)
-            if self.out_dir is not None:
-                write_atomically(f'{text}\n'.encode(), _record_path(self.out_dir, self.name, video_id))
             # What JSON makes of it (lists, text keys), so that a resumed record is like any other.
-            self.results.append(json.loads(text))
+            entry = json.loads(json.dumps(entry))
+            if self.out_dir is not None:
+                text = json.dumps(dict(entry, sha8=_sha8(entry)))
+                write_atomically(f'{text}\n'.encode(), _record_path(self.out_dir, self.name, video_id))
+            self.results.append(entry)
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Gathers the records of all ranks, writes the result on rank 0 and returns it on all of them.
@@ -179,7 +191,7 @@ class VideoMetric(BaseMetric):
 def read_records(out_dir: str, name: str, run_id: str) -> list[dict]:
     """Records of finished videos that a metric left in ``<out_dir>/videos/<name>``, sorted by video.
 
-    A record that cannot be read counts as not there, with a warning that names the file.
+    A record that cannot be read, or is not as it was written, counts as not there, with a warning that names the file.
 
     Args:
         out_dir: ``out_dir`` of the metric. It need not exist.
@@ -195,12 +207,15 @@ def read_records(out_dir: str, name: str, run_id: str) -> list[dict]:
     folder, entries = Path(out_dir, 'videos', name), []
     for path in folder.rglob('*.json'):
         try:
-            entry = json.loads(path.read_text(encoding='utf-8'))
+            entry = read_json(path)
         except ValueError as error:
             _warn_damaged(path, str(error))
             continue
+        sha8 = entry.pop('sha8', None) if isinstance(entry, dict) else None
         if not isinstance(entry, dict) or entry.keys() != ENTRY_KEYS:
             _warn_damaged(path, f'expected an object with {", ".join(sorted(ENTRY_KEYS))}')
+        elif sha8 != _sha8(entry):
+            _warn_damaged(path, 'its content does not fit its sha8')
         elif entry['run_id'] != run_id:
             raise InputError(
                 f'{path} belongs to run {entry["run_id"]!r}, this is run {run_id!r}: the checkpoint, the protocol or '
@@ -251,35 +266,11 @@ def read_truth(sample: dict, path: str) -> np.ndarray:
     return truth
 
 
-def write_json(path: str | Path, content: dict) -> None:
-    """Writes an indented JSON file, whole or not at all."""
-    write_atomically((json.dumps(content, indent=2) + '\n').encode(), path)
-
-
-def write_csv(path: str | Path, rows: list[dict[str, Any]]) -> None:
-    """Writes rows with the same keys as a CSV file with a header, whole or not at all."""
-    with io.StringIO(newline='') as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(file.getvalue().encode(), path)
-
-
-def text_table(rows: dict[str, dict[str, float]]) -> str:
-    """Numbers by row and column, four decimals, for the log."""
-    width, measures = max(map(len, rows)), list(next(iter(rows.values())))
-    columns = [max(len(measure), 8) + 2 for measure in measures]
-    lines = [' ' * width + ''.join(f'{measure:>{size}}' for measure, size in zip(measures, columns, strict=True))]
-    for name, row in rows.items():
-        numbers = (f'{row[measure]:{size}.4f}' for measure, size in zip(measures, columns, strict=True))
-        lines.append(f'{name:<{width}}' + ''.join(numbers))
-    return '\n'.join(lines)
+def _sha8(entry: dict) -> str:
+    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _record_path(out_dir: str, name: str, video_id: str) -> Path:
-    parts = PurePosixPath(video_id)
-    if not video_id or parts.is_absolute() or '..' in parts.parts:
-        raise InputError(f'A video id is a relative path without "..", as it names files, got {video_id!r}.')
     return Path(out_dir, 'videos', name, f'{video_id}.json')
 
 

@@ -12,7 +12,8 @@ from stt_mm.registry import METRICS
 from stt_mm.utils.submission import write_submission
 
 from ...errors import InputError
-from .base import VideoMetric, predicted_masks, read_truth, text_table
+from .base import VideoMetric, predicted_masks, read_truth
+from .tables import text_table
 
 
 @METRICS.register_module()
@@ -20,7 +21,8 @@ class DAVISMetric(VideoMetric):
     """J and F of DAVIS as in the official semi-supervised evaluation: mean, recall and decay, all in 0..1.
 
     The first and the last frame do not count; the result is the mean over all objects of all videos, and ``J&F-Mean``
-    the mean of ``J-Mean`` and ``F-Mean``. A video whose truth is not known beyond the first frame (test-dev) is not
+    the mean of ``J-Mean`` and ``F-Mean``. Of frames without a truth the video is taken to have none, so the first and
+    the last of those with one do not count; if it is not known beyond the first frame (test-dev), the video is not
     scored. With ``out_dir``, it writes ``davis_results.json``, ``davis_per_sequence.csv`` and
     ``davis_per_object.csv``.
 
@@ -54,23 +56,29 @@ class DAVISMetric(VideoMetric):
         self.submission = submission
 
     def score(self, sample: dict) -> dict:
-        """``objects`` (the six numbers of each object; ``None`` without truth) and ``frames`` (their names).
+        """``objects`` (the six numbers of each object; ``None`` without truth), ``frames`` (the names of all frames)
+        and ``absent`` (ids below the largest of the first frame that it does not show).
 
         Raises:
-            ValueError: predictions and frames differ in number or size, the truth has another size, or there are more
-                predicted ids than objects; the message names the video and, where there is one, the file.
+            ValueError: predictions and frames differ in number or size, the truth has another size, is not known in the
+                first frame or in fewer than three, or there are more predicted ids than objects; the message names the
+                video and, where there is one, the file.
         """
         video_id, predictions, mask_paths = sample['video_id'], predicted_masks(sample), sample['mask_paths']
         if len(mask_paths) != len(predictions):
             raise InputError(f'Video {video_id}: {len(mask_paths)} mask paths for {len(predictions)} frames.')
-        objects = None
-        if None not in mask_paths:
-            truths = [read_truth(sample, path) for path in mask_paths]
+        objects, absent = None, []
+        known = [t for t, path in enumerate(mask_paths) if path is not None]
+        if known != [0] or len(mask_paths) == 1:
+            if 0 not in known:
+                raise InputError(f'Video {video_id}: the truth of the first frame is not known.')
+            truths = np.stack([read_truth(sample, mask_paths[t]) for t in known])
             try:
-                objects = evaluate_video(predictions, np.stack(truths))
+                objects = evaluate_video(predictions if len(known) == len(predictions) else predictions[known], truths)
             except ValueError as error:
                 raise InputError(f'Video {video_id}: {error}') from error
-        return dict(objects=objects, frames=list(sample['frame_names']))
+            absent = sorted(set(range(1, len(objects) + 1)) - set(np.unique(truths[0]).tolist()))
+        return dict(objects=objects, frames=list(sample['frame_names']), absent=absent)
 
     def summarise(self, records: dict[str, dict]) -> dict[str, float]:
         """``J&F-Mean``, then J and F with mean, recall and decay."""
@@ -80,6 +88,12 @@ class DAVISMetric(VideoMetric):
             logger.warning(
                 'DAVIS: %d of %d videos are not scored, their truth is not known beyond the first frame: %s',
                 len(unscored), len(records), ', '.join(unscored),
+            )  # fmt: skip
+        if gaps := {video_id: record['absent'] for video_id, record in records.items() if record['absent']}:
+            logger.warning(
+                'DAVIS: the first masks of %d videos skip ids, which count as objects all the same, as in the official '
+                'evaluation, and score 1.0 where neither truth nor prediction shows them: %s. Number the objects from '
+                '1 on if they are not meant.', len(gaps), '; '.join(f'{k}: {ranges(ids)}' for k, ids in gaps.items()),
             )  # fmt: skip
         if not scored:
             logger.warning('DAVIS: no video could be scored, so there are no results.')
@@ -116,6 +130,17 @@ class DAVISMetric(VideoMetric):
             names = [f'{video_id}/{frame}.png' for video_id, record in records.items() for frame in record['frames']]
             write_submission(self.submission, {name: Path(self.dump_masks, name) for name in names})
             MMLogger.get_current_instance().info('DAVIS: submission of %d masks: %s', len(names), self.submission)
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers as text, such as ``1 to 3, 7``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ', '.join(str(first) if first == last else f'{first} to {last}' for first, last in runs)
 
 
 def _split(records: dict[str, dict]) -> tuple[dict[str, list[dict]], list[str]]:

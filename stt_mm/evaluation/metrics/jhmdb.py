@@ -8,7 +8,8 @@ from stt_mm.evaluation.functional.jhmdb import THRESHOLDS, VARIANTS, count_keypo
 from stt_mm.registry import METRICS
 
 from ...errors import InputError
-from .base import VideoMetric, text_table
+from .base import VideoMetric
+from .tables import text_table
 
 
 @METRICS.register_module()
@@ -27,6 +28,7 @@ class JHMDBMetric(VideoMetric):
     """
 
     name = 'jhmdb'
+    has_masks = False
     description = (
         'JHMDB: PCK in percent, distance at most the threshold times 0.6 times the diagonal of the box of the scored '
         'joints, rate per joint over all frames, then mean over joints; STT: with frame 0, predicted x > 0; CRW: '

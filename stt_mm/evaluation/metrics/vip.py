@@ -1,26 +1,20 @@
 """The scores of VIP: mean intersection over union of the parts, and AP of their instances."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from stt_mm.evaluation.functional.instance_ap import (
-    IOU_THRESHOLDS,
-    instance_ap,
-    match_instances,
-    parse_parts,
-)
-from stt_mm.evaluation.functional.vip import CATEGORIES, NUM_CATEGORIES, category_iou, confusion_matrix
+from stt_mm.evaluation.functional.instance_ap import IOU_THRESHOLDS, instance_ap, match_instances
+from stt_mm.evaluation.functional.vip import CATEGORIES, NUM_CATEGORIES, accuracies, category_iou, confusion_matrix
 from stt_mm.registry import METRICS
 from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.masks import read_mask
 
-from ...errors import InputError, MissingInputError
-from .base import VideoMetric, predicted_masks, text_table
+from ...errors import InputError
+from .base import VideoMetric, predicted_masks
+from .tables import text_table
 
-T = TypeVar('T')
 # The record's matrix behind each number.
 FRAMES = {'mIoU': 'all_frames', 'mIoU-without-first-frame': 'later_frames'}
 
@@ -31,7 +25,8 @@ class VIPMetric(VideoMetric):
 
     One confusion matrix over all frames of all videos, then the mean over the categories that occur in the ground truth
     or in a prediction. The published ``mIoU`` counts frame 0, whose labels are given; ``mIoU-without-first-frame`` does
-    not.
+    not. Beside them stand what the released scripts print too, over all frames: ``mean-accuracy``, the part of each
+    category's true pixels that is right, and ``overall-accuracy``, of all pixels.
 
     Consumes ``pred_masks``, integer categories 0..19 ``[T, H, W]`` at the original size, and the metainfo
     ``mask_paths``, one file per frame or ``None``; other values than 0..19 in them (255 is void) are ignored. The
@@ -60,8 +55,11 @@ class VIPMetric(VideoMetric):
         return {key: confusion.tolist() for key, confusion in total.items()}
 
     def summarise(self, records: dict[str, dict]) -> dict[str, float]:
-        """``mIoU`` and ``mIoU-without-first-frame``; a number is absent if no pixel is annotated."""
+        """``mIoU``, ``mIoU-without-first-frame``, ``mean-accuracy`` and ``overall-accuracy``; a number is absent if no
+        pixel is annotated."""
         means = {key: _mean(iou) for key, iou in _iou(records).items()}
+        pair = accuracies(np.sum([record['all_frames'] for record in records.values()], axis=0))
+        means |= dict(zip(('mean-accuracy', 'overall-accuracy'), map(_number, pair), strict=True))
         return {key: mean for key, mean in means.items() if mean is not None}
 
     def details(self, records: dict[str, dict]) -> dict[str, Any]:
@@ -86,11 +84,12 @@ class VIPMetric(VideoMetric):
         """The categories that occur, then the means."""
         iou = _iou(records)
         rows = {
-            name: {key: iou[key][i] for key in metrics}
+            name: {key: iou[key][i] for key in FRAMES if key in metrics}
             for i, name in enumerate(CATEGORIES)
             if not np.isnan(iou['mIoU'][i])
         }
-        return f'{len(records)} videos\n' + text_table({**rows, 'mean': metrics})
+        accuracy = ', '.join(f'{key} {metrics[key]:.4f}' for key in metrics if key not in FRAMES)
+        return f'{len(records)} videos\n' + text_table({**rows, 'mean': metrics}) + f'\n{accuracy}'
 
 
 @METRICS.register_module()
@@ -169,40 +168,6 @@ class VIPInstanceMetric(VideoMetric):
         return dict(vip_instance_per_category=rows)
 
 
-def evaluate_instance_folders(prediction_dir: str, truth_dir: str, drop_incomplete: bool = True) -> dict[str, float]:
-    """AP of predictions on disk, in the layout of UVC's script.
-
-    Args:
-        prediction_dir: ``<video>/<frame>.png`` with ids 1 to M, and ``<video>/<frame>.txt`` with M lines
-            ``category score``, line i for id i. These frames are evaluated.
-        truth_dir: ``<video>/<frame>.png`` with ids, and ``<frame>.txt`` with lines ``id category`` (``Instance_ids``).
-        drop_incomplete: see :class:`VIPInstanceMetric`.
-
-    Returns:
-        ``AP`` and ``AP@0.1`` to ``AP@0.9``, in 0..1, as :class:`VIPInstanceMetric`.
-
-    Raises:
-        FileNotFoundError: no prediction, or a file that belongs to one is missing.
-        ValueError: a file that does not fit; the message names it.
-    """
-    texts = sorted(Path(prediction_dir).glob('*/*.txt'))
-    if not texts:
-        raise MissingInputError(f'No <video>/<frame>.txt in {prediction_dir}. Expected one beside each predicted mask.')
-    records: dict[str, dict] = {}
-    for text in texts:
-        true_text = Path(truth_dir, text.relative_to(prediction_dir))
-        parts, categories = _read_parts(text), read_instance_categories(true_text)
-        masks = (read_mask(path.with_suffix('.png')) for path in (text, true_text))
-        try:
-            matches, counts = match_instances(next(masks), parts, next(masks), categories, drop_incomplete)
-        except ValueError as error:
-            raise InputError(f'{text.with_suffix(".png")}: {error}') from error
-        record = records.setdefault(text.parent.name, dict(predictions=[], num_true=np.zeros(NUM_CATEGORIES, np.int64)))
-        record['predictions'] += matches
-        record['num_true'] += counts
-    return _summarise(records)
-
-
 def _annotated_frames(sample: dict) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Number, prediction and truth of each frame that has a mask file; the truth keeps its void pixels."""
     predictions, paths = predicted_masks(sample), sample['mask_paths']
@@ -233,13 +198,6 @@ def _predicted_parts(
             f'for {sorted(categories)}.'
         )
     return [(part_id, categories[part_id], scores[part_id]) for part_id in sorted(scores.keys() - {0})]
-
-
-def _read_parts(path: Path) -> list[tuple[int, int, float]]:
-    try:
-        return parse_parts(path.read_text(encoding='utf-8').splitlines())
-    except ValueError as error:
-        raise InputError(f'{path}: {error}') from error
 
 
 def _pooled_ap(records: dict[str, dict]) -> np.ndarray:

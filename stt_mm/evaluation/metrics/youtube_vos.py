@@ -1,6 +1,5 @@
 """J and F of YouTube-VOS on splits whose truth is known, and the submission for those whose truth is not."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,11 @@ from mmengine.logging import MMLogger
 from stt_mm.evaluation.functional.youtube_vos import score_objects, summarise_categories
 from stt_mm.registry import METRICS
 from stt_mm.utils.submission import write_submission
+from stt_mm.utils.text import read_json, read_lines
 
 from ...errors import InputError, MissingInputError
-from .base import VideoMetric, predicted_masks, read_truth, text_table
+from .base import VideoMetric, predicted_masks, read_truth
+from .tables import text_table
 
 OFFICIAL = 'mean of J and F of seen and unseen categories'
 PLAIN = 'mean of J and F over all objects, as not both seen and unseen categories are known'
@@ -166,14 +167,7 @@ def read_categories(path: str | Path) -> list[str]:
     path = Path(path)
     if not path.is_file():
         raise MissingInputError(f'List of categories not found: {path}. Expected a text file, one name per line.')
-    text = path.read_text(encoding='utf-8')
-    if path.suffix.lower() == '.json':
-        try:
-            names = json.loads(text)
-        except ValueError as error:
-            raise InputError(f'{path} is no valid JSON: {error}.') from error
-    else:
-        names = [line.strip() for line in text.splitlines() if line.strip()]
+    names = read_json(path) if path.suffix.lower() == '.json' else read_lines(path)
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise InputError(f'{path} must list the names of categories, got {names!r:.200}.')
     return names

@@ -1,0 +1,132 @@
+"""Text and JSON files as people's programs write them: one reader for all lists, tables and settings."""
+
+import codecs
+import json
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+from ..errors import FileError, InputError, MissingInputError
+
+# UTF-32 before UTF-16: the mark of the one begins with that of the other.
+_MARKS = {
+    codecs.BOM_UTF8: 'utf-8', codecs.BOM_UTF32_LE: 'utf-32-le', codecs.BOM_UTF32_BE: 'utf-32-be',
+    codecs.BOM_UTF16_LE: 'utf-16-le', codecs.BOM_UTF16_BE: 'utf-16-be',
+}  # fmt: skip
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, without that mark.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it is a folder or cannot be read.
+        ValueError: it has another encoding or is no text; the message names the file and the byte.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise MissingInputError(f'No such file: {path}.') from None
+    except OSError as error:
+        raise FileError(f'{path} cannot be read: {error.strerror or error}.') from error
+    mark = next((mark for mark in _MARKS if data.startswith(mark)), b'')
+    encoding = _MARKS.get(mark, 'utf-8')
+    try:
+        text = data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        place = len(mark) + error.start
+        raise InputError(
+            f'{path} is no {encoding.upper()} text: byte {place} is 0x{data[place]:02x} ({error.reason}). Save it as '
+            'UTF-8.'
+        ) from error
+    if '\0' in text:
+        place = len(mark) + len(text[: text.index('\0')].encode(encoding))
+        raise InputError(
+            f'{path} is no text: byte {place} is 0. If it is UTF-16 without a byte order mark, save it as UTF-8; else '
+            'it is another kind of file, or damaged.'
+        )
+    return text
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file, decoded as :func:`read_text` does.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: as :func:`read_text`, or the file is no valid JSON.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = 'nested too deeply' if isinstance(error, RecursionError) else error
+        raise InputError(f'{path} is no valid JSON: {reason}. Repair it, or make or download it again.') from error
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a list that hold more than blanks, each without blanks and invisible characters at its ends.
+
+    Blanks of any kind and number within a line become one space.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: as :func:`read_text`, or a name has an invisible character in it, which
+            would be looked for in vain.
+    """
+    lines = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        words = ' '.join(filter(None, map(_trimmed, line.split())))
+        if found := invisible(words):
+            raise InputError(f'{path}, line {number} holds the invisible character {found}: {words!a}. Remove it.')
+        if words:
+            lines.append(words)
+    return lines
+
+
+def read_words(path: str | Path) -> list[list[str]]:
+    """The words of each line of a list, see :func:`read_lines`; backslashes of Windows paths become slashes."""
+    return [line.replace('\\', '/').split() for line in read_lines(path)]
+
+
+def read_names(path: str | Path) -> list[str]:
+    """The first word of each line, each once, without a slash at its end: the names of videos or folders."""
+    return list(dict.fromkeys(words[0].rstrip('/') for words in read_words(path)))
+
+
+def invisible(text: str) -> str:
+    """The first character that cannot be seen, as ``U+200B``, or an empty text.
+
+    The two joiners, which belong to the spelling of some scripts, count only in plain ASCII.
+    """
+    for character in text:
+        joins = character in '\u200c\u200d' and not text.replace(character, '').isascii()
+        if unicodedata.category(character) in ('Cc', 'Cf', 'Cs') and not joins:
+            return f'U+{ord(character):04X}'
+    return ''
+
+
+def check_name(name: str, source: str | Path) -> None:
+    """Refuse the name of a video or frame that would point out of the folder that it is looked for in.
+
+    Args:
+        name: relative path with slashes, such as ``walk/clip1``.
+        source: what holds the name, for the message.
+
+    Raises:
+        ValueError: the name is empty, absolute, on a Windows drive, holds an empty part, ``.``, ``..``, a backslash or
+            a character that cannot be seen.
+    """
+    parts = name.split('/')
+    if {'', '.', '..'} & set(parts) or '\\' in name or re.match('[A-Za-z]:', name) or invisible(name):
+        raise InputError(
+            f'{source} holds the name {name!a}. Names of videos and frames are relative paths with "/", without "..", '
+            '"\\", a drive or invisible characters, as they name files and folders.'
+        )
+
+
+def _trimmed(word: str) -> str:
+    start, end = 0, len(word)
+    while start < end and invisible(word[start]):
+        start += 1
+    while end > start and invisible(word[end - 1]):
+        end -= 1
+    return word[start:end]
