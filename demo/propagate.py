@@ -62,6 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help='points to follow from that frame on (default: frame 0), in pixels from the upper left')
     parser.add_argument('--out', type=Path, metavar='FILE.mp4', help='write the frames with what was found over them')
     parser.add_argument('--mask-dir', type=Path, metavar='DIR', help='write the ids of each frame as a palette PNG')
+    parser.add_argument('--overwrite', action='store_true', help='remove the masks of another video from --mask-dir')
     parser.add_argument('--points-json', type=Path, metavar='FILE.json', help='write the points of each frame')
     parser.add_argument('--show', action='store_true', help='show the result in a window; q ends the run')
     parser.add_argument('--max-frames', type=int, metavar='N', help='stop after N frames')
@@ -139,7 +140,8 @@ def main(argv: list[str] | None = None) -> None:
                 summary = propagator(
                     stream, dict(args.mask) or None, by_frame(args.points) or None, out=args.out,
                     mask_dir=args.mask_dir, points_json=args.points_json, fps=args.fps, alpha=args.alpha,
-                    max_frames=args.max_frames, on_frame=run.on_frame)
+                    max_frames=args.max_frames, on_frame=run.on_frame,
+                    overwrite=args.overwrite)
         finally:
             signal.signal(signal.SIGINT, before)
         if run.interrupted:

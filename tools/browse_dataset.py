@@ -10,10 +10,11 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import ProgressBar
 
 from stt_mm.datasets import ImageFolder
-from stt_mm.engine import load_config
+from stt_mm.engine import load_config, values_of
 from stt_mm.engine.cli import ConfigOptions, one_line_errors
 from stt_mm.errors import FileError, InputError
 from stt_mm.registry import DATASETS
+from stt_mm.utils.targets import claim_folder
 from stt_mm.visualization import draw_points, overlay
 
 HEIGHT = 256
@@ -37,6 +38,7 @@ def parse_args() -> argparse.Namespace:
         '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
         help='changes to the config, such as train_dataloader.dataset.data_root=data/mine',
     )  # fmt: skip
+    parser.add_argument('--overwrite', action='store_true', help='remove the pictures of another config from DIR')
     args = parser.parse_args()
     if args.num < 1:
         parser.error(f'--num must be 1 or more, got {args.num}')
@@ -113,7 +115,8 @@ def browse(args: argparse.Namespace) -> None:
     init_default_scope(cfg.get('default_scope', 'stt_mm'))
     dataset = build_dataset(cfg, args.phase)
     out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
+    claim_folder(out, f'pictures of {cfg.filename}, {args.phase}', '.png',
+                 [cfg.filename, *values_of(cfg[f'{args.phase}_dataloader'], 'data_root')], args.overwrite)
     progress = ProgressBar(args.num if hasattr(dataset, 'get_clip') else min(args.num, len(dataset)))
     for number in range(progress.task_num):
         if isinstance(dataset, ImageFolder):

@@ -14,6 +14,7 @@ from stt_mm.utils.checkpoint import (
     sha8,
     write_atomically,
 )
+from stt_mm.utils.targets import check_file
 
 EXAMPLES = """examples:
   python tools/convert_checkpoint.py work_dirs/mocov2_r18_in1k/iter_1000800.pth checkpoints/mocov2_r18.pth --depth 18
@@ -36,7 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='allow a source that holds more than tensors and plain data; it can run code, so know '
                         'where it comes from')
-    parser.add_argument('--force', action='store_true', help='overwrite OUT')
+    parser.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
     return parser.parse_args(argv)
 
 
@@ -81,8 +82,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
         out = Path(args.out)
-        if out.exists() and not args.force:
-            raise FileError(f'{out} exists. Name another file or pass --force to overwrite it.')
+        check_file(out, [args.source])
+        if out.exists() and not args.overwrite:
+            raise FileError(f'{out} exists. Name another file or add --overwrite to replace it.')
         checkpoint = read_checkpoint(args.source, trust=args.trust_checkpoint)
         try:
             weights, source = backbone_state_dict(checkpoint)

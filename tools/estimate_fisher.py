@@ -33,6 +33,7 @@ from stt_mm.errors import FileError, InputError
 from stt_mm.ops import add_squared, scale_min_max, update_running
 from stt_mm.registry import DATASETS, MODELS
 from stt_mm.utils.checkpoint import CheckpointError, checkpoint_bytes, read_checkpoint, sha8, write_atomically
+from stt_mm.utils.targets import check_file
 
 EXAMPLES = """examples:
   python tools/estimate_fisher.py configs/pretrain/mocov2_r18_in1k.py CHECKPOINT --out pretrained/fisher_r18.pth
@@ -66,7 +67,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--num-workers', type=int, default=2, help='data workers per process (default: %(default)s)')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
                         help='override config values, e.g. train_dataloader.dataset.data_root=/path')
-    parser.add_argument('--force', action='store_true', help='overwrite FILE')
+    parser.add_argument('--overwrite', action='store_true', help='replace FILE if it exists')
     args = parser.parse_args(argv)
     if min(args.samples, args.batch_size) < 1 or args.num_workers < 0:
         parser.error('--samples and --batch-size must be 1 or more, --num-workers 0 or more')
@@ -238,8 +239,11 @@ def main(argv: list[str] | None = None) -> None:
     rank, world_size = (int(os.environ.get(name, default)) for name, default in (('RANK', 0), ('WORLD_SIZE', 1)))
     with one_line_errors():
         out = Path(args.out)
-        if out.exists() and not args.force:
-            raise FileError(f'{out} exists. Name another file or pass --force to overwrite it.')
+        partial_path = out.with_name(f'{out.name}.part{rank}')
+        for path in (out, partial_path):
+            check_file(path, [args.config, args.checkpoint])
+        if out.exists() and not args.overwrite:
+            raise FileError(f'{out} exists. Name another file or add --overwrite to replace it.')
         if args.method == 'running' and world_size > 1:
             raise InputError('--method running depends on the order of its batches: start it in one process.')
         if world_size > args.samples:
@@ -255,7 +259,7 @@ def main(argv: list[str] | None = None) -> None:
         settings = settings_of(args, cfg, world_size)
         model = build_model(cfg, args.checkpoint)
         shapes = {name: value.shape for name, value in model.backbone.named_parameters()}
-        partial = Partial(out.with_name(f'{out.name}.part{rank}'), settings, shapes,
+        partial = Partial(partial_path, settings, shapes,
                           start=1.0 if args.method == 'running' else 0.0)
         accumulate(args, cfg, model, partial, rank, world_size)
         count = args.samples if args.method == 'empirical' else 1

@@ -22,6 +22,7 @@ from stt_mm.evaluation.functional.vip import NUM_CATEGORIES
 from stt_mm.evaluation.metrics import DAVISMetric, VideoMetric, VIPMetric, YouTubeVOSMetric
 from stt_mm.utils import list_images, read_object_ids
 from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, expected_masks
+from stt_mm.utils.targets import check_apart
 
 EPILOG = """examples:
   python tools/eval_folder.py masks data/DAVIS --task davis17 --out scores
@@ -229,6 +230,8 @@ def main(argv: list[str] | None = None) -> None:
         for folder in (args.pred, args.gt):
             if not Path(folder).is_dir():
                 raise MissingInputError(f'No folder {folder}. Expected <video>/<frame>.png in it, or a data set.')
+        if args.out is not None:
+            check_apart(args.out, [args.pred, args.gt])
         metric = build_metric(args, args.out)
         truth, left_out = load_truth(args)
         if not len(truth):

@@ -13,6 +13,7 @@ from mmengine.utils import ProgressBar
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.errors import FileError
 from stt_mm.utils import VideoReader
+from stt_mm.utils.targets import check_distinct, check_folder, claim_folder, inside
 
 EPILOG = """examples:
   python tools/extract_frames.py videos/*.mp4 --out data/frames
@@ -20,32 +21,43 @@ EPILOG = """examples:
 """
 
 
-def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int | None, quality: int) -> int:
+SUFFIX = '.jpg'
+
+
+def owner(video: Path) -> str:
+    """What the folder of a video's frames is for."""
+    return f'frames of {video.resolve()}'
+
+
+def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int | None, quality: int,
+            overwrite: bool = False) -> int:
     """Write frames of one video as JPEG files.
 
     Args:
         video: file that OpenCV can decode.
-        out: folder of the frames, made if needed.
+        out: folder of the frames, made if needed; earlier frames of the same video are removed from it.
         every: write each n-th frame.
         short_side: frames with a longer short side are made smaller, in pixels; smaller ones stay.
         max_frames: stop after that many files; ``None`` for all.
         quality: of the JPEG files, 1 to 100.
+        overwrite: remove the frames of another video.
 
     Returns:
         Number of files.
 
     Raises:
         FrameError: if the video cannot be decoded.
+        ValueError: if the folder holds other files.
     """
-    out.mkdir(parents=True, exist_ok=True)
     reader = VideoReader(video)
+    claim_folder(out, owner(video), SUFFIX, [video], overwrite)
     indices = range(0, len(reader), every)[:max_frames]
     for number, index in enumerate(indices):
         frame = cv2.cvtColor(reader.read(index), cv2.COLOR_RGB2BGR)
         scale = short_side / min(frame.shape[:2])
         if scale < 1:
             frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        path = out / f'{number:05d}.jpg'
+        path = out / f'{number:05d}{SUFFIX}'
         if not cv2.imwrite(str(path), frame, [cv2.IMWRITE_JPEG_QUALITY, quality]):
             raise FileError(f'Cannot write {path}.')
     return len(indices)
@@ -61,21 +73,28 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help='make larger frames smaller, to this short side (default: %(default)s)')
     parser.add_argument('--max-frames', type=int, metavar='N', help='at most N frames per video (default: all)')
     parser.add_argument('--quality', type=int, default=90, help='of the JPEG files, 1 to 100 (default: %(default)s)')
+    parser.add_argument('--overwrite', action='store_true', help='remove the frames of another video of that name')
     args = parser.parse_args(argv)
-    if min(args.every, args.short_side, args.quality, args.max_frames or 1) < 1:
-        parser.error('--every, --short-side, --max-frames and --quality must be at least 1')
+    if min(args.every, args.short_side, 1 if args.max_frames is None else args.max_frames) < 1:
+        parser.error('--every, --short-side and --max-frames must be at least 1')
+    if not 1 <= args.quality <= 100:
+        parser.error(f'--quality must be 1 to 100, got {args.quality}')
     return args
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
-        progress = ProgressBar(len(args.videos), file=sys.stderr)
+        targets = {video: inside(args.out, video.stem) for video in args.videos}
+        check_distinct({str(video): out for video, out in targets.items()})
+        for video, out in targets.items():
+            check_folder(out, owner(video), SUFFIX, args.videos, args.overwrite)
+        progress = ProgressBar(len(targets), file=sys.stderr)
         total = 0
-        for video in args.videos:
-            total += extract(video, args.out / video.stem, args.every, args.short_side, args.max_frames, args.quality)
+        for video, out in targets.items():
+            total += extract(video, out, args.every, args.short_side, args.max_frames, args.quality, args.overwrite)
             progress.update()
-        print(f'\n{total} frames of {len(args.videos)} videos in {args.out}')
+        print(f'\n{total} frames of {len(targets)} videos in {args.out}')
 
 
 if __name__ == '__main__':

@@ -16,6 +16,7 @@ from stt_mm.engine.cli import one_line_errors
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, check_zip, expected_masks, given_births
 from stt_mm.utils.submission import write_submission
+from stt_mm.utils.targets import check_file
 
 EPILOG = """examples:
   python tools/make_submission.py masks data/DAVIS --task davis17-test-dev --out test-dev.zip
@@ -67,6 +68,8 @@ def check(folder: Path, videos: dict[str, ExpectedMasks]) -> list[str]:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
+        if args.out is not None:
+            check_file(args.out, [args.pred, args.data_root])
         samples = (item['data_samples'].to_dict() for item in build_dataset(args))
         videos = {sample['video_id']: expected_masks(sample, given_births(sample['given_masks'])) for sample in samples}
         if args.pred.suffix.lower() == '.zip':

@@ -16,6 +16,7 @@ from stt_mm.utils.checkpoint import (
     sha8,
     write_atomically,
 )
+from stt_mm.utils.targets import check_file
 
 EXAMPLES = """examples:
   python tools/publish_checkpoint.py work_dirs/stt_r18_ytv/iter_90000.pth checkpoints/
@@ -59,6 +60,7 @@ def main(argv: list[str] | None = None) -> None:
         is_folder = args.out.endswith('/') or Path(args.out).is_dir()
         prefix = Path(args.out) / source.name.split('.')[0] if is_folder else Path(args.out.removesuffix('.pth'))
         out = prefix.with_name(f'{prefix.name}-{digest}.pth')
+        check_file(out, [source])
         write_atomically(data, out)
         print(f'wrote {out} ({len(data) / 2**20:.1f} MiB, {len(state_dict)} tensors, source: {kind})')
 

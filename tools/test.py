@@ -4,8 +4,6 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,13 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from stt_mm.engine import finish_runtime, load_config, prepare_runtime, to_plain
+from stt_mm.engine import finish_runtime, load_config, prepare_runtime, to_plain, values_of
 from stt_mm.engine.cli import add_common_arguments, one_line_errors
 from stt_mm.errors import InputError
-from stt_mm.evaluation.metrics import VideoMetric, completed
+from stt_mm.evaluation.metrics import VideoMetric, claim_dump, completed, forget_records
 from stt_mm.registry import METRICS
 from stt_mm.utils.checkpoint import load_backbone, sha8, write_atomically
+from stt_mm.utils.targets import check_apart, check_distinct, check_file
 
 EXAMPLES = """examples:
   python tools/test.py configs/stt_r18_ytv.py work_dirs/stt_r18_ytv/iter_90000.pth --out davis.json
@@ -47,9 +46,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--work-dir', help='where the log and results go (default: ./work_dirs/<config name>)')
     parser.add_argument('--out', metavar='FILE.json', help='also write metrics and checkpoint name to FILE.json')
     parser.add_argument('--dump-masks', metavar='DIR', help='write the predicted masks as palette PNGs below DIR')
+    parser.add_argument('--overwrite', action='store_true',
+                        help='remove the masks of another evaluation from the folder of --dump-masks')
     parser.add_argument('--skip-done', action='store_true',
                         help='go on with an interrupted evaluation: videos whose results are in the work directory, '
-                        'made by the same config and checkpoint, are not run again')
+                        'made by the same config and checkpoint, are not run again; with --dump-masks, if their masks '
+                        'are there too')
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='allow a checkpoint that holds more than tensors and plain data; it can run code, so know '
                         'where it comes from')
@@ -114,31 +116,52 @@ def run_id(cfg: Config, checkpoint: str) -> str:
 def initial_weights(cfg: Config) -> tuple:
     """What decides the weights of a model without a checkpoint: the files that its config names, and the seed."""
     networks = [cfg.model.get('backbone'), *cfg.model.get('backbones', [])]
-    random = any(network is not None and not any(checkpoints_in(network)) for network in networks)
+    random = any(network is not None and not any(values_of(network, 'checkpoint')) for network in networks)
     seed = (cfg.get('randomness') or {}).get('seed') if random else None
-    return [sha8(path) for path in checkpoints_in(cfg.model) if Path(path).is_file()], seed
-
-
-def checkpoints_in(node: Any) -> Iterator[str]:
-    """All values of a nested config that are called ``checkpoint``."""
-    if isinstance(node, dict) and isinstance(node.get('checkpoint'), str):
-        yield node['checkpoint']
-    for item in node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ():
-        yield from checkpoints_in(item)
+    return [sha8(path) for path in values_of(cfg.model, 'checkpoint') if Path(path).is_file()], seed
 
 
 def done(cfg: Config) -> list[str]:
     """Videos whose results are there for every metric."""
-    ids = [set(completed(metric['out_dir'], METRICS.get(metric['type']).name, metric['run_id']))
-           for metric in metrics_of(cfg)]
+    ids = [set(completed(metric['out_dir'], METRICS.get(metric['type']).name, metric['run_id'],
+                         metric.get('dump_masks'))) for metric in metrics_of(cfg)]
     return sorted(set.intersection(*ids))
 
 
-def forget_records(cfg: Config) -> None:
-    """Remove what an earlier evaluation left in the work directory, so that a later one never mixes the two."""
-    if is_main_process():
-        for metric in metrics_of(cfg):
-            shutil.rmtree(Path(metric['out_dir'], 'videos', METRICS.get(metric['type']).name), ignore_errors=True)
+def check_targets(cfg: Config, args: argparse.Namespace) -> list[str]:
+    """Refuse results that would replace what is read, or each other, before anything is made.
+
+    Returns:
+        The files and folders that are read.
+    """
+    sources = [args.config, args.checkpoint, *values_of(cfg.model, 'checkpoint'),
+               *values_of([cfg.test_dataloader, cfg.test_evaluator], 'data_root', 'ann_file', 'video_list',
+                          'seen_categories')]
+    check_apart(cfg.work_dir, sources)
+    targets = {'--out': args.out} if args.out else {}
+    for metric in metrics_of(cfg):
+        name = METRICS.get(metric['type']).name
+        targets[f'the results of {name}'] = Path(metric['out_dir'], f'{name}_results.json')
+        check_apart(metric['out_dir'], sources)
+        if metric.get('dump_masks'):
+            check_apart(metric['dump_masks'], sources)
+    check_distinct(targets)
+    for path in targets.values():
+        check_file(path, sources)
+    return sources
+
+
+def make_room(cfg: Config, args: argparse.Namespace, runner: Runner, sources: list[str]) -> None:
+    """Claim the folders of masks and, for a run that begins afresh, remove the records of an earlier one."""
+    data = getattr(runner.test_loop.dataloader.dataset, 'data_list', None) or ()
+    paths = {path for video in data for key in ('frame_paths', 'mask_paths') for path in video.get(key) or () if path}
+    folders = sorted({str(Path(path).parent) for path in paths})
+    for metric in metrics_of(cfg) if is_main_process() else ():
+        if metric.get('dump_masks'):
+            check_distinct({video['video_id']: Path(metric['dump_masks'], video['video_id']) for video in data})
+            claim_dump(metric['dump_masks'], metric['run_id'], [*sources, *folders], args.overwrite)
+        if not args.skip_done:
+            forget_records(metric['out_dir'], METRICS.get(metric['type']).name)
     barrier()
 
 
@@ -184,12 +207,12 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         cfg = load_config(args.config, args.cfg_options)
         merge_args(cfg, args)
+        sources = check_targets(cfg, args)
         prepare_runtime(cfg, args.launcher)
         runner = Runner.from_cfg(cfg)
         checkpoint = load_weights(runner, args)
         speed_up(runner, args)
-        if not args.skip_done:
-            forget_records(cfg)
+        make_room(cfg, args, runner, sources)
         protocol = getattr(bare(runner), 'protocol', None)
         if protocol is not None:
             runner.logger.info(f'protocol: {bare(runner).propagator.protocol}\n{json.dumps(protocol)}')

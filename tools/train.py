@@ -8,10 +8,11 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from stt_mm.engine import check_queue, enable_amp, finish_runtime, load_config, prepare_runtime, trusted_path
+from stt_mm.engine import check_queue, enable_amp, finish_runtime, load_config, prepare_runtime, trusted_path, values_of
 from stt_mm.engine.cli import add_common_arguments, one_line_errors, process_rank
 from stt_mm.errors import InputError
 from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint
+from stt_mm.utils.targets import check_apart
 
 EXAMPLES = """examples:
   python tools/train.py configs/stt_r18_ytv.py
@@ -96,6 +97,8 @@ def main(argv: list[str] | None = None) -> None:
             if cfg.get(key) is None:
                 raise InputError(f'{cfg.filename} is no training config: it has no {key}.')
         merge_args(cfg, args)
+        check_apart(cfg.work_dir, values_of([cfg.train_dataloader, cfg.train_cfg, cfg.get('val_dataloader')],
+                                            'data_root'))
         choose_start(cfg, args.resume, args.trust_checkpoint)
         prepare_runtime(cfg, args.launcher)
         runner = Runner.from_cfg(cfg)

@@ -43,7 +43,7 @@ def collect_given(masks: Mapping[int, MaskLike] | MaskLike | None,
         ValueError: nothing is given, a frame below 0, a mask that is none or holds no object, an object that is given
             twice, or points of another shape.
     """
-    masks, points = _by_frame(masks), _by_frame(points)
+    masks, points = by_frame(masks), by_frame(points)
     given: dict[int, Given] = {}
     owner: dict[int, int] = {}
     for frame in sorted({*masks, *points}):
@@ -83,7 +83,8 @@ def check_fit(given: Mapping[int, Given], size: tuple[int, int]) -> None:
                              f'{width - 1} and y is 0 to {height - 1}.')
 
 
-def _by_frame(labels: object) -> Mapping:
+def by_frame(labels: object) -> Mapping:
+    """Labels by the frame they are for; those without a frame are for frame 0."""
     if labels is None:
         return {}
     return labels if isinstance(labels, Mapping) else {0: labels}

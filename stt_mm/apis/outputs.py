@@ -2,11 +2,14 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stt_mm.errors import FileError, InputError
+from stt_mm.errors import FileError
+from stt_mm.utils.targets import check_distinct, check_file, check_folder
+
+MASK_SUFFIX = '.png'
 
 
 @contextmanager
@@ -26,19 +29,28 @@ def json_list(path: str | Path) -> Iterator[Callable[[object], None]]:
             file.write('\n]\n' if separator == ',\n' else '[]\n')
 
 
-def check_outputs(video: str, out: str | Path | None, mask_dir: str | Path | None,
-                  points_json: str | Path | None) -> None:
+def check_outputs(sources: Iterable[str | Path | None], out: str | Path | None, mask_dir: str | Path | None,
+                  points_json: str | Path | None, owner: str, overwrite: bool = False) -> None:
     """Makes the folders of results and tries to write into them.
 
+    Args:
+        sources: all files that are read.
+        out, mask_dir, points_json: where results go; ``None`` for those that are not wanted.
+        owner: what ``mask_dir`` is for; see :func:`stt_mm.utils.targets.check_folder`.
+        overwrite: the masks of another result may be removed.
+
     Raises:
-        ValueError: results would replace the video ``video``, a file or folder.
+        ValueError: results would replace something that is read, or each other, or the masks of another result.
         OSError: a folder cannot be written to; the message names it.
     """
-    folders = [Path(mask_dir)] if mask_dir else []
-    for path in (*folders, *(Path(file) for file in (out, points_json) if file)):
-        if path.exists() and Path(video).exists() and path.samefile(video):
-            raise InputError(f'{path} is the video itself, which the results would replace. Write them elsewhere.')
-    for folder in (*folders, *(Path(file).parent for file in (out, points_json) if file)):
+    sources = list(sources)
+    files = {what: file for what, file in (('the video', out), ('the points', points_json)) if file}
+    check_distinct(files | ({'the masks': mask_dir} if mask_dir else {}))
+    for file in files.values():
+        check_file(file, sources)
+    if mask_dir:
+        check_folder(mask_dir, owner, MASK_SUFFIX, sources, overwrite)
+    for folder in (*([Path(mask_dir)] if mask_dir else []), *(Path(file).parent for file in files.values())):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):

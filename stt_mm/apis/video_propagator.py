@@ -18,15 +18,16 @@ from numpy.typing import ArrayLike
 from stt_mm.engine import load_config
 from stt_mm.models import Correspondence
 from stt_mm.registry import MODELS
-from stt_mm.utils import FrameError, write_mask
+from stt_mm.utils import FrameError, list_images, write_mask
 from stt_mm.utils.checkpoint import load_backbone
 from stt_mm.utils.prefetch import prefetch
+from stt_mm.utils.targets import claim_folder
 from stt_mm.utils.video import VideoStream, open_video
 from stt_mm.visualization import VideoWriter, draw_points, overlay
 
 from ..errors import InputError
-from .given import Given, MaskLike, check_fit, collect_given
-from .outputs import check_outputs, json_list
+from .given import Given, MaskLike, by_frame, check_fit, collect_given
+from .outputs import MASK_SUFFIX, check_outputs, json_list
 from .tracker import Tracker
 
 Video = str | Path | int | Iterable[np.ndarray] | VideoStream
@@ -105,6 +106,7 @@ class VideoPropagator:
                                  'out the checkpoint, and name one in the init_cfg of each network.')
             else:
                 load_backbone(model.backbone, checkpoint, trust=trust_checkpoint, allow_partial=allow_partial)
+        self._files = [checkpoint, cfg.filename]
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
 
     def stream(self, video: Video, masks: Masks | None = None, points: Points | None = None,
@@ -149,31 +151,38 @@ class VideoPropagator:
                  fps: float | None = None,
                  alpha: float = 0.5,
                  max_frames: int | None = None,
-                 on_frame: Callable[[FrameResult], bool | None] | None = None) -> dict[str, Any]:
+                 on_frame: Callable[[FrameResult], bool | None] | None = None,
+                 overwrite: bool = False) -> dict[str, Any]:
         """Carry labels through a video and write the results; files are whole also if the run ends early.
 
         Args:
             video, masks, points, max_frames: see :meth:`stream`.
             out: video file (``.mp4`` or ``.avi``) with objects and points drawn over the frames.
-            mask_dir: folder that gets a palette PNG ``<frame name>.png`` per frame.
+            mask_dir: folder that gets a palette PNG ``<frame name>.png`` per frame, and belongs to this video; see
+                :mod:`stt_mm.utils.targets`.
             points_json: file that gets a list with ``{"index", "name", "points"}`` per frame, a point being ``[x, y]``
                 or ``null`` where it is lost.
             fps: of ``out``; ``None``: that of the video, or 10 where it has none.
             alpha: opacity of the objects in ``out``, 0 to 1.
             on_frame: called with each result when it is written; the run ends when it returns true.
+            overwrite: remove the masks of another video from ``mask_dir``.
 
         Returns:
             ``frames``, ``seconds``, ``protocol``, and the files: ``out`` (the suffix may have become ``.avi``),
             ``mask_dir``, ``points_json``.
 
         Raises:
-            As :meth:`stream`. ValueError: ``mask_dir`` without masks, ``points_json`` without points, or a result that
-            would replace the video. OSError: a file cannot be written.
+            As :meth:`stream`. ValueError: ``mask_dir`` without masks, ``points_json`` without points, a result that
+            would replace something that is read, or a ``mask_dir`` with other files in it. OSError: a file cannot be
+            written.
         """
         stream = open_video(video)
         if mask_dir and masks is None or points_json and points is None:
             raise InputError('mask_dir needs masks, and points_json needs points.')
-        check_outputs(stream.name, out, mask_dir, points_json)
+        sources = [*self._files, *(mask for mask in by_frame(masks).values() if isinstance(mask, (str, Path))),
+                   *(list_images(stream.name) if Path(stream.name).is_dir() else [stream.name])]
+        owner = f'masks of {Path(stream.name).resolve() if Path(stream.name).exists() else stream.name}'
+        check_outputs(sources, out, mask_dir, points_json, owner, overwrite)
         start = time.perf_counter()
         count = 0
         with ExitStack() as files:
@@ -181,6 +190,8 @@ class VideoPropagator:
             results = files.enter_context(closing(self.stream(stream, masks, points, max_frames)))
             # No file is made before the first frame has passed all checks.
             results = chain([next(results)], results)
+            if mask_dir:
+                claim_folder(mask_dir, owner, MASK_SUFFIX, sources, overwrite)
             add_row = files.enter_context(json_list(points_json)) if points_json else None
             for result in results:
                 if film:

@@ -1,7 +1,7 @@
 """Loading configs so that a mistake is reported where it was made."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -48,6 +48,14 @@ def check_keys(cfg: Config) -> None:
                           for key, meant in unknown.items())
         raise InputError(f'{cfg.filename or "The config"} has top-level keys that nothing reads: {named}. '
                          'Correct or remove them; a variable of your own may start with an underscore.')
+
+
+def values_of(node: Any, *keys: str) -> Iterator[str]:
+    """All texts that a nested config has under these keys, such as ``data_root`` or ``checkpoint``."""
+    if isinstance(node, dict):
+        yield from (node[key] for key in keys if isinstance(node.get(key), str))
+    for item in node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ():
+        yield from values_of(item, *keys)
 
 
 def add_scopes(cfg: Config) -> None:

@@ -78,6 +78,8 @@ def write_mask(path: str | Path, mask: np.ndarray) -> None:
     if mask.size and (mask.min() < 0 or mask.max() > 255):
         raise InputError(f'Mask for {path} holds ids {mask.min()} to {mask.max()}; a PNG holds 0 to 255.')
     path.parent.mkdir(parents=True, exist_ok=True)
+    # A link, symbolic or hard, makes way; what it leads to stays as it is.
+    path.unlink(missing_ok=True)
     image = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8)).convert('P')
     # The conversion from grey keeps the values as indices; only the colours behind them change.
     image.putpalette(voc_palette().tobytes())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError, MissingInputError
 from .checkpoint import write_atomically
+from .targets import check_file
 
 
 def write_submission(path: str | Path, files: Mapping[str, str | Path]) -> None:
@@ -23,6 +24,7 @@ def write_submission(path: str | Path, files: Mapping[str, str | Path]) -> None:
     path = Path(path)
     if path.suffix.lower() != '.zip':
         raise InputError(f'A submission is a .zip file, got {path}.')
+    check_file(path, files.values())
     missing = [str(file) for file in files.values() if not Path(file).is_file()]
     if missing:
         raise MissingInputError(

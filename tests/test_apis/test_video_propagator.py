@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from tiny_data import moving_shapes, texture, write_image, write_video
 from stt_mm.apis import VideoPropagator
 from stt_mm.engine import load_config
 from stt_mm.utils import FrameError, VideoReader, read_mask, write_mask
+from stt_mm.utils.config_path import config_path
 from stt_mm.visualization import VideoWriter
 
 ROOT = Path(__file__).parents[2]
@@ -213,7 +215,7 @@ def test_files_hold_what_the_stream_gives(propagator, folder, tmp_path):
     assert summary['protocol']['changed'] == ['radius', 'short_side']
     assert (summary['out'], summary['mask_dir'], summary['points_json']) == (out, tmp_path / 'masks',
                                                                            tmp_path / 'points.json')
-    assert sorted(path.name for path in (tmp_path / 'masks').iterdir()) == [f'img_{t}.png' for t in range(6)]
+    assert sorted(path.name for path in (tmp_path / 'masks').glob('*.png')) == [f'img_{t}.png' for t in range(6)]
     rows = json.loads((tmp_path / 'points.json').read_text())
     reader = VideoReader(out)
     assert len(rows) == len(reader) == 6
@@ -258,7 +260,8 @@ def test_a_run_that_is_stopped_leaves_whole_files(propagator, folder, tmp_path):
                          tmp_path / 'masks', tmp_path / 'points.json',
                          on_frame=lambda result: seen.append(result.frame_index) or len(seen) == 3)
     assert seen == [0, 1, 2]
-    assert summary['frames'] == len(VideoReader(tmp_path / 'out.mp4')) == len(list((tmp_path / 'masks').iterdir())) == 3
+    written = list((tmp_path / 'masks').glob('*.png'))
+    assert summary['frames'] == len(VideoReader(tmp_path / 'out.mp4')) == len(written) == 3
     assert len(json.loads((tmp_path / 'points.json').read_text())) == 3
 
 
@@ -267,7 +270,7 @@ def test_what_was_found_before_an_error_is_kept(propagator, folder, tmp_path):
     with pytest.raises(FrameError, match=r'img_4\.png'):
         propagator(folder, tmp_path / 'first.png', [[9, 9]], tmp_path / 'out.mp4', tmp_path / 'masks',
                    tmp_path / 'points.json')
-    assert len(VideoReader(tmp_path / 'out.mp4')) == len(list((tmp_path / 'masks').iterdir())) == 4
+    assert len(VideoReader(tmp_path / 'out.mp4')) == len(list((tmp_path / 'masks').glob('*.png'))) == 4
     assert len(json.loads((tmp_path / 'points.json').read_text())) == 4
 
 
@@ -300,13 +303,55 @@ def test_a_file_that_ends_early_is_told_at_its_end_and_can_be_accepted(propagato
     assert propagator(tmp_path / 'in.avi', masks[0], max_frames=count)['frames'] == count
 
 
-def test_results_never_replace_the_video(propagator, folder, tmp_path):
+def test_results_never_replace_what_is_read(propagator, folder, tmp_path):
     frames, masks = squares(3)
     write_video(tmp_path / 'in.mp4', frames)
-    with pytest.raises(ValueError, match=r'in\.mp4 is the video itself'):
-        propagator(tmp_path / 'in.mp4', masks[0], out=folder / '..' / 'in.mp4')
-    with pytest.raises(ValueError, match='video is the video itself'):
-        propagator(folder, masks[0], mask_dir=folder)
+    write_mask(tmp_path / 'given' / '00000.png', masks[0])
+    os.link(tmp_path / 'in.mp4', tmp_path / 'linked.mp4')
+    (tmp_path / 'link').symlink_to(tmp_path / 'given')
+    before = {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
+    video, mask = tmp_path / 'in.mp4', tmp_path / 'given' / '00000.png'
+    for outputs, message in [
+        (dict(out=folder / '..' / 'in.mp4'), r'in\.mp4 is read here and would be replaced'),
+        (dict(out=tmp_path / 'linked.mp4'), r'linked\.mp4 is the same file as .*in\.mp4'),
+        (dict(mask_dir=tmp_path / 'link'), r'link holds .*given/00000\.png, which is read'),
+        (dict(mask_dir=tmp_path, overwrite=True), r'holds .*00000\.png, which is read'),
+        (dict(points_json=mask), r'00000\.png is read'),
+        (dict(out=tmp_path / 'a.mp4', points_json=tmp_path / 'link' / '..' / 'a.mp4'),
+         'the video and the points would both be written to'),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            propagator(video, mask, [[1, 1]], **outputs)
+    with pytest.raises(ValueError, match=r'video holds .*, which is read'):
+        propagator(folder, masks[0], mask_dir=folder, overwrite=True)
+    config = config_path('eval/davis_color')
+    with pytest.raises(ValueError, match=r'davis_color\.py is read here'):
+        propagator(folder, masks[0], out=config)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_folder_of_masks_belongs_to_one_video(propagator, folder, tmp_path):
+    """The same command again replaces its own masks; those of another video stay unless asked."""
+    frames, masks = squares(4)
+    write_video(tmp_path / 'in.mp4', frames)
+    target = tmp_path / 'masks'
+
+    def names():
+        return sorted(path.name for path in target.glob('*.png'))
+
+    propagator(folder, masks[0], mask_dir=target)
+    whole = names()
+    propagator(folder, masks[0], mask_dir=target, max_frames=2)
+    assert names() == whole[:2]
+    with pytest.raises(ValueError, match=r'masks holds masks of .*video, and the results would mix.*--overwrite'):
+        propagator(tmp_path / 'in.mp4', masks[0], mask_dir=target)
+    assert names() == whole[:2]
+    propagator(tmp_path / 'in.mp4', masks[0], mask_dir=target, overwrite=True)
+    assert names() == [f'{t:05d}.png' for t in range(4)]
+    (target / 'notes.txt').write_text('mine')
+    with pytest.raises(ValueError, match=r'holds notes\.txt, which is no \.png file'):
+        propagator(folder, masks[0], mask_dir=target, overwrite=True)
+    assert len(names()) == 4
 
 
 @pytest.mark.parametrize('kind', ['out', 'mask_dir', 'points_json'])

@@ -34,7 +34,7 @@ def config(tmp_path):
 def browse(config, *args):
     command = [sys.executable, str(TOOL), str(config), '-o', str(config.parent / 'out'), *args]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    return done, {path.name: cv2.imread(str(path)) for path in sorted((config.parent / 'out').glob('*'))}
+    return done, {path.name: cv2.imread(str(path)) for path in sorted((config.parent / 'out').glob('*.png'))}
 
 
 def test_clips_before_and_after(config):

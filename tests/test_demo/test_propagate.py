@@ -66,7 +66,7 @@ def test_a_fresh_clone_needs_no_more_than_a_video_and_a_mask(tmp_path):
     output = subprocess.run([sys.executable, SCRIPT, frames, '--mask', first, '--out', 'out.mp4', '--mask-dir', 'masks',
                              '--max-frames', '2', '--device', 'cpu'], cwd=tmp_path, check=True, text=True,
                             capture_output=True, timeout=300)
-    assert len(VideoReader(tmp_path / 'out.mp4')) == len(list((tmp_path / 'masks').iterdir())) == 2
+    assert len(VideoReader(tmp_path / 'out.mp4')) == len(list((tmp_path / 'masks').glob('*.png'))) == 2
     lines = output.stdout.splitlines()
     assert lines[0].startswith('2 frames in ')
     assert 'frames/s), protocol stt_davis_s8 v1, device cpu' in lines[0]
@@ -134,9 +134,9 @@ def test_errors_are_one_line(place, capfd, args, message):
 
 @pytest.mark.parametrize('option', ['--out', '--mask-dir', '--points-json'])
 def test_folder_that_cannot_be_written(place, capfd, option):
-    path = 'first.png/a' if option == '--mask-dir' else f'first.png/a/b.{"mp4" if option == "--out" else "json"}'
+    path = 'video.mp4/a' if option == '--mask-dir' else f'video.mp4/a/b.{"mp4" if option == "--out" else "json"}'
     message = error_of(capfd, 'frames', '--mask', 'first.png', '--points', '1,1', option, path)
-    assert 'Results cannot be written to the folder first.png/a (' in message
+    assert 'Results cannot be written to the folder video.mp4/a (' in message
 
 
 def test_a_video_without_encoder_goes_where_it_is_told(place, capfd, monkeypatch):
@@ -222,7 +222,7 @@ def test_ctrl_c_ends_the_run_with_whole_files(place):
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
     assert stdout.startswith('ended early, as asked\n')
-    count = len(list(Path('masks').iterdir()))
+    count = len(list(Path('masks').glob('*.png')))
     assert 5 <= count < 1200
     assert len(VideoReader('out.mp4')) == count
     assert f'{count} frames in' in stdout

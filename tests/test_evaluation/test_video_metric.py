@@ -58,7 +58,7 @@ def test_a_record_is_on_disk_before_the_next_video(tmp_path):
     assert len(content.pop('sha8')) == 8
     assert content == dict(
         video_id='walk/clip0', run_id='r1', protocol=dict(name='toy', version=1, size=[4, 6]), max_frames=None,
-        record=dict(pixels=5, by_frame={'0': [1, 2]}),
+        masks=None, record=dict(pixels=5, by_frame={'0': [1, 2]}),
     )  # fmt: skip
     assert completed(out, 'count', 'r1') == ['walk/clip0']
     assert completed(out, 'other', 'r1') == completed(str(tmp_path / 'nothing'), 'count', 'r1') == []

@@ -204,8 +204,8 @@ def test_a_begun_file_of_other_settings_is_refused(world, tmp_path, capsys, monk
 
 
 @pytest.mark.parametrize(('more', 'message'), [
-    ([], 'f.pth exists. Name another file or pass --force'),
-    (['--force', '--cfg-options', 'train_dataloader=None'], 'is no training config'),
+    ([], 'f.pth exists. Name another file or add --overwrite'),
+    (['--overwrite', '--cfg-options', 'train_dataloader=None'], 'is no training config'),
 ])
 def test_one_line_for_what_cannot_work(world, tmp_path, capsys, more, message):
     (tmp_path / 'f.pth').touch()

@@ -19,7 +19,7 @@ def test_every_second_frame_at_a_smaller_size(tmp_path):
     options = ['--every', 2, '--short-side', 32, '--max-frames', 4]
     done = extract(tmp_path / 'clip.mp4', '--out', tmp_path / 'out', *options)
     assert done.returncode == 0, done.stderr
-    files = sorted((tmp_path / 'out' / 'clip').iterdir())
+    files = sorted((tmp_path / 'out' / 'clip').glob('*.jpg'))
     assert [path.name for path in files] == ['00000.jpg', '00001.jpg', '00002.jpg', '00003.jpg']
     third = cv2.cvtColor(cv2.imread(str(files[2])), cv2.COLOR_BGR2RGB).astype(int)
     assert third.shape == (32, 48, 3)

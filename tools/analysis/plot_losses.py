@@ -9,6 +9,7 @@ from pathlib import Path
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.utils.targets import check_file
 from stt_mm.utils.text import read_text
 
 EPILOG = """examples:
@@ -31,6 +32,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def logs_of(work_dir: Path) -> list[Path]:
+    return sorted(work_dir.glob('*/vis_data/scalars.json'))
+
+
 def read_losses(work_dir: Path) -> dict[str, dict[int, float]]:
     """Every logged loss by iteration, in the order of the iterations.
 
@@ -40,7 +45,7 @@ def read_losses(work_dir: Path) -> dict[str, dict[int, float]]:
         FileNotFoundError: there is no log in the folder.
         ValueError: the logs hold no loss, or a line of them cannot be read.
     """
-    logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    logs = logs_of(work_dir)
     if not logs:
         raise MissingInputError(f'No log of a training in {work_dir}: expected <time>/vis_data/scalars.json in it, as '
                                 'tools/train.py writes it.')
@@ -108,6 +113,7 @@ def draw(runs: dict[str, dict[str, dict[int, float]]], path: Path, logarithmic: 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
+        check_file(args.out, [log for work_dir in args.work_dirs for log in logs_of(work_dir)])
         runs = {str(work_dir): read_losses(work_dir) for work_dir in args.work_dirs}
         draw(runs, args.out, not args.linear)
     for title, losses in runs.items():

@@ -191,7 +191,7 @@ def reserved(folder: Path, settings: dict[str, Any]) -> Iterator[int]:
         ValueError: it was made with other settings, or something is still at work in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / '.lock', 'w') as lock:
+    with open(folder / '.lock', 'a') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -15,12 +15,14 @@ from mmengine.logging import MMLogger
 
 from stt_mm.errors import InputError
 from stt_mm.utils.checkpoint import write_atomically
-from stt_mm.utils.masks import read_object_ids, write_mask
+from stt_mm.utils.masks import read_object_ids
+from stt_mm.utils.targets import inside
 from stt_mm.utils.text import check_name, read_json
 
+from .dumped import dump_masks, masks_are_there
 from .tables import text_table, write_csv, write_json
 
-ENTRY_KEYS = {'video_id', 'run_id', 'protocol', 'max_frames', 'record'}
+ENTRY_KEYS = {'video_id', 'run_id', 'protocol', 'max_frames', 'masks', 'record'}
 
 
 class VideoMetric(BaseMetric):
@@ -40,8 +42,10 @@ class VideoMetric(BaseMetric):
     Args:
         out_dir: where to write records and results; ``None`` writes nothing.
         dump_masks: where to write ``pred_masks`` as palette PNGs, ``<dump_masks>/<video_id>/<frame>.png``: all frames,
-            or those that the sample's ``output_frames`` (one bool per frame) names. ``None`` writes nothing.
-        resume: records of this run that are in ``out_dir`` already count as processed.
+            or those that the sample's ``output_frames`` (one bool per frame) names. The folder belongs to one run; see
+            :mod:`stt_mm.utils.targets`. ``None`` writes nothing.
+        resume: records of this run that are in ``out_dir`` already count as processed; with ``dump_masks``, those
+            whose masks are there too.
         run_id: what makes two runs comparable, such as a hash of checkpoint and protocol. Records of another one are
             never mixed in.
 
@@ -74,7 +78,7 @@ class VideoMetric(BaseMetric):
         self.out_dir = out_dir
         self.dump_masks = dump_masks
         self.run_id = run_id
-        self.resumed = read_records(out_dir, self.name, run_id) if resume else []
+        self.resumed = read_records(out_dir, self.name, run_id, dump_masks) if resume else []
 
     @abstractmethod
     def score(self, sample: dict) -> dict:
@@ -109,11 +113,12 @@ class VideoMetric(BaseMetric):
         for sample in data_samples:
             video_id = sample['video_id']
             check_name(video_id, 'A data sample')
+            masks = None
             if self.dump_masks is not None:
-                self._dump(sample)
+                masks = dump_masks(self.dump_masks, self.run_id, sample, predicted_masks(sample))
             entry = dict(
                 video_id=video_id, run_id=self.run_id, protocol=dict(sample['protocol']),
-                max_frames=sample.get('max_frames'), record=self.score(sample),
+                max_frames=sample.get('max_frames'), masks=masks, record=self.score(sample),
             )  # fmt: skip
             # What JSON makes of it (lists, text keys), so that a resumed record is like any other.
             entry = json.loads(json.dumps(entry))
@@ -168,13 +173,6 @@ class VideoMetric(BaseMetric):
             self.finish(records)
         return metrics
 
-    def _dump(self, sample: dict) -> None:
-        masks = predicted_masks(sample)
-        wanted = sample.get('output_frames') or [True] * len(masks)
-        for name, mask, chosen in zip(sample['frame_names'], masks, wanted, strict=True):
-            if chosen:
-                write_mask(Path(self.dump_masks, sample['video_id'], f'{name}.png'), mask)
-
     def _write(self, entry: dict, records: dict[str, dict], metrics: dict[str, float]) -> None:
         folder = Path(self.out_dir)
         content = dict(
@@ -188,15 +186,17 @@ class VideoMetric(BaseMetric):
         MMLogger.get_current_instance().info('%s: results written to %s', self.name, folder)
 
 
-def read_records(out_dir: str, name: str, run_id: str) -> list[dict]:
+def read_records(out_dir: str, name: str, run_id: str, dump_masks: str | None = None) -> list[dict]:
     """Records of finished videos that a metric left in ``<out_dir>/videos/<name>``, sorted by video.
 
     A record that cannot be read, or is not as it was written, counts as not there, with a warning that names the file.
+    So does that of a video whose masks are wanted and are not there as this run wrote them.
 
     Args:
         out_dir: ``out_dir`` of the metric. It need not exist.
         name: name of the metric.
         run_id: the run whose records are wanted.
+        dump_masks: folder in which the masks of the videos must be; ``None`` if they are not wanted.
 
     Returns:
         Dicts with the keys ``ENTRY_KEYS``.
@@ -204,7 +204,7 @@ def read_records(out_dir: str, name: str, run_id: str) -> list[dict]:
     Raises:
         ValueError: a record belongs to another run.
     """
-    folder, entries = Path(out_dir, 'videos', name), []
+    folder, entries, without = Path(out_dir, 'videos', name), [], []
     for path in folder.rglob('*.json'):
         try:
             entry = read_json(path)
@@ -221,14 +221,35 @@ def read_records(out_dir: str, name: str, run_id: str) -> list[dict]:
                 f'{path} belongs to run {entry["run_id"]!r}, this is run {run_id!r}: the checkpoint, the protocol or '
                 f'the data differ. To start afresh, delete {folder} or choose another out_dir.'
             )
+        elif dump_masks is not None and not masks_are_there(dump_masks, run_id, entry):
+            without.append(entry['video_id'])
         else:
             entries.append(entry)
+    if without:
+        MMLogger.get_current_instance().warning(
+            '%d finished videos have no masks, or not those of this run, in %s (%s%s); they count as not done.',
+            len(without), dump_masks, ', '.join(sorted(without)[:5]), ', ...' if len(without) > 5 else '',
+        )  # fmt: skip
     return sorted(entries, key=lambda entry: entry['video_id'])
 
 
-def completed(out_dir: str, name: str, run_id: str) -> list[str]:
+def completed(out_dir: str, name: str, run_id: str, dump_masks: str | None = None) -> list[str]:
     """Ids of the videos that a run has finished; see :func:`read_records` for arguments and errors."""
-    return [entry['video_id'] for entry in read_records(out_dir, name, run_id)]
+    return [entry['video_id'] for entry in read_records(out_dir, name, run_id, dump_masks)]
+
+
+def forget_records(out_dir: str, name: str) -> None:
+    """Removes the records of a metric in ``out_dir``, of whatever run, so that a later one never mixes the two.
+
+    Other files stay, as do records that are damaged.
+    """
+    for path in Path(out_dir, 'videos', name).rglob('*.json'):
+        try:
+            entry = read_json(path)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and entry.keys() >= {'video_id', 'run_id', 'record'}:
+            path.unlink()
 
 
 def predicted_masks(sample: dict) -> np.ndarray:
@@ -271,7 +292,7 @@ def _sha8(entry: dict) -> str:
 
 
 def _record_path(out_dir: str, name: str, video_id: str) -> Path:
-    return Path(out_dir, 'videos', name, f'{video_id}.json')
+    return inside(Path(out_dir, 'videos', name), f'{video_id}.json')
 
 
 def _warn_damaged(path: Path, reason: str) -> None:

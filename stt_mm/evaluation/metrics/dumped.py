@@ -1,0 +1,82 @@
+"""Predicted masks on disk: written as palette PNGs, and found again when a run is resumed."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from stt_mm.errors import InputError
+from stt_mm.utils.masks import write_mask
+from stt_mm.utils.targets import check_apart, claim_folder, inside, owner_of
+
+
+def claim_dump(folder: str | Path, run_id: str, sources: list[str], overwrite: bool = False) -> None:
+    """Make a folder of masks that belongs to one run; what the same run left there stays.
+
+    Args:
+        folder: the folder.
+        run_id: of the metric.
+        sources: files and folders of the data.
+        overwrite: remove the masks of another run.
+
+    Raises:
+        ValueError, OSError: see :func:`stt_mm.utils.targets.check_folder`.
+    """
+    claim_folder(folder, _owner(run_id), '.png', sources, overwrite, keep=True)
+
+
+def dump_masks(folder: str | Path, run_id: str, sample: dict, masks: np.ndarray) -> dict[str, str]:
+    """Writes the masks of one video as ``<folder>/<video_id>/<frame>.png``.
+
+    Args:
+        folder: belongs to this run, or is free to.
+        run_id: of the metric.
+        sample: with ``video_id``, ``frame_names``, and perhaps ``output_frames`` (one bool per frame; without it all
+            are wanted) and ``mask_paths``.
+        masks: uint8 ``[T, H, W]``.
+
+    Returns:
+        First digits of the SHA-256 of each file, by the name of its frame.
+
+    Raises:
+        ValueError: the id leads out of the folder, the masks would lie among the true ones, two frames have one name,
+            or the folder holds masks of another run.
+    """
+    video_id, names = sample['video_id'], sample['frame_names']
+    target = inside(folder, video_id)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f'Video {video_id} has two frames named {twice}, so one mask would replace the other. Keep '
+                         'one image for each frame.')
+    check_apart(target, {str(Path(path).parent) for path in sample.get('mask_paths') or () if path is not None})
+    claim_dump(folder, run_id, [])
+    wanted = sample.get('output_frames') or [True] * len(masks)
+    written = {}
+    for name, mask, chosen in zip(names, masks, wanted, strict=True):
+        if chosen:
+            path = target / f'{name}.png'
+            write_mask(path, mask)
+            written[name] = _sha8(path)
+    return written
+
+
+def masks_are_there(folder: str | Path, run_id: str, entry: dict) -> bool:
+    """Whether the masks that :func:`dump_masks` wrote for a record are in the folder as they were.
+
+    Args:
+        folder: the folder.
+        run_id: of the metric.
+        entry: with ``video_id`` and ``masks``, what :func:`dump_masks` returned.
+    """
+    if entry['masks'] is None or owner_of(folder) != _owner(run_id):
+        return False
+    paths = {Path(folder, entry['video_id'], f'{name}.png'): sha8 for name, sha8 in entry['masks'].items()}
+    return all(path.is_file() and _sha8(path) == sha8 for path, sha8 in paths.items())
+
+
+def _owner(run_id: str) -> str:
+    return f'masks of run {run_id!r}'
+
+
+def _sha8(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]

@@ -1,0 +1,197 @@
+"""Where results may go: never onto what is read, out of the folder that was named, or in among other files.
+
+A file that is named is replaced. A folder that is named belongs to one result: it holds a small hidden file that says
+which, and only that result is replaced without being asked.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from ..errors import FileError, InputError
+from .text import check_name
+
+MARK = '.stt_mm'
+_ELSEWHERE = 'Name another place for the results.'
+
+Source = str | Path | None
+
+
+def check_file(path: str | Path, sources: Iterable[Source] = ()) -> None:
+    """Refuse a file to write that is one of the files that are read, whatever links lead there.
+
+    Args:
+        path: the file to write; it is replaced if it exists.
+        sources: files that are read, and folders of which no file may be replaced. ``None`` and what does not exist
+            are passed over.
+
+    Raises:
+        ValueError: it is one of them, or a folder; the message names both.
+    """
+    if os.path.isdir(path):
+        raise InputError(f'{path} is a folder, but the result is a file. Name a file.')
+    above = set(filter(None, map(_identity, _upwards(path)))) if os.path.exists(path) else set()
+    for source in _existing(sources):
+        if _identity(source) in above:
+            what = f'lies in {source}, whose files are' if os.path.isdir(source) else _named(path, source)
+            raise InputError(f'{path} {what} read here and would be replaced. {_ELSEWHERE}')
+
+
+def check_apart(path: str | Path, sources: Iterable[Source]) -> None:
+    """Refuse a folder for results that is, or lies in, a folder that is read: results would pass for data there.
+
+    Raises:
+        ValueError: the message names both folders.
+    """
+    above = set(filter(None, map(_identity, _upwards(path))))
+    for source in _existing(sources):
+        if _identity(source) in above:
+            raise InputError(f'{path} is, or lies in, {source}, which is read. {_ELSEWHERE}')
+
+
+def check_folder(path: str | Path, owner: str, suffix: str, sources: Iterable[Source] = (),
+                 overwrite: bool = False) -> None:
+    """Refuse a folder for many result files that is not free for them.
+
+    Args:
+        path: the folder; it need not exist.
+        owner: the result that the folder is for, in words that tell it from any other.
+        suffix: of the files that are going to be written.
+        sources: files and folders that are read.
+        overwrite: the files of another result may be removed.
+
+    Raises:
+        ValueError: the folder is, lies in or holds something that is read; or it holds the files of another result,
+            without ``overwrite``; or with it, anything else than such files.
+        OSError: it is a file.
+    """
+    sources = list(_existing(sources))
+    check_apart(path, sources)
+    if not os.path.lexists(path):
+        return
+    if not os.path.isdir(path):
+        raise FileError(f'{path} is a file, but the results need a folder. {_ELSEWHERE}')
+    own = _identity(path)
+    for source in sources:
+        if own in map(_identity, _upwards(source)):
+            raise InputError(f'{path} holds {source}, which is read. {_ELSEWHERE}')
+    before = owner_of(path)
+    files = [] if before == owner else list(_files(path))
+    if not files:
+        return
+    if not overwrite:
+        what = f'holds {before or f"{len(files)} other files, such as {files[0].name}"}'
+        raise InputError(f'{path} {what}, and the results would mix. Name another folder, or add --overwrite '
+                         '(overwrite=True in Python) to remove what is there.')
+    for file in files:
+        if file.suffix.lower() != suffix or file.is_symlink():
+            raise InputError(f'{path} holds {file.relative_to(path)}, which is no {suffix} file of results, so it is '
+                             'not emptied. Remove it, or name another folder.')
+
+
+def claim_folder(path: str | Path, owner: str, suffix: str, sources: Iterable[Source] = (), overwrite: bool = False,
+                 keep: bool = False) -> None:
+    """Make a folder for the files of one result and empty it of earlier ones; see :func:`check_folder`.
+
+    Args:
+        keep: leave files of the same owner where they are, because they are part of this result.
+    """
+    check_folder(path, owner, suffix, sources, overwrite)
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    if not (keep and owner_of(path) == owner):
+        for file in [file for file in _files(path) if file.suffix.lower() == suffix]:
+            file.unlink()
+            with suppress(OSError):
+                file.parent.relative_to(path).name and file.parent.rmdir()
+    if owner_of(path) != owner:
+        (path / MARK).unlink(missing_ok=True)
+        (path / MARK).write_text(f'{owner}\n', encoding='utf-8')
+
+
+def owner_of(folder: str | Path) -> str | None:
+    """What a folder of results was claimed for; ``None`` if it was not."""
+    try:
+        return Path(folder, MARK).read_text(encoding='utf-8').rstrip('\n')
+    except (OSError, ValueError):
+        return None
+
+
+def inside(folder: str | Path, name: str) -> Path:
+    """The path of a name below a folder.
+
+    Args:
+        folder: the folder that was given.
+        name: relative path with slashes, such as ``walk/clip1``.
+
+    Raises:
+        ValueError: the name leads out of the folder, by itself (see :func:`stt_mm.utils.text.check_name`) or through
+            a link.
+    """
+    check_name(name, f'What is to be written to {folder}')
+    path = Path(folder, name)
+    if not path.resolve().is_relative_to(Path(folder).resolve()):
+        raise InputError(f'{path} leads to {path.resolve()}, out of {folder}. {_ELSEWHERE}')
+    return path
+
+
+def check_distinct(targets: Mapping[str, str | Path]) -> None:
+    """Refuse two things that would be written to one place.
+
+    Args:
+        targets: what is written, in words, to its file or folder.
+
+    Raises:
+        ValueError: the message names both and the place.
+    """
+    found: dict[str, str] = {}
+    ignores_case = cache(_ignores_case)
+    for what, path in targets.items():
+        place = Path(path).resolve()
+        folder = next(parent for parent in place.parents if parent.is_dir())
+        other = found.setdefault(str(place).casefold() if ignores_case(folder) else str(place), what)
+        if other != what:
+            raise InputError(f'{other} and {what} would both be written to {path}. Rename one, or name another place '
+                             'for one of them.')
+
+
+def _existing(sources: Iterable[Source]) -> Iterable[str | Path]:
+    return (source for source in sources if source is not None and os.path.exists(source))
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """What links and spellings of one file have in common."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _upwards(path: str | Path) -> list[Path]:
+    place = Path(path).resolve()
+    return [place, *place.parents]
+
+
+def _named(path: str | Path, source: str | Path) -> str:
+    return 'is' if os.path.abspath(path) == os.path.abspath(source) else f'is the same file as {source}, which is'
+
+
+def _files(folder: str | Path) -> Iterable[Path]:
+    """All files of a folder and those below it, and links; hidden ones are passed over."""
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        links = [name for name in folders if os.path.islink(os.path.join(root, name))]
+        yield from (Path(root, name) for name in sorted([*names, *links]) if not name.startswith('.'))
+
+
+def _ignores_case(folder: Path) -> bool:
+    """Whether ``a`` and ``A`` are one file in a folder."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix='.case') as file:
+            return Path(file.name).with_name(Path(file.name).name.upper()).exists()
+    except OSError:
+        return False

@@ -1,0 +1,147 @@
+"""Where results may go: each kind of way on which a result could come to lie on something of the user's."""
+
+import os
+
+import pytest
+
+from stt_mm.utils import targets
+from stt_mm.utils.targets import check_apart, check_distinct, check_file, check_folder, claim_folder, inside, owner_of
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A data set with two masks; links to it; the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for name in ('data/masks/a/0.png', 'data/masks/a/1.png', 'data/list.txt'):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (tmp_path / 'soft').symlink_to('data/masks')
+    (tmp_path / 'soft.png').symlink_to('data/masks/a/0.png')
+    os.link('data/masks/a/0.png', 'hard.png')
+    yield tmp_path / 'data'
+    assert (tmp_path / 'data' / 'masks' / 'a' / '0.png').read_text() == 'data/masks/a/0.png'
+
+
+def tree(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file())
+
+
+@pytest.mark.parametrize('path', ['data/masks/a/0.png', 'data/../data/masks/a/0.png', 'soft/a/0.png', 'soft.png',
+                                  'hard.png'])
+@pytest.mark.parametrize('source', ['data/masks/a/0.png', 'soft/a/0.png', 'hard.png'])
+def test_a_file_that_is_read_is_not_written(data, path, source):
+    with pytest.raises(ValueError, match=r'read here and would be replaced'):
+        check_file(path, [None, 'none', source])
+    with pytest.raises(ValueError, match=r'read here and would be replaced'):
+        check_file((data.parent / path).absolute(), [source])
+
+
+def test_any_other_file_is_replaced(data):
+    check_file('data/list.txt', ['data/masks'])
+    check_file('data/masks/a/new.json', ['data/masks'])
+    check_file('new/folder/out.json', [data, 'none'])
+    check_file('soft/../new.json', [data])
+    with pytest.raises(ValueError, match=r'soft/a/1\.png lies in data, whose files are read here'):
+        check_file('soft/a/1.png', ['data'])
+    with pytest.raises(ValueError, match='data is a folder, but the result is a file'):
+        check_file('data')
+
+
+@pytest.mark.parametrize('path', ['data', 'data/.', 'data/masks', 'data/new/deep', 'soft', 'soft/a', 'soft/new'])
+def test_results_stay_out_of_data(data, path):
+    for check in (check_apart, lambda path, sources: check_folder(path, 'mine', '.png', sources, overwrite=True)):
+        with pytest.raises(ValueError, match='is, or lies in, data, which is read'):
+            check(path, ['data'])
+    check_apart(data.parent, ['data'])
+    with pytest.raises(ValueError, match='holds soft/a/0.png, which is read'):
+        check_folder('data/masks', 'mine', '.png', ['soft/a/0.png'], overwrite=True)
+
+
+def test_a_folder_belongs_to_one_result(tmp_path):
+    folder = tmp_path / 'out'
+    claim_folder(folder, 'frames of v', '.png')
+    for name in ('a/0.png', 'a/1.png'):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text('mine')
+    assert owner_of(folder) == 'frames of v'
+    claim_folder(folder, 'frames of v', '.png', keep=True)
+    assert tree(folder) == ['.stt_mm', 'a/0.png', 'a/1.png']
+    with pytest.raises(ValueError, match=r'holds frames of v, and the results would mix.*--overwrite'):
+        claim_folder(folder, 'frames of w', '.png', keep=True)
+    assert tree(folder) == ['.stt_mm', 'a/0.png', 'a/1.png']
+    claim_folder(folder, 'frames of w', '.png', overwrite=True, keep=True)
+    assert list(folder.iterdir()) == [folder / '.stt_mm']
+    assert owner_of(folder) == 'frames of w'
+    (folder / '0.png').write_text('mine')
+    claim_folder(folder, 'frames of w', '.png')
+    assert tree(folder) == ['.stt_mm']
+
+
+def test_only_files_of_results_are_removed(tmp_path):
+    folder = tmp_path / 'out'
+    (folder / 'empty').mkdir(parents=True)
+    (folder / '.git').mkdir()
+    (folder / '0.png').write_text('theirs')
+    with pytest.raises(ValueError, match=r'holds 1 other files, such as 0\.png, and the results would mix'):
+        check_folder(folder, 'mine', '.png')
+    (folder / 'thesis.tex').write_text('years')
+    with pytest.raises(ValueError, match=r'holds thesis\.tex, which is no \.png file of results'):
+        claim_folder(folder, 'mine', '.png', overwrite=True)
+    assert tree(folder) == ['0.png', 'thesis.tex']
+    (folder / 'thesis.tex').unlink()
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere' / '1.png').write_text('theirs')
+    (folder / 'link.png').symlink_to(tmp_path / 'elsewhere')
+    with pytest.raises(ValueError, match=r'holds link\.png, which is no'):
+        claim_folder(folder, 'mine', '.png', overwrite=True)
+    (folder / 'link.png').unlink()
+    claim_folder(folder, 'mine', '.png', overwrite=True)
+    assert tree(folder) == ['.stt_mm']
+    assert sorted(path.name for path in folder.iterdir()) == ['.git', '.stt_mm', 'empty']
+    with pytest.raises(OSError, match='is a file, but the results need a folder'):
+        check_folder(tmp_path / 'elsewhere' / '1.png', 'mine', '.png')
+
+
+def test_the_mark_is_not_written_through_a_link(tmp_path):
+    (tmp_path / 'precious').write_text('theirs')
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / '.stt_mm').symlink_to(tmp_path / 'precious')
+    claim_folder(tmp_path / 'out', 'mine', '.png')
+    assert (tmp_path / 'precious').read_text() == 'theirs'
+
+
+@pytest.mark.parametrize('name', ['', '.', '..', '/abs', '../up', 'a/../../b', 'a//b', './a', 'a/', 'C:x', 'a\\b',
+                                  'a\0'])
+def test_names_lead_nowhere_else(tmp_path, name):
+    with pytest.raises(ValueError, match='holds the name'):
+        inside(tmp_path, name)
+
+
+def test_links_lead_nowhere_else(tmp_path):
+    folder = tmp_path / 'out'
+    folder.mkdir()
+    (folder / 'v').symlink_to(tmp_path)
+    (folder / 'w').symlink_to(folder / 'real')
+    with pytest.raises(ValueError, match=f'out/v/x leads to {tmp_path}/x, out of'):
+        inside(folder, 'v/x')
+    assert inside(folder, 'w/x') == folder / 'w' / 'x'
+    (tmp_path / 'alias').symlink_to(folder)
+    assert inside(tmp_path / 'alias', 'walk/clip1') == tmp_path / 'alias' / 'walk' / 'clip1'
+
+
+def test_two_results_need_two_places(tmp_path, monkeypatch):
+    (tmp_path / 'link').symlink_to('.')
+    check_distinct({'a': tmp_path / 'x', 'b': tmp_path / 'y', 'c': tmp_path / 'X'})
+    with pytest.raises(ValueError, match=r'a and b would both be written to .*/link/x\.'):
+        check_distinct({'a': tmp_path / 'x', 'b': tmp_path / 'link' / 'x'})
+    monkeypatch.setattr(targets, '_ignores_case', lambda folder: True)
+    with pytest.raises(ValueError, match='a and c would both be written'):
+        check_distinct({'a': tmp_path / 'x', 'b': tmp_path / 'y', 'c': tmp_path / 'X'})
+
+
+def test_the_file_system_is_asked_about_case(tmp_path):
+    (tmp_path / 'probe').write_text('')
+    assert targets._ignores_case(tmp_path) is (tmp_path / 'PROBE').exists()
+    assert [path.name for path in tmp_path.iterdir()] == ['probe']
+    assert targets._ignores_case(tmp_path / 'none') is False
