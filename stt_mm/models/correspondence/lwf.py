@@ -12,7 +12,8 @@ from stt_mm.errors import InputError
 from stt_mm.models.batch_statistics import BatchStatistics
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice
-from stt_mm.utils.checkpoint import CheckpointError, load_backbone, read_checkpoint
+from stt_mm.utils.checkpoint import CheckpointError, read_checkpoint
+from stt_mm.utils.weights import load_backbone
 
 
 class _OldTask(nn.Module):
