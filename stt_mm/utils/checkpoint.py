@@ -74,12 +74,28 @@ def checkpoint_bytes(checkpoint: dict[str, Any]) -> bytes:
 
 
 def sha8(path: str | Path) -> str:
-    """First eight hexadecimal digits of the SHA-256 of a file."""
+    """First eight hexadecimal digits of the SHA-256 of a file; errors as in :func:`existing`."""
     digest = hashlib.sha256()
-    with open(path, 'rb') as file:
+    with open(existing(path), 'rb') as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()[:8]
+
+
+def existing(path: str | Path) -> Path:
+    """The path of a checkpoint file, with ``~`` resolved.
+
+    Raises:
+        FileNotFoundError: if there is no such file; the message names similar ones.
+        CheckpointError: if the path is a folder.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise CheckpointError(f'Expected a checkpoint file, got the folder {path}. Name one file in it'
+                              f'{_listing(path)}.')
+    if not path.is_file():
+        raise MissingInputError(f'Checkpoint not found: {path}{_neighbours(path)}.')
+    return path
 
 
 def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = 'cpu') -> Any:
@@ -98,12 +114,7 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
         CheckpointError: if the path is a folder, the file is truncated, damaged or something else, its content is not
             that of its name, or it needs ``trust``.
     """
-    path = Path(path).expanduser()
-    if path.is_dir():
-        raise CheckpointError(f'Expected a checkpoint file, got the folder {path}. Name one file in it'
-                              f'{_listing(path)}.')
-    if not path.is_file():
-        raise MissingInputError(f'Checkpoint not found: {path}{_neighbours(path)}.')
+    path = existing(path)
     _check_kind(path)
     _check_name(path)
     try:

@@ -19,8 +19,8 @@ _PRETRAIN_MARKS = ('neck.', 'head.', 'encoder_k.', 'target_net.', 'queue', 'mome
 _CONV_MODULE = re.compile(r'(?:^|\.)(?:conv\d|downsample)\.(?:conv|bn)\.')
 
 # Entries of a file that may hold the weights; the first one that is there does.
-CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'teacher', 'target_encoder', 'module', 'net', 'network', 'params',
-              'encoder')
+CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'teacher', 'target_encoder', 'module', 'net', 'network',
+              'params', 'encoder')
 # What trainers put before all names of a network that they hold.
 WRAPPERS = ('module.', 'model.', 'net.', 'network.', 'vit.', 'deit.', 'dinov2.', 'dinov2_with_registers.')
 # What torch puts into names when it wraps a part of a network, at any place.
@@ -78,7 +78,7 @@ def vit_to_timm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def hugging_face_to_timm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of ViT, ViT-MAE, ViT-MSN or DINOv2 as the ``transformers`` library names them -> timm's VisionTransformer.
+    """Weights of a ViT or DINOv2 as the ``transformers`` library names them -> timm's VisionTransformer.
 
     Query, key and value, three layers there, are one in timm.
     """
@@ -172,6 +172,11 @@ class Backbone(NamedTuple):
     source: str
     others: tuple[str, ...]
 
+    def describe(self) -> str:
+        """The source, and what was not taken."""
+        return self.source + (f' ({", ".join(self.others)} of the file not taken; --prefix {self.others[0]} takes it)'
+                              if self.others else '')
+
 
 def meta_of(checkpoint: Any) -> Mapping[str, Any]:
     """The ``meta`` entry of a checkpoint, empty where there is none."""
@@ -188,7 +193,7 @@ def flat_weights(checkpoint: Any) -> dict[str, Tensor]:
 
 
 def all_weights(checkpoint: Any) -> dict[str, Tensor]:
-    """Every tensor of a checkpoint, with the names of the entries that it lies in: ``state_dict.backbone.conv1.weight``."""
+    """Every tensor of a checkpoint, its name after those of the entries around it: ``state_dict.conv1.weight``."""
     found = {}
     for name, value in checkpoint.items() if isinstance(checkpoint, Mapping) else ():
         if isinstance(value, Tensor):
@@ -215,7 +220,7 @@ def weights_below(checkpoint: Any, prefix: str) -> dict[str, Tensor]:
 
 
 def prefixes_in(checkpoint: Any) -> list[str]:
-    """Prefixes below which a checkpoint holds a network that is known, or, without one, the first parts of its names."""
+    """Prefixes below which a checkpoint holds a known network or, without one, the first parts of its names."""
     names = all_weights(checkpoint)
     stems = [sorted(stem) for stem in (_STEM, _CONV_STEM, _PATCHES, _HUGGING_FACE)]
     found = [name.removesuffix(first) for first, *_ in stems for name in names if name.endswith(f'.{first}')]

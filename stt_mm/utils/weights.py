@@ -1,5 +1,6 @@
 """From a checkpoint of any known source to the weights of a backbone, checked on the way."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from stt_mm.utils.key_maps import (
     weights_below,
 )
 
+logger = logging.getLogger(__name__)
+
 MIN_RATIO = 0.99
 _ADVICE = 'The training diverged or the file is damaged; take an earlier checkpoint of that training.'
 
@@ -41,6 +44,12 @@ def check_finite(weights: Mapping[str, Tensor], where: str | Path, advice: str) 
             wrong = value.numel() - int(finite.sum())
             raise CheckpointError(f'{where}: {name} holds {wrong} of {value.numel()} values that are infinite or not a '
                                   f'number. {advice}')
+
+
+def geometry_in(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file's ``meta`` says of the geometry of its network, under ``geometry``; empty if it says nothing."""
+    geometry = meta.get('geometry')
+    return dict(geometry=geometry) if isinstance(geometry, Mapping) else {}
 
 
 def backbone_state_dict(checkpoint: Any, prefix: str | None = None) -> Backbone:
@@ -101,7 +110,6 @@ class LoadReport:
         unexpected: names of the checkpoint that should be in the module but are not.
         mismatched: names in both, with different shapes (as text, ``name: file shape -> module shape``).
         unused: names of the checkpoint under a part that the module does not have, such as a later stage.
-        others: entries of the file that hold the same names and were not taken, such as averaged weights.
         geometry: what the file says about the network that was trained; ``None`` if it says nothing.
     """
 
@@ -111,7 +119,6 @@ class LoadReport:
     unexpected: tuple[str, ...]
     mismatched: tuple[str, ...]
     unused: tuple[str, ...]
-    others: tuple[str, ...] = ()
     geometry: Mapping[str, Any] | None = None
 
     @property
@@ -126,11 +133,8 @@ class LoadReport:
         return self.ratio >= MIN_RATIO and len(self.unexpected) <= (1 - MIN_RATIO) * len(self.matched)
 
     def __str__(self) -> str:
-        others = (f'; {", ".join(self.others)} of the file not taken (--prefix {self.others[0]} takes it)'
-                  if self.others else '')
         return (f'source: {self.source}; matched {len(self.matched)} ({self.ratio:.1%}), missing {len(self.missing)}, '
-                f'mismatched {len(self.mismatched)}, unexpected {len(self.unexpected)}, unused {len(self.unused)}'
-                f'{others}')
+                f'mismatched {len(self.mismatched)}, unexpected {len(self.unexpected)}, unused {len(self.unused)}')
 
     def details(self, limit: int = 5) -> str:
         """The first names of every list that is a problem, on one line."""
@@ -162,8 +166,7 @@ def load_backbone(module: nn.Module, path: str | Path, trust: bool = False, allo
             trained in another geometry, or if a weight is infinite or not a number.
     """
     checkpoint = read_checkpoint(path, trust=trust)
-    recorded = meta_of(checkpoint).get('geometry')
-    recorded = recorded if isinstance(recorded, Mapping) else None
+    recorded = geometry_in(meta_of(checkpoint)).get('geometry')
     check_geometry(path, recorded, geometry)
     target = getattr(module, 'network', module)
     wanted = target.state_dict()
@@ -184,6 +187,8 @@ def load_backbone(module: nn.Module, path: str | Path, trust: bool = False, allo
                       '(img_size); it is resampled to each frame.' + advice)
         raise CheckpointError(f'{path} does not fit the backbone ({report}). {report.details()}.{advice}')
     check_finite(fitting, path, _ADVICE)
+    if found.others:
+        logger.warning('%s: %s', path, found.describe())
     target.load_state_dict(fitting, strict=False)
     return report
 
@@ -221,4 +226,4 @@ def _compare(wanted: dict[str, Tensor], weights: dict[str, Tensor], found: Backb
                  unused=[name for name in extra if name.split('.')[0] not in parts])
     counted = {kind: tuple(name for name in names if 'num_batches_tracked' not in name)
                for kind, names in lists.items()}
-    return fitting, LoadReport(source=found.source, others=found.others, geometry=geometry, **counted)
+    return fitting, LoadReport(source=found.source, geometry=geometry, **counted)

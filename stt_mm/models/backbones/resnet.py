@@ -102,7 +102,7 @@ class CorrespondenceResNet(ResNet):
         return self.pretrained and self.pretrained['path']
 
     def geometry(self) -> dict[str, Any]:
-        """What decides the features besides the weights, as plain data: strides and widths of all stages, res2 first."""
+        """What decides the features besides the weights, as plain data, strides and widths from res2 on."""
         widths = [getattr(self, f'layer{stage + 1}')[-1].out_channels for stage in range(self.num_stages)]
         return dict(network='ResNet', depth=self.depth, pool=self.pool, strides=list(self.strides), widths=widths,
                     padding=self.padding_mode)

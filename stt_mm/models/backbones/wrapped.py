@@ -27,7 +27,8 @@ def pretrained(owner: str, init_cfg: Mapping[str, Any] | None) -> dict[str, str]
     """
     if init_cfg is None:
         return None
-    if init_cfg.get('type') != 'Pretrained' or not {'checkpoint'} <= set(init_cfg) - {'type'} <= {'checkpoint', 'prefix'}:
+    keys = set(init_cfg) - {'prefix'}
+    if keys != {'type', 'checkpoint'} or init_cfg['type'] != 'Pretrained':
         raise InputError(f"{owner}: init_cfg must be None or dict(type='Pretrained', checkpoint=PATH), and may have a "
                          f'prefix; got {init_cfg}.')
     return dict(path=init_cfg['checkpoint']) | {key: value for key, value in init_cfg.items() if key == 'prefix'}
