@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from stt_mm.apis import FrameResult, VideoPropagator
-from stt_mm.engine.cli import ConfigOptions, one_line_errors
+from stt_mm.engine.cli import ConfigOptions, add_weight_arguments, one_line_errors
 from stt_mm.utils.video import VideoStream, open_video
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,10 +75,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
                         help='override config values, e.g. model.propagator.protocol.short_side=360')
-    parser.add_argument('--trust-checkpoint', action='store_true',
-                        help='allow a checkpoint that holds more than tensors and plain data; it can run code')
-    parser.add_argument('--allow-partial', action='store_true',
-                        help='accept a checkpoint that fills less than 99%% of the backbone')
+    add_weight_arguments(parser)
     args = parser.parse_args(argv)
     frames = [frame for frame, _ in args.mask]
     if len(set(frames)) < len(frames):
@@ -132,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
         stream = open_video(args.video)
         checkpoint = None if args.checkpoint == 'none' else args.checkpoint
         propagator = VideoPropagator(args.config, checkpoint, args.device, args.cfg_options, args.trust_checkpoint,
-                                     args.allow_partial)
+                                     args.allow_partial, args.prefix, args.allow_other_geometry)
         run = Run(stream, args.max_frames, args.show, args.alpha)
         before = signal.signal(signal.SIGINT, run.interrupt)
         try:

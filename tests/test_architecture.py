@@ -18,7 +18,7 @@ ALLOWED = {
     '': {'version'},
     'registry': set(),
     'datasets': {'registry', 'utils'},
-    'protocols': set(),
+    'protocols': {'utils'},
     'models': {'registry', 'ops', 'protocols', 'utils'},
     'evaluation.metrics': {'registry', 'evaluation.functional', 'utils'},
     'evaluation': {'evaluation.functional', 'evaluation.metrics'},

@@ -12,8 +12,8 @@ from torchvision.models import resnet18
 from stt_mm.datasets import DAVIS, JHMDB, VIP
 from stt_mm.evaluation.metrics import DAVISMetric, JHMDBMetric, VIPMetric
 from stt_mm.registry import MODELS
-from stt_mm.utils.checkpoint import load_backbone
 from stt_mm.utils.config_path import config_path
+from stt_mm.utils.weights import load_backbone
 
 
 def random_weights():

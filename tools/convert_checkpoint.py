@@ -4,17 +4,11 @@ import argparse
 from pathlib import Path
 
 from stt_mm import __version__
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import add_source_arguments, one_line_errors
 from stt_mm.errors import FileError
-from stt_mm.utils.checkpoint import (
-    CheckpointError,
-    backbone_state_dict,
-    checkpoint_bytes,
-    read_checkpoint,
-    sha8,
-    write_atomically,
-)
+from stt_mm.utils.checkpoint import CheckpointError, checkpoint_bytes, sha8, write_atomically
 from stt_mm.utils.targets import check_file
+from stt_mm.utils.weights import geometry_in, read_backbone
 
 EXAMPLES = """examples:
   python tools/convert_checkpoint.py work_dirs/mocov2_r18_in1k/iter_1000800.pth checkpoints/mocov2_r18.pth --depth 18
@@ -34,9 +28,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('out', help='file to write')
     parser.add_argument('--depth', type=int, choices=sorted(BLOCKS), help='ResNet depth to check against '
                         '(default: the one whose names fit best)')
-    parser.add_argument('--trust-checkpoint', action='store_true',
-                        help='allow a source that holds more than tensors and plain data; it can run code, so know '
-                        'where it comes from')
+    add_source_arguments(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
     return parser.parse_args(argv)
 
@@ -85,16 +77,13 @@ def main(argv: list[str] | None = None) -> None:
         check_file(out, [args.source])
         if out.exists() and not args.overwrite:
             raise FileError(f'{out} exists. Name another file or add --overwrite to replace it.')
-        checkpoint = read_checkpoint(args.source, trust=args.trust_checkpoint)
-        try:
-            weights, source = backbone_state_dict(checkpoint)
-        except CheckpointError as error:
-            raise CheckpointError(f'{args.source}: {error}') from error
-        counted = {name for name in weights if not name.endswith('num_batches_tracked')}
+        found, origin = read_backbone(args.source, args.trust_checkpoint, args.prefix)
+        counted = {name for name in found.weights if not name.endswith('num_batches_tracked')}
         report = check_names(counted, args.depth, args.source)
-        print(f'source: {source}; {report}')
-        meta = dict(source=source, source_sha8=sha8(args.source), stt_mm_version=__version__)
-        state_dict = {f'backbone.{name}': value.clone() for name, value in weights.items()}
+        print(f'source: {found.describe()}; {report}')
+        meta = dict(source=found.source, source_sha8=sha8(args.source), stt_mm_version=__version__,
+                    **geometry_in(origin))
+        state_dict = {f'backbone.{name}': value.clone() for name, value in found.weights.items()}
         write_atomically(checkpoint_bytes(dict(state_dict=state_dict, meta=meta)), out)
         print(f'wrote {out} ({out.stat().st_size / 2**20:.1f} MiB)')
 

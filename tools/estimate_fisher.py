@@ -33,7 +33,10 @@ from stt_mm.errors import FileError, InputError
 from stt_mm.ops import add_squared, scale_min_max, update_running
 from stt_mm.registry import DATASETS, MODELS
 from stt_mm.utils.checkpoint import CheckpointError, checkpoint_bytes, read_checkpoint, sha8, write_atomically
+from stt_mm.utils.geometry import check_geometry
+from stt_mm.utils.key_maps import meta_of
 from stt_mm.utils.targets import check_file
+from stt_mm.utils.weights import check_finite, geometry_in
 
 EXAMPLES = """examples:
   python tools/estimate_fisher.py configs/pretrain/mocov2_r18_in1k.py CHECKPOINT --out pretrained/fisher_r18.pth
@@ -115,6 +118,7 @@ def build_model(cfg: Config, checkpoint: str) -> BaseModel:
         model.teacher.init_weights()
     content = read_checkpoint(checkpoint)
     weights = content.get('state_dict', content) if isinstance(content, dict) else {}
+    check_geometry(checkpoint, geometry_in(meta_of(content)).get('geometry'), getattr(model, 'geometry', None))
     try:
         found = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
@@ -123,6 +127,7 @@ def build_model(cfg: Config, checkpoint: str) -> BaseModel:
         raise CheckpointError(f'{checkpoint} lacks {len(found.missing_keys)} weights of the model of {cfg.filename}: '
                               f'{", ".join(found.missing_keys[:3])}, ... Name the full checkpoint that the training '
                               'with this config wrote.')
+    check_finite(model.state_dict(), checkpoint, 'The training diverged or the file is damaged; take an earlier one.')
     for module in model.modules():
         if isinstance(module, BaseAveragedModel):
             # Even with a momentum of 0 it would take over the running statistics of the query encoder.
@@ -147,6 +152,11 @@ def gradient_function(model: BaseModel, seed: int) -> Callable[[dict, int], dict
         losses = model(**model.data_preprocessor(batch, training=True), mode='loss')
         total, _ = model.parse_losses(losses)
         found = torch.autograd.grad(total, list(trained.values()), allow_unused=True)
+        finite = [value.isfinite().all() for value in (total.detach(), *found) if value is not None]
+        if not torch.stack(finite).all():
+            raise InputError(f'The loss of sample {position}, {total.item():.6g}, has a gradient that is infinite or '
+                             'not a number: the Fisher information would be too. Look at the data and at the weights '
+                             'of the losses.')
         with torch.no_grad():
             for name, (value, kept) in buffers.items():
                 if value._version != versions[name]:
@@ -173,6 +183,11 @@ class Partial:
         self.values = {name: torch.full(shape, start, dtype=torch.float64) for name, shape in shapes.items()}
         if path.exists():
             content = read_checkpoint(path)
+            parts = dict(settings=dict, done=int, values=dict)
+            if not isinstance(content, dict) or not all(isinstance(content.get(key), kind)
+                                                        for key, kind in parts.items()):
+                raise InputError(f'{path} is no unfinished estimate of this model. Remove it to begin anew, or name '
+                                 'another --out.')
             differing = [key for key in settings if content['settings'].get(key) != settings[key]]
             if differing:
                 raise InputError(f'{path} was begun with other settings ({", ".join(differing)}). Remove it to begin '

@@ -7,16 +7,10 @@ from pathlib import Path
 import torch
 
 from stt_mm import __version__
-from stt_mm.engine.cli import one_line_errors
-from stt_mm.utils.checkpoint import (
-    CheckpointError,
-    backbone_state_dict,
-    checkpoint_bytes,
-    read_checkpoint,
-    sha8,
-    write_atomically,
-)
+from stt_mm.engine.cli import add_source_arguments, one_line_errors
+from stt_mm.utils.checkpoint import checkpoint_bytes, sha8, write_atomically
 from stt_mm.utils.targets import check_file
+from stt_mm.utils.weights import check_finite, geometry_in, read_backbone
 
 EXAMPLES = """examples:
   python tools/publish_checkpoint.py work_dirs/stt_r18_ytv/iter_90000.pth checkpoints/
@@ -35,9 +29,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('out', metavar='OUT_DIR_OR_PREFIX', help='folder (existing, or ending in /) or start of the '
                         'name of the file to write')
     parser.add_argument('--fp16', action='store_true', help='store float16 weights: half the size, slightly rounded')
-    parser.add_argument('--trust-checkpoint', action='store_true',
-                        help='allow a checkpoint that holds more than tensors and plain data; it can run code, so know '
-                        'where it comes from')
+    add_source_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -45,16 +37,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
         source = Path(args.checkpoint)
-        checkpoint = read_checkpoint(source, trust=args.trust_checkpoint)
-        try:
-            weights, kind = backbone_state_dict(checkpoint)
-        except CheckpointError as error:
-            raise CheckpointError(f'{source}: {error}') from error
+        found, origin = read_backbone(source, args.trust_checkpoint, args.prefix)
         dtype = torch.float16 if args.fp16 else torch.float32
         state_dict = {f'backbone.{name}': value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
-                      for name, value in weights.items()}
-        meta = dict(source=kind, source_sha8=sha8(source), stt_mm_version=__version__,
-                    dtype=str(dtype).removeprefix('torch.'))
+                      for name, value in found.weights.items()}
+        check_finite(state_dict, f'{source} as {dtype}', 'The range of that type is too small for it: publish it '
+                     'without --fp16.')
+        meta = dict(source=found.source, source_sha8=sha8(source), stt_mm_version=__version__,
+                    dtype=str(dtype).removeprefix('torch.'), **geometry_in(origin))
         data = checkpoint_bytes(dict(state_dict=state_dict, meta=meta))
         digest = hashlib.sha256(data).hexdigest()[:8]
         is_folder = args.out.endswith('/') or Path(args.out).is_dir()
@@ -62,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         out = prefix.with_name(f'{prefix.name}-{digest}.pth')
         check_file(out, [source])
         write_atomically(data, out)
-        print(f'wrote {out} ({len(data) / 2**20:.1f} MiB, {len(state_dict)} tensors, source: {kind})')
+        print(f'wrote {out} ({len(data) / 2**20:.1f} MiB, {len(state_dict)} tensors, source: {found.describe()})')
 
 
 if __name__ == '__main__':

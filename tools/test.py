@@ -15,11 +15,12 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from stt_mm.engine import finish_runtime, load_config, prepare_runtime, to_plain, values_of
-from stt_mm.engine.cli import add_common_arguments, one_line_errors
+from stt_mm.engine.cli import add_common_arguments, add_weight_arguments, one_line_errors
 from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics import VideoMetric, claim_dump, completed, forget_records
+from stt_mm.models import Correspondence
 from stt_mm.registry import METRICS
-from stt_mm.utils.checkpoint import load_backbone, sha8, write_atomically
+from stt_mm.utils.checkpoint import sha8, write_atomically
 from stt_mm.utils.targets import check_apart, check_distinct, check_file
 
 EXAMPLES = """examples:
@@ -52,11 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help='go on with an interrupted evaluation: videos whose results are in the work directory, '
                         'made by the same config and checkpoint, are not run again; with --dump-masks, if their masks '
                         'are there too')
-    parser.add_argument('--trust-checkpoint', action='store_true',
-                        help='allow a checkpoint that holds more than tensors and plain data; it can run code, so know '
-                        'where it comes from')
-    parser.add_argument('--allow-partial', action='store_true',
-                        help='accept a checkpoint that fills less than 99%% of the backbone')
+    add_weight_arguments(parser)
     parser.add_argument('--amp', action='store_true',
                         help='features and products in half precision, weights of the votes in float32')
     parser.add_argument('--compile', action='store_true', help='run the backbone through torch.compile')
@@ -87,7 +84,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
                          f'test_evaluator of {cfg.filename}.')
     for metric in metrics:
         metric['out_dir'] = metric.get('out_dir') or cfg.work_dir
-        metric['run_id'] = run_id(cfg, args.checkpoint)
+        metric['run_id'] = run_id(cfg, args.checkpoint, args.prefix)
         metric['resume'] = args.skip_done
         if args.dump_masks:
             metric['dump_masks'] = args.dump_masks
@@ -106,10 +103,10 @@ def metrics_of(cfg: Config) -> list[dict]:
         return [metric for metric in metrics if issubclass(METRICS.get(metric['type']) or object, VideoMetric)]
 
 
-def run_id(cfg: Config, checkpoint: str) -> str:
+def run_id(cfg: Config, checkpoint: str, prefix: str | None) -> str:
     """Short name of what decides the result of a video: model, data, precision and weights."""
     weights = initial_weights(cfg) if checkpoint.lower() == 'none' else sha8(checkpoint)
-    text = repr((cfg.model.to_dict(), cfg.test_dataloader.dataset.to_dict(), cfg.test_cfg.get('fp16'), weights))
+    text = repr((cfg.model.to_dict(), cfg.test_dataloader.dataset.to_dict(), cfg.test_cfg.get('fp16'), weights, prefix))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -187,19 +184,20 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
         What the result file says about the checkpoint.
     """
     model = bare(runner)
+    if not isinstance(model, Correspondence):
+        raise InputError(f'{type(model).__name__} of {args.config} is evaluated only within its training; take one of '
+                         'configs/eval for its checkpoint.')
     if args.checkpoint.lower() == 'none':
-        model.init_weights()
+        model.load(None, allow_other_geometry=args.allow_other_geometry)
         runner.logger.info(f'checkpoint: none, the network is as its config initialises it (seed {runner.seed})')
         return dict(path=None, sha8=None, source='none')
-    backbone = getattr(model, 'backbone', None)
-    if backbone is None or not backbone.state_dict():
-        raise InputError(f'{type(model).__name__} of {args.config} has no backbone with weights; pass "none" in place '
-                         f'of {args.checkpoint}.')
-    report = load_backbone(backbone, args.checkpoint, trust=args.trust_checkpoint, allow_partial=args.allow_partial)
+    report = model.load(args.checkpoint, args.trust_checkpoint, args.allow_partial, args.prefix,
+                        args.allow_other_geometry)
     runner.logger.info(f'checkpoint: {args.checkpoint}; {report}')
     if not report.complete:
         runner.logger.warning(f'--allow-partial: {report.details(limit=20)}')
-    return dict(path=args.checkpoint, sha8=sha8(args.checkpoint), source=report.source, matched_ratio=report.ratio)
+    return dict(path=args.checkpoint, sha8=sha8(args.checkpoint), source=report.source, matched_ratio=report.ratio,
+                geometry=dict(trained=report.geometry, used=model.geometry))
 
 
 def main(argv: list[str] | None = None) -> None:

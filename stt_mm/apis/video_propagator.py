@@ -19,7 +19,6 @@ from stt_mm.engine import load_config
 from stt_mm.models import Correspondence
 from stt_mm.registry import MODELS
 from stt_mm.utils import FrameError, list_images, write_mask
-from stt_mm.utils.checkpoint import load_backbone
 from stt_mm.utils.prefetch import prefetch
 from stt_mm.utils.targets import claim_folder
 from stt_mm.utils.video import VideoStream, open_video
@@ -76,6 +75,8 @@ class VideoPropagator:
         options: changes of the config by dotted key, such as ``{'model.propagator.protocol.short_side': 360}``.
         trust_checkpoint: accept a checkpoint that has to be unpickled and so may run code.
         allow_partial: accept a checkpoint that fills less than 99 % of the backbone.
+        prefix: what stands before the backbone's names in a checkpoint of no known source.
+        allow_other_geometry: accept a checkpoint that was trained in another geometry than the config's.
 
     Attributes:
         model: the :class:`stt_mm.models.Correspondence`, in evaluation mode.
@@ -90,7 +91,9 @@ class VideoPropagator:
                  device: str | torch.device | None = None,
                  options: dict[str, Any] | None = None,
                  trust_checkpoint: bool = False,
-                 allow_partial: bool = False) -> None:
+                 allow_partial: bool = False,
+                 prefix: str | None = None,
+                 allow_other_geometry: bool = False) -> None:
         cfg = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
         cfg.merge_from_dict(options or {})
         device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
@@ -99,13 +102,7 @@ class VideoPropagator:
             if not isinstance(model, Correspondence) or model.propagator is None:
                 raise InputError(f'{cfg.filename or "The config"} has no model with a propagator; take one of '
                                  'configs/eval.')
-            if checkpoint is None:
-                model.init_weights()
-            elif model.backbone is None:
-                raise InputError(f'{type(model).__name__} has several networks, and {checkpoint} is one file: leave '
-                                 'out the checkpoint, and name one in the init_cfg of each network.')
-            else:
-                load_backbone(model.backbone, checkpoint, trust=trust_checkpoint, allow_partial=allow_partial)
+            model.load(checkpoint, trust_checkpoint, allow_partial, prefix, allow_other_geometry)
         self._files = [checkpoint, cfg.filename]
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
 

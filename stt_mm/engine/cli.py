@@ -43,6 +43,25 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
                         help='set by some launchers; not for you')
 
 
+def add_weight_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-checkpoint``, ``--allow-partial``, ``--prefix`` and ``--allow-other-geometry`` of an evaluation."""
+    add_source_arguments(parser)
+    parser.add_argument('--allow-partial', action='store_true',
+                        help='accept a checkpoint that fills less than 99%% of the backbone')
+    parser.add_argument('--allow-other-geometry', action='store_true',
+                        help='accept a checkpoint that was trained with another pool, other strides, stage or colours '
+                        'than the config has')
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-checkpoint`` and ``--prefix``, for a checkpoint of any source."""
+    parser.add_argument('--trust-checkpoint', action='store_true',
+                        help='allow a checkpoint that holds more than tensors and plain data; it can run code, so know '
+                        'where it comes from')
+    parser.add_argument('--prefix', help="what stands before the backbone's names in a checkpoint of no known source, "
+                        'such as net.encoder')
+
+
 def process_rank() -> int:
     """Rank of this process as its launcher set it, known before a process group exists; 0 without a launcher."""
     names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')

@@ -12,7 +12,7 @@ from torch import Tensor
 from stt_mm.errors import InputError
 from stt_mm.ops import drop_channels, normalise_frames
 from stt_mm.registry import MODELS
-from stt_mm.utils import check_choice
+from stt_mm.utils import check_choice, check_number
 
 CHROMA = (1, 2)
 
@@ -48,9 +48,9 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         check_choice('teacher_color', teacher_color, ('lab', 'rgb'))
         check_choice('dropout', dropout, ('one', 'bernoulli', None))
         check_choice('drop_per', drop_per, ('call', 'sample'))
-        if dropout == 'bernoulli' and (drop_per == 'sample' or not 0 <= drop_prob <= 1):
-            raise InputError(f"'bernoulli' needs drop_per='call' and drop_prob in [0, 1], got {drop_per!r} and "
-                             f'{drop_prob}.')
+        check_number('drop_prob', drop_prob, 0, 1)
+        if dropout == 'bernoulli' and drop_per == 'sample':
+            raise InputError(f"'bernoulli' needs drop_per='call', got {drop_per!r}.")
         self.student_color = student_color
         self.teacher_color = teacher_color
         self.dropout = dropout
@@ -89,6 +89,11 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         if not training:
             return data
         data = self.cast_data(data)
+        # Colours are what the losses are measured in; autocast would round them.
+        with torch.autocast(data['inputs'].device.type, enabled=False):
+            return self._prepare(data)
+
+    def _prepare(self, data: dict) -> dict:
         rgb = data['inputs'].float() / 255
         frames = normalise_frames(rgb, self.student_color)
         dropped = self.draw_dropped(len(rgb)).to(rgb.device)

@@ -13,6 +13,7 @@ from stt_mm.errors import InputError
 from stt_mm.ops import Voters, Window, label_to_mask, mask_to_label, propagate_many, resize_mask_nearest, tile_side
 from stt_mm.protocols import get_protocol
 from stt_mm.registry import MODELS
+from stt_mm.utils import check_number
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +50,8 @@ class LabelPropagator:
     """
 
     def __init__(self, protocol: Mapping[str, Any] | str = 'stt_davis_s8', max_memory: int | None = None) -> None:
-        if max_memory is not None and max_memory < 1:
-            raise InputError(f'max_memory must be a number of bytes or None, got {max_memory}.')
+        if max_memory is not None:
+            check_number('max_memory, in bytes,', max_memory, 1)
         self.protocol = get_protocol(protocol)
         self.max_memory = max_memory
         shape = self.protocol.window

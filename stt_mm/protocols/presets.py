@@ -78,9 +78,11 @@ def get_protocol(settings: Mapping[str, Any] | str) -> Protocol:
     Raises:
         ValueError: no such preset or field.
     """
+    if not isinstance(settings, str | Mapping):
+        raise InputError(f'A protocol is a name or a dict of a name and fields, got {settings!r}.')
     changes = {} if isinstance(settings, str) else dict(settings)
     name = settings if isinstance(settings, str) else changes.pop('name', None)
-    if name not in PRESETS:
+    if name not in list(PRESETS):
         close = get_close_matches(str(name), PRESETS, n=1)
         hint = f' Did you mean {close[0]!r}?' if close else ''
         raise InputError(f'No protocol is called {name!r}.{hint} There are: {", ".join(PRESETS)}. To vary one, name it '

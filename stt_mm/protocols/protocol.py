@@ -5,17 +5,20 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from stt_mm.errors import InputError
+from stt_mm.utils.checks import checked_fields
 
-CHOICES = dict(
-    color=('lab', 'rgb', 'rgb_dino'),
-    first_frame=('repeated', 'padded', 'once'),
-    window=('square', 'circle', None),
-    ties=('cut', 'kept'),
-    first_label=('nearest', 'nearest_twice', 'bilinear'),
-    feedback=('soft', 'hard'),
-    output=('original', 'input'),
-    first_output=('given', 'resized'),
-    keypoints=('stt', 'crw', None),
+# Largest side of a frame, in pixels: beyond it lies a slip of the keyboard, and no memory holds the frame.
+_SIDE = 16384
+# Smallest and largest value of each number.
+_RANGES = dict(
+    short_side=(1, _SIDE),
+    multiple=(1, _SIDE),
+    stride=(1, 1024),
+    num_context=(1, 10 ** 9),
+    radius=(0, 10 ** 9),
+    topk=(1, 10 ** 9),
+    # Below it the softmax leaves the range of float32; topk=1 lets the best pair alone vote.
+    temperature=(1e-6, 10 ** 9),
 )
 
 
@@ -56,7 +59,8 @@ class Protocol:
         changed: fields that differ from the preset of this name.
 
     Raises:
-        ValueError: a value that is out of range.
+        ValueError: a value of another type than its annotation has, not finite, or out of range; the message names
+            the field.
     """
 
     name: str
@@ -86,22 +90,24 @@ class Protocol:
     changed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for field, choices in CHOICES.items():
-            if getattr(self, field) not in choices:
-                raise InputError(f'Protocol {self.name}: {field} must be one of {", ".join(map(repr, choices))}, got '
-                                 f'{getattr(self, field)!r}.')
-        positive = dict(short_side=self.short_side, multiple=self.multiple, stride=self.stride, topk=self.topk,
-                        num_context=self.num_context, temperature=self.temperature)
-        for field, value in positive.items():
-            if value is not None and value <= 0:
-                raise InputError(f'Protocol {self.name}: {field} must be positive, got {value}.')
+        owner = f'Protocol {self.name}'
+        for field, value in checked_fields(self, owner).items():
+            object.__setattr__(self, field, value)
+        for field, (least, most) in _RANGES.items():
+            value = getattr(self, field)
+            if value is not None and not least <= value <= most:
+                raise InputError(f'{owner}: {field} must be at least {least:g} and at most {most:g}, got {value}.')
         if self.short_side is not None and self.size is not None:
-            raise InputError(f'Protocol {self.name}: give short_side or size, not both; got {self.short_side} and '
-                             f'{tuple(self.size)}. Set one of them to None.')
-        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
-            raise InputError(f'Protocol {self.name}: size must be (height, width), got {self.size}.')
-        if self.radius < 0 or (self.strict and self.radius == 0):
-            raise InputError(f'Protocol {self.name}: a window of radius {self.radius}, strict={self.strict}, is empty.')
+            raise InputError(f'{owner}: give short_side or size, not both; got {self.short_side} and {self.size}. Set '
+                             'one of them to None.')
+        if self.size is not None and not self.stride <= min(self.size) <= max(self.size) <= _SIDE:
+            raise InputError(f'{owner}: size must be (height, width) of at least one cell of {self.stride} pixels and '
+                             f'at most {_SIDE}, got {self.size}.')
+        if self.short_side is not None and self.short_side < self.stride:
+            raise InputError(f'{owner}: short_side must be at least one cell of {self.stride} pixels, got '
+                             f'{self.short_side}.')
+        if self.strict and self.radius == 0:
+            raise InputError(f'{owner}: a window of radius {self.radius}, strict={self.strict}, is empty.')
 
     def __str__(self) -> str:
         changes = ', '.join(f'{field}={getattr(self, field)!r}' for field in self.changed)
@@ -124,15 +130,15 @@ class Protocol:
         """This protocol with some fields replaced; the copy keeps the name and tells which fields differ.
 
         Raises:
-            ValueError: an unknown field, or one that identifies the protocol.
+            ValueError: an unknown field, one that identifies the protocol, or a value that cannot be.
         """
         allowed = {field.name for field in fields(self)} - {'name', 'version', 'source', 'changed'}
         if unknown := set(changes) - allowed:
             raise InputError(f'Protocol {self.name} has no field {", ".join(sorted(unknown))} to change. Fields: '
                              f'{", ".join(sorted(allowed))}.')
-        values = {field: tuple(value) if isinstance(value, list) else value for field, value in changes.items()}
-        differing = tuple(sorted({*self.changed, *(f for f in values if values[f] != getattr(self, f))}))
-        return replace(self, **values, changed=differing)
+        changed = replace(self, **changes)
+        differing = {field for field in changes if getattr(changed, field) != getattr(self, field)}
+        return replace(changed, changed=tuple(sorted({*self.changed, *differing})))
 
     def record(self) -> dict[str, Any]:
         """All fields as plain data, for result files."""

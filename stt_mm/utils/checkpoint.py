@@ -1,4 +1,4 @@
-"""Reading checkpoints without running foreign code, and filling a backbone with what they hold."""
+"""Reading and writing checkpoints, without running foreign code and without taking a damaged file for a whole one."""
 
 import argparse
 import contextlib
@@ -9,20 +9,32 @@ import os
 import pickle
 import re
 import tempfile
-from dataclasses import dataclass
+import warnings
+import zipfile
+import zlib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from stt_mm.errors import InputError, MissingInputError
-from stt_mm.utils.key_maps import SOURCES, find_source, flat_weights, translate
+from stt_mm.utils.safetensors import is_safetensors, read_safetensors
 
 logger = logging.getLogger(__name__)
 
-MIN_RATIO = 0.99
+_SHA8_NAME = re.compile(r'-([0-9a-f]{8})(\.\w+)+$')
+# Eight digits that are no checksum: the day on which a file was made.
+_DATE = re.compile(r'(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$')
+# What a file is that begins like this, and what to do about it.
+_OTHER_KINDS = (
+    (re.compile(rb'version https://git-lfs'), 'a pointer of Git LFS, not the file that it stands for. Get that with '
+     '"git lfs pull"'),
+    (re.compile(rb'\s*<(!doctype|html|head|\?xml)', re.IGNORECASE), 'a web page, such as an error message or a '
+     'question of the server, saved under this name. Download the file itself'),
+    (re.compile(rb'\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf'), 'compressed. Unpack it first'),
+)
+_ZIP = b'PK\x03\x04'
 _TRAINING_FILE = re.compile(r'^(?:iter|epoch)_(\d+)\.pth$')
 
 
@@ -62,25 +74,20 @@ def checkpoint_bytes(checkpoint: dict[str, Any]) -> bytes:
 
 
 def sha8(path: str | Path) -> str:
-    """First eight hexadecimal digits of the SHA-256 of a file."""
+    """First eight hexadecimal digits of the SHA-256 of a file; errors as in :func:`existing`."""
     digest = hashlib.sha256()
-    with open(path, 'rb') as file:
+    with open(existing(path), 'rb') as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()[:8]
 
 
-def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = 'cpu') -> Any:
-    """Read a checkpoint file.
-
-    Args:
-        path: a file written by ``torch.save``.
-        trust: allow objects other than tensors and plain data. Reading such a file can run any code it contains.
-        map_location: as in ``torch.load``.
+def existing(path: str | Path) -> Path:
+    """The path of a checkpoint file, with ``~`` resolved.
 
     Raises:
         FileNotFoundError: if there is no such file; the message names similar ones.
-        CheckpointError: if the path is a folder, the file is truncated or corrupt, or it needs ``trust``.
+        CheckpointError: if the path is a folder.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -88,10 +95,36 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
                               f'{_listing(path)}.')
     if not path.is_file():
         raise MissingInputError(f'Checkpoint not found: {path}{_neighbours(path)}.')
-    # CRW, DINO and others store their command line beside the weights; a Namespace is plain data.
-    allow = getattr(torch.serialization, 'safe_globals', lambda _: contextlib.nullcontext())
+    return path
+
+
+def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = 'cpu') -> Any:
+    """Read a checkpoint file.
+
+    A file of ``torch.save`` is compared with its own checksums, one whose name ends in the first digits of its SHA-256
+    (``...-15906475.pth``) with those too.
+
+    Args:
+        path: a file written by ``torch.save``, or one of the safetensors format.
+        trust: allow objects other than tensors and plain data. Reading such a file can run any code it contains.
+        map_location: as in ``torch.load``.
+
+    Raises:
+        FileNotFoundError: if there is no such file; the message names similar ones.
+        CheckpointError: if the path is a folder, the file is truncated, damaged or something else, its content is not
+            that of its name, or it needs ``trust``.
+    """
+    path = existing(path)
+    _check_kind(path)
+    _check_name(path)
     try:
-        with allow([argparse.Namespace]):
+        if is_safetensors(path):
+            return {name: value.to(map_location) for name, value in read_safetensors(path).items()}
+        _check_members(path)
+        # CRW, DINO and others store their command line beside the weights; a Namespace is plain data.
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            # What torch warns of in a file that it then refuses is said in the error.
+            warnings.filterwarnings('ignore', message='.*TorchScript archive')
             return torch.load(path, map_location=map_location, weights_only=not trust)
     except MemoryError:
         raise
@@ -106,6 +139,53 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
             raise CheckpointError(f'{path} needs code that is not installed: {_first_line(error)}.') from error
         raise CheckpointError(f'{path} ({path.stat().st_size} bytes) is truncated, corrupt or no PyTorch checkpoint: '
                               f'{_first_line(error)}. Download or write it again.') from error
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what is plainly no checkpoint, by its first bytes."""
+    with open(path, 'rb') as file:
+        start = file.read(512)
+    for pattern, what in _OTHER_KINDS:
+        if pattern.match(start):
+            raise CheckpointError(f'{path} ({path.stat().st_size} bytes) is no checkpoint but {what}.')
+    if start.startswith(_ZIP):
+        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            names = {name.rpartition('/')[2] for name in archive.namelist()}
+            if 'constants.pkl' in names:
+                raise CheckpointError(f'{path} is no checkpoint but a TorchScript program. Save its weights with '
+                                      'torch.save(torch.jit.load(PATH).state_dict(), OTHER).')
+            if 'data.pkl' not in names:
+                raise CheckpointError(f'{path} is no checkpoint but a zip archive of other files '
+                                      f'({", ".join(sorted(names)[:3])}). Unpack it first.')
+
+
+def _check_name(path: Path) -> None:
+    """Compare the checksum in a file's name with its content."""
+    named = _SHA8_NAME.search(path.name)
+    if named and not _DATE.match(named[1]) and (found := sha8(path)) != named[1]:
+        raise CheckpointError(f'{path} is not the file of that name: its SHA-256 begins with {found}, its name says '
+                              f'{named[1]}. It is damaged or was changed; download it again, or rename it if the '
+                              'change is meant.')
+
+
+def _check_members(path: Path) -> None:
+    """Compare the parts of a zip file with their checksums, which ``torch.load`` does not look at."""
+    with open(path, 'rb') as file:
+        if file.read(len(_ZIP)) != _ZIP:
+            # What PyTorch wrote before 1.6 has no checksums.
+            return
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if not any(member.CRC for member in members):
+            # As torch.serialization.set_crc32_options(False) leaves them.
+            return
+        for member in members:
+            try:
+                with archive.open(member) as file:
+                    while file.read(1 << 20):
+                        pass
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+                raise InputError(f'its part {member.filename} is damaged ({_first_line(error)})') from error
 
 
 def latest_checkpoint(work_dir: str | Path, trust: bool = False) -> Path | None:
@@ -133,131 +213,6 @@ def latest_checkpoint(work_dir: str | Path, trust: bool = False) -> Path | None:
             return path
         logger.warning('Passed over %s: it is no training checkpoint (needs state_dict, meta and message_hub).', path)
     return None
-
-
-def backbone_state_dict(checkpoint: Any) -> tuple[dict[str, Tensor], str]:
-    """The backbone in a checkpoint of any known source: ResNets under torchvision's names, transformers under timm's.
-
-    Args:
-        checkpoint: what :func:`read_checkpoint` returned.
-
-    Returns:
-        The tensors by name (not copied), and the name of the source.
-
-    Raises:
-        CheckpointError: if no source recognises the keys; the message shows the first ones and the known sources.
-    """
-    source = find_source(checkpoint)
-    if source is None:
-        keys = list(flat_weights(checkpoint)) or [f'none, it is a {type(checkpoint).__name__} without tensors']
-        raise CheckpointError(f'Unknown kind of checkpoint. Its first keys: {", ".join(keys[:5])}. Known sources: '
-                              f'{"; ".join(known.name for known in SOURCES)}.')
-    return translate(flat_weights(checkpoint), source), source.name
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What :func:`load_backbone` did. All names are those of the module; ``num_batches_tracked`` is not counted.
-
-    Args:
-        source: where the checkpoint comes from.
-        matched: names that were filled.
-        missing: names of the module that the checkpoint lacks.
-        unexpected: names of the checkpoint that should be in the module but are not.
-        mismatched: names in both, with different shapes (as text, ``name: file shape -> module shape``).
-        unused: names of the checkpoint under a part that the module does not have, such as a later stage.
-    """
-
-    source: str
-    matched: tuple[str, ...]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    mismatched: tuple[str, ...]
-    unused: tuple[str, ...]
-
-    @property
-    def ratio(self) -> float:
-        """Filled fraction of the module's parameters and buffers, between 0 and 1."""
-        total = len(self.matched) + len(self.missing) + len(self.mismatched)
-        return len(self.matched) / total if total else 0.0
-
-    @property
-    def complete(self) -> bool:
-        """Whether at least 99 % of the module is filled and at most 1 % as many names are unexpected."""
-        return self.ratio >= MIN_RATIO and len(self.unexpected) <= (1 - MIN_RATIO) * len(self.matched)
-
-    def __str__(self) -> str:
-        return (f'source: {self.source}; matched {len(self.matched)} ({self.ratio:.1%}), missing {len(self.missing)}, '
-                f'mismatched {len(self.mismatched)}, unexpected {len(self.unexpected)}, unused {len(self.unused)}')
-
-    def details(self, limit: int = 5) -> str:
-        """The first names of every list that is a problem, on one line."""
-        lists = {'missing': self.missing, 'mismatched': self.mismatched, 'unexpected': self.unexpected}
-        return '; '.join(f'{kind}: {", ".join(names[:limit])}{", ..." if len(names) > limit else ""}'
-                         for kind, names in lists.items() if names)
-
-
-def load_backbone(module: nn.Module, path: str | Path, trust: bool = False,
-                  allow_partial: bool = False) -> LoadReport:
-    """Fill a backbone from a checkpoint of any known source.
-
-    A checkpoint of no known source is taken too if its names are those of the module, so any architecture can be used.
-
-    Args:
-        module: the backbone, changed in place, and only if nothing is refused. One that wraps a network of another
-            library holds it as ``network``, whose names count, and may name as ``classifier`` the prefixes of what it
-            left out of it.
-        path: checkpoint file.
-        trust: as in :func:`read_checkpoint`.
-        allow_partial: accept a checkpoint that fills less than 99 % of the module.
-
-    Raises:
-        FileNotFoundError, CheckpointError: as in :func:`read_checkpoint` and :func:`backbone_state_dict`, or if the
-            checkpoint does not fit and ``allow_partial`` is not set; the message lists what does not fit.
-    """
-    checkpoint = read_checkpoint(path, trust=trust)
-    target = getattr(module, 'network', module)
-    wanted = target.state_dict()
-    weights, source = flat_weights(checkpoint), 'names of the module'
-    if len(wanted.keys() & weights.keys()) < MIN_RATIO * len(wanted) or find_source(checkpoint) is not None:
-        try:
-            weights, source = backbone_state_dict(checkpoint)
-        except CheckpointError as error:
-            raise CheckpointError(f'{path}: {error}') from error
-    if target is not module:
-        weights = {name.removeprefix('network.'): value for name, value in weights.items()}
-        left_out = tuple(getattr(module, 'classifier', ()))
-        weights = {name: value for name, value in weights.items() if not name.startswith(left_out)}
-    fitting, report = _compare(wanted, weights, source)
-    if not report.matched or not (report.complete or allow_partial):
-        advice = '' if not report.matched else ' tools/test.py --allow-partial (allow_partial=True) loads it anyway.'
-        if any('pos_embed' in name for name in report.mismatched):
-            advice = (' The position embedding is for another image size: build the network for that of the checkpoint '
-                      '(img_size); it is resampled to each frame.' + advice)
-        raise CheckpointError(f'{path} does not fit the backbone ({report}). {report.details()}.{advice}')
-    target.load_state_dict(fitting, strict=False)
-    return report
-
-
-def _compare(wanted: dict[str, Tensor], weights: dict[str, Tensor],
-             source: str) -> tuple[dict[str, Tensor], LoadReport]:
-    parts = {name.split('.')[0] for name in wanted}
-    fitting: dict[str, Tensor] = {}
-    missing, mismatched = [], []
-    for name, target in wanted.items():
-        if name not in weights:
-            missing.append(name)
-        elif weights[name].shape != target.shape:
-            mismatched.append(f'{name}: {tuple(weights[name].shape)} -> {tuple(target.shape)}')
-        else:
-            fitting[name] = weights[name]
-    extra = [name for name in weights if name not in wanted]
-    lists = dict(matched=fitting, missing=missing, mismatched=mismatched,
-                 unexpected=[name for name in extra if name.split('.')[0] in parts],
-                 unused=[name for name in extra if name.split('.')[0] not in parts])
-    counted = {kind: tuple(name for name in names if 'num_batches_tracked' not in name)
-               for kind, names in lists.items()}
-    return fitting, LoadReport(source=source, **counted)
 
 
 def _first_line(error: BaseException) -> str:

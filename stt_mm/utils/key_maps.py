@@ -6,14 +6,40 @@ ResNets get torchvision's names, vision transformers timm's; what mmpretrain and
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 _STEM = {'conv1.weight', 'layer1.0.conv1.weight'}
+_CONV_STEM = {'conv1.conv.weight', 'layer1.0.conv1.conv.weight'}
 _PATCHES = {'patch_embed.proj.weight', 'blocks.0.attn.qkv.weight'}
+_HUGGING_FACE = {'embeddings.patch_embeddings.projection.weight', 'encoder.layer.0.attention.attention.query.weight'}
 _PRETRAIN_MARKS = ('neck.', 'head.', 'encoder_k.', 'target_net.', 'queue', 'momentum_')
 _CONV_MODULE = re.compile(r'(?:^|\.)(?:conv\d|downsample)\.(?:conv|bn)\.')
+
+# Entries of a file that may hold the weights; the first one that is there does.
+CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'teacher', 'target_encoder', 'module', 'net', 'network',
+              'params', 'encoder')
+# What trainers put before all names of a network that they hold.
+WRAPPERS = ('module.', 'model.', 'net.', 'network.', 'vit.', 'deit.', 'dinov2.', 'dinov2_with_registers.')
+# What torch puts into names when it wraps a part of a network, at any place.
+_INSERTED = re.compile(r'(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
+_HUGGING_FACE_NAMES = (
+    (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'),
+    (r'^embeddings\.position_embeddings$', 'pos_embed'),
+    (r'^embeddings\.', ''),
+    (r'^encoder\.layer\.', 'blocks.'),
+    (r'\.attention\.output\.dense\.', '.attn.proj.'),
+    (r'\.layer_scale(\d)\.lambda1$', r'.ls\1.gamma'),
+    (r'\.layernorm_before\.', '.norm1.'),
+    (r'\.layernorm_after\.', '.norm2.'),
+    (r'\.intermediate\.dense\.', '.mlp.fc1.'),
+    (r'^(blocks\.\d+)\.output\.dense\.', r'\1.mlp.fc2.'),
+    (r'\.mlp\.weights_in\.', '.mlp.w12.'),
+    (r'\.mlp\.weights_out\.', '.mlp.w3.'),
+    (r'^layernorm\.', 'norm.'),
+)
 
 
 def conv_module_to_torchvision(name: str) -> str:
@@ -49,6 +75,23 @@ def vit_to_timm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         renamed['cls_token'] = renamed['cls_token'] + renamed['pos_embed'][:, :1]
         renamed['pos_embed'] = renamed['pos_embed'][:, 1:]
     return renamed
+
+
+def hugging_face_to_timm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a ViT or DINOv2 as the ``transformers`` library names them -> timm's VisionTransformer.
+
+    Query, key and value, three layers there, are one in timm.
+    """
+    renamed = {}
+    for name, value in weights.items():
+        for pattern, replacement in _HUGGING_FACE_NAMES:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = value
+    for name in [name for name in renamed if '.attention.attention.query.' in name]:
+        parts = [renamed.pop(name.replace('.query.', f'.{part}.'), None) for part in ('query', 'key', 'value')]
+        if all(part is not None for part in parts):
+            renamed[name.replace('.attention.attention.query.', '.attn.qkv.')] = torch.cat(parts)
+    return vit_to_timm(renamed)
 
 
 @dataclass(frozen=True)
@@ -91,6 +134,9 @@ SOURCES = (
     Source('official MoCo', 'encoder_q.', lambda keys, _: _any_starts(keys, 'encoder_q.'), drop=('fc.',)),
     Source('CRW', 'encoder.model.', lambda keys, _: _any_starts(keys, 'encoder.model.'), drop=('fc.',)),
     Source('SFC', 'online_encoder.', lambda keys, _: _any_starts(keys, 'online_encoder.'), drop=('fc.',)),
+    Source('MoCo v3', 'base_encoder.', lambda keys, _: _any_starts(keys, 'base_encoder.'), drop=('fc.', 'head.')),
+    Source('ViT of Hugging Face', '', lambda keys, _: keys >= _HUGGING_FACE, convert=hugging_face_to_timm,
+           drop=('pooler.', 'classifier.', 'decoder.', 'embeddings.mask_token')),
     Source('official SimSiam', 'encoder.',
            lambda keys, _: _any_starts(keys, 'encoder.') and _any_starts(keys, 'predictor.'), drop=('fc.',)),
     Source('DINO training', 'backbone.', _is_teacher, convert=vit_to_timm, drop=('fc.', 'head.', 'mask_token')),
@@ -108,43 +154,131 @@ SOURCES = (
     Source('torchvision names under state_dict (DetCo)', '',
            lambda keys, checkpoint: 'state_dict' in checkpoint and _is_bare(keys, checkpoint), drop=('fc.',)),
     Source('torchvision', '', _is_bare, drop=('fc.',)),
+    Source('ResNet of ConvModules', '', lambda keys, _: keys >= _CONV_STEM, convert=conv_modules_to_torchvision,
+           drop=('fc.',)),
 )
 
 
-def meta_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+class Backbone(NamedTuple):
+    """The backbone that a checkpoint holds.
+
+    Args:
+        weights: its tensors under the names that backbones have; those that stay as they are are not copied.
+        source: name of the source.
+        others: entries of the file that hold the same names and were not taken, such as ``state_dict_ema``.
+    """
+
+    weights: dict[str, Tensor]
+    source: str
+    others: tuple[str, ...]
+
+    def describe(self) -> str:
+        """The source, and what was not taken."""
+        return self.source + (f' ({", ".join(self.others)} of the file not taken; --prefix {self.others[0]} takes it)'
+                              if self.others else '')
+
+
+def meta_of(checkpoint: Any) -> Mapping[str, Any]:
     """The ``meta`` entry of a checkpoint, empty where there is none."""
-    meta = checkpoint.get('meta')
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     return meta if isinstance(meta, Mapping) else {}
 
 
 def flat_weights(checkpoint: Any) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, without a DDP ``module.``.
+    """The tensors of a checkpoint by name, without what DDP and ``torch.compile`` put into names.
 
-    They may lie under ``state_dict``, ``model``, ``model_state_dict`` or ``teacher``.
+    They may lie under one of :data:`CONTAINERS`.
     """
-    if not isinstance(checkpoint, Mapping):
-        return {}
-    weights: Any = checkpoint
-    for key in ('state_dict', 'model', 'model_state_dict', 'teacher'):
-        if isinstance(checkpoint.get(key), Mapping):
-            weights = checkpoint[key]
-            break
-    tensors = {name: value for name, value in weights.items() if isinstance(name, str) and isinstance(value, Tensor)}
-    if tensors and all(name.startswith('module.') for name in tensors):
-        tensors = {name[len('module.'):]: value for name, value in tensors.items()}
-    return tensors
+    return _clean(_contained(checkpoint)[0])
 
 
-def find_source(checkpoint: Any) -> Source | None:
-    """The first of :data:`SOURCES` whose key pattern the checkpoint has, or ``None``."""
-    keys = set(flat_weights(checkpoint))
-    if not keys:
+def all_weights(checkpoint: Any) -> dict[str, Tensor]:
+    """Every tensor of a checkpoint, its name after those of the entries around it: ``state_dict.conv1.weight``."""
+    found = {}
+    for name, value in checkpoint.items() if isinstance(checkpoint, Mapping) else ():
+        if isinstance(value, Tensor):
+            found[str(name)] = value
+        else:
+            found |= {f'{name}.{inner}': tensor for inner, tensor in all_weights(value).items()}
+    return found
+
+
+def weights_below(checkpoint: Any, prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, without it.
+
+    Args:
+        checkpoint: as read from the file.
+        prefix: with or without its last dot, and with or without the entry of the file, as ``net.encoder`` or
+            ``state_dict.net.encoder``.
+    """
+    prefix = prefix.removesuffix('.') + '.'
+    contained, _ = _contained(checkpoint)
+    for weights in (contained, _clean(contained), all_weights(checkpoint)):
+        if found := {name[len(prefix):]: value for name, value in weights.items() if name.startswith(prefix)}:
+            return _clean(found)
+    return {}
+
+
+def prefixes_in(checkpoint: Any) -> list[str]:
+    """Prefixes below which a checkpoint holds a known network or, without one, the first parts of its names."""
+    names = all_weights(checkpoint)
+    stems = [sorted(stem) for stem in (_STEM, _CONV_STEM, _PATCHES, _HUGGING_FACE)]
+    found = [name.removesuffix(first) for first, *_ in stems for name in names if name.endswith(f'.{first}')]
+    known = [prefix for prefix in dict.fromkeys(found)
+             if any(all(prefix + name in names for name in stem) for stem in stems)]
+    return known or list(dict.fromkeys(f'{name.split(".")[0]}.' for name in names if '.' in name))
+
+
+def find_backbone(checkpoint: Any, prefix: str | None = None) -> Backbone | None:
+    """The backbone in a checkpoint of any known source, or ``None``.
+
+    Args:
+        checkpoint: as read from the file.
+        prefix: look at the names that begin with it alone; see :func:`weights_below`.
+    """
+    if prefix is not None:
+        return _recognise(weights_below(checkpoint, prefix), {})
+    weights, others = _contained(checkpoint)
+    found = _recognise(_clean(weights), checkpoint)
+    return None if found is None else found._replace(others=others)
+
+
+def _recognise(weights: dict[str, Tensor], checkpoint: Any) -> Backbone | None:
+    keys = set(weights)
+    source = next((source for source in SOURCES if source.recognise(keys, checkpoint)), None) if keys else None
+    if source is not None:
+        bare = {name.removeprefix(source.prefix): value for name, value in weights.items()
+                if name.startswith(source.prefix)}
+        bare = source.convert({name: value for name, value in bare.items() if not name.startswith(source.drop)})
+        return Backbone(bare, source.name, ())
+    inner = [(wrapper, {name[len(wrapper):]: value for name, value in weights.items() if name.startswith(wrapper)})
+             for wrapper in WRAPPERS]
+    found = [(wrapper, backbone) for wrapper, part in inner if part and (backbone := _recognise(part, {}))]
+    if len(found) != 1:
+        # Of two networks in a file none is taken by guess.
         return None
-    return next((source for source in SOURCES if source.recognise(keys, checkpoint)), None)
+    wrapper, backbone = found[0]
+    return backbone._replace(source=f'{backbone.source}, below {wrapper}')
 
 
-def translate(weights: Mapping[str, Tensor], source: Source) -> dict[str, Tensor]:
-    """The backbone's tensors under the names that backbones have; tensors that stay as they are are not copied."""
-    bare = {name.removeprefix(source.prefix): value for name, value in weights.items()
-            if name.startswith(source.prefix)}
-    return source.convert({name: value for name, value in bare.items() if not name.startswith(source.drop)})
+def _contained(checkpoint: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Tensors of the entry that holds the weights, and the entries beside it that hold the same names."""
+    if not isinstance(checkpoint, Mapping):
+        return {}, ()
+    for entry in CONTAINERS:
+        inner = checkpoint.get(entry)
+        if isinstance(inner, Mapping) and all_weights(inner):
+            weights, others = _contained(inner)
+            wanted = _clean(weights).keys()
+            same = [name for name, value in checkpoint.items()
+                    if name != entry and wanted and wanted <= flat_weights(value).keys()]
+            return weights, (*same, *(f'{entry}.{name}' for name in others))
+    return {name: value for name, value in checkpoint.items()
+            if isinstance(name, str) and isinstance(value, Tensor)}, ()
+
+
+def _clean(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    weights = {_INSERTED.sub('', name): value for name, value in weights.items()}
+    if weights and all(name.startswith('module.') for name in weights):
+        weights = {name[len('module.'):]: value for name, value in weights.items()}
+    return weights

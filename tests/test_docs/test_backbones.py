@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 
 from stt_mm.engine import load_config
 from stt_mm.registry import MODELS
-from stt_mm.utils.checkpoint import load_backbone
+from stt_mm.utils.weights import load_backbone
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r'```python title=(\S+)\n(.*?)^```', re.MULTILINE | re.DOTALL)

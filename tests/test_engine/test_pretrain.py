@@ -18,7 +18,8 @@ from pretrain_runs import CONFIGS, make_trees, run_config, small_config
 
 from stt_mm.engine import add_scopes, check_queue, load_config
 from stt_mm.registry import MODELS
-from stt_mm.utils.checkpoint import backbone_state_dict, load_backbone, read_checkpoint
+from stt_mm.utils.checkpoint import read_checkpoint
+from stt_mm.utils.weights import backbone_state_dict, load_backbone
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 RECIPES = sorted(path.stem for path in (CONFIGS / 'pretrain').glob('*.py'))
@@ -289,7 +290,7 @@ def test_a_model_without_backbone_cannot_be_watched(roots, tmp_path):
 def test_student_and_teacher_start_from_stage_1(mocov2, tmp_path, converted, capfd):
     """All names fit, and the teacher's features are those of the trained backbone, which has its geometry."""
     source = Path(mocov2.work_dir) / 'iter_4.pth'
-    weights, name = backbone_state_dict(read_checkpoint(source))
+    weights, name, _ = backbone_state_dict(read_checkpoint(source))
     assert name == 'mmpretrain'
     assert len(weights) == 120  # 100 and 20 counters of BatchNorm
     if converted:

@@ -13,7 +13,7 @@ from stt_mm.models.correspondence.crw import draw_crops
 from stt_mm.ops import round_trips, walk_loss
 from stt_mm.registry import MODELS
 from stt_mm.utils import generator
-from stt_mm.utils.checkpoint import load_backbone
+from stt_mm.utils.weights import load_backbone
 
 init_default_scope('stt_mm')
 

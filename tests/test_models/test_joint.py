@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from stt_mm.datasets import ImageFolder, YouTubeVOS
 from stt_mm.models.batch_statistics import BatchStatistics
 from stt_mm.registry import MODELS
-from stt_mm.utils.checkpoint import load_backbone
+from stt_mm.utils.weights import load_backbone
 
 ROOT = Path(__file__).parents[2]
 ENV = dict(os.environ, PYTHONPATH=str(ROOT / 'tests'), OMP_NUM_THREADS='1', PYTHON=sys.executable)

@@ -7,8 +7,9 @@ import torch
 from torchvision.models import resnet18, resnet50
 
 from stt_mm.models.backbones import CorrespondenceResNet, MMPretrainBackbone, TimmBackbone
-from stt_mm.utils.checkpoint import CheckpointError, load_backbone
+from stt_mm.utils.checkpoint import CheckpointError
 from stt_mm.utils.key_maps import SOURCES, vit_to_timm
+from stt_mm.utils.weights import load_backbone
 
 
 def noisy(module):

@@ -8,6 +8,7 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import register_backend
 from mmengine.fileio.backends import LocalBackend
 from mmengine.hooks import CheckpointHook as _CheckpointHook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from stt_mm.engine.compat import from_plain, to_plain
@@ -90,9 +91,12 @@ class CheckpointHook(_CheckpointHook):
         self._resumed = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the random states and turn everything into plain data."""
+        """Add the random states and the geometry of the network, and turn everything into plain data."""
         if self._gathered is not None:
             checkpoint['random_states'] = self._gathered
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if getattr(model, 'geometry', None) is not None:
+            checkpoint['meta']['geometry'] = model.geometry
         for key in list(checkpoint):
             checkpoint[key] = to_plain(checkpoint[key], key)
 

@@ -3,12 +3,16 @@
 import inspect
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import Any
 
 from torch import Tensor
 
 from stt_mm.errors import InputError
-from stt_mm.models.backbones.wrapped import WrappedNetwork
+from stt_mm.models.backbones.wrapped import WrappedNetwork, plain
 from stt_mm.registry import MODELS
+
+# Arguments of networks that matter in training alone, or say only which maps are returned.
+_TRAINING_ONLY = ('out_indices', 'init_cfg', 'frozen_stages', 'norm_eval', 'with_cp', 'drop_rate', 'drop_path_rate')
 
 
 @MODELS.register_module()
@@ -45,6 +49,12 @@ class MMPretrainBackbone(WrappedNetwork):
                              'whose constructor takes out_indices.')
         super().__init__(built, [f'out{index}' for index in sorted(indices)], init_cfg=init_cfg)
         self._all = self.stages
+        self._settings = settings
+
+    def geometry(self) -> dict[str, Any]:
+        """What decides the features besides the weights, as plain data: the config of the network."""
+        settings = {name: value for name, value in self._settings.items() if name not in _TRAINING_ONLY}
+        return plain(dict(network=settings.pop('type').removeprefix('mmpretrain.'), settings=settings))
 
     def init_weights(self) -> None:
         """mmpretrain's initialisation, or the checkpoint of ``init_cfg``, loaded strictly; errors as there."""

@@ -2,15 +2,16 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from stt_mm.errors import InputError
+from stt_mm.models.backbones.wrapped import pretrained
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice
-from stt_mm.utils.checkpoint import load_backbone
+from stt_mm.utils.weights import LoadReport, load_backbone
 
 with warnings.catch_warnings():
     # mmcv-lite warns about a compiled operator that nothing here uses.
@@ -47,7 +48,11 @@ class CorrespondenceResNet(ResNet):
         norm_eval: keep BatchNorm statistics fixed in training.
         with_cp: activation checkpointing inside the blocks, slower and leaner.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH)`` loads any recognised checkpoint strictly
-            (``stt_mm.utils.checkpoint``); ``None``: Kaiming, the last BatchNorm of each block starting at 0.
+            (``stt_mm.utils.weights``), ``prefix=PREFIX`` what lies below it in any other; ``None``: Kaiming, the last
+            BatchNorm of each block starting at 0.
+
+    Attributes:
+        report: what the checkpoint of ``init_cfg`` filled; ``None`` without one, or before it is read.
     """
 
     def __init__(self,
@@ -65,9 +70,9 @@ class CorrespondenceResNet(ResNet):
         if not 1 <= len(strides) <= 4 or not set(out_indices) <= set(range(len(strides))):
             raise InputError('strides must name 1 to 4 stages and out_indices stages among them, got '
                              f'strides={tuple(strides)}, out_indices={tuple(out_indices)}.')
-        checkpoint = None
+        found = None
         if init_cfg is not None and init_cfg.get('type') == 'Pretrained':
-            checkpoint, init_cfg = init_cfg['checkpoint'], None
+            found, init_cfg = pretrained(type(self).__name__, init_cfg), None
         super().__init__(
             depth,
             num_stages=len(strides),
@@ -81,12 +86,31 @@ class CorrespondenceResNet(ResNet):
                 dict(type='Kaiming', layer=['Conv2d']),
                 dict(type='Constant', val=1, layer=['_BatchNorm']),
             ])
-        self.checkpoint = checkpoint
+        self.pretrained = found
+        self.report: LoadReport | None = None
+        self.pool = pool
+        self.padding_mode = padding_mode
         self.maxpool = POOLS[pool]()
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and any(module.padding):
                 module.padding_mode = padding_mode
         self.keep_stages(self.stages)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """File of ``init_cfg``."""
+        return self.pretrained and self.pretrained['path']
+
+    def geometry(self) -> dict[str, Any]:
+        """What decides the features besides the weights, as plain data, strides and widths from res2 on."""
+        widths = [getattr(self, f'layer{stage + 1}')[-1].out_channels for stage in range(self.num_stages)]
+        return dict(network='ResNet', depth=self.depth, pool=self.pool, strides=list(self.strides), widths=widths,
+                    padding=self.padding_mode)
+
+    def train(self, mode: bool = True) -> 'CorrespondenceResNet':
+        """As in mmpretrain, but like any module it returns itself."""
+        super().train(mode)
+        return self
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -112,9 +136,9 @@ class CorrespondenceResNet(ResNet):
             ValueError: if it is not readable, not recognised, or fits less than 99 % of this network.
         """
         super().init_weights()
-        if self.checkpoint is not None:
-            report = load_backbone(self, self.checkpoint)
-            MMLogger.get_current_instance().info('%s: %s', type(self).__name__, report)
+        if self.pretrained is not None:
+            self.report = load_backbone(self, **self.pretrained)
+            MMLogger.get_current_instance().info('%s: %s', type(self).__name__, self.report)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """``[B, 3, H, W]`` to one ``[B, d, h, w]`` per stage of ``out_indices``, lowest stage first."""

@@ -4,14 +4,14 @@ import importlib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from types import MethodType, ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stt_mm.errors import InputError
-from stt_mm.models.backbones.wrapped import WrappedNetwork
+from stt_mm.models.backbones.wrapped import WrappedNetwork, plain
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice
 
@@ -56,11 +56,18 @@ class TimmBackbone(WrappedNetwork):
                          tuple(f'{name}.' for name in ([classifier] if isinstance(classifier, str) else classifier)),
                          init_cfg)
         self.model_name = model_name
+        self.position_embedding = position_embedding
+        self.options = dict(options or {})
         self.norm = norm
         self.levels = {name: index for index, name in enumerate(names)}
         self.multiple = max(level['reduction'] for level in info)
         if position_embedding == 'dino':
             _use_dino_positions(network, model_name)
+
+    def geometry(self) -> dict[str, Any]:
+        """What decides the features besides the weights, as plain data."""
+        return dict(network=self.model_name.split('.')[0], norm=self.norm, positions=self.position_embedding,
+                    options=plain(self.options))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """``[B, 3, H, W]`` to one ``[B, d, h, w]`` per stage, lowest first.

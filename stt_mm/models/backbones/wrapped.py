@@ -1,13 +1,42 @@
 """Networks of other libraries as backbones."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from torch import nn
 
 from stt_mm.errors import InputError
-from stt_mm.utils.checkpoint import load_backbone
+from stt_mm.utils.weights import LoadReport, load_backbone
+
+
+def pretrained(owner: str, init_cfg: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """The arguments of :func:`load_backbone` in an ``init_cfg`` of type ``Pretrained``.
+
+    Args:
+        owner: name of the backbone's class, for the message.
+        init_cfg: ``dict(type='Pretrained', checkpoint=PATH)``, with ``prefix=PREFIX`` for files of no known source.
+
+    Returns:
+        ``path`` and, if given, ``prefix``; ``None`` for ``None``.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if init_cfg is None:
+        return None
+    keys = set(init_cfg) - {'prefix'}
+    if keys != {'type', 'checkpoint'} or init_cfg['type'] != 'Pretrained':
+        raise InputError(f"{owner}: init_cfg must be None or dict(type='Pretrained', checkpoint=PATH), and may have a "
+                         f'prefix; got {init_cfg}.')
+    return dict(path=init_cfg['checkpoint']) | {key: value for key, value in init_cfg.items() if key == 'prefix'}
+
+
+def plain(settings: Any) -> Any:
+    """Settings as data that any file keeps: dicts, lists, numbers and text."""
+    return json.loads(json.dumps(settings, default=str))
 
 
 class WrappedNetwork(BaseModule):
@@ -18,19 +47,26 @@ class WrappedNetwork(BaseModule):
         stages: names of the maps, lowest first.
         classifier: part of the original network that was left out; what a checkpoint holds of it is dropped.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH)`` loads any recognised checkpoint strictly
-            (``stt_mm.utils.checkpoint``); ``None``: as the library initialises the network.
+            (``stt_mm.utils.weights``), ``prefix=PREFIX`` what lies below it in any other; ``None``: as the library
+            initialises the network.
+
+    Attributes:
+        report: what the checkpoint of ``init_cfg`` filled; ``None`` without one, or before it is read.
     """
 
     def __init__(self, network: nn.Module, stages: Iterable[str], classifier: tuple[str, ...] = (),
                  init_cfg: dict | None = None) -> None:
         super().__init__()
-        if init_cfg is not None and (init_cfg.get('type') != 'Pretrained' or set(init_cfg) != {'type', 'checkpoint'}):
-            raise InputError(f"{type(self).__name__}: init_cfg must be None or dict(type='Pretrained', "
-                             f'checkpoint=PATH), got {init_cfg}.')
+        self.pretrained = pretrained(type(self).__name__, init_cfg)
+        self.report: LoadReport | None = None
         self.network = network
         self.classifier = classifier
-        self.checkpoint = None if init_cfg is None else init_cfg['checkpoint']
         self._stages = tuple(stages)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """File of ``init_cfg``."""
+        return self.pretrained and self.pretrained['path']
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -53,6 +89,6 @@ class WrappedNetwork(BaseModule):
             FileNotFoundError: if the checkpoint does not exist.
             ValueError: if it is not readable, not recognised, or fits less than 99 % of the network.
         """
-        if self.checkpoint is not None:
-            report = load_backbone(self, self.checkpoint)
-            MMLogger.get_current_instance().info('%s: %s', type(self).__name__, report)
+        if self.pretrained is not None:
+            self.report = load_backbone(self, **self.pretrained)
+            MMLogger.get_current_instance().info('%s: %s', type(self).__name__, self.report)

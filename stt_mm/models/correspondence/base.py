@@ -1,6 +1,7 @@
 """What all correspondence models share: features of a frame, and labels carried through a video."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -9,13 +10,15 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
-from torch import Tensor
+from torch import Tensor, nn
 
 from stt_mm.errors import InputError
 from stt_mm.models.propagator import LabelPropagator
 from stt_mm.ops import image_to_input, keypoints_to_label, label_to_keypoints
 from stt_mm.registry import MODELS
+from stt_mm.utils.geometry import check_geometry
 from stt_mm.utils.prefetch import prefetch
+from stt_mm.utils.weights import LoadReport, load_backbone
 
 
 @MODELS.register_module()
@@ -64,6 +67,50 @@ class Correspondence(BaseModel):
             stage name to ``[B, d, h, w]``.
         """
         return dict(zip(self.backbone.stages, self.backbone(frames), strict=True))
+
+    @property
+    def geometry(self) -> dict[str, Any] | None:
+        """What decides the features besides the weights: geometry of the backbone, stage and colours.
+
+        Training writes it into its checkpoints; ``None`` for a backbone that has none.
+        """
+        protocol = None if self.propagator is None else self.propagator.protocol
+        color = protocol.color if protocol is not None else getattr(self.data_preprocessor, 'student_color', None)
+        return geometry_of(self.backbone, self.feature_stage, color)
+
+    def networks(self) -> list[tuple[nn.Module, dict[str, Any] | None]]:
+        """Each network that is evaluated, and its geometry."""
+        return [] if self.backbone is None else [(self.backbone, self.geometry)]
+
+    def load(self, checkpoint: str | Path | None, trust: bool = False, allow_partial: bool = False,
+             prefix: str | None = None, allow_other_geometry: bool = False) -> LoadReport | None:
+        """Weights for an evaluation.
+
+        Args:
+            checkpoint: file that fills the backbone; ``None``: as the config initialises the model.
+            trust, allow_partial, prefix: see :func:`stt_mm.utils.weights.load_backbone`.
+            allow_other_geometry: accept weights that were trained in another geometry than that of this model.
+
+        Returns:
+            What was filled; ``None`` without a checkpoint.
+
+        Raises:
+            FileNotFoundError, ValueError: the file does not exist or cannot be used, or there is not one backbone.
+        """
+        if checkpoint is None:
+            self.init_weights()
+            for network, geometry in () if allow_other_geometry else self.networks():
+                if getattr(network, 'report', None) is not None:
+                    check_geometry(network.checkpoint, network.report.geometry, geometry)
+            return None
+        if self.backbone is None:
+            raise InputError(f'{type(self).__name__} has several networks, and {checkpoint} is one file: leave out the '
+                             'checkpoint (pass "none"), and name one in the init_cfg of each network.')
+        if not self.backbone.state_dict():
+            raise InputError(f'{type(self.backbone).__name__} has no weights; pass "none" as the checkpoint in '
+                             f'place of {checkpoint}.')
+        return load_backbone(self.backbone, checkpoint, trust, allow_partial, prefix,
+                             None if allow_other_geometry else self.geometry)
 
     def forward(self, inputs: dict | list, data_samples: list | None = None,
                 mode: str = 'tensor') -> dict | list | Tensor:
@@ -173,6 +220,14 @@ class Correspondence(BaseModel):
             if time in given:
                 mask = self.propagator.add_mask(time, torch.as_tensor(np.asarray(given[time])), mask)
             yield mask.cpu().numpy(), _strengths(mask, value) if with_scores else {}
+
+
+def geometry_of(network: nn.Module, stage: str, color: str | None) -> dict[str, Any] | None:
+    """Geometry of a network of which one stage is evaluated in some colours; ``None`` if it has none."""
+    if not hasattr(network, 'geometry'):
+        return None
+    # DINO's deviation of red, 0.228 instead of 0.229, makes no other colours.
+    return dict(network.geometry(), stage=stage, **({} if color is None else dict(color=color.removesuffix('_dino'))))
 
 
 def _strengths(mask: Tensor, value: Tensor) -> dict[int, float]:

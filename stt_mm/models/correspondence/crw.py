@@ -11,7 +11,7 @@ from stt_mm.errors import InputError
 from stt_mm.models.correspondence.base import Correspondence
 from stt_mm.ops import cut_patches, grid_boxes, round_trips, walk_loss
 from stt_mm.registry import MODELS
-from stt_mm.utils import generator
+from stt_mm.utils import check_number, generator
 
 # Width / height, and how often a box is drawn, of torchvision's RandomResizedCrop, which the released code uses.
 _ASPECT = (3 / 4, 4 / 3)
@@ -77,9 +77,10 @@ class ContrastiveRandomWalk(Correspondence):
         if grid < 2 or not 0 < crop_area[0] <= crop_area[1] <= 1:
             raise InputError('grid must be 2 or more and crop_area (smallest, largest) within 0..1, got '
                              f'{grid} and {crop_area}.')
-        if temperature <= 0 or not 0 <= edge_dropout < 1:
-            raise InputError('temperature must be positive and edge_dropout at least 0 and below 1, got '
-                             f'{temperature} and {edge_dropout}.')
+        check_number('temperature', temperature, above=0)
+        check_number('edge_dropout', edge_dropout, 0)
+        if edge_dropout >= 1:
+            raise InputError(f'edge_dropout must be below 1, got {edge_dropout}: no edge would be left.')
         self.grid = grid
         self.crop_area = tuple(crop_area)
         self.temperature = temperature

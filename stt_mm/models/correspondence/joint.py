@@ -10,6 +10,7 @@ from stt_mm.errors import InputError
 from stt_mm.models.batch_statistics import BatchStatistics
 from stt_mm.models.correspondence.stt import STT
 from stt_mm.registry import MODELS
+from stt_mm.utils import check_number
 
 
 class StageView(nn.Module):
@@ -111,8 +112,7 @@ class Joint(STT):
                  propagator: dict | None = None,
                  feature_stage: str | None = 'res4',
                  init_cfg: dict | None = None) -> None:
-        if gamma < 0:
-            raise InputError(f'Joint: gamma must be 0 or larger, got {gamma}.')
+        check_number('Joint: gamma', gamma, 0)
         self.image_stages = tuple(image_stages)
         super().__init__(backbone, data_preprocessor, radii, reconstruction_head, local_head, global_head, teacher,
                          penalty, temperature, normalize, propagator, feature_stage, init_cfg)

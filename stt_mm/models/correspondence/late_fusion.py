@@ -9,14 +9,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.model import ModuleList
-from torch import Tensor
+from torch import Tensor, nn
 
 from stt_mm.errors import InputError
-from stt_mm.models.correspondence.base import Correspondence
+from stt_mm.models.correspondence.base import Correspondence, geometry_of
 from stt_mm.ops import image_to_input
-from stt_mm.protocols.protocol import CHOICES
+from stt_mm.ops.color import COLORS
 from stt_mm.registry import MODELS
-from stt_mm.utils import check_choice
+from stt_mm.utils import check_choice, check_number
 from stt_mm.utils.checkpoint import sha8
 
 FUSED = 'fused'
@@ -77,11 +77,18 @@ class LateFusion(Correspondence):
         if count < 2 or set(lengths.values()) != {count}:
             raise InputError('LateFusion needs two or more backbones, each with a weight, a colour and a stage; got '
                              f'{count} backbones, {", ".join(f"{size} {name}" for name, size in lengths.items())}.')
-        if min(self.weights) < 0 or max(self.weights) == 0:
-            raise InputError(f'LateFusion: weights must be 0 or larger, and one of them positive, got {self.weights}.')
+        for weight in self.weights:
+            check_number('LateFusion: weights', weight, 0)
+        if max(self.weights) == 0:
+            raise InputError(f'LateFusion: one of the weights must be positive, got {self.weights}.')
         for number, (color, stage) in enumerate(zip(self.colors, self.feature_stages, strict=True)):
-            check_choice(f'colors[{number}]', color, CHOICES['color'])
+            check_choice(f'colors[{number}]', color, COLORS)
             check_choice(f'feature_stages[{number}]', stage, self.backbones[number].stages)
+
+    def networks(self) -> list[tuple[nn.Module, dict[str, Any] | None]]:
+        """Each network, and its geometry."""
+        rows = zip(self.backbones, self.feature_stages, self.colors, strict=True)
+        return [(network, geometry_of(network, stage, color)) for network, stage, color in rows]
 
     def init_weights(self) -> None:
         """Each network as its ``init_cfg`` says; checkpoints are loaded strictly and enter the record of the protocol.

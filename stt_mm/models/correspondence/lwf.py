@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from stt_mm.errors import InputError
 from stt_mm.models.batch_statistics import BatchStatistics
 from stt_mm.registry import MODELS
-from stt_mm.utils import check_choice
-from stt_mm.utils.checkpoint import CheckpointError, load_backbone, read_checkpoint
+from stt_mm.utils import check_choice, check_number
+from stt_mm.utils.checkpoint import CheckpointError, read_checkpoint
+from stt_mm.utils.weights import check_finite, load_backbone
 
 
 class _OldTask(nn.Module):
@@ -74,9 +74,9 @@ class LwFPenalty(BaseModule):
                  queue_name: str = 'queue') -> None:
         super().__init__()
         check_choice('distance', distance, ('distribution', 'embedding'))
-        if min(temperature, logit_temperature) <= 0 or weight < 0:
-            raise InputError('LwFPenalty: temperature and logit_temperature must be positive and weight 0 or larger, '
-                             f'got {temperature}, {logit_temperature} and {weight}.')
+        check_number('LwFPenalty: weight', weight, 0)
+        for name, value in (('temperature', temperature), ('logit_temperature', logit_temperature)):
+            check_number(f'LwFPenalty: {name}', value, above=0)
         self.checkpoint = checkpoint
         self.weight = weight
         self.sharpness = 1 / (temperature * logit_temperature)
@@ -124,6 +124,8 @@ class LwFPenalty(BaseModule):
             raise CheckpointError(f'{self.checkpoint} lacks {", ".join(missing)}, or they have another shape. LwF '
                                   'needs the full checkpoint of stage 1, as training wrote it, and neck_prefix and '
                                   'queue_name as they stand in it.')
+        used = [f'{self.neck_prefix}{name}' for name in wanted] + [self.queue_name] * with_queue
+        check_finite({name: weights[name] for name in used}, self.checkpoint, 'Take an earlier file of that training.')
         self.old.neck.load_state_dict({name: head[name] for name in wanted})
         if with_queue:
             self.old.queue = weights[self.queue_name].float().to(next(self.old.parameters()).device)

@@ -9,6 +9,7 @@ from stt_mm.models.correspondence.base import Correspondence
 from stt_mm.models.losses.ewc import check_start
 from stt_mm.ops import local_affinity
 from stt_mm.registry import MODELS
+from stt_mm.utils import check_number
 
 
 @MODELS.register_module()
@@ -81,8 +82,8 @@ class STT(Correspondence):
     def _check(self) -> None:
         if self.global_head is not None and self.teacher is None:
             raise InputError('global_head needs a teacher: set model.teacher, or model.global_head=None.')
-        if self.temperature is not None and self.temperature <= 0:
-            raise InputError(f'temperature must be positive or None, got {self.temperature}.')
+        if self.temperature is not None:
+            check_number('temperature', self.temperature, above=0)
         for head in (self.reconstruction_head, self.local_head):
             for stage in () if head is None else head.stages:
                 if stage not in self.backbone.stages or stage not in self.radii:

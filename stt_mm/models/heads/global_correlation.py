@@ -7,6 +7,7 @@ from torch import Tensor
 from stt_mm.errors import InputError
 from stt_mm.ops import global_affinity
 from stt_mm.registry import MODELS
+from stt_mm.utils import check_number
 
 
 @MODELS.register_module()
@@ -32,8 +33,9 @@ class GlobalCorrelationHead(BaseModule):
                  normalize: bool = False) -> None:
         super().__init__()
         for name, value in (('student_temperature', student_temperature), ('teacher_temperature', teacher_temperature)):
-            if value is not None and value <= 0:
-                raise InputError(f'{name} must be positive or None, got {value}.')
+            if value is not None:
+                check_number(name, value, above=0)
+        check_number('weight', weight, 0)
         self.loss_fn = MODELS.build(loss)
         self.weight = weight
         self.stage = stage

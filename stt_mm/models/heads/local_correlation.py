@@ -21,7 +21,7 @@ from stt_mm.ops import (
     window_mask,
 )
 from stt_mm.registry import MODELS
-from stt_mm.utils import check_choice
+from stt_mm.utils import check_choice, check_number
 
 KEEP: dict[str, Callable[[Tensor, float], Tensor]] = {
     'released': keep_released,
@@ -67,8 +67,8 @@ class LocalCorrelationHead(BaseModule):
         check_choice('selection', selection, (*KEEP, 'soft', None))
         check_choice('measure', measure, ('neg_log_sum', 'shannon'))
         check_choice('source', source, ('window', 'affinity'))
-        if not 0 < keep_ratio <= 1:
-            raise InputError(f'keep_ratio must lie in (0, 1], got {keep_ratio}.')
+        check_number('keep_ratio', keep_ratio, above=0, most=1)
+        check_number('weight', weight, 0)
         self.loss_fn = MODELS.build(loss)
         self.weight = weight
         self.fine = fine

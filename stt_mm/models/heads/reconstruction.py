@@ -9,7 +9,7 @@ from torch import Tensor
 from stt_mm.errors import InputError
 from stt_mm.ops import reconstruct, subsample, upsample
 from stt_mm.registry import MODELS
-from stt_mm.utils import check_choice
+from stt_mm.utils import check_choice, check_number
 
 CHANNELS = {'all': (0, 1, 2), 'ab': (1, 2)}
 
@@ -37,6 +37,8 @@ class ReconstructionHead(BaseModule):
         super().__init__()
         if len(stages) != len(weights) or not stages:
             raise InputError(f'Expected one weight per stage, got stages={tuple(stages)}, weights={tuple(weights)}.')
+        for weight in weights:
+            check_number('weights', weight, 0)
         check_choice('target', target, ('dropped', 'ab', 'all'))
         check_choice('resolution', resolution, ('full', 'stride'))
         check_choice('upsample', upsample, ('half_pixel', 'aligned'))

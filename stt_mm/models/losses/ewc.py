@@ -4,10 +4,12 @@ import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from stt_mm.errors import InputError
 from stt_mm.ops import quadratic_penalty
 from stt_mm.registry import MODELS
+from stt_mm.utils import check_number
 from stt_mm.utils.checkpoint import CheckpointError, read_checkpoint
+from stt_mm.utils.key_maps import flat_weights
+from stt_mm.utils.weights import check_finite
 
 
 def check_start(backbone: nn.Module, penalty: nn.Module) -> None:
@@ -52,8 +54,7 @@ class EWCPenalty(nn.Module):
 
     def __init__(self, checkpoint: str, weight: float = 1e3) -> None:
         super().__init__()
-        if weight < 0:
-            raise InputError(f'EWCPenalty: weight must be 0 or larger, got {weight}.')
+        check_number('EWCPenalty: weight', weight, 0)
         self.checkpoint = checkpoint
         self.weight = weight
         self.fisher: dict[str, Tensor] = {}
@@ -68,10 +69,12 @@ class EWCPenalty(nn.Module):
             CheckpointError: if it cannot be read or is no file of ``tools/estimate_fisher.py``.
         """
         content = read_checkpoint(self.checkpoint)
-        if not isinstance(content, dict) or not {'fisher', 'reference'} <= content.keys():
+        if not isinstance(content, dict) or not all(flat_weights(content.get(key)) for key in ('fisher', 'reference')):
             raise CheckpointError(f'{self.checkpoint} does not hold a Fisher information and reference weights. Write '
                                   'it with tools/estimate_fisher.py CONFIG CHECKPOINT --out FILE.')
-        self.fisher, self.reference = content['fisher'], content['reference']
+        self.fisher, self.reference = (flat_weights(content[key]) for key in ('fisher', 'reference'))
+        for values in (self.fisher, self.reference):
+            check_finite(values, self.checkpoint, 'Estimate it again.')
         self._device = None
 
     def check(self, backbone: nn.Module) -> None:

@@ -5,9 +5,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stt_mm.errors import InputError
 from stt_mm.registry import MODELS
-from stt_mm.utils import check_choice
+from stt_mm.utils import check_choice, check_number
 
 
 @MODELS.register_module()
@@ -23,8 +22,7 @@ class ReconstructionLoss(nn.Module):
     def __init__(self, penalty: Literal['smooth_l1', 'l1'] = 'smooth_l1', scale: float = 20.0) -> None:
         super().__init__()
         check_choice('penalty', penalty, ('smooth_l1', 'l1'))
-        if scale <= 0:
-            raise InputError(f'scale must be positive, got {scale}.')
+        check_number('scale', scale, above=0)
         self.penalty = F.smooth_l1_loss if penalty == 'smooth_l1' else F.l1_loss
         self.scale = scale
 

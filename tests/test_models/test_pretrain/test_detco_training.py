@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 from pretrain_runs import make_trees, run_config, small_config
 
 from stt_mm.registry import MODELS
-from stt_mm.utils.checkpoint import load_backbone
+from stt_mm.utils.weights import load_backbone
 
 TOOLS = Path(__file__).parents[3] / 'tools'
 # Patches of 32 x 32, no validation, and keys that go around the queue: 3 steps x 4 images.

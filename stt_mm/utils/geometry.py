@@ -1,0 +1,49 @@
+"""The geometry of a network: what decides its features besides its weights, and leaves no trace in them."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stt_mm.errors import InputError
+
+
+class GeometryError(InputError):
+    """A checkpoint was trained in another geometry than that in which it is to be used."""
+
+
+def describe(geometry: Mapping[str, Any]) -> str:
+    """A geometry on one line: ``network ResNet, depth 18, pool none, strides 1 2 2 4, ...``."""
+    return ', '.join(f'{name} {" ".join(map(str, value)) if isinstance(value, list | tuple) else value}'
+                     for name, value in geometry.items())
+
+
+def check_geometry(path: str | Path, trained: Mapping[str, Any] | None, used: Mapping[str, Any] | None) -> None:
+    """Refuse to use a network in another geometry than the one that it was trained in.
+
+    Strides and the like hold no parameters, so that the weights fit and only the scores tell. Numbers per stage are
+    compared up to the stage that is used.
+
+    Args:
+        path: the checkpoint file, for the message.
+        trained: what the file says; ``None``: nothing, as files of other projects and of stage 1 do.
+        used: that of the network at hand; ``None``: it has none.
+
+    Raises:
+        GeometryError: naming both.
+    """
+    if trained is None or used is None:
+        return
+    stage = re.fullmatch(r'res(\d)', str(used.get('stage')))
+    levels = int(stage[1]) - 1 if stage else None
+    differing = [name for name in dict.fromkeys([*trained, *used])
+                 if _cut(trained.get(name), levels) != _cut(used.get(name), levels)]
+    if differing:
+        raise GeometryError(
+            f'{path} was trained in another geometry: {describe(trained)}; the network at hand has {describe(used)}. '
+            f'They differ in {", ".join(differing)}. Take the config for that geometry (the training config will do), '
+            'or pass --allow-other-geometry (allow_other_geometry=True).')
+
+
+def _cut(value: Any, levels: int | None) -> Any:
+    return list(value)[:levels] if isinstance(value, list | tuple) else value

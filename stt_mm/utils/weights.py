@@ -1,0 +1,229 @@
+"""From a checkpoint of any known source to the weights of a backbone, checked on the way."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stt_mm.utils.checkpoint import CheckpointError, read_checkpoint
+from stt_mm.utils.geometry import check_geometry
+from stt_mm.utils.key_maps import (
+    SOURCES,
+    Backbone,
+    all_weights,
+    find_backbone,
+    flat_weights,
+    meta_of,
+    prefixes_in,
+    weights_below,
+)
+
+logger = logging.getLogger(__name__)
+
+MIN_RATIO = 0.99
+_ADVICE = 'The training diverged or the file is damaged; take an earlier checkpoint of that training.'
+
+
+def check_finite(weights: Mapping[str, Tensor], where: str | Path, advice: str) -> None:
+    """Refuse weights that are infinite or not a number: nothing that is computed with them can be trusted.
+
+    Args:
+        weights: tensors by name.
+        where: the file that they are from, or what else the message is to begin with.
+        advice: what to do about it, a sentence.
+
+    Raises:
+        CheckpointError: naming the first such tensor.
+    """
+    for name, value in weights.items():
+        if value.is_floating_point() and not (finite := torch.isfinite(value)).all():
+            wrong = value.numel() - int(finite.sum())
+            raise CheckpointError(f'{where}: {name} holds {wrong} of {value.numel()} values that are infinite or not a '
+                                  f'number. {advice}')
+
+
+def geometry_in(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file's ``meta`` says of the geometry of its network, under ``geometry``; empty if it says nothing."""
+    geometry = meta.get('geometry')
+    return dict(geometry=geometry) if isinstance(geometry, Mapping) else {}
+
+
+def backbone_state_dict(checkpoint: Any, prefix: str | None = None) -> Backbone:
+    """The backbone in a checkpoint of any known source: ResNets under torchvision's names, transformers under timm's.
+
+    Args:
+        checkpoint: what :func:`stt_mm.utils.checkpoint.read_checkpoint` returned.
+        prefix: what stands before the backbone's names, for files of no known source; see
+            :func:`stt_mm.utils.key_maps.weights_below`.
+
+    Raises:
+        CheckpointError: if no source recognises the keys; the message shows the first ones, the known sources and the
+            prefixes that the file holds.
+    """
+    found = find_backbone(checkpoint, prefix)
+    if found is not None:
+        return found
+    names, prefixes = list(all_weights(checkpoint)), prefixes_in(checkpoint)
+    held = f' Prefixes in the file: {", ".join(prefixes[:5])}.' if prefixes else ''
+    keys = names or [f'none, it is a {type(checkpoint).__name__} without tensors']
+    if prefix is not None:
+        below = list(weights_below(checkpoint, prefix))
+        what = f'No network that is known lies below the prefix {prefix!r}'
+        raise CheckpointError(f'{what}; its names there: {", ".join(below[:5])}.{held}' if below else
+                              f'No name begins with the prefix {prefix!r}. First names: {", ".join(keys[:5])}.{held}')
+    raise CheckpointError(f'Unknown kind of checkpoint. Its first keys: {", ".join(keys[:5])}. Known sources: '
+                          f'{"; ".join(known.name for known in SOURCES)}. For any other say what stands before the '
+                          f"backbone's names: --prefix PREFIX (prefix=PREFIX).{held}")
+
+
+def read_backbone(path: str | Path, trust: bool = False, prefix: str | None = None) -> tuple[Backbone, Mapping]:
+    """Read a file and find the backbone in it.
+
+    Args:
+        path: checkpoint file.
+        trust, prefix: see :func:`load_backbone`.
+
+    Returns:
+        The backbone, all its weights finite, and the file's ``meta``.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as in :func:`load_backbone`.
+    """
+    checkpoint = read_checkpoint(path, trust=trust)
+    found = _find(path, checkpoint, prefix)
+    check_finite(found.weights, path, _ADVICE)
+    return found, meta_of(checkpoint)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What :func:`load_backbone` did. All names are those of the module; ``num_batches_tracked`` is not counted.
+
+    Args:
+        source: where the checkpoint comes from.
+        matched: names that were filled.
+        missing: names of the module that the checkpoint lacks.
+        unexpected: names of the checkpoint that should be in the module but are not.
+        mismatched: names in both, with different shapes (as text, ``name: file shape -> module shape``).
+        unused: names of the checkpoint under a part that the module does not have, such as a later stage.
+        geometry: what the file says about the network that was trained; ``None`` if it says nothing.
+    """
+
+    source: str
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[str, ...]
+    unused: tuple[str, ...]
+    geometry: Mapping[str, Any] | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Filled fraction of the module's parameters and buffers, between 0 and 1."""
+        total = len(self.matched) + len(self.missing) + len(self.mismatched)
+        return len(self.matched) / total if total else 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether at least 99 % of the module is filled and at most 1 % as many names are unexpected."""
+        return self.ratio >= MIN_RATIO and len(self.unexpected) <= (1 - MIN_RATIO) * len(self.matched)
+
+    def __str__(self) -> str:
+        return (f'source: {self.source}; matched {len(self.matched)} ({self.ratio:.1%}), missing {len(self.missing)}, '
+                f'mismatched {len(self.mismatched)}, unexpected {len(self.unexpected)}, unused {len(self.unused)}')
+
+    def details(self, limit: int = 5) -> str:
+        """The first names of every list that is a problem, on one line."""
+        lists = {'missing': self.missing, 'mismatched': self.mismatched, 'unexpected': self.unexpected}
+        return '; '.join(f'{kind}: {", ".join(names[:limit])}{", ..." if len(names) > limit else ""}'
+                         for kind, names in lists.items() if names)
+
+
+def load_backbone(module: nn.Module, path: str | Path, trust: bool = False, allow_partial: bool = False,
+                  prefix: str | None = None, geometry: Mapping[str, Any] | None = None) -> LoadReport:
+    """Fill a backbone from a checkpoint of any known source.
+
+    A checkpoint of no known source is taken too if its names are those of the module, so any architecture can be used.
+
+    Args:
+        module: the backbone, changed in place, and only if nothing is refused. One that wraps a network of another
+            library holds it as ``network``, whose names count, and may name as ``classifier`` the prefixes of what it
+            left out of it.
+        path: checkpoint file.
+        trust: as in :func:`stt_mm.utils.checkpoint.read_checkpoint`.
+        allow_partial: accept a checkpoint that fills less than 99 % of the module.
+        prefix: what stands before the backbone's names in the file; ``None``: as the known sources have it.
+        geometry: of the network that is to be evaluated (:attr:`stt_mm.models.Correspondence.geometry`), compared with
+            what the file says about the one that was trained; ``None``: any will do, as at the start of a training.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as in :func:`stt_mm.utils.checkpoint.read_checkpoint` and
+            :func:`backbone_state_dict`, or if the checkpoint does not fit and ``allow_partial`` is not set, if it was
+            trained in another geometry, or if a weight is infinite or not a number.
+    """
+    checkpoint = read_checkpoint(path, trust=trust)
+    recorded = geometry_in(meta_of(checkpoint)).get('geometry')
+    check_geometry(path, recorded, geometry)
+    target = getattr(module, 'network', module)
+    wanted = target.state_dict()
+    found = _by_own_names(checkpoint, prefix, wanted) or _find(path, checkpoint, prefix)
+    weights = found.weights
+    if target is not module:
+        weights = {name.removeprefix('network.'): value for name, value in weights.items()}
+        left_out = tuple(getattr(module, 'classifier', ()))
+        weights = {name: value for name, value in weights.items() if not name.startswith(left_out)}
+    fitting, report = _compare(wanted, weights, found, recorded)
+    if not report.matched or not (report.complete or allow_partial):
+        advice = '' if not report.matched else ' tools/test.py --allow-partial (allow_partial=True) loads it anyway.'
+        if 'cls_token' in report.missing:
+            advice = (' The network in the file has no class token: build it without one (options=dict('
+                      "class_token=False, global_pool='avg') of a TimmBackbone)." + advice)
+        elif any('pos_embed' in name for name in report.mismatched):
+            advice = (' The position embedding is for another image size: build the network for that of the checkpoint '
+                      '(img_size); it is resampled to each frame.' + advice)
+        raise CheckpointError(f'{path} does not fit the backbone ({report}). {report.details()}.{advice}')
+    check_finite(fitting, path, _ADVICE)
+    if found.others:
+        logger.warning('%s: %s', path, found.describe())
+    target.load_state_dict(fitting, strict=False)
+    return report
+
+
+def _find(path: str | Path, checkpoint: Any, prefix: str | None) -> Backbone:
+    try:
+        return backbone_state_dict(checkpoint, prefix)
+    except CheckpointError as error:
+        raise CheckpointError(f'{path}: {error}') from error
+
+
+def _by_own_names(checkpoint: Any, prefix: str | None, wanted: dict[str, Tensor]) -> Backbone | None:
+    """The weights as they are, if they have the module's names and no known source does."""
+    weights = flat_weights(checkpoint) if prefix is None else weights_below(checkpoint, prefix)
+    if len(wanted.keys() & weights.keys()) < MIN_RATIO * len(wanted) or find_backbone(checkpoint, prefix) is not None:
+        return None
+    return Backbone(weights, 'names of the module', ())
+
+
+def _compare(wanted: dict[str, Tensor], weights: dict[str, Tensor], found: Backbone,
+             geometry: Mapping | None) -> tuple[dict[str, Tensor], LoadReport]:
+    parts = {name.split('.')[0] for name in wanted}
+    fitting: dict[str, Tensor] = {}
+    missing, mismatched = [], []
+    for name, target in wanted.items():
+        if name not in weights:
+            missing.append(name)
+        elif weights[name].shape != target.shape:
+            mismatched.append(f'{name}: {tuple(weights[name].shape)} -> {tuple(target.shape)}')
+        else:
+            fitting[name] = weights[name].to(target.dtype)
+    extra = [name for name in weights if name not in wanted]
+    lists = dict(matched=fitting, missing=missing, mismatched=mismatched,
+                 unexpected=[name for name in extra if name.split('.')[0] in parts],
+                 unused=[name for name in extra if name.split('.')[0] not in parts])
+    counted = {kind: tuple(name for name in names if 'num_batches_tracked' not in name)
+               for kind, names in lists.items()}
+    return fitting, LoadReport(source=found.source, geometry=geometry, **counted)
