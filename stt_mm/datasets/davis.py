@@ -10,7 +10,7 @@ from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.masks import read_object_ids
-from stt_mm.utils.text import read_words
+from stt_mm.utils.text import check_name, read_words
 
 from ..errors import InputError, MissingInputError
 from .benchmark import VideoBenchmark, check_mask_size
@@ -142,7 +142,8 @@ def read_davis_list(path: str | Path) -> list[str]:
     """The videos of a list, whose lines begin with the name of one or with the path of one of its frames.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such file, or it is no text or lists nothing.
+        FileNotFoundError, ValueError: there is no such file, or it is no text, lists nothing, or names what is no
+            video.
     """
     video_ids = []
     for first, *_ in read_words(path):
@@ -151,4 +152,6 @@ def read_davis_list(path: str | Path) -> list[str]:
             video_ids.append(parts[-2] if len(parts) > 1 and Path(parts[-1]).suffix else parts[-1])
     if not video_ids:
         raise InputError(f'DAVIS: the list {path} is empty. Download it again.')
+    for video_id in video_ids:
+        check_name(video_id, path)
     return list(dict.fromkeys(video_ids))

@@ -11,7 +11,7 @@ from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.mat import read_joint_positions
-from stt_mm.utils.text import read_words
+from stt_mm.utils.text import check_name, read_words
 
 from ..errors import InputError, MissingInputError
 from .benchmark import VideoBenchmark
@@ -74,6 +74,8 @@ class JHMDB(VideoBenchmark):
                 )
         official = self.video_list is None
         video_ids = official_test_clips(self.folder, self.split) if official else self._ids_of_list()
+        for video_id in video_ids:
+            check_name(video_id, f'the list of {self.title}')
         return [self._load_video(video_id) for video_id in video_ids]
 
     def load_labels(self, video: dict, frames: FrameSequence) -> tuple[dict, dict]:

@@ -160,7 +160,7 @@ def _head(content: memoryview, order: str) -> tuple[int, tuple[int, ...], str, i
     kind, name, position = _element(content, position, order)
     if kind != _INT8:
         raise ValueError('a variable without a name')
-    return struct.unpack_from(f'{order}I', flags)[0], shape, bytes(name).decode('latin-1'), position
+    return struct.unpack_from(f'{order}I', flags)[0], shape, bytes(name[:64]).decode('latin-1'), position
 
 
 def _name(content: memoryview, order: str) -> str:

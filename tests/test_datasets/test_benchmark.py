@@ -1,8 +1,14 @@
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
+from scipy.io import savemat
 from tiny_data import make_davis, make_jhmdb, make_vip, make_youtube_vos_valid
 
-from stt_mm.datasets import DAVIS, JHMDB, VIP, VideoBenchmark, YouTubeVOSBenchmark
-from stt_mm.utils import FrameSequence
+from stt_mm.datasets import DAVIS, JHMDB, VIP, UnscorableVideos, VideoBenchmark, YouTubeVOSBenchmark
+from stt_mm.errors import InputError
+from stt_mm.utils import FrameSequence, write_mask
 
 DATASETS = {
     DAVIS: (make_davis, ['video0', 'video1', 'video2']),
@@ -91,3 +97,106 @@ def test_no_video_and_a_video_twice():
         Listed([])
     with pytest.raises(ValueError, match='more than once: bear'):
         Listed(['bear', 'dog', 'bear'])
+
+
+def text_files(root):
+    return [path for pattern in ('*.txt', '*.json') for path in Path(root).rglob(pattern)]
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-32'])
+def test_lists_of_any_encoding(case, encoding):
+    build, root, video_ids = case
+    options = dict(labels='instance') if build is VIP else dict(video_list='val_list.txt') if build is JHMDB else {}
+    expected = build(root, **options)[0]['data_samples']
+    for path in text_files(root):
+        path.write_bytes(path.read_text().replace('\n', ' \r\n').encode(encoding))
+    dataset = build(root, **options)
+    assert ids_of(dataset)[:3] == video_ids
+    assert str(dataset[0]['data_samples'].to_dict()) == str(expected.to_dict())
+
+
+def test_a_list_that_is_no_text_is_named(case):
+    build, root, _ = case
+    for path in text_files(root):
+        path.write_bytes(b'h\xfctte')
+    with pytest.raises(InputError, match=r'\.(txt|json) is no UTF-8 text: byte 1 is 0xfc'):
+        build(root)
+
+
+@pytest.mark.parametrize('name', ['../x', '/x', 'a/../../x', 'C:x', 'x\u200bx', ''])
+@pytest.mark.parametrize('place', ['id', 'frame', 'list'])
+def test_names_of_youtube_vos_that_point_out_of_the_data(tmp_path, name, place):
+    root = make_youtube_vos_valid(tmp_path)
+    path = tmp_path / ('list.json' if place == 'list' else 'valid/meta.json')
+    videos = json.loads((tmp_path / 'valid' / 'meta.json').read_text())['videos']
+    if place == 'frame':
+        videos['video0']['objects']['1']['frames'].append(name)
+    else:
+        videos[name] = videos['video0']
+    path.write_text(json.dumps(dict(videos=videos)))
+    with pytest.raises(InputError, match=rf'{path.name} holds the name .*are relative paths'):
+        YouTubeVOSBenchmark(str(root), video_list='list.json' if place == 'list' else None)
+
+
+@pytest.mark.parametrize(('build', 'make', 'path', 'line', 'options'), [
+    (VIP, make_vip, 'lists/val_videos.txt', '../x', {}),
+    (VIP, make_vip, 'lists/val_videos.txt', 'videos1/../videos1', {}),
+    (VIP, make_vip, 'lists/val_videos.txt', '\\\\host\\x', {}),
+    (DAVIS, make_davis, 'ImageSets/2017/val.txt', '../..', {}),
+    (DAVIS, make_davis, 'ImageSets/2017/val.txt', 'JPEGImages/../00000.jpg', {}),
+    (JHMDB, make_jhmdb, 'splits/walk_test_split1.txt', '../walk/clip0.avi 2', {}),
+    (JHMDB, make_jhmdb, 'val_list.txt', '../x', dict(video_list='val_list.txt')),
+    (JHMDB, make_jhmdb, 'val_list.txt', 'joint_positions\\..\\x\\j.mat Rename_Images\\..\\x',
+     dict(video_list='val_list.txt')),
+])
+def test_names_of_lists_that_point_out_of_the_data(tmp_path, build, make, path, line, options):
+    make(tmp_path)
+    with open(tmp_path / path, 'a') as file:
+        file.write(f'{line}\n')
+    with pytest.raises(InputError, match='holds the name .*are relative paths'):
+        build(str(tmp_path), **options)
+
+
+def test_names_of_other_benchmarks_are_checked_too(tmp_path):
+    class Other(DAVIS):
+        def load_videos(self):
+            return [dict(video, video_id='../x') for video in super().load_videos()]
+
+    with pytest.raises(InputError, match=r"DAVIS-2017 val in .* holds the name '\.\./x'"):
+        Other(str(make_davis(tmp_path)))
+
+
+def test_davis_without_enough_frames_is_refused_all_at_once(tmp_path):
+    root = make_davis(tmp_path, num_videos=4, num_frames=4)
+    for video, kept in (('video1', 2), ('video3', 1)):
+        for kind in ('JPEGImages', 'Annotations'):
+            for path in sorted((root / kind / '480p' / video).iterdir())[kept:]:
+                path.unlink()
+    for path in (root / 'Annotations' / '480p' / 'video2').iterdir():
+        write_mask(path, np.full((64, 96), 255, np.uint8))
+    with pytest.raises(UnscorableVideos, match=r'skip=\[video1,video2,video3\]') as caught:
+        DAVIS(str(root))
+    assert list(caught.value.reasons) == ['video1', 'video2', 'video3']
+    assert '2, of which the first and the last do not count' in str(caught.value)
+    assert ids_of(DAVIS(str(root), skip=['video1', 'video2', 'video3'])) == ['video0']
+    assert ids_of(DAVIS(str(root), indices=1)) == ['video0']
+    with pytest.raises(UnscorableVideos, match=r'among the first 2 \(max_frames\): 2, of which'):
+        DAVIS(str(root), indices=1, max_frames=2)
+
+
+def test_davis_test_dev_may_have_any_length(tmp_path):
+    root = make_davis(tmp_path, num_videos=1, num_frames=2)
+    (root / 'Annotations' / '480p' / 'video0' / '00001.png').unlink()
+    assert DAVIS(str(root))[0]['data_samples'].mask_paths[1] is None
+
+
+def test_jhmdb_without_a_joint_to_follow_is_refused_all_at_once(tmp_path):
+    root = make_jhmdb(tmp_path, num_videos=3)
+    for clip in ('clip0', 'clip2'):
+        positions = np.full((2, 15, 4), 5.0)
+        positions[0, :, 0] = np.nan
+        savemat(root / 'joint_positions' / 'walk' / clip / 'joint_positions.mat', dict(pos_img=positions))
+    match = r'no joint is visible in the first frame.*skip=\[walk/clip0,walk/clip2\]'
+    with pytest.raises(UnscorableVideos, match=match):
+        JHMDB(str(root))
+    assert ids_of(JHMDB(str(root), skip=['walk/clip0', 'walk/clip2'])) == ['walk/clip1']

@@ -109,3 +109,49 @@ def test_missing_list_folder_and_root(root, tmp_path):
 def test_arguments_out_of_range(root, kwargs):
     with pytest.raises(ValueError, match=next(iter(kwargs))):
         DAVIS(str(root), **kwargs)
+
+
+@pytest.mark.parametrize('line', [
+    '\\JPEGImages\\480p\\video0\\00000.jpg \\Annotations\\480p\\video0\\00000.png', 'JPEGImages/480p/video0/00000.jpg',
+    'video0\\', 'video0/', 'JPEGImages/480p/video0', './video0',
+])
+def test_lines_that_are_paths(root, line):
+    listing = root / 'ImageSets' / '2017' / 'val.txt'
+    listing.write_text(f'{line}\nvideo0 5\n', newline='\r\n')
+    assert [video['video_id'] for video in DAVIS(str(root)).data_list] == ['video0']
+
+
+@pytest.fixture
+def sparse(root):
+    """Masks of frames 0, 2, 3 and 4, and no folder of a resolution."""
+    for kind in ('JPEGImages', 'Annotations'):
+        for video in (root / kind / '480p').iterdir():
+            video.rename(root / kind / video.name)
+        (root / kind / '480p').rmdir()
+    for video in (root / 'Annotations').iterdir():
+        (video / '00001.png').unlink()
+    return root
+
+
+def test_sparse_annotations_are_read_only_if_asked_for(sparse):
+    with pytest.raises(FileNotFoundError, match=r"JPEGImages/480p; the videos are in .*directly.*resolution=''"):
+        DAVIS(str(sparse))
+    with pytest.raises(FileNotFoundError, match=r"00001\.png \(1 of 5 are missing\).*annotations='sparse'"):
+        DAVIS(str(sparse), resolution='')
+    dataset = DAVIS(str(sparse), resolution='', annotations='sparse')
+    sample = dataset[0]['data_samples']
+    assert [path and path[-9:] for path in sample.mask_paths] == [
+        '00000.png', None, '00002.png', '00003.png', '00004.png'
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r'first 3 \(max_frames\): 2, of which the first and the last do not count'):
+        DAVIS(str(sparse), resolution='', annotations='sparse', max_frames=3)
+
+
+@pytest.mark.parametrize(('old', 'new', 'match'), [
+    ('00000', '00001', r'no mask for frame .*00000\.jpg'), ('00002', '2', r'no frame for mask 2\.png'),
+])
+def test_sparse_masks_must_be_named_like_their_frames(sparse, old, new, match):
+    folder = sparse / 'Annotations' / 'video1'
+    (folder / f'{old}.png').rename(folder / f'{new}.png')
+    with pytest.raises(FileNotFoundError, match=match):
+        DAVIS(str(sparse), resolution='', annotations='sparse')

@@ -172,3 +172,32 @@ def test_submission_has_the_sequences_at_its_root(root, tmp_path):
         assert archive.read('video1/00003.png') == (tmp_path / 'masks' / 'video1' / '00003.png').read_bytes()
     with pytest.raises(ValueError, match='set dump_masks too'):
         DAVISMetric(submission=str(target))
+
+
+def test_frames_without_truth_are_as_if_they_were_not_there(root, tmp_path):
+    sample = predicted(DAVIS(str(root)), 0)
+    known = [0, 2, 3, 4]
+    truths = np.stack([read_mask(sample.mask_paths[t]) for t in known])
+    expected = evaluate_video(sample.pred_masks.numpy()[known], truths)
+    sample.set_metainfo(dict(mask_paths=[path if t in known else None for t, path in enumerate(sample.mask_paths)]))
+    metric = DAVISMetric()
+    metric.process(None, [sample.to_dict()])
+    assert metric.results[0]['record']['objects'] == expected
+    sample.set_metainfo(dict(mask_paths=[None, *sample.mask_paths[1:]]))
+    with pytest.raises(ValueError, match='video0: the truth of the first frame is not known'):
+        metric.process(None, [sample.to_dict()])
+
+
+def test_ids_that_the_first_mask_skips_are_said(root, log):
+    for video, old, new in (('video0', 2, 7), ('video1', 1, 9)):
+        for path in (root / 'Annotations' / '480p' / video).iterdir():
+            mask = read_mask(path)
+            write_mask(path, np.where(mask == old, new, mask))
+    evaluate(root)
+    assert 'the first masks of 2 videos skip ids' in log.text
+    assert 'video0: 2, 4 to 6; video1: 1, 3 to 8.' in log.text
+
+
+def test_contiguous_ids_need_no_warning(root, log):
+    evaluate(root)
+    assert 'skip ids' not in log.text

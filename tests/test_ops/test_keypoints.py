@@ -171,6 +171,17 @@ def test_a_joint_in_a_frame_of_any_size_comes_back_within_one_and_a_half_cells(x
     assert error[1] <= max(1.5 * height / 40, 4)
 
 
+def test_a_grid_whose_cells_are_not_square():
+    """Frame 240 x 320, input 120 x 240, grid 10 x 40: cells of 12 x 6 pixels of the input, of 24 x 8 of the frame."""
+    sizes = (IMAGE, (120, 240), (10, 40))
+    label = keypoints_to_label(torch.tensor([[164.0, 108.0]]), *sizes, 'crw')
+    assert_close(label[1].tolist(), drawn_by_hand(164 / 8, 108 / 24, (10, 40), 0.5), rtol=0, atol=1e-6)
+    assert_close(label_to_keypoints(label, IMAGE, 'crw'), torch.tensor([[164.0, 108.0]]), rtol=0, atol=12)
+    label = keypoints_to_label(torch.tensor([[164.0, 108.0]]), *sizes, 'stt')
+    row, column = divmod(int(label[0].argmax()), 40)
+    assert (row, column) == (108 // 24, 164 // 8)
+
+
 def test_arguments():
     with pytest.raises(ValueError, match=r"codec must be one of 'stt', 'crw', got 'uvc'"):
         keypoints_to_label(torch.zeros(1, 2), IMAGE, INPUT, GRID, 'uvc')

@@ -1,3 +1,4 @@
+import argparse
 import io
 import json
 import runpy
@@ -10,6 +11,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from PIL import Image
 from tiny_data import make_davis, make_vip, make_youtube_vos_valid
 
@@ -171,3 +175,90 @@ def test_what_is_no_truth_is_named(davis, tmp_path):
             path.unlink()
     done = evaluate(tmp_path / 'pred', davis, '--task', 'davis17')
     assert (done.returncode, 'Nothing could be scored' in done.stderr) == (1, True)
+
+
+IDS = hnp.arrays(np.uint8, (4, 3, 4), elements=st.sampled_from([0, 1, 2, 3, 5, 254, 255]))
+
+
+def official_region(prediction, truth):
+    """Mean J per object by the steps of the official evaluation; ``None`` where it ends with an error."""
+    truth = np.where(truth == 255, 0, truth)
+    objects, (prediction, truth) = truth[0].max(), (prediction[1:-1], truth[1:-1])
+    if objects == 0 or prediction.max() > objects:
+        return None
+    pairs = [[(p == k, t == k) for p, t in zip(prediction, truth, strict=True)] for k in range(1, objects + 1)]
+    return [np.mean([(p & t).sum() / (p | t).sum() if (p | t).any() else 1 for p, t in pair]) for pair in pairs]
+
+
+@settings(max_examples=60, deadline=None)
+@given(prediction=IDS, truth=IDS)
+def test_every_set_of_ids_is_judged_as_in_a_run_and_by_the_official_evaluation(prediction, truth, tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp() / 'ids'
+    for kind, masks in (('pred', prediction), ('truth', truth)):
+        for t, mask in enumerate(masks):
+            write_mask(folder / kind / 'v' / f'{t}.png', mask)
+    tool = runpy.run_path(str(TOOL))
+    args = argparse.Namespace(pred=folder / 'pred', gt=folder / 'truth', task='davis17', allow_faulty=False)
+    expected = official_region(prediction, truth)
+    metric, paths = DAVISMetric(), [str(folder / 'truth' / 'v' / f'{t}.png') for t in range(4)]
+    try:
+        metric.process(None, [dict(
+            video_id='v', frame_names=list('0123'), original_size=(3, 4), mask_paths=paths, pred_masks=prediction,
+            protocol={},
+        )])  # fmt: skip
+    except ValueError:
+        assert expected is None
+    try:
+        video = tool['evaluate_video'](tool['PlainTruth'](args), args, 0)
+        records = video.records
+        assert bool(records) != bool(video.faults)
+    except ValueError:
+        records = []
+        assert not np.isin(truth[0], [0, 255], invert=True).any()
+    assert [entry['record'] for entry in records] == [entry['record'] for entry in metric.results]
+    if expected is None:
+        assert not records
+    else:
+        assert [row['J-Mean'] for row in records[0]['record']['objects']] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('plain', [False, True])
+def test_videos_that_cannot_be_scored_are_listed_before_anything_is(davis, tmp_path, plain):
+    for video, kept in (('video0', 2), ('video2', 1)):
+        for folder in (davis / 'JPEGImages' / '480p' / video, davis / 'Annotations' / '480p' / video):
+            for path in sorted(folder.iterdir())[kept:]:
+                path.unlink()
+    truth = davis / 'Annotations' / '480p' if plain else davis
+    done = evaluate(tmp_path / 'pred', truth, '--task', 'davis17')
+    assert done.returncode == 1
+    lines = [line for line in done.stdout.splitlines() if 'cannot be scored' in line]
+    assert [line.split()[2] for line in lines] == ['video0', 'video2']
+    assert f'error: 2 videos in {truth}, listed above, cannot be scored' in done.stderr
+    done = evaluate(tmp_path / 'pred', truth, '--task', 'davis17', '--allow-faulty', '--out', tmp_path / 'out')
+    assert done.returncode == 0, done.stderr
+    assert 'extra' not in done.stdout
+    content = json.loads((tmp_path / 'out' / 'davis_results.json').read_text())
+    assert list(content['per_sequence']) == ['video1']
+    assert (content['protocol']['left_out'], content['protocol']['faults']) == (['video0', 'video2'], 0)
+
+
+@pytest.mark.parametrize('plain', [False, True])
+def test_sparse_annotations(davis, tmp_path, plain):
+    for kind in ('JPEGImages', 'Annotations'):
+        for video in (davis / kind / '480p').iterdir():
+            video.rename(davis / kind / video.name)
+        (davis / kind / '480p').rmdir()
+    for video in (davis / 'Annotations').iterdir():
+        (video / '00001.png').unlink()
+    options = [davis / 'Annotations'] if plain else [davis, '--resolution', '']
+    done = evaluate(tmp_path / 'pred', *options, '--task', 'davis17')
+    assert done.returncode == 1
+    assert '00001.png' in done.stdout + done.stderr
+    done = evaluate(tmp_path / 'pred', *options, '--task', 'davis17', '--sparse', '--out', tmp_path / 'out')
+    assert done.returncode == 0, done.stdout + done.stderr
+    dataset = DAVIS(str(davis), resolution='', annotations='sparse')
+    by_metric(dataset, DAVISMetric(out_dir=str(tmp_path / 'expected')), tmp_path / 'pred')
+    assert results(tmp_path / 'out', 'davis') == results(tmp_path / 'expected', 'davis')
+    (tmp_path / 'pred' / 'video0' / '00002.png').unlink()
+    done = evaluate(tmp_path / 'pred', *options, '--task', 'davis17', '--sparse')
+    assert (done.returncode, '00002.png: the mask is missing' in done.stdout) == (1, True)

@@ -1,0 +1,163 @@
+"""The reader of MATLAB files against SciPy's, on files of SciPy and of a writer of all that the format allows."""
+
+import random
+import resource
+import struct
+import time
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.io import loadmat, savemat
+
+from stt_mm.errors import InputError
+from stt_mm.utils.mat import read_joint_positions, read_matrix
+
+CLASSES = {'f8': 6, 'f4': 7, 'i1': 8, 'u1': 9, 'i2': 10, 'u2': 11, 'i4': 12, 'u4': 13, 'i8': 14, 'u8': 15}
+TYPES = {'i1': 1, 'u1': 2, 'i2': 3, 'u2': 4, 'i4': 5, 'u4': 6, 'f4': 7, 'f8': 9, 'i8': 12, 'u8': 13}
+SHAPES = hnp.array_shapes(min_dims=2, max_dims=5, min_side=0, max_side=4)
+
+
+def element(order, kind, data, small=False):
+    if small and 0 < len(data) <= 4:
+        return struct.pack(f'{order}I', len(data) << 16 | kind) + data.ljust(4, b'\0')
+    return struct.pack(f'{order}2I', kind, len(data)) + data + b'\0' * (-len(data) % 8)
+
+
+def variable(order, name, values, stored, small=False, compressed=False, flags=0, shape=None):
+    """One variable as MATLAB writes it: numbers of the type ``stored``, whatever the class is."""
+    shape = values.shape if shape is None else shape
+    head = element(order, 6, struct.pack(f'{order}2I', CLASSES[values.dtype.str[1:]] | flags, 0))
+    head += element(order, 5, struct.pack(f'{order}{len(shape)}i', *shape)) + element(order, 1, name.encode(), small)
+    numbers = values.astype(order + stored).tobytes(order='F')
+    whole = element(order, 14, head + element(order, TYPES[stored], numbers, small))
+    return struct.pack(f'{order}2I', 15, len(zlib.compress(whole))) + zlib.compress(whole) if compressed else whole
+
+
+def write(path, order, *variables):
+    mark = struct.pack(f'{order}2H', 0x0100, 0x4D49)
+    path.write_bytes(b'MATLAB 5.0 MAT-file'.ljust(124) + mark + b''.join(variables))
+    return path
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    data=st.data(), kind=st.sampled_from(sorted(TYPES)), shape=SHAPES, compressed=st.booleans(), fortran=st.booleans()
+)  # fmt: skip
+def test_what_scipy_writes_is_read_as_scipy_reads_it(data, kind, shape, compressed, fortran, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / 'scipy.mat'
+    values = data.draw(hnp.arrays(np.dtype(kind), shape))
+    others = dict(text='pos_img', cells=np.array([1, 'a'], object), struct=dict(pos_img=1))
+    savemat(path, dict(others, pos_img=np.asarray(values, order='F' if fortran else 'C')), do_compression=compressed)
+    read, expected = read_matrix(path, 'pos_img'), loadmat(path)['pos_img']
+    assert (read.dtype, read.shape) == (expected.dtype, expected.shape) == (np.dtype(kind), shape)
+    assert np.array_equal(read, expected, equal_nan=kind[0] == 'f')
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    data=st.data(), order=st.sampled_from('<>'), kind=st.sampled_from(['f8', 'f4', 'i2', 'u8']), shape=SHAPES,
+    stored=st.sampled_from(['i1', 'u1', 'u2', 'i4', None]), small=st.booleans(), compressed=st.booleans(),
+)  # fmt: skip
+def test_all_that_the_format_allows(data, order, kind, shape, stored, small, compressed, tmp_path_factory):
+    stored = stored if stored and (kind[0] == 'f' or np.can_cast(stored, kind)) else kind
+    limits = np.iinfo(stored) if stored[0] != 'f' else np.iinfo('i2')
+    numbers = st.integers(limits.min, min(limits.max, 2**15))
+    values = data.draw(hnp.arrays(np.int64, shape, elements=numbers)).astype(kind)
+    others = [variable(order, name, np.ones((2, 3)), 'f8', compressed=not compressed) for name in 'xy']
+    own = variable(order, 'pos_img', values, stored, small, compressed)
+    path = write(tmp_path_factory.getbasetemp() / 'own.mat', order, others[0], own, others[1])
+    read = read_matrix(path, 'pos_img')
+    assert (read.dtype, read.shape) == (np.dtype(kind), shape)
+    assert np.array_equal(read, values)
+    assert np.array_equal(read, loadmat(path, mat_dtype=True)['pos_img'])
+
+
+def test_joints_in_the_other_byte_order(tmp_path):
+    values = np.arange(1.0, 13).reshape(2, 3, 2)
+    path = write(tmp_path / 'a.mat', '>', variable('>', 'pos_img', values, 'u1', compressed=True))
+    assert read_joint_positions(path).tolist() == [[[0, 6], [2, 8], [4, 10]], [[1, 7], [3, 9], [5, 11]]]
+
+
+@pytest.mark.parametrize('hdf5_at', [0, 512])
+def test_matlab_73_is_named_with_the_way_out(tmp_path, hdf5_at):
+    path = tmp_path / 'a.mat'
+    path.write_bytes(b'MATLAB 7.3 MAT-file'[:hdf5_at].ljust(hdf5_at) + b'\x89HDF\r\n\x1a\n' + bytes(2000))
+    match = r"a\.mat is a MATLAB 7\.3 file.*save\(file, 'pos_img', '-v7'\).*h5py"
+    with pytest.raises(InputError, match=match) as caught:
+        read_joint_positions(path)
+    assert 'download' not in str(caught.value)
+
+
+def test_matlab_4_is_named_with_the_way_out(tmp_path):
+    savemat(tmp_path / 'a.mat', dict(pos_img=np.ones((2, 15))), format='4')
+    with pytest.raises(InputError, match=r"a\.mat is a MATLAB 4 file.*save\(file, 'pos_img', '-v7'\)"):
+        read_joint_positions(tmp_path / 'a.mat')
+
+
+@pytest.mark.parametrize(('content', 'what'), [
+    ('text', 'as text'), (dict(a=1), 'as a struct'), (np.array([1, 'a'], object), 'as a cell array'),
+    (np.ones((2, 15, 4)) * 1j, 'as complex'),
+])
+def test_what_is_no_array_of_real_numbers(tmp_path, content, what):
+    savemat(tmp_path / 'a.mat', dict(pos_img=content))
+    with pytest.raises(InputError, match=f'holds pos_img {what}. Expected real numbers'):
+        read_joint_positions(tmp_path / 'a.mat')
+
+
+@pytest.mark.parametrize('value', [1e300, -1e7, np.inf])
+def test_positions_that_are_none(tmp_path, value):
+    positions = np.ones((2, 15, 4))
+    positions[0, 2, 3] = value
+    positions[:, 4, 1] = np.nan
+    savemat(tmp_path / 'a.mat', dict(pos_img=positions))
+    with pytest.raises(InputError, match=r'a\.mat: joint 3 of frame 4 is at \[.*, 1\.0\], which is no position'):
+        read_joint_positions(tmp_path / 'a.mat')
+
+
+def test_no_file_asks_for_more_memory_than_joints_need(tmp_path):
+    """A compressed gigabyte, numbers that the file does not hold, and a file of its own that is too large."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    packer, zeros = zlib.compressobj(9), bytes(2**20)
+    head = variable('<', 'pos_img', np.zeros((0, 2)), 'f8', shape=(2, 16, 2**22))[8:-8]
+    size = 2**30
+    packed = packer.compress(struct.pack('<2I', 14, size + len(head) + 8) + head + struct.pack('<2I', 9, size))
+    packed += b''.join(packer.compress(zeros) for _ in range(100)) + packer.flush()
+    write(tmp_path / 'bomb.mat', '<', struct.pack('<2I', 15, len(packed)) + packed)
+    write(tmp_path / 'wide.mat', '<', variable('<', 'pos_img', np.zeros((2, 3)), 'f8', shape=(2, 2**20, 2**10)))
+    write(tmp_path / 'large.mat', '<', variable('<', 'pos_img', np.zeros((2, 3)), 'f8'))
+    with open(tmp_path / 'large.mat', 'r+b') as file:
+        file.truncate(2**33)
+    for name, match in (('bomb', 'asks for 1024 MiB'), ('wide', 'cannot be read as a MATLAB file'),
+                        ('large', 'more than 64 MiB')):
+        with pytest.raises(InputError, match=match):
+            read_joint_positions(tmp_path / f'{name}.mat')
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 * 1024  # KiB
+
+
+def test_damaged_files_are_read_or_refused(tmp_path):
+    """300 files with a few bytes changed or cut, the one that takes SciPy's reader down among them."""
+    rng, path, messages = random.Random(0), tmp_path / 'a.mat', []
+    wholes = []
+    for compressed in (False, True):
+        savemat(path, dict(text='abc', pos_img=np.zeros((2, 15, 4))), do_compression=compressed)
+        wholes.append(path.read_bytes())
+    savemat(path, dict(pos_img=np.zeros((2, 15, 4))))
+    fatal = bytearray(path.read_bytes())
+    fatal[192] = 255
+    start = time.monotonic()
+    for number in range(300):
+        data = bytearray(wholes[number % 2]) if number else fatal
+        for _ in range(rng.randint(1, 4) if number else 0):
+            data[rng.randrange(len(data))] = rng.choice((0, 1, 14, 15, 127, 255, rng.randrange(256)))
+        path.write_bytes(data[: rng.choice((None, rng.randrange(len(data))))] if number % 5 == 1 else data)
+        try:
+            assert read_matrix(path, 'pos_img').shape
+        except InputError as error:
+            messages.append(str(error))
+    assert len(messages) > 100
+    assert all(message.startswith(str(path)) for message in messages)
+    assert time.monotonic() - start < 20
