@@ -116,6 +116,8 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
         ValueError: if the file is not a valid config, an override does not fit, or a key is unknown.
     """
     file = find_config(path)
+    if file.read_bytes()[:2] in (b'\xef\xbb', b'\xff\xfe', b'\xfe\xff'):
+        raise InputError(f'{file} begins with a byte order mark. Save configs as UTF-8 without one.')
     try:
         cfg = Config.fromfile(file)
     except Exception as error:

@@ -6,11 +6,14 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.models import ResNet
 from test_engine.toy_project import write_config
+
+from stt_mm.registry import METRICS
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 PYTHON_TOOLS = ['train', 'test', 'print_config', 'convert_checkpoint', 'publish_checkpoint']
@@ -138,6 +141,43 @@ def test_dump_masks_reaches_the_metric(config, tmp_path):
     module.merge_args(cfg, args)
     assert 'dump_masks' not in cfg.test_evaluator
     assert cfg.test_evaluator.out_dir == 'w'
+
+
+@pytest.mark.parametrize(('metric', 'options', 'message'), [
+    (dict(type='JHMDBMetric'), ['--dump-masks', 'm'], 'JHMDBMetric scores no masks, so'),
+    (dict(type='DAVISMetric', submission='a.zip'), [], "submission='a.zip' is packed from the masks"),
+    (dict(type='YouTubeVOSMetric', seen_categories='seen.txt'), [], 'List of categories not found: seen.txt'),
+])
+def test_a_metric_that_cannot_be_is_refused_before_anything_is_loaded(config, metric, options, message):
+    module = tool('test')
+    cfg = module.load_config(config)
+    cfg.test_evaluator = metric
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)):
+        module.merge_args(cfg, module.parse_args([str(config), 'none', '--work-dir', 'w', *options]))
+
+
+def test_what_is_skipped_by_config_stays_so_with_skip_done(config, tmp_path):
+    module = tool('test')
+    args = module.parse_args([str(config), 'none', '--work-dir', str(tmp_path), '--skip-done'])
+
+    def merged():
+        cfg = module.load_config(config)
+        cfg.test_evaluator = dict(type='DAVISMetric')
+        cfg.test_dataloader.dataset.skip = ['short']
+        module.merge_args(cfg, args)
+        return cfg
+
+    metric = METRICS.build(dict(merged().test_evaluator, resume=False))
+    sample = dict(video_id='done', frame_names=['0', '1'], original_size=(2, 2), mask_paths=['0.png', None],
+                  pred_masks=np.zeros((2, 2, 2), np.uint8), protocol={})
+    metric.process(None, [sample])
+    assert merged().test_dataloader.dataset.skip == ['done', 'short']
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_a_config_with_a_byte_order_mark(config, capfd, encoding):
+    Path(config).write_bytes(Path(config).read_text().encode(encoding))
+    assert 'begins with a byte order mark. Save configs as UTF-8 without' in error_of(capfd, 'print_config', config)
 
 
 def test_results_of_other_weights_are_not_those_of_this_run(tmp_path, monkeypatch):

@@ -132,6 +132,21 @@ def test_each_thing_that_davis_lacks_is_named(davis16, capsys):
         (cows / '00104.jpg').unlink()
 
 
+def test_lists_of_windows(davis16, capsys):
+    path = next(path for path in (davis16 / 'ImageSets').rglob('val.txt') if '2016' in str(path))
+    text = path.read_text()
+    try:
+        lines = [f'\\JPEGImages\\480p\\{name}\\00000.jpg' for name in TWENTY]
+        path.write_bytes('\r\n'.join(lines).encode('utf-16'))
+        assert run(capsys, 'davis16', davis16)[0] == 0
+        path.write_bytes(b'h\xfctte')
+        code, lines, error = run(capsys, 'davis16', davis16)
+        assert (code, 'Traceback' in error) == (1, False)
+        assert f'problem: unreadable: {path} is no UTF-8 text: byte 1 is 0xfc' in '\n'.join(lines)
+    finally:
+        path.write_text(text)
+
+
 def test_youtube_vos(tmp_path, capsys, manifests):
     root = make_youtube_vos_valid(tmp_path / 'ytv', all_frames=True)
     manifests('ytv18', 'valid', num_videos=2, num_objects=4)
