@@ -125,7 +125,7 @@ def test_a_batch_that_the_queue_cannot_take_and_a_broken_image_end_in_one_line(r
         *roots, *SMALL, f'train_dataloader.dataset.data_root={tmp_path}/broken']), expect=1)
     errors = [line for line in out.splitlines() if line.startswith('error: ')]
     assert len(errors) == 1
-    assert 'is cut off or no image' in errors[0]
+    assert 'cannot be used: it is cut off or damaged' in errors[0]
 
 
 def test_three_commands_from_frames_to_stage_2(roots, tmp_path):

@@ -1,6 +1,5 @@
 """Image files: which there are, in what order, and reading one without accepting half of it."""
 
-import io
 import os
 import re
 from collections.abc import Iterator
@@ -8,11 +7,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from stt_mm.errors import FileError, MissingInputError
 
+from .image_check import JPEG, PNG, ImageFault, call_pillow, check_png, open_image
+from .jpeg_check import check_jpeg
+
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+_whole: set[int] = set()  # Hashes of data that were checked: training reads each file many times.
 
 
 class FrameError(FileError):
@@ -55,34 +57,32 @@ def read_image(path: str | Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        FrameError: the file is empty, cut off or no image. OpenCV alone would return a half-grey picture.
+        FrameError: the file is empty, cut off, damaged, no image, or of more pixels than ``STT_MM_MAX_PIXELS`` of the
+            environment allows (100 million). OpenCV alone would return a half-grey picture.
     """
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:
         raise MissingInputError(f'Frame not found: {path}.') from None
-    if not _ends_properly(data):
-        _check_strictly(data, path)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if hash(data) not in _whole:
+        try:
+            _check(data)
+        except ImageFault as fault:
+            raise FrameError(f'Frame {path} ({len(data)} bytes) cannot be used: {fault}. {fault.remedy}') from fault
+        _whole.add(hash(data))
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        image = None
     if image is None:
         raise FrameError(f'Frame {path} cannot be decoded ({len(data)} bytes). Copy or extract it again.')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _ends_properly(data: bytes) -> bool:
-    if data[:2] == b'\xff\xd8':
-        return data.endswith(b'\xff\xd9')
-    if data[:8] == b'\x89PNG\r\n\x1a\n':
-        return data[-8:-4] == b'IEND'
-    return False
-
-
-def _check_strictly(data: bytes, path: str | Path) -> None:
-    """Pillow refuses what is cut off; slow, so only for files whose end does not show that they are whole."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except (OSError, SyntaxError, EOFError, ValueError) as error:
-        raise FrameError(
-            f'Frame {path} is cut off or no image ({len(data)} bytes; {error}). Copy or extract it again.'
-        ) from error
+def _check(data: bytes) -> None:
+    if data.startswith(JPEG):
+        check_jpeg(data)
+    elif data.startswith(PNG):
+        check_png(data)
+    else:
+        call_pillow(open_image(data).load)
