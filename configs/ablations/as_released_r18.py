@@ -1,4 +1,5 @@
-# The released schedule: 44,000 iterations at batch 64 (16 x 4), rate 5e-5. The numerics are those of stt_r18_ytv.
+# The released schedule: 44,000 iterations at batch 64 (16 x 4), rate 5e-5. The numerics are those of stt_r18_ytv. The
+# released config is for ResNet-50 (as_released_r50); that it was the same for ResNet-18 is our guess.
 # changed keys: optim_wrapper.optimizer.lr param_scheduler train_cfg.max_iters train_dataloader.batch_size
 # changed keys: auto_scale_lr.base_batch_size
 _base_ = '../stt_r18_ytv.py'

@@ -36,12 +36,12 @@ def check_number(name: str, value: object, least: float = -math.inf, most: float
     Raises:
         ValueError: naming the argument, the range and the value.
     """
-    if isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_) and math.isfinite(value) and (
-            least <= value <= most and value > above):
-        return
-    limits = [f'{word} {limit:g}' for word, limit in (('at least', least), ('above', above), ('at most', most))
-              if math.isfinite(limit)]
-    raise InputError(f'{name} must be a finite number{" " * bool(limits)}{" and ".join(limits)}, got {value!r}.')
+    if not isinstance(value, numbers.Real) or isinstance(value, bool | np.bool_) or not math.isfinite(value):
+        raise InputError(f'{name} must be a finite number, got {value!r}.')
+    if not least <= value <= most or value <= above:
+        words = {'positive': above == 0, f'above {above:g}': math.isfinite(above) and above != 0,
+                 f'{least:g} or larger': math.isfinite(least), f'at most {most:g}': math.isfinite(most)}
+        raise InputError(f'{name} must be {" and ".join(word for word, said in words.items() if said)}, got {value}.')
 
 
 def checked_fields(instance: Any, owner: str) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """The geometry of a network: what decides its features besides its weights, and leaves no trace in them."""
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from stt_mm.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 class GeometryError(InputError):
@@ -18,7 +21,8 @@ def describe(geometry: Mapping[str, Any]) -> str:
                      for name, value in geometry.items())
 
 
-def check_geometry(path: str | Path, trained: Mapping[str, Any] | None, used: Mapping[str, Any] | None) -> None:
+def check_geometry(path: str | Path, trained: Mapping[str, Any] | None, used: Mapping[str, Any] | None,
+                   allow_other: bool = False) -> None:
     """Refuse to use a network in another geometry than the one that it was trained in.
 
     Strides and the like hold no parameters, so that the weights fit and only the scores tell. Numbers per stage are
@@ -28,6 +32,7 @@ def check_geometry(path: str | Path, trained: Mapping[str, Any] | None, used: Ma
         path: the checkpoint file, for the message.
         trained: what the file says; ``None``: nothing, as files of other projects and of stage 1 do.
         used: that of the network at hand; ``None``: it has none.
+        allow_other: warn only.
 
     Raises:
         GeometryError: naming both.
@@ -38,11 +43,14 @@ def check_geometry(path: str | Path, trained: Mapping[str, Any] | None, used: Ma
     levels = int(stage[1]) - 1 if stage else None
     differing = [name for name in dict.fromkeys([*trained, *used])
                  if _cut(trained.get(name), levels) != _cut(used.get(name), levels)]
-    if differing:
-        raise GeometryError(
-            f'{path} was trained in another geometry: {describe(trained)}; the network at hand has {describe(used)}. '
-            f'They differ in {", ".join(differing)}. Take the config for that geometry (the training config will do), '
-            'or pass --allow-other-geometry (allow_other_geometry=True).')
+    if not differing:
+        return
+    message = (f'{path} was trained in another geometry: {describe(trained)}; the network at hand has '
+               f'{describe(used)}. They differ in {", ".join(differing)}.')
+    if not allow_other:
+        raise GeometryError(f'{message} Take the config for that geometry (the training config will do), or pass '
+                            '--allow-other-geometry (allow_other_geometry=True).')
+    logger.warning('%s', message)
 
 
 def _cut(value: Any, levels: int | None) -> Any:

@@ -270,8 +270,9 @@ def _contained(checkpoint: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         if isinstance(inner, Mapping) and all_weights(inner):
             weights, others = _contained(inner)
             wanted = _clean(weights).keys()
-            same = [name for name, value in checkpoint.items()
-                    if name != entry and wanted and wanted <= flat_weights(value).keys()]
+            # Of a teacher and its student it is known which one is meant.
+            same = [name for name, value in checkpoint.items() if entry not in ('teacher', 'target_encoder')
+                    and name != entry and wanted and wanted <= flat_weights(value).keys()]
             return weights, (*same, *(f'{entry}.{name}' for name in others))
     return {name: value for name, value in checkpoint.items()
             if isinstance(name, str) and isinstance(value, Tensor)}, ()

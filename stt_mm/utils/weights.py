@@ -144,7 +144,8 @@ class LoadReport:
 
 
 def load_backbone(module: nn.Module, path: str | Path, trust: bool = False, allow_partial: bool = False,
-                  prefix: str | None = None, geometry: Mapping[str, Any] | None = None) -> LoadReport:
+                  prefix: str | None = None, geometry: Mapping[str, Any] | None = None,
+                  allow_other_geometry: bool = False) -> LoadReport:
     """Fill a backbone from a checkpoint of any known source.
 
     A checkpoint of no known source is taken too if its names are those of the module, so any architecture can be used.
@@ -159,6 +160,7 @@ def load_backbone(module: nn.Module, path: str | Path, trust: bool = False, allo
         prefix: what stands before the backbone's names in the file; ``None``: as the known sources have it.
         geometry: of the network that is to be evaluated (:attr:`stt_mm.models.Correspondence.geometry`), compared with
             what the file says about the one that was trained; ``None``: any will do, as at the start of a training.
+        allow_other_geometry: only warn of another one.
 
     Raises:
         FileNotFoundError, CheckpointError: as in :func:`stt_mm.utils.checkpoint.read_checkpoint` and
@@ -167,7 +169,7 @@ def load_backbone(module: nn.Module, path: str | Path, trust: bool = False, allo
     """
     checkpoint = read_checkpoint(path, trust=trust)
     recorded = geometry_in(meta_of(checkpoint)).get('geometry')
-    check_geometry(path, recorded, geometry)
+    check_geometry(path, recorded, geometry, allow_other_geometry)
     target = getattr(module, 'network', module)
     wanted = target.state_dict()
     found = _by_own_names(checkpoint, prefix, wanted) or _find(path, checkpoint, prefix)

@@ -190,7 +190,7 @@ def test_impossible_clips_are_refused_with_a_reason(length, size, message):
     (dict(crop_area=(0.9, 0.7)), 'crop_area'),
     (dict(crop_area=(0.7, 1.1)), 'crop_area'),
     (dict(temperature=0.0), 'temperature must be positive'),
-    (dict(edge_dropout=1.0), 'below 1, got 0.05 and 1.0'),
+    (dict(edge_dropout=1.0), 'edge_dropout must be below 1, got 1.0'),
     (dict(data_preprocessor=dict(type='ClipDataPreprocessor')), "trained on lab, the protocol crw_davis"),
 ])
 def test_impossible_models_are_refused_with_a_reason(change, message):

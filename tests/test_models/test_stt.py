@@ -255,7 +255,7 @@ def test_stride_4_uses_the_pseudo_label_without_pooling():
     (dict(radii=dict(_delete_=True, res3=12)), 'ReconstructionHead needs res4'),
     (dict(feature_stage='res9'), "'res9' is not among"),
     (dict(local_head=dict(selection='median')), 'selection must be one of'),
-    (dict(local_head=dict(keep_ratio=1.5)), 'keep_ratio must lie in'),
+    (dict(local_head=dict(keep_ratio=1.5)), 'keep_ratio must be positive and at most 1, got'),
     (dict(backbone=dict(pool='median')), "pool must be one of 'none', 'max', 'avg'"),
     (dict(temperature=-1.0), 'temperature must be positive'),
     (dict(teacher=None), 'global_head needs a teacher'),

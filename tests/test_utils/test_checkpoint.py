@@ -1,6 +1,9 @@
+import json
 import logging
 import os
 import pickle
+import shutil
+import zipfile
 from collections import OrderedDict
 from fractions import Fraction
 
@@ -213,3 +216,117 @@ def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
 def test_sha8_is_that_of_sha256(tmp_path):
     (tmp_path / 'file').write_bytes(b'abc')
     assert sha8(tmp_path / 'file') == 'ba7816bf'
+
+
+@pytest.mark.parametrize('damage', ['bit', 'zeros'])
+def test_a_damaged_part_is_named(damage, tmp_path):
+    """torch.load reads such a file without a word."""
+    path = tmp_path / 'iter_5.pth'
+    torch.save(dict(state_dict=dict(a=torch.rand(5000), b=torch.rand(5000))), path)
+    content = bytearray(path.read_bytes())
+    place = content.rindex(torch.load(path)['state_dict']['b'].numpy().tobytes()) + 8000
+    if damage == 'bit':
+        content[place] ^= 64
+    else:
+        content[place:place + 1000] = bytes(1000)
+    path.write_bytes(content)
+    torch.load(path)
+    with pytest.raises(CheckpointError, match=r'iter_5\.pth .*corrupt.*its part iter_5/data/1 is damaged'):
+        read_checkpoint(path)
+    assert latest_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize('without', ['checksums', 'zip'])
+def test_a_file_without_checksums_is_read(without, tmp_path):
+    with_checksums = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(without != 'checksums')
+    try:
+        torch.save(dict(a=torch.arange(3)), tmp_path / 'file.pth', _use_new_zipfile_serialization=without != 'zip')
+    finally:
+        torch.serialization.set_crc32_options(with_checksums)
+    assert read_checkpoint(tmp_path / 'file.pth')['a'].tolist() == [0, 1, 2]
+
+
+def test_a_checksum_in_the_name_is_that_of_the_content(tmp_path):
+    torch.save(dict(a=torch.zeros(3)), tmp_path / 'file.pth')
+    right = sha8(tmp_path / 'file.pth')
+    for name in (f'net-{right}.pth', f'net-{right}.pth.tar', 'net-20250131.pth', 'net-abc.pth'):
+        shutil.copy(tmp_path / 'file.pth', tmp_path / name)
+        read_checkpoint(tmp_path / name)
+    for name in ('net-0123abcd.pth', 'net-15906475.pth', 'net-0123abcd.pth.tar'):
+        shutil.copy(tmp_path / 'file.pth', tmp_path / name)
+        with pytest.raises(CheckpointError, match=rf'{name} is not the file.*begins with {right}.*rename'):
+            read_checkpoint(tmp_path / name)
+
+
+class Nothing(nn.Module):
+    def forward(self, x):
+        return x
+
+
+@pytest.mark.parametrize(('content', 'what'), [
+    (b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n', 'pointer of Git LFS.*git lfs pull'),
+    (b'\n<!DOCTYPE html><html><head><title>Quota exceeded</title>', 'a web page'),
+    (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', 'a web page'),
+    (b'\x1f\x8b\x08rest', 'compressed. Unpack'),
+    ('zip', r'zip archive of other files \(weights.txt\)'),
+    ('script', 'TorchScript program'),
+])
+def test_what_is_no_checkpoint_is_called_what_it_is(content, what, tmp_path):
+    path = tmp_path / 'file.pth'
+    if content == 'zip':
+        with zipfile.ZipFile(path, 'w') as archive:
+            archive.writestr('weights.txt', 'x')
+    elif content == 'script':
+        torch.jit.script(Nothing()).save(path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf'file\.pth .*is no checkpoint but .*{what}'):
+        read_checkpoint(path)
+
+
+def write_safetensors(path, weights):
+    """The format as its page has it, written down on its own."""
+    header, values = {'__metadata__': {'format': 'pt'}}, b''
+    names = {torch.float32: 'F32', torch.float16: 'F16', torch.int64: 'I64'}
+    for name, value in weights.items():
+        data = value.numpy().tobytes()
+        header[name] = dict(dtype=names[value.dtype], shape=list(value.shape),
+                            data_offsets=[len(values), len(values) + len(data)])
+        values += data
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, 'little') + text + values)
+
+
+def test_safetensors_are_read_and_damaged_ones_refused(tmp_path):
+    weights = dict(a=torch.rand(2, 3).half(), b=torch.rand(3, 4), steps=torch.tensor(7), empty=torch.rand(0, 2))
+    for name in ('net.safetensors', 'net.pth'):
+        write_safetensors(tmp_path / name, weights)
+        found = read_checkpoint(tmp_path / name)
+        assert found.keys() == weights.keys()
+        assert all(torch.equal(found[key], value) and found[key].dtype == value.dtype for key, value in weights.items())
+    content = (tmp_path / 'net.safetensors').read_bytes()
+    damaged = {'cut': (content[:-3], 'should have .* bytes, and have'), 'short': (content[:5], 'header should have'),
+               'header': (content.replace(b'"dtype"', b'"dtyqe"'), 'not one of the safetensors format'),
+               'shape': (content.replace(b'[3, 4]', b'[3, 5]'), r'b of shape \[3, 5\] does not fit'),
+               'sign': (content.replace(b'[3, 4]', b'[3,-4]'), 'does not fit')}
+    for name, (data, message) in damaged.items():
+        (tmp_path / f'{name}.safetensors').write_bytes(data)
+        with pytest.raises(CheckpointError, match=rf'{name}\.safetensors .*{message}'):
+            read_checkpoint(tmp_path / f'{name}.safetensors')
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf'), 1e300])
+def test_weights_that_are_not_finite_are_refused(value, names, backbone, tmp_path):
+    """1e300 is finite in the file and infinite in a network of float32."""
+    weights = dict(names)
+    weights['layer3.0.conv1.weight'] = weights['layer3.0.conv1.weight'].double()
+    weights['layer3.0.conv1.weight'][1, 2, 0, 0] = value
+    torch.save(weights, tmp_path / 'file.pth')
+    before = backbone.conv1.weight.clone()
+    with pytest.raises(CheckpointError, match=r'file\.pth: layer3\.0\.conv1\.weight holds 1 of 294912 values'):
+        load_backbone(backbone, tmp_path / 'file.pth')
+    assert torch.equal(backbone.conv1.weight, before)
+    # A stage that the network does not have is not looked at.
+    load_backbone(ResNet(depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1, )),
+                  tmp_path / 'file.pth')

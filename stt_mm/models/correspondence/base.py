@@ -99,9 +99,9 @@ class Correspondence(BaseModel):
         """
         if checkpoint is None:
             self.init_weights()
-            for network, geometry in () if allow_other_geometry else self.networks():
+            for network, geometry in self.networks():
                 if getattr(network, 'report', None) is not None:
-                    check_geometry(network.checkpoint, network.report.geometry, geometry)
+                    check_geometry(network.checkpoint, network.report.geometry, geometry, allow_other_geometry)
             return None
         if self.backbone is None:
             raise InputError(f'{type(self).__name__} has several networks, and {checkpoint} is one file: leave out the '
@@ -109,8 +109,8 @@ class Correspondence(BaseModel):
         if not self.backbone.state_dict():
             raise InputError(f'{type(self.backbone).__name__} has no weights; pass "none" as the checkpoint in '
                              f'place of {checkpoint}.')
-        return load_backbone(self.backbone, checkpoint, trust, allow_partial, prefix,
-                             None if allow_other_geometry else self.geometry)
+        return load_backbone(self.backbone, checkpoint, trust, allow_partial, prefix, self.geometry,
+                             allow_other_geometry)
 
     def forward(self, inputs: dict | list, data_samples: list | None = None,
                 mode: str = 'tensor') -> dict | list | Tensor:
