@@ -35,6 +35,7 @@ setup(
         'mmpretrain>=1.2',
         'numpy>=1.24',
         'opencv-python>=4.7',
+        'av>=17',
         'pillow>=9.5',
         'rich>=13',
         'scipy>=1.10',

@@ -12,7 +12,7 @@ from mmengine.utils import ProgressBar
 
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.errors import FileError
-from stt_mm.utils import VideoReader
+from stt_mm.utils import FrameError, VideoReader
 
 EPILOG = """examples:
   python tools/extract_frames.py videos/*.mp4 --out data/frames
@@ -24,7 +24,7 @@ def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int
     """Write frames of one video as JPEG files.
 
     Args:
-        video: file that OpenCV can decode.
+        video: file that FFmpeg can decode.
         out: folder of the frames, made if needed.
         every: write each n-th frame.
         short_side: frames with a longer short side are made smaller, in pixels; smaller ones stay.
@@ -35,7 +35,7 @@ def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int
         Number of files.
 
     Raises:
-        FrameError: if the video cannot be decoded.
+        FrameError: the video cannot be decoded, or is cut off; what it holds is written.
     """
     out.mkdir(parents=True, exist_ok=True)
     reader = VideoReader(video)
@@ -48,6 +48,9 @@ def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int
         path = out / f'{number:05d}.jpg'
         if not cv2.imwrite(str(path), frame, [cv2.IMWRITE_JPEG_QUALITY, quality]):
             raise FileError(f'Cannot write {path}.')
+    if len(indices) != max_frames and not reader.index.whole:
+        raise FrameError(f'{video} is cut off or damaged after {len(reader)} frames. Those are in {out}; get the file '
+                         f'again, or set --max-frames {len(indices)} to accept it.')
     return len(indices)
 
 
