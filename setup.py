@@ -36,7 +36,7 @@ setup(
         'mmpretrain>=1.2',
         'numpy>=1.26',
         'opencv-python>=4.10.0.84',
-        'av>=14',
+        'av>=17',
         'pillow>=10.3',
         'rich>=13',
         'scipy>=1.12',

@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -17,6 +19,7 @@ from rich.text import Text
 from stt_mm.apis import FrameResult, VideoPropagator
 from stt_mm.engine.cli import ConfigOptions, add_weight_arguments, one_line_errors
 from stt_mm.utils.video import VideoStream, open_video
+from stt_mm.visualization.video import check_fps
 
 ROOT = Path(__file__).resolve().parents[1]
 WINDOW = 'stt_mm (q ends)'
@@ -52,6 +55,15 @@ def point(text: str) -> tuple[int, tuple[float, float]]:
     return frame, (x, y)
 
 
+def frame_rate(text: str) -> float:
+    """Frames per second that a video can have."""
+    try:
+        check_fps(float(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return float(text)
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -60,13 +72,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help='ids of the objects that are new in that frame (default: frame 0)')
     parser.add_argument('--points', nargs='+', action='extend', default=[], type=point, metavar='[FRAME:]X,Y',
                         help='points to follow from that frame on (default: frame 0), in pixels from the upper left')
-    parser.add_argument('--out', type=Path, metavar='FILE.mp4', help='write the frames with what was found over them')
+    parser.add_argument('--out', type=Path, metavar='FILE.mp4',
+                        help='write the frames with what was found over them; or .mov, .mkv, .webm')
     parser.add_argument('--mask-dir', type=Path, metavar='DIR', help='write the ids of each frame as a palette PNG')
     parser.add_argument('--overwrite', action='store_true', help='remove the masks of another video from --mask-dir')
     parser.add_argument('--points-json', type=Path, metavar='FILE.json', help='write the points of each frame')
     parser.add_argument('--show', action='store_true', help='show the result in a window; q ends the run')
     parser.add_argument('--max-frames', type=int, metavar='N', help='stop after N frames')
-    parser.add_argument('--fps', type=float, help='frames per second of --out (default: those of the video, or 10)')
+    parser.add_argument('--fps', type=frame_rate,
+                        help='frames per second of --out (default: the pace of the video, or 10)')
     parser.add_argument('--alpha', type=float, default=0.5, help='opacity of the objects (default: %(default)s)')
     parser.add_argument('--config', default=str(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py'),
                         help='config with the network and the protocol (default: configs/eval/davis_r18_s8.py)')
@@ -84,6 +98,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('there is nothing to follow: give --mask or --points')
     if not (args.out or args.mask_dir or args.points_json or args.show):
         parser.error('say where the results go: --out, --mask-dir, --points-json or --show')
+    if args.fps and not args.out:
+        parser.error('--fps is that of the video to write: give --out')
     if args.show and sys.platform == 'linux' and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
         parser.error('--show needs a screen, and there is none (DISPLAY is not set); use --out')
     return args
@@ -96,7 +112,7 @@ def by_frame(points: list[tuple[int, tuple[float, float]]]) -> dict[int, np.ndar
 
 
 class Run:
-    """Progress, window and the ways to end a run: q in the window, or Ctrl-C, which lets the frame in work finish."""
+    """Progress, window and the ways to end a run: q in the window, or a signal, which lets the frame in work finish."""
 
     def __init__(self, stream: VideoStream, max_frames: int | None, show: bool, alpha: float) -> None:
         total = min((number for number in (stream.num_frames, max_frames) if number is not None), default=None)
@@ -110,7 +126,20 @@ class Run:
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
         self.interrupted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # A second one stops at once; the files are whole all the same.
+        signal.signal(number, signal.default_int_handler)
+
+    @contextmanager
+    def ended_by_signals(self) -> Iterator[None]:
+        """Let Ctrl-C, SIGTERM and the end of the terminal end the run, unless they are ignored (as under nohup)."""
+        numbers = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)]
+        before = {number: signal.signal(number, self.interrupt) for number in numbers
+                  if signal.getsignal(number) != signal.SIG_IGN}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def on_frame(self, result: FrameResult) -> bool:
         self.progress.advance(self.task)
@@ -122,25 +151,19 @@ class Run:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    # What OpenCV and FFmpeg say about a file that cannot be opened is said in one line below.
+    # What OpenCV says about a camera that cannot be opened is said in one line below.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     with one_line_errors():
         stream = open_video(args.video)
         checkpoint = None if args.checkpoint == 'none' else args.checkpoint
         propagator = VideoPropagator(args.config, checkpoint, args.device, args.cfg_options, args.trust_checkpoint,
                                      args.allow_partial, args.prefix, args.allow_other_geometry)
         run = Run(stream, args.max_frames, args.show, args.alpha)
-        before = signal.signal(signal.SIGINT, run.interrupt)
-        try:
-            with run.progress:
-                summary = propagator(
-                    stream, dict(args.mask) or None, by_frame(args.points) or None, out=args.out,
-                    mask_dir=args.mask_dir, points_json=args.points_json, fps=args.fps, alpha=args.alpha,
-                    max_frames=args.max_frames, on_frame=run.on_frame,
-                    overwrite=args.overwrite)
-        finally:
-            signal.signal(signal.SIGINT, before)
+        with run.ended_by_signals(), run.progress:
+            summary = propagator(
+                stream, dict(args.mask) or None, by_frame(args.points) or None, out=args.out, mask_dir=args.mask_dir,
+                points_json=args.points_json, fps=args.fps, alpha=args.alpha, max_frames=args.max_frames,
+                on_frame=run.on_frame, overwrite=args.overwrite)
         if run.interrupted:
             print('ended early, as asked')
         protocol = summary['protocol']

@@ -12,7 +12,7 @@ from mmengine.utils import ProgressBar
 
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.errors import FileError
-from stt_mm.utils import VideoReader
+from stt_mm.utils import FrameError, VideoReader
 from stt_mm.utils.targets import check_distinct, check_folder, claim_folder, inside
 
 EPILOG = """examples:
@@ -34,7 +34,7 @@ def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int
     """Write frames of one video as JPEG files.
 
     Args:
-        video: file that OpenCV can decode.
+        video: file that FFmpeg can decode.
         out: folder of the frames, made if needed; earlier frames of the same video are removed from it.
         every: write each n-th frame.
         short_side: frames with a longer short side are made smaller, in pixels; smaller ones stay.
@@ -46,7 +46,7 @@ def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int
         Number of files.
 
     Raises:
-        FrameError: if the video cannot be decoded.
+        FrameError: the video cannot be decoded, or is cut off; what it holds is written.
         ValueError: if the folder holds other files.
     """
     reader = VideoReader(video)
@@ -60,6 +60,9 @@ def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int
         path = out / f'{number:05d}{SUFFIX}'
         if not cv2.imwrite(str(path), frame, [cv2.IMWRITE_JPEG_QUALITY, quality]):
             raise FileError(f'Cannot write {path}.')
+    if len(indices) != max_frames and not reader.index.whole:
+        raise FrameError(f'{video} is cut off or damaged after {len(reader)} frames. Those are in {out}; get the file '
+                         f'again, or set --max-frames {len(indices)} to accept it.')
     return len(indices)
 
 

@@ -18,11 +18,12 @@ from numpy.typing import ArrayLike
 from stt_mm.engine import load_config
 from stt_mm.models import Correspondence
 from stt_mm.registry import MODELS
-from stt_mm.utils import FrameError, list_images, write_mask
+from stt_mm.utils import list_images, write_mask
 from stt_mm.utils.prefetch import prefetch
 from stt_mm.utils.targets import claim_folder
 from stt_mm.utils.video import VideoStream, open_video
 from stt_mm.visualization import VideoWriter, draw_points, overlay
+from stt_mm.visualization.video import check_fps
 
 from ..errors import InputError
 from .given import Given, MaskLike, by_frame, check_fit, collect_given
@@ -46,6 +47,7 @@ class FrameResult:
             over those that were there. ``None`` if the run has no masks.
         points: float32 ``[J, 2]``, (x, y) in pixels of all points given so far, in the order given, (-1, -1) where one
             is lost; new points are as given. ``None`` if the run has no points.
+        time: when the frame is shown, in seconds since the first one; ``None`` where the video does not tell.
     """
 
     frame_index: int
@@ -53,6 +55,7 @@ class FrameResult:
     frame: np.ndarray
     mask: np.ndarray | None
     points: np.ndarray | None
+    time: float | None = None
 
     def picture(self, alpha: float = 0.5) -> np.ndarray:
         """uint8 ``[H, W, 3]`` RGB: the frame with objects of that opacity (0 to 1) and points over it."""
@@ -154,19 +157,20 @@ class VideoPropagator:
 
         Args:
             video, masks, points, max_frames: see :meth:`stream`.
-            out: video file (``.mp4`` or ``.avi``) with objects and points drawn over the frames.
+            out: video file (see :class:`stt_mm.visualization.VideoWriter`) with objects and points drawn over the
+                frames.
             mask_dir: folder that gets a palette PNG ``<frame name>.png`` per frame, and belongs to this video; see
                 :mod:`stt_mm.utils.targets`.
-            points_json: file that gets a list with ``{"index", "name", "points"}`` per frame, a point being ``[x, y]``
-                or ``null`` where it is lost.
-            fps: of ``out``; ``None``: that of the video, or 10 where it has none.
+            points_json: file that gets a list with ``{"index", "name", "time", "points"}`` per frame: the time is that
+                of :class:`FrameResult`, a point is ``[x, y]`` or ``null`` where it is lost.
+            fps: of ``out``; ``None``: each frame is shown when it is in the video, or 10 per second where the video
+                does not tell.
             alpha: opacity of the objects in ``out``, 0 to 1.
             on_frame: called with each result when it is written; the run ends when it returns true.
             overwrite: remove the masks of another video from ``mask_dir``.
 
         Returns:
-            ``frames``, ``seconds``, ``protocol``, and the files: ``out`` (the suffix may have become ``.avi``),
-            ``mask_dir``, ``points_json``.
+            ``frames``, ``seconds``, ``protocol``, and the files: ``out``, ``mask_dir``, ``points_json``.
 
         Raises:
             As :meth:`stream`. ValueError: ``mask_dir`` without masks, ``points_json`` without points, a result that
@@ -183,7 +187,7 @@ class VideoPropagator:
         start = time.perf_counter()
         count = 0
         with ExitStack() as files:
-            film = files.enter_context(VideoWriter(out, fps or stream.fps or 10.0)) if out else None
+            film = files.enter_context(VideoWriter(out, _rate(stream, out) if fps is None else fps)) if out else None
             results = files.enter_context(closing(self.stream(stream, masks, points, max_frames)))
             # No file is made before the first frame has passed all checks.
             results = chain([next(results)], results)
@@ -192,12 +196,12 @@ class VideoPropagator:
             add_row = files.enter_context(json_list(points_json)) if points_json else None
             for result in results:
                 if film:
-                    film.write(result.picture(alpha))
+                    film.write(result.picture(alpha), result.time if fps is None else None)
                 if mask_dir:
                     write_mask(Path(mask_dir, f'{result.name}.png'), result.mask)
                 if add_row:
                     points_found = [None if x < 0 else [round(x, 2), round(y, 2)] for x, y in result.points.tolist()]
-                    add_row(dict(index=result.frame_index, name=result.name, points=points_found))
+                    add_row(dict(index=result.frame_index, name=result.name, time=result.time, points=points_found))
                 count += 1
                 if on_frame and on_frame(result):
                     break
@@ -210,22 +214,27 @@ class VideoPropagator:
         with_points = any(len(labels.points) for labels in given.values())
         tracker = Tracker(copy.deepcopy(self.model.propagator))
         count = 0
-        prepared = ((name, frame, self.model.prepare(frame)) for name, frame in stream.frames)
+        prepared = ((name, frame, seconds, self.model.prepare(frame)) for name, frame, seconds in stream.frames)
         with closing(prefetch(prepared)) as frames:
-            for count, (name, frame, image) in enumerate(islice(frames, max_frames), start=1):
+            for count, (name, frame, seconds, image) in enumerate(islice(frames, max_frames), start=1):
                 if count == 1:
                     check_fit(given, frame.shape[:2])
                 mask, points = np.zeros(frame.shape[:2], np.uint8), np.empty((0, 2), np.float32)
                 if count > min(given):
                     mask, points = tracker.step(self.model.feature(image), frame.shape[:2], given.get(count - 1))
-                yield FrameResult(count - 1, name, frame, mask if with_masks else None, points if with_points else None)
+                yield FrameResult(count - 1, name, frame, mask if with_masks else None, points if with_points else None,
+                                  seconds)
         if count == 0:
             raise InputError(f'{stream.name} holds no frames.')
         if max(given) >= count:
             raise InputError(f'A label is given for frame {max(given)}, but {stream.name} ended after {count} frames, '
                              f'0 to {count - 1}. The results of these are complete.')
-        # Headers that estimate the number of frames are off by a few.
-        if count != max_frames and count < 0.95 * (stream.num_frames or 0):
-            raise FrameError(f'{stream.name} ended after {count} of the {stream.num_frames} frames it promises: it '
-                             'is cut off, or damaged there. The results of these are complete; get the file again, or '
-                             f'set max_frames to {count} to accept it.')
+
+
+def _rate(stream: VideoStream, out: str | Path) -> float:
+    """Frames per second of a video to be written; headers name absurd ones where what counts is each frame's time."""
+    try:
+        check_fps(stream.fps or 10.0, Path(out).suffix)
+    except InputError:
+        return 10.0
+    return stream.fps or 10.0

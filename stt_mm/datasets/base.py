@@ -78,6 +78,9 @@ class VideoDataset(BaseDataset, ABC):
     def load_videos(self) -> list[dict]:
         """One ``dict(video_id, frame_paths)`` or ``dict(video_id, video_path, num_frames)`` per video, in fixed order.
 
+        Beside ``video_path`` a ``frame_index`` (:class:`stt_mm.utils.video_file.FrameIndex`) spares each reader the
+        search for the frames.
+
         Raises:
             FileNotFoundError: naming the missing folder, the expected layout and the fix.
         """

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from stt_mm.registry import DATASETS
-from stt_mm.utils.images import list_images, natural_key, walk_folders
+from stt_mm.utils.images import FrameError, list_images, natural_key, walk_folders
 from stt_mm.utils.video import VIDEO_SUFFIXES, VideoReader
 
 from ..errors import MissingInputError
@@ -22,11 +22,12 @@ class VideoFolder(VideoDataset):
 
     Args:
         data_root, pipeline, clip_length, interval, interval_probs, on_error, indices: see
-            :class:`VideoDataset`. With ``on_error='skip'`` video files that cannot be opened are counted and left out.
+            :class:`VideoDataset`. With ``on_error='skip'`` video files that cannot be opened, or are cut off, are
+            counted and left out.
 
     Raises:
         FileNotFoundError: ``data_root`` is missing or holds no video.
-        FrameError: a video file cannot be opened.
+        FrameError: a video file cannot be opened, or is cut off.
     """
 
     LAYOUT = '<data_root>/.../<video>/<frame>.jpg or <data_root>/.../<video>.mp4'
@@ -68,13 +69,16 @@ class VideoFolder(VideoDataset):
     def _video_file(self, path: str) -> Iterator[dict]:
         video_id = self._video_id(path)
         try:
-            num_frames = len(VideoReader(path))
+            index = VideoReader(path).index
+            if not index.whole:
+                raise FrameError(f'{path} is cut off or damaged after {len(index.times)} frames. Get it again, or leave '
+                                 "such files out with on_error='skip'.")
         except OSError as error:
             if self.on_error == 'raise':
                 raise
             self._log_skipped(video_id, error)
         else:
-            yield dict(video_id=video_id, video_path=path, num_frames=num_frames)
+            yield dict(video_id=video_id, video_path=path, num_frames=len(index.times), frame_index=index)
 
     def _video_id(self, path: str) -> str:
         relative = os.path.relpath(path, self.data_root)

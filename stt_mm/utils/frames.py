@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import InputError, MissingInputError
 from .images import FrameError, read_image
 from .video import VideoReader
+from .video_file import FrameIndex
 
 
 class FrameSequence:
@@ -18,7 +19,7 @@ class FrameSequence:
     Args:
         source: image paths in order, or the path of one video file.
         name: how errors call the video; the folder or file name if ``None``.
-        num_frames: of a video file, if known (see :class:`VideoReader`).
+        index: of a video file, if known (see :class:`VideoReader`).
 
     Attributes:
         names: one name per frame: the stem of its file, or a five-digit number in a video file.
@@ -32,12 +33,12 @@ class FrameSequence:
         self,
         source: Sequence[str | Path] | str | Path,
         name: str | None = None,
-        num_frames: int | None = None,
+        index: FrameIndex | None = None,
     ) -> None:
         self._reader: VideoReader | None = None
         self._paths: list[str] = []
         if isinstance(source, (str, Path)):
-            self._reader = VideoReader(source, num_frames)
+            self._reader = VideoReader(source, index)
             self.name = name or Path(source).stem
             self.names = [f'{t:05d}' for t in range(len(self._reader))]
         else:

@@ -1,106 +1,136 @@
 """Video files frame by frame, and any source of frames in order."""
 
 import os
+import time
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
 from ..errors import InputError, MissingInputError
 from .images import FrameError, list_images, read_image
+from .video_file import REPAIR, FrameIndex, VideoFile
 
 VIDEO_SUFFIXES = ('.mp4', '.mkv', '.avi', '.mov', '.webm', '.m4v')
 
-# Up to this many frames ahead, decoding on is cheaper than a seek, and always exact.
-_MAX_SKIP = 32
-
-# Decoders that a forked process got from its parent. Freeing one there would wait for threads that were not forked.
-_INHERITED: list[cv2.VideoCapture] = []
+# Name, picture and seconds.
+Frame = tuple[str, np.ndarray, float | None]
 
 
 class VideoReader:
     """Frames of one video file by number. Picklable; each process opens its own decoder.
 
+    A frame is found by its time stamp, so it is the same whatever the frame rate does and whatever was read before. In a
+    file without time stamps all frames before it are decoded.
+
     Args:
-        path: a file that OpenCV's FFmpeg can decode.
-        num_frames: the number of frames if it is known; ``None`` to ask the file and to check its answer by reading
-            the last frame (many containers promise more than they hold; then all frames are counted).
+        path: a file that FFmpeg can decode.
+        index: where its frames are, if that is known from an earlier reader; ``None`` to find out, for which the file is
+            read once, and decoded as far as it takes to be sure.
+
+    Attributes:
+        index: where its frames are.
 
     Raises:
         FileNotFoundError: there is no such file.
         FrameError: the file cannot be opened or holds no frame.
     """
 
-    def __init__(self, path: str | Path, num_frames: int | None = None) -> None:
-        self._capture: cv2.VideoCapture | None = None
+    def __init__(self, path: str | Path, index: FrameIndex | None = None) -> None:
+        self._file: VideoFile | None = None
         if not os.path.isfile(path):
             raise MissingInputError(f'Video not found: {path}.')
         self.path = str(path)
         self._pid = -1
+        self._frames: Iterator[av.VideoFrame] = iter(())
         self._next = 0
-        self.num_frames = self._count() if num_frames is None else num_frames
+        self.index = index or self._find_frames()
 
     def __getstate__(self) -> dict:
-        return dict(self.__dict__, _capture=None, _pid=-1)
-
-    def __del__(self) -> None:
-        self.close()
+        return dict(self.__dict__, _file=None, _frames=iter(()))
 
     def __len__(self) -> int:
-        return self.num_frames
+        return len(self.index.times)
 
-    def read(self, index: int) -> np.ndarray:
-        """Frame ``index`` as uint8 ``[H, W, 3]`` RGB; in rising order nothing is decoded twice."""
-        capture = self._open()
-        if not self._next <= index <= self._next + _MAX_SKIP:
-            capture.set(cv2.CAP_PROP_POS_FRAMES, index)
-            self._next = index
-        while self._next < index and capture.grab():
-            self._next += 1
-        ok, image = capture.read() if self._next == index else (False, None)
-        if not ok or image is None:
-            codec = _codec(capture)
-            self.close()
-            raise FrameError(
-                f'Frame {index} of {self.num_frames} cannot be read from {self.path} (codec {codec}). The file is cut '
-                'off or damaged there; encode it again, for example: ffmpeg -i <video> -c:v libx264 fixed.mp4'
-            )
-        self._next = index + 1
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    def read(self, number: int) -> np.ndarray:
+        """Frame ``number`` as uint8 ``[H, W, 3]`` RGB; in rising order nothing is decoded twice.
+
+        Raises:
+            FrameError: the frame cannot be decoded.
+        """
+        key = self.index.key_before(number)
+        # After a fork the parent's decoder would share its file position with the child's.
+        if self._file is None or self._pid != os.getpid() or not key <= self._next <= number:
+            self._go_to(key)
+        for frame in self._frames:
+            found = self._number(frame)
+            self._next = found + 1
+            if found == number:
+                return self._file.rgb(frame)
+            if found > number:
+                break
+        codec = self._file.codec
+        self.close()
+        raise FrameError(f'Frame {number} of {len(self)} cannot be read from {self.path} (codec {codec}). The file is cut '
+                         f'off or damaged there; {REPAIR}')
 
     def close(self) -> None:
         """Frees the decoder; the next read opens a new one."""
-        if self._capture is not None and self._pid != os.getpid():
-            _INHERITED.append(self._capture)
-        elif self._capture is not None:
-            self._capture.release()
-        self._capture = None
+        self._file, self._frames = None, iter(())
 
-    def _open(self) -> cv2.VideoCapture:
-        # After a fork the parent's decoder would share its file position with the child's.
-        if self._capture is None or self._pid != os.getpid():
-            self.close()
-            capture = _open_capture(self.path)
-            self._capture, self._pid, self._next = capture, os.getpid(), 0
-        return self._capture
+    def _number(self, frame: av.VideoFrame) -> int:
+        times = self.index.times
+        if not self.index.keys or self._next < len(times) and times[self._next] == frame.pts:
+            return self._next
+        # Frames in between could not be decoded.
+        return len(times) if frame.pts is None else bisect_left(times, frame.pts)
 
-    def _count(self) -> int:
-        capture = self._open()
-        promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        if promised > 0 and capture.set(cv2.CAP_PROP_POS_FRAMES, promised - 1) and capture.grab():
-            self.close()
-            return promised
+    def _go_to(self, key: int) -> None:
+        """Let the frame that comes next be ``key`` or one before it, and ``_next`` be its number."""
+        index = self.index
+        if key > 0:
+            if self._file is None or self._pid != os.getpid():
+                self._open()
+            # Containers seek by other times than those of the frames, and may come out behind the frame.
+            for target in (key, index.key_before(key - 1)):
+                if not self._file.seek(index.times[target]):
+                    break
+                frames = self._file.frames(from_key=True)
+                first = next((frame for frame in frames if index.key_at(frame.pts) is not None), None)
+                if first is not None and index.key_at(first.pts) <= key:
+                    self._frames, self._next = chain([first], frames), index.key_at(first.pts)
+                    return
+        self._open()
+
+    def _open(self) -> None:
+        self._file, self._pid = VideoFile(self.path), os.getpid()
+        self._frames, self._next = self._file.frames(), 0
+
+    def _find_frames(self) -> FrameIndex:
+        index = VideoFile(self.path).packet_index()
+        if index is None or not self._agrees(index):
+            index = VideoFile(self.path).decoded_index()
         self.close()
-        capture, count = self._open(), 0
-        while capture.grab():
-            count += 1
-        codec = _codec(capture)
-        self.close()
-        if count == 0:
-            raise _no_frame(self.path, codec)
-        return count
+        if not index.times:
+            raise _no_frame(self.path)
+        return index
+
+    def _agrees(self, index: FrameIndex) -> bool:
+        """Whether what the packets promise is what comes out at the start and after the last key frame."""
+        if not index.keys:
+            return False
+        self._open()
+        first = next(self._frames, None)
+        if first is None or first.pts != index.times[0]:
+            return False
+        self.index = index
+        self._go_to(index.keys[-1])
+        return [frame.pts for frame in self._frames] == list(index.times[self._next:])
 
 
 @dataclass(frozen=True)
@@ -109,16 +139,17 @@ class VideoStream:
 
     Attributes:
         name: how messages call the video: its path, ``camera <index>`` or ``the given frames``.
-        frames: (name, uint8 ``[H, W, 3]`` RGB) of each frame, once, all of one size. The name is the stem of an image
-            file, otherwise the number in five digits.
+        frames: (name, uint8 ``[H, W, 3]`` RGB, seconds since the first frame) of each frame, once, all of one size. The
+            name is the stem of an image file, otherwise the number in five digits. The time is ``None`` but for a
+            camera and for a file that has time stamps.
         num_frames: how many there are; of a video file what its header promises, which may be wrong; ``None`` if
             unknown.
         exact: whether ``num_frames`` has been counted.
-        fps: frames per second of a file or camera that tells; otherwise ``None``.
+        fps: frames per second of a file, on average, or of a camera, if it tells; otherwise ``None``.
     """
 
     name: str
-    frames: Iterator[tuple[str, np.ndarray]]
+    frames: Iterator[Frame]
     num_frames: int | None = None
     exact: bool = False
     fps: float | None = None
@@ -134,7 +165,7 @@ def open_video(source: str | Path | int | Iterable[np.ndarray] | VideoStream) ->
     Raises:
         FileNotFoundError: there is no such file or folder, or no image in the folder.
         FrameError: a video file or camera cannot be opened; while reading: a frame is broken or of another size than
-            the first, a file holds none, or a camera stops.
+            the first, a file holds none, or is cut off after the last one given, or a camera stops.
         ValueError: two images differ in nothing but their suffix; while reading: given frames are no uint8 RGB images.
     """
     if isinstance(source, int) or isinstance(source, str) and source.isdecimal():
@@ -142,7 +173,7 @@ def open_video(source: str | Path | int | Iterable[np.ndarray] | VideoStream) ->
     if isinstance(source, VideoStream):
         return source
     if not isinstance(source, (str, Path)):
-        frames = ((f'{index:05d}', frame) for index, frame in enumerate(source))
+        frames = ((f'{index:05d}', frame, None) for index, frame in enumerate(source))
         size = len(source) if isinstance(source, Sized) else None
         return VideoStream('the given frames', _of_one_size(frames, 'the given frames'), size, size is not None)
     if os.path.isdir(source):
@@ -162,24 +193,34 @@ def _open_folder(folder: str) -> VideoStream:
         other = by_name.setdefault(Path(path).stem, path)
         if other != path:
             raise InputError(f'{other} and {path} are two files for one frame. Keep one kind of file in the folder.')
-    frames = ((name, read_image(path)) for name, path in by_name.items())
+    frames = ((name, read_image(path), None) for name, path in by_name.items())
     return VideoStream(folder, _of_one_size(frames, folder), len(paths), True)
 
 
 def _open_file(path: str) -> VideoStream:
-    capture = _open_capture(path)
-    promised, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
-    codec = _codec(capture)
+    file = VideoFile(path)
 
-    def frames() -> Iterator[tuple[str, np.ndarray]]:
-        index = -1
-        for index, image in enumerate(_read_on(capture)):
-            yield f'{index:05d}', image
-        if index < 0:
-            raise _no_frame(path, codec)
+    def frames() -> Iterator[Frame]:
+        count, elapsed, step, last = 0, 0, 0, None
+        try:
+            for frame in file.frames():
+                if last is not None and frame.pts is not None:
+                    # Where recordings were joined, time may start anew.
+                    step = frame.pts - last if frame.pts >= last else step
+                    elapsed += step
+                last = frame.pts
+                yield f'{count:05d}', file.rgb(frame), None if last is None else float(elapsed * file.time_base)
+                count += 1
+        finally:
+            file.close()
+        if count == 0:
+            raise _no_frame(path)
+        if file.cut or file.damaged:
+            promise = f' of the {file.promised} frames it promises' if (file.promised or 0) > count else ' frames'
+            raise FrameError(f'{path} ended after {count}{promise}: it is cut off, or damaged there. These are complete; '
+                             f'get the file again, or set max_frames to {count} to accept it.')
 
-    return VideoStream(path, _of_one_size(frames(), path), promised if promised > 0 else None, False,
-                       fps if fps > 0 else None)
+    return VideoStream(path, _of_one_size(frames(), path), file.promised, False, file.fps)
 
 
 def _open_camera(index: int) -> VideoStream:
@@ -190,10 +231,12 @@ def _open_camera(index: int) -> VideoStream:
     # What waits in the driver is older than what the camera sees.
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
 
-    def frames() -> Iterator[tuple[str, np.ndarray]]:
-        index = -1
+    def frames() -> Iterator[Frame]:
+        index, start = -1, time.monotonic()
         for index, image in enumerate(_read_on(capture)):
-            yield f'{index:05d}', image
+            now = time.monotonic()
+            start = start if index else now
+            yield f'{index:05d}', image, now - start
         raise FrameError(f'{name.capitalize()} gave no more frames after {index + 1}: is it still plugged in?')
 
     fps = capture.get(cv2.CAP_PROP_FPS)
@@ -211,9 +254,9 @@ def _read_on(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
         capture.release()
 
 
-def _of_one_size(frames: Iterator[tuple[str, np.ndarray]], video: str) -> Iterator[tuple[str, np.ndarray]]:
+def _of_one_size(frames: Iterator[Frame], video: str) -> Iterator[Frame]:
     size: tuple[int, int] | None = None
-    for index, (name, frame) in enumerate(frames):
+    for index, (name, frame, seconds) in enumerate(frames):
         if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             got = f'{frame.dtype} {list(frame.shape)}' if isinstance(frame, np.ndarray) else type(frame).__name__
             raise InputError(f'Frame {index} of {video} must be a NumPy array uint8 [H, W, 3], RGB, got {got}.')
@@ -223,26 +266,8 @@ def _of_one_size(frames: Iterator[tuple[str, np.ndarray]], video: str) -> Iterat
                 f'Frame {index} ({name}) of {video} is {frame.shape[0]}x{frame.shape[1]} (height x width), the first '
                 f'is {size[0]}x{size[1]}. All frames of a video must have one size; scale or cut the video before.'
             )
-        yield name, frame
+        yield name, frame, seconds
 
 
-def _open_capture(path: str) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(path)
-    if not capture.isOpened():
-        raise FrameError(
-            f'Video {path} cannot be opened (codec {_codec(capture)}, {os.path.getsize(path)} '
-            'bytes): it is cut off, no video, or its codec is missing in OpenCV. Encode it again, for example: '
-            'ffmpeg -i <video> -c:v libx264 fixed.mp4, or extract its frames into a folder.'
-        )
-    return capture
-
-
-def _codec(capture: cv2.VideoCapture) -> str:
-    code = int(capture.get(cv2.CAP_PROP_FOURCC))
-    text = ''.join(chr(code >> shift & 255) for shift in (0, 8, 16, 24))
-    return repr(text) if code > 0 and text.isprintable() else 'unknown'
-
-
-def _no_frame(path: str, codec: str) -> FrameError:
-    return FrameError(f'Video {path} (codec {codec}) holds no frame that can be decoded. Encode it again, for example: '
-                      'ffmpeg -i <video> -c:v libx264 fixed.mp4')
+def _no_frame(path: str) -> FrameError:
+    return FrameError(f'Video {path} holds no frame that can be decoded. Get it again, or {REPAIR}')

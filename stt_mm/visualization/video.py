@@ -1,45 +1,68 @@
 """Videos written frame by frame."""
 
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
-import cv2
+import av
 import numpy as np
-from mmengine.logging import MMLogger
+from av.container import OutputContainer
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
+from av.video.stream import VideoStream
 
 from ..errors import FileError, InputError
 from .overlay import check_frame
 
+# Suffix to container, encoder and options. Near lossless to the eye, at a speed beyond that of any network.
+_X264 = ('libx264', {'preset': 'fast', 'crf': '18'})
+_VP9 = ('libvpx-vp9', {'deadline': 'realtime', 'cpu-used': '6', 'crf': '20', 'b': '0'})
+_KINDS = {'.mp4': ('mp4', *_X264), '.m4v': ('mp4', *_X264), '.mov': ('mov', *_X264), '.mkv': ('matroska', *_X264),
+          '.webm': ('webm', *_VP9)}
+_MATROSKA = ('.mkv', '.webm')
+
+# The file is the same on every machine.
+_THREADS = 4
+
+# AVCOL_SPC_BT709, for which PyAV has no name.
+_BT709 = 1
+
 
 class VideoWriter:
-    """Writes a video: MPEG-4 at ``path`` or, where OpenCV lacks that encoder, motion JPEG in an ``.avi`` beside it.
+    """Writes a video that browsers and notebooks play: H.264, or VP9 in ``.webm``.
 
     The file is made with the first frame. A context manager; what was written before an error stays a whole video.
 
     Args:
-        path: ends with ``.mp4`` or ``.avi``; missing folders are made.
-        fps: frames per second, above 0.
+        path: ends with ``.mp4``, ``.m4v``, ``.mov``, ``.mkv`` or ``.webm``; missing folders are made.
+        fps: frames per second, 0.001 to 100,000, and at most 1,000 in ``.mkv`` and ``.webm``, which keep milliseconds;
+            for frames that come without a time.
 
     Attributes:
-        path: the file that is written; known for certain after the first frame.
+        path: the file that is written.
         num_frames: frames written.
 
     Raises:
-        ValueError: another suffix, or ``fps`` not above 0.
+        ValueError: another suffix, or ``fps`` out of its range.
     """
 
     def __init__(self, path: str | Path, fps: float = 10.0) -> None:
         self.path = Path(path)
         self.num_frames = 0
-        self._fps = fps
+        suffix = self.path.suffix.lower()
+        if suffix not in _KINDS:
+            raise InputError(f'A video is written as {", ".join(_KINDS)}, got {path}. Rename it, for example to '
+                             f'{self.path.with_suffix(".mp4").name}.')
+        check_fps(fps, suffix)
+        self._rate = Fraction(fps).limit_denominator(1001)
+        # Multiples of 1 / fps are kept exactly, other times to 6 microseconds.
+        self._ticks = 1000 if suffix in _MATROSKA else self._rate.numerator * -(-90_000 // self._rate.numerator)
+        self._time, self._pts = -1 / self._rate, -1
         self._shape: tuple[int, ...] = ()
-        self._writer: cv2.VideoWriter | None = None
-        if self.path.suffix.lower() not in ('.mp4', '.avi'):
-            raise InputError(f'A video is written as .mp4 or .avi, got {path}.')
-        if not fps > 0:
-            raise InputError(f'fps of {path} must be above 0, got {fps}.')
+        self._container: OutputContainer | None = None
+        self._stream: VideoStream | None = None
+        self._from_rgb = VideoReformatter()
 
     def __enter__(self) -> 'VideoWriter':
         return self
@@ -47,36 +70,75 @@ class VideoWriter:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def write(self, frame: np.ndarray) -> None:
-        """Adds a frame, uint8 ``[H, W, 3]`` RGB. An odd last row or column is repeated: encoders want even sizes.
+    def write(self, frame: np.ndarray, time: float | None = None) -> None:
+        """Adds a frame. An odd last row or column is repeated: players want even sizes.
+
+        Args:
+            frame: uint8 ``[H, W, 3]`` RGB.
+            time: when it is shown, in seconds since the first frame; ``None``: 1 / ``fps`` after the one before. A frame
+                that is not later than the one before is shown a moment after it.
 
         Raises:
             ValueError: another shape or type, or another size than the first frame's.
-            OSError: neither encoder works, or the file cannot be made.
+            OSError: the file cannot be made, or the disk is full.
         """
         check_frame(frame)
-        if self._writer is None:
+        if self._container is None:
             self._shape = frame.shape
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer, self.path = _open_writer(self.path, frame.shape[:2], self._fps)
         if frame.shape != self._shape:
             raise InputError(f'Frame {self.num_frames} for {self.path} is {list(frame.shape)}, the first is '
                              f'{list(self._shape)}. All frames of a video have one size.')
-        self._writer.write(cv2.cvtColor(_even(frame), cv2.COLOR_RGB2BGR))
+        # Not rounded, so that the errors of many frames do not add up.
+        self._time = self._time + 1 / self._rate if time is None else Fraction(time)
+        self._pts = max(round(self._time * self._ticks), self._pts + 1)
+        picture = av.VideoFrame.from_ndarray(_even(frame), format='rgb24')
+        picture = self._from_rgb.reformat(picture, format='yuv420p', dst_colorspace=Colorspace.ITU709,
+                                          dst_color_range=ColorRange.MPEG, threads=1)
+        picture.pts, picture.time_base = self._pts, Fraction(1, self._ticks)
+        with self._file_errors():
+            if self._container is None:
+                self._open(picture.width, picture.height)
+            self._container.mux(self._stream.encode(picture))
         self.num_frames += 1
 
     def close(self) -> None:
         """Completes the file; nothing if there was no frame.
 
         Raises:
-            OSError: nothing came to lie at ``path``.
+            OSError: the disk is full.
         """
-        if self._writer is None:
-            return
-        self._writer.release()
-        self._writer = None
-        if not self.path.is_file() or self.path.stat().st_size == 0:
-            raise FileError(f'The video {self.path} could not be written: the disk is full or the folder is read-only.')
+        container, self._container = self._container, None
+        if container is not None:
+            with self._file_errors(), container:
+                container.mux(self._stream.encode(None))
+
+    def _open(self, width: int, height: int) -> None:
+        kind, encoder, options = _KINDS[self.path.suffix.lower()]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # So named, a path with a colon is a path. The index in front lets a browser start before it has all.
+        self._container = av.open(f'file:{self.path}', 'w', format=kind,
+                                  options={'movflags': 'faststart'} if kind in ('mp4', 'mov') else {})
+        self._stream = self._container.add_stream(encoder, rate=self._rate, options=options)
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, 'yuv420p'
+        codec = self._stream.codec_context
+        codec.time_base, codec.thread_count = Fraction(1, self._ticks), _THREADS
+        codec.colorspace, codec.color_range = _BT709, ColorRange.MPEG
+        codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+
+    @contextmanager
+    def _file_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FileError(f'The video {self.path} cannot be written after {self.num_frames} frames '
+                            f'({error.strerror}). Make room on the disk, or choose another folder.') from error
+
+
+def check_fps(fps: float, suffix: str = '.mp4') -> None:
+    """Refuses, with a ValueError, what is no frame rate for a file of that suffix: 0.001 to 100,000, in Matroska 1,000."""
+    high = 1000 if suffix.lower() in _MATROSKA else 100_000
+    if not 0.001 <= fps <= high:
+        raise InputError(f'fps must be 0.001 to {high} frames per second in a {suffix} file, got {fps:g}.')
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.0) -> Path:
@@ -100,25 +162,3 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.
 def _even(frame: np.ndarray) -> np.ndarray:
     height, width = frame.shape[:2]
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge')
-
-
-def _open_writer(path: Path, size: tuple[int, int], fps: float) -> tuple[cv2.VideoWriter, Path]:
-    height, width = size[0] + size[0] % 2, size[1] + size[1] % 2
-    avi = path.with_suffix('.avi')
-    choices = [('MJPG', avi)] if path.suffix.lower() == '.avi' else [('mp4v', path), ('MJPG', avi)]
-    for codec, file in choices:
-        writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*codec), fps, (width, height))
-        if writer.isOpened():
-            if file != path:
-                MMLogger.get_current_instance().warning(
-                    'OpenCV has no encoder mp4v here: the video goes to %s (motion JPEG) instead of %s.', file, path)
-            return writer, file
-        writer.release()
-        # A failed attempt may leave an empty file behind.
-        if file.is_file() and file.stat().st_size == 0:
-            os.remove(file)
-    raise FileError(
-        f'The video {path} cannot be written: OpenCV {cv2.__version__} opens no encoder of '
-        f"{', '.join(codec for codec, _ in choices)}. Check that {path.parent} is writable, or reinstall OpenCV: "
-        'pip install --force-reinstall opencv-python'
-    )

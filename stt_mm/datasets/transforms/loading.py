@@ -14,7 +14,7 @@ class LoadFrames(BaseTransform):
 
     - video_id (str)
     - frame_inds (list[int]): T frame numbers
-    - frame_paths (list[str]), or video_path (str) and num_frames (int)
+    - frame_paths (list[str]), or video_path (str) and, so that it is not searched anew, frame_index (FrameIndex)
 
     Added Keys:
 
@@ -28,6 +28,6 @@ class LoadFrames(BaseTransform):
             sequence = FrameSequence([results['frame_paths'][t] for t in frame_inds], name=name)
             results['frames'] = [sequence[k] for k in range(len(frame_inds))]
         else:
-            sequence = FrameSequence(results['video_path'], name=name, num_frames=results['num_frames'])
+            sequence = FrameSequence(results['video_path'], name=name, index=results.get('frame_index'))
             results['frames'] = [sequence[t] for t in frame_inds]
         return results

@@ -1,0 +1,211 @@
+"""One video file, opened by PyAV: its frames in order, and where each of them is."""
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from .containers import is_cut_off
+from .images import FrameError
+
+REPAIR = 'encode it again, for example: ffmpeg -i <video> -c:v libx264 fixed.mp4'
+
+# A damaged header may ask for any size; this is 16K, of which the picture alone takes 400 MB.
+_MAX_PIXELS = 2**27
+
+# Codecs in which every packet shows one frame, so that packets can be counted instead of frames.
+_PACKET_IS_FRAME = {'h264', 'hevc', 'av1', 'vp9', 'mpeg4', 'mjpeg', 'prores', 'dnxhd', 'ffv1', 'gif', 'png', 'rawvideo'}
+
+
+@dataclass(frozen=True)
+class FrameIndex:
+    """Where the frames of a file are.
+
+    Attributes:
+        times: when each frame is shown, in units of the stream's time base, never falling; a ``range`` where the frames
+            are evenly spaced. Mere numbers if there are no ``keys``.
+        keys: the numbers of frames at which decoding can start, rising; none in a file that must be read from its start.
+        whole: whether the file goes on to its end: it is not cut off, and nothing on the way to the last of these
+            frames is known to be damaged.
+    """
+
+    times: Sequence[int]
+    keys: tuple[int, ...]
+    whole: bool
+
+    def key_before(self, number: int) -> int:
+        """The last frame up to ``number`` at which decoding can start."""
+        position = bisect_left(self.keys, number + 1)
+        return self.keys[position - 1] if position else 0
+
+    def key_at(self, time: int | None) -> int | None:
+        """The number of the frame that is shown at ``time`` if decoding can start there."""
+        number = -1 if time is None else bisect_left(self.times, time)
+        position = bisect_left(self.keys, number)
+        is_key = self.keys[position:position + 1] == (number,) and self.times[number] == time
+        return number if is_key else None
+
+
+class VideoFile:
+    """A video file that is open for decoding, in the thread that asks for frames.
+
+    Args:
+        path: a file that FFmpeg can decode.
+
+    Attributes:
+        path: as given.
+        damaged: whether :meth:`frames` stopped at a packet that cannot be decoded.
+        cut: whether the file claims to be longer than it is.
+
+    Raises:
+        FrameError: it cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.damaged = False
+        try:
+            self._container = av.open(path)
+        except (av.FFmpegError, ValueError) as error:
+            raise _cannot_open(path) from error
+        stream = self._container.streams.best('video')
+        if stream is None or stream.codec_context is None:
+            self._container.close()
+            raise _cannot_open(path)
+        self._stream = stream
+        self.cut = is_cut_off(path)
+        self._codec = stream.codec_context
+        # One thread: more would have to be stopped in forked workers, and lose frames around a damaged packet.
+        self._codec.thread_count = 1
+        self._codec.options = {'max_pixels': str(_MAX_PIXELS)}
+        self._to_rgb = VideoReformatter()
+
+    @property
+    def codec(self) -> str:
+        """Name of the codec."""
+        return self._codec.codec.canonical_name
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second on average, as the header has it."""
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        return float(rate) if rate else None
+
+    @property
+    def promised(self) -> int | None:
+        """Number of frames in the header, which may be wrong; ``None`` if it has none."""
+        return self._stream.frames or None
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per unit of time."""
+        return self._stream.time_base
+
+    def close(self) -> None:
+        """Frees the decoder."""
+        self._container.close()
+
+    def frames(self, from_key: bool = False) -> Iterator[av.VideoFrame]:
+        """Frames as they are shown, from where the file stands to its end, or to where it is damaged.
+
+        Args:
+            from_key: leave out what comes before the first key frame, as is needed after :meth:`seek`.
+        """
+        started = False
+        for packet in self._packets():
+            if from_key and not packet.is_keyframe:
+                continue
+            from_key = False
+            try:
+                frames = self._codec.decode(packet)
+            except av.FFmpegError:
+                # A recording may start in the middle, with frames that refer to earlier ones.
+                self.damaged = started
+                if started:
+                    break
+            else:
+                started |= bool(frames)
+                yield from frames
+        try:
+            yield from self._codec.decode(None)
+        except av.FFmpegError:
+            self.damaged = True
+
+    def seek(self, time: int) -> bool:
+        """Go to a key frame at or before ``time``, or near it; :meth:`frames` tells where that is.
+
+        Returns:
+            False if the container cannot seek.
+        """
+        try:
+            self._container.seek(time, stream=self._stream)
+        except av.FFmpegError:
+            return False
+        return True
+
+    def rgb(self, frame: av.VideoFrame) -> np.ndarray:
+        """The picture as it is to be shown, uint8 ``[H, W, 3]``: in the colours that the file names, and upright.
+
+        Pixels that are not square are left as they are stored.
+        """
+        picture = self._to_rgb.reformat(frame, format='rgb24', threads=1).to_ndarray()
+        matrix = frame.side_data.get('DISPLAYMATRIX')
+        if matrix is not None:
+            a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+            # Where x and y go in the picture that is shown: x' = a x + c y, y' = b x + d y.
+            if abs(b) + abs(c) > abs(a) + abs(d):
+                picture, a, d = picture.transpose(1, 0, 2), c, b
+            picture = picture[::-1 if d < 0 else 1, ::-1 if a < 0 else 1]
+        return np.ascontiguousarray(picture)
+
+    def _packets(self) -> Iterator[av.Packet]:
+        try:
+            for packet in self._container.demux(self._stream):
+                # The last packet that a file cut off holds is a part of one; one of no size stands for no frame.
+                if packet.size and not (self.cut and packet.is_corrupt):
+                    yield packet
+        except av.FFmpegError:
+            self.damaged = True
+
+    def packet_index(self) -> FrameIndex | None:
+        """The index that the packets promise, without decoding; ``None`` where they do not tell what is shown."""
+        if self.codec not in _PACKET_IS_FRAME:
+            return None
+        times, keys, last = [], [], None
+        for packet in self._packets():
+            if packet.pts is None or last is not None and packet.dts is not None and packet.dts < last:
+                return None
+            last = packet.dts
+            if not packet.is_discard:
+                times.append(packet.pts)
+                if packet.is_keyframe:
+                    keys.append(packet.pts)
+        return _index(times, keys, not (self.cut or self.damaged))
+
+    def decoded_index(self) -> FrameIndex:
+        """The index that all frames give when they are decoded."""
+        frames = [(frame.pts, frame.key_frame) for frame in self.frames()]
+        times, whole = [time for time, _ in frames], not (self.cut or self.damaged)
+        if None in times or any(second < first for first, second in zip(times, times[1:], strict=False)):
+            return FrameIndex(range(len(times)), (), whole)
+        return _index(times, [time for time, key in frames if key], whole)
+
+
+def _index(times: list[int], keys: list[int], whole: bool) -> FrameIndex:
+    times = sorted(times)
+    numbers = {bisect_left(times, time) for time in keys if times}
+    # At a time that two frames share, it cannot be told which of them decoding starts with.
+    single = tuple(n for n in sorted(numbers) if n + 1 == len(times) or times[n + 1] > times[n])
+    step = times[1] - times[0] if len(times) > 1 else 1
+    even = range(times[0], times[0] + step * len(times), step) if times and step > 0 else range(0)
+    return FrameIndex(even if list(even) == times else tuple(times), single, whole)
+
+
+def _cannot_open(path: str) -> FrameError:
+    return FrameError(f'Video {path} cannot be opened ({os.path.getsize(path)} bytes): it is cut off, no video, or of a '
+                      f'codec that FFmpeg does not know. Get it again, or {REPAIR}')
