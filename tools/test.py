@@ -20,7 +20,7 @@ from stt_mm.engine import finish_runtime, load_config, prepare_runtime, to_plain
 from stt_mm.engine.cli import add_common_arguments, one_line_errors
 from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics import VideoMetric, completed
-from stt_mm.registry import METRICS
+from stt_mm.registry import METRICS, RUNNERS
 from stt_mm.utils.checkpoint import load_backbone, sha8, write_atomically
 
 EXAMPLES = """examples:
@@ -182,7 +182,7 @@ def main(argv: list[str] | None = None) -> None:
         cfg = load_config(args.config, args.cfg_options)
         merge_args(cfg, args)
         prepare_runtime(cfg, args.launcher)
-        runner = Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg)
         checkpoint = load_weights(runner, args)
         speed_up(runner, args)
         if not args.skip_done:

@@ -7,7 +7,7 @@ from typing import Literal
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from stt_mm.errors import InputError
+from stt_mm.errors import InputError, library_errors
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice
 from stt_mm.utils.checkpoint import load_backbone
@@ -68,19 +68,20 @@ class CorrespondenceResNet(ResNet):
         checkpoint = None
         if init_cfg is not None and init_cfg.get('type') == 'Pretrained':
             checkpoint, init_cfg = init_cfg['checkpoint'], None
-        super().__init__(
-            depth,
-            num_stages=len(strides),
-            strides=tuple(strides),
-            dilations=(1, ) * len(strides),
-            out_indices=tuple(out_indices),
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
-            init_cfg=init_cfg or [
-                dict(type='Kaiming', layer=['Conv2d']),
-                dict(type='Constant', val=1, layer=['_BatchNorm']),
-            ])
+        with library_errors('CorrespondenceResNet cannot be built'):
+            super().__init__(
+                depth,
+                num_stages=len(strides),
+                strides=tuple(strides),
+                dilations=(1, ) * len(strides),
+                out_indices=tuple(out_indices),
+                frozen_stages=frozen_stages,
+                norm_eval=norm_eval,
+                with_cp=with_cp,
+                init_cfg=init_cfg or [
+                    dict(type='Kaiming', layer=['Conv2d']),
+                    dict(type='Constant', val=1, layer=['_BatchNorm']),
+                ])
         self.checkpoint = checkpoint
         self.maxpool = POOLS[pool]()
         for module in self.modules():
