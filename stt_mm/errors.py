@@ -5,6 +5,9 @@ class that such an error would have anyway. The command line tools print these i
 the code and keeps its traceback.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SttMMError(Exception):
     """What was given cannot be used; the message names it, what was expected, what came and the way out."""
@@ -20,3 +23,34 @@ class MissingInputError(SttMMError, FileNotFoundError):
 
 class FileError(SttMMError, OSError):
     """A file cannot be read or written, or must not be."""
+
+
+@contextmanager
+def library_errors(message: str) -> Iterator[None]:
+    """Around a call of another library with values that the user gave: whatever it says about them is an InputError.
+
+    Errors of the toolbox and of the operating system stay what they are, and so do those that :func:`bugs_stay` has
+    seen.
+
+    Args:
+        message: what cannot be done; the library's own words follow.
+    """
+    try:
+        yield
+    except (SttMMError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        if getattr(error, '_is_bug', False):
+            raise
+        text = ' '.join(str(error).split())
+        raise InputError(f'{message}: {type(error).__name__}: {text}') from error
+
+
+@contextmanager
+def bugs_stay() -> Iterator[None]:
+    """Around code that checks its arguments by itself: its errors pass through every :func:`library_errors`."""
+    try:
+        yield
+    except Exception as error:
+        error._is_bug = True
+        raise

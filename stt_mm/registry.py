@@ -2,14 +2,173 @@
 
 Registries that hold classes of this package know where to import them from (``locations``), so a config needs no
 ``custom_imports``. The others exist because MMEngine warns about each kind that a scope lacks.
+
+What is built here is checked: a wrong ``type``, a wrong argument and what another library says about the values of its
+arguments is an :class:`InputError`. An error in a class of this package, or of the user's, stays as it is.
 """
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from functools import wraps
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from mmengine import registry as root
 from mmengine.registry import Registry
 
+from stt_mm.errors import InputError, bugs_stay, library_errors
+
+LIBRARIES = ('mmcv', 'mmengine', 'mmpretrain', 'timm', 'torch', 'torchvision')
+_READ_BY_BUILDERS = {'_scope_', 'constructor', 'convert_to_iter_based', 'epoch_length', 'num_batch_per_epoch',
+                     'optimizer', 'paramwise_cfg', 'priority', 'type'}
+
+
+def find_component(registry: Registry, name: Any, scope: str | None = None) -> Callable:
+    """What a ``type`` of a config names: a registered class or function, in a scope or MMEngine's default one.
+
+    Raises:
+        ValueError: nothing has that name; the message lists similar ones.
+    """
+    if not isinstance(name, str):
+        if callable(name):
+            return name
+        raise InputError(f'The type of a {registry.name} must be a name, got {name!r}.')
+    with registry.switch_scope_and_registry(scope) as scoped, library_errors(f'{name!r} is no {registry.name}'):
+        found = scoped.get(name)
+        if found is not None:
+            return found
+        tree = [scoped, *([scoped.parent] if scoped.parent is not None else [])]
+    known = {known for registry in tree for known in registry.module_dict}
+    raise InputError(f'{name!r} is not in the registry of {registry.name}s{_similar(name, known)}. Correct the name, or '
+                     'import the module that registers it by custom_imports.')
+
+
+def is_from_library(component: Callable) -> bool:
+    """Whether a component is of another library, and not of this package or of the user's own code."""
+    return (getattr(component, '__module__', None) or '').partition('.')[0] in LIBRARIES
+
+
+def wrong_arguments(component: Callable, given: Mapping[str, Any], typed: bool | None = None) -> str | None:
+    """What is wrong with the arguments of a component as far as its signature tells, in words.
+
+    Args:
+        component: a class or a function.
+        given: its arguments; some may lack, as builders add to what a config says.
+        typed: look at the annotated types as well; ``None`` for components that are of no other library.
+
+    Returns:
+        ``None`` if it takes them all.
+    """
+    taken = _parameters(component)
+    unknown = [name for name in given if name not in taken and name not in _READ_BY_BUILDERS]
+    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+        named = ' and '.join(f'{name!r}{_similar(name, taken)}' for name in unknown)
+        return f'{component.__name__} has no argument {named}. It takes {", ".join(taken)}.'
+    if typed is False or typed is None and is_from_library(component):
+        return None
+    hints = get_type_hints(component.__init__ if inspect.isclass(component) else component)
+    unfit = [f'{name} must be {_in_words(hints[name])}, got {value!r}' for name, value in given.items()
+             if name in taken and name in hints and not _fits(value, hints[name])]
+    return f'{component.__name__}: {"; ".join(unfit)}.' if unfit else None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of an annotated type, if it is one that configs hold. A dict stands for any component."""
+    origin, parts = get_origin(hint) or hint, get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if not inspect.isclass(origin) or not isinstance(value, bool | int | float | str | NoneType | list | tuple | dict):
+        return True
+    if origin in (int, float):
+        return isinstance(value, int | origin) and not isinstance(value, bool)
+    if isinstance(value, str):
+        return origin in (str, object)
+    if isinstance(value, dict):
+        return isinstance(value, origin) or origin not in (bool, str, NoneType, list, tuple, Sequence)
+    if not isinstance(value, list | tuple):
+        return isinstance(value, origin)
+    if not issubclass(list, origin) and not issubclass(tuple, origin):
+        return False
+    if origin is tuple and parts and parts[-1] is not Ellipsis:
+        return len(value) == len(parts) and all(map(_fits, value, parts))
+    return not parts or all(_fits(item, parts[0]) for item in value)
+
+
+def _in_words(hint: Any) -> str:
+    text = hint.__name__ if inspect.isclass(hint) and not get_args(hint) else str(hint)
+    return re.sub(r'(\w+\.)+(?=\w)', '', text).replace(' | ', ' or ')
+
+
+def _missing_arguments(component: Callable, given: Iterable[str]) -> str | None:
+    missing = [name for name, parameter in _parameters(component).items() if name not in given
+               and parameter.default is parameter.empty
+               and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)]
+    return f'{component.__name__} needs the argument {" and ".join(map(repr, missing))}.' if missing else None
+
+
+def _parameters(component: Callable) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(component).parameters)
+    except (TypeError, ValueError):  # some functions that are written in C do not tell
+        return {'': inspect.Parameter('arguments', inspect.Parameter.VAR_KEYWORD)}
+
+
+def _similar(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=2)
+    return f' (did you mean {" or ".join(map(repr, close))}?)' if close else ''
+
+
+def _checked(build: Callable) -> Callable:
+    """A build function of a registry whose errors tell a wrong config from a fault of the code."""
+
+    @wraps(build)
+    def checked(cfg: Any, default_args: dict | None = None, *, registry: Registry) -> Any:
+        is_runner = registry.name == root.RUNNERS.name
+        options = {} if default_args is None else dict(default_args=default_args)
+        if isinstance(cfg, list) and registry.name == root.MODELS.name:
+            return build(cfg, registry=registry, **options)
+        key, usual = ('runner_type', 'Runner') if is_runner else ('type', (default_args or {}).get('type'))
+        name = cfg.get(key, usual) if isinstance(cfg, dict) or is_runner else None
+        if name is None:
+            raise InputError(f'A {registry.name} is written as dict(type=...), got {cfg!r}.')
+        component = find_component(registry, name, cfg.get('_scope_'))
+        given = {} if is_runner else {**(default_args or {}), **cfg}
+        if wrong := wrong_arguments(component, given):
+            raise InputError(wrong)
+        try:
+            with (library_errors(f'{component.__name__} cannot be built') if is_from_library(component)
+                  else bugs_stay()):
+                return build(cfg, registry=registry, **options)
+        except (TypeError, InputError) as error:
+            cause = error.__cause__ if isinstance(error, InputError) else error
+            missing = _missing_arguments(component, given)
+            if isinstance(cause, TypeError) and not is_runner and missing:
+                raise InputError(missing) from error
+            raise
+
+    return checked
+
+
+@contextmanager
+def checked_building() -> Iterator[None]:
+    """Inside, MMEngine's own registries, through which its runner builds, check as those of this package always do."""
+    parents = [registry.parent for registry in ALL]
+    before = [parent.build_func for parent in parents]
+    for parent in parents:
+        parent.build_func = _checked(parent.build_func)
+    try:
+        yield
+    finally:
+        for parent, build in zip(parents, before, strict=True):
+            parent.build_func = build
+
 
 def _child(parent: Registry, *locations: str) -> Registry:
-    return Registry(parent.name, parent=parent, scope='stt_mm', locations=[f'stt_mm.{name}' for name in locations])
+    return Registry(parent.name, _checked(parent.build_func), parent=parent, scope='stt_mm',
+                    locations=[f'stt_mm.{name}' for name in locations])
 
 
 DATASETS = _child(root.DATASETS, 'datasets')
@@ -36,3 +195,4 @@ RUNNERS = _child(root.RUNNERS)
 STRATEGIES = _child(root.STRATEGIES)
 TASK_UTILS = _child(root.TASK_UTILS)
 VISBACKENDS = _child(root.VISBACKENDS)
+ALL = tuple(value for value in list(globals().values()) if isinstance(value, Registry))

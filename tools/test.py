@@ -19,7 +19,7 @@ from stt_mm.engine.cli import add_common_arguments, add_weight_arguments, one_li
 from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics import VideoMetric, claim_dump, completed, forget_records
 from stt_mm.models import Correspondence
-from stt_mm.registry import METRICS
+from stt_mm.registry import METRICS, RUNNERS
 from stt_mm.utils.checkpoint import sha8, write_atomically
 from stt_mm.utils.targets import check_apart, check_distinct, check_file
 
@@ -207,7 +207,7 @@ def main(argv: list[str] | None = None) -> None:
         merge_args(cfg, args)
         sources = check_targets(cfg, args)
         prepare_runtime(cfg, args.launcher)
-        runner = Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg)
         checkpoint = load_weights(runner, args)
         speed_up(runner, args)
         make_room(cfg, args, runner, sources)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.runner import Runner
 
 from stt_mm.engine import check_queue, enable_amp, finish_runtime, load_config, prepare_runtime, trusted_path, values_of
 from stt_mm.engine.cli import add_common_arguments, one_line_errors, process_rank
 from stt_mm.errors import InputError
+from stt_mm.registry import RUNNERS
 from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint
 from stt_mm.utils.targets import check_apart
 
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
                                             'data_root'))
         choose_start(cfg, args.resume, args.trust_checkpoint)
         prepare_runtime(cfg, args.launcher)
-        runner = Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg)
         check_queue(cfg, runner.world_size)
         runner.train()
         finish_runtime()

@@ -1,36 +1,105 @@
-"""What the command line tools share: arguments and errors in one line."""
+"""What the command line tools share: arguments, progress and errors in one line."""
 
 import argparse
 import os
-import re
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from mmengine.config import DictAction
+from mmengine.utils import ProgressBar
 
-ALWAYS_USER_ERRORS = (OSError, ValueError)
-BUILD_ERRORS = (TypeError, KeyError, AttributeError, ImportError, AssertionError, RuntimeError)
-_BUILDERS = {'build_from_cfg', 'build_model_from_cfg', 'build_dataloader', 'from_cfg', 'build_optim_wrapper'}
+from stt_mm.errors import SttMMError
+from stt_mm.registry import checked_building
+
 _SECONDS_FOR_RANK_0 = 5
+_CLOSING = {'(': ')', '[': ']'}
+_CONSTANTS = {'True': True, 'true': True, 'False': False, 'false': False, 'None': None}
 
 
-class ConfigOptions(DictAction):
-    """MMEngine's ``DictAction``, whose errors are those of the command line: usage and one line, exit code 2."""
+class ConfigOptions(argparse.Action):
+    """``KEY=VALUE ...`` as a dict, each value read by :func:`option_value`; later options add to earlier ones."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list[str],
                  option_string: str | None = None) -> None:
-        for value in values:
-            key, equals, _ = value.partition('=')
+        options = dict(getattr(namespace, self.dest) or {})
+        for option in values:
+            key, equals, value = option.partition('=')
             if not (key and equals):
-                raise argparse.ArgumentError(self, f'expected KEY=VALUE, got {value!r}. No spaces around "="; quote '
+                raise argparse.ArgumentError(self, f'expected KEY=VALUE, got {option!r}. No spaces around "="; quote '
                                              'a value with spaces.')
+            try:
+                options[key] = option_value(value)
+            except ValueError as error:
+                raise argparse.ArgumentError(self, f'{key}: {error}') from None
+        setattr(namespace, self.dest, options)
+
+
+def option_value(text: str) -> Any:
+    """The value that a text on the command line stands for.
+
+    Numbers, ``True``, ``False`` and ``None``; ``[a,b]`` and ``a,b`` are lists, ``(a,b)`` is a tuple, and they nest.
+    What stands in quotes is text as it is. So is everything else, its blanks included.
+
+    Raises:
+        ValueError: brackets of a list are not closed.
+    """
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in '\'"' and text[0] not in text[1:-1]:
+        return text[1:-1]
+    parts = _split(text)
+    if len(parts) > 1:
+        return [option_value(part) for part in parts if part.strip()]
+    if text and text[-1] == _CLOSING.get(text[0]):
+        items = [option_value(part) for part in _split(text[1:-1]) if part.strip()]
+        return tuple(items) if text[0] == '(' else items
+    for kind in (int, float):
         try:
-            super().__call__(parser, namespace, values, option_string)
-        except AssertionError as error:
-            raise argparse.ArgumentError(self, f'{error}. Close the brackets, and quote them for the shell.') from None
+            return kind(text)
+        except ValueError:
+            pass
+    return _CONSTANTS.get(text, text)
+
+
+def _split(text: str) -> list[str]:
+    """The parts between the commas that are outside of brackets and quotes."""
+    parts, closing, quote = [''], [], ''
+    for character in text:
+        if quote:
+            quote = '' if character == quote else quote
+        elif character in '\'"' and not parts[-1].strip():
+            quote = character
+        elif character in _CLOSING:
+            closing.append(_CLOSING[character])
+        elif closing and character == closing[-1]:
+            closing.pop()
+        elif character == ',' and not closing:
+            parts.append('')
+            continue
+        parts[-1] += character
+    if closing and (len(parts) > 1 or text[0] in _CLOSING):
+        raise ValueError(f'{closing[-1]!r} is missing in {text!r}. Close the brackets, or put quotes inside the quotes '
+                         'of the shell for a text with a bracket.')
+    return parts
+
+
+class Progress(ProgressBar):
+    """MMEngine's progress bar on stderr, as a context: what is said after it begins on a line of its own.
+
+    Args:
+        total: number of steps.
+    """
+
+    def __init__(self, total: int) -> None:
+        super().__init__(total, file=sys.stderr)
+
+    def __enter__(self) -> 'Progress':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.write('\n')
+        self.file.flush()
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,27 +139,31 @@ def process_rank() -> int:
 
 def describe(error: BaseException) -> str:
     """The message of an error on one line."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if isinstance(error, OSError) and error.strerror:
+        path = error.filename2 or error.filename
+        return f'{error.strerror}{"" if path is None else f": {path}"}.'
+    text = str(error)
     if text.startswith('Caught ') and 'Original Traceback' in text:
-        # What a data worker raised comes with its traceback; the message follows the last line that is not indented.
-        text = re.split(r'\n(?=\w[\w.]*: )', text)[-1].split(': ', 1)[-1]
-    text = ' '.join(text.split()) or type(error).__name__
-    text = text.split(' More details can be found at')[0]
-    return text if isinstance(error, ALWAYS_USER_ERRORS) else f'{type(error).__name__}: {text}'
+        # What a data worker raised is of the same type and comes with its traceback, the message in its last lines.
+        kind = type(error)
+        text = text.rpartition(f'\n{kind.__module__}.{kind.__qualname__}: ')[2]
+    return ' '.join(text.split()) or type(error).__name__
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn the errors a user can cause into one ``error:`` line on stderr and exit code 1.
 
-    These are missing files, wrong values, and whatever goes wrong while a component is built from the config. Other
-    errors keep their traceback; with ``STT_MM_TRACEBACK=1`` in the environment, all do. In a distributed run rank 0
+    These are the errors of the toolbox (:class:`SttMMError`), among them all that is wrong with a config when its
+    components are built, and those that the operating system reports, such as a full disk. Any other is a fault of the
+    code and keeps its traceback; with ``STT_MM_TRACEBACK=1`` in the environment, all do. In a distributed run rank 0
     reports; another rank does so only if rank 0 has not failed by itself within a few seconds.
     """
     try:
-        yield
-    except ALWAYS_USER_ERRORS + BUILD_ERRORS as error:
-        expected = isinstance(error, ALWAYS_USER_ERRORS) or _is_from_building(error)
+        with checked_building():
+            yield
+    except (SttMMError, OSError) as error:
+        expected = isinstance(error, SttMMError) or error.errno is not None
         if os.environ.get('STT_MM_TRACEBACK') == '1' or not expected:
             raise
         rank = process_rank()
@@ -99,7 +172,3 @@ def one_line_errors() -> Iterator[None]:
         where = f' (rank {rank})' if rank > 0 else ''
         sys.stderr.write(f'error{where}: {describe(error)}\n')
         raise SystemExit(1) from None
-
-
-def _is_from_building(error: BaseException) -> bool:
-    return any(frame.name in _BUILDERS for frame in traceback.extract_tb(error.__traceback__))

@@ -35,7 +35,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 from torch.optim import Optimizer
 
-from stt_mm.errors import InputError
+from stt_mm.errors import InputError, library_errors
 from stt_mm.registry import MODELS, OPTIM_WRAPPERS
 from stt_mm.utils.checkpoint import read_checkpoint
 
@@ -203,7 +203,8 @@ class AutocastOptimWrapper(OptimWrapper):
 
     def __init__(self, optimizer: Optimizer, dtype: str = 'bfloat16', accumulative_counts: int = 1,
                  clip_grad: dict | None = None) -> None:
-        super().__init__(optimizer, accumulative_counts=accumulative_counts, clip_grad=clip_grad)
+        with library_errors('AutocastOptimWrapper cannot be built'):
+            super().__init__(optimizer, accumulative_counts=accumulative_counts, clip_grad=clip_grad)
         if dtype not in ('bfloat16', 'float32'):
             raise InputError(f"AutocastOptimWrapper: dtype must be 'bfloat16' or 'float32', got {dtype!r}.")
         self.dtype = getattr(torch, dtype)

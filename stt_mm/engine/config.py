@@ -11,15 +11,34 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 import stt_mm.registry as registry
 from stt_mm.errors import InputError, MissingInputError
+from stt_mm.utils.checks import check_choice, check_count
 from stt_mm.utils.config_path import PACKAGE, config_path
 
 _READ_FROM_CFG = {
     'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'fallback_scope',
     'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn',
 }
+# What the dicts of these top-level keys are and what they are without a type, and what those below them are, down to
+# the next of the inner keys.
+_OUTER = {
+    'model': (registry.MODELS, None), 'optim_wrapper': (registry.OPTIM_WRAPPERS, 'OptimWrapper'),
+    'param_scheduler': (registry.PARAM_SCHEDULERS, None), 'train_cfg': (registry.LOOPS, None),
+    'val_cfg': (registry.LOOPS, 'ValLoop'), 'test_cfg': (registry.LOOPS, 'TestLoop'),
+    'val_evaluator': (registry.METRICS, None), 'test_evaluator': (registry.METRICS, None),
+    'default_hooks': (registry.HOOKS, None), 'custom_hooks': (registry.HOOKS, None),
+    'visualizer': (registry.VISUALIZERS, 'Visualizer'), 'log_processor': (registry.LOG_PROCESSORS, 'LogProcessor'),
+}
+_INNER = {
+    'optimizer': registry.OPTIMIZERS, 'dataset': registry.DATASETS, 'pipeline': registry.TRANSFORMS,
+    'sampler': registry.DATA_SAMPLERS, 'batch_sampler': registry.DATA_SAMPLERS, 'collate_fn': registry.FUNCTIONS,
+    'vis_backends': registry.VISBACKENDS, 'metrics': registry.METRICS, 'model': registry.MODELS,
+}
+_NEEDED = {'optimizer', 'dataset', 'collate_fn'}
+_LOG_LEVELS = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG')
 KNOWN_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | _READ_FROM_CFG
 
 
@@ -104,8 +123,74 @@ def _rename_types(node: Any, full_name: Callable[[str], str]) -> None:
             _rename_types(item, full_name)
 
 
+def check_components(cfg: Config) -> None:
+    """Refuse what names no component, or gives one an argument that it does not take, before anything is built.
+
+    Looked at are this toolbox's and MMEngine's components; what is below one of another library is that library's.
+
+    Args:
+        cfg: a loaded config with full names.
+
+    Raises:
+        ValueError: with the place in the config, and the name that may have been meant.
+    """
+    own = {key: value for key, value in cfg.items() if key in inspect.signature(Runner.__init__).parameters}
+    _refuse(cfg.filename or 'The config', registry.wrong_arguments(Runner, own, typed=True))
+    _refuse('randomness', registry.wrong_arguments(Runner.set_randomness, cfg.get('randomness') or {}))
+    check_choice('log_level', cfg.get('log_level', 'INFO'), _LOG_LEVELS)
+    for key in own:
+        kind, usual = _OUTER.get(key, (None, None))
+        _check_node(cfg[key], key, kind, usual)
+
+
+def _refuse(place: str, wrong: str | None) -> None:
+    if wrong:
+        raise InputError(f'{place}: {wrong}')
+
+
+def _check_node(node: Any, place: str, kind: Registry | None, usual: str | None = None) -> None:
+    if isinstance(node, list | tuple):
+        for index, item in enumerate(node):
+            _check_node(item, f'{place}.{index}', kind)
+    if not isinstance(node, dict):
+        return
+    if 'dataset' in node and 'batch_size' in node:
+        _refuse(place, registry.wrong_arguments(DataLoader, node))
+        if node['batch_size'] is not None:
+            check_count(f'{place}.batch_size', node['batch_size'])
+        check_count(f'{place}.num_workers', node.get('num_workers', 0), least=0)
+    name = node.get('type', usual)
+    if kind is not None and name is not None:
+        try:
+            component = registry.find_component(registry.EVALUATORS if 'metrics' in node else kind, name, 'stt_mm')
+        except InputError as error:
+            raise InputError(f'{place}.type: {error}') from error
+        _refuse(place, registry.wrong_arguments(component, node))
+        if (component.__module__ or '').partition('.')[0] not in ('stt_mm', 'mmengine', 'mmcv'):
+            return
+    for key, item in node.items():
+        if isinstance(item, bool | int | float | str) and key in _INNER or item is None and key in _NEEDED:
+            raise InputError(f'{place}.{key} is written as dict(type=...), got {item!r}.')
+        if key in _INNER or not key.endswith('_cfg'):
+            _check_node(item, f'{place}.{key}', _INNER.get(key, kind))
+
+
+def complete_loaders(node: Any) -> None:
+    """Leave out what a data loader without worker processes must not be given, in every loader of a config.
+
+    Args:
+        node: the value of a key of a config, or a part of it, changed in place.
+    """
+    if isinstance(node, dict):
+        if 'dataset' in node and node.get('num_workers', 0) == 0:
+            for key in ('persistent_workers', 'prefetch_factor'):
+                node.pop(key, None)
+        for item in node.values():
+            complete_loaders(item)
+
+
 def load_config(path: str | Path, options: dict | None = None) -> Config:
-    """Load a config file, apply overrides, check its keys and complete its names (:func:`add_scopes`).
+    """Load a config file, apply overrides, check keys and components, complete names (:func:`add_scopes`) and loaders.
 
     Args:
         path: a config file, or the name of a shipped config such as ``stt_r18_ytv``.
@@ -113,7 +198,7 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
 
     Raises:
         FileNotFoundError: if there is no such file; the message lists similar names.
-        ValueError: if the file is not a valid config, an override does not fit, or a key is unknown.
+        ValueError: if the file is not a valid config, an override does not fit, or a key or component is unknown.
     """
     file = find_config(path)
     if file.read_bytes()[:2] in (b'\xef\xbb', b'\xff\xfe', b'\xfe\xff'):
@@ -125,10 +210,13 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     if options:
         try:
             cfg.merge_from_dict(options)
-        except (KeyError, TypeError, AttributeError) as error:
+        except Exception as error:
             raise InputError(f'--cfg-options do not fit {file}: {error}') from error
     check_keys(cfg)
     add_scopes(cfg)
+    check_components(cfg)
+    for key in cfg:
+        complete_loaders(cfg[key])
     return cfg
 
 

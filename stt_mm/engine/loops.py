@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.loops import _InfiniteDataloaderIterator
@@ -15,7 +16,9 @@ from torch.utils.data import DataLoader
 
 from stt_mm.engine.hooks.stop_signal_hook import UNFINISHED_VALIDATION
 from stt_mm.engine.random_state import kept_random_state
+from stt_mm.errors import InputError, library_errors
 from stt_mm.registry import LOOPS
+from stt_mm.utils.checks import check_count
 
 
 class _NotStarted:
@@ -73,7 +76,8 @@ def _built(runner: Runner, dataloader: DataLoader | dict) -> DataLoader:
     if not isinstance(dataloader, dict):
         return dataloader
     diff_rank_seed = runner._randomness_cfg.get('diff_rank_seed', False)
-    return runner.build_dataloader(dataloader, seed=runner.seed, diff_rank_seed=diff_rank_seed)
+    with library_errors('The data loader of the training cannot be built'):
+        return runner.build_dataloader(dataloader, seed=runner.seed, diff_rank_seed=diff_rank_seed)
 
 
 @LOOPS.register_module()
@@ -93,10 +97,15 @@ class IterLoop(IterBasedTrainLoop):
         val_begin: first iteration after which to validate.
         val_interval: iterations between validations.
         dynamic_intervals: ``(iteration, interval)`` pairs that change ``val_interval`` from that iteration on.
+
+    Raises:
+        ValueError: a number is below 1, or a data loader gives no batch.
     """
 
     def __init__(self, runner: Runner, dataloader: DataLoader | dict, max_iters: int, val_begin: int = 1,
                  val_interval: int = 1000, dynamic_intervals: list[tuple[int, int]] | None = None) -> None:
+        for name, value in dict(max_iters=max_iters, val_begin=val_begin, val_interval=val_interval).items():
+            check_count(f'train_cfg.{name}', value)
         dataloader = _built(runner, dataloader)
         super().__init__(runner, _NotStarted(dataloader), max_iters, val_begin=val_begin, val_interval=val_interval,
                          dynamic_intervals=dynamic_intervals)
@@ -175,6 +184,10 @@ class IterLoop(IterBasedTrainLoop):
         if self._iter > 0 and advance is not None:
             advance(self._iter * batches.batch_size)
             print_log(f'Data continues after {self._iter} batches of {batches.batch_size}.', logger='current')
+        if advance is None and len(loader) == 0:
+            raise InputError(f'{type(loader.dataset).__name__}: {len(loader.dataset)} samples shared out over '
+                             f'{get_world_size()} processes do not fill a batch of {batches.batch_size}. Lower '
+                             "batch_size, or take sampler=dict(type='TrainSampler').")
         iterator = _InfiniteDataloaderIterator(loader)
         if self._iter > 0 and advance is None:
             sampler = type(getattr(batches, 'sampler', loader.sampler)).__name__

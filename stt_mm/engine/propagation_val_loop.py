@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from stt_mm.engine.random_state import kept_random_state
-from stt_mm.errors import InputError
+from stt_mm.errors import InputError, library_errors
 from stt_mm.registry import LOOPS, MODELS
 
 
@@ -37,7 +37,8 @@ class PropagationValLoop(ValLoop):
 
     def __init__(self, runner: Runner, dataloader: DataLoader | dict, evaluator: Evaluator | dict | list, model: dict,
                  fp16: bool = False) -> None:
-        super().__init__(runner, dataloader, evaluator, fp16)
+        with library_errors('PropagationValLoop cannot be built'):
+            super().__init__(runner, dataloader, evaluator, fp16)
         with kept_random_state():
             self.model = MODELS.build(model)
         self.model.eval()

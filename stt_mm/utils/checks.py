@@ -94,3 +94,13 @@ def _expected(hint: Any) -> str:
         return f'({", ".join("..." if argument is Ellipsis else _expected(argument) for argument in arguments)})'
     names = {bool: 'True or False', int: 'an integer', float: 'a finite number', str: 'text', types.NoneType: 'None'}
     return names.get(hint, str(hint))
+
+
+def check_count(name: str, value: object, least: int = 1) -> None:
+    """Refuse what is no whole number of at least ``least``.
+
+    Raises:
+        ValueError: naming the argument, the limit and the value.
+    """
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+        raise InputError(f'{name} must be a whole number of at least {least}, got {value!r}.')

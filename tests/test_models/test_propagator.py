@@ -312,7 +312,7 @@ def test_a_moving_object_is_followed_through_a_video():
     assert sample.pred_scores[0] == {1: 1.0, 2: 1.0}
     assert all(0.3 < score <= 1 for scores in sample.pred_scores for score in scores.values())
     assert [set(scores) for scores in sample.pred_scores] == [set(np.unique(m)) - {0} for m in sample.pred_masks]
-    with pytest.raises(TypeError, match='evaluated only'):
+    with pytest.raises(ValueError, match='evaluated only'):
         model(inputs={}, mode='loss')
 
 

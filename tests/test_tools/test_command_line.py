@@ -209,7 +209,7 @@ def test_results_of_other_weights_are_not_those_of_this_run(tmp_path, monkeypatc
 @pytest.mark.parametrize(('text', 'message'), [
     ('train_dataloder = dict()', r"'train_dataloder' \(did you mean 'train_dataloader'\?\)"),
     ('model = dict(type="ToyModel", nois=1.0)', "nois"),
-    ('model = dict(type="NoModel")', 'NoModel is not in the stt_mm::model registry'),
+    ('model = dict(type="NoModel")', r"model.type: 'NoModel' is not in the registry of models \(did you mean 'ToyModel'"),
     ("train_dataloader['dataset']['lenght'] = 3", 'lenght'),
     ("train_cfg['max_iter'] = 3", 'max_iter'),
     ("default_hooks['checkpoint']['intervall'] = 3", 'intervall'),

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from stt_mm.errors import library_errors
 from stt_mm.registry import TRANSFORMS
 
 with warnings.catch_warnings():
@@ -38,7 +39,8 @@ class ColorJitter(_ColorJitter):
 
     def __init__(self, brightness: float | tuple[float, float] = 0.0, contrast: float | tuple[float, float] = 0.0,
                  saturation: float | tuple[float, float] = 0.0, hue: float | tuple[float, float] = 0.0) -> None:
-        super().__init__(brightness, contrast, saturation, hue, backend='pillow')
+        with library_errors('ColorJitter cannot be built'):
+            super().__init__(brightness, contrast, saturation, hue, backend='pillow')
 
     def transform(self, results: dict) -> dict:
         order, *factors = self._rand_params()

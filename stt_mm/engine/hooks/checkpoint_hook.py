@@ -13,8 +13,10 @@ from mmengine.runner import Runner
 
 from stt_mm.engine.compat import from_plain, to_plain
 from stt_mm.engine.random_state import gather_random_states, restore_random_state
+from stt_mm.errors import InputError, library_errors
 from stt_mm.registry import HOOKS
 from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.utils.checks import check_count
 
 _BACKEND = 'stt_mm_atomic'
 
@@ -60,11 +62,17 @@ class CheckpointHook(_CheckpointHook):
                  rule: str | list[str] | None = None, greater_keys: Sequence[str] | None = None,
                  less_keys: Sequence[str] | None = None, filename_tmpl: str | None = None,
                  save_begin: int = 0) -> None:
-        super().__init__(interval=interval, by_epoch=by_epoch, save_optimizer=save_optimizer,
-                         save_param_scheduler=save_param_scheduler, out_dir=out_dir, max_keep_ckpts=max_keep_ckpts,
-                         save_last=save_last, save_best=save_best, rule=rule, greater_keys=greater_keys,
-                         less_keys=less_keys, filename_tmpl=filename_tmpl, save_begin=save_begin,
-                         backend_args=dict(backend=_BACKEND))
+        for name, value in dict(interval=interval, max_keep_ckpts=max_keep_ckpts).items():
+            if value != -1:
+                check_count(f'CheckpointHook: {name}, unless it is -1,', value)
+        if filename_tmpl is not None and filename_tmpl.count('{}') != 1:
+            raise InputError(f'CheckpointHook: filename_tmpl must hold one {{}}, got {filename_tmpl!r}.')
+        with library_errors('CheckpointHook cannot be built'):
+            super().__init__(interval=interval, by_epoch=by_epoch, save_optimizer=save_optimizer,
+                             save_param_scheduler=save_param_scheduler, out_dir=out_dir, max_keep_ckpts=max_keep_ckpts,
+                             save_last=save_last, save_best=save_best, rule=rule, greater_keys=greater_keys,
+                             less_keys=less_keys, filename_tmpl=filename_tmpl, save_begin=save_begin,
+                             backend_args=dict(backend=_BACKEND))
         self._gathered: list[dict[str, Any]] | None = None
         self._resumed: list[dict[str, Any]] | None = None
         self._saved_step: int | None = None

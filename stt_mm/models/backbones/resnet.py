@@ -7,7 +7,7 @@ from typing import Any, Literal
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from stt_mm.errors import InputError
+from stt_mm.errors import InputError, library_errors
 from stt_mm.models.backbones.wrapped import pretrained
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice
@@ -73,19 +73,20 @@ class CorrespondenceResNet(ResNet):
         found = None
         if init_cfg is not None and init_cfg.get('type') == 'Pretrained':
             found, init_cfg = pretrained(type(self).__name__, init_cfg), None
-        super().__init__(
-            depth,
-            num_stages=len(strides),
-            strides=tuple(strides),
-            dilations=(1, ) * len(strides),
-            out_indices=tuple(out_indices),
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
-            init_cfg=init_cfg or [
-                dict(type='Kaiming', layer=['Conv2d']),
-                dict(type='Constant', val=1, layer=['_BatchNorm']),
-            ])
+        with library_errors('CorrespondenceResNet cannot be built'):
+            super().__init__(
+                depth,
+                num_stages=len(strides),
+                strides=tuple(strides),
+                dilations=(1, ) * len(strides),
+                out_indices=tuple(out_indices),
+                frozen_stages=frozen_stages,
+                norm_eval=norm_eval,
+                with_cp=with_cp,
+                init_cfg=init_cfg or [
+                    dict(type='Kaiming', layer=['Conv2d']),
+                    dict(type='Constant', val=1, layer=['_BatchNorm']),
+                ])
         self.pretrained = found
         self.report: LoadReport | None = None
         self.pool = pool

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stt_mm.errors import InputError
+from stt_mm.errors import InputError, library_errors
 from stt_mm.models.backbones.wrapped import WrappedNetwork, plain
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice
@@ -100,8 +100,7 @@ def create_network(model_name: str, pretrained: bool, options: dict) -> nn.Modul
     """A timm network without classifier that, if it has a position embedding, takes any input size.
 
     Raises:
-        ImportError: timm is not installed.
-        ValueError: timm has no such network.
+        ValueError: timm is not installed, has no such network or does not take the options.
     """
     timm = _import_timm()
     if not timm.is_model(model_name.split('.')[0]):
@@ -109,12 +108,13 @@ def create_network(model_name: str, pretrained: bool, options: dict) -> nn.Modul
         hint = f' Did you mean {" or ".join(close)}?' if close else ''
         raise InputError(f"timm {timm.__version__} has no network {model_name!r}.{hint} See timm.list_models('*vit*').")
     settings = dict(num_classes=0, **options)
-    try:
-        return timm.create_model(model_name, pretrained, **{'dynamic_img_size': True, **settings})
-    except TypeError as error:
-        if 'dynamic_img_size' not in str(error):
-            raise
-        return timm.create_model(model_name, pretrained, **settings)
+    with library_errors(f'timm cannot build {model_name} with options={options}'):
+        try:
+            return timm.create_model(model_name, pretrained, **{'dynamic_img_size': True, **settings})
+        except TypeError as error:
+            if 'dynamic_img_size' not in str(error):
+                raise
+            return timm.create_model(model_name, pretrained, **settings)
 
 
 def dino_positions(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -143,7 +143,7 @@ def _import_timm() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != 'timm':
             raise
-        raise ImportError('TimmBackbone needs timm: pip install timm') from error
+        raise InputError('TimmBackbone needs timm, which is not installed. Install it: pip install timm') from error
 
 
 def _stage_index(stage: str | int, names: list[str], model_name: str) -> int:

@@ -123,7 +123,7 @@ class Correspondence(BaseModel):
 
     def loss(self, inputs: dict, data_samples: list | None = None) -> dict[str, Tensor]:
         """Losses of a batch; this class has none."""
-        raise TypeError(f'{type(self).__name__} can be evaluated only. To train, choose an algorithm such as STT.')
+        raise InputError(f'{type(self).__name__} can be evaluated only. To train, choose an algorithm such as STT.')
 
     @property
     def protocol(self) -> dict[str, Any] | None:

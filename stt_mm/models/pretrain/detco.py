@@ -9,7 +9,7 @@ from mmpretrain.models.selfsup.base import BaseSelfSupervisor
 from mmpretrain.models.utils import batch_shuffle_ddp, batch_unshuffle_ddp
 from torch import Tensor, nn
 
-from stt_mm.errors import InputError
+from stt_mm.errors import InputError, library_errors
 from stt_mm.models.losses.ewc import check_start
 from stt_mm.models.pretrain.memory_bank import MemoryBank
 from stt_mm.models.pretrain.mosaic import split_mosaic
@@ -70,8 +70,9 @@ class DetCo(BaseSelfSupervisor):
                  penalty: dict | None = None,
                  data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None) -> None:
-        super().__init__(backbone=backbone, neck=neck, head=head, init_cfg=init_cfg,
-                         data_preprocessor=data_preprocessor or dict(type='mmpretrain.SelfSupDataPreprocessor'))
+        with library_errors('DetCo cannot be built'):
+            super().__init__(backbone=backbone, neck=neck, head=head, init_cfg=init_cfg,
+                             data_preprocessor=data_preprocessor or dict(type='mmpretrain.SelfSupDataPreprocessor'))
         self.stages = tuple(f'res{index + 2}' for index in self.backbone.out_indices)
         numbers = dict(backbone=len(self.stages), neck=len(self.neck.in_channels), stage_weights=len(stage_weights))
         if len(set(numbers.values())) > 1:

@@ -3,6 +3,7 @@
 from mmpretrain.models.selfsup import MoCo
 from torch import Tensor
 
+from stt_mm.errors import library_errors
 from stt_mm.models.losses.ewc import check_start
 from stt_mm.registry import MODELS
 
@@ -35,8 +36,9 @@ class PenalisedMoCo(MoCo):
                  momentum: float = 0.001,
                  data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None) -> None:
-        super().__init__(backbone=backbone, neck=neck, head=head, queue_len=queue_len, feat_dim=feat_dim,
-                         momentum=momentum, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        with library_errors('PenalisedMoCo cannot be built'):
+            super().__init__(backbone=backbone, neck=neck, head=head, queue_len=queue_len, feat_dim=feat_dim,
+                             momentum=momentum, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.penalty = None if penalty is None else MODELS.build(penalty)
 
     def init_weights(self) -> None:
