@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,8 +8,11 @@ from scipy.io import savemat
 from tiny_data import make_jhmdb, texture, write_image
 
 from stt_mm.datasets import JHMDB
+from stt_mm.engine import load_config
 from stt_mm.registry import DATASETS
 from stt_mm.utils.mat import read_joint_positions
+
+CONFIGS = Path(__file__).parents[2] / 'configs' / 'eval'
 
 
 @pytest.fixture
@@ -141,3 +145,8 @@ def test_positions_cut_off(root):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match=r'clip0/joint_positions\.mat cannot be read'):
         JHMDB(str(root))
+
+
+@pytest.mark.parametrize('path', sorted(CONFIGS.glob('jhmdb_*.py')), ids=lambda path: path.stem)
+def test_all_configs_are_of_the_first_split(path):
+    assert load_config(path).test_dataloader.dataset.split == 1

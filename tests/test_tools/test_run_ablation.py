@@ -142,6 +142,16 @@ def test_patches_of_detco_shrink_with_the_views(tool, tmp_path, size):
     assert [crop.crop_ratio_range for crop in crops] == [(0.1, 0.6), (0.6, 1.0)]
 
 
+@pytest.mark.parametrize(('content', 'message'), [
+    (b'{"iters"', 'settings.json is no valid JSON'), (b'\xff\xfe{', 'settings.json is no UTF-16-LE text: byte 2'),
+    (b'[3]', 'settings.json holds no settings'),
+])
+def test_damaged_settings_are_named(tool, tmp_path, content, message):
+    (tmp_path / 'settings.json').write_bytes(content)
+    with pytest.raises(ValueError, match=message), tool.reserved(tmp_path, dict(iters=3)):
+        pass
+
+
 def test_a_work_directory_is_not_mixed(tool, tmp_path):
     work = tmp_path / 'work'
     with tool.reserved(work, dict(iters=3)), pytest.raises(ValueError, match='in use'), tool.reserved(work, {}):
