@@ -25,7 +25,7 @@ val_dataloader = dict(dataset=dict(type='DAVIS', data_root='{root}'))
 @pytest.fixture
 def config(tmp_path):
     make_youtube_vos(tmp_path / 'data', num_videos=2, num_frames=2)
-    make_davis(tmp_path / 'data', num_videos=2, num_frames=1)
+    make_davis(tmp_path / 'data', num_videos=2, num_frames=3)
     path = tmp_path / 'config.py'
     path.write_text(CONFIG.format(root=tmp_path / 'data'))
     return path
