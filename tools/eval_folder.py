@@ -163,6 +163,8 @@ def evaluate_video(truth: Sequence, args: argparse.Namespace, index: int) -> Vid
     sample = truth[index]
     expected = wanted_masks(args.task, sample)
     masks, faults = check_video(Path(args.pred, sample['video_id']), expected)
+    if args.task == 'ytv' and not sample['objects']:
+        faults.append(f'{args.gt}: no true mask of video {sample["video_id"]} shows an object')
     if faults and not args.allow_faulty:
         return Video(sample['video_id'], expected, faults, [])
     predictions = np.zeros((len(sample['frame_names']), *sample['original_size']), np.uint8)

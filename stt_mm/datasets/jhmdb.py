@@ -42,7 +42,7 @@ class JHMDB(VideoBenchmark):
     Raises:
         FileNotFoundError: a list, a clip or its joints are missing, or images are fewer than annotated frames.
         ValueError: an argument out of its range, a broken list or MATLAB file, or clips whose first frame shows no
-            joint.
+            joint or whose joints are not as many as in the others.
     """
 
     METAINFO = dict(dataset_name='JHMDB')
@@ -83,7 +83,10 @@ class JHMDB(VideoBenchmark):
         return dict(given_keypoints=keypoints[0]), dict(keypoints=keypoints)
 
     def lack(self, video: dict) -> str | None:
-        return 'no joint is visible in the first frame' if np.isnan(video['keypoints'][0]).any(1).all() else None
+        joints, first = video['keypoints'][0], self.data_list[0]
+        if len(joints) != len(first['keypoints'][0]):
+            return f'{len(joints)} joints, {first["video_id"]} has {len(first["keypoints"][0])}'
+        return 'no joint is visible in the first frame' if np.isnan(joints).any(1).all() else None
 
     def _ids_of_list(self) -> list[str]:
         candidates = list(dict.fromkeys(Path(folder, self.video_list) for folder in (

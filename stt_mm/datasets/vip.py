@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from stt_mm.registry import DATASETS
 from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
@@ -20,6 +22,8 @@ LAYOUT = (
     '<data_root>/Images/<video>/<frame>.jpg, <data_root>/Annotations/{Category_ids,Instance_ids}/<video>/<frame>.png '
     'and <data_root>/lists/<split>_videos.txt'
 )
+
+NUM_PARTS = 19
 
 
 @DATASETS.register_module()
@@ -42,8 +46,8 @@ class VIP(VideoBenchmark):
 
     Raises:
         FileNotFoundError: a list, a folder, a mask or the text beside an instance mask is missing.
-        ValueError: an argument out of its range, or an empty list; on access, a mask that does not fit its frame, or
-            a text file that is broken or does not name every id of the mask.
+        ValueError: an argument out of its range, an empty list, or first masks with ids that are no parts; on access, a
+            mask that does not fit its frame, or a text file that is broken or does not name every id of the mask.
     """
 
     METAINFO = dict(dataset_name='VIP')
@@ -86,6 +90,13 @@ class VIP(VideoBenchmark):
                 )
             metainfo.update(text_paths=text_paths, categories=categories, with_scores=True)
         return dict(given_masks={0: mask}), metainfo
+
+    def lack(self, video: dict) -> str | None:
+        if self.labels == 'instance':
+            return None
+        path = video['mask_paths'][0]
+        strange = [number for number in np.unique(read_object_ids(path)).tolist() if number > NUM_PARTS]
+        return f'the first mask, {path}, holds {strange}, parts are 1 to {NUM_PARTS}' if strange else None
 
     def _load_video(self, video_id: str) -> dict:
         frame_dir = Path(self.data_root, 'Images', video_id)

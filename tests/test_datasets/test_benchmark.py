@@ -8,7 +8,7 @@ from tiny_data import make_davis, make_jhmdb, make_vip, make_youtube_vos_valid
 
 from stt_mm.datasets import DAVIS, JHMDB, VIP, UnscorableVideos, VideoBenchmark, YouTubeVOSBenchmark
 from stt_mm.errors import InputError
-from stt_mm.utils import FrameSequence, write_mask
+from stt_mm.utils import FrameSequence, read_mask, write_mask
 
 DATASETS = {
     DAVIS: (make_davis, ['video0', 'video1', 'video2']),
@@ -200,3 +200,20 @@ def test_jhmdb_without_a_joint_to_follow_is_refused_all_at_once(tmp_path):
     with pytest.raises(UnscorableVideos, match=match):
         JHMDB(str(root))
     assert ids_of(JHMDB(str(root), skip=['walk/clip0', 'walk/clip2'])) == ['walk/clip1']
+
+
+def test_jhmdb_clips_of_other_joints_are_refused(tmp_path):
+    root = make_jhmdb(tmp_path, num_videos=3)
+    savemat(root / 'joint_positions' / 'walk' / 'clip1' / 'joint_positions.mat', dict(pos_img=np.ones((2, 13, 4))))
+    with pytest.raises(UnscorableVideos, match=r'1 videos .*\(walk/clip1: 13 joints, walk/clip0 has 15\)'):
+        JHMDB(str(root))
+
+
+def test_vip_masks_of_other_ids_are_refused_all_at_once(tmp_path):
+    root = make_vip(tmp_path, num_videos=3)
+    for video in ('videos1', 'videos3'):
+        path = min((root / 'Annotations' / 'Category_ids' / video).iterdir())
+        write_mask(path, np.where(read_mask(path) > 0, 42, 255))
+    with pytest.raises(UnscorableVideos, match=r'holds \[42\], parts are 1 to 19.*skip=\[videos1,videos3\]'):
+        VIP(str(root))
+    assert len(VIP(str(root), labels='instance')) == 3

@@ -265,3 +265,12 @@ def test_sparse_annotations(davis, tmp_path, plain):
     (tmp_path / 'pred' / 'video0' / '00002.png').unlink()
     done = evaluate(tmp_path / 'pred', *options, '--task', 'davis17', '--sparse')
     assert (done.returncode, '00002.png: the mask is missing' in done.stdout) == (1, True)
+
+
+def test_youtube_vos_without_an_object_is_a_fault(tmp_path):
+    for kind in ('pred', 'truth'):
+        for t in range(3):
+            write_mask(tmp_path / kind / 'v' / f'{t}.png', np.zeros((4, 6), np.uint8))
+    done = evaluate(tmp_path / 'pred', tmp_path / 'truth', '--task', 'ytv')
+    assert done.returncode == 1
+    assert 'no true mask of video v shows an object' in done.stdout
