@@ -1,7 +1,10 @@
 """Every shipped config loads, builds, survives a round trip, and says what it changes."""
 
+import csv
 import inspect
+import json
 import math
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -75,11 +78,87 @@ def changed(name):
     return {key for key in ours.keys() | theirs.keys() if ours.get(key, 'absent') != theirs.get(key, 'absent')}
 
 
+def found_below(node, part):
+    """Every dict below a node whose type has this in its name."""
+    if isinstance(node, dict):
+        if part in str(node.get('type')):
+            yield node
+        node = list(node.values())
+    for item in node if isinstance(node, (list, tuple)) else ():
+        yield from found_below(item, part)
+
+
+def text(value):
+    return ' '.join(map(str, value)) if isinstance(value, (list, tuple)) else '' if value is None else str(value)
+
+
+def schedule(cfg):
+    steps = cfg.param_scheduler if isinstance(cfg.param_scheduler, list) else [cfg.param_scheduler]
+    parts = (f'{step.type} ' + ' '.join(f'{key} {text(value)}' for key, value in sorted(step.items())
+                                        if key not in ('type', 'by_epoch')) for step in steps)
+    return '; '.join(parts) + ('; by epoch' if any(step.get('by_epoch', True) for step in steps) else '')
+
+
+def training_row(cfg):
+    """The numbers of a training, as the table has them."""
+    optimizer, dataset = cfg.optim_wrapper.optimizer, cfg.train_dataloader.dataset
+    images = cfg.train_cfg.get('image_dataloader') or {}
+    crops = [f'{crop["type"]} ' + ' '.join(text(crop.get(key)) for key in (
+        'size', 'scale', 'area', 'crop_ratio_range', 'aspect', 'aspect_ratio_range') if crop.get(key) is not None)
+        for crop in found_below([dataset.to_dict(), images], 'Crop')]
+    numbers = dict(
+        optimizer=optimizer.type, lr=optimizer.lr, weight_decay=optimizer.weight_decay,
+        momentum=optimizer.get('betas', optimizer.get('momentum')), batch=cfg.train_dataloader.batch_size,
+        base_batch=cfg.auto_scale_lr.base_batch_size, image_batch=images.get('batch_size'),
+        iterations=cfg.train_cfg.max_iters, validation=cfg.train_cfg.val_interval, schedule=schedule(cfg),
+        crops='; '.join(sorted(crops)), split=dataset.get('split'), clip=dataset.get('clip_length'),
+        interval=dataset.get('interval'), protocol=cfg.val_cfg.get('model', cfg.model).propagator.protocol.name)
+    return {key: text(value) for key, value in numbers.items()}
+
+
+def evaluation_row(cfg):
+    """What a benchmark is evaluated on and with, as the table has it."""
+    dataset, protocol = cfg.test_dataloader.dataset, dict(cfg.model.propagator.protocol)
+    networks = [cfg.model.backbone] if 'backbone' in cfg.model else cfg.model.backbones
+    settings = ('depth', 'pool', 'strides', 'padding_mode', 'model_name', 'size', 'stride')
+    geometry = ['/'.join(text(network[key]) for key in settings if key in network) for network in networks]
+    values = dict(dataset=dataset.type, year=dataset.get('year'), split=dataset.get('split'),
+                  labels=dataset.get('labels'), metric=cfg.test_evaluator.type, protocol=protocol.pop('name'),
+                  changed=' '.join(f'{key} {text(value)}' for key, value in sorted(protocol.items())),
+                  network='; '.join(geometry), stage=cfg.model.get('feature_stage', cfg.model.get('feature_stages')),
+                  colors=cfg.model.get('colors'), weights=cfg.model.get('weights'))
+    return {key: text(value) for key, value in values.items()}
+
+
+@cache
+def table(kind):
+    """Rows by the name of their config."""
+    path = Path(__file__).parent / 'data' / f'{kind}_configs.csv'
+    with open(path, newline='', encoding='utf-8') as file:
+        return {row.pop('config'): row for row in csv.DictReader(file)}
+
+
+def stride(model):
+    """Pixels per cell of the features that a model compares."""
+    frame = torch.zeros(1, 3 * len(getattr(model, 'backbones', [0])), 64, 64)
+    with torch.no_grad():
+        return 64 / model.eval().extract_feat(frame)[model.feature_stage].shape[-1]
+
+
+def test_the_tables_have_every_config():
+    evaluations = [name for name in CONFIGS if name.startswith('eval/')]
+    assert list(table('evaluation')) == evaluations
+    assert list(table('training')) == [name for name in CONFIGS if name not in evaluations]
+
+
 @pytest.mark.parametrize('name', CONFIGS)
 def test_config_loads_builds_and_round_trips(name, tmp_path, monkeypatch):
+    """With the numbers of the table: each stands in two places, so that none is changed by a slip of the keyboard."""
     # The layout of the dumped text takes longer than everything else together.
     monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **options: (text, True))
     cfg = load_config(ROOT / name)
+    kind, row = ('evaluation', evaluation_row) if name.startswith('eval/') else ('training', training_row)
+    assert row(cfg) == table(kind)[name]
     assert cfg.default_scope == 'stt_mm'
     assert unknown_keys(cfg) == {}
     cfg.dump(tmp_path / 'dumped.py')
@@ -88,7 +167,7 @@ def test_config_loads_builds_and_round_trips(name, tmp_path, monkeypatch):
     model = MODELS.build(cfg.model)
     # Stage 1 is watched by a model of its own.
     evaluated = MODELS.build(cfg.val_cfg.model) if 'model' in cfg.val_cfg else model
-    assert evaluated.propagator.protocol.name in PRESETS
+    assert stride(evaluated) == PRESETS[evaluated.propagator.protocol.name].stride
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         if loader is not None:
@@ -166,6 +245,28 @@ def test_every_registered_name_stands_in_a_config():
     # Chosen by a command line flag, never by a config.
     by_flag = {'AutocastOptimWrapper'}
     assert names - by_flag - {name for name in names if f"'{name}'" in texts} == set()
+
+
+# What the other configs inherit from, or say that they change.
+ROOTS = ['stt_r18_ytv', 'stt_r50_ytv', 'crw_r18_ytv', 'joint_r18_ytv', 'joint_r50_ytv', 'stt_r18_ytv_ewc',
+         'stt_r18_ytv_lwf', 'stt_r18_ytv_s4', 'stt_r18_ytv_s4_128',
+         *(f'pretrain/{method}_{net}_in1k' for method in ('mocov2', 'simsiam', 'densecl', 'detco')
+           for net in ('r18', 'r50'))]
+
+
+def model_numbers(name):
+    """Every number and switch of a config's model, by its dotted key."""
+    leaves = flatten(load_config(ROOT / f'{name}.py').model.to_dict())
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in leaves.items()
+            if isinstance(value, (bool, int, float, list, tuple)) and 'init_cfg' not in key}
+
+
+def test_the_numbers_of_the_models_are_those_of_the_table(data):
+    """Weights, temperatures, windows, queues, widths."""
+    table = json.loads((data / 'model_numbers.json').read_text())
+    assert list(table) == ROOTS
+    for name in ROOTS:
+        assert json.loads(json.dumps(model_numbers(name))) == table[name], name
 
 
 def test_learning_rate_follows_the_released_schedule():

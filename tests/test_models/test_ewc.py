@@ -91,10 +91,22 @@ def test_wrong_files_are_named(tmp_path):
     torch.save(dict(state_dict={}), tmp_path / 'other.pth')
     with pytest.raises(CheckpointError, match='other.pth does not hold a Fisher information.*estimate_fisher'):
         penalty(tmp_path / 'other.pth')
+    torch.save(dict(fisher=[1], reference='x'), tmp_path / 'form.pth')
+    with pytest.raises(CheckpointError, match='form.pth does not hold a Fisher information'):
+        penalty(tmp_path / 'form.pth')
+    content = write_fisher(tmp_path / 'f.pth', Tiny(), offset=0.5)
+    for part in ('fisher', 'reference'):
+        name, value = next(iter(content[part].items()))
+        changed = dict(content, **{part: dict(content[part], **{name: value * float('nan')})})
+        torch.save(changed, tmp_path / 'nan.pth')
+        with pytest.raises(CheckpointError, match=f'nan.pth: {name} holds .* infinite or not a number'):
+            penalty(tmp_path / 'nan.pth')
     with pytest.raises(RuntimeError, match='has not read'):
         MODELS.build(dict(type='EWCPenalty', checkpoint='f.pth')).loss(Tiny())
     with pytest.raises(ValueError, match='weight must be 0 or larger, got -1'):
         MODELS.build(dict(type='EWCPenalty', checkpoint='f.pth', weight=-1))
+    with pytest.raises(ValueError, match='weight must be a finite number, got nan'):
+        MODELS.build(dict(type='EWCPenalty', checkpoint='f.pth', weight=float('nan')))
 
 
 def test_stt_adds_the_penalty_to_its_losses(tmp_path, monkeypatch):

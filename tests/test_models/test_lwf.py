@@ -167,6 +167,11 @@ def test_a_file_without_head_or_queue_is_refused(tmp_path, stage1):
     torch.save(dict(state_dict=weights), tmp_path / 'half.pth')
     with pytest.raises(CheckpointError, match=r'half.pth lacks neck.mlp.0.weight.*, queue, or.*full checkpoint'):
         build(**{'model.penalty.checkpoint': str(tmp_path / 'half.pth')})
+    weights = stage1.state_dict()
+    for name in ('neck.mlp.0.weight', 'queue'):
+        torch.save(dict(state_dict={**weights, name: weights[name] * float('nan')}), tmp_path / 'nan.pth')
+        with pytest.raises(CheckpointError, match=f'nan.pth: {name} holds .* infinite or not a number'):
+            build(**{'model.penalty.checkpoint': str(tmp_path / 'nan.pth')})
     model = MODELS.build(small('stt_r18_ytv_lwf').model)
     with pytest.raises(RuntimeError, match='has not read'):
         model(**model.data_preprocessor(clip(), training=True), mode='loss')

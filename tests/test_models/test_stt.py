@@ -259,6 +259,14 @@ def test_stride_4_uses_the_pseudo_label_without_pooling():
     (dict(backbone=dict(pool='median')), "pool must be one of 'none', 'max', 'avg'"),
     (dict(temperature=-1.0), 'temperature must be positive'),
     (dict(teacher=None), 'global_head needs a teacher'),
+    (dict(temperature=float('nan')), 'temperature must be a finite number, got nan'),
+    (dict(global_head=dict(teacher_temperature=float('inf'))), 'teacher_temperature must be a finite number'),
+    (dict(local_head=dict(weight=float('nan'))), 'weight must be a finite number'),
+    (dict(local_head=dict(keep_ratio='0.7')), 'keep_ratio must be a finite number'),
+    (dict(reconstruction_head=dict(weights=(1.0, float('nan')))), 'weights must be a finite number'),
+    (dict(reconstruction_head=dict(loss=dict(scale=float('inf')))), 'scale must be a finite number'),
+    (dict(radii=dict(res3=10 ** 6)), r"radii\['res3'\] must be 1 or larger and at most 256, got 1000000"),
+    (dict(radii=dict(res3=2.5)), r"radii\['res3'\] must be a whole number"),
 ])
 def test_impossible_models_are_refused_with_a_reason(change, message):
     with pytest.raises(ValueError, match=message):

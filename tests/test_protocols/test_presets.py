@@ -1,39 +1,67 @@
 import json
 from dataclasses import FrozenInstanceError, fields
 
+import numpy as np
 import pytest
+import torch
 
-from stt_mm.protocols import PRESETS, get_protocol
+from stt_mm.models import LabelPropagator
+from stt_mm.protocols import PRESETS, Protocol, get_protocol
 
-# (short side or size, colour, window, radius, strict, k, temperature, context), from the methods' configs and papers.
+FIELDS = ('short_side', 'size', 'multiple', 'color', 'stride', 'normalize', 'num_context', 'first_frame',
+          'first_window', 'window', 'radius', 'strict', 'topk', 'temperature', 'ties', 'first_label', 'feedback',
+          'output', 'min_max', 'first_output', 'keypoints')
+VIP, JHMDB = (560, 560), (320, 320)
+# Every number from the methods' configs, commands and papers; see docs/protocols.md.
 PUBLISHED = {
-    'stt_davis_s8': (480, 'lab', 'square', 12, False, 10, 0.07, 20),
-    'stt_davis_s4': (480, 'lab', 'square', 35, False, 10, 0.07, 20),
-    'stt_vip_s8': ((560, 560), 'lab', 'square', 16, False, 10, 0.07, 20),
-    'stt_vip_s4': ((560, 560), 'lab', 'square', 35, False, 10, 0.07, 20),
-    'stt_jhmdb_s8': ((320, 320), 'lab', 'square', 5, False, 10, 0.07, 20),
-    'stt_jhmdb_s4': ((320, 320), 'lab', 'square', 12, False, 10, 0.07, 20),
-    'vfs_davis_r18': (480, 'rgb', 'circle', 12, True, 10, 0.07, 20),
-    'vfs_davis_r50': (480, 'rgb', 'circle', 18, True, 10, 0.07, 20),
-    'crw_davis': (None, 'rgb', 'circle', 12, True, 10, 0.05, 20),
-    'crw_vip': ((560, 560), 'rgb', 'circle', 12, True, 10, 0.05, 4),
-    'crw_jhmdb': ((320, 320), 'rgb', 'circle', 12, True, 10, 0.05, 7),
-    'dino_davis_p16': (480, 'rgb_dino', 'square', 12, False, 5, 0.1, 7),
-    'dino_davis_p8': (480, 'rgb_dino', 'square', 12, False, 5, 0.1, 7),
-    'sfc_davis': (None, 'rgb', 'circle', 12, True, 10, 0.05, 20),
-    'sfc_fusion_davis': (None, 'rgb', 'circle', 15, True, 15, 0.1, 20),
+    'stt_davis_s8': (480, None, 1, 'lab', 8, True, 20, 'repeated', True, 'square', 12, False, 10, 0.07, 'cut',
+                     'nearest', 'soft', 'original', True, 'given', None),
+    'stt_davis_s4': (480, None, 1, 'lab', 4, True, 20, 'repeated', True, 'square', 35, False, 10, 0.07, 'cut',
+                     'nearest', 'soft', 'original', True, 'given', None),
+    'stt_vip_s8': (None, VIP, 1, 'lab', 8, True, 20, 'repeated', True, 'square', 16, False, 10, 0.07, 'cut',
+                   'nearest_twice', 'soft', 'original', True, 'resized', None),
+    'stt_vip_s4': (None, VIP, 1, 'lab', 4, True, 20, 'repeated', True, 'square', 35, False, 10, 0.07, 'cut',
+                   'nearest_twice', 'soft', 'original', True, 'resized', None),
+    'stt_jhmdb_s8': (None, JHMDB, 1, 'lab', 8, True, 20, 'repeated', True, 'square', 5, False, 10, 0.07, 'cut',
+                     'nearest', 'soft', 'original', True, 'given', 'stt'),
+    'stt_jhmdb_s4': (None, JHMDB, 1, 'lab', 4, True, 20, 'repeated', True, 'square', 12, False, 10, 0.07, 'cut',
+                     'nearest', 'soft', 'original', True, 'given', 'stt'),
+    'stt_ytv_s8': (480, None, 1, 'lab', 8, True, 20, 'repeated', True, 'square', 12, False, 10, 0.07, 'cut',
+                   'nearest', 'soft', 'original', True, 'given', None),
+    'stt_ytv_s4': (480, None, 1, 'lab', 4, True, 20, 'repeated', True, 'square', 35, False, 10, 0.07, 'cut',
+                   'nearest', 'soft', 'original', True, 'given', None),
+    'vfs_davis_r18': (480, None, 1, 'rgb', 8, True, 20, 'repeated', True, 'circle', 12, True, 10, 0.07, 'cut',
+                      'nearest', 'soft', 'original', True, 'given', None),
+    'vfs_davis_r50': (480, None, 1, 'rgb', 8, True, 20, 'repeated', True, 'circle', 18, True, 10, 0.07, 'cut',
+                      'nearest', 'soft', 'original', True, 'given', None),
+    'crw_davis': (None, None, 1, 'rgb', 8, True, 20, 'padded', False, 'circle', 12, True, 10, 0.05, 'cut',
+                  'bilinear', 'soft', 'original', False, 'given', None),
+    'crw_vip': (None, VIP, 1, 'rgb', 8, True, 4, 'padded', False, 'circle', 12, True, 10, 0.05, 'cut',
+                'bilinear', 'soft', 'original', False, 'given', None),
+    'crw_jhmdb': (None, JHMDB, 1, 'rgb', 8, True, 7, 'padded', False, 'circle', 12, True, 10, 0.05, 'cut',
+                  'bilinear', 'soft', 'original', False, 'given', 'crw'),
+    'dino_davis_p16': (480, None, 64, 'rgb_dino', 16, True, 7, 'once', True, 'square', 12, False, 5, 0.1, 'kept',
+                       'nearest', 'soft', 'input', True, 'given', None),
+    'dino_davis_p8': (480, None, 64, 'rgb_dino', 8, True, 7, 'once', True, 'square', 12, False, 5, 0.1, 'kept',
+                      'nearest', 'soft', 'input', True, 'given', None),
+    'sfc_davis': (None, None, 1, 'rgb', 8, True, 20, 'padded', False, 'circle', 12, True, 10, 0.05, 'cut',
+                  'bilinear', 'soft', 'original', False, 'given', None),
+    'sfc_fusion_davis': (None, None, 1, 'rgb', 8, True, 20, 'padded', False, 'circle', 15, True, 15, 0.1, 'cut',
+                         'bilinear', 'soft', 'original', False, 'given', None),
 }
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_published_numbers(name):
-    p = PRESETS[name]
-    assert (p.size or p.short_side, p.color, p.window, p.radius, p.strict, p.topk, p.temperature,
-            p.num_context) == PUBLISHED[name]
+    assert {field: getattr(PRESETS[name], field) for field in FIELDS} == dict(zip(FIELDS, PUBLISHED[name], strict=True))
+
+
+def test_the_table_has_every_field_and_preset():
+    assert set(FIELDS) | {'name', 'version', 'source', 'changed'} == {field.name for field in fields(Protocol)}
+    assert set(PUBLISHED) == set(PRESETS)
 
 
 def test_every_preset_is_complete_and_goes_into_a_result_file():
-    assert set(PUBLISHED) | {'stt_ytv_s8', 'stt_ytv_s4'} == set(PRESETS)
     for name, preset in PRESETS.items():
         assert preset.name == name
         assert preset.source
@@ -76,12 +104,77 @@ def test_a_change_is_recorded_and_leaves_the_preset_alone():
     (dict(topk=5), 'No protocol is called None'),
     (dict(name='stt_davis_s8', top_k=5), 'no field top_k to change'),
     (dict(name='stt_davis_s8', version=2), 'no field version'),
-    (dict(name='stt_davis_s8', window='disc'), "window must be one of 'square', 'circle', None"),
-    (dict(name='stt_davis_s8', topk=0), 'topk must be positive'),
-    (dict(name='stt_davis_s8', size=(3, 4)), 'short_side or size, not both'),
-    (dict(name='stt_vip_s8', size=(3, 4, 5)), r'size must be \(height, width\)'),
+    (dict(name='stt_davis_s8', window='disc'), "window must be one of 'square', 'circle' or None, got 'disc'"),
+    (dict(name='stt_davis_s8', topk=0), 'topk must be at least 1 and at most'),
+    (dict(name='stt_davis_s8', size=(30, 40)), 'short_side or size, not both'),
+    (dict(name='stt_vip_s8', size=(3, 4, 5)), r'size must be \(an integer, an integer\) or None, got \(3, 4, 5\)'),
     (dict(name='vfs_davis_r18', radius=0), 'is empty'),
+    (dict(name='stt_davis_s8', short_side=7), 'short_side must be at least one cell of 8 pixels, got 7'),
+    (dict(name='stt_vip_s8', size=(560, 4)), 'at least one cell of 8 pixels'),
+    (dict(name='stt_vip_s8', size=(560, 10 ** 6)), 'at most 16384'),
+    (dict(name=['stt_davis_s8']), 'No protocol is called'),
+    (5, 'A protocol is a name or a dict'),
+    (None, 'A protocol is a name or a dict'),
 ])
 def test_what_cannot_be_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         get_protocol(settings)
+
+
+KINDS = dict(short_side='integer', size='tuple', multiple='integer', stride='integer', num_context='integer',
+             topk='integer', radius='number', temperature='number', normalize='switch', first_window='switch',
+             strict='switch', min_max='switch', color='choice', first_frame='choice', window='choice', ties='choice',
+             first_label='choice', feedback='choice', output='choice', first_output='choice', keypoints='choice')
+NAN, INF = float('nan'), float('inf')
+# Values that are none of a kind, and the numbers out of range that all numbers share.
+WRONG = dict(
+    integer=[2.5, 10.0, 'ten', '10', True, NAN, INF, -1, 0, 10 ** 30, [8], (8, ), {}, np.float32(8), np.bool_(True),
+             np.array([8, 8])],
+    number=['1', True, NAN, INF, -INF, -1.0, 1e30, 10 ** 30, None, [1.0], 1j, np.float64(NAN), np.bool_(True)],
+    tuple=[560, 'big', (560, ), (560, 560, 560), (560.0, 560), (0, 560), (True, 560), (None, 560), (NAN, 560),
+           (10 ** 7, 560), ('560', '560'), np.array([560, 560])],
+    switch=[0, 1, 'False', 'true', None, 1.0, NAN, np.int64(1), [True]],
+    choice=['', 'other', 1, True, NAN, ['lab'], ('cut', ), {}, 'LAB'],
+)
+
+
+@pytest.mark.parametrize(('field', 'wrong'), [
+    pytest.param(field, wrong, id=f'{field}-{wrong!r}') for field, kind in KINDS.items() for wrong in WRONG[kind]])
+def test_a_mistyped_field_is_refused_by_name(field, wrong):
+    name = 'stt_vip_s8' if field == 'size' else 'stt_davis_s8'
+    with pytest.raises(ValueError, match=rf'^Protocol {name}: .*\b{field}\b.* got') as caught:
+        get_protocol(dict(name=name, **{field: wrong}))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_every_field_is_tried():
+    assert set(KINDS) == set(FIELDS)
+
+
+@pytest.mark.parametrize('value', [0, 1e-30, -0.0, 1e-7])
+def test_a_temperature_that_leaves_float32_is_refused(value):
+    with pytest.raises(ValueError, match='temperature must be at least 1e-06'):
+        get_protocol(dict(name='stt_davis_s8', temperature=value))
+
+
+def test_numbers_of_numpy_are_numbers():
+    changed = get_protocol(dict(name='stt_davis_s8', topk=np.int64(5), radius=np.float32(2.5), strict=np.bool_(True),
+                                num_context=np.int32(20)))
+    assert changed.changed == ('radius', 'strict', 'topk')
+    assert json.loads(json.dumps(changed.record()))['topk'] == 5
+    sized = get_protocol(dict(name='stt_vip_s8', size=[np.int64(80), 64]))
+    assert sized.size == (80, 64)
+    assert all(type(side) is int for side in sized.size)
+
+
+@pytest.mark.parametrize('window', ['square', 'circle'])
+@pytest.mark.parametrize('radius', [10 ** 6, 10 ** 9, 1e9])
+def test_a_radius_beyond_the_frame_is_the_whole_frame(radius, window):
+    torch.manual_seed(0)
+    features, mask = torch.rand(3, 8, 6, 7), torch.randint(0, 3, (48, 56), dtype=torch.uint8)
+    found = []
+    for changes in (dict(radius=radius, window=window), dict(window=None)):
+        propagator = LabelPropagator(dict(name='stt_davis_s8', **changes))
+        propagator.start_mask(features[0], mask)
+        found.append([propagator.step_mask(feature) for feature in features[1:]])
+    assert all(map(torch.equal, *found))

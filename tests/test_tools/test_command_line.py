@@ -304,3 +304,61 @@ def test_convert_and_publish(tmp_path, monkeypatch, capfd):
     assert published.stat().st_size < 0.55 * Path('iter_9.pth').stat().st_size
     call('publish_checkpoint', 'iter_9.pth', 'public/name')
     assert len(list(Path('public').glob('name-*.pth'))) == 1
+
+
+def save_resnet(path, depth=18, geometry=None, **changes):
+    """A training file, with some values of some weights changed."""
+    weights = {f'backbone.{name}': value for name, value in ResNet(depth=depth).state_dict().items()}
+    for name, value in changes.items():
+        weights[f'backbone.{name.replace("__", ".")}'].view(-1)[3] = value
+    meta = dict(iter=9) | ({} if geometry is None else dict(geometry=geometry))
+    torch.save(dict(state_dict=weights, message_hub={}, meta=meta), path)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite_are_neither_published_nor_converted(value, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    save_resnet('iter_9.pth', layer2__0__conv1__weight=value)
+    for name, *args in (('publish_checkpoint', 'out/'), ('convert_checkpoint', 'out/x.pth', '--depth', 18)):
+        error = error_of(capfd, name, 'iter_9.pth', *args)
+        assert 'iter_9.pth: layer2.0.conv1.weight holds 1 of 73728 values that are infinite or not' in error
+    assert not Path('out').exists()
+
+
+def test_weights_too_large_for_float16_are_not_published_in_it(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    save_resnet('iter_9.pth', layer3__1__bn2__running_var=70000.0)
+    error = error_of(capfd, 'publish_checkpoint', 'iter_9.pth', 'out/', '--fp16')
+    assert 'float16: backbone.layer3.1.bn2.running_var holds 1 of 256' in error
+    assert 'without --fp16' in error
+    assert not Path('out').exists()
+    call('publish_checkpoint', 'iter_9.pth', 'out/')
+
+
+def test_the_geometry_is_carried_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    geometry = dict(network='ResNet', depth=18, pool='avg', strides=[1, 1, 1, 8], stage='res4')
+    save_resnet('iter_9.pth', geometry=geometry)
+    call('publish_checkpoint', 'iter_9.pth', 'out/')
+    call('convert_checkpoint', next(Path('out').iterdir()), 'x.pth')
+    for path in (next(Path('out').iterdir()), 'x.pth'):
+        assert torch.load(path, weights_only=True)['meta']['geometry'] == geometry
+
+
+def test_unexpected_weights_are_not_converted(tmp_path, monkeypatch, capfd):
+    """A ResNet-34 holds every name of a ResNet-18, and more."""
+    monkeypatch.chdir(tmp_path)
+    save_resnet('r34.pth', depth=34)
+    error = error_of(capfd, 'convert_checkpoint', 'r34.pth', 'x.pth', '--depth', 18)
+    assert re.search(r'no complete ResNet-18 .*missing 0, unexpected 80.*first unexpected: layer1\.2\.bn1', error)
+    assert not Path('x.pth').exists()
+
+
+def test_a_prefix_is_converted(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    weights = ResNet(depth=18).state_dict()
+    torch.save(dict(state_dict={f'net.encoder.{name}': value for name, value in weights.items()}), 'simclr.ckpt')
+    error = error_of(capfd, 'convert_checkpoint', 'simclr.ckpt', 'x.pth')
+    assert 'Prefixes in the file: state_dict.net.encoder.' in error
+    call('convert_checkpoint', 'simclr.ckpt', 'x.pth', '--prefix', 'net.encoder')
+    assert torch.equal(torch.load('x.pth')['state_dict']['backbone.conv1.weight'], weights['conv1.weight'])

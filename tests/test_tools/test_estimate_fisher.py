@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -229,6 +230,51 @@ def test_a_batch_that_does_not_fit_the_queue_is_refused(images, tmp_path, capsys
         run(images, tmp_path / 'f.pth', '--method', 'running', '--batch-size', 3)
     error = capsys.readouterr().err
     assert 'queue_len=16 and 3 images x 1 processes = 3. Change --batch-size, such as to a power of two.' in error
+
+
+def fails(capsys, arguments, out, *more):
+    with pytest.raises(SystemExit):
+        run(arguments, out, *more)
+    error = capsys.readouterr().err
+    assert not out.exists()
+    return error[error.index('error:'):]
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_and_gradients_that_are_not_finite_are_refused(value, world, tmp_path, capsys, monkeypatch):
+    content = torch.load(tmp_path / 'world.pth')
+    content['state_dict']['backbone.idle.weight'][0, 1] = value
+    torch.save(content, tmp_path / 'bad.pth')
+    error = fails(capsys, [world[0], str(tmp_path / 'bad.pth'), *world[2:]], tmp_path / 'f.pth')
+    assert 'bad.pth: backbone.idle.weight holds 1 of 2 values that are infinite or not a number' in error
+    item = LinearWorld.__getitem__
+
+    def third(self, index):
+        sample = item(self, index)
+        return dict(sample, inputs=sample['inputs'] * (value if index == 3 else 1))
+
+    monkeypatch.setattr(LinearWorld, '__getitem__', third)
+    assert 'has a gradient that is infinite or not a number' in fails(capsys, world, tmp_path / 'f.pth')
+
+
+@pytest.mark.parametrize('content', [[1, 2], dict(state_dict={}), dict(settings=3, done=1, values={}), b'text'])
+def test_a_part_that_is_another_file_is_named(content, world, tmp_path, capsys):
+    part = tmp_path / 'f.pth.part0'
+    if isinstance(content, bytes):
+        part.write_bytes(content)
+    else:
+        torch.save(content, part)
+    error = fails(capsys, world, tmp_path / 'f.pth')
+    assert re.search(r'f\.pth\.part0 .*(no unfinished estimate|corrupt)', error)
+    assert len(error.splitlines()) == 1
+
+
+def test_another_geometry_than_that_of_the_training_is_refused(world, tmp_path, capsys, monkeypatch):
+    content = torch.load(tmp_path / 'world.pth')
+    torch.save(dict(content, meta=dict(geometry=dict(network='Linear', strides=[1, 2]))), tmp_path / 'other.pth')
+    monkeypatch.setattr(LinearWorldModel, 'geometry', dict(network='Linear', strides=[1, 1]), raising=False)
+    error = fails(capsys, [world[0], str(tmp_path / 'other.pth'), *world[2:]], tmp_path / 'f.pth')
+    assert 'They differ in strides' in error
 
 
 @pytest.mark.slow

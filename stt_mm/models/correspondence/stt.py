@@ -11,6 +11,9 @@ from stt_mm.ops import local_affinity
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_number
 
+# A window of this half width has more cells than any frame on which training is possible.
+LARGEST_RADIUS = 256
+
 
 @MODELS.register_module()
 class STT(Correspondence):
@@ -84,6 +87,11 @@ class STT(Correspondence):
             raise InputError('global_head needs a teacher: set model.teacher, or model.global_head=None.')
         if self.temperature is not None:
             check_number('temperature', self.temperature, above=0)
+        for stage, radius in self.radii.items():
+            check_number(f'radii[{stage!r}]', radius, 1, LARGEST_RADIUS)
+            if radius != int(radius):
+                raise InputError(f'radii[{stage!r}] must be a whole number of cells, got {radius}.')
+            self.radii[stage] = int(radius)
         for head in (self.reconstruction_head, self.local_head):
             for stage in () if head is None else head.stages:
                 if stage not in self.backbone.stages or stage not in self.radii:

@@ -1,0 +1,120 @@
+"""What is dropped when, and colours that mixed precision leaves alone."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import MessageHub
+from mmengine.registry import init_default_scope
+
+from stt_mm.engine import load_config
+from stt_mm.models import ClipDataPreprocessor
+from stt_mm.models import data_preprocessor as module
+from stt_mm.registry import MODELS
+from stt_mm.utils.config_path import config_path
+
+init_default_scope('stt_mm')
+
+
+def draws(count=60, seed=0, rank=0, monkeypatch=None, **settings):
+    """Channel (1 or 2) dropped in each of the first iterations of a process."""
+    monkeypatch.setattr(module, 'get_rank', lambda: rank)
+    hub = MessageHub.get_current_instance()
+    hub.update_info('seed', seed)
+    preprocessor = ClipDataPreprocessor(**settings)
+    found = []
+    for iteration in range(count):
+        hub.update_info('iter', iteration)
+        found.append(int(preprocessor.draw_dropped(1).int().argmax()))
+    return found
+
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('rank', [0, 1, 3])
+def test_each_process_drops_both_channels_about_equally_often(seed, rank, monkeypatch):
+    found = draws(seed=seed, rank=rank, monkeypatch=monkeypatch)
+    assert set(found) == {1, 2}
+    assert 0.3 < np.mean([channel == 1 for channel in found]) < 0.7
+    # Neither in turn nor in long runs.
+    assert 15 < sum(first != second for first, second in zip(found, found[1:], strict=False)) < 45
+
+
+def test_processes_draw_on_their_own_unless_they_share(monkeypatch):
+    for seed in range(3):
+        own = [draws(seed=seed, rank=rank, monkeypatch=monkeypatch) for rank in range(3)]
+        assert own[0] != own[1] != own[2] != own[0]
+        shared = [draws(seed=seed, rank=rank, rank_shared=True, monkeypatch=monkeypatch) for rank in range(3)]
+        assert shared[0] == shared[1] == shared[2] == own[0]
+
+
+def clip(batch=2, size=64):
+    return dict(inputs=torch.randint(0, 256, (batch, 2, 3, size, size), dtype=torch.uint8))
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('settings', [
+    {}, dict(dropout='bernoulli'), dict(drop_per='sample'), dict(student_color='rgb', dropout=None),
+    dict(teacher_color='lab')])
+def test_colours_are_those_of_full_precision_under_autocast(settings, dtype):
+    preprocessor = ClipDataPreprocessor(**settings)
+    data = clip()
+    expected = preprocessor(data, training=True)['inputs']
+    with torch.autocast('cpu', dtype=dtype):
+        found = preprocessor(data, training=True)['inputs']
+        assert torch.is_autocast_enabled('cpu')
+    for name, value in expected.items():
+        assert found[name].dtype == value.dtype, name
+        assert torch.equal(found[name], value), name
+
+
+def test_joint_training_too():
+    cfg = load_config(config_path('joint_r18_demo'))
+    preprocessor = MODELS.build(dict(cfg.model, backbone=dict(cfg.model.backbone, init_cfg=None))).data_preprocessor
+    views = [torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8) for _ in range(2)]
+    data = dict(video=clip(), image=dict(inputs=views, data_samples=[None] * 2))
+    expected = preprocessor(data, training=True)['inputs']
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        found = preprocessor(data, training=True)['inputs']
+    assert all(torch.equal(found['video']['inputs'][name], value)
+               for name, value in expected['video']['inputs'].items())
+    assert all(map(torch.equal, found['image']['inputs'], expected['image']['inputs']))
+
+
+@pytest.mark.parametrize('name', ['stt_r18_ytv', 'crw_r18_ytv'])
+def test_losses_are_computed_in_full_precision_from_the_features(name, monkeypatch):
+    """With features in full precision, autocast changes no digit of a loss."""
+    cfg = load_config(config_path(name))
+    cfg.merge_from_dict({'model.backbone.init_cfg': None})
+    if cfg.model.get('teacher'):
+        cfg.merge_from_dict({'model.teacher.backbone.init_cfg': None})
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    model.eval()
+    for network in (model.backbone, *([model.teacher.network] if getattr(model, 'teacher', None) else ())):
+        run = network.forward
+
+        def plain(x, run=run):
+            with torch.autocast('cpu', enabled=False):
+                return run(x.float())
+
+        monkeypatch.setattr(network, 'forward', plain)
+    if hasattr(model, 'projection'):
+        run_projection = model.projection.forward
+
+        def projection(x):
+            with torch.autocast('cpu', enabled=False):
+                return run_projection(x.float())
+
+        monkeypatch.setattr(model.projection, 'forward', projection)
+    data = clip(size=128)
+    expected = model(**model.data_preprocessor(data, training=True), mode='loss')
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        found = model(**model.data_preprocessor(data, training=True), mode='loss')
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+@pytest.mark.parametrize('wrong', [float('nan'), float('inf'), '0.5', True, None, 1.5, -0.1])
+def test_a_probability_is_a_number_from_0_to_1(wrong):
+    with pytest.raises(ValueError, match='drop_prob must be'):
+        ClipDataPreprocessor(dropout='bernoulli', drop_prob=wrong)
