@@ -7,8 +7,10 @@ from typing import Literal
 
 from stt_mm.registry import DATASETS
 from stt_mm.utils.checks import check_choice
+from stt_mm.utils.drawn_masks import check_drawn
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
+from stt_mm.utils.mask_files import load_mask
 from stt_mm.utils.masks import read_object_ids
 
 from ..errors import InputError, MissingInputError
@@ -67,7 +69,11 @@ class DAVIS(VideoBenchmark):
         first_mask = read_object_ids(mask_paths[0], single_object)
         check_mask_size(first_mask, mask_paths[0], frames)
         if not first_mask.any():
-            raise InputError(f'Mask {mask_paths[0]} has no object. The first mask must show what is to be followed.')
+            raise InputError(f'Mask {mask_paths[0]} has no object (255 is void). The first mask must show what is '
+                             'to be followed.')
+        if not single_object:
+            stored, palette = load_mask(mask_paths[0])
+            check_drawn(stored, palette, f'Mask {mask_paths[0]}')
         return dict(given_masks={0: first_mask}), dict(mask_paths=mask_paths, single_object=single_object)
 
     def _video_ids(self) -> list[str]:
