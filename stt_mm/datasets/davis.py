@@ -7,7 +7,7 @@ from typing import Literal
 
 from stt_mm.registry import DATASETS
 from stt_mm.utils.checks import check_choice
-from stt_mm.utils.drawn_masks import check_drawn
+from stt_mm.utils.drawn_masks import check_drawn, drop_void, made_for_ids
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.mask_files import load_mask
@@ -40,7 +40,8 @@ class DAVIS(VideoBenchmark):
 
     Raises:
         FileNotFoundError: a folder, list, video or mask is missing.
-        ValueError: an argument out of its range, an empty list, or a first mask that does not fit its frame.
+        ValueError: an argument out of its range, an empty list, a first mask that does not fit its frame, or, where it
+            has not the palette of DAVIS, one that shows no ids without a guess (:mod:`stt_mm.utils.drawn_masks`).
     """
 
     METAINFO = dict(dataset_name='DAVIS')
@@ -71,9 +72,10 @@ class DAVIS(VideoBenchmark):
         if not first_mask.any():
             raise InputError(f'Mask {mask_paths[0]} has no object (255 is void). The first mask must show what is '
                              'to be followed.')
-        if not single_object:
-            stored, palette = load_mask(mask_paths[0])
+        stored, palette = load_mask(mask_paths[0])
+        if not single_object and not made_for_ids(stored, palette):  # In the layout of DAVIS, but none of its files.
             check_drawn(stored, palette, f'Mask {mask_paths[0]}')
+            drop_void(stored, f'Mask {mask_paths[0]}')
         return dict(given_masks={0: first_mask}), dict(mask_paths=mask_paths, single_object=single_object)
 
     def _video_ids(self) -> list[str]:

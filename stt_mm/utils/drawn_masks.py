@@ -17,23 +17,28 @@ _SMOOTH_SHARE = 0.07  # Clean masks: 0.03 at most, 0.05 in pictures of 60 x 80 p
 _ONE_OBJECT = 'PIL.Image.open(path).convert("L").point(lambda v: 255 * (v > 127)) makes one object of it'
 
 
+def made_for_ids(mask: np.ndarray, palette: np.ndarray | None) -> bool:
+    """Whether the ids of a file, uint8 ``[H, W]``, have the colours of DAVIS, a palette that is for ids alone."""
+    used = np.flatnonzero(_counts(mask))
+    return palette is not None and np.array_equal(palette[used], voc_palette()[used])
+
+
 def check_drawn(mask: np.ndarray, palette: np.ndarray | None, where: str) -> None:
     """Refuses a mask whose values were not meant as ids.
 
     Args:
         mask: uint8 ``[H, W]``, as stored.
-        palette: the colours of an indexed file, uint8 ``[256, 3]``. In the palette of DAVIS, which is made for ids,
-            nothing else is looked at; that is how a mask that is refused wrongly can be given.
+        palette: the colours of an indexed file, uint8 ``[256, 3]``. A mask that is :func:`made_for_ids` passes, which
+            is how one that is refused wrongly can be given.
         where: begins the message.
 
     Raises:
         ValueError: a palette that calls another id than 0 the background, or smoothed edges.
     """
-    used = np.flatnonzero(_counts(mask))
-    levels = [mask]
+    if made_for_ids(mask, palette):
+        return
+    used, levels = np.flatnonzero(_counts(mask)), [mask]
     if palette is not None:
-        if np.array_equal(palette[used], voc_palette()[used]):
-            return
         _check_palette(palette, used, where)
         levels += [palette[:, channel][mask] for channel in range(3)]
     share, rims = max(_smoothness(mask, level) for level in levels)

@@ -50,7 +50,7 @@ def load_mask(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     except IsADirectoryError:
         raise InputError(f'Mask {path} is a folder. Name the file of one frame.') from None
     try:
-        ids, palette = (_load_array(data), None) if data.startswith(_NPY) else _load_image(data)
+        ids, palette = (_load_array(data), None) if data.startswith(_NPY) else _load_image(data, path)
     except ImageFault as fault:
         _refuse_foreign(data, path)
         raise InputError(f'Mask {path} cannot be used: {fault}. {fault.remedy}') from fault
@@ -70,7 +70,7 @@ def as_ids(mask: np.ndarray, where: str) -> np.ndarray:
     return mask.astype(np.uint8)
 
 
-def _load_image(data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
+def _load_image(data: bytes, path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     if data.startswith(JPEG):
         raise ImageFault('it is a JPEG')
     image = open_image(data)
@@ -80,16 +80,10 @@ def _load_image(data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
     if image.mode in ('P', '1', 'L') or image.mode.startswith('I'):
         array = guarded(lambda: np.asarray(image))
         return array, _palette(image) if image.mode == 'P' else None
-    raise ImageFault(*_other_mode(image.mode))
-
-
-def _other_mode(mode: str) -> tuple[str, str]:
-    if mode == 'F':
-        return 'it is an image of mode F, floating point numbers', 'Save the ids as integers of 8 or 16 bits.'
-    kind = 'grey with opacity' if mode in ('LA', 'La') else 'colours, which do not say which id each of them has'
-    return (f'it is an image of mode {mode}: {kind}',
-            'Save the ids as one channel, grey or indexed (stt_mm.utils.write_mask); the section "Masks" of '
-            'docs/own_video.md has a command for it.')
+    kind = {'F': 'floating point numbers', 'LA': 'grey with opacity'}.get(image.mode, 'colours, which name no ids')
+    raise InputError(
+        f'Mask {path} is an image of mode {image.mode}: {kind}. Save the ids as integers in one channel, grey or '
+        'indexed (stt_mm.utils.write_mask); the section "Masks" of docs/own_video.md has commands for it.')
 
 
 def _palette(image: Image.Image) -> np.ndarray:

@@ -49,7 +49,7 @@ def test_grey_and_binary_files_are_ids_too(tmp_path):
 def test_colours_are_refused(tmp_path, mode, array):
     path = tmp_path / 'mask.png'
     Image.fromarray(array).save(path)
-    with pytest.raises(ValueError, match=rf'mask\.png cannot be used: it is an image of mode {mode}: .*write_mask'):
+    with pytest.raises(ValueError, match=rf'mask\.png is an image of mode {mode}: .*write_mask'):
         read_mask(path)
 
 
