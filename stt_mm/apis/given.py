@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from stt_mm.errors import InputError
-from stt_mm.utils import read_mask
-from stt_mm.utils.masks import VOID
+from stt_mm.utils.drawn_masks import check_drawn, drop_void
+from stt_mm.utils.mask_files import as_ids, load_mask
 
 MaskLike = np.ndarray | str | Path
 
@@ -34,8 +34,9 @@ def collect_given(masks: Mapping[int, MaskLike] | MaskLike | None,
     """Labels by the frame they are for, rising.
 
     Args:
-        masks: ids ``[H, W]`` of 0 to 255 or the PNG that holds them, by frame; without frames it is for frame 0. 255
-            beside other ids is void, as in DAVIS and YouTube-VOS, and becomes background.
+        masks: ids ``[H, W]`` of 0 to 255 or the file that holds them (:func:`stt_mm.utils.mask_files.load_mask`), by
+            frame; without frames it is for frame 0. What cannot be read without a guess is refused, and a border of 255
+            beside other ids becomes background (:mod:`stt_mm.utils.drawn_masks`).
         points: ``[J, 2]``, (x, y) in pixels, by frame; without frames for frame 0.
 
     Raises:
@@ -91,23 +92,14 @@ def by_frame(labels: object) -> Mapping:
 
 
 def _ids(mask: MaskLike, source: str, frame: int) -> np.ndarray:
+    where, palette = f'{source} for frame {frame}', None
     if isinstance(mask, (str, Path)):
-        if Path(mask).suffix.lower() in ('.jpg', '.jpeg'):
-            raise InputError(f'{mask} is a JPEG, whose compression changes ids. Save the mask as a PNG.')
-        mask = read_mask(mask)
-    mask = np.asarray(mask)
-    where = f'{source} for frame {frame}'
-    if mask.ndim != 2 or mask.dtype.kind not in 'iub':
-        raise InputError(f'{where} must hold integers [H, W], the ids of objects, got {mask.dtype} {list(mask.shape)}.')
-    ids = np.unique(mask)
-    if not ids.any():
+        mask, palette = load_mask(mask)
+    mask = as_ids(np.asarray(mask), where)
+    if not mask.any():
         raise InputError(f'{where} is empty: all its ids are 0, the background. Give each object an id of 1 to 255.')
-    if ids.min() < 0 or ids.max() > 255:
-        raise InputError(f'{where} holds ids {ids.min()} to {ids.max()}. Number the objects 1 to 255.')
-    mask = mask.astype(np.uint8)
-    if ((ids > 0) & (ids < VOID)).any():
-        mask[mask == VOID] = 0
-    return mask
+    check_drawn(mask, palette, where)
+    return drop_void(mask, where)
 
 
 def _points(points: ArrayLike, frame: int) -> np.ndarray:

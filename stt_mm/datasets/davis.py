@@ -7,8 +7,10 @@ from typing import Literal
 
 from stt_mm.registry import DATASETS
 from stt_mm.utils.checks import check_choice
+from stt_mm.utils.drawn_masks import check_drawn, drop_void, made_for_ids
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
+from stt_mm.utils.mask_files import load_mask
 from stt_mm.utils.masks import read_object_ids
 from stt_mm.utils.text import check_name, read_words
 
@@ -44,7 +46,8 @@ class DAVIS(VideoBenchmark):
     Raises:
         FileNotFoundError: a folder, list, video or mask is missing.
         ValueError: an argument out of its range, an empty list, videos without an object or with fewer than three
-            frames to score, or, on access, a first mask that does not fit its frame.
+            frames to score, or, on access, a first mask that does not fit its frame or, where it has not the palette of
+            DAVIS, shows no ids without a guess (:mod:`stt_mm.utils.drawn_masks`).
     """
 
     METAINFO = dict(dataset_name='DAVIS')
@@ -82,6 +85,10 @@ class DAVIS(VideoBenchmark):
         mask_paths, single_object = video['mask_paths'][: len(frames)], self.year == 2016
         first_mask = read_object_ids(mask_paths[0], single_object)
         check_mask_size(first_mask, mask_paths[0], frames)
+        stored, palette = load_mask(mask_paths[0])
+        if not single_object and not made_for_ids(stored, palette):  # In the layout of DAVIS, but none of its files.
+            check_drawn(stored, palette, f'Mask {mask_paths[0]}')
+            drop_void(stored, f'Mask {mask_paths[0]}')
         return dict(given_masks={0: first_mask}), dict(mask_paths=mask_paths, single_object=single_object)
 
     def lack(self, video: dict) -> str | None:

@@ -71,8 +71,8 @@ def check_png(data: bytes) -> None:
     raise ImageFault('it is cut off: its end is missing')
 
 
-def call_pillow(read: Callable[[], T]) -> T:
-    """What ``read`` gives. At broken data Pillow raises nearly any error; all become an :class:`ImageFault`."""
+def guarded(read: Callable[[], T]) -> T:
+    """What ``read`` gives. At broken data Pillow and NumPy raise nearly any error; all become :class:`ImageFault`."""
     try:
         return read()
     except Exception as error:
@@ -90,6 +90,6 @@ def open_image(data: bytes) -> Image.Image:
         raise ImageFault(f'it is no image of a known kind, it begins with {data[:8]!r}' if data else 'it is empty')
     if plugin is PngImagePlugin.PngImageFile:
         check_png(data)
-    image = call_pillow(lambda: plugin(io.BytesIO(data)))
+    image = guarded(lambda: plugin(io.BytesIO(data)))
     check_size(*image.size)
     return image

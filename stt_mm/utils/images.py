@@ -10,7 +10,7 @@ import numpy as np
 
 from stt_mm.errors import FileError, MissingInputError
 
-from .image_check import JPEG, PNG, ImageFault, call_pillow, check_png, open_image
+from .image_check import JPEG, PNG, ImageFault, check_png, guarded, open_image
 from .jpeg_check import check_jpeg
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
@@ -85,4 +85,4 @@ def _check(data: bytes) -> None:
     elif data.startswith(PNG):
         check_png(data)
     else:
-        call_pillow(open_image(data).load)
+        guarded(open_image(data).load)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ..errors import InputError, MissingInputError
+from .image_check import open_image
 from .masks import read_mask
 
 
@@ -144,13 +144,11 @@ def _check_mask(path: Path, size: tuple[int, int], ids: Set[int]) -> tuple[str |
     if not path.is_file():
         return 'the mask is missing', None
     try:
-        mask = read_mask(path)
-        with Image.open(path) as image:
-            mode = image.mode
+        mask, image = read_mask(path), open_image(path.read_bytes())
     except ValueError as error:
         return str(error).removeprefix(f'Mask {path} '), None
-    if mode not in ('P', 'L'):
-        return f'an image of mode {mode}; masks are indexed (P) or 8-bit grey (L) PNGs', None
+    if image.format != 'PNG' or image.mode not in ('P', 'L'):
+        return f'a {image.format} image of mode {image.mode}; masks are indexed (P) or 8-bit grey (L) PNGs', None
     if mask.shape != size:
         return f'{mask.shape[0]}x{mask.shape[1]} (height x width), but the frame is {size[0]}x{size[1]}', None
     extra = sorted(set(np.unique(mask).tolist()) - {0} - ids)

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError, MissingInputError
+from ..errors import InputError
+from .mask_files import load_mask
 from .palette import voc_palette
 
 VOID = 255
@@ -15,31 +16,16 @@ def read_mask(path: str | Path) -> np.ndarray:
     """Object ids as the file stores them, without looking at its colours.
 
     Args:
-        path: an indexed (mode P), 8-bit grey (L) or 1-bit PNG.
+        path: see :func:`stt_mm.utils.mask_files.load_mask`; mostly an indexed or grey PNG.
 
     Returns:
         uint8 ``[H, W]``; a 1-bit file gives 0 and 1.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file holds colours or 16-bit values instead of ids, or it is broken.
+        ValueError: the file holds colours or other things instead of ids of 0 to 255, or it is broken.
     """
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-            if mode in ('P', 'L', '1'):
-                return np.array(image, dtype=np.uint8)
-    except FileNotFoundError:
-        raise MissingInputError(f'Mask not found: {path}.') from None
-    except (OSError, SyntaxError, EOFError) as error:
-        raise InputError(
-            f'Mask {path} cannot be decoded ({error}): it is cut off or no image. Copy or download the file again.'
-        ) from error
-    raise InputError(
-        f'Mask {path} is an image of mode {mode}. Object ids must be an indexed PNG (mode P) or an 8-bit grey PNG '
-        '(mode L); colours cannot be turned back into ids safely. Save the ids with a palette, for example with '
-        'stt_mm.utils.write_mask.'
-    )
+    return load_mask(path)[0]
 
 
 def read_object_ids(path: str | Path, single_object: bool = False) -> np.ndarray:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from stt_mm.errors import FileError, InputError
-from stt_mm.utils.palette import voc_palette
+from stt_mm.utils.palette import display_colors
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MARGIN = 4
@@ -21,7 +21,7 @@ def check_frame(frame: np.ndarray) -> None:
 
 
 def overlay(frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarray:
-    """A frame with the objects in the colours of the DAVIS palette and a white contour around each.
+    """A frame with the objects in :func:`display_colors`, those of DAVIS if vivid, and a white contour around each.
 
     Args:
         frame: uint8 ``[H, W, 3]``, RGB.
@@ -44,14 +44,14 @@ def overlay(frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarr
         raise InputError(f'overlay: alpha must be 0 to 1, got {alpha}.')
     picture = frame.copy()
     inside = mask > 0
-    colors = voc_palette()[mask[inside]].astype(np.float32)
+    colors = display_colors()[mask[inside]].astype(np.float32)
     picture[inside] = np.rint((1 - alpha) * frame[inside].astype(np.float32) + alpha * colors).astype(np.uint8)
     picture[inside & _borders(mask)] = 255
     return picture
 
 
 def draw_points(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """A picture with a dot of the DAVIS palette on each point, the first in the colour of id 1, on a white rim.
+    """A picture with a dot on each point, the first in the colour of id 1 and so on, on a white rim.
 
     Args:
         picture: uint8 ``[H, W, 3]``, RGB.
@@ -69,7 +69,7 @@ def draw_points(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
         raise InputError(f'draw_points: points must be [J, 2] with J of 255 at most, got {list(points.shape)}.')
     picture = picture.copy()
     radius = max(3, round(min(picture.shape[:2]) / 100))
-    for (x, y), color in zip(points.tolist(), voc_palette()[1:].tolist(), strict=False):
+    for (x, y), color in zip(points.tolist(), display_colors()[1:].tolist(), strict=False):
         if x >= 0 and y >= 0:
             centre = (round(x), round(y))
             cv2.circle(picture, centre, radius + 1, (255, 255, 255), cv2.FILLED, cv2.LINE_AA)

@@ -1,3 +1,6 @@
+import logging
+
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given as cases
@@ -39,17 +42,17 @@ def test_any_integers_hold_ids(dtype):
 
 def test_255_is_void_beside_other_ids_and_an_object_alone():
     mask = square()
-    mask[0] = 255
+    mask[1, 2:7] = 255
     np.testing.assert_array_equal(collect_given(mask, None)[0].mask, square())
     np.testing.assert_array_equal(collect_given(square(255), None)[0].mask, square(255))
 
 
 def test_given_arrays_are_not_written_to():
     mask = square()
-    mask[0] = 255
+    mask[1, 2:7] = 255
     mask.setflags(write=False)
     collect_given(mask, None)
-    assert mask[0, 0] == 255
+    assert mask[1, 2] == 255
 
 
 @pytest.mark.parametrize(('masks', 'points', 'message'), [
@@ -73,8 +76,8 @@ def test_what_is_refused(masks, points, message):
 
 
 @pytest.mark.parametrize(('name', 'array', 'message'), [
-    ('deep.png', square().astype(np.uint16) * 300, r'deep\.png is an image of mode I;?16.*8-bit grey'),
-    ('colours.png', np.zeros((8, 10, 3), np.uint8), r'colours\.png is an image of mode RGB.*palette'),
+    ('deep.png', square().astype(np.uint16) * 300, r'deep\.png holds ids 0 to 300\. Number the objects 1 to 255'),
+    ('colours.png', np.zeros((8, 10, 3), np.uint8), r'colours\.png is an image of mode RGB'),
     ('a.jpg', square(), r'a\.jpg is a JPEG.*Save the mask as a PNG'),
     ('none.png', np.zeros((8, 10), np.uint8), r'none\.png for frame 3 is empty'),
 ])
@@ -105,3 +108,189 @@ def test_points_lie_in_the_frame(x, y):
     else:
         with pytest.raises(ValueError, match=r'Point .* for frame 2 .* x is 0 to 9 and y is 0 to 7'):
             check_fit(labels, (8, 10))
+
+
+def discs(*ids, soft=False):
+    """Discs of these ids side by side, drawn at eight times the size and reduced, with hard or with soft edges."""
+    large = np.zeros((480, 640 * len(ids)), np.uint8)
+    for place, number in enumerate(ids):
+        cv2.circle(large, (320 + 640 * place, 250), 203, number, cv2.FILLED)
+    size = (large.shape[1] // 8, large.shape[0] // 8)
+    return cv2.resize(large, size, interpolation=cv2.INTER_AREA if soft else cv2.INTER_NEAREST)
+
+
+def jpeg(mask, quality):
+    return cv2.imdecode(cv2.imencode('.jpg', mask, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE)
+
+
+@pytest.mark.parametrize('kind', ['.png', '.tif', '.npy', 'array'])
+@pytest.mark.parametrize('mask', [
+    discs(255, soft=True),
+    discs(127, 255, soft=True),
+    discs(1, 2, soft=True),
+    discs(1, 2, 3, soft=True),
+    discs(19, soft=True),
+    jpeg(discs(255), 95),
+    jpeg(discs(255), 40),
+    jpeg(discs(80, 160, 240), 90),
+    cv2.GaussianBlur(discs(255), (0, 0), 3),
+    cv2.resize(discs(255), (100, 75)),
+    cv2.resize(discs(1, 2, 3, 4, 5, 6), None, fx=1.4, fy=1.4),
+], ids=lambda mask: f'{len(np.unique(mask))} values')
+def test_smoothed_edges_are_refused(tmp_path, kind, mask):
+    given = mask
+    if kind != 'array':
+        given = tmp_path / f'mask{kind}'
+        np.save(given, mask) if kind == '.npy' else Image.fromarray(mask).save(given)
+    with pytest.raises(ValueError, match='for frame 0 has smoothed edges.*hard edges'):
+        collect_given(given, None)
+
+
+def voronoi(count, size=(120, 160), reach=1e9):
+    """``count`` objects that fill the picture, or reach that far from their centres."""
+    y, x = np.mgrid[:size[0], :size[1]]
+    centres = np.random.default_rng(0).random((count, 2)) * size
+    distance = np.stack([(y - cy) ** 2 + (x - cx) ** 2 for cy, cx in centres])
+    return np.where(distance.min(0) < reach ** 2, distance.argmin(0) + 1, 0).astype(np.uint8)
+
+
+def bands(height):
+    """A body of 5 parts one above the other, of which the second and the fourth are ``height`` pixels high."""
+    mask = np.zeros((120, 80), np.uint8)
+    for number, (top, bottom) in enumerate([(10, 40), (40, 40 + height), (42, 70), (70, 70 + height), (72, 110)], 1):
+        mask[top:bottom, 20:60] = number
+    return mask
+
+
+@pytest.mark.parametrize('mask', [
+    discs(255), discs(1), discs(127, 200), discs(64, 128, 191, 254), voronoi(254), voronoi(100), voronoi(254, reach=3),
+    voronoi(20, (40, 60)), bands(1), bands(2), np.eye(40, dtype=np.uint8) * 7,
+], ids=lambda mask: f'{len(np.unique(mask))} values')
+def test_masks_with_hard_edges_are_taken_as_they_are(tmp_path, caplog, mask):
+    Image.fromarray(mask).save(tmp_path / 'mask.png')
+    np.testing.assert_array_equal(collect_given(tmp_path / 'mask.png', None)[0].mask, mask)
+    assert not caplog.records
+
+
+def test_the_palette_of_davis_says_that_ids_are_meant(tmp_path):
+    write_mask(tmp_path / 'mask.png', discs(19, soft=True))
+    assert len(np.unique(collect_given(tmp_path / 'mask.png', None)[0].mask)) > 9
+
+
+@pytest.mark.parametrize('dtype', ['<u1', '<i2', '>u2', '<i4', '>i8', '?'])
+def test_arrays_of_integers_of_any_depth(tmp_path, dtype):
+    np.save(tmp_path / 'mask.npy', np.asfortranarray(square().astype(dtype)))
+    np.testing.assert_array_equal(collect_given(tmp_path / 'mask.npy', None)[0].mask, square())
+
+
+@pytest.mark.parametrize(('name', 'dtype'), [('a.png', np.uint16), ('a.tif', np.uint16), ('a.tif', np.int32)])
+def test_label_images_of_16_and_32_bits(tmp_path, name, dtype):
+    Image.fromarray((square(3) + 2).astype(dtype)).save(tmp_path / name)
+    np.testing.assert_array_equal(collect_given(tmp_path / name, None)[0].mask, square(3) + 2)
+
+
+def indexed(path, ids, colors):
+    image = Image.fromarray(ids).convert('P')
+    image.putpalette(np.asarray(colors, np.uint8).tobytes())
+    image.save(path)
+    return path
+
+
+def test_a_palette_that_calls_another_id_the_background(tmp_path):
+    with pytest.raises(ValueError, match=r'a\.png for frame 0 is indexed.* id 0, the background, the colour .*'):
+        collect_given(indexed(tmp_path / 'a.png', square(), [[255, 0, 0], [0, 0, 0]]), None)
+    with pytest.raises(ValueError, match='colour .255, 0, 0. and another id white'):
+        collect_given(indexed(tmp_path / 'b.png', square(), [[255, 0, 0], [255, 255, 255]]), None)
+    with pytest.raises(ValueError, match='and another id black'):
+        collect_given(indexed(tmp_path / 'c.png', square(), [[255, 255, 255], [0, 0, 0]]), None)
+    for colors in ([[0, 0, 0], [255, 255, 255]], [[255, 255, 255], [0, 0, 200]], [[0, 0, 0], [236, 95, 103]]):
+        path = indexed(tmp_path / 'd.png', square(), colors)
+        np.testing.assert_array_equal(collect_given(path, None)[0].mask, square())
+
+
+def test_colours_that_fade_into_each_other(tmp_path):
+    """The ids of the colours in between are in no order, so that only the palette shows the soft edge."""
+    soft = discs(255, soft=True)
+    values, ids = np.unique(soft, return_inverse=True)
+    order = np.r_[0, 1 + np.random.default_rng(0).permutation(len(values) - 1)]
+    colors = np.zeros((len(values), 3), np.uint8)
+    colors[order, 0] = values
+    path = indexed(tmp_path / 'a.png', order[ids].reshape(soft.shape).astype(np.uint8), colors)
+    with pytest.raises(ValueError, match='smoothed edges'):
+        collect_given(path, None)
+
+
+def test_void_is_said_with_its_size_and_refused_where_it_may_be_an_object(caplog):
+    mask = discs(1, 2)
+    rim = cv2.dilate(mask, np.ones((5, 5), np.uint8)) > mask
+    mask[rim] = 255
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(collect_given(mask, None)[0].mask, np.where(rim, 0, mask))
+    assert [record.getMessage() for record in caplog.records] == [
+        f'The mask for frame 0: 255 beside other ids is void: {rim.sum()} pixels become background.']
+    apart = discs(1, 2, 0)
+    apart[20:22, 190:230] = 255
+    for swallowed in (discs(127, 255), discs(1, 255, 2), apart):
+        count = (swallowed == 255).sum()
+        with pytest.raises(ValueError, match=rf'255 beside other ids is void, but its {count} pixels .* 1 to 254'):
+            collect_given(swallowed, None)
+
+
+@pytest.mark.parametrize(('content', 'message'), [
+    (b'', 'cannot be used: it is empty'),
+    (b'{"version": "5.0", "shapes": []}', 'is polygons of LabelMe'),
+    (b'{"images": [], "annotations": []}', 'is annotations of COCO'),
+    (b'[[1, 2], [3, 4]]', 'is JSON'),
+    (b'MATLAB 5.0 MAT-file', 'is a MATLAB'),
+    (b'PK\x03\x04', 'is a zip file'),
+    (b'\0\0\0\x20ftypisom', 'is a video'),
+    (b'\0\0\0\x20ftypavif', r'is a photo \(AVIF'),
+    (b'8BPS\0\x01', 'is a drawing or annotation'),
+    (b'<html>404</html>', 'is a web page'),
+    (b'\xff\xd8\xff\xe0', 'is a JPEG'),
+    (b'some text', "cannot be used: it is no image of a known kind, it begins with b'some tex'"),
+    (b'\x93NUMPY\x01\x00\x05\x00abcd\n', 'cannot be used: it is cut off or damaged'),
+])
+def test_files_that_are_no_masks_are_called_what_they_are(tmp_path, content, message):
+    (tmp_path / 'mask.png').write_bytes(content)
+    with pytest.raises(ValueError, match=r'^Mask .*mask\.png ' + message):
+        collect_given(tmp_path / 'mask.png', None)
+
+
+def test_arrays_and_pages_that_are_no_masks(tmp_path):
+    for array, message in ((square().astype(float), 'must hold integers .* got float64'),
+                           (np.array([[{}]]), 'it holds Python objects'),
+                           (square()[None], r'must hold integers .* got uint8 \[1, 8, 10\]')):
+        np.save(tmp_path / 'mask.npy', array)
+        with pytest.raises(ValueError, match=rf'mask\.npy .*{message}'):
+            collect_given(tmp_path / 'mask.npy', None)
+    np.save(tmp_path / 'mask.npy', square())
+    (tmp_path / 'mask.npy').write_bytes((tmp_path / 'mask.npy').read_bytes().replace(b'(8, 10)', b'(9, 10)'))
+    with pytest.raises(ValueError, match=r'mask\.npy cannot be used: it is cut off'):
+        collect_given(tmp_path / 'mask.npy', None)
+    page = Image.fromarray(square())
+    page.save(tmp_path / 'mask.tif', save_all=True, append_images=[page])
+    with pytest.raises(ValueError, match=r'mask\.tif cannot be used: it holds 2 pages'):
+        collect_given(tmp_path / 'mask.tif', None)
+    Image.fromarray(square().astype(np.float32)).save(tmp_path / 'mask.tif')
+    with pytest.raises(ValueError, match='mode F: floating point'):
+        collect_given(tmp_path / 'mask.tif', None)
+
+
+@pytest.mark.filterwarnings('ignore::UserWarning')  # Of Pillow, at broken tags of a TIFF.
+@pytest.mark.parametrize('name', ['a.png', 'a.tif', 'a.gif', 'a.bmp', 'a.npy'])
+def test_changed_bytes_end_in_a_mask_or_a_named_error(tmp_path, name):
+    path, random = tmp_path / name, np.random.default_rng(0)
+    np.save(path, discs(1, 2)) if name == 'a.npy' else Image.fromarray(discs(1, 2)).save(path)
+    data = path.read_bytes()
+    for _ in range(60):
+        changed = bytearray(data)
+        reach = min(len(data), int(random.choice([40, 200, len(data)])))
+        for place in random.integers(0, reach, random.integers(1, 6)):
+            changed[place] = random.integers(256)
+        path.write_bytes(changed[:len(data) if random.random() < 0.7 else random.integers(len(data))])
+        try:
+            message = f'{path} {collect_given(path, None)[0].mask.dtype}'
+        except ValueError as error:
+            message = str(error)
+        assert message.startswith((f'Mask {path} ', f'{path} '))

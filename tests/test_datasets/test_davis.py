@@ -1,6 +1,8 @@
+import cv2
 import numpy as np
 import pytest
 from mmengine.dataset import pseudo_collate
+from PIL import Image
 from tiny_data import make_davis, moving_shapes
 
 from stt_mm.datasets import DAVIS
@@ -45,6 +47,23 @@ def test_collation_leaves_videos_whole(root):
 def test_void_of_2017_is_background(root):
     write_mask(mask_dir(root, 'video0') / '00000.png', np.where(np.eye(64, 96) > 0, 255, 1).astype(np.uint8))
     assert np.array_equal(DAVIS(str(root))[0]['data_samples'].given_masks[0], 1 - np.eye(64, 96))
+
+
+def test_grey_masks_of_other_makers_show_ids_without_a_guess(root, caplog):
+    path = mask_dir(root, 'video0') / '00000.png'
+    mask = np.zeros((64, 96), np.uint8)
+    mask[10:40, 10:40] = 127
+    rim = mask.copy()
+    rim[8:10, 10:40] = 255
+    for second, message in ((255, 'is void, but its 900 pixels'), (None, 'smoothed edges')):
+        wrong = cv2.GaussianBlur(mask, (0, 0), 2) if second is None else mask.copy()
+        wrong[10:40, 50:80] = second or 0
+        Image.fromarray(wrong).save(path)
+        with pytest.raises(ValueError, match=rf'00000\.png.*{message}'):
+            DAVIS(str(root))[0]
+    Image.fromarray(rim).save(path)
+    assert np.array_equal(DAVIS(str(root))[0]['data_samples'].given_masks[0], mask)
+    assert '255 beside other ids is void: 60 pixels' in caplog.text
 
 
 @pytest.mark.parametrize('form', ['names', 'paths'])

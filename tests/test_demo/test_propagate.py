@@ -110,7 +110,7 @@ def test_first_frames_of_a_file(place, capfd):
     (['first.png.txt', '--points', '1,1'], 'first.png.txt cannot be opened (codec unknown'),
     (['98', '--points', '1,1'], 'Camera 98 cannot be opened: there is none of that number'),
     (['frames', '--mask', 'none.png'], 'Mask not found: none.png'),
-    (['frames', '--mask', 'deep.png'], 'Mask deep.png is an image of mode I'),
+    (['frames', '--mask', 'deep.png'], 'Mask deep.png holds ids 300 to 300. Number the objects 1 to 255'),
     (['frames', '--mask', 'colours.png'], 'Mask colours.png is an image of mode RGB'),
     (['frames', '--mask', 'empty.png'], 'empty.png for frame 0 is empty: all its ids are 0'),
     (['frames', '--mask', 'small.png'], 'small.png for frame 0 is 32x48 (height x width), the frames are 64x96'),

@@ -136,7 +136,7 @@ def test_all_faults_are_listed_and_may_count_as_empty_in_one_process_and_two(dav
         (pred / 'video0' / '00002.png', '32x48 (height x width), but the frame is 64x96'),
         (pred / 'video0' / '00003.png', 'image of mode RGB'),
         (pred / 'video1' / '00002.png', 'illegal ids [7]; this frame may hold [1, 2]'),
-        (pred / 'video1' / '00003.png', 'cannot be decoded'),
+        (pred / 'video1' / '00003.png', 'cannot be used'),
         (pred / 'video2', 'the video is missing, 5 masks are expected there'),
         (pred / 'other', 'extra folder'),
         (pred / 'video1' / '00009.png', 'extra file'),

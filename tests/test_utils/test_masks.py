@@ -42,18 +42,14 @@ def test_grey_and_binary_files_are_ids_too(tmp_path):
     assert np.array_equal(read_mask(tmp_path / 'binary.png'), ids == 3)
 
 
-@pytest.mark.parametrize(
-    ('mode', 'array'),
-    [
-        ('RGB', np.zeros((4, 4, 3), np.uint8)),
-        ('RGBA', np.zeros((4, 4, 4), np.uint8)),
-        ('I;16', np.zeros((4, 4), np.uint16)),
-    ],
-)
+@pytest.mark.parametrize(('mode', 'array'), [
+    ('RGB', np.zeros((4, 4, 3), np.uint8)),
+    ('RGBA', np.zeros((4, 4, 4), np.uint8)),
+])
 def test_colours_are_refused(tmp_path, mode, array):
     path = tmp_path / 'mask.png'
     Image.fromarray(array).save(path)
-    with pytest.raises(ValueError, match=r'mask\.png is an image of mode ' + mode + r'\. .*indexed PNG.*palette'):
+    with pytest.raises(ValueError, match=rf'mask\.png is an image of mode {mode}: .*write_mask'):
         read_mask(path)
 
 
@@ -63,7 +59,7 @@ def test_cut_off_mask(tmp_path, part):
     write_mask(path, np.random.default_rng(0).integers(0, 9, (64, 64)))
     data = path.read_bytes()
     path.write_bytes(data[: int(part * len(data)) if part == 0.6 else part])
-    with pytest.raises(ValueError, match=r'mask\.png cannot be decoded'):
+    with pytest.raises(ValueError, match=r'mask\.png cannot be used: it is (empty|cut off|damaged)'):
         read_mask(path)
 
 

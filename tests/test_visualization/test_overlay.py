@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from stt_mm.utils import voc_palette
+from stt_mm.utils.palette import display_colors
 from stt_mm.visualization import comparison, draw_points, overlay, write_picture
 
 
@@ -141,3 +142,25 @@ def test_picture_keeps_red_red(tmp_path):
     np.testing.assert_array_equal(cv2.imread(str(path))[..., ::-1], picture)
     with pytest.raises(ValueError, match=r'\.png or \.jpg'):
         write_picture(tmp_path / 'a.tiff', picture)
+
+
+def test_every_id_is_seen_on_every_grey_and_told_from_the_others():
+    colors = display_colors()
+    assert len(np.unique(colors, axis=0)) == 256
+    mask = np.kron(np.arange(1, 256, dtype=np.uint8)[:, None], np.ones((3, 3), np.uint8))
+    for value in (0, 128, 255):
+        inner = overlay(grey(*mask.shape, value), mask, alpha=0.5)[1::3, 1].astype(int)
+        assert (inner.max(-1) - inner.min(-1)).min() >= 47
+
+
+def test_the_object_of_a_mask_of_0_and_255_stands_out_on_a_bright_picture():
+    mask = (square() > 0).astype(np.uint8) * 255
+    drawn = overlay(grey(value=240), mask)[4, 5].astype(int)
+    assert np.abs(drawn - 240).max() > 90
+
+
+def test_vivid_colours_stay_those_of_davis():
+    same = (display_colors() == voc_palette()).all(1)
+    assert same[[1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13]].all()
+    assert not same[[7, 8, 255]].any()
+    assert same.sum() > 180

@@ -1,0 +1,117 @@
+"""The files in which people keep masks: integers as they are stored, and a name for what holds none."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InputError, MissingInputError
+from .image_check import JPEG, ImageFault, check_size, guarded, open_image
+
+_NPY = b'\x93NUMPY'
+# What files that are no masks begin with, what they are, and what to do.
+_FOREIGN = (
+    (rb'\xff\xd8', 'a JPEG, whose compression changes ids', 'Save the mask as a PNG, from the program that drew it.'),
+    (rb'\s*[\[{].*"shapes"', 'polygons of LabelMe', 'Draw them as ids: labelme_export_json, or skimage.draw.polygon.'),
+    (rb'\s*[\[{].*"(annotations|segmentation|counts)"', 'annotations of COCO',
+     'Draw them as ids: annToMask() of pycocotools.'),
+    (rb'\s*[\[{]', 'JSON', 'Draw what it describes as ids into a PNG.'),
+    (rb'MATLAB 5|\x89HDF', 'a MATLAB or HDF5 file',
+     "Save its array as a PNG: imwrite(uint8(mask), 'mask.png') in MATLAB."),
+    (rb'PK\x03\x04', 'a zip file, such as .npz or .pth', 'Save the one array in it: numpy.save("mask.npy", mask).'),
+    (rb'....ftyp(?:avif|heic|mif1)', 'a photo (AVIF or HEIC)', 'Save the mask as a PNG.'),
+    (rb'....ftyp|RIFF....AVI |\x1aE\xdf\xa3', 'a video', 'Save the mask of one frame as a PNG.'),
+    (rb'8BPS|gimp xcf|\s*<svg|\s*<\?xml|\s*<annotation', 'a drawing or annotation with layers or shapes',
+     'Export the ids as a PNG, without smoothed edges.'),
+    (rb'version https://git-lfs', 'the pointer of a file in Git LFS', 'Fetch the file: git lfs pull.'),
+    (rb'\s*(?i:<!doctype html|<html)', 'a web page', 'Download the file itself.'),
+)
+
+
+def load_mask(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Object ids as the file stores them, and the colours that an indexed image gives them.
+
+    Args:
+        path: an image of one channel of integers (PNG, TIFF, BMP, GIF; 1 to 32 bits; indexed or grey), or ``.npy``.
+
+    Returns:
+        uint8 ``[H, W]``, and uint8 ``[256, 3]`` (RGB) or ``None``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is broken, holds no integers ``[H, W]``, or ids beyond 0 to 255.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise MissingInputError(f'Mask not found: {path}.') from None
+    except IsADirectoryError:
+        raise InputError(f'Mask {path} is a folder. Name the file of one frame.') from None
+    try:
+        ids, palette = (_load_array(data), None) if data.startswith(_NPY) else _load_image(data, path)
+    except ImageFault as fault:
+        _refuse_foreign(data, path)
+        raise InputError(f'Mask {path} cannot be used: {fault}. {fault.remedy}') from fault
+    return as_ids(ids, f'Mask {path}'), palette
+
+
+def as_ids(mask: np.ndarray, where: str) -> np.ndarray:
+    """The same mask as uint8, refused unless it is integers ``[H, W]`` of 0 to 255; ``where`` begins the message."""
+    if mask.ndim != 2 or mask.dtype.kind not in 'iub' or not mask.size:
+        raise InputError(
+            f'{where} must hold integers [H, W], the ids of objects, got {mask.dtype} {list(mask.shape)}. '
+            'Number the objects 1 to 255 and the background 0, in one channel.')
+    low, high = int(mask.min()), int(mask.max())
+    if low < 0 or high > 255:
+        raise InputError(f'{where} holds ids {low} to {high}. Number the objects 1 to 255, for example by '
+                         'numpy.unique(mask, return_inverse=True)[1].reshape(mask.shape).')
+    return mask.astype(np.uint8)
+
+
+def _load_image(data: bytes, path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    if data.startswith(JPEG):
+        raise ImageFault('it is a JPEG')
+    image = open_image(data)
+    pages = guarded(lambda: getattr(image, 'n_frames', 1))
+    if pages > 1:
+        raise ImageFault(f'it holds {pages} pages', 'Save the page of this frame as a file of its own.')
+    if image.mode in ('P', '1', 'L') or image.mode.startswith('I'):
+        array = guarded(lambda: np.asarray(image))
+        return array, _palette(image) if image.mode == 'P' else None
+    kind = {'F': 'floating point numbers', 'LA': 'grey with opacity'}.get(image.mode, 'colours, which name no ids')
+    raise InputError(
+        f'Mask {path} is an image of mode {image.mode}: {kind}. Save the ids as integers in one channel, grey or '
+        'indexed (stt_mm.utils.write_mask); the section "Masks" of docs/own_video.md has commands for it.')
+
+
+def _palette(image: Image.Image) -> np.ndarray:
+    colors = np.frombuffer(bytes(image.getpalette('RGB') or b''), np.uint8).reshape(-1, 3)
+    palette = np.zeros((256, 3), np.uint8)
+    palette[:len(colors)] = colors
+    return palette
+
+
+def _load_array(data: bytes) -> np.ndarray:
+    stream = io.BytesIO(data)
+    version = guarded(lambda: np.lib.format.read_magic(stream))
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = guarded(lambda: read_header(stream))
+    if dtype.hasobject:
+        raise ImageFault('it holds Python objects', 'Save the mask as an array of integers [H, W].')
+    count = int(np.prod(shape, dtype=object))
+    check_size(count, 1)
+    content = data[stream.tell():]
+    if len(content) < count * dtype.itemsize:
+        raise ImageFault(f'it is cut off: its header promises {list(shape)} {dtype}, {len(content)} bytes are there')
+    return guarded(lambda: np.frombuffer(content, dtype, count).reshape(shape, order='F' if fortran else 'C'))
+
+
+def _refuse_foreign(data: bytes, path: str | Path) -> None:
+    start = data[:4096]
+    if start.startswith((b'[', b'{')) or start.lstrip()[:1] in (b'[', b'{'):
+        start = data[:1 << 20]
+    for pattern, kind, remedy in _FOREIGN:
+        if re.match(pattern, start, re.DOTALL):
+            raise InputError(f'Mask {path} is {kind}. {remedy}') from None
