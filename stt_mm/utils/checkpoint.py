@@ -1,7 +1,6 @@
 """Reading and writing checkpoints, without running foreign code and without taking a damaged file for a whole one."""
 
 import argparse
-import contextlib
 import hashlib
 import io
 import logging
@@ -149,14 +148,23 @@ def _check_kind(path: Path) -> None:
         if pattern.match(start):
             raise CheckpointError(f'{path} ({path.stat().st_size} bytes) is no checkpoint but {what}.')
     if start.startswith(_ZIP):
-        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-            names = {name.rpartition('/')[2] for name in archive.namelist()}
-            if 'constants.pkl' in names:
-                raise CheckpointError(f'{path} is no checkpoint but a TorchScript program. Save its weights with '
-                                      'torch.save(torch.jit.load(PATH).state_dict(), OTHER).')
-            if 'data.pkl' not in names:
-                raise CheckpointError(f'{path} is no checkpoint but a zip archive of other files '
-                                      f'({", ".join(sorted(names)[:3])}). Unpack it first.')
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = archive.infolist()
+        except Exception:  # a damaged directory fails in many ways; torch.load will say so
+            return
+        names = {member.filename.rpartition('/')[2] for member in members}
+        if 'constants.pkl' in names:
+            raise CheckpointError(f'{path} is no checkpoint but a TorchScript program. Save its weights with '
+                                  'torch.save(torch.jit.load(PATH).state_dict(), OTHER).')
+        if 'data.pkl' not in names:
+            raise CheckpointError(f'{path} is no checkpoint but a zip archive of other files '
+                                  f'({", ".join(sorted(names)[:3])}). Unpack it first.')
+        unpacked = sum(member.file_size for member in members)
+        if unpacked > path.stat().st_size:
+            # A few KB can become any number of GB.
+            raise CheckpointError(f'{path} ({path.stat().st_size} bytes) has compressed parts, which torch.save never '
+                                  f'writes; they would take {unpacked >> 20} MiB. If it is yours, save it again.')
 
 
 def _check_name(path: Path) -> None:

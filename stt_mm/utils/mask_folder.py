@@ -1,6 +1,7 @@
 """Folders of masks that any program may have written: what must be there, and all that is wrong with them at once."""
 
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping, Set
@@ -12,6 +13,10 @@ import numpy as np
 from ..errors import InputError, MissingInputError
 from .image_check import open_image
 from .masks import read_mask
+
+MAX_MEMBER_BYTES = 64 * 2**20  # of a mask in a zip file; a PNG of 4K takes less than 8 MiB
+# What zipfile raises at files that are cut off or damaged.
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -112,26 +117,30 @@ def check_zip(path: str | Path, videos: Mapping[str, ExpectedMasks], scratch: st
         raise MissingInputError(f'No such file: {path}.')
     prefix, (files, _), faults = f'{top}/' if top else '', _expected_paths(videos), []
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [info for info in archive.infolist() if not info.is_dir()]
-            seen: set[str] = set()
-            for info in members:
-                name = info.filename.removeprefix(prefix)
-                if not info.filename.startswith(prefix) or name not in files:
-                    layout = f'{prefix}<video>/<frame>.png of the listed frames'
-                    faults.append(f'{path}/{info.filename}: extra file, expected {layout} and nothing else')
-                elif name in seen:
-                    faults.append(f'{path}/{info.filename}: is twice in the zip')
-                else:
-                    seen.add(name)
-                    target = Path(scratch, name)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    try:
-                        target.write_bytes(archive.read(info))
-                    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-                        faults.append(f'{path}/{info.filename}: cannot be unpacked ({error})')
-    except zipfile.BadZipFile as error:
+        archive = zipfile.ZipFile(path)
+    except _UNREADABLE as error:
         raise InputError(f'{path} is no zip file, or it is cut off: {error}.') from error
+    seen: set[str] = set()
+    with archive:
+        for info in (info for info in archive.infolist() if not info.is_dir()):
+            name = info.filename.removeprefix(prefix)
+            if not info.filename.startswith(prefix) or name not in files:
+                layout = f'{prefix}<video>/<frame>.png of the listed frames'
+                faults.append(f'{path}/{info.filename}: extra file, expected {layout} and nothing else')
+            elif name in seen:
+                faults.append(f'{path}/{info.filename}: is twice in the zip')
+            elif info.file_size > MAX_MEMBER_BYTES:
+                faults.append(f'{path}/{info.filename}: unpacks to {info.file_size >> 20} MiB, which is no mask')
+            else:
+                seen.add(name)
+                try:
+                    data = archive.read(info)
+                except _UNREADABLE as error:
+                    faults.append(f'{path}/{info.filename}: cannot be unpacked ({error})')
+                    continue
+                target = Path(scratch, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
     return faults
 
 

@@ -83,8 +83,15 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def read_words(path: str | Path) -> list[list[str]]:
-    """The words of each line of a list, see :func:`read_lines`; backslashes of Windows paths become slashes."""
-    return [line.replace('\\', '/').split() for line in read_lines(path)]
+    """The words of each line of a list, see :func:`read_lines`; backslashes of Windows paths become slashes.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: as :func:`read_lines`, or a word is longer than a path can be.
+    """
+    lines = [line.replace('\\', '/').split() for line in read_lines(path)]
+    for word in (word for words in lines for word in words if _too_long(word)):
+        raise InputError(f'{path} holds a word that no file can be called: {word[:40]!a}... of {len(word)} characters.')
+    return lines
 
 
 def read_names(path: str | Path) -> list[str]:
@@ -113,14 +120,19 @@ def check_name(name: str, source: str | Path) -> None:
 
     Raises:
         ValueError: the name is empty, absolute, on a Windows drive, holds an empty part, ``.``, ``..``, a backslash or
-            a character that cannot be seen.
+            a character that cannot be seen, or is longer than a path can be.
     """
-    parts = name.split('/')
-    if {'', '.', '..'} & set(parts) or '\\' in name or re.match('[A-Za-z]:', name) or invisible(name):
+    leads_out = {'', '.', '..'} & set(name.split('/')) or '\\' in name or re.match('[A-Za-z]:', name)
+    if leads_out or invisible(name) or _too_long(name):
         raise InputError(
-            f'{source} holds the name {name!a}. Names of videos and frames are relative paths with "/", without "..", '
-            '"\\", a drive or invisible characters, as they name files and folders.'
+            f'{source} holds the name {name[:200]!a}. Names of videos and frames are relative paths with "/", without '
+            '"..", "\\", a drive, invisible characters or parts of more than 255 bytes, as they name files and folders.'
         )
+
+
+def _too_long(name: str) -> bool:
+    """Whether no common file system takes a relative path: 255 bytes per part, and room for the folder before it."""
+    return len(name.encode()) > 2000 or any(len(part.encode()) > 255 for part in name.split('/'))
 
 
 def _trimmed(word: str) -> str:

@@ -330,3 +330,14 @@ def test_weights_that_are_not_finite_are_refused(value, names, backbone, tmp_pat
     # A stage that the network does not have is not looked at.
     load_backbone(ResNet(depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1, )),
                   tmp_path / 'file.pth')
+
+
+def test_compressed_parts_are_refused_before_they_are_unpacked(tmp_path):
+    torch.save(dict(weight=torch.zeros(2**20)), tmp_path / 'stored.pth')
+    with zipfile.ZipFile(tmp_path / 'stored.pth') as source, \
+            zipfile.ZipFile(tmp_path / 'small.pth', 'w', zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    assert read_checkpoint(tmp_path / 'stored.pth')['weight'].shape == (2**20,)
+    with pytest.raises(CheckpointError, match=r'small\.pth .*has compressed parts.* take 4 MiB'):
+        read_checkpoint(tmp_path / 'small.pth')

@@ -1,8 +1,10 @@
+import zipfile
+
 import numpy as np
 import pytest
 
 from stt_mm.utils import write_mask
-from stt_mm.utils.mask_folder import check_extra, check_video, check_zip, expected_masks, given_births
+from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, check_zip, expected_masks, given_births
 from stt_mm.utils.submission import write_submission
 
 
@@ -51,3 +53,13 @@ def test_a_submission_is_packed_and_unpacked(tmp_path):
     assert not (tmp_path / 'third.zip').exists()
     with pytest.raises(ValueError, match=r'is a \.zip file, got .*third\.tar'):
         write_submission(tmp_path / 'third.tar', {})
+
+
+def test_a_member_that_unpacks_to_more_than_a_mask_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr('stt_mm.utils.mask_folder.MAX_MEMBER_BYTES', 2**20)
+    with zipfile.ZipFile(tmp_path / 'masks.zip', 'w', zipfile.ZIP_DEFLATED) as file:
+        file.writestr('v/00000.png', bytes(2**20 + 1))
+    videos = {'v': ExpectedMasks((4, 4), {'00000': frozenset({1})})}
+    fault, = check_zip(tmp_path / 'masks.zip', videos, tmp_path / 'out')
+    assert fault == f'{tmp_path}/masks.zip/v/00000.png: unpacks to 1 MiB, which is no mask'
+    assert not list((tmp_path / 'out').rglob('*.png'))

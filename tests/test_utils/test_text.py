@@ -105,7 +105,7 @@ def test_damaged_json_is_read_or_refused(tmp_path):
 
 @pytest.mark.parametrize('name', [
     '', '.', '..', '../a', 'a/../b', 'a/..', '/a', 'a//b', 'a/', './a', 'C:/a', 'c:a', '\\\\host\\a', '..\\a', 'a\\b',
-    'a\0', 'a\nb', 'a\u200b', 'a\ud800',
+    'a\0', 'a\nb', 'a\u200b', 'a\ud800', 'a/' + 'b' * 256, 'ü' * 128, 'a/' * 1500 + 'a',
 ])
 def test_names_that_point_elsewhere(name):
     with pytest.raises(InputError, match='list.txt holds the name') as caught:
@@ -113,6 +113,12 @@ def test_names_that_point_elsewhere(name):
     assert str(caught.value).isascii()
 
 
-@pytest.mark.parametrize('name', ['bus', 'walk/clip 1', '..a', 'a..', 'grün', '00000', 'ab:c', '....'])
+@pytest.mark.parametrize('name', ['bus', 'a/' + 'b' * 255, 'walk/clip 1', '..a', 'a..', 'grün', '00000', 'ab:c', '....'])
 def test_names_that_are_fine(name):
     check_name(name, 'list.txt')
+
+
+def test_a_word_that_is_too_long_for_a_file_is_refused_by_the_list(tmp_path):
+    (tmp_path / 'list.txt').write_text('bus\n' + 'x' * 5000 + ' 1\n')
+    with pytest.raises(InputError, match=r"list.txt holds a word that no file can be called: 'x{40}'... of 5000"):
+        read_names(tmp_path / 'list.txt')
