@@ -14,7 +14,8 @@ def version() -> str:
 
 # requirements/minimum.txt pins each lower bound, and `bash tools/run_tests.sh --minimum` runs the suite with them.
 TIMM = ['timm>=1.0.20']
-TESTS = ['pytest>=8', 'pytest-xdist>=3.5', 'pytest-timeout>=2.3.1', 'hypothesis>=6.100', *TIMM]
+TESTS = ['pytest>=8', 'pytest-xdist>=3.5', 'pytest-timeout>=2.3.1', 'hypothesis>=6.100',
+         'scipy>=1.12', *TIMM]
 
 setup(
     name='stt_mm',
@@ -39,7 +40,6 @@ setup(
         'av>=17',
         'pillow>=10.3',
         'rich>=13',
-        'scipy>=1.12',
         'matplotlib>=3.8',
         'tensorboard>=2.17',
     ],

@@ -87,7 +87,7 @@ is_installed() {
 import importlib.util
 import sys
 
-names = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'cv2', 'av', 'scipy', 'tensorboard', 'pytest', 'stt_mm')
+names = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'cv2', 'av', 'tensorboard', 'scipy', 'pytest', 'stt_mm')
 sys.exit(any(importlib.util.find_spec(name) is None for name in names))
 PY
 }
