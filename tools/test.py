@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from stt_mm.models import Correspondence
 from stt_mm.registry import METRICS, RUNNERS
 from stt_mm.utils.checkpoint import sha8, write_atomically
 from stt_mm.utils.targets import check_apart, check_distinct, check_file
+from stt_mm.utils.weights import load_backbone
 
 EXAMPLES = """examples:
   python tools/test.py configs/stt_r18_ytv.py work_dirs/stt_r18_ytv/iter_90000.pth --out davis.json
@@ -184,20 +186,24 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
         What the result file says about the checkpoint.
     """
     model = bare(runner)
-    if not isinstance(model, Correspondence):
-        raise InputError(f'{type(model).__name__} of {args.config} is evaluated only within its training; take one of '
-                         'configs/eval for its checkpoint.')
+    if not isinstance(model, Correspondence) and not isinstance(getattr(model, 'backbone', None), torch.nn.Module):
+        raise InputError(f'{type(model).__name__} of {args.config} has no backbone to fill; take one of configs/eval for '
+                         'its checkpoint.')
     if args.checkpoint.lower() == 'none':
-        model.load(None, allow_other_geometry=args.allow_other_geometry)
+        if isinstance(model, Correspondence):
+            model.load(None, allow_other_geometry=args.allow_other_geometry)
+        else:
+            model.init_weights()
         runner.logger.info(f'checkpoint: none, the network is as its config initialises it (seed {runner.seed})')
         return dict(path=None, sha8=None, source='none')
-    report = model.load(args.checkpoint, args.trust_checkpoint, args.allow_partial, args.prefix,
-                        args.allow_other_geometry)
+    load = model.load if isinstance(model, Correspondence) else partial(load_backbone, model.backbone)
+    report = load(args.checkpoint, args.trust_checkpoint, args.allow_partial, args.prefix,
+                  allow_other_geometry=args.allow_other_geometry)
     runner.logger.info(f'checkpoint: {args.checkpoint}; {report}')
     if not report.complete:
         runner.logger.warning(f'--allow-partial: {report.details(limit=20)}')
     return dict(path=args.checkpoint, sha8=sha8(args.checkpoint), source=report.source, matched_ratio=report.ratio,
-                geometry=dict(trained=report.geometry, used=model.geometry))
+                geometry=dict(trained=report.geometry, used=getattr(model, 'geometry', None)))
 
 
 def main(argv: list[str] | None = None) -> None:

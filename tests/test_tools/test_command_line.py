@@ -134,7 +134,7 @@ def test_dump_masks_reaches_the_metric(config, tmp_path):
     assert dict(davis, run_id='') == dict(type='stt_mm.DAVISMetric', out_dir='w', dump_masks='masks', run_id='',
                                           resume=False)
     other = module.parse_args([str(config), str(config), '--work-dir', 'w'])
-    assert davis['run_id'] != module.run_id(cfg, other.checkpoint)
+    assert davis['run_id'] != module.run_id(cfg, other.checkpoint, None)
     assert 'train_dataloader' not in cfg
     cfg.test_evaluator = dict(type='DAVISMetric')
     args.dump_masks = None
@@ -187,7 +187,7 @@ def test_results_of_other_weights_are_not_those_of_this_run(tmp_path, monkeypatc
 
     def run_id(seed=0, checkpoint='none', **model):
         return module.run_id(Config(dict(model=model, test_dataloader=dict(dataset={}), test_cfg={},
-                                         randomness=dict(seed=seed))), checkpoint)
+                                         randomness=dict(seed=seed))), checkpoint, None)
 
     def network(**init_cfg):
         return dict(type='Net', init_cfg=dict(type='Pretrained', **init_cfg))
