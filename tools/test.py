@@ -4,7 +4,6 @@ import argparse
 import hashlib
 import json
 import os
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,10 @@ from stt_mm.engine import finish_runtime, load_config, prepare_runtime, to_plain
 from stt_mm.engine.cli import add_common_arguments, add_weight_arguments, one_line_errors
 from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics import VideoMetric, claim_dump, completed, forget_records
-from stt_mm.models import Correspondence
+from stt_mm.models import load_for_evaluation
 from stt_mm.registry import METRICS, RUNNERS
 from stt_mm.utils.checkpoint import sha8, write_atomically
 from stt_mm.utils.targets import check_apart, check_distinct, check_file
-from stt_mm.utils.weights import load_backbone
 
 EXAMPLES = """examples:
   python tools/test.py configs/stt_r18_ytv.py work_dirs/stt_r18_ytv/iter_90000.pth --out davis.json
@@ -105,7 +103,7 @@ def metrics_of(cfg: Config) -> list[dict]:
         return [metric for metric in metrics if issubclass(METRICS.get(metric['type']) or object, VideoMetric)]
 
 
-def run_id(cfg: Config, checkpoint: str, prefix: str | None) -> str:
+def run_id(cfg: Config, checkpoint: str, prefix: str | None = None) -> str:
     """Short name of what decides the result of a video: model, data, precision and weights."""
     weights = initial_weights(cfg) if checkpoint.lower() == 'none' else sha8(checkpoint)
     text = repr((cfg.model.to_dict(), cfg.test_dataloader.dataset.to_dict(), cfg.test_cfg.get('fp16'), weights, prefix))
@@ -186,19 +184,12 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
         What the result file says about the checkpoint.
     """
     model = bare(runner)
-    if not isinstance(model, Correspondence) and not isinstance(getattr(model, 'backbone', None), torch.nn.Module):
-        raise InputError(f'{type(model).__name__} of {args.config} has no backbone to fill; take one of configs/eval for '
-                         'its checkpoint.')
     if args.checkpoint.lower() == 'none':
-        if isinstance(model, Correspondence):
-            model.load(None, allow_other_geometry=args.allow_other_geometry)
-        else:
-            model.init_weights()
+        load_for_evaluation(model, None, allow_other_geometry=args.allow_other_geometry)
         runner.logger.info(f'checkpoint: none, the network is as its config initialises it (seed {runner.seed})')
         return dict(path=None, sha8=None, source='none')
-    load = model.load if isinstance(model, Correspondence) else partial(load_backbone, model.backbone)
-    report = load(args.checkpoint, args.trust_checkpoint, args.allow_partial, args.prefix,
-                  allow_other_geometry=args.allow_other_geometry)
+    report = load_for_evaluation(model, args.checkpoint, args.trust_checkpoint, args.allow_partial, args.prefix,
+                                 args.allow_other_geometry)
     runner.logger.info(f'checkpoint: {args.checkpoint}; {report}')
     if not report.complete:
         runner.logger.warning(f'--allow-partial: {report.details(limit=20)}')

@@ -16,7 +16,7 @@ from mmengine.registry import DefaultScope
 from numpy.typing import ArrayLike
 
 from stt_mm.engine import load_config
-from stt_mm.models import Correspondence
+from stt_mm.models import Correspondence, load_for_evaluation
 from stt_mm.registry import MODELS
 from stt_mm.utils import list_images, write_mask
 from stt_mm.utils.prefetch import prefetch
@@ -105,7 +105,7 @@ class VideoPropagator:
             if not isinstance(model, Correspondence) or model.propagator is None:
                 raise InputError(f'{cfg.filename or "The config"} has no model with a propagator; take one of '
                                  'configs/eval.')
-            model.load(checkpoint, trust_checkpoint, allow_partial, prefix, allow_other_geometry)
+            load_for_evaluation(model, checkpoint, trust_checkpoint, allow_partial, prefix, allow_other_geometry)
         self._files = [checkpoint, cfg.filename]
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
 

@@ -1,7 +1,15 @@
 """Everything that a config's ``model`` can name."""
 
 from stt_mm.models.backbones import ColorPatches, CorrespondenceResNet, MMPretrainBackbone, TimmBackbone
-from stt_mm.models.correspondence import STT, ContrastiveRandomWalk, Correspondence, Joint, LateFusion, LwFPenalty
+from stt_mm.models.correspondence import (
+    STT,
+    ContrastiveRandomWalk,
+    Correspondence,
+    Joint,
+    LateFusion,
+    LwFPenalty,
+    load_for_evaluation,
+)
 from stt_mm.models.data_preprocessor import ClipDataPreprocessor
 from stt_mm.models.frozen_teacher import FrozenTeacher
 from stt_mm.models.heads import GlobalCorrelationHead, LocalCorrelationHead, ReconstructionHead
@@ -13,5 +21,5 @@ __all__ = [
     'STT', 'AffinityLoss', 'ClipDataPreprocessor', 'ColorPatches', 'ContrastiveRandomWalk', 'Correspondence',
     'CorrespondenceResNet', 'DetCo', 'DetCoNeck', 'EWCPenalty', 'FrozenTeacher', 'GlobalCorrelationHead', 'Joint',
     'LabelPropagator', 'LateFusion', 'LocalCorrelationHead', 'LwFPenalty', 'MMPretrainBackbone', 'PenalisedMoCo',
-    'ReconstructionHead', 'ReconstructionLoss', 'TimmBackbone',
+    'ReconstructionHead', 'ReconstructionLoss', 'TimmBackbone', 'load_for_evaluation',
 ]

@@ -13,7 +13,13 @@ from mmengine.runner import Runner
 from stt_mm.apis import VideoPropagator
 from stt_mm.engine import load_config
 from stt_mm.engine.hooks import CheckpointHook
-from stt_mm.models import CorrespondenceResNet, LateFusion, MMPretrainBackbone, TimmBackbone
+from stt_mm.models import (
+    CorrespondenceResNet,
+    LateFusion,
+    MMPretrainBackbone,
+    TimmBackbone,
+    load_for_evaluation,
+)
 from stt_mm.registry import MODELS
 from stt_mm.utils.geometry import GeometryError, check_geometry
 from stt_mm.utils.weights import load_backbone
@@ -62,14 +68,14 @@ def test_equal_grids_do_not_hide_another_geometry(student):
     before = used.backbone.conv1.weight.clone()
     with pytest.raises(GeometryError, match=r'iter_9\.pth .*pool none, strides 1 1 2 8, .*at hand has .*pool avg, '
                                             r'strides 1 1 1, .*differ in pool, strides\. .*--allow-other-geometry'):
-        used.load(student)
+        load_for_evaluation(used, student)
     assert torch.equal(used.backbone.conv1.weight, before)
-    assert build('eval/davis_r18_s4_128').load(student).complete
-    assert build('stt_r18_ytv_s4_128').load(student).complete
+    assert load_for_evaluation(build('eval/davis_r18_s4_128'), student).complete
+    assert load_for_evaluation(build('stt_r18_ytv_s4_128'), student).complete
 
 
 def test_another_geometry_can_be_allowed_and_is_said(student, caplog):
-    report = build('eval/davis_r18_s4').load(student, allow_other_geometry=True)
+    report = load_for_evaluation(build('eval/davis_r18_s4'), student, allow_other_geometry=True)
     assert report.complete
     assert report.geometry['strides'] == [1, 1, 2, 8]
     assert 'They differ in pool, strides' in caplog.text
@@ -87,20 +93,20 @@ def test_another_geometry_can_be_allowed_and_is_said(student, caplog):
 def test_what_counts_up_to_the_stage_that_is_evaluated(changes, differing, student):
     model = build('eval/davis_r18_s4_128', **changes)
     if differing is None:
-        model.load(student)
+        load_for_evaluation(model, student)
     else:
         with pytest.raises(GeometryError, match=f'differ in {differing}\\.'):
-            model.load(student)
+            load_for_evaluation(model, student)
 
 
 def test_files_that_say_nothing_are_taken_as_before(student, tmp_path):
     content = torch.load(student)
     del content['meta']['geometry']
     torch.save(content, tmp_path / 'file.pth')
-    build('eval/davis_r18_s4').load(tmp_path / 'file.pth')
+    load_for_evaluation(build('eval/davis_r18_s4'), tmp_path / 'file.pth')
     content['meta'] = dict(geometry='foreign')
     torch.save(content, tmp_path / 'file.pth')
-    build('eval/davis_r18_s4').load(tmp_path / 'file.pth')
+    load_for_evaluation(build('eval/davis_r18_s4'), tmp_path / 'file.pth')
 
 
 def test_a_training_may_start_from_any_geometry(student):
@@ -116,16 +122,16 @@ def test_an_evaluation_that_starts_from_init_cfg_is_compared_too(student):
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(student))
     model = MODELS.build(cfg.model)
     with pytest.raises(GeometryError, match='differ in pool, strides'):
-        model.load(None)
-    model.load(None, allow_other_geometry=True)
+        load_for_evaluation(model, None)
+    load_for_evaluation(model, None, allow_other_geometry=True)
     right, wrong = (dict(type='CorrespondenceResNet', depth=18, pool=pool, strides=(1, 1, 2), out_indices=(2, ),
                          init_cfg=dict(type='Pretrained', checkpoint=str(student))) for pool in ('none', 'avg'))
     propagator = dict(type='LabelPropagator', protocol='stt_davis_s4')
-    LateFusion([right, right], propagator).load(None)
+    load_for_evaluation(LateFusion([right, right], propagator), None)
     with pytest.raises(GeometryError, match='differ in pool'):
-        LateFusion([right, wrong], propagator).load(None)
+        load_for_evaluation(LateFusion([right, wrong], propagator), None)
     with pytest.raises(GeometryError, match='differ in color'):
-        LateFusion([right, right], propagator, colors=('lab', 'rgb')).load(None)
+        load_for_evaluation(LateFusion([right, right], propagator, colors=('lab', 'rgb')), None)
 
 
 def test_the_propagator_of_own_videos_refuses_it(student):
@@ -143,9 +149,9 @@ def test_networks_of_other_libraries(tmp_path):
                                  propagator=dict(type='LabelPropagator', protocol='stt_davis_s8')))
 
     save(tmp_path / 'timm.pth', model(output_stride=8))
-    model(output_stride=8).load(tmp_path / 'timm.pth')
+    load_for_evaluation(model(output_stride=8), tmp_path / 'timm.pth')
     with pytest.raises(GeometryError, match='differ in options'):
-        model().load(tmp_path / 'timm.pth')
+        load_for_evaluation(model(), tmp_path / 'timm.pth')
     assert TimmBackbone('vit_tiny_patch16_224', options=dict(depth=1)).geometry()['positions'] == 'timm'
     one, two = (MMPretrainBackbone(dict(type='ResNet', depth=18, strides=strides, out_indices=(2, ))).geometry()
                 for strides in ((1, 2, 2, 2), (1, 2, 1, 1)))

@@ -1,10 +1,12 @@
 """Algorithms: who is fed to whom."""
 
-from stt_mm.models.correspondence.base import Correspondence
+from stt_mm.models.correspondence.base import Correspondence, load_for_evaluation
 from stt_mm.models.correspondence.crw import ContrastiveRandomWalk
 from stt_mm.models.correspondence.joint import Joint
 from stt_mm.models.correspondence.late_fusion import LateFusion
 from stt_mm.models.correspondence.lwf import LwFPenalty
 from stt_mm.models.correspondence.stt import STT
 
-__all__ = ['STT', 'ContrastiveRandomWalk', 'Correspondence', 'Joint', 'LateFusion', 'LwFPenalty']
+__all__ = [
+    'STT', 'ContrastiveRandomWalk', 'Correspondence', 'Joint', 'LateFusion', 'LwFPenalty', 'load_for_evaluation',
+]

@@ -82,36 +82,6 @@ class Correspondence(BaseModel):
         """Each network that is evaluated, and its geometry."""
         return [] if self.backbone is None else [(self.backbone, self.geometry)]
 
-    def load(self, checkpoint: str | Path | None, trust: bool = False, allow_partial: bool = False,
-             prefix: str | None = None, allow_other_geometry: bool = False) -> LoadReport | None:
-        """Weights for an evaluation.
-
-        Args:
-            checkpoint: file that fills the backbone; ``None``: as the config initialises the model.
-            trust, allow_partial, prefix: see :func:`stt_mm.utils.weights.load_backbone`.
-            allow_other_geometry: accept weights that were trained in another geometry than that of this model.
-
-        Returns:
-            What was filled; ``None`` without a checkpoint.
-
-        Raises:
-            FileNotFoundError, ValueError: the file does not exist or cannot be used, or there is not one backbone.
-        """
-        if checkpoint is None:
-            self.init_weights()
-            for network, geometry in self.networks():
-                if getattr(network, 'report', None) is not None:
-                    check_geometry(network.checkpoint, network.report.geometry, geometry, allow_other_geometry)
-            return None
-        if self.backbone is None:
-            raise InputError(f'{type(self).__name__} has several networks, and {checkpoint} is one file: leave out the '
-                             'checkpoint (pass "none"), and name one in the init_cfg of each network.')
-        if not self.backbone.state_dict():
-            raise InputError(f'{type(self.backbone).__name__} has no weights; pass "none" as the checkpoint in '
-                             f'place of {checkpoint}.')
-        return load_backbone(self.backbone, checkpoint, trust, allow_partial, prefix, self.geometry,
-                             allow_other_geometry)
-
     def forward(self, inputs: dict | list, data_samples: list | None = None,
                 mode: str = 'tensor') -> dict | list | Tensor:
         """MMEngine's entry: ``loss`` in training, ``predict`` for videos, ``tensor`` for features of frames."""
@@ -220,6 +190,38 @@ class Correspondence(BaseModel):
             if time in given:
                 mask = self.propagator.add_mask(time, torch.as_tensor(np.asarray(given[time])), mask)
             yield mask.cpu().numpy(), _strengths(mask, value) if with_scores else {}
+
+
+def load_for_evaluation(model: BaseModel, checkpoint: str | Path | None, trust: bool = False,
+                        allow_partial: bool = False, prefix: str | None = None,
+                        allow_other_geometry: bool = False) -> LoadReport | None:
+    """Weights of a model that is to be evaluated.
+
+    Args:
+        model: any with a ``backbone``; a :class:`Correspondence` knows its geometry.
+        checkpoint: file that fills the backbone; ``None``: as the config initialises the model.
+        trust, allow_partial, prefix: see :func:`stt_mm.utils.weights.load_backbone`.
+        allow_other_geometry: accept weights that were trained in another geometry than that of this model.
+
+    Returns:
+        What was filled; ``None`` without a checkpoint.
+
+    Raises:
+        FileNotFoundError, ValueError: the file does not exist or cannot be used, or there is not one backbone.
+    """
+    if checkpoint is None:
+        model.init_weights()
+        for network, geometry in model.networks() if isinstance(model, Correspondence) else ():
+            if getattr(network, 'report', None) is not None:
+                check_geometry(network.checkpoint, network.report.geometry, geometry, allow_other_geometry)
+        return None
+    backbone = getattr(model, 'backbone', None)
+    if backbone is None or not backbone.state_dict():
+        what = 'several networks' if hasattr(model, 'backbones') else 'no backbone with weights'
+        raise InputError(f'{type(model).__name__} has {what}, and {checkpoint} is one file: pass "none" in its place '
+                         '(checkpoint=None), and name files in the init_cfg of each network.')
+    return load_backbone(backbone, checkpoint, trust, allow_partial, prefix, getattr(model, 'geometry', None),
+                         allow_other_geometry)
 
 
 def geometry_of(network: nn.Module, stage: str, color: str | None) -> dict[str, Any] | None:
