@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from .containers import is_cut_off
@@ -27,11 +28,10 @@ class FrameIndex:
     """Where the frames of a file are.
 
     Attributes:
-        times: when each frame is shown, in units of the stream's time base, never falling; a ``range`` where the frames
-            are evenly spaced. Mere numbers if there are no ``keys``.
+        times: when each frame is shown, in units of the stream's time base, never falling; a ``range`` where they are
+            evenly spaced. Mere numbers if there are no ``keys``.
         keys: the numbers of frames at which decoding can start, rising; none in a file that must be read from its start.
-        whole: whether the file goes on to its end: it is not cut off, and nothing on the way to the last of these
-            frames is known to be damaged.
+        whole: whether the file goes on to its end: it is not cut off, and no damage is known.
     """
 
     times: Sequence[int]
@@ -70,16 +70,18 @@ class VideoFile:
         self.path = path
         self.damaged = False
         try:
-            self._container = av.open(path)
+            # So named, a path with a colon is a path; a play list cannot lead to the network.
+            self._container = av.open(f'file:{path}', options={'protocol_whitelist': 'file'})
         except (av.FFmpegError, ValueError) as error:
             raise _cannot_open(path) from error
-        stream = self._container.streams.best('video')
-        if stream is None or stream.codec_context is None:
+        streams = [stream for stream in self._container.streams.video if stream.codec_context is not None]
+        if not streams:
             self._container.close()
             raise _cannot_open(path)
-        self._stream = stream
+        # A cover picture is a stream as well.
+        self._stream = min(streams, key=lambda stream: bool(stream.disposition & Disposition.attached_pic))
         self.cut = is_cut_off(path)
-        self._codec = stream.codec_context
+        self._codec = self._stream.codec_context
         # One thread: more would have to be stopped in forked workers, and lose frames around a damaged packet.
         self._codec.thread_count = 1
         self._codec.options = {'max_pixels': str(_MAX_PIXELS)}
@@ -152,8 +154,15 @@ class VideoFile:
         """The picture as it is to be shown, uint8 ``[H, W, 3]``: in the colours that the file names, and upright.
 
         Pixels that are not square are left as they are stored.
+
+        Raises:
+            FrameError: FFmpeg cannot convert pixels of that kind.
         """
-        picture = self._to_rgb.reformat(frame, format='rgb24', threads=1).to_ndarray()
+        try:
+            picture = self._to_rgb.reformat(frame, format='rgb24', threads=1).to_ndarray()
+        except (av.FFmpegError, ValueError) as error:
+            raise FrameError(f'The pixels of {self.path} ({frame.format.name}, {frame.width}x{frame.height}) cannot be '
+                             f'converted to RGB; {REPAIR}') from error
         matrix = frame.side_data.get('DISPLAYMATRIX')
         if matrix is not None:
             a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
@@ -169,6 +178,9 @@ class VideoFile:
                 # The last packet that a file cut off holds is a part of one; one of no size stands for no frame.
                 if packet.size and not (self.cut and packet.is_corrupt):
                     yield packet
+        except IndexError:
+            # The end, where PyAV stumbles over streams that the start of the file did not announce.
+            return
         except av.FFmpegError:
             self.damaged = True
 
@@ -207,5 +219,5 @@ def _index(times: list[int], keys: list[int], whole: bool) -> FrameIndex:
 
 
 def _cannot_open(path: str) -> FrameError:
-    return FrameError(f'Video {path} cannot be opened ({os.path.getsize(path)} bytes): it is cut off, no video, or of a '
-                      f'codec that FFmpeg does not know. Get it again, or {REPAIR}')
+    return FrameError(f'Video {path} cannot be opened ({os.path.getsize(path)} bytes): it is cut off, no video, or of '
+                      f'a codec that FFmpeg does not know. Get it again, or {REPAIR}')
