@@ -28,14 +28,15 @@ class FrameIndex:
     """Where the frames of a file are.
 
     Attributes:
-        times: when each frame is shown, in units of the stream's time base, never falling; a ``range`` where they are
-            evenly spaced. Mere numbers if there are no ``keys``.
-        keys: the numbers of frames at which decoding can start, rising; none in a file that must be read from its start.
+        times: when each frame is shown, in units of the stream's time base, never falling. Mere numbers if there are no
+            ``keys``.
+        keys: the numbers of frames at which decoding can start, rising; none in a file that must be read from its
+            start. Like the times a ``range`` where they are evenly spaced, so that an index is small.
         whole: whether the file goes on to its end: it is not cut off, and no damage is known.
     """
 
     times: Sequence[int]
-    keys: tuple[int, ...]
+    keys: Sequence[int]
     whole: bool
 
     def key_before(self, number: int) -> int:
@@ -47,7 +48,7 @@ class FrameIndex:
         """The number of the frame that is shown at ``time`` if decoding can start there."""
         number = -1 if time is None else bisect_left(self.times, time)
         position = bisect_left(self.keys, number)
-        is_key = self.keys[position:position + 1] == (number,) and self.times[number] == time
+        is_key = position < len(self.keys) and self.keys[position] == number and self.times[number] == time
         return number if is_key else None
 
 
@@ -210,12 +211,16 @@ class VideoFile:
 
 def _index(times: list[int], keys: list[int], whole: bool) -> FrameIndex:
     times = sorted(times)
-    numbers = {bisect_left(times, time) for time in keys if times}
+    numbers = sorted({bisect_left(times, time) for time in keys})
     # At a time that two frames share, it cannot be told which of them decoding starts with.
-    single = tuple(n for n in sorted(numbers) if n + 1 == len(times) or times[n + 1] > times[n])
-    step = times[1] - times[0] if len(times) > 1 else 1
-    even = range(times[0], times[0] + step * len(times), step) if times and step > 0 else range(0)
-    return FrameIndex(even if list(even) == times else tuple(times), single, whole)
+    single = [number for number in numbers if number + 1 == len(times) or times[number + 1] > times[number]]
+    return FrameIndex(_compact(times), _compact(single), whole)
+
+
+def _compact(numbers: list[int]) -> Sequence[int]:
+    step = numbers[1] - numbers[0] if len(numbers) > 1 else 1
+    even = range(numbers[0], numbers[0] + step * len(numbers), step) if numbers and step > 0 else range(0)
+    return even if list(even) == numbers else tuple(numbers)
 
 
 def _cannot_open(path: str) -> FrameError:

@@ -232,8 +232,8 @@ def test_q_in_the_window_ends_the_run_of_a_camera(place, monkeypatch, capfd):
 def test_sigterm_ends_the_run_with_whole_files(place):
     frames, _ = moving_shapes(12, (64, 96), 2)
     write_video('long.mp4', np.concatenate([frames] * 100))
-    process = subprocess.Popen([sys.executable, SCRIPT, 'long.mp4', '--mask', 'first.png', '--out', 'out.mp4',
-                                '--points', '9,9', '--points-json', 'points.json', '--mask-dir', 'masks', *SMALL], text=True,
+    process = subprocess.Popen([sys.executable, SCRIPT, 'long.mp4', '--mask', 'first.png', '--points', '9,9', '--out',
+                                'out.mp4', '--points-json', 'points.json', '--mask-dir', 'masks', *SMALL], text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     end = time.monotonic() + 60
     while len(list(Path().glob('masks/*.png'))) < 5:
