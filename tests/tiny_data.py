@@ -1,8 +1,10 @@
 """Small data sets in the layouts of the real ones, made on the spot."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 from scipy.io import savemat
@@ -54,6 +56,31 @@ def write_video(path, frames, codec='mp4v'):
     for frame in frames:
         writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
     writer.release()
+
+
+def numbered(number, size=(48, 96)):
+    """uint8 [H, W, 3] with the number in eight stripes, black for 0, white for 1."""
+    bits = (number >> np.arange(8) & 1).astype(np.uint8) * 255
+    return np.broadcast_to(np.repeat(bits, size[1] // 8)[None, :, None], (*size, 3)).copy()
+
+
+def shown(frame):
+    """The number that :func:`numbered` drew."""
+    return int(((frame[frame.shape[0] // 2, frame.shape[1] // 16::frame.shape[1] // 8, 0] > 127) << np.arange(8)).sum())
+
+
+def write_timed_video(path, times, codec='libx264', options=None, muxer=None, pixels='yuv420p', base=(1, 1000)):
+    """Writes numbered frames that are shown at ``times``, in units of ``base`` seconds."""
+    with av.open(str(path), 'w', options=muxer or {}) as file:
+        stream = file.add_stream(codec, rate=30, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = 96, 48, pixels
+        stream.codec_context.time_base = Fraction(*base)
+        stream.codec_context.thread_count = 1
+        for number, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(numbered(number), format='rgb24')
+            frame.pts, frame.time_base = time, Fraction(*base)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
 
 
 def make_youtube_vos(root, num_videos=4, num_frames=6, size=(72, 128)):

@@ -117,7 +117,7 @@ def prepare_work_dir(folder: Path) -> None:
         for name in ('train', 'eval', 'masks', 'logs'):
             if (folder / name).is_dir():
                 shutil.rmtree(folder / name)
-        for name in ('overlay.mp4', 'overlay.avi', 'comparison.png', 'table.txt'):
+        for name in ('overlay.mp4', 'comparison.png', 'table.txt'):
             (folder / name).unlink(missing_ok=True)
         (folder / 'logs').mkdir(parents=True)
         (folder / MARKER).touch()

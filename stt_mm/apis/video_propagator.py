@@ -201,7 +201,8 @@ class VideoPropagator:
                     write_mask(Path(mask_dir, f'{result.name}.png'), result.mask)
                 if add_row:
                     points_found = [None if x < 0 else [round(x, 2), round(y, 2)] for x, y in result.points.tolist()]
-                    add_row(dict(index=result.frame_index, name=result.name, time=result.time, points=points_found))
+                    seconds = None if result.time is None else round(result.time, 6)
+                    add_row(dict(index=result.frame_index, name=result.name, time=seconds, points=points_found))
                 count += 1
                 if on_frame and on_frame(result):
                     break

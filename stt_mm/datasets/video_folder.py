@@ -71,8 +71,8 @@ class VideoFolder(VideoDataset):
         try:
             index = VideoReader(path).index
             if not index.whole:
-                raise FrameError(f'{path} is cut off or damaged after {len(index.times)} frames. Get it again, or leave '
-                                 "such files out with on_error='skip'.")
+                raise FrameError(f'{path} is cut off or damaged after {len(index.times)} frames. Get it again, or '
+                                 "leave such files out with on_error='skip'.")
         except OSError as error:
             if self.on_error == 'raise':
                 raise

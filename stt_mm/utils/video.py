@@ -25,13 +25,13 @@ Frame = tuple[str, np.ndarray, float | None]
 class VideoReader:
     """Frames of one video file by number. Picklable; each process opens its own decoder.
 
-    A frame is found by its time stamp, so it is the same whatever the frame rate does and whatever was read before. In a
-    file without time stamps all frames before it are decoded.
+    A frame is found by its time stamp, so it is the same whatever the frame rate does and whatever was read before.
+    In a file without time stamps all frames before it are decoded.
 
     Args:
         path: a file that FFmpeg can decode.
-        index: where its frames are, if that is known from an earlier reader; ``None`` to find out, for which the file is
-            read once, and decoded as far as it takes to be sure.
+        index: where its frames are, if that is known from an earlier reader; ``None`` to find out, for which the file
+            is read once, and decoded as far as it takes to be sure.
 
     Attributes:
         index: where its frames are.
@@ -76,8 +76,8 @@ class VideoReader:
                 break
         codec = self._file.codec
         self.close()
-        raise FrameError(f'Frame {number} of {len(self)} cannot be read from {self.path} (codec {codec}). The file is cut '
-                         f'off or damaged there; {REPAIR}')
+        raise FrameError(f'Frame {number} of {len(self)} cannot be read from {self.path} (codec {codec}). The file is '
+                         f'cut off or damaged there; {REPAIR}')
 
     def close(self) -> None:
         """Frees the decoder; the next read opens a new one."""
@@ -217,8 +217,9 @@ def _open_file(path: str) -> VideoStream:
             raise _no_frame(path)
         if file.cut or file.damaged:
             promise = f' of the {file.promised} frames it promises' if (file.promised or 0) > count else ' frames'
-            raise FrameError(f'{path} ended after {count}{promise}: it is cut off, or damaged there. These are complete; '
-                             f'get the file again, or set max_frames to {count} to accept it.')
+            raise FrameError(
+                f'{path} ended after {count}{promise}: it is {"cut off" if file.cut else "damaged there"}. These are '
+                f'complete; set max_frames to {count} to accept it, get the file again, or {REPAIR}')
 
     return VideoStream(path, _of_one_size(frames(), path), file.promised, False, file.fps)
 

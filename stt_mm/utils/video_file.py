@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from .containers import is_cut_off
@@ -27,15 +28,15 @@ class FrameIndex:
     """Where the frames of a file are.
 
     Attributes:
-        times: when each frame is shown, in units of the stream's time base, never falling; a ``range`` where the frames
-            are evenly spaced. Mere numbers if there are no ``keys``.
-        keys: the numbers of frames at which decoding can start, rising; none in a file that must be read from its start.
-        whole: whether the file goes on to its end: it is not cut off, and nothing on the way to the last of these
-            frames is known to be damaged.
+        times: when each frame is shown, in units of the stream's time base, never falling. Mere numbers if there are no
+            ``keys``.
+        keys: the numbers of frames at which decoding can start, rising; none in a file that must be read from its
+            start. Like the times a ``range`` where they are evenly spaced, so that an index is small.
+        whole: whether the file goes on to its end: it is not cut off, and no damage is known.
     """
 
     times: Sequence[int]
-    keys: tuple[int, ...]
+    keys: Sequence[int]
     whole: bool
 
     def key_before(self, number: int) -> int:
@@ -47,7 +48,7 @@ class FrameIndex:
         """The number of the frame that is shown at ``time`` if decoding can start there."""
         number = -1 if time is None else bisect_left(self.times, time)
         position = bisect_left(self.keys, number)
-        is_key = self.keys[position:position + 1] == (number,) and self.times[number] == time
+        is_key = position < len(self.keys) and self.keys[position] == number and self.times[number] == time
         return number if is_key else None
 
 
@@ -70,16 +71,18 @@ class VideoFile:
         self.path = path
         self.damaged = False
         try:
-            self._container = av.open(path)
+            # So named, a path with a colon is a path; a play list cannot lead to the network.
+            self._container = av.open(f'file:{path}', options={'protocol_whitelist': 'file'})
         except (av.FFmpegError, ValueError) as error:
             raise _cannot_open(path) from error
-        stream = self._container.streams.best('video')
-        if stream is None or stream.codec_context is None:
+        streams = [stream for stream in self._container.streams.video if stream.codec_context is not None]
+        if not streams:
             self._container.close()
             raise _cannot_open(path)
-        self._stream = stream
+        # A cover picture is a stream as well.
+        self._stream = min(streams, key=lambda stream: bool(stream.disposition & Disposition.attached_pic))
         self.cut = is_cut_off(path)
-        self._codec = stream.codec_context
+        self._codec = self._stream.codec_context
         # One thread: more would have to be stopped in forked workers, and lose frames around a damaged packet.
         self._codec.thread_count = 1
         self._codec.options = {'max_pixels': str(_MAX_PIXELS)}
@@ -152,8 +155,15 @@ class VideoFile:
         """The picture as it is to be shown, uint8 ``[H, W, 3]``: in the colours that the file names, and upright.
 
         Pixels that are not square are left as they are stored.
+
+        Raises:
+            FrameError: FFmpeg cannot convert pixels of that kind.
         """
-        picture = self._to_rgb.reformat(frame, format='rgb24', threads=1).to_ndarray()
+        try:
+            picture = self._to_rgb.reformat(frame, format='rgb24', threads=1).to_ndarray()
+        except (av.FFmpegError, ValueError) as error:
+            raise FrameError(f'The pixels of {self.path} ({frame.format.name}, {frame.width}x{frame.height}) cannot be '
+                             f'converted to RGB; {REPAIR}') from error
         matrix = frame.side_data.get('DISPLAYMATRIX')
         if matrix is not None:
             a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
@@ -169,6 +179,9 @@ class VideoFile:
                 # The last packet that a file cut off holds is a part of one; one of no size stands for no frame.
                 if packet.size and not (self.cut and packet.is_corrupt):
                     yield packet
+        except IndexError:
+            # The end, where PyAV stumbles over streams that the start of the file did not announce.
+            return
         except av.FFmpegError:
             self.damaged = True
 
@@ -198,14 +211,18 @@ class VideoFile:
 
 def _index(times: list[int], keys: list[int], whole: bool) -> FrameIndex:
     times = sorted(times)
-    numbers = {bisect_left(times, time) for time in keys if times}
+    numbers = sorted({bisect_left(times, time) for time in keys})
     # At a time that two frames share, it cannot be told which of them decoding starts with.
-    single = tuple(n for n in sorted(numbers) if n + 1 == len(times) or times[n + 1] > times[n])
-    step = times[1] - times[0] if len(times) > 1 else 1
-    even = range(times[0], times[0] + step * len(times), step) if times and step > 0 else range(0)
-    return FrameIndex(even if list(even) == times else tuple(times), single, whole)
+    single = [number for number in numbers if number + 1 == len(times) or times[number + 1] > times[number]]
+    return FrameIndex(_compact(times), _compact(single), whole)
+
+
+def _compact(numbers: list[int]) -> Sequence[int]:
+    step = numbers[1] - numbers[0] if len(numbers) > 1 else 1
+    even = range(numbers[0], numbers[0] + step * len(numbers), step) if numbers and step > 0 else range(0)
+    return even if list(even) == numbers else tuple(numbers)
 
 
 def _cannot_open(path: str) -> FrameError:
-    return FrameError(f'Video {path} cannot be opened ({os.path.getsize(path)} bytes): it is cut off, no video, or of a '
-                      f'codec that FFmpeg does not know. Get it again, or {REPAIR}')
+    return FrameError(f'Video {path} cannot be opened ({os.path.getsize(path)} bytes): it is cut off, no video, or of '
+                      f'a codec that FFmpeg does not know. Get it again, or {REPAIR}')

@@ -75,8 +75,8 @@ class VideoWriter:
 
         Args:
             frame: uint8 ``[H, W, 3]`` RGB.
-            time: when it is shown, in seconds since the first frame; ``None``: 1 / ``fps`` after the one before. A frame
-                that is not later than the one before is shown a moment after it.
+            time: when it is shown, in seconds since the first frame; ``None``: 1 / ``fps`` after the one before. If
+                that is not later than the time of the one before, it is shown a moment after it.
 
         Raises:
             ValueError: another shape or type, or another size than the first frame's.
@@ -135,7 +135,7 @@ class VideoWriter:
 
 
 def check_fps(fps: float, suffix: str = '.mp4') -> None:
-    """Refuses, with a ValueError, what is no frame rate for a file of that suffix: 0.001 to 100,000, in Matroska 1,000."""
+    """Refuses, with a ValueError, a frame rate that is none or that files of the suffix cannot keep."""
     high = 1000 if suffix.lower() in _MATROSKA else 100_000
     if not 0.001 <= fps <= high:
         raise InputError(f'fps must be 0.001 to {high} frames per second in a {suffix} file, got {fps:g}.')

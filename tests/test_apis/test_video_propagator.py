@@ -8,17 +8,18 @@ import sys
 import threading
 from pathlib import Path
 
-import cv2
+import av
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from tiny_data import moving_shapes, texture, write_image, write_video
+from tiny_data import moving_shapes, texture, write_image, write_timed_video, write_video
 
 from stt_mm.apis import VideoPropagator
 from stt_mm.engine import load_config
 from stt_mm.utils import FrameError, VideoReader, read_mask, write_mask
 from stt_mm.utils.config_path import config_path
+from stt_mm.utils.video import VideoStream, open_video
 from stt_mm.visualization import VideoWriter
 
 ROOT = Path(__file__).parents[2]
@@ -249,9 +250,33 @@ def test_frame_rate_is_that_of_the_video(propagator, tmp_path, given, expected):
         for frame in frames:
             writer.write(frame)
     propagator(tmp_path / 'in.mp4', masks[0], out=tmp_path / 'out.mp4', fps=given)
-    capture = cv2.VideoCapture(str(tmp_path / 'out.mp4'))
-    assert math.isclose(capture.get(cv2.CAP_PROP_FPS), expected)
-    capture.release()
+    with av.open(str(tmp_path / 'out.mp4')) as file:
+        assert math.isclose(file.streams.video[0].average_rate, expected)
+
+
+def test_times_of_the_video_are_kept_unless_a_rate_is_given(propagator, tmp_path):
+    times = [0, 33, 67, 200, 1000, 1050]
+    write_timed_video(tmp_path / 'in.mkv', times)
+    for name, fps in (('a.mp4', None), ('b.mp4', 4.0)):
+        propagator(tmp_path / 'in.mkv', points=[[48, 24]], out=tmp_path / name, fps=fps,
+                   points_json=tmp_path / 'p.json')
+        rows = json.loads((tmp_path / 'p.json').read_text())
+        assert [row['time'] for row in rows] == pytest.approx([time / 1000 for time in times])
+        with av.open(str(tmp_path / name)) as file:
+            stream = file.streams.video[0]
+            shown = [float(frame.pts * stream.time_base) for frame in file.decode(stream)]
+        expected = [time / 1000 for time in times] if fps is None else [number / fps for number in range(6)]
+        assert shown == pytest.approx(expected, abs=2e-5)
+    assert [result.time for result in propagator.stream(squares(3)[0], points=[[48, 24]])] == [None] * 3
+
+
+@pytest.mark.parametrize('fps', [None, 0.0, 30_000.0, 1e12])
+def test_a_rate_that_no_file_can_keep_does_not_stop_the_run(propagator, tmp_path, fps):
+    """Headers of files whose rate varies name such ones; what counts is the time of each frame."""
+    frames, _ = squares(3)
+    stream = VideoStream('a.mkv', ((f'{t:05d}', frame, t / 5) for t, frame in enumerate(frames)), fps=fps)
+    propagator(stream, points=[[48, 24]], out=tmp_path / 'out.webm')
+    assert [seconds for _, _, seconds in open_video(tmp_path / 'out.webm').frames] == [0, 0.2, 0.4]
 
 
 def test_a_run_that_is_stopped_leaves_whole_files(propagator, folder, tmp_path):
@@ -366,8 +391,9 @@ def test_folder_that_cannot_be_written(propagator, tmp_path, kind):
 @pytest.mark.parametrize(('masks', 'points', 'outputs', 'message'), [
     (None, [[1, 1]], dict(mask_dir='masks'), 'mask_dir needs masks'),
     (np.ones(SIZE, np.uint8), None, dict(points_json='p.json'), 'points_json needs points'),
-    (np.ones(SIZE, np.uint8), None, dict(out='a.gif'), r'\.mp4 or \.avi, got .*a\.gif'),
-    (np.ones(SIZE, np.uint8), None, dict(out='a.mp4', fps=-1), 'fps of .* above 0'),
+    (np.ones(SIZE, np.uint8), None, dict(out='a.avi'), r'\.mp4, .*\.webm, got .*a\.avi'),
+    (np.ones(SIZE, np.uint8), None, dict(out='a.mp4', fps=-1), 'fps must be 0.001 to 100000'),
+    (np.ones(SIZE, np.uint8), None, dict(out='a.mp4', fps=0), 'fps must be 0.001 to 100000'),
     (np.ones(SIZE, np.uint8), None, dict(max_frames=0), 'max_frames must be 1'),
     (np.ones((64, 90), np.uint8), None, dict(out='a.mp4'), '64x90 .*, the frames are 64x96'),
     ({0: np.ones(SIZE, np.uint8), 2: np.ones(SIZE, np.uint8)}, None, dict(out='a.mp4'), 'frame 2 gives object 1'),

@@ -3,10 +3,11 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from tiny_data import moving_shapes, write_image, write_video
+from tiny_data import moving_shapes, shown, write_image, write_timed_video, write_video
 
 from stt_mm.datasets import TrainSampler, VideoFolder
 from stt_mm.utils import FrameError
+from stt_mm.utils.video_file import VideoFile
 
 PIPELINE = (dict(type='LoadFrames'), dict(type='ClipResize', size=(32, 32)), dict(type='PackClip'))
 
@@ -68,6 +69,31 @@ def test_broken_video_file(root):
         VideoFolder(str(root))
     dataset = VideoFolder(str(root), on_error='skip')
     assert (len(dataset), dataset.num_skipped) == (3, 1)
+
+
+def test_video_file_that_is_cut_off(root):
+    film = root / 'b10' / 'film.AVI'
+    film.write_bytes(film.read_bytes()[:-3000])
+    with pytest.raises(FrameError, match=r"film\.AVI is cut off or damaged after \d+ frames.*on_error='skip'"):
+        VideoFolder(str(root))
+    dataset = VideoFolder(str(root), on_error='skip')
+    assert (list(videos(dataset)), dataset.num_skipped) == (['b2', 'b10/inner'], 1)
+
+
+def test_clips_of_a_varying_frame_rate_hold_the_frames_that_they_name(tmp_path):
+    write_timed_video(tmp_path / 'a.mp4', np.cumsum(np.random.default_rng(0).integers(15, 90, 100)).tolist(),
+                      options={'g': '30'})
+    dataset = VideoFolder(str(tmp_path), pipeline=(dict(type='LoadFrames'), ), clip_length=3, interval=(1, 7))
+    for draw in range(20):
+        clip = dataset[(0, draw)]
+        assert [shown(frame) for frame in clip['frames']] == clip['frame_inds']
+
+
+def test_a_file_is_searched_for_its_frames_once(tmp_path, monkeypatch):
+    write_timed_video(tmp_path / 'a.mp4', range(0, 400, 40))
+    dataset = VideoFolder(str(tmp_path), pipeline=PIPELINE)
+    monkeypatch.setattr(VideoFile, 'packet_index', lambda file: pytest.fail('searched again'))
+    assert dataset[(0, 3)]['inputs'].shape[0] == 2
 
 
 def test_one_frame_video_is_left_out(root):

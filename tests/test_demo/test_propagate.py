@@ -7,8 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -82,7 +85,7 @@ def test_a_fresh_clone_needs_no_more_than_a_video_and_a_mask(tmp_path):
 
 def test_objects_and_points_of_several_frames(place, capfd):
     propagate.main(['frames', '--mask', 'first.png', '5:second.png', '--points', '20,20', '3:40,30.5', '30,30',
-                    '--mask-dir', 'masks', '--points-json', 'points.json', '--out', 'out.avi', *SMALL])
+                    '--mask-dir', 'masks', '--points-json', 'points.json', '--out', 'out.mov', *SMALL])
     expected = VideoPropagator('eval/davis_color', None, 'cpu', {'model.propagator.protocol.short_side': 64}).stream(
         'frames', {0: 'first.png', 5: 'second.png'}, {0: [[20, 20], [30, 30]], 3: [[40, 30.5]]})
     rows = json.loads(Path('points.json').read_text())
@@ -93,21 +96,20 @@ def test_objects_and_points_of_several_frames(place, capfd):
     assert rows[3]['points'][2] == [40, 30.5]
     with Image.open('masks/00007.png') as image:
         assert image.mode == 'P'
-    assert len(VideoReader('out.avi')) == 12
+    assert len(VideoReader('out.mov')) == 12
     assert '12/12 frames' in capfd.readouterr().err
 
 
 def test_first_frames_of_a_file(place, capfd):
     propagate.main(['video.mp4', '--mask', 'first.png', '--out', 'out.mp4', '--fps', '4', '--max-frames', '5', *SMALL])
-    capture = cv2.VideoCapture('out.mp4')
-    assert (capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)) == (5, 4)
-    capture.release()
+    with av.open('out.mp4') as file:
+        assert (file.streams.video[0].frames, file.streams.video[0].average_rate) == (5, 4)
     assert '5/5 frames' in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(('args', 'message'), [
     (['none.mp4', '--points', '1,1'], 'Video not found: none.mp4. Expected a video file, a folder of images or'),
-    (['first.png.txt', '--points', '1,1'], 'first.png.txt cannot be opened (codec unknown'),
+    (['first.png.txt', '--points', '1,1'], 'first.png.txt cannot be opened (8 bytes)'),
     (['98', '--points', '1,1'], 'Camera 98 cannot be opened: there is none of that number'),
     (['frames', '--mask', 'none.png'], 'Mask not found: none.png'),
     (['frames', '--mask', 'deep.png'], 'Mask deep.png holds ids 300 to 300. Number the objects 1 to 255'),
@@ -139,12 +141,28 @@ def test_folder_that_cannot_be_written(place, capfd, option):
     assert 'Results cannot be written to the folder video.mp4/a (' in message
 
 
-def test_a_video_without_encoder_goes_where_it_is_told(place, capfd, monkeypatch):
-    real = cv2.VideoWriter
-    monkeypatch.setattr(cv2, 'VideoWriter', lambda path, code, fps, size: real())
-    message = error_of(capfd, 'frames', '--mask', 'first.png', '--out', 'out.mp4')
-    assert 'out.mp4 cannot be written: OpenCV' in message
-    assert 'opens no encoder of mp4v, MJPG' in message
+@pytest.mark.parametrize('fps', ['66.667', '105.611', '196.263', '211.222'])
+def test_the_recording_of_a_laboratory_camera_is_left_alone(place, fps):
+    """At such a rate the result goes to the path that was asked for, and to no other of that stem."""
+    frames, _ = moving_shapes(3, (64, 96), 2)
+    with av.open('mouse.avi', 'w') as file:
+        stream = file.add_stream('mjpeg', rate=Fraction(fps))
+        stream.width, stream.height, stream.pix_fmt = 96, 64, 'yuvj420p'
+        for frame in frames:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
+        file.mux(stream.encode(None))
+    before = Path('mouse.avi').read_bytes()
+    propagate.main(['mouse.avi', '--mask', 'first.png', '--out', 'mouse.mp4', *SMALL])
+    assert Path('mouse.avi').read_bytes() == before
+    with av.open('mouse.mp4') as file:
+        stream = file.streams.video[0]
+        assert (stream.codec_context.name, stream.average_rate, stream.frames) == ('h264', Fraction(fps), 3)
+
+
+def test_an_output_of_another_kind_is_refused(place, capfd):
+    assert 'written as .mp4, .m4v, .mov, .mkv, .webm, got out.avi' in error_of(
+        capfd, 'frames', '--mask', 'first.png', '--out', 'out.avi')
+    assert not Path('out.avi').exists()
 
 
 @pytest.mark.parametrize(('args', 'message'), [
@@ -153,6 +171,10 @@ def test_a_video_without_encoder_goes_where_it_is_told(place, capfd, monkeypatch
     (['frames', '--mask', 'a.png', 'b.png', '--out', 'a.mp4'], 'two masks are for one frame'),
     (['frames', '--points', '1;1', '--out', 'a.mp4'], "'1;1' is no point; expected x,y or FRAME:x,y"),
     (['frames', '--points', 'x:1,1', '--out', 'a.mp4'], "'x:1,1' is no point"),
+    (['frames', '--points', '1,1', '--points-json', 'a.json', '--fps', '9'], '--fps is that of the video to write'),
+    *[(['frames', '--points', '1,1', '--out', 'a.mp4', '--fps', fps], 'fps must be 0.001 to 100000 frames per')
+      for fps in ('0', '-1', '1e9', 'nan', 'inf')],
+    (['frames', '--points', '1,1', '--out', 'a.mp4', '--fps', 'fast'], 'argument --fps'),
 ])
 def test_arguments_that_do_not_go_together(args, message, capsys):
     with pytest.raises(SystemExit, match='2'):
@@ -207,22 +229,65 @@ def test_q_in_the_window_ends_the_run_of_a_camera(place, monkeypatch, capfd):
 
 
 @pytest.mark.skipif(os.name != 'posix', reason='sends SIGINT')
-def test_ctrl_c_ends_the_run_with_whole_files(place):
+def test_sigterm_ends_the_run_with_whole_files(place):
     frames, _ = moving_shapes(12, (64, 96), 2)
     write_video('long.mp4', np.concatenate([frames] * 100))
-    process = subprocess.Popen([sys.executable, SCRIPT, 'long.mp4', '--mask', 'first.png', '--out', 'out.mp4',
-                                '--mask-dir', 'masks', *SMALL], text=True,
+    process = subprocess.Popen([sys.executable, SCRIPT, 'long.mp4', '--mask', 'first.png', '--points', '9,9', '--out',
+                                'out.mp4', '--points-json', 'points.json', '--mask-dir', 'masks', *SMALL], text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     end = time.monotonic() + 60
     while len(list(Path().glob('masks/*.png'))) < 5:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
     assert stdout.startswith('ended early, as asked\n')
     count = len(list(Path('masks').glob('*.png')))
     assert 5 <= count < 1200
-    assert len(VideoReader('out.mp4')) == count
+    assert len(VideoReader('out.mp4')) == len(json.loads(Path('points.json').read_text())) == count
     assert f'{count} frames in' in stdout
+
+
+SIGNALS = [name for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)]
+
+
+@pytest.mark.parametrize('name', SIGNALS)
+@pytest.mark.parametrize('count', [1, 2])
+def test_signals_end_the_run_with_whole_files(place, monkeypatch, capfd, name, count):
+    """The first lets the frame in work finish, the second ends at once; after the run they are what they were."""
+    number, on_frame = getattr(signal, name), propagate.Run.on_frame
+
+    def raise_signals(run, result):
+        for _ in range(count if result.frame_index == 3 else 0):
+            signal.raise_signal(number)
+        return on_frame(run, result)
+
+    def not_mine(number, frame):
+        raise AssertionError('the signal was not taken')
+
+    monkeypatch.setattr(propagate.Run, 'on_frame', raise_signals)
+    before = signal.signal(number, not_mine)
+    try:
+        with pytest.raises(KeyboardInterrupt) if count == 2 else nullcontext():
+            propagate.main(['video.mp4', '--mask', 'first.png', '--points', '9,9', '--out', 'out.mp4', '--mask-dir',
+                            'masks', '--points-json', 'points.json', *SMALL])
+        assert signal.getsignal(number) is not_mine
+    finally:
+        signal.signal(number, before)
+    assert len(VideoReader('out.mp4')) == len(list(Path('masks').glob('*.png'))) == 4
+    assert len(json.loads(Path('points.json').read_text())) == 4
+    assert ('ended early, as asked' in capfd.readouterr().out) is (count == 1)
+
+
+def test_a_signal_that_is_ignored_stays_so(place, monkeypatch):
+    """As SIGHUP is under nohup."""
+    number = getattr(signal, SIGNALS[-1])
+    monkeypatch.setattr(propagate.Run, 'on_frame', lambda run, result: signal.raise_signal(number))
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        propagate.main(['video.mp4', '--mask', 'first.png', '--out', 'out.mp4', *SMALL])
+    finally:
+        signal.signal(number, before)
+    assert len(VideoReader('out.mp4')) == 12

@@ -105,7 +105,7 @@ def test_whole_quickstart_on_one_video(tmp_path):
     for row in ('raw Lab colour', 'untrained network', 'trained here, 1 iterations'):
         assert len([line for line in (work_dir / 'table.txt').read_text().splitlines() if line.startswith(row)]) == 1
     assert (work_dir / 'comparison.png').stat().st_size > 10000
-    assert (work_dir / 'overlay.mp4').is_file() or (work_dir / 'overlay.avi').is_file()
+    assert (work_dir / 'overlay.mp4').is_file()
 
 
 def shell(command: str, *programs: str, folder: Path, **variables: str) -> subprocess.CompletedProcess:

@@ -1,12 +1,23 @@
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
-from tiny_data import moving_shapes, write_video
+import pytest
+from tiny_data import moving_shapes, shown, write_timed_video, write_video
+
+from stt_mm.utils import FrameError
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'extract_frames.py'
+
+
+def load_tool():
+    spec = importlib.util.spec_from_file_location('extract_frames', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def extract(*args):
@@ -25,6 +36,26 @@ def test_every_second_frame_at_a_smaller_size(tmp_path):
     assert third.shape == (32, 48, 3)
     errors = [np.abs(third - cv2.resize(frame, (48, 32), interpolation=cv2.INTER_AREA)).mean() for frame in frames]
     assert np.argmin(errors) == 4
+
+
+def test_frames_of_a_varying_rate_are_the_ones_asked_for(tmp_path):
+    tool = load_tool()
+    write_timed_video(tmp_path / 'phone.mp4', np.cumsum(np.random.default_rng(0).integers(15, 90, 130)).tolist())
+    assert tool.extract(tmp_path / 'phone.mp4', tmp_path / 'out', 40, 48, None, 90) == 4
+    assert [shown(cv2.imread(str(path))) for path in sorted((tmp_path / 'out').glob('*.jpg'))] == [0, 40, 80, 120]
+
+
+def test_what_a_file_holds_that_is_cut_off_is_written_and_said(tmp_path):
+    tool = load_tool()
+    write_video(tmp_path / 'a.avi', moving_shapes(20, (64, 96), 1)[0], 'MJPG')
+    data = (tmp_path / 'a.avi').read_bytes()
+    (tmp_path / 'a.avi').write_bytes(data[:len(data) // 2])
+    with pytest.raises(FrameError, match=r'a\.avi is cut off or damaged after \d+ frames.*--max-frames') as error:
+        tool.extract(tmp_path / 'a.avi', tmp_path / 'out', 1, 64, None, 90)
+    count = len(list((tmp_path / 'out').glob('*.jpg')))
+    assert 5 < count < 15
+    assert f'set --max-frames {count} to' in str(error.value)
+    assert tool.extract(tmp_path / 'a.avi', tmp_path / 'out', 1, 64, count, 90) == count
 
 
 def test_a_file_that_is_no_video_is_named_in_one_line(tmp_path):

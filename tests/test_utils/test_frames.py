@@ -2,10 +2,11 @@ import pickle
 
 import numpy as np
 import pytest
-from tiny_data import moving_shapes, texture, write_image, write_video
+from tiny_data import moving_shapes, shown, texture, write_image, write_timed_video, write_video
 from torch.utils.data import DataLoader
 
 from stt_mm.utils import FrameError, FrameSequence, VideoReader, read_image
+from stt_mm.utils.video_file import VideoFile
 
 
 @pytest.fixture
@@ -18,17 +19,9 @@ def frame_paths(tmp_path):
 
 @pytest.fixture
 def video(tmp_path):
-    """60 frames in MPEG-4 (key frames far apart), each with its number in six stripes, black for 0, white for 1."""
-    bits = (np.arange(60)[:, None] >> np.arange(6) & 1).astype(np.uint8) * 255
-    stripes = np.repeat(bits, 16, axis=1)[:, None, :, None]
-    write_video(tmp_path / 'count.mp4', np.broadcast_to(stripes, (60, 48, 96, 3)))
+    """60 numbered frames, with a key frame every 20."""
+    write_timed_video(tmp_path / 'count.mp4', range(60), options={'g': '20'}, base=(1, 30))
     return tmp_path / 'count.mp4'
-
-
-def shown(frame):
-    """The number in the stripes."""
-    width = frame.shape[1] // 6
-    return sum(int(frame[frame.shape[0] // 2, width * k + width // 2, 0] > 127) << k for k in range(6))
 
 
 def test_frames_of_a_folder(frame_paths):
@@ -86,28 +79,20 @@ def test_video_is_rgb(tmp_path):
 def test_reading_in_order_never_seeks(video, monkeypatch):
     reader = VideoReader(video)
     reader.read(0)
-
-    class NoSeek:
-        def __init__(self, capture):
-            self.read, self.grab = capture.read, capture.grab
-
-        def set(self, *_):
-            raise AssertionError('seek')
-
-        def release(self):
-            pass
-
-    monkeypatch.setattr(reader, '_capture', NoSeek(reader._capture))
-    assert [shown(reader.read(t)) for t in (1, 2, 3, 7, 8, 30)] == [1, 2, 3, 7, 8, 30]
-    with pytest.raises(AssertionError, match='seek'):
-        reader.read(5)
+    sought = []
+    seek = VideoFile.seek
+    monkeypatch.setattr(VideoFile, 'seek', lambda file, time: sought.append(time) or seek(file, time))
+    assert [shown(reader.read(t)) for t in range(1, 60)] == list(range(1, 60))
+    assert not sought
+    assert [shown(reader.read(t)) for t in (3, 10, 45, 44)] == [3, 10, 45, 44]
+    assert len(sought) == 2, 'once to frame 40, once more back from 45; the first frames are read from the start'
 
 
 def test_pickling_and_workers(video):
     sequence = FrameSequence(video)
     assert shown(sequence[7]) == 7
     copy = pickle.loads(pickle.dumps(sequence))
-    assert copy._reader._capture is None
+    assert copy._reader._file is None
     assert shown(copy[8]) == 8
     # The parent holds an open decoder when the workers are forked; each must open its own.
     frames = list(DataLoader(sequence, batch_size=None, num_workers=2, timeout=30))
@@ -123,14 +108,15 @@ def test_container_that_promises_too_much(tmp_path):
     sequence = FrameSequence(tmp_path / 'cut.avi')
     assert 0 < len(sequence) < 40
     assert len(list(sequence)) == len(sequence)
-    with pytest.raises(FrameError, match=r"Video cut: Frame 39 of 40 cannot be read from .*cut\.avi \(codec 'MJPG'\)"):
-        FrameSequence(tmp_path / 'cut.avi', num_frames=40)[39]
+    whole = VideoReader(tmp_path / 'a.avi').index
+    with pytest.raises(FrameError, match=r'Video cut: Frame 39 of 40 cannot be read from .*cut\.avi \(codec mjpeg\)'):
+        FrameSequence(tmp_path / 'cut.avi', index=whole)[39]
 
 
 def test_file_that_is_no_video(tmp_path, video):
     bad = tmp_path / 'bad.mp4'
-    bad.write_bytes(video.read_bytes()[:-600])
-    with pytest.raises(FrameError, match=r'bad\.mp4 cannot be opened \(codec unknown'):
+    bad.write_bytes(video.read_bytes()[:-1000])
+    with pytest.raises(FrameError, match=r'bad\.mp4 cannot be opened \(\d+ bytes\)'):
         FrameSequence(bad)
     with pytest.raises(FileNotFoundError, match=r'Video not found: .*none\.mp4'):
         FrameSequence(tmp_path / 'none.mp4')

@@ -1,6 +1,10 @@
 """Frames in order; reading by number is tested with FrameSequence."""
 
+import io
+import re
 import shutil
+import struct
+import wave
 
 import cv2
 import numpy as np
@@ -9,6 +13,7 @@ from tiny_data import moving_shapes, texture, write_image, write_video
 
 from stt_mm.utils import FrameError, FrameSequence, VideoReader
 from stt_mm.utils.video import open_video
+from stt_mm.utils.video_file import VideoFile
 
 
 @pytest.fixture
@@ -26,7 +31,8 @@ def folder(tmp_path, frames):
 def test_folder_in_natural_order(folder, frames):
     stream = open_video(folder)
     assert (stream.name, stream.num_frames, stream.exact, stream.fps) == (str(folder), 6, True, None)
-    names, read = zip(*stream.frames, strict=True)
+    names, read, times = zip(*stream.frames, strict=True)
+    assert set(times) == {None}
     assert list(names) == [f'frame_{9 + t}' for t in range(6)]
     np.testing.assert_array_equal(read, frames)
 
@@ -37,8 +43,8 @@ def test_file_gives_the_frames_that_reading_by_number_gives(tmp_path, frames, su
     write_video(path, frames, codec)
     stream, reader = open_video(str(path)), VideoReader(path)
     assert (stream.num_frames, stream.exact, stream.fps) == (6, False, 10.0)
-    for index, (name, frame) in enumerate(stream.frames):
-        assert name == f'{index:05d}'
+    for index, (name, frame, seconds) in enumerate(stream.frames):
+        assert (name, seconds) == (f'{index:05d}', pytest.approx(index / 10))
         np.testing.assert_array_equal(frame, reader.read(index))
     assert index == 5
 
@@ -52,7 +58,7 @@ def test_given_frames(folder, frames, convert):
     stream = open_video(source)
     assert stream.num_frames == (None if convert is iter else 6)
     assert stream.exact is (convert is not iter)
-    names, read = zip(*stream.frames, strict=True)
+    names, read, _ = zip(*stream.frames, strict=True)
     assert names[-1] == '00005'
     np.testing.assert_array_equal(read, frames)
 
@@ -68,40 +74,28 @@ def test_frames_are_read_when_they_are_asked_for(folder, frames):
     write_image(folder / 'frame_10.png', frames[5])
     (folder / 'frame_11.png').write_bytes(b'broken')
     np.testing.assert_array_equal(next(stream.frames)[1], frames[5])
-    with pytest.raises(FrameError, match=r'frame_11\.png is cut off'):
+    with pytest.raises(FrameError, match=r'frame_11\.png'):
         next(stream.frames)
 
 
 def test_a_file_is_closed_at_its_end_and_when_the_reading_stops(tmp_path, frames, monkeypatch):
-    released = []
-
-    class Capture:
-        def __init__(self, path):
-            self.real = real(path)
-
-        def __getattr__(self, name):
-            return getattr(self.real, name)
-
-        def release(self):
-            released.append(True)
-            self.real.release()
-
-    real = cv2.VideoCapture
+    closed = []
+    close = VideoFile.close
+    monkeypatch.setattr(VideoFile, 'close', lambda file: closed.append(True) or close(file))
     write_video(tmp_path / 'a.mp4', frames)
-    monkeypatch.setattr(cv2, 'VideoCapture', Capture)
     assert len(list(open_video(tmp_path / 'a.mp4').frames)) == 6
-    assert len(released) == 1
+    assert len(closed) == 1
     stream = open_video(tmp_path / 'a.mp4')
     next(stream.frames)
     stream.frames.close()
-    assert len(released) == 2
+    assert len(closed) == 2
 
 
 def test_frame_of_another_size(folder):
     write_image(folder / 'frame_11.png', texture((48, 60), 0))
     read = []
     with pytest.raises(FrameError, match=r'Frame 2 \(frame_11\) of .*bear is 48x60 .* first is 48x64.*scale'):
-        read.extend(frame for _, frame in open_video(folder).frames)
+        read.extend(frame for _, frame, _ in open_video(folder).frames)
 
 
 @pytest.mark.parametrize(('frame', 'got'), [(np.zeros((4, 5, 3)), r'float64 \[4, 5, 3\]'),
@@ -125,31 +119,44 @@ def test_two_files_for_one_frame(folder):
         open_video(folder)
 
 
-def broken(tmp_path, frames, kind):
-    """A file that is empty, no video, cut off before its index, or of a codec that no decoder knows."""
-    path = tmp_path / ('a.avi' if kind == 'codec' else 'a.mp4')
-    write_video(path, frames, 'MJPG' if kind == 'codec' else 'mp4v')
-    data = path.read_bytes()
-    path.write_bytes({'empty': b'', 'text': b'a diary', 'cut': data[:len(data) // 2],
-                      'codec': data.replace(b'MJPG', b'ZZZZ').replace(b'\xff\xd8\xff', bytes(3))}[kind])
-    return path
-
-
-@pytest.mark.parametrize('kind', ['empty', 'text', 'cut', 'codec'])
+@pytest.mark.parametrize('kind', ['empty', 'text', 'cut', 'sound'])
 def test_file_that_cannot_be_opened(tmp_path, frames, kind):
-    path = broken(tmp_path, frames, kind)
-    with pytest.raises(FrameError, match=rf'{path.name} cannot be opened .* bytes.*codec is missing.*ffmpeg -i'):
+    """It is empty, no video, cut off before its index, or of sound alone."""
+    path = tmp_path / 'a.mp4'
+    write_video(path, frames)
+    data, sound = path.read_bytes(), io.BytesIO()
+    with wave.open(sound, 'wb') as file:
+        file.setparams((1, 2, 8000, 0, 'NONE', None))
+        file.writeframes(bytes(800))
+    path.write_bytes({'empty': b'', 'text': b'a diary', 'cut': data[:len(data) // 2], 'sound': sound.getvalue()}[kind])
+    with pytest.raises(FrameError, match=rf'{path.name} cannot be opened .* bytes.*FFmpeg does not know.*ffmpeg -i'):
         open_video(path)
 
 
-def test_file_that_ends_early_gives_what_it_holds(tmp_path):
+@pytest.mark.parametrize('read', [VideoReader, lambda path: list(open_video(path).frames)], ids=['number', 'order'])
+def test_file_without_a_frame_that_can_be_decoded(tmp_path, read):
+    """Its pictures ask for 60,000 x 60,000 pixels, 11 GB; nothing is allocated for them."""
+    write_video(tmp_path / 'a.avi', np.zeros((3, 48, 64, 3), np.uint8), 'MJPG')
+    data = (tmp_path / 'a.avi').read_bytes()
+    huge = struct.pack('>HH', 60_000, 60_000)
+    (tmp_path / 'a.avi').write_bytes(re.sub(rb'(\xff\xc0..\x08)....', rb'\1' + huge, data, flags=re.DOTALL))
+    with pytest.raises(FrameError, match=r'a\.avi holds no frame that can be decoded.*ffmpeg -i'):
+        read(tmp_path / 'a.avi')
+
+
+def test_file_that_is_cut_off_gives_what_it_holds_and_says_so(tmp_path):
     frames, _ = moving_shapes(40, (48, 64), 1)
     write_video(tmp_path / 'a.avi', frames, 'MJPG')
     data = (tmp_path / 'a.avi').read_bytes()
     (tmp_path / 'a.avi').write_bytes(data[:len(data) // 2])
     stream = open_video(tmp_path / 'a.avi')
     assert stream.num_frames == 40
-    assert 10 < len(list(stream.frames)) < 30
+    read = []
+    with pytest.raises(FrameError, match=r'a\.avi ended after (\d+) of the 40 .* cut off.*set max_frames to \1'):
+        read.extend(stream.frames)
+    assert 10 < len(read) < 30
+    index = VideoReader(tmp_path / 'a.avi').index
+    assert (len(index.times), index.whole) == (len(read), False)
 
 
 class Camera:
@@ -185,8 +192,11 @@ def test_camera(monkeypatch, number):
     stream = open_video(number)
     assert (stream.name, stream.num_frames, stream.fps) == ('camera 7', None, 30.0)
     read = [next(stream.frames) for _ in range(5)]
-    assert [name for name, _ in read] == [f'{t:05d}' for t in range(5)]
-    assert [frame[0, 0].tolist() for _, frame in read] == [[200, 0, t] for t in (4, 3, 2, 1, 0)]
+    names, frames, times = zip(*read, strict=True)
+    assert list(names) == [f'{t:05d}' for t in range(5)]
+    assert times[0] == 0
+    assert list(times) == sorted(times), 'seconds since the first frame came'
+    assert [frame[0, 0].tolist() for frame in frames] == [[200, 0, t] for t in (4, 3, 2, 1, 0)]
     with pytest.raises(FrameError, match='Camera 7 gave no more frames after 5'):
         next(stream.frames)
 

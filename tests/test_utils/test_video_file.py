@@ -1,0 +1,241 @@
+"""Frames by number in all kinds of files, and how they are shown. Each frame shows its number in stripes."""
+
+import pickle
+import struct
+
+import av
+import numpy as np
+import pytest
+from av.video.reformatter import VideoReformatter
+from tiny_data import shown, write_timed_video
+
+from stt_mm.utils import FrameError, VideoReader
+from stt_mm.utils.containers import is_cut_off
+from stt_mm.utils.video import open_video
+
+COUNT = 100
+STEPS = np.random.default_rng(0).integers(15, 90, COUNT)
+# Milliseconds, as a phone in low light or a recorder of screens leaves them: frames are late, and some are missing.
+TIMES = np.cumsum(STEPS).tolist()
+EVEN = range(COUNT)
+X264 = {'g': '24', 'x264-params': 'open-gop=1:bframes=3'}
+KINDS = {
+    'mp4': ('a.mp4', TIMES, dict(options=X264)),
+    'mov': ('a.mov', TIMES, dict(options=X264)),
+    'mkv': ('a.mkv', TIMES, dict(options=X264)),
+    'ts': ('a.ts', TIMES, dict(options=X264)),
+    'flv': ('a.flv', TIMES, dict(options=X264)),
+    'refresh': ('a.mp4', TIMES, dict(options={'g': '24', 'x264-params': 'intra-refresh=1'})),
+    'hevc': ('a.mp4', TIMES, dict(codec='libx265', options={'x265-params': 'log-level=none:keyint=24:open-gop=1'})),
+    'vp9': ('a.webm', TIMES, dict(codec='libvpx-vp9', options={'cpu-used': '8', 'g': '24'})),
+    'vp8': ('a.webm', TIMES, dict(codec='libvpx', options={'cpu-used': '8', 'auto-alt-ref': '1', 'g': '24'})),
+    'mjpeg': ('a.avi', EVEN, dict(codec='mjpeg', pixels='yuvj420p', base=(1, 30))),
+    'mpeg4': ('a.avi', EVEN, dict(codec='mpeg4', options={'bf': '2'}, base=(1, 30))),
+    'mpeg2': ('a.ts', EVEN, dict(codec='mpeg2video', options={'bf': '2'}, base=(1, 30))),
+    'no times': ('a.h264', EVEN, dict(options=X264, base=(1, 30))),
+    'equal times': ('a.mp4', TIMES, dict(options=X264)),
+    'one key frame': ('a.mp4', TIMES, dict()),
+}
+
+
+def make(folder, kind):
+    name, times, arguments = KINDS[kind]
+    if kind == 'equal times':
+        # Encoders refuse two frames for one time.
+        write_timed_video(folder / 'fine.mp4', TIMES, **arguments)
+        return equal_times(folder / 'fine.mp4', folder / name)
+    write_timed_video(folder / name, times, **arguments)
+    return folder / name
+
+
+def equal_times(source, target):
+    """The packets of a file with pairs of frames at one time, as a coarse clock leaves them."""
+    with av.open(str(source)) as old, av.open(str(target), 'w') as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        packets = [packet for packet in old.demux(old.streams.video[0]) if packet.size]
+        order = {pts: number for number, pts in enumerate(sorted(packet.pts for packet in packets))}
+        for number, packet in enumerate(packets):
+            packet.pts = (order[packet.pts] // 2 + 4) * 1600
+            packet.dts = number * 700
+            packet.stream = stream
+            new.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_frames_by_number_are_those_in_order_whatever_was_read_before(tmp_path, kind):
+    path = make(tmp_path, kind)
+    frames = [frame for _, frame, _ in open_video(path).frames]
+    assert [shown(frame) for frame in frames] == list(range(COUNT))
+    reader = VideoReader(path)
+    assert len(reader) == COUNT
+    assert reader.index.whole
+    for number in np.random.default_rng(1).integers(0, COUNT, 200).tolist():
+        np.testing.assert_array_equal(reader.read(number), frames[number])
+    known = VideoReader(path, pickle.loads(pickle.dumps(reader.index)))
+    for number in range(90):
+        known.read(number)
+    np.testing.assert_array_equal(known.read(90), VideoReader(path).read(90))
+
+
+def test_times_are_those_of_the_file(tmp_path):
+    path = make(tmp_path, 'mp4')
+    times = [seconds for _, _, seconds in open_video(path).frames]
+    np.testing.assert_allclose(times, (np.array(TIMES) - TIMES[0]) / 1000, atol=1e-4)
+
+
+def test_index_of_an_even_video_is_small(tmp_path):
+    write_timed_video(tmp_path / 'a.mp4', EVEN, base=(1, 30))
+    assert isinstance(VideoReader(tmp_path / 'a.mp4').index.times, range)
+    assert len(pickle.dumps(VideoReader(tmp_path / 'a.mp4').index)) < 200
+
+
+def test_edit_list_leaves_frames_out(tmp_path):
+    """The file holds all frames; its edit list starts with number 10, which needs the frames before to be decoded."""
+    write_timed_video(tmp_path / 'a.mp4', [40 * (t - 10) for t in EVEN], options={'g': '24'},
+                      muxer={'avoid_negative_ts': 'disabled'})
+    with av.open(str(tmp_path / 'a.mp4')) as file:
+        assert file.streams.video[0].frames == COUNT
+    stream = list(open_video(tmp_path / 'a.mp4').frames)
+    assert [shown(frame) for _, frame, _ in stream] == list(range(10, COUNT))
+    reader = VideoReader(tmp_path / 'a.mp4')
+    assert reader.index.whole
+    assert [shown(reader.read(number)) for number in (0, 70, 3, 89)] == [10, 80, 13, 99]
+
+
+@pytest.mark.parametrize('kind', ['ts', 'mpeg2'])
+def test_recording_that_starts_between_two_key_frames(tmp_path, kind):
+    path = make(tmp_path, kind)
+    data = path.read_bytes()
+    path.write_bytes(data[:3 * 188] + data[len(data) // 3 // 188 * 188:])
+    frames = [frame for _, frame, _ in open_video(path).frames]
+    assert 30 < len(frames) < 80
+    reader = VideoReader(path)
+    assert len(reader) == len(frames)
+    for number in (len(frames) - 1, 0, 20, 5):
+        np.testing.assert_array_equal(reader.read(number), frames[number])
+
+
+def test_joined_recordings_whose_times_start_anew(tmp_path):
+    path = make(tmp_path, 'ts')
+    path.write_bytes(2 * path.read_bytes())
+    stream = list(open_video(path).frames)
+    assert [shown(frame) for _, frame, _ in stream] == 2 * list(range(COUNT))
+    times = [seconds for _, _, seconds in stream]
+    assert times == sorted(times)
+    reader = VideoReader(path)
+    assert [shown(reader.read(number)) for number in (130, 30, 199, 0)] == [30, 30, 99, 0]
+
+
+def test_header_that_promises_too_much_does_not_make_a_whole_file_damaged(tmp_path):
+    path = make(tmp_path, 'mjpeg')
+    data = bytearray(path.read_bytes())
+    for name, offset in ((b'avih', 24), (b'strh', 40)):
+        struct.pack_into('<I', data, data.find(name) + offset, 500)
+    path.write_bytes(data)
+    stream = open_video(path)
+    assert stream.num_frames == 500
+    assert len(list(stream.frames)) == COUNT
+    index = VideoReader(path).index
+    assert (len(index.times), index.whole) == (COUNT, True)
+
+
+@pytest.mark.parametrize(('kind', 'muxer'), [('mp4', {'movflags': 'faststart'}), ('mkv', {}), ('vp9', {}),
+                                             ('mjpeg', {}), ('mpeg4', {})])
+def test_file_that_is_cut_off_keeps_the_frames_that_it_holds(tmp_path, kind, muxer):
+    name, times, arguments = KINDS[kind]
+    path = tmp_path / name
+    write_timed_video(path, times, muxer=muxer, **arguments)
+    assert not is_cut_off(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:len(data) * (9 if kind == 'mp4' else 6) // 10])
+    frames = []
+    with pytest.raises(FrameError, match=rf'{name} ended after \d+ .*: it is cut off'):
+        frames.extend(frame for _, frame, _ in open_video(path).frames)
+    reader = VideoReader(path)
+    assert not reader.index.whole
+    assert len(reader) == len(frames)
+    assert [shown(reader.read(t)) for t in range(len(frames))] == list(range(len(frames)))
+    assert COUNT // 4 < len(frames) < COUNT
+
+
+def test_damage_in_the_middle_is_told_and_never_shifts_the_numbers(tmp_path):
+    path = make(tmp_path, 'mjpeg')
+    data = path.read_bytes()
+    with av.open(str(path)) as file:
+        broken = [packet for packet in file.demux(file.streams.video[0]) if packet.size][40]
+        start = data.find(bytes(broken))
+    path.write_bytes(data[:start] + bytes(broken.size) + data[start + broken.size:])
+    read = []
+    with pytest.raises(FrameError, match=r'a\.avi ended after 40 .*damaged there.*ffmpeg -i'):
+        read.extend(open_video(path).frames)
+    assert len(read) == 40
+    reader = VideoReader(path)
+    assert [shown(reader.read(number)) for number in (39, 41, 99, 0)] == [39, 41, 99, 0]
+    with pytest.raises(FrameError, match=r'Frame 40 of 100 cannot be read from .*a\.avi \(codec mjpeg\)'):
+        reader.read(40)
+    assert shown(reader.read(41)) == 41
+
+
+def test_whole_files_that_do_not_know_their_size_or_hold_more(tmp_path):
+    """A live WebM, an AVI from a pipe, and an MP4 behind which a camera wrote something of its own."""
+    webm, avi, mp4 = (make(tmp_path, kind) for kind in ('vp9', 'mjpeg', 'mp4'))
+    data = webm.read_bytes()
+    segment = data.find(b'\x18\x53\x80\x67') + 4
+    assert data[segment] == 1, 'a size of eight bytes'
+    webm.write_bytes(data[:segment] + b'\x01' + 7 * b'\xff' + data[segment + 8:])
+    avi.write_bytes(b'RIFF' + 4 * b'\xff' + avi.read_bytes()[8:])
+    mp4.write_bytes(mp4.read_bytes() + b'\x7f\xff\xff\xffgps 12.5')
+    for path in (webm, avi, mp4):
+        assert not is_cut_off(path)
+        assert len(list(open_video(path).frames)) == len(VideoReader(path)) == COUNT
+
+
+ROTATIONS = {'upright': ((1, 0, 0, 1), lambda x: x), '90': ((0, -1, 1, 0), np.rot90),
+             '180': ((-1, 0, 0, -1), lambda x: np.rot90(x, 2)), '270': ((0, 1, -1, 0), lambda x: np.rot90(x, 3)),
+             'mirrored': ((-1, 0, 0, 1), lambda x: x[:, ::-1]), 'upside down': ((1, 0, 0, -1), lambda x: x[::-1]),
+             'transposed': ((0, 1, 1, 0), lambda x: x.transpose(1, 0, 2))}
+
+
+@pytest.mark.parametrize('name', ROTATIONS)
+def test_video_is_turned_as_its_display_matrix_says(tmp_path, name):
+    path = tmp_path / 'a.mp4'
+    write_timed_video(path, range(12), base=(1, 30))
+    stored = VideoReader(path).read(5)
+    data, (numbers, turn) = bytearray(path.read_bytes()), ROTATIONS[name]
+    for offset, number in zip((44, 48, 56, 60), numbers, strict=True):
+        struct.pack_into('>i', data, data.find(b'tkhd') + offset, number << 16)
+    path.write_bytes(data)
+    np.testing.assert_array_equal(VideoReader(path).read(5), turn(stored))
+    np.testing.assert_array_equal(list(open_video(path).frames)[5][1], turn(stored))
+
+
+@pytest.mark.parametrize(('pixels', 'matrix', 'full_range'), [
+    ('yuv420p', 'ITU709', False), ('yuv420p', 'ITU601', False), ('yuv444p', 'ITU709', False),
+    ('yuv420p10le', 'ITU709', False), ('yuvj420p', 'ITU601', True), ('yuv422p', 'ITU709', True)])
+def test_colours_come_back_under_each_matrix_and_range(tmp_path, pixels, matrix, full_range):
+    """Taking one matrix for the other would cost 20 levels, one range for the other as many."""
+    colours = np.array([(200, 30, 40), (20, 180, 60), (40, 50, 220), (250, 250, 250)], np.uint8)
+    picture = np.repeat(np.repeat(colours.reshape(2, 2, 3), 32, 0), 48, 1)
+    with av.open(str(tmp_path / 'a.mp4'), 'w') as file:
+        stream = file.add_stream('libx264', rate=10, options={'crf': '1'})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, pixels
+        codec = stream.codec_context
+        codec.colorspace, codec.color_range = {'ITU709': 1, 'ITU601': 6}[matrix], 2 if full_range else 1
+        frame = VideoReformatter().reformat(av.VideoFrame.from_ndarray(picture, format='rgb24'), format=pixels,
+                                            dst_colorspace=matrix, dst_color_range=codec.color_range)
+        frame.pts = 0
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    read = VideoReader(tmp_path / 'a.mp4').read(0)
+    np.testing.assert_allclose(read[16::32, 24::48].astype(int), picture[16::32, 24::48], atol=4)
+
+
+def test_a_path_is_never_a_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_timed_video('a.mp4', range(3), base=(1, 30))
+    (tmp_path / 'a.mp4').rename('http:x%03d.mp4')
+    assert len(VideoReader('http:x%03d.mp4')) == 3
+    (tmp_path / 'list.m3u8').write_text('#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n')
+    with pytest.raises(FrameError, match=r'list\.m3u8 cannot be opened|holds no frame'):
+        VideoReader('list.m3u8')
