@@ -9,6 +9,7 @@ from .image_check import ImageFault, check_size
 
 _SCAN_END = re.compile(rb'\xff+[^\x00\xff\xd0-\xd7]')
 _HOLE = bytes(64)
+_ONES = b'\xff\0' * 8  # No code is all ones, so a decoder that wants more than there is meets an error behind the scan.
 _SOF, _DHT, _SOS, _EOI = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}), 0xC4, 0xDA, 0xD9
 
 
@@ -28,7 +29,7 @@ def check_jpeg(data: bytes) -> None:
         elif marker == _SOS and kind in (0xC0, 0xC1) and _HOLE in scan and _moves(body, zero_codes):
             raise ImageFault(f'it is damaged: {scan.find(_HOLE)} bytes after the start of the picture there are zeros')
         if not 0xE0 <= marker <= 0xFE:  # What applications add, such as thumbnails and comments, is not followed.
-            parts += [bytes((0xFF, marker)), (len(body) + 2).to_bytes(2, 'big'), body, scan]
+            parts += [bytes((0xFF, marker)), (len(body) + 2).to_bytes(2, 'big'), body, scan, _ONES if scan else b'']
     if kind is None:
         raise ImageFault('it holds no picture')
     if kind <= 0xC2 and not _decodes(b''.join([*parts, b'\xff\xd9'])):

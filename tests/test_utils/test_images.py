@@ -129,6 +129,15 @@ def test_a_jpeg_with_a_hole_names_the_file(tmp_path, form, filling):
         read_image(path)
 
 
+@pytest.mark.parametrize('form', FORMS, ids=str)
+def test_a_jpeg_that_lacks_its_last_byte(form):
+    """The last block is incomplete, behind which no decoder looks by itself."""
+    data = encoded(picture(), **form)
+    check_jpeg(data)
+    with pytest.raises(ImageFault, match='breaks off or holds a wrong code'):
+        check_jpeg(data[:-3] + data[-2:])
+
+
 def test_a_hole_in_a_flat_jpeg_is_told_from_flatness():
     """In the tables of the second picture zeros mean "as before", so that it consists of them."""
     flat = Image.new('RGB', (640, 480))
