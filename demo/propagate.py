@@ -152,7 +152,7 @@ class Run:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     # What OpenCV says about a camera that cannot be opened is said in one line below.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    (cv2.setLogLevel if cv2.__version__.startswith('4.') else cv2.utils.logging.setLogLevel)(0)
     with one_line_errors():
         stream = open_video(args.video)
         checkpoint = None if args.checkpoint == 'none' else args.checkpoint

@@ -4,7 +4,7 @@
     python tests/fuzz_readers.py --only mat pth --seed 7 --keep out (files that failed are kept)
 
 A child process reads. Failures are a crash, an error that is not derived from SttMMError or names no file, more than 5
-seconds, and more than 1 GiB above what the process held before.
+seconds, and more than 1 GiB above what the process held before. The first 20 of each reader are listed.
 """
 
 import argparse
@@ -39,6 +39,7 @@ from PIL import Image
 from scipy.io import savemat
 from tiny_data import make_davis, make_jhmdb, make_vip, make_youtube_vos, make_youtube_vos_valid, moving_shapes, texture
 
+from stt_mm.apis.given import collect_given
 from stt_mm.datasets import DAVIS, JHMDB, VIP, YouTubeVOS, YouTubeVOSBenchmark
 from stt_mm.errors import SttMMError
 from stt_mm.utils import VideoReader, read_image, read_mask, read_object_ids, write_mask
@@ -108,14 +109,31 @@ def png_masks() -> dict[str, bytes]:
         palette = Path(folder, 'mask.png').read_bytes()
     images = dict(grey=mask, bits=mask > 0, black_and_white=np.where(mask, 255, 0).astype(np.uint8),
                   labels=mask.astype(np.uint16) * 300, rgb=np.dstack([mask] * 3))
-    return {'palette.png': palette, **{f'{name}.png': encoded(image, 'PNG') for name, image in images.items()}}
+    files = {'palette.png': palette, **{f'{name}.png': encoded(image, 'PNG') for name, image in images.items()}}
+    for name, kind, image, options in (
+        ('plain.tif', 'TIFF', mask, {}), ('packed.tif', 'TIFF', mask, dict(compression='tiff_adobe_deflate')),
+        ('deep.tif', 'TIFF', mask.astype(np.int32), dict(compression='tiff_lzw')), ('ids.gif', 'GIF', mask, {}),
+        ('ids.bmp', 'BMP', mask, {}),
+    ):  # fmt: skip
+        files[name] = encoded(image, kind, **options)
+    buffer = io.BytesIO()
+    np.save(buffer, mask.astype(np.int64))
+    return {**files, 'ids.npy': buffer.getvalue(), 'shapes.json': b'{"shapes": [{"points": [[1, 2]]}]}'}
+
+
+def huge_masks() -> dict[str, bytes]:
+    head = b"{'descr': '<i8', 'fortran_order': False, 'shape': (2000000, 2000000), }".ljust(117) + b'\n'
+    npy = b'\x93NUMPY\1\0' + struct.pack('<H', len(head)) + head + bytes(64)
+    tif = encoded(np.zeros((30000, 30000), np.uint8), 'TIFF', compression='tiff_adobe_deflate')
+    return {**huge_pngs(), 'huge.npy': npy, 'huge.tif': tif, 'huge.gif': b'GIF89a' + struct.pack('<HH', 65535, 65535)
+            + png_masks()['ids.gif'][10:]}
 
 
 def read_as_mask(path: Path) -> None:
-    for read in (read_mask, read_object_ids):
+    for read in (read_mask, lambda path: collect_given(path, None)):
         with contextlib.suppress(SttMMError):
             read(path)
-    read_mask(path)
+    read_object_ids(path)
 
 
 def videos() -> dict[str, bytes]:
@@ -143,7 +161,7 @@ def read_video(path: Path) -> None:
     except SttMMError as error:
         errors.append(error)
     try:
-        for _, (_, frame) in zip(range(100), open_video(path).frames, strict=False):
+        for _, (_, frame, *_) in zip(range(100), open_video(path).frames, strict=False):
             assert frame.dtype == np.uint8
     except SttMMError as error:
         errors.append(error)
@@ -250,9 +268,15 @@ def train_tree(root: Path) -> None:
 json_damage = both(mutants.any_bytes, mutants.json_values)
 list_damage = both(mutants.any_bytes, mutants.list_lines)
 png_damage = both(mutants.any_bytes, mutants.png_chunks, mutants.png_pixels)
+
+
+def mask_damage(data: bytes, rng: random.Random) -> bytes:
+    return (png_damage if data.startswith(b'\x89PNG') else mutants.any_bytes)(data, rng)
+
+
 READERS = {
     'png': Reader(png_frames, read_image, png_damage, huge_pngs),
-    'mask': Reader(png_masks, read_as_mask, png_damage, huge_pngs),
+    'mask': Reader(png_masks, read_as_mask, mask_damage, huge_masks),
     'jpeg': Reader(jpegs, read_image, both(mutants.any_bytes, mutants.jpeg_segments)),
     'video': Reader(videos, read_video, both(mutants.any_bytes, mutants.mp4_boxes)),
     'mat': Reader(mats, read_joint_positions, both(mutants.any_bytes, mutants.mat_elements)),
@@ -412,7 +436,7 @@ def main() -> None:
         failed += failures
         print(f'{name:12} {", ".join(f"{verdict} {count}" for verdict, count in sorted(verdicts.items()))} '
               f'({time.monotonic() - start:.0f} s)', flush=True)
-        for line in failures:
+        for line in failures[:20]:
             print(f'    {line[:300]}', flush=True)
     print(f'{len(failed)} failures')
     sys.exit(bool(failed))
