@@ -17,6 +17,7 @@ def main(config, work_dir):
     runner = Runner.from_cfg(cfg)
     runner.train()
     torch.save(runner.model.module.state_dict(), Path(work_dir) / f'rank{runner.rank}.pth')
+    del runner
     finish_runtime()
 
 

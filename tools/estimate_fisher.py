@@ -32,7 +32,14 @@ from stt_mm.engine.compat import check_batch
 from stt_mm.errors import FileError, InputError
 from stt_mm.ops import add_squared, scale_min_max, update_running
 from stt_mm.registry import DATASETS, MODELS
-from stt_mm.utils.checkpoint import CheckpointError, checkpoint_bytes, read_checkpoint, sha8, write_atomically
+from stt_mm.utils.checkpoint import (
+    CheckpointError,
+    checkpoint_bytes,
+    read_checkpoint,
+    remove_left_overs,
+    sha8,
+    write_atomically,
+)
 from stt_mm.utils.geometry import check_geometry
 from stt_mm.utils.key_maps import meta_of
 from stt_mm.utils.targets import check_file
@@ -181,6 +188,7 @@ class Partial:
         self.settings = settings
         self.done = 0
         self.values = {name: torch.full(shape, start, dtype=torch.float64) for name, shape in shapes.items()}
+        remove_left_overs(path.parent, path.name)
         if path.exists():
             content = read_checkpoint(path)
             parts = dict(settings=dict, done=int, values=dict)

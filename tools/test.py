@@ -20,7 +20,7 @@ from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics import VideoMetric, claim_dump, completed, forget_records
 from stt_mm.models import load_for_evaluation
 from stt_mm.registry import METRICS, RUNNERS
-from stt_mm.utils.checkpoint import sha8, write_atomically
+from stt_mm.utils.checkpoint import remove_left_overs, sha8, write_atomically
 from stt_mm.utils.targets import check_apart, check_distinct, check_file
 
 EXAMPLES = """examples:
@@ -159,6 +159,7 @@ def make_room(cfg: Config, args: argparse.Namespace, runner: Runner, sources: li
             claim_dump(metric['dump_masks'], metric['run_id'], [*sources, *folders], args.overwrite)
         if not args.skip_done:
             forget_records(metric['out_dir'], METRICS.get(metric['type']).name)
+        remove_left_overs(metric['out_dir'], '**/*.json')
     barrier()
 
 
@@ -218,6 +219,7 @@ def main(argv: list[str] | None = None) -> None:
                                    protocol=protocol, max_frames=max_frames, seed=runner.seed), 'result')
             write_atomically((json.dumps(result, indent=2) + '\n').encode(), args.out)
             runner.logger.info(f'Results written to {args.out}')
+        del runner
         finish_runtime()
 
 

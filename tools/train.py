@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import traceback
 from pathlib import Path
 
 from mmengine.config import Config
@@ -11,7 +12,7 @@ from stt_mm.engine import check_queue, enable_amp, finish_runtime, load_config, 
 from stt_mm.engine.cli import add_common_arguments, one_line_errors, process_rank
 from stt_mm.errors import InputError
 from stt_mm.registry import RUNNERS
-from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint
+from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint, require_resumable
 from stt_mm.utils.targets import check_apart
 
 EXAMPLES = """examples:
@@ -21,8 +22,8 @@ EXAMPLES = """examples:
   python tools/train.py configs/stt_r18_ytv.py --amp --cfg-options train_dataloader.batch_size=16
   tools/dist_train.sh configs/stt_r18_ytv.py 4 --auto-scale-lr     (four GPUs)
 
-The checkpoints, the log and the merged config go to the work directory. SIGTERM stops a run cleanly after the current
-iteration. STT_MM_TRACEBACK=1 in the environment shows the traceback behind an "error:" line."""
+The checkpoints, the log and the merged config go to the work directory. Ctrl-C and SIGTERM save a checkpoint after the
+current iteration and end the run. STT_MM_TRACEBACK=1 in the environment shows the traceback behind an "error:" line."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -32,7 +33,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: ./work_dirs/<config name>)')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='auto|PATH',
                         help='continue from the newest readable checkpoint of the work directory (auto, also when no '
-                        'value is given; starts from scratch if there is none) or from PATH')
+                        'value is given; starts from scratch if there is none) or from PATH, a file iter_<N>.pth')
     parser.add_argument('--amp', action='store_true',
                         help='mixed precision: float16 with loss scaling on CUDA, bfloat16 on the CPU')
     parser.add_argument('--no-validate', action='store_true', help='do not validate during training')
@@ -70,23 +71,34 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
 
 def choose_start(cfg: Config, resume: str | None, trust: bool) -> None:
     """Set ``resume`` and ``load_from`` of the config; what they name has been read once and is fine."""
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'
+    scheduled = bool(cfg.get('param_scheduler'))
     if resume == 'auto':
-        latest = latest_checkpoint(cfg.work_dir, trust=trust)
-        cfg.resume = latest is not None
-        if latest is not None:
-            cfg.load_from = str(latest)
-        news = (f'no readable checkpoint in {cfg.work_dir}, training starts from scratch' if latest is None
-                else f'continuing from {latest}')
+        start = latest_checkpoint(cfg.work_dir, trust=trust, scheduled=scheduled)
+        cfg.resume = start is not None
         if process_rank() == 0:
+            news = (f'continuing from {start}' if cfg.resume else
+                    f'no readable checkpoint in {cfg.work_dir}, training starts from scratch')
             print_log(f'--resume auto: {news}.', logger='current')
+        start = start or cfg.get('load_from')
     elif resume is not None:
-        cfg.resume, cfg.load_from = True, resume
-    start = cfg.get('load_from')
-    if start and '://' not in start:
-        if resume != 'auto' or not cfg.resume:
+        cfg.resume, start = True, resume
+        require_resumable(read_checkpoint(start, trust=trust), Path(start), scheduled)
+    else:
+        start = cfg.get('load_from')
+    if start and '://' not in str(start):
+        if not cfg.resume:
             read_checkpoint(start, trust=trust)
-        if trust:
-            cfg.load_from = trusted_path(start)
+        start = trusted_path(start) if trust else str(start)
+    cfg.load_from = start
+
+
+def train(cfg: Config) -> None:
+    """Train in this process; nothing of the run is alive when it returns."""
+    runner = RUNNERS.build(cfg)
+    check_queue(cfg, runner.world_size)
+    runner.train()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -101,9 +113,12 @@ def main(argv: list[str] | None = None) -> None:
                                             'data_root'))
         choose_start(cfg, args.resume, args.trust_checkpoint)
         prepare_runtime(cfg, args.launcher)
-        runner = RUNNERS.build(cfg)
-        check_queue(cfg, runner.world_size)
-        runner.train()
+        try:
+            train(cfg)
+        except SystemExit as stop:
+            traceback.clear_frames(stop.__traceback__)
+            finish_runtime(together=False)
+            raise
         finish_runtime()
 
 

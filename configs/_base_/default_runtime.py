@@ -10,7 +10,7 @@ default_hooks = dict(
     checkpoint=dict(
         type='CheckpointHook', by_epoch=False, interval=1000, max_keep_ckpts=3, save_best='J&F-Mean', rule='greater'),
 )
-custom_hooks = [dict(type='StopSignalHook')]
+custom_hooks = [dict(type='StopSignalHook'), dict(type='FiniteLossHook')]
 
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -34,4 +34,4 @@ model = dict(
             norm_cfg=dict(type='BN1d'))))
 # 0.05 for a batch of 256; the predictor keeps that rate. sync_bn of the runtime synchronises all BatchNorm on GPUs.
 optim_wrapper = dict(optimizer=dict(lr=0.05), paramwise_cfg=dict(custom_keys=dict(predictor=dict(fix_lr=True))))
-custom_hooks = [dict(type='StopSignalHook'), dict(type='FixedRateHook')]
+custom_hooks = [dict(type='StopSignalHook'), dict(type='FiniteLossHook'), dict(type='FixedRateHook')]

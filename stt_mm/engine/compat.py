@@ -5,6 +5,8 @@
 2. ``prepare_runtime`` and ``finish_runtime``: MMEngine's launchers select a CUDA device even with gloo, its DDP wrapper
    passes device ids that a CPU model must not have, and its Runner never leaves the process group. Can go when
    ``Runner`` starts and ends with ``torchrun`` on a machine without a GPU.
+   ``broadcast_buffers``: its DDP wrapper leaves to each process its own running statistics, while a file holds those of
+   rank 0. Can go when it does not.
 3. ``AutocastOptimWrapper`` and ``enable_amp``: MMEngine's ``AmpOptimWrapper`` refuses a machine without a GPU. Can go
    when it does not.
 4. ``trusted_path``: MMEngine calls ``torch.load`` without ``weights_only``, so nobody can choose. Can go when
@@ -15,10 +17,9 @@
 Nothing happens at import: no class of MMEngine or PyTorch is changed.
 """
 
-import atexit
 import datetime
+import gc
 import os
-import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
+from mmengine.dist import broadcast
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.optim import OptimWrapper
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -157,19 +159,26 @@ def prepare_runtime(cfg: Config, launcher: str) -> None:
         print_log(f'No CUDA device: {count} processes on the CPU with gloo{without}.', logger='current')
 
 
-def finish_runtime() -> None:
-    """Leave the process group together and end, after a run that went well; nothing for a single process.
+def finish_runtime(together: bool = True) -> None:
+    """Leave the process group, and thereby end its threads; nothing for a single process.
 
-    The interpreter is not taken down: threads of libraries that are still alive then now and then abort a process that
-    has finished its work.
+    Nobody may refer to the runner or the model any more: they hold the group, and a thread of it that is alive when the
+    interpreter is taken down now and then aborts the process.
+
+    Args:
+        together: wait for the other processes, which then must come here too.
     """
     if torch.distributed.is_initialized():
-        torch.distributed.barrier()
+        if together:
+            torch.distributed.barrier()
+        gc.collect()
         torch.distributed.destroy_process_group()
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+
+
+def broadcast_buffers(model: nn.Module) -> None:
+    """Give all ranks the buffers of rank 0, such as BatchNorm's running statistics. Every rank must call it."""
+    for buffer in model.buffers():
+        broadcast(buffer)
 
 
 def _export_rank(launcher: str) -> None:

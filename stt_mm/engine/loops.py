@@ -1,20 +1,22 @@
 """A training loop that resumes at once and at the right sample."""
 
+import multiprocessing
 import os
 import signal
-import threading
+import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count, islice
 from typing import Any
 
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
-from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch import nn
 from torch.utils.data import DataLoader
 
-from stt_mm.engine.hooks.stop_signal_hook import UNFINISHED_VALIDATION
+from stt_mm.engine.compat import broadcast_buffers
+from stt_mm.engine.hooks.checkpoint_hook import VALIDATED
 from stt_mm.engine.random_state import kept_random_state
 from stt_mm.errors import InputError, library_errors
 from stt_mm.registry import LOOPS
@@ -31,51 +33,44 @@ class _NotStarted:
         return iter(())
 
 
-def _shield_workers(loader: DataLoader) -> None:
-    """A signal to the whole process group must let the trainer finish what it is doing, which needs its workers.
+def _obey(worker_id: int, ending: Any, init_fn: Callable[[int], Any] | None) -> None:
+    """Start of a data worker: a signal to the whole process group must not end it, as the trainer still needs it.
 
-    SIGTERM ends a worker only if its trainer has sent it, which a trainer that ends by an error does before it waits
-    for its workers. They start with SIGTERM blocked, as one could come before they are ready for it.
+    The trainer stops its workers by a message, and one that does not listen by SIGTERM, after it has set ``ending``. A
+    worker whose trainer is gone ends within seconds by itself.
     """
-    loader.worker_init_fn = partial(_worker_without_stop_signals, init_fn=loader.worker_init_fn)
-    loader._get_iterator = partial(_call_with_sigterm_blocked, loader._get_iterator)
-
-
-def _call_with_sigterm_blocked(function: Callable[[], Iterator]) -> Iterator:
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        return function()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-
-
-def _worker_without_stop_signals(worker_id: int, init_fn: Callable[[int], Any] | None) -> None:
-    """Start of a worker. macOS does not tell who has sent a signal: there it ends a minute after any SIGTERM."""
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    if hasattr(signal, 'sigwaitinfo'):
-        threading.Thread(target=_end_with, args=(os.getppid(), ), daemon=True).start()
-    else:
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    for name in ('SIGINT', 'SIGHUP', 'SIGUSR1'):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if ending.value else None)
     if init_fn is not None:
         init_fn(worker_id)
 
 
-def _end_with(parent: int) -> None:
-    """End this process at a SIGTERM from the parent, or from anybody if the parent is gone.
+def _endless(loader: DataLoader) -> Iterator:
+    """The batches of a loader again and again; its workers start with the first one."""
+    for epoch in count():
+        if epoch and hasattr(_sampler(loader), 'set_epoch'):
+            _sampler(loader).set_epoch(epoch)
+        with kept_random_state():
+            iterator = iter(loader)
+        first = list(islice(iterator, 1))
+        if not first:
+            raise InputError(f'{type(loader.dataset).__name__}: {len(loader.dataset)} samples shared out over '
+                             f'{get_world_size()} processes do not fill a batch of {loader.batch_size}. Lower '
+                             "batch_size, or take sampler=dict(type='TrainSampler').")
+        yield first.pop()
+        yield from iterator
 
-    The exit code is 0, as in PyTorch's own handler: any other is reported as an error of the worker.
-    """
-    while True:
-        sender = signal.sigwaitinfo({signal.SIGTERM}).si_pid
-        if sender == parent or os.getppid() != parent:
-            os._exit(0)
+
+def _sampler(loader: DataLoader) -> Any:
+    return getattr(loader.batch_sampler, 'sampler', loader.sampler)
 
 
 def _built(runner: Runner, dataloader: DataLoader | dict) -> DataLoader:
     if not isinstance(dataloader, dict):
         return dataloader
-    diff_rank_seed = runner._randomness_cfg.get('diff_rank_seed', False)
+    diff_rank_seed = (runner.cfg.get('randomness') or {}).get('diff_rank_seed', False)
     with library_errors('The data loader of the training cannot be built'):
         return runner.build_dataloader(dataloader, seed=runner.seed, diff_rank_seed=diff_rank_seed)
 
@@ -84,11 +79,12 @@ def _built(runner: Runner, dataloader: DataLoader | dict) -> DataLoader:
 class IterLoop(IterBasedTrainLoop):
     """MMEngine's iteration-based training, with resuming that costs nothing.
 
-    On resume, a sampler with ``advance(num_samples)`` is told how many samples this process has already used; then
-    the data workers start, once. A sampler without it makes the loop load and drop those batches, as MMEngine does.
-    Starting the data and validating leave the random state of training as it was, so that neither a resume nor
-    another validation interval changes the weights. A validation that :class:`StopSignalHook` has stopped is repeated
-    before training goes on.
+    On resume, a sampler with ``advance(num_samples)`` is told how many samples this process has already used. A sampler
+    without it makes the loop load and drop those batches, as MMEngine does. Data and validations leave the random state
+    of training as it was, so that neither a resume nor another validation interval changes the weights.
+
+    A validation that is due after the iteration of the checkpoint, and whose score the checkpoint lacks, comes first.
+    It scores the network of the file in several processes too: all have the buffers of rank 0.
 
     Args:
         runner: the runner.
@@ -120,21 +116,36 @@ class IterLoop(IterBasedTrainLoop):
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         try:
-            with kept_random_state():
-                self._start_data()
-            if self._validation_was_stopped():
-                self._validate()
-            while self._iter < self._max_iters and not self.stop_training:
-                self.runner.model.train()
-                self.run_iter(next(self.dataloader_iterator))
-                self._decide_current_val_interval()
-                if self._validation_is_due():
-                    self._validate()
+            self._train()
+        except BaseException as error:
+            # Its frames hold iterators, and thereby workers, for as long as somebody holds the error.
+            traceback.clear_frames(error.__traceback__)
+            raise
         finally:
             self._stop_data()
+            self.runner.call_hook('after_loop')
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def _train(self) -> None:
+        self._start_data()
+        if self._iter > 0:
+            self._validate_if_due()
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(self.dataloader_iterator))
+            self._validate_if_due()
+
+    def _validate_if_due(self) -> None:
+        self._decide_current_val_interval()
+        if self.runner.val_loop is None or self._iter < self.val_begin:
+            return
+        due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        if due and self.runner.message_hub.get_info(VALIDATED) != self._iter:
+            broadcast_buffers(self.runner.model)
+            with kept_random_state():
+                self.runner.val_loop.run()
 
     def _train_loaders(self) -> list[DataLoader]:
         return [self.dataloader]
@@ -143,68 +154,33 @@ class IterLoop(IterBasedTrainLoop):
         val_loop = self.runner.val_loop
         return [*self._train_loaders(), *([] if val_loop is None else [val_loop.dataloader])]
 
-    def _stop_data(self) -> None:
-        """End the workers now; an error's traceback would keep them alive until the end of the process."""
-        iterators = self._iterators()
-        for loader in self._loaders():
-            iterators.append(loader._iterator)
-            loader._iterator = None
-        self.dataloader_iterator = None
-        for iterator in iterators:
-            if hasattr(iterator, '_shutdown_workers'):
-                iterator._shutdown_workers()
-
-    def _iterators(self) -> list[Iterator | None]:
-        return [getattr(self.dataloader_iterator, '_iterator', None)]
-
-    def _validation_is_due(self) -> bool:
-        if self.runner.val_loop is None or self._iter < self.val_begin:
-            return False
-        return self._iter % self.val_interval == 0 or self._iter == self._max_iters
-
-    def _validation_was_stopped(self) -> bool:
-        stopped = self.runner.message_hub.get_info(UNFINISHED_VALIDATION)
-        return self.runner.val_loop is not None and stopped == self._iter
-
-    def _validate(self) -> None:
-        self.runner.message_hub.update_info(UNFINISHED_VALIDATION, None)
-        with kept_random_state():
-            self.runner.val_loop.run()
-
     def _start_data(self) -> None:
-        """Start the workers at the first sample that has not been trained on."""
+        self._ending = multiprocessing.RawValue('b', 0)
         for loader in self._loaders():
-            _shield_workers(loader)
+            loader.worker_init_fn = partial(_obey, ending=self._ending, init_fn=loader.worker_init_fn)
         self.dataloader_iterator = self._start(self.dataloader)
+
+    def _stop_data(self) -> None:
+        """End the workers, which end with their iterators."""
+        self._ending.value = 1
+        self.dataloader_iterator = None
+        for loader in self._loaders():
+            loader._iterator = None
 
     def _start(self, loader: DataLoader) -> Iterator:
         """Endless iterator over the batches of a loader that have not been trained on."""
-        batches = loader.batch_sampler
-        advance = getattr(getattr(batches, 'sampler', None), 'advance', None)
-        if self._iter > 0 and advance is not None:
-            advance(self._iter * batches.batch_size)
-            print_log(f'Data continues after {self._iter} batches of {batches.batch_size}.', logger='current')
-        if advance is None and len(loader) == 0:
-            raise InputError(f'{type(loader.dataset).__name__}: {len(loader.dataset)} samples shared out over '
-                             f'{get_world_size()} processes do not fill a batch of {batches.batch_size}. Lower '
-                             "batch_size, or take sampler=dict(type='TrainSampler').")
-        iterator = _InfiniteDataloaderIterator(loader)
-        if self._iter > 0 and advance is None:
-            sampler = type(getattr(batches, 'sampler', loader.sampler)).__name__
-            print_log(f'{sampler} cannot advance: loading {self._iter} batches to skip them.', logger='current')
-            for _ in range(self._iter):
-                next(iterator)
+        iterator, sampler = _endless(loader), _sampler(loader)
+        if self._iter > 0 and hasattr(sampler, 'advance'):
+            batch_size = loader.batch_sampler.batch_size
+            sampler.advance(self._iter * batch_size)
+            print_log(f'Data continues after {self._iter} batches of {batch_size}.', logger='current')
+        elif self._iter > 0:
+            print_log(f'{type(sampler).__name__} cannot advance: loading {self._iter} batches to skip them.',
+                      logger='current')
+            with kept_random_state():
+                for _ in range(self._iter):
+                    next(iterator)
         return iterator
-
-
-class _Paired(Iterator):
-    """One batch of each of several iterators at a time, by name."""
-
-    def __init__(self, iterators: dict[str, Iterator]) -> None:
-        self.iterators = iterators
-
-    def __next__(self) -> dict[str, Any]:
-        return {name: next(iterator) for name, iterator in self.iterators.items()}
 
 
 @LOOPS.register_module()
@@ -231,11 +207,7 @@ class JointIterLoop(IterLoop):
     def _train_loaders(self) -> list[DataLoader]:
         return [self.dataloader, self.image_dataloader]
 
-    def _iterators(self) -> list[Iterator | None]:
-        started = getattr(self.dataloader_iterator, 'iterators', {})
-        return [iterator._iterator for iterator in started.values()]
-
     def _start_data(self) -> None:
         super()._start_data()
-        self.dataloader_iterator = _Paired(dict(video=self.dataloader_iterator,
-                                                image=self._start(self.image_dataloader)))
+        pairs = zip(self.dataloader_iterator, self._start(self.image_dataloader), strict=True)
+        self.dataloader_iterator = (dict(video=video, image=image) for video, image in pairs)

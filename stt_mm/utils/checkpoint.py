@@ -196,31 +196,74 @@ def _check_members(path: Path) -> None:
                 raise InputError(f'its part {member.filename} is damaged ({_first_line(error)})') from error
 
 
-def latest_checkpoint(work_dir: str | Path, trust: bool = False) -> Path | None:
-    """The newest checkpoint of a training run that can really be read.
+def remove_left_overs(folder: str | Path, names: str) -> None:
+    """Remove what killed calls of :func:`write_atomically` have left in a folder; nobody may be writing there.
 
-    Files that cannot be read, such as one truncated by a full disk, are passed over with a warning that names them.
+    Args:
+        folder: the folder.
+        names: pattern of the final names, ``**/`` before it for folders below.
+    """
+    pattern = Path(names)
+    for left_over in Path(folder).glob(str(pattern.parent / f'.{pattern.name}.????????.tmp')):
+        left_over.unlink(missing_ok=True)
+
+
+def require_resumable(checkpoint: Any, path: Path, scheduled: bool = False) -> None:
+    """Refuse a checkpoint from which a training, with a schedule or without, cannot go on as if it had not stopped.
+
+    Raises:
+        CheckpointError: what the file lacks, and which one has it.
+    """
+    content = checkpoint if isinstance(checkpoint, dict) else {}
+    needed = ['state_dict', 'meta', 'message_hub', 'optimizer', *(['param_schedulers'] if scheduled else [])]
+    lacking = [key for key in needed if not isinstance(content.get(key), dict | list)]
+    if 'meta' not in lacking and not isinstance(content['meta'].get('iter'), int):
+        lacking.append('meta.iter')
+    if lacking:
+        step = re.search(r'_((?:iter|epoch)_\d+\.pth)$', path.name)
+        others = [path.with_name(step.group(1))] if step and path.with_name(step.group(1)).is_file() else []
+        others += [other for other in _training_files(path.parent) if other != path]
+        raise CheckpointError(f'{path} is no file to resume from: it has no {", ".join(lacking)}. Name '
+                              f'{others[0] if others else "a file iter_<N>.pth of a work directory"} instead, or start '
+                              f'a new training from its weights with --cfg-options load_from={path}.')
+
+
+def latest_checkpoint(work_dir: str | Path, trust: bool = False, scheduled: bool = False) -> Path | None:
+    """The newest checkpoint from which the training in a work directory can go on.
+
+    Others, such as one truncated by a full disk, are passed over with a warning that names them.
 
     Args:
         work_dir: folder with ``iter_<N>.pth`` (or ``epoch_<N>.pth``) files. It need not exist.
         trust: as in :func:`read_checkpoint`.
+        scheduled: as in :func:`require_resumable`.
 
     Returns:
-        The path, or ``None`` if there is no readable checkpoint.
+        The path, or ``None`` if there is no such file.
+
+    Raises:
+        CheckpointError: if there are such files, and training can go on from none of them.
     """
-    folder = Path(work_dir)
-    numbered = [(int(match.group(1)), path) for path in folder.glob('*.pth')
-                if (match := _TRAINING_FILE.match(path.name))]
-    for _, path in sorted(numbered, reverse=True):
+    files = _training_files(Path(work_dir))
+    for path in files:
         try:
-            checkpoint = read_checkpoint(path, trust=trust)
+            require_resumable(read_checkpoint(path, trust=trust), path, scheduled)
         except (CheckpointError, OSError) as error:
             logger.warning('Passed over an unreadable checkpoint: %s', error)
-            continue
-        if isinstance(checkpoint, dict) and {'state_dict', 'meta', 'message_hub'} <= checkpoint.keys():
+        else:
             return path
-        logger.warning('Passed over %s: it is no training checkpoint (needs state_dict, meta and message_hub).', path)
+    if files:
+        raise CheckpointError(f'Training can go on from none of the {len(files)} checkpoints in {work_dir} '
+                              f'({", ".join(path.name for path in files[:3])}{", ..." if len(files) > 3 else ""}); the '
+                              'warnings say why. To start anew, remove them or name another --work-dir.')
     return None
+
+
+def _training_files(folder: Path) -> list[Path]:
+    """Those of a folder that are named after an iteration or epoch, the newest first."""
+    numbered = [(int(match.group(1)), path) for path in folder.glob('*.pth')
+                if (match := _TRAINING_FILE.match(path.name))]
+    return [path for _, path in sorted(numbered, reverse=True)]
 
 
 def _first_line(error: BaseException) -> str:

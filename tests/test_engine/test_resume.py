@@ -1,79 +1,30 @@
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
 from test_engine.toy_project import ToyMetric, write_config
+from test_engine.toy_runs import (
+    assert_same_training,
+    assert_same_weights,
+    start_tool,
+    tool,
+    train,
+    wait_for,
+    weights,
+)
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.data._utils import signal_handling
 
 from stt_mm.engine import from_plain
-from stt_mm.engine.loops import _shield_workers
-from stt_mm.utils.checkpoint import latest_checkpoint
-
-TOOLS = Path(__file__).parents[2] / 'tools'
-ENV = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1]), OMP_NUM_THREADS='1', PYTHON=sys.executable)
-
-
-def train(folder, text='', resume=None, **overrides):
-    """One in-process training run of the toy config."""
-    cfg = Config.fromfile(write_config(folder, text))
-    cfg.work_dir = str(folder / 'work')
-    cfg.experiment_name = f'toy_{time.monotonic_ns()}'
-    cfg.merge_from_dict(overrides)
-    if resume is not None:
-        cfg.resume, cfg.load_from = True, str(resume)
-    runner = Runner.from_cfg(cfg)
-    runner.train()
-    return runner
-
-
-def start_tool(config, work_dir, *args):
-    return start([sys.executable, TOOLS / 'train.py', config, '--work-dir', work_dir, *args])
-
-
-def start(command):
-    return subprocess.Popen(list(map(str, command)), env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True, start_new_session=True)
-
-
-def wait_for(path, process):
-    """Until there is something in a file of the running process."""
-    deadline = time.monotonic() + 120
-    while not path.exists() or not path.stat().st_size:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def weights(path):
-    return torch.load(path, weights_only=True)['state_dict']
-
-
-def assert_same_weights(first, second):
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def assert_same_training(first, second):
-    """Two checkpoints from which training continues alike."""
-    first, second = (from_plain(torch.load(path, weights_only=True)) for path in (first, second))
-    assert_same_weights(first['state_dict'], second['state_dict'])
-    assert first['meta']['iter'] == second['meta']['iter']
-    assert first['param_schedulers'] == second['param_schedulers']
-    assert all(torch.equal(one['torch'], other['torch'])
-               for one, other in zip(first['random_states'], second['random_states'], strict=True))
-    first, second = first['message_hub'], second['message_hub']
-    assert first['runtime_info']['iter'] == second['runtime_info']['iter']
-    assert np.array_equal(*(hub['log_scalars']['train/loss'].data[0] for hub in (first, second)))
+from stt_mm.engine.loops import _obey
+from stt_mm.utils.checkpoint import CheckpointError, latest_checkpoint
 
 
 @pytest.fixture(scope='module')
@@ -167,9 +118,17 @@ def test_newest_truncated_checkpoint_is_passed_over(straight, tmp_path, caplog):
     broken.write_bytes(broken.read_bytes()[:-500])
     assert latest_checkpoint(tmp_path) == tmp_path / 'iter_8.pth'
     assert 'iter_12.pth' in caplog.text
-    (tmp_path / 'iter_8.pth').write_bytes(b'')
-    assert latest_checkpoint(tmp_path) is None
     assert latest_checkpoint(tmp_path / 'nowhere') is None
+
+
+def test_a_folder_of_unreadable_checkpoints_is_no_reason_to_start_over(straight, tmp_path, monkeypatch):
+    for name in ('iter_8.pth', 'iter_12.pth'):
+        (tmp_path / name).write_bytes((Path(straight.work_dir) / name).read_bytes()[:-500])
+    with pytest.raises(CheckpointError, match=rf'none of the 2 checkpoints in {tmp_path} .iter_12.pth, iter_8.pth.'):
+        latest_checkpoint(tmp_path)
+    cfg = Config(dict(work_dir=str(tmp_path)))
+    with pytest.raises(CheckpointError, match='remove them or name another --work-dir'):
+        tool('train').choose_start(cfg, 'auto', trust=False)
 
 
 @pytest.mark.slow
@@ -277,28 +236,6 @@ def test_validation_that_a_signal_ended_is_repeated(tmp_path, monkeypatch, inter
         assert np.array_equal(expected, got)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(torch.cuda.is_available(), reason='starts gloo processes')
-def test_stop_signal_in_the_validation_of_one_of_two_processes(tmp_path):
-    """Both finish it, with two videos in one process and one in the other, and stop together."""
-    trace, work_dir = tmp_path / 'trace.txt', tmp_path / 'work'
-    config = write_config(tmp_path, "model['seconds'] = 0.5\ndefault_hooks['checkpoint']['interval'] = 5\n"
-                                    "val_dataloader['dataset']['length'] = 3\n"
-                                    "val_dataloader['sampler']['round_up'] = False\n"
-                                    f"val_dataloader['dataset']['trace'] = '{trace}'\n")
-    process = start(['bash', TOOLS / 'dist_train.sh', config, 2, '--work-dir', work_dir])
-    wait_for(work_dir / 'iter_5.pth', process)
-    wait_for(trace, process)
-    before = tmp_path / 'before.pth'
-    before.write_bytes((work_dir / 'iter_5.pth').read_bytes())
-    os.kill(int(trace.read_text().split()[0]), signal.SIGTERM)
-    output = process.communicate(timeout=60)[0]
-    assert f'stopped after the validation after iteration 5 and saved {work_dir}/iter_5.pth.' in output
-    assert len(trace.read_text().splitlines()) == 3
-    assert latest_checkpoint(work_dir).name == 'iter_5.pth'
-    assert_same_training(before, work_dir / 'iter_5.pth')
-
-
 class TwoSamples(Dataset):
     """The second one takes a minute."""
 
@@ -310,29 +247,17 @@ class TwoSamples(Dataset):
         return index
 
 
-def test_a_data_worker_ends_when_its_parent_terminates_it_and_for_nobody_else():
-    loader = DataLoader(TwoSamples(), num_workers=1)
-    _shield_workers(loader)
+def test_a_data_worker_ends_when_its_trainer_is_ending_and_for_nobody_else():
+    ending = multiprocessing.RawValue('b', 0)
+    loader = DataLoader(TwoSamples(), num_workers=1, worker_init_fn=partial(_obey, ending=ending, init_fn=None))
     batches = iter(loader)
     assert next(batches) == 0
     worker = batches._workers[0]
-    subprocess.run(['kill', '-TERM', str(worker.pid)], check=True)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(worker.pid, number)
     worker.join(1)
     assert worker.is_alive()
+    ending.value = 1
     worker.terminate()
     worker.join(5)
     assert worker.exitcode == 0
-
-
-def test_a_data_worker_outlives_a_signal_while_it_starts(monkeypatch):
-    set_handlers = signal_handling._set_worker_signal_handlers
-
-    def set_handlers_and_signal():
-        set_handlers()
-        subprocess.run(['kill', '-TERM', str(os.getpid())], check=True)
-
-    monkeypatch.setattr(signal_handling, '_set_worker_signal_handlers', set_handlers_and_signal)
-    loader = DataLoader(range(2), num_workers=1)
-    _shield_workers(loader)
-    assert list(loader) == [0, 1]
-    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

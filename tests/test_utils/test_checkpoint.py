@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import shutil
 import zipfile
 from collections import OrderedDict
@@ -16,6 +17,8 @@ from stt_mm.utils.checkpoint import (
     CheckpointError,
     latest_checkpoint,
     read_checkpoint,
+    remove_left_overs,
+    require_resumable,
     sha8,
     write_atomically,
 )
@@ -165,7 +168,6 @@ def test_malicious_pickle_does_not_run(tmp_path):
     for name in ('zip.pth', 'plain.pth'):
         with pytest.raises(CheckpointError, match=name):
             read_checkpoint(tmp_path / name)
-    assert latest_checkpoint(tmp_path) is None
     assert not (tmp_path / 'ran').exists()
 
 
@@ -188,9 +190,45 @@ def test_missing_file_names_its_neighbours(tmp_path):
         read_checkpoint(tmp_path)
 
 
+def training_file(step):
+    return dict(state_dict={}, meta=dict(iter=step), message_hub={}, optimizer={}, param_schedulers=[])
+
+
+@pytest.mark.parametrize('key', ['state_dict', 'meta', 'message_hub', 'optimizer', 'param_schedulers', 'meta.iter'])
+def test_a_file_that_lacks_something_is_not_resumed_from(key, tmp_path, caplog):
+    for step in (4, 8):
+        torch.save(training_file(step), tmp_path / f'iter_{step}.pth')
+    checkpoint = training_file(8)
+    owner = checkpoint['meta'] if key == 'meta.iter' else checkpoint
+    del owner[key.removeprefix('meta.')]
+    for name in ('iter_8.pth', 'best_J&F-Mean_iter_8.pth', 'best_score_iter_4.pth', 'published-01234567.pth'):
+        torch.save(checkpoint, tmp_path / name)
+    for name, right in (('iter_8', 'iter_4'), ('best_J&F-Mean_iter_8', 'iter_8'), ('best_score_iter_4', 'iter_4'),
+                        ('published-01234567', 'iter_8')):
+        path = tmp_path / f'{name}.pth'
+        with pytest.raises(CheckpointError, match=rf'{re.escape(str(path))} is no .* no (meta, )?{key}.*{right}.pth'):
+            require_resumable(read_checkpoint(path), path, scheduled=True)
+    assert latest_checkpoint(tmp_path, scheduled=True) == tmp_path / 'iter_4.pth'
+    assert f'iter_8.pth: it has no {key}' in caplog.text
+    if key == 'param_schedulers':
+        assert latest_checkpoint(tmp_path) == tmp_path / 'iter_8.pth'
+
+
+def test_what_a_killed_write_left_is_removed_and_nothing_else(tmp_path):
+    kept = ['iter_4.pth', '.iter_4.pth.tmp', '.notes.txt.abcdefgh.tmp', '.other.pth.abcdefghi.tmp']
+    for name in [*kept, '.iter_4.pth.0k2nuocz.tmp', '.best_J&F-Mean_iter_4.pth.a_b3c4d5.tmp']:
+        (tmp_path / name).touch()
+    (tmp_path / 'deep').mkdir()
+    (tmp_path / 'deep' / '.video.json.abcdefgh.tmp').touch()
+    remove_left_overs(tmp_path, '*.pth')
+    remove_left_overs(tmp_path.parent, f'{tmp_path.name}/**/*.json')
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, 'deep'])
+    assert os.listdir(tmp_path / 'deep') == []
+
+
 def test_latest_is_by_iteration_and_passes_over_what_is_no_training_file(tmp_path, caplog):
     for step in (9, 10, 100):
-        torch.save(dict(state_dict={}, meta={}, message_hub={}), tmp_path / f'iter_{step}.pth')
+        torch.save(training_file(step), tmp_path / f'iter_{step}.pth')
     torch.save(dict(state_dict={}), tmp_path / 'iter_200.pth')
     torch.save({}, tmp_path / 'best_score_iter_300.pth')
     with caplog.at_level(logging.WARNING):
@@ -233,7 +271,8 @@ def test_a_damaged_part_is_named(damage, tmp_path):
     torch.load(path)
     with pytest.raises(CheckpointError, match=r'iter_5\.pth .*corrupt.*its part iter_5/data/1 is damaged'):
         read_checkpoint(path)
-    assert latest_checkpoint(tmp_path) is None
+    with pytest.raises(CheckpointError, match=r'none of the 1 checkpoints .*iter_5\.pth'):
+        latest_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize('without', ['checksums', 'zip'])

@@ -10,14 +10,19 @@ from mmengine.fileio.backends import LocalBackend
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
-from stt_mm.engine.compat import from_plain, to_plain
+from stt_mm.engine.compat import broadcast_buffers, from_plain, to_plain
+from stt_mm.engine.hooks.finite_loss_hook import ADVICE, loss_is_finite
 from stt_mm.engine.random_state import gather_random_states, restore_random_state
 from stt_mm.errors import InputError, library_errors
 from stt_mm.registry import HOOKS
-from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.utils.checkpoint import CheckpointError, remove_left_overs, write_atomically
 from stt_mm.utils.checks import check_count
+from stt_mm.utils.weights import check_finite
 
+# In the message hub: the last iteration whose validation score is in the history.
+VALIDATED = 'scored_iter'
 _BACKEND = 'stt_mm_atomic'
 
 
@@ -32,16 +37,45 @@ class AtomicBackend(LocalBackend):
 register_backend(_BACKEND, AtomicBackend, force=True)
 
 
+def bare(runner: Runner) -> nn.Module:
+    """The model without the wrapper of distributed runs."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def check_fits(runner: Runner, checkpoint: dict) -> None:
+    """Refuse to resume from the file of another model, of which MMEngine would load what fits.
+
+    Raises:
+        CheckpointError: with the name of the file and the first differences.
+    """
+    wanted = {name: tuple(value.shape) for name, value in bare(runner).state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in checkpoint['state_dict'].items()}
+    differing = [f'{name} is {found.get(name, "missing")} in the file and {wanted.get(name, "missing")} in the model'
+                 for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
+    groups = [[len(group['params']) for group in state.get('param_groups', [])]
+              for state in (checkpoint.get('optimizer', {}), runner.optim_wrapper.state_dict())]
+    if not differing and groups[0] != groups[1]:
+        differing = [f'the optimizer has parameter groups of {groups[0]} in the file and of {groups[1]} in the config']
+    if differing:
+        raise CheckpointError(f'{runner.cfg.load_from} is from a training of another model: '
+                              f'{"; ".join(differing[:2])}{"; ..." if len(differing) > 2 else ""}. Resume with the '
+                              'config it was trained with.')
+
+
 @HOOKS.register_module()
 class CheckpointHook(_CheckpointHook):
     """MMEngine's checkpoint hook with plain data, random states and atomic writes.
 
     A file written by this hook can be read by ``torch.load(weights_only=True)``. Together with :class:`IterLoop` and a
-    sampler that can advance, a resumed run continues bit by bit as if it had not stopped.
+    sampler that can advance, a resumed run continues bit by bit as if it had not stopped. The file of an iteration is
+    written before its validation and again after it, with the score; a file without the score makes :class:`IterLoop`
+    repeat the validation. At any moment a run may be killed and nothing is lost but time.
+
+    No file is written while the loss or the weights are not finite.
 
     Args:
-        interval: iterations (epochs if ``by_epoch``) between checkpoints; -1 for none but the last.
-        by_epoch: count epochs.
+        interval: iterations between checkpoints; -1 for none but the last.
+        by_epoch: must be ``False``; MMEngine's default is another.
         save_optimizer: store the optimizer, without which a run cannot be resumed.
         save_param_scheduler: store the schedule's position.
         out_dir: folder of the checkpoints; by default the work directory.
@@ -50,8 +84,11 @@ class CheckpointHook(_CheckpointHook):
         save_best: name of the validation metric whose best value is kept in a file of its own, or several.
         rule: ``greater`` or ``less``, for metrics whose direction the name does not tell.
         greater_keys, less_keys: parts of metric names with a known direction, in place of the default ones.
-        filename_tmpl: file name with one ``{}``; by default ``iter_{}.pth`` or ``epoch_{}.pth``.
-        save_begin: first iteration (epoch) at which to save.
+        save_begin: first iteration at which to save.
+
+    Raises:
+        ValueError: if ``by_epoch`` is set; in training, if weights are not finite, if the validation has no metric
+            ``save_best``, or if the file to resume from belongs to another model.
     """
 
     _default_greater_keys = [*_CheckpointHook._default_greater_keys, 'J&F', 'PCK']
@@ -60,51 +97,71 @@ class CheckpointHook(_CheckpointHook):
                  save_param_scheduler: bool = True, out_dir: str | None = None, max_keep_ckpts: int = -1,
                  save_last: bool = True, save_best: str | list[str] | None = None,
                  rule: str | list[str] | None = None, greater_keys: Sequence[str] | None = None,
-                 less_keys: Sequence[str] | None = None, filename_tmpl: str | None = None,
-                 save_begin: int = 0) -> None:
+                 less_keys: Sequence[str] | None = None, save_begin: int = 0) -> None:
+        if by_epoch:
+            raise InputError('CheckpointHook counts iterations: by_epoch must be False.')
         for name, value in dict(interval=interval, max_keep_ckpts=max_keep_ckpts).items():
             if value != -1:
                 check_count(f'CheckpointHook: {name}, unless it is -1,', value)
-        if filename_tmpl is not None and filename_tmpl.count('{}') != 1:
-            raise InputError(f'CheckpointHook: filename_tmpl must hold one {{}}, got {filename_tmpl!r}.')
         with library_errors('CheckpointHook cannot be built'):
-            super().__init__(interval=interval, by_epoch=by_epoch, save_optimizer=save_optimizer,
+            super().__init__(interval=interval, by_epoch=False, save_optimizer=save_optimizer,
                              save_param_scheduler=save_param_scheduler, out_dir=out_dir, max_keep_ckpts=max_keep_ckpts,
                              save_last=save_last, save_best=save_best, rule=rule, greater_keys=greater_keys,
-                             less_keys=less_keys, filename_tmpl=filename_tmpl, save_begin=save_begin,
-                             backend_args=dict(backend=_BACKEND))
-        self._gathered: list[dict[str, Any]] | None = None
-        self._resumed: list[dict[str, Any]] | None = None
+                             less_keys=less_keys, save_begin=save_begin, backend_args=dict(backend=_BACKEND))
+        self._is_training = False
         self._saved_step: int | None = None
+        self._resumed: list[dict[str, Any]] | None = None
+        # Of all ranks: while a file is written, and from the start to the end of a validation.
+        self._random_states: list[dict[str, Any]] | None = None
 
-    def save_now(self, runner: Runner) -> str:
-        """Write a checkpoint after the current iteration unless there is one. Every rank must call it.
+    def save_now(self, runner: Runner, step: int) -> str | None:
+        """Write the checkpoint of an iteration unless it has been. In a validation rank 0 may call it alone.
 
         Returns:
-            Its path.
+            Its path, or ``None`` if it must not be written.
         """
-        step = runner.epoch + 1 if self.by_epoch else runner.iter + 1
         if self._saved_step != step:
-            self._save_checkpoint(runner)
-        return str(self.last_ckpt)
+            self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=step))
+        return str(self.last_ckpt) if self._saved_step == step else None
 
     def before_train(self, runner: Runner) -> None:
-        """Find out where to save; then, as everything else is set, restore the random state of a resumed run."""
+        """Clear up after a killed run; then, as everything else is set, restore the random state of a resumed one."""
         super().before_train(runner)
-        is_resumed = runner.iter > 0 or runner.epoch > 0
-        if is_resumed and self._resumed is not None and not restore_random_state(self._resumed):
+        self._is_training = True
+        if is_main_process():
+            remove_left_overs(self.out_dir, '*.pth')
+            remove_left_overs(runner.work_dir, 'last_checkpoint')
+        if runner.iter == 0:
+            return
+        # The last one that was done, as in a run that was not stopped.
+        runner.message_hub.update_info('iter', runner.iter - 1)
+        if self._resumed is not None and not restore_random_state(self._resumed):
             runner.logger.warning('The checkpoint was written by %d processes and this run has %d: the random state is '
                                   'not restored, results will differ from an uninterrupted run.',
                                   len(self._resumed), runner.world_size)
         self._resumed = None
 
+    def before_val(self, runner: Runner) -> None:
+        """Keep the random states of training, which validation may change, for the files written meanwhile."""
+        if self._is_training:
+            self._random_states = self._states_to_save(runner)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Write the best files, and that of this iteration again if there is one, now with the score."""
+        if not self._is_training:
+            return
+        runner.message_hub.update_info(VALIDATED, runner.iter)
+        super().after_val_epoch(runner, metrics or {})
+        if Path(self.out_dir, self.filename_tmpl.format(runner.iter)).exists():
+            self._save_checkpoint_with_step(runner, runner.iter, dict(epoch=runner.epoch, iter=runner.iter))
+        self._random_states = None
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the random states and the geometry of the network, and turn everything into plain data."""
-        if self._gathered is not None:
-            checkpoint['random_states'] = self._gathered
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if getattr(model, 'geometry', None) is not None:
-            checkpoint['meta']['geometry'] = model.geometry
+        checkpoint['random_states'] = self._random_states
+        geometry = getattr(bare(runner), 'geometry', None)
+        if geometry is not None:
+            checkpoint['meta']['geometry'] = geometry
         for key in list(checkpoint):
             checkpoint[key] = to_plain(checkpoint[key], key)
 
@@ -114,9 +171,30 @@ class CheckpointHook(_CheckpointHook):
             if key in checkpoint:
                 checkpoint[key] = from_plain(checkpoint[key])
         self._resumed = checkpoint.get('random_states')
+        if runner.cfg.get('resume'):
+            check_fits(runner, checkpoint)
+
+    def _states_to_save(self, runner: Runner) -> list[dict[str, Any]]:
+        """Random states of all ranks, or none if the loss is not finite. Every rank must call it."""
+        check_finite(bare(runner).state_dict(), f'The model after iteration {runner.message_hub.get_info("iter") + 1}',
+                     f'No checkpoint of it is written. {ADVICE}')
+        if not loss_is_finite(runner):
+            runner.logger.warning('The loss is not finite: no checkpoint is written.')
+            return []
+        return gather_random_states()
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Write the checkpoint of a step, then ``last_checkpoint``, and only then remove what is too old."""
+        in_validation = self._random_states is not None
+        if not in_validation:
+            broadcast_buffers(runner.model)
+            self._random_states = self._states_to_save(runner)
+        if self._random_states:
+            self._write(runner, step, meta)
+        if not in_validation:
+            self._random_states = None
+
+    def _write(self, runner: Runner, step: int, meta: dict) -> None:
         outdated = []
         if self.max_keep_ckpts > 0:
             kept = [*(kept for kept in self.keep_ckpt_ids if kept != step), step]
@@ -127,13 +205,37 @@ class CheckpointHook(_CheckpointHook):
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        self._gathered = gather_random_states()
         runner.save_checkpoint(self.out_dir, name, save_optimizer=self.save_optimizer,
-                               save_param_scheduler=self.save_param_scheduler, meta=meta, by_epoch=self.by_epoch,
+                               save_param_scheduler=self.save_param_scheduler, meta=meta, by_epoch=False,
                                backend_args=self.backend_args)
-        self._gathered = None
         self._saved_step = step
         if is_main_process():
             write_atomically(str(self.last_ckpt).encode(), Path(runner.work_dir) / 'last_checkpoint')
             for old in outdated:
                 Path(self.out_dir, self.filename_tmpl.format(old)).unlink(missing_ok=True)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Write the files of new best scores, each before the one that it replaces is removed."""
+        if not (self.save_best and self._random_states):
+            return
+        if 'auto' in self.key_indicators:
+            self._init_rule(self.rules, [next(iter(metrics))])
+        info = runner.message_hub
+        for key, rule in zip(self.key_indicators, self.rules, strict=True):
+            if key not in metrics:
+                raise InputError(f'CheckpointHook: the validation has no metric save_best={key!r}, only '
+                                 f'{", ".join(metrics)}.')
+            suffix = '' if len(self.key_indicators) == 1 else f'_{key}'
+            if not self.is_better_than[key](metrics[key],
+                                            info.get_info(f'best_score{suffix}', self.init_value_map[rule])):
+                continue
+            name = f'best_{key}_{self.filename_tmpl.format(runner.iter)}'.replace('/', '_')
+            old = info.get_info(f'best_ckpt{suffix}')
+            info.update_info(f'best_score{suffix}', metrics[key])
+            info.update_info(f'best_ckpt{suffix}', self.file_backend.join_path(self.out_dir, name))
+            runner.save_checkpoint(self.out_dir, name, save_optimizer=False, save_param_scheduler=False,
+                                   meta=dict(epoch=runner.epoch, iter=runner.iter), by_epoch=False,
+                                   backend_args=self.backend_args)
+            runner.logger.info(f'Best {key} so far: {metrics[key]:.4f}, saved to {name}.')
+            if old and Path(old).name != name and is_main_process():
+                Path(self.out_dir, Path(old).name).unlink(missing_ok=True)

@@ -62,6 +62,7 @@ def main(path):
         expected = {kind: model.embed(*model.encoder_k.module, view, kind)
                     for kind, view in zip(('global', 'local'), part[1::2], strict=True)}
     torch.save(dict(state=state, sums=sums, keys=keys, expected=expected), f'{path}.{get_rank()}')
+    del model, wrapped
     finish_runtime()
 
 

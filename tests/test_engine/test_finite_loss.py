@@ -1,0 +1,90 @@
+"""Trainings that diverge."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from test_engine.toy_project import ToyModel
+from test_engine.toy_runs import train
+
+HOOK = 'default_hooks.checkpoint'
+KEEP_ONE = {f'{HOOK}.interval': 1, f'{HOOK}.max_keep_ckpts': 1}
+
+
+def hooks(limit):
+    return dict(custom_hooks=[dict(type='FiniteLossHook', limit=limit)])
+
+
+def losses(monkeypatch, at, value, gradient=False):
+    """The losses of some iterations, counted from 1, are ``value``; with a gradient to match, or with their own."""
+    forward, calls = ToyModel.forward, []
+
+    def call(self, inputs, mode='tensor'):
+        out = forward(self, inputs, mode)
+        if mode == 'loss':
+            calls.append(1)
+            if len(calls) in at:
+                out = dict(loss=out['loss'] * value if gradient else out['loss'] + value)
+        return out
+
+    monkeypatch.setattr(ToyModel, 'forward', call)
+
+
+def files(tmp_path):
+    return sorted(path.name for path in tmp_path.glob('work/*.pth'))
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_training_stops_after_as_many_bad_losses_and_the_last_good_file_is_kept(tmp_path, monkeypatch, value):
+    losses(monkeypatch, range(3, 99), value)
+    with pytest.raises(ValueError, match=r'not finite in the 3 iterations up to 5\. The last .*iter_2.pth'):
+        train(tmp_path, **KEEP_ONE, **hooks(3))
+    assert files(tmp_path) == ['iter_2.pth']
+
+
+def test_a_few_bad_losses_pass_and_no_file_is_written_meanwhile(tmp_path, monkeypatch, caplog):
+    """As with loss scaling, which leaves such a step out."""
+    losses(monkeypatch, (3, 4, 6, 7), float('inf'))
+    train(tmp_path, **hooks(3), **{f'{HOOK}.interval': 1, f'{HOOK}.max_keep_ckpts': -1})
+    assert files(tmp_path) == [f'iter_{step}.pth' for step in sorted((1, 2, 5, *range(8, 13)), key=str)]
+
+
+@pytest.mark.parametrize('save_best', [None, 'score'])
+def test_weights_that_are_not_finite_are_never_written(tmp_path, monkeypatch, save_best):
+    losses(monkeypatch, (3,), float('nan'), gradient=True)
+    losses_after = {f'{HOOK}.save_best': save_best, f'{HOOK}.rule': 'greater', **KEEP_ONE, f'{HOOK}.interval': 2}
+    with pytest.raises(ValueError, match=r'After iteration 4, 4 weights are not finite, first backbone.0.weight; no'):
+        train(tmp_path, **losses_after, **hooks(5), **{'train_cfg.val_interval': 5})
+    assert files(tmp_path) == ['iter_2.pth']
+
+
+def test_nor_scored(tmp_path, monkeypatch):
+    losses(monkeypatch, (3,), float('nan'), gradient=True)
+    with pytest.raises(ValueError, match='After iteration 5, 4 weights are not finite'):
+        train(tmp_path, **{f'{HOOK}.save_best': 'score', f'{HOOK}.rule': 'greater', f'{HOOK}.interval': 20})
+    assert files(tmp_path) == []
+
+
+def test_a_much_too_large_rate(tmp_path):
+    with pytest.raises(ValueError, match='not finite'):
+        train(tmp_path, param_scheduler=None, **KEEP_ONE, **hooks(3), **{'optim_wrapper.optimizer.lr': 1e30})
+    for path in Path(tmp_path, 'work').glob('*.pth'):
+        state = torch.load(path, weights_only=True)['state_dict']
+        assert all(value.isfinite().all() for value in state.values())
+
+
+def test_statistics_count_as_weights(tmp_path, monkeypatch):
+    forward = ToyModel.forward
+
+    def call(self, inputs, mode='tensor'):
+        self.backbone[1].running_var[0] = float('inf')
+        return forward(self, inputs, mode)
+
+    monkeypatch.setattr(ToyModel, 'forward', call)
+    with pytest.raises(ValueError, match='1 weights are not finite, first backbone.1.running_var'):
+        train(tmp_path, **{'model.norm': True})
+
+
+def test_limits_below_one_are_refused(tmp_path):
+    with pytest.raises(ValueError, match='at least 1 iteration, got 0'):
+        train(tmp_path, **hooks(0))

@@ -1,0 +1,34 @@
+import random
+
+import numpy as np
+import torch
+
+from stt_mm.engine.random_state import gather_random_states, kept_random_state, restore_random_state
+
+
+def draws():
+    return random.random(), np.random.rand(), float(torch.rand(()))  # noqa: NPY002
+
+
+def test_all_three_generators_come_back():
+    states = gather_random_states()
+    first = draws()
+    assert all(one != other for one, other in zip(first, draws(), strict=True))
+    assert restore_random_state(states)
+    assert draws() == first
+
+
+def test_what_is_drawn_inside_leaves_no_trace():
+    states = gather_random_states()
+    expected = draws()
+    restore_random_state(states)
+    with kept_random_state():
+        draws()
+    assert draws() == expected
+
+
+def test_states_of_another_number_of_processes_are_not_taken():
+    states = gather_random_states()
+    first = draws()
+    assert not restore_random_state(states * 2)
+    assert all(one != other for one, other in zip(first, draws(), strict=True))
