@@ -68,7 +68,7 @@ def check_png(data: bytes) -> None:
         if kind == b'IEND':
             return
         place = end
-    raise ImageFault('it is cut off: its end is missing')
+    raise ImageFault('it is cut off, its end is missing')
 
 
 def guarded(read: Callable[[], T]) -> T:

@@ -54,7 +54,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
             break
         place = following.start() if following else end
         yield marker, data[start:end], data[end:place]
-    raise ImageFault('it is cut off or damaged: its end is missing')
+    raise ImageFault('it is cut off or damaged, its end is missing')
 
 
 def _zero_codes(tables: bytes) -> dict[int, int]:

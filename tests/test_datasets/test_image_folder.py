@@ -76,7 +76,7 @@ def test_nothing_there(tmp_path):
 
 def test_an_image_that_is_cut_off_stops_or_is_replaced(imagenet):
     cut(imagenet / 'n01440764' / 'n01440764_10.JPEG')
-    with pytest.raises(FrameError, match=r'n01440764_10\.JPEG is cut off'):
+    with pytest.raises(FrameError, match=r'n01440764_10\.JPEG .* it is cut off'):
         ImageFolder(str(imagenet), pipeline=[dict(type='LoadImage')])[1, 0, 0]
     dataset = ImageFolder(str(imagenet), pipeline=[dict(type='LoadImage')], on_error='skip')
     other = dataset[1, 0, 0]

@@ -92,3 +92,19 @@ def test_resize_takes_pixel_centres():
     # Centres of the 2 columns fall on the borders 1.25 and 3.75 of 5: pixels 1 and 3. OpenCV's nearest takes 0 and 2.
     assert resize_mask(np.array([[0, 1, 2, 3, 4]], np.uint8), (1, 2)).tolist() == [[1, 3]]
     assert resize_mask(np.array([[7, 8]], np.uint8), (2, 4)).tolist() == [[7, 7, 8, 8]] * 2
+
+
+@pytest.mark.parametrize(('name', 'place', 'size', 'message'), [
+    ('a.png', 16, (30000).to_bytes(4, 'big') * 2, 'checksum of its chunk IHDR'),
+    ('a.png', 33, b'\xff\0\0\0', r'chunk IDAT at byte 33 promises 4278190080 bytes'),
+    ('a.gif', 6, b'\x60\xea\x60\xea', '60000 x 60000 pixels, more than the limit'),
+    ('a.bmp', 18, (30000).to_bytes(4, 'little') * 2, '30000 x 30000 pixels, more than the limit'),
+])
+def test_a_header_that_asks_for_too_much(tmp_path, name, place, size, message):
+    path = tmp_path / name
+    Image.fromarray(np.eye(64, dtype=np.uint8)).save(path)
+    data = bytearray(path.read_bytes())
+    data[place:place + len(size)] = size
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=rf'Mask .*{name} cannot be used: .*{message}'):
+        read_mask(path)
