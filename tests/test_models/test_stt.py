@@ -262,7 +262,7 @@ def test_stride_4_uses_the_pseudo_label_without_pooling():
     (dict(temperature=float('nan')), 'temperature must be a finite number, got nan'),
     (dict(global_head=dict(teacher_temperature=float('inf'))), 'teacher_temperature must be a finite number'),
     (dict(local_head=dict(weight=float('nan'))), 'weight must be a finite number'),
-    (dict(local_head=dict(keep_ratio='0.7')), 'keep_ratio must be a finite number'),
+    (dict(local_head=dict(keep_ratio='0.7')), "keep_ratio must be float, got '0.7'"),
     (dict(reconstruction_head=dict(weights=(1.0, float('nan')))), 'weights must be a finite number'),
     (dict(reconstruction_head=dict(loss=dict(scale=float('inf')))), 'scale must be a finite number'),
     (dict(radii=dict(res3=10 ** 6)), r"radii\['res3'\] must be 1 or larger and at most 256, got 1000000"),
