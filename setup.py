@@ -37,7 +37,7 @@ setup(
         'mmpretrain>=1.2',
         'numpy>=1.26',
         'opencv-python>=4.10.0.84',
-        'av>=17',
+        'av>=17.1',
         'pillow>=10.3',
         'rich>=13',
         'matplotlib>=3.8',
