@@ -317,3 +317,24 @@ def test_training_frames_and_evaluation_frames_are_in_the_same_colours():
     assert_close(model.prepare(image)[None], inputs['frames'][0], rtol=0, atol=6e-3)
     assert inputs['teacher'].mean().abs() < 3
     assert_close(inputs['student'].abs().sum(), inputs['student'][:, :, ~inputs['dropped']].abs().sum())
+
+
+def test_a_clip_counts_by_its_first_and_its_last_frame():
+    model = build(global_head=None, teacher=None, local_head=dict(selection=None)).eval()
+    clip = torch.rand(1, 3, 3, 64, 64)
+    dropped = torch.tensor([False, True, False])
+    losses = [model.loss(dict(frames=frames, student=frames, teacher=frames, dropped=dropped))
+              for frames in (clip, clip[:, [0, 2]], clip[:, [0, 1]])]
+    assert losses[0] == losses[1]
+    assert losses[0]['loss_recon_res3'] != losses[2]['loss_recon_res3']
+
+
+@pytest.mark.parametrize('normalize', [True, False])
+def test_cosines_of_the_global_head_do_not_see_the_length_of_a_feature(normalize):
+    """Each position's feature vector is scaled, not each channel or row."""
+    head = MODELS.build(dict(small().model.global_head, normalize=normalize, student_temperature=0.5))
+    query, key, teacher_query, teacher_key = torch.randn(4, 1, 8, 3, 5)
+    length = 1 + torch.rand(1, 1, 3, 5)
+    plain, scaled = (head.loss(query * factor, key, teacher_query, teacher_key)['loss_global']
+                     for factor in (1, length))
+    assert torch.isclose(plain, scaled) == normalize
