@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -92,3 +94,14 @@ def test_resize_takes_pixel_centres():
     # Centres of the 2 columns fall on the borders 1.25 and 3.75 of 5: pixels 1 and 3. OpenCV's nearest takes 0 and 2.
     assert resize_mask(np.array([[0, 1, 2, 3, 4]], np.uint8), (1, 2)).tolist() == [[1, 3]]
     assert resize_mask(np.array([[7, 8]], np.uint8), (2, 4)).tolist() == [[7, 7, 8, 8]] * 2
+
+
+def test_a_mask_is_not_written_through_a_link(tmp_path):
+    write_mask(tmp_path / 'truth.png', np.ones((3, 4), np.uint8))
+    before = (tmp_path / 'truth.png').read_bytes()
+    (tmp_path / 'soft.png').symlink_to('truth.png')
+    os.link(tmp_path / 'truth.png', tmp_path / 'hard.png')
+    for name in ('soft.png', 'hard.png'):
+        write_mask(tmp_path / name, np.zeros((3, 4), np.uint8))
+        assert not read_mask(tmp_path / name).any()
+    assert (tmp_path / 'truth.png').read_bytes() == before
