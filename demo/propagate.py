@@ -100,6 +100,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('say where the results go: --out, --mask-dir, --points-json or --show')
     if args.fps and not args.out:
         parser.error('--fps is that of the video to write: give --out')
+    if not 0 <= args.alpha <= 1:
+        parser.error(f'--alpha is an opacity from 0 to 1, got {args.alpha}')
     if args.show and sys.platform == 'linux' and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
         parser.error('--show needs a screen, and there is none (DISPLAY is not set); use --out')
     return args

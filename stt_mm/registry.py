@@ -10,9 +10,9 @@ arguments is an :class:`InputError`. An error in a class of this package, or of 
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
-from functools import wraps
+from functools import cache, wraps
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -42,8 +42,8 @@ def find_component(registry: Registry, name: Any, scope: str | None = None) -> C
             return found
         tree = [scoped, *([scoped.parent] if scoped.parent is not None else [])]
     known = {known for registry in tree for known in registry.module_dict}
-    raise InputError(f'{name!r} is not in the registry of {registry.name}s{_similar(name, known)}. Correct the name, or '
-                     'import the module that registers it by custom_imports.')
+    raise InputError(f'{name!r} is not in the registry of {registry.name}s{_similar(name, known)}. Correct the name, '
+                     'or import the module that registers it by custom_imports.')
 
 
 def is_from_library(component: Callable) -> bool:
@@ -57,7 +57,7 @@ def wrong_arguments(component: Callable, given: Mapping[str, Any], typed: bool |
     Args:
         component: a class or a function.
         given: its arguments; some may lack, as builders add to what a config says.
-        typed: look at the annotated types as well; ``None`` for components that are of no other library.
+        typed: look at the annotated types as well; ``None`` for components that are of no library but MMEngine.
 
     Returns:
         ``None`` if it takes them all.
@@ -67,11 +67,13 @@ def wrong_arguments(component: Callable, given: Mapping[str, Any], typed: bool |
     if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
         named = ' and '.join(f'{name!r}{_similar(name, taken)}' for name in unknown)
         return f'{component.__name__} has no argument {named}. It takes {", ".join(taken)}.'
-    if typed is False or typed is None and is_from_library(component):
+    if typed is None:
+        typed = not is_from_library(component) or component.__module__.startswith('mmengine.')
+    if not typed:
         return None
-    hints = get_type_hints(component.__init__ if inspect.isclass(component) else component)
+    hints = _hints(component)
     unfit = [f'{name} must be {_in_words(hints[name])}, got {value!r}' for name, value in given.items()
-             if name in taken and name in hints and not _fits(value, hints[name])]
+             if name in hints and not _fits(value, hints[name])]
     return f'{component.__name__}: {"; ".join(unfit)}.' if unfit else None
 
 
@@ -98,8 +100,10 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _in_words(hint: Any) -> str:
+    if get_origin(hint) in (Union, UnionType):
+        return ' or '.join(_in_words(part) for part in get_args(hint))
     text = hint.__name__ if inspect.isclass(hint) and not get_args(hint) else str(hint)
-    return re.sub(r'(\w+\.)+(?=\w)', '', text).replace(' | ', ' or ')
+    return re.sub(r'(\w+\.)+(?=\w)', '', text).replace(' | ', ' or ').replace('NoneType', 'None')
 
 
 def _missing_arguments(component: Callable, given: Iterable[str]) -> str | None:
@@ -109,6 +113,17 @@ def _missing_arguments(component: Callable, given: Iterable[str]) -> str | None:
     return f'{component.__name__} needs the argument {" and ".join(map(repr, missing))}.' if missing else None
 
 
+@cache
+def _hints(component: Callable) -> dict[str, Any]:
+    # A class that hands **kwargs on takes what its bases take.
+    hints = {}
+    for kind in reversed(component.__mro__) if inspect.isclass(component) else [component]:
+        with suppress(NameError, TypeError):  # annotations that cannot be resolved say nothing
+            hints |= get_type_hints(kind.__init__ if inspect.isclass(kind) else kind)
+    return hints
+
+
+@cache
 def _parameters(component: Callable) -> dict[str, inspect.Parameter]:
     try:
         return dict(inspect.signature(component).parameters)

@@ -11,6 +11,7 @@ import torch
 from benchmarks import data, davis_metric, pretrain, propagate, train
 
 from stt_mm.engine.cli import one_line_errors
+from stt_mm.utils.checks import usable_device
 
 EPILOG = """examples:
   python tools/benchmark.py train                        # R18, batch 4, 256 x 256, as README quotes it
@@ -47,6 +48,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_line_errors():
+        usable_device(args.device)
         COMMANDS[args.command][0].run(args)
 
 

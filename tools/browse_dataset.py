@@ -7,11 +7,10 @@ import cv2
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.utils import ProgressBar
 
 from stt_mm.datasets import ImageFolder
 from stt_mm.engine import load_config, values_of
-from stt_mm.engine.cli import ConfigOptions, one_line_errors
+from stt_mm.engine.cli import ConfigOptions, Progress, one_line_errors
 from stt_mm.errors import FileError, InputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.targets import claim_folder
@@ -117,7 +116,7 @@ def browse(args: argparse.Namespace) -> None:
     out = Path(args.out)
     claim_folder(out, f'pictures of {cfg.filename}, {args.phase}', '.png',
                  [cfg.filename, *values_of(cfg[f'{args.phase}_dataloader'], 'data_root')], args.overwrite)
-    progress = ProgressBar(args.num if hasattr(dataset, 'get_clip') else min(args.num, len(dataset)))
+    progress = Progress(args.num if hasattr(dataset, 'get_clip') else min(args.num, len(dataset)))
     for number in range(progress.task_num):
         if isinstance(dataset, ImageFolder):
             name, picture = draw_views(dataset, number % len(dataset), number)
@@ -129,7 +128,7 @@ def browse(args: argparse.Namespace) -> None:
         if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
             raise FileError(f'Could not write {path}; check the folder and the free space.')
         progress.update()
-    print(f'\n{progress.task_num} pictures in {out}')
+    print(f'{progress.task_num} pictures in {out}')
 
 
 if __name__ == '__main__':

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -20,14 +19,13 @@ from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.model.averaged_model import BaseAveragedModel
 from mmengine.registry import init_default_scope
-from mmengine.utils import ProgressBar
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from stt_mm import __version__
 from stt_mm.datasets import TrainSampler, VideoDataset
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import ConfigOptions, one_line_errors
+from stt_mm.engine.cli import ConfigOptions, Progress, one_line_errors
 from stt_mm.engine.compat import check_batch
 from stt_mm.errors import FileError, InputError
 from stt_mm.ops import add_squared, scale_min_max, update_running
@@ -231,7 +229,7 @@ def accumulate(args: argparse.Namespace, cfg: Config, model: BaseModel, partial:
     positions = range(rank, args.samples * batch_size, world_size)
     rest = Samples(DATASETS.build(cfg.train_dataloader.dataset), args.seed, positions[partial.done * batch_size:])
     loader = DataLoader(rest, batch_size=batch_size, num_workers=args.num_workers, collate_fn=default_collate)
-    bar = ProgressBar(len(positions) // batch_size, file=sys.stderr) if rank == 0 else None
+    bar = Progress(len(positions) // batch_size) if rank == 0 else None
     if bar is not None and partial.done:
         bar.completed = partial.done
     for batch in loader:
@@ -303,7 +301,7 @@ def write(out: Path, fisher: dict[str, Tensor], model: BaseModel, settings: dict
     write_atomically(checkpoint_bytes(content), out)
     total = sum(float(value.sum()) for value in fisher.values())
     unused = sum(not bool(value.any()) for value in fisher.values())
-    print(f'\nwrote {out} ({out.stat().st_size / 2**20:.1f} MiB): {len(fisher)} parameters, trace {total:.4g}, '
+    print(f'wrote {out} ({out.stat().st_size / 2**20:.1f} MiB): {len(fisher)} parameters, trace {total:.4g}, '
           f'{unused} without information')
 
 

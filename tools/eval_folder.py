@@ -6,17 +6,15 @@ ids that are no object, extra files. Masks are scored only if there are none, or
 
 import argparse
 import multiprocessing
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from mmengine.utils import ProgressBar
 
 from stt_mm.datasets import DAVIS, VIP, UnscorableVideos, YouTubeVOSBenchmark
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import Progress, one_line_errors
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.evaluation.functional.vip import NUM_CATEGORIES
 from stt_mm.evaluation.metrics import DAVISMetric, VideoMetric, VIPMetric, YouTubeVOSMetric
@@ -238,13 +236,13 @@ def main(argv: list[str] | None = None) -> None:
         truth, left_out = load_truth(args)
         if not len(truth):
             raise InputError(f'Nothing can be scored: {args.gt} has no other videos')
-        faults, videos, bar = [], {}, ProgressBar(len(truth), file=sys.stderr)
+        faults, videos, bar = [], {}, Progress(len(truth))
         for video in evaluate_videos(truth, args):
             videos[video.video_id] = video.expected
             faults += video.faults
             metric.results += video.records
             bar.update()
-        sys.stderr.write('\n')
+        bar.end_line()
         faults += check_extra(args.pred, videos, {*left_out, *(videos if args.sparse else ())})
         for fault in faults:
             print(fault)

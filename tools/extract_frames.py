@@ -4,13 +4,11 @@ Writes OUT/<video name>/00000.jpg, 00001.jpg, ... for the dataset VideoFolder.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import cv2
-from mmengine.utils import ProgressBar
 
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import Progress, one_line_errors
 from stt_mm.errors import FileError
 from stt_mm.utils import FrameError, VideoReader
 from stt_mm.utils.targets import check_distinct, check_folder, claim_folder, inside
@@ -92,12 +90,12 @@ def main(argv: list[str] | None = None) -> None:
         check_distinct({str(video): out for video, out in targets.items()})
         for video, out in targets.items():
             check_folder(out, owner(video), SUFFIX, args.videos, args.overwrite)
-        progress = ProgressBar(len(targets), file=sys.stderr)
+        progress = Progress(len(targets))
         total = 0
         for video, out in targets.items():
             total += extract(video, out, args.every, args.short_side, args.max_frames, args.quality, args.overwrite)
             progress.update()
-        print(f'\n{total} frames of {len(targets)} videos in {args.out}')
+        print(f'{total} frames of {len(targets)} videos in {args.out}')
 
 
 if __name__ == '__main__':

@@ -5,14 +5,11 @@ have appeared by then, and nothing else. All faults are listed, each with its fi
 """
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
-from mmengine.utils import ProgressBar
-
 from stt_mm.datasets import DAVIS, VideoBenchmark, YouTubeVOSBenchmark
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import Progress, one_line_errors
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, check_zip, expected_masks, given_births
 from stt_mm.utils.submission import write_submission
@@ -57,11 +54,11 @@ def build_dataset(args: argparse.Namespace) -> VideoBenchmark:
 
 def check(folder: Path, videos: dict[str, ExpectedMasks]) -> list[str]:
     """All faults of the masks below a folder; shows a progress bar."""
-    faults, bar = [], ProgressBar(len(videos), file=sys.stderr)
+    faults, bar = [], Progress(len(videos))
     for video_id, expected in videos.items():
         faults += check_video(folder / video_id, expected)[1]
         bar.update()
-    sys.stderr.write('\n')
+    bar.end_line()
     return faults
 
 

@@ -14,7 +14,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from stt_mm.engine import finish_runtime, load_config, prepare_runtime, to_plain, values_of
+from stt_mm.engine import finish_runtime, load_config, prepare_runtime, run_log, to_plain, values_of
 from stt_mm.engine.cli import add_common_arguments, add_weight_arguments, one_line_errors
 from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics import VideoMetric, claim_dump, completed, forget_records
@@ -200,12 +200,13 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    with one_line_errors():
+    with one_line_errors(), run_log() as log:
         cfg = load_config(args.config, args.cfg_options)
         merge_args(cfg, args)
         sources = check_targets(cfg, args)
         prepare_runtime(cfg, args.launcher)
         runner = RUNNERS.build(cfg)
+        log.attach(runner)
         checkpoint = load_weights(runner, args)
         speed_up(runner, args)
         make_room(cfg, args, runner, sources)

@@ -1,20 +1,31 @@
 """Train a model."""
 
 import argparse
+import logging
 import os
 import traceback
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 
-from stt_mm.engine import check_queue, enable_amp, finish_runtime, load_config, prepare_runtime, trusted_path, values_of
+from stt_mm.engine import (
+    check_queue,
+    enable_amp,
+    finish_runtime,
+    load_config,
+    prepare_runtime,
+    run_log,
+    trusted_path,
+    values_of,
+)
 from stt_mm.engine.cli import add_common_arguments, one_line_errors, process_rank
+from stt_mm.engine.run_log import RunLog
 from stt_mm.errors import InputError
 from stt_mm.registry import RUNNERS
 from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint, require_resumable
 from stt_mm.utils.targets import check_apart
 
+logger = logging.getLogger('stt_mm.train')
 EXAMPLES = """examples:
   python tools/train.py configs/stt_r18_ytv.py
   python tools/train.py configs/stt_r18_ytv.py --resume            (continue the run in its work directory)
@@ -80,13 +91,16 @@ def choose_start(cfg: Config, resume: str | None, trust: bool) -> None:
         if process_rank() == 0:
             news = (f'continuing from {start}' if cfg.resume else
                     f'no readable checkpoint in {cfg.work_dir}, training starts from scratch')
-            print_log(f'--resume auto: {news}.', logger='current')
+            logger.info('--resume auto: %s.', news)
         start = start or cfg.get('load_from')
     elif resume is not None:
         cfg.resume, start = True, resume
         require_resumable(read_checkpoint(start, trust=trust), Path(start), scheduled)
     else:
         start = cfg.get('load_from')
+    if start and '://' in str(start) and not trust:
+        raise InputError(f'load_from={start} would be read without a look at what is in it, which can run code from '
+                         'the file. Download it and name the file, or pass --trust-checkpoint if you trust its origin.')
     if start and '://' not in str(start):
         if not cfg.resume:
             read_checkpoint(start, trust=trust)
@@ -94,16 +108,17 @@ def choose_start(cfg: Config, resume: str | None, trust: bool) -> None:
     cfg.load_from = start
 
 
-def train(cfg: Config) -> None:
+def train(cfg: Config, log: RunLog) -> None:
     """Train in this process; nothing of the run is alive when it returns."""
     runner = RUNNERS.build(cfg)
+    log.attach(runner)
     check_queue(cfg, runner.world_size)
     runner.train()
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    with one_line_errors():
+    with one_line_errors(), run_log() as log:
         cfg = load_config(args.config, args.cfg_options)
         for key in ('model', 'train_cfg', 'train_dataloader', 'optim_wrapper'):
             if cfg.get(key) is None:
@@ -114,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
         choose_start(cfg, args.resume, args.trust_checkpoint)
         prepare_runtime(cfg, args.launcher)
         try:
-            train(cfg)
+            train(cfg, log)
         except SystemExit as stop:
             traceback.clear_frames(stop.__traceback__)
             finish_runtime(together=False)

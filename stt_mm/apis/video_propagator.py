@@ -15,10 +15,11 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from numpy.typing import ArrayLike
 
-from stt_mm.engine import load_config
+from stt_mm.engine import load_config, override
 from stt_mm.models import Correspondence, load_for_evaluation
 from stt_mm.registry import MODELS
 from stt_mm.utils import list_images, write_mask
+from stt_mm.utils.checks import usable_device
 from stt_mm.utils.prefetch import prefetch
 from stt_mm.utils.targets import claim_folder
 from stt_mm.utils.video import VideoStream, open_video
@@ -97,9 +98,12 @@ class VideoPropagator:
                  allow_partial: bool = False,
                  prefix: str | None = None,
                  allow_other_geometry: bool = False) -> None:
-        cfg = copy.deepcopy(config) if isinstance(config, Config) else load_config(config)
-        cfg.merge_from_dict(options or {})
-        device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        if isinstance(config, Config):
+            cfg = copy.deepcopy(config)
+            override(cfg, options)
+        else:
+            cfg = load_config(config, options)
+        device = usable_device(device)
         with DefaultScope.overwrite_default_scope('stt_mm'):
             model = MODELS.build(cfg.model)
             if not isinstance(model, Correspondence) or model.propagator is None:

@@ -85,21 +85,30 @@ def _split(text: str) -> list[str]:
 
 
 class Progress(ProgressBar):
-    """MMEngine's progress bar on stderr, as a context: what is said after it begins on a line of its own.
+    """MMEngine's progress bar on stderr; the line ends with the last step, or before an error is told.
 
     Args:
         total: number of steps.
     """
 
+    _unfinished = False
+
     def __init__(self, total: int) -> None:
         super().__init__(total, file=sys.stderr)
+        Progress._unfinished = True
 
-    def __enter__(self) -> 'Progress':
-        return self
+    def update(self, num_tasks: int = 1) -> None:
+        """Go some steps further."""
+        super().update(num_tasks)
+        if self.completed >= self.task_num:
+            self.end_line()
 
-    def __exit__(self, *_: object) -> None:
-        self.file.write('\n')
-        self.file.flush()
+    @staticmethod
+    def end_line() -> None:
+        """Break the line of a bar, if one is there, so that what is said next begins on a line of its own."""
+        if Progress._unfinished:
+            sys.stderr.write('\n')
+            Progress._unfinished = False
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -170,5 +179,6 @@ def one_line_errors() -> Iterator[None]:
         if rank > 0:
             time.sleep(_SECONDS_FOR_RANK_0)
         where = f' (rank {rank})' if rank > 0 else ''
+        Progress.end_line()
         sys.stderr.write(f'error{where}: {describe(error)}\n')
         raise SystemExit(1) from None

@@ -11,6 +11,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
+from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
 import stt_mm.registry as registry
@@ -136,6 +138,9 @@ def check_components(cfg: Config) -> None:
     """
     own = {key: value for key, value in cfg.items() if key in inspect.signature(Runner.__init__).parameters}
     _refuse(cfg.filename or 'The config', registry.wrong_arguments(Runner, own, typed=True))
+    clip = dict(own.get('optim_wrapper') or {}).get('clip_grad')
+    if isinstance(clip, dict) and clip.get('type', 'norm') == 'norm':
+        _refuse('optim_wrapper.clip_grad', registry.wrong_arguments(clip_grad_norm_, clip))
     _refuse('randomness', registry.wrong_arguments(Runner.set_randomness, cfg.get('randomness') or {}))
     check_choice('log_level', cfg.get('log_level', 'INFO'), _LOG_LEVELS)
     for key in own:
@@ -154,6 +159,9 @@ def _check_node(node: Any, place: str, kind: Registry | None, usual: str | None 
             _check_node(item, f'{place}.{index}', kind)
     if not isinstance(node, dict):
         return
+    for key in node.keys() & _INNER.keys():
+        if isinstance(node[key], bool | int | float | str) or node[key] is None and key in _NEEDED:
+            raise InputError(f'{place}.{key} is written as dict(type=...), got {node[key]!r}.')
     if 'dataset' in node and 'batch_size' in node:
         _refuse(place, registry.wrong_arguments(DataLoader, node))
         if node['batch_size'] is not None:
@@ -169,8 +177,6 @@ def _check_node(node: Any, place: str, kind: Registry | None, usual: str | None 
         if (component.__module__ or '').partition('.')[0] not in ('stt_mm', 'mmengine', 'mmcv'):
             return
     for key, item in node.items():
-        if isinstance(item, bool | int | float | str) and key in _INNER or item is None and key in _NEEDED:
-            raise InputError(f'{place}.{key} is written as dict(type=...), got {item!r}.')
         if key in _INNER or not key.endswith('_cfg'):
             _check_node(item, f'{place}.{key}', _INNER.get(key, kind))
 
@@ -207,17 +213,27 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
         cfg = Config.fromfile(file)
     except Exception as error:
         raise InputError(f'{file} cannot be loaded as a config: {type(error).__name__}: {error}') from error
-    if options:
-        try:
-            cfg.merge_from_dict(options)
-        except Exception as error:
-            raise InputError(f'--cfg-options do not fit {file}: {error}') from error
+    override(cfg, options)
     check_keys(cfg)
     add_scopes(cfg)
     check_components(cfg)
     for key in cfg:
         complete_loaders(cfg[key])
     return cfg
+
+
+def override(cfg: Config, options: dict | None) -> None:
+    """Apply overrides by dotted key to a loaded config, in place.
+
+    Raises:
+        ValueError: one does not fit.
+    """
+    try:
+        cfg.merge_from_dict(options or {})
+        if any(key.partition('.')[0] == 'custom_imports' for key in options or {}):
+            import_modules_from_strings(**cfg.custom_imports)
+    except Exception as error:
+        raise InputError(f'--cfg-options do not fit {cfg.filename}: {type(error).__name__}: {error}') from error
 
 
 def find_config(path: str | Path) -> Path:

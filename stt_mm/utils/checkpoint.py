@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from stt_mm.errors import InputError, MissingInputError
+from stt_mm.errors import FileError, InputError, MissingInputError
 from stt_mm.utils.safetensors import is_safetensors, read_safetensors
 
 logger = logging.getLogger(__name__)
@@ -46,22 +46,24 @@ def write_atomically(data: bytes, path: str | Path) -> None:
 
     Args:
         data: the whole content.
-        path: final name; its folder is made where needed and also holds the temporary file.
+        path: final name; its folder is made where needed and also holds the temporary file. An OSError names it.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.', suffix='.tmp')
+    path, temporary = Path(path), None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.', suffix='.tmp')
         with os.fdopen(handle, 'wb') as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
+        os.umask(umask := os.umask(0))
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise FileError(f'{path} ({len(data)} bytes) cannot be written: {error.strerror or error}.') from error
         raise
 
 
@@ -287,13 +289,11 @@ def _neighbours(path: Path) -> str:
 
 def _foreign_globals(path: Path, error: BaseException) -> list[str]:
     """Classes and functions outside torch's allowed ones that reading ``path`` would need, possibly none."""
-    scan = getattr(torch.serialization, 'get_unsafe_globals_in_checkpoint', None)
-    if scan is not None:
-        try:
-            if found := sorted(scan(path)):
-                return found
-        except Exception as scan_error:
-            logger.debug('No list of globals for %s: %s', path, scan_error)
+    try:
+        if found := sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)):
+            return found
+    except Exception as scan_error:
+        logger.debug('No list of globals for %s: %s', path, scan_error)
     if isinstance(error, pickle.UnpicklingError):
         return sorted(set(re.findall(r'GLOBAL ([\w.]+)', str(error))))
     return []

@@ -1,4 +1,4 @@
-"""Checks of constructor arguments."""
+"""Checks of arguments."""
 
 import math
 import numbers
@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import torch
 
 from stt_mm.errors import InputError
 
@@ -104,3 +105,25 @@ def check_count(name: str, value: object, least: int = 1) -> None:
     """
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
         raise InputError(f'{name} must be a whole number of at least {least}, got {value!r}.')
+
+
+def usable_device(name: str | torch.device | None) -> torch.device:
+    """The device of that name; ``None``: the first GPU if there is one, or else the CPU.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    if name is None:
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    count = torch.cuda.device_count()
+    try:
+        device = torch.device(name)
+        found = device.type != 'meta' and (device.type != 'cuda' or (device.index or 0) < count)
+        if found:
+            torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        found = False
+    if not found:
+        here = ['cpu', *(f'cuda:{index}' for index in range(count))]
+        raise InputError(f'There is no device {str(name)!r} that can be used here. PyTorch sees: {", ".join(here)}.')
+    return device

@@ -1,19 +1,31 @@
+import errno
+import functools
 import importlib.util
 import json
+import logging
 import os
 import re
 import subprocess
 import time
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmpretrain.models import ResNet
-from test_engine.toy_project import write_config
+from test_engine.toy_project import ToyDataset, ToyMetric, ToyModel, write_config
 
+from stt_mm.engine import run_log
+from stt_mm.engine.cli import Progress, one_line_errors, option_value
+from stt_mm.errors import FileError, InputError, MissingInputError
 from stt_mm.registry import METRICS
+from stt_mm.utils import FrameError
+from stt_mm.utils.checkpoint import CheckpointError
+from stt_mm.utils.checks import usable_device
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 PYTHON_TOOLS = ['train', 'test', 'print_config', 'convert_checkpoint', 'publish_checkpoint']
@@ -89,7 +101,7 @@ def test_slurm_command(tmp_path):
     assert 'train.py c.py --work-dir w dir --launcher slurm --amp' in result.stdout
 
 
-def test_train_then_resume_then_test(config, tmp_path, capfd, caplog):
+def test_train_then_resume_then_test(config, tmp_path, capfd):
     call('train', config, '--resume', '--no-validate', '--seed', 5, '--auto-scale-lr')
     output = capfd.readouterr()
     assert 'no readable checkpoint in work_dirs/toy, training starts from scratch' in output.out + output.err
@@ -101,7 +113,7 @@ def test_train_then_resume_then_test(config, tmp_path, capfd, caplog):
     (tmp_path / 'work_dirs' / 'toy' / 'iter_3.pth').write_bytes(final.read_bytes()[:1000])
     call('train', config, '--resume', 'auto', '--amp', '--cfg-options', 'train_cfg.max_iters=3')
     output = capfd.readouterr()
-    assert 'Passed over an unreadable checkpoint: work_dirs/toy/iter_3.pth' in caplog.text
+    assert 'Passed over an unreadable checkpoint: work_dirs/toy/iter_3.pth' in output.out + output.err
     assert 'continuing from work_dirs/toy/iter_2.pth' in output.out + output.err
 
     trained = tmp_path / 'work_dirs' / 'toy' / 'iter_3.pth'
@@ -209,7 +221,7 @@ def test_results_of_other_weights_are_not_those_of_this_run(tmp_path, monkeypatc
 @pytest.mark.parametrize(('text', 'message'), [
     ('train_dataloder = dict()', r"'train_dataloder' \(did you mean 'train_dataloader'\?\)"),
     ('model = dict(type="ToyModel", nois=1.0)', "nois"),
-    ('model = dict(type="NoModel")', r"model.type: 'NoModel' is not in the registry of models \(did you mean 'ToyModel'"),
+    ('model = dict(type="NoModel")', r"model.type: 'NoModel' is not in the registry of models \(did you mean 'T"),
     ("train_dataloader['dataset']['lenght'] = 3", 'lenght'),
     ("train_cfg['max_iter'] = 3", 'max_iter'),
     ("default_hooks['checkpoint']['intervall'] = 3", 'intervall'),
@@ -247,9 +259,193 @@ def test_options_that_are_no_assignment_end_in_the_usage(name, option, capsys):
     assert capsys.readouterr().err.splitlines()[-1].split('error: ')[1].startswith('argument --cfg-options: ')
 
 
-def test_error_while_training_keeps_its_traceback(config):
-    with pytest.raises(TypeError):
-        call('train', config, '--cfg-options', 'model.noise=loud')
+@pytest.mark.parametrize(('options', 'message'), [
+    (['optim_wrapper.optimizer.type=Adamm'],
+     r"optim_wrapper\.optimizer\.type: 'Adamm' is not in the registry of optimizers \(did you mean 'Adam'"),
+    (['optim_wrapper.optimizer.type=ToyModel'], r"optim_wrapper\.optimizer\.type: 'ToyModel' is not in the registry"),
+    (['optim_wrapper.optimizer.type=3'], 'optimizer must be a name, got 3'),
+    (['optim_wrapper.optimizer=None'], r'optim_wrapper\.optimizer is written as dict\(type=\.\.\.\), got None'),
+    (['optim_wrapper.optimizer.lr=-1'], 'Adam cannot be built: ValueError: Invalid learning rate'),
+    (['optim_wrapper.clip_grad.max=1'], r"optim_wrapper\.clip_grad: .* no argument 'max'"),
+    (['optim_wrapper.type=Wrapper'], r"optim_wrapper\.type: 'Wrapper' is not in the registry"),
+    (['param_scheduler.type=CosineLR'], r"param_scheduler\.type: 'CosineLR' is not"),
+    (['param_scheduler.T_max=x'], "T_max must be int or None, got 'x'"),
+    (['param_scheduler.end=-1'], 'CosineAnnealingLR cannot be built'),
+    (['model.noise=loud'], "model: ToyModel: noise must be float, got 'loud'"),
+    (['model.nois=1.0'], r"model: ToyModel has no argument 'nois' \(did you mean 'noise'\?\)"),
+    (['model=3'], 'model must be .*, got 3'),
+    (['model.noise.level=3'], '--cfg-options do not fit .*toy.py'),
+    (['custom_hooks.7.interval=3'], '--cfg-options do not fit .*toy.py: .*Index 7'),
+    (['custom_hooks.first.interval=3'], '--cfg-options do not fit .*toy.py'),
+    (['custom_hooks.0.type=StopHook'], r"custom_hooks\.0\.type: 'StopHook' is not .*'StopSignalHook'"),
+    (['custom_imports.imports=[no_such_module]'], '--cfg-options do not fit .*no_such_module'),
+    (['train_cfg.val_interval=0'], r'train_cfg\.val_interval must be a whole number of at least 1, got 0'),
+    (['train_cfg.val_interval=-5'], r'train_cfg\.val_interval must be .* got -5'),
+    (['train_cfg.max_iters=0'], r'train_cfg\.max_iters must be .* got 0'),
+    (['train_cfg.max_iters=-5'], r'train_cfg\.max_iters must be .* got -5'),
+    (['train_cfg.max_iters=many'], "train_cfg: IterLoop: max_iters must be int, got 'many'"),
+    (['default_hooks.checkpoint.interval=0'], 'CheckpointHook: interval, unless it is -1, .* got 0'),
+    (['default_hooks.checkpoint.max_keep_ckpts=0'], 'CheckpointHook: max_keep_ckpts, .* got 0'),
+    (['default_hooks.checkpoint.filename_tmpl=last.pth'], 'filename_tmpl must hold one {}'),
+    (['default_hooks.checkpoint.save_best=Jaccard', 'train_cfg.val_interval=1'],
+     "save_best=Jaccard is no metric of the validation, which gives score"),
+    (['default_hooks.logger.interval=0'], 'LoggerHook cannot be built: ValueError'),
+    (['default_hooks.loger.interval=3'], 'A hook is written as dict'),
+    (['train_dataloader.batch_size=0'], r'train_dataloader\.batch_size must be a whole number of at least 1, got 0'),
+    (['train_dataloader.num_workers=-1'], r'train_dataloader\.num_workers must be .* got -1'),
+    (['train_dataloader.num_worker=1'], r"train_dataloader: DataLoader has no argument 'num_worker'"),
+    (['train_dataloader.pin_memory=2', 'train_dataloader.timeout=-3'],
+     'The data loader of the training cannot be built: ValueError: timeout'),
+    (['train_dataloader.sampler.type=DefaultSampler', 'train_dataloader.batch_size=50',
+      'train_dataloader.drop_last=True'], 'ToyDataset: 10 samples .* do not fill a batch of 50'),
+    (['train_dataloader.sampler.shufle=True'], r"train_dataloader\.sampler: TrainSampler has no argument 'shufle'"),
+    (['train_dataloader.dataset=None'], r'train_dataloader\.dataset is written as'),
+    (['train_dataloader.dataset.type=ToyDatset'], r"train_dataloader\.dataset\.type: 'ToyDatset' .*'ToyDataset'"),
+    (['train_dataloader.collate_fn.type=defalt_collate'], "collate_fn.type: 'defalt_collate' .*'default_collate'"),
+    (['val_evaluator.type=ToyMetrics'], r"val_evaluator\.type: 'ToyMetrics' is not .*'ToyMetric'"),
+    (['val_evaluator=None'], 'Runner cannot be built: ValueError: val_dataloader, val_cfg, and val_evaluator'),
+    (['log_level=LOUD'], "log_level must be one of .*, got 'LOUD'"),
+    (['randomness.sed=1'], r"randomness: set_randomness has no argument 'sed' \(did you mean 'seed'"),
+    (['randomness.seed=-1'], 'Runner cannot be built: ValueError: Seed must be'),
+    (['load_from=nofile.pth'], 'Checkpoint not found: nofile.pth'),
+    (['load_from=https://example.org/a.pth'], 'load_from=https://example.org/a.pth would be read without a look'),
+    (['load_from=3'], 'load_from must be .*, got 3'),
+])
+def test_wrong_values_in_a_config_end_in_one_line(options, message, config, capfd):
+    line = error_of(capfd, 'train', config, '--cfg-options', *options)
+    assert re.search(message, line), line
+
+
+def test_a_loader_without_workers_needs_nothing_else(config):
+    call('train', config, '--cfg-options', 'train_dataloader.num_workers=0', 'train_dataloader.prefetch_factor=4',
+         'train_dataloader.persistent_workers=True', 'val_dataloader.persistent_workers=True')
+
+
+@pytest.mark.parametrize('kind', [ValueError, TypeError, KeyError, AssertionError, OSError])
+@pytest.mark.parametrize('place', [(ToyModel, 'forward'), (ToyModel, '__init__'), (ToyDataset, '__init__'),
+                                   (ToyMetric, '__init__')], ids=lambda place: f'{place[0].__name__}.{place[1]}')
+def test_a_fault_of_the_code_keeps_its_traceback(place, kind, config, monkeypatch):
+    """Whoever calls the code: the runner's loops and wrappers are of another library."""
+    original = getattr(*place)
+
+    @functools.wraps(original)
+    def faulty(*args, **kwargs):
+        raise kind('a bug')
+
+    monkeypatch.setattr(*place, faulty)
+    with pytest.raises(kind, match='a bug'):
+        call('train', config)
+
+
+class BrokenFrames(torch.utils.data.Dataset):
+    """Every access fails, with an error of the toolbox."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        try:
+            raise KeyError('first')
+        except KeyError as error:
+            raise self.kind('Frame x.jpg is cut off\n(300 bytes): copy it again.') from error
+
+
+@pytest.mark.parametrize('kind', [InputError, MissingInputError, FileError, FrameError, CheckpointError])
+def test_errors_of_data_workers_stay_of_their_kind(kind, capsys):
+    with pytest.raises(SystemExit), one_line_errors():
+        next(iter(torch.utils.data.DataLoader(BrokenFrames(kind), num_workers=1)))
+    assert capsys.readouterr().err == 'error: Frame x.jpg is cut off (300 bytes): copy it again.\n'
+    with pytest.raises(ValueError, match='a bug'), one_line_errors():
+        raise ValueError('a bug')
+
+
+def test_errors_of_the_operating_system_name_the_path(tmp_path, capsys):
+    with pytest.raises(SystemExit), one_line_errors():
+        (tmp_path / 'nowhere' / 'file').read_text()
+    assert capsys.readouterr().err == f'error: No such file or directory: {tmp_path}/nowhere/file.\n'
+
+
+def test_a_full_disk_is_named_with_file_and_size(config, tmp_path, monkeypatch, capfd):
+    def full(_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    line = error_of(capfd, 'train', config)
+    assert re.search(r'iter_1\.pth \(\d+ bytes\) cannot be written: No space left on device', line)
+    assert list((tmp_path / 'work_dirs' / 'toy').glob('*.pth*')) == []
+
+
+def test_an_error_does_not_hang_on_a_progress_bar(capsys):
+    Progress(3).update()
+    with pytest.raises(SystemExit), one_line_errors():
+        raise InputError('too short')
+    assert capsys.readouterr().err.endswith('\nerror: too short\n')
+    Progress(1).update()
+    assert capsys.readouterr().err.endswith('\n')
+    users = [path for path in TOOLS.rglob('*.py') if 'ProgressBar' in path.read_text()]
+    assert users == []
+
+
+@pytest.mark.parametrize(('text', 'value'), [
+    ('/my videos/clips', '/my videos/clips'), (' 5 ', 5), ('5e-1', 0.5), ('True', True), ('false', False),
+    ('None', None), ('none', 'none'), ('a b,c', ['a b', 'c']), ('1,', [1]), ('[]', []), ('()', ()), ('', ''),
+    ('[1, (2,3) , [a b, None]]', [1, (2, 3), ['a b', None]]), ('(1,2),(3,4)', [(1, 2), (3, 4)]),
+    ("'5'", '5'), ('"/my, videos"', '/my, videos'), ('"a","b"', ['a', 'b']), ("it's", "it's"),
+    ('/a (old, best)/b', '/a (old, best)/b'), ('a)', 'a)'), ('a (', 'a ('), ('dict(a=1)', 'dict(a=1)'),
+])
+def test_values_of_options(text, value):
+    found = option_value(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_options_keep_their_blanks(config, capsys):
+    call('print_config', config, '--cfg-options', 'train_dataloader.dataset.trace=/my videos/clips')
+    assert "trace='/my videos/clips'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('device', ['gpu', 'cuda:7', 'meta', ''])
+def test_a_device_that_is_not_there(device):
+    with pytest.raises(InputError, match='There is no device .* PyTorch sees: cpu'):
+        usable_device(device)
+
+
+def test_warnings_of_all_modules_reach_the_log_of_the_run(config, tmp_path, monkeypatch, capfd):
+    forward = ToyModel.forward
+
+    def telling(*args, **kwargs):
+        logging.getLogger('stt_mm.models.propagator').warning('smaller tiles')
+        warnings.warn('made of glass', stacklevel=1)
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(ToyModel, 'forward', telling)
+    (tmp_path / 'work_dirs' / 'toy').mkdir(parents=True)
+    (tmp_path / 'work_dirs' / 'toy' / 'iter_9.pth').write_bytes(b'no checkpoint')
+    (tmp_path / 'work_dirs' / 'toy' / 'iter_8.pth').write_bytes(b'no checkpoint')
+    call('train', config, '--work-dir', 'work_dirs/toy', '--resume')
+    output = ''.join(capfd.readouterr())
+    log, = tmp_path.glob('work_dirs/toy/*/*.log')
+    for text in ('smaller tiles', 'UserWarning: made of glass',
+                 'Passed over an unreadable checkpoint: work_dirs/toy/iter_9.pth'):
+        assert log.read_text().count(text) == output.count(text) == 1, text
+    assert logging.getLogger('stt_mm').handlers == []
+
+
+def test_warnings_of_other_ranks_have_a_file_of_their_own(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv('RANK', '1')
+    logger = MMLogger.get_instance('rank 1 of a test')
+    runner = SimpleNamespace(logger=logger, log_dir=tmp_path, timestamp='now', rank=1)
+    with run_log() as log:
+        logging.getLogger('stt_mm.utils').warning('early')
+        assert 'early' not in ''.join(capfd.readouterr())
+        log.attach(runner)
+        logging.getLogger('stt_mm.utils').info('no warning')
+        logging.getLogger('stt_mm.utils').warning('late')
+    text = (tmp_path / 'now_rank1.log').read_text()
+    assert [line.rpartition(' - ')[2] for line in text.splitlines()] == ['early', 'late']
 
 
 def test_trusted_checkpoint_resumes(config, tmp_path, capfd):

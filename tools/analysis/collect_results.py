@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import one_line_errors
-from stt_mm.errors import MissingInputError
+from stt_mm.errors import MissingInputError, SttMMError
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.text import read_json, read_text
@@ -50,7 +50,7 @@ BENCHMARKS = {benchmark.metric: benchmark for benchmark in (
 )}
 
 
-class Refused(ValueError):
+class Refused(SttMMError):
     """A result that does not belong into its row; the message says why."""
 
 

@@ -16,13 +16,12 @@ from typing import Any
 
 from ablation_report import Row, described, table, write_files
 from mmengine.config import Config
-from mmengine.utils import ProgressBar
 
 from stt_mm.datasets.davis import read_davis_list
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import Progress, one_line_errors
 from stt_mm.engine.config import find_config
-from stt_mm.errors import InputError
+from stt_mm.errors import InputError, SttMMError
 from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.text import read_json
 
@@ -45,7 +44,7 @@ ablation.json and ablation.png. A config that starts from weights of stage 1 tak
 with --provide, from an earlier row."""
 
 
-class StepFailed(ValueError):
+class StepFailed(SttMMError):
     """A training or an evaluation ended with an error; the message names its log."""
 
 
@@ -232,7 +231,7 @@ def run(arguments: list[str], log: Path, total: int, pattern: str, lock: int) ->
                 if match := re.search(pattern, line):
                     done = int(match.group(1))
                     if bar is None:
-                        bar, counted = ProgressBar(total - done), done
+                        bar, counted = Progress(total - done), done
                     elif done > counted:
                         bar.update(done - counted)
                         counted = done
@@ -241,7 +240,7 @@ def run(arguments: list[str], log: Path, total: int, pattern: str, lock: int) ->
             # A step that is told to stop writes its checkpoint first.
             child.terminate()
             child.wait()
-    print()
+    Progress.end_line()
     if code:
         raise StepFailed(f'{arguments[0]} ended with code {code}: {last} The whole output: {log}. The same command '
                          'goes on from here.')

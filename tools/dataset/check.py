@@ -2,18 +2,15 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-
-from mmengine.utils import ProgressBar
 
 import stt_mm.datasets
 from stt_mm.datasets.davis import read_davis_list
 from stt_mm.datasets.jhmdb import official_test_clips
 from stt_mm.datasets.youtube_vos import read_video_list
 from stt_mm.datasets.youtube_vos_benchmark import read_meta
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import Progress, one_line_errors
 from stt_mm.errors import MissingInputError
 from stt_mm.utils import FrameError, list_images, read_image, read_mask, read_object_ids
 from stt_mm.utils.instances import read_instance_categories
@@ -103,7 +100,7 @@ def some(names: Sequence[str], limit: int = 5) -> str:
 def progress(videos: Iterable) -> Iterable:
     """Goes through the videos with a progress bar on stderr."""
     videos = list(videos)
-    bar = ProgressBar(len(videos), file=sys.stderr) if videos else None
+    bar = Progress(len(videos)) if videos else None
     for video in videos:
         yield video
         bar.update()

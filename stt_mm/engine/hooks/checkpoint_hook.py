@@ -147,9 +147,17 @@ class CheckpointHook(_CheckpointHook):
             self._random_states = self._states_to_save(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Write the best files, and that of this iteration again if there is one, now with the score."""
+        """Write the best files, and that of this iteration again if there is one, now with the score.
+
+        Raises:
+            ValueError: the validation gives no metric that ``save_best`` names.
+        """
         if not self._is_training:
             return
+        unknown = set(getattr(self, 'key_indicators', ())) - {'auto', *(metrics or {})}
+        if unknown:
+            raise InputError(f'CheckpointHook: save_best={", ".join(sorted(unknown))} is no metric of the validation, '
+                             f'which gives {", ".join(metrics or {})}.')
         runner.message_hub.update_info(VALIDATED, runner.iter)
         super().after_val_epoch(runner, metrics or {})
         if Path(self.out_dir, self.filename_tmpl.format(runner.iter)).exists():

@@ -143,7 +143,7 @@ def _import_timm() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != 'timm':
             raise
-        raise InputError('TimmBackbone needs timm, which is not installed. Install it: pip install timm') from error
+        raise InputError('TimmBackbone needs timm: pip install timm') from error
 
 
 def _stage_index(stage: str | int, names: list[str], model_name: str) -> int:

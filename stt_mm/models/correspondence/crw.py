@@ -90,7 +90,10 @@ class ContrastiveRandomWalk(Correspondence):
 
     def patches(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
         """Cropped patches ``[M, N, 3, h, w]`` of frames ``[M, 3, H, W]``, N = grid ** 2, row by row."""
-        boxes = grid_boxes(frames.shape[-2:], self.grid)
+        try:
+            boxes = grid_boxes(frames.shape[-2:], self.grid)
+        except ValueError as error:
+            raise InputError(str(error)) from error
         corners, sides = boxes.split(2, dim=1)
         crops = draw_crops(rng, len(frames) * len(boxes), self.crop_area).view(-1, *boxes.shape)
         cropped = torch.cat([corners + crops[..., :2] * sides, crops[..., 2:] * sides], dim=-1)
@@ -115,6 +118,9 @@ class ContrastiveRandomWalk(Correspondence):
             ValueError: for frames that the grid does not fit, or clips of one frame.
         """
         frames = inputs['student']
+        if frames.shape[1] < 2:
+            raise InputError(f'A walk needs clips of 2 frames or more, got {frames.shape[1]}. Raise clip_length of the '
+                             'dataset.')
         info = MessageHub.get_current_instance().runtime_info
         # Four numbers: the data sets draw by (seed, draw, index), and no stream shall be theirs.
         rng = generator(int(info.get('seed') or 0), int(info.get('iter', 0)), get_rank(), 0)

@@ -137,8 +137,14 @@ class STT(Correspondence):
 
         Returns:
             One entry per term, weights applied; entries without ``loss`` in their name are only logged.
+
+        Raises:
+            ValueError: for clips of one frame, or frames that do not fit a stride.
         """
         frames, student = inputs['frames'], inputs['student']
+        if frames.shape[1] < 2:
+            raise InputError('A pair of frames needs clips of 2 frames or more, got 1. Raise clip_length of the '
+                             'dataset.')
         features = self.extract_feat(torch.cat([student[:, 0], student[:, -1]]))
         halves = {stage: feature.float().chunk(2) for stage, feature in features.items()}
         keys, queries = ({stage: half[side] for stage, half in halves.items()} for side in (0, 1))

@@ -78,11 +78,18 @@ class ReconstructionHead(BaseModule):
 
         Returns:
             ``loss_recon_<stage>`` per stage.
+
+        Raises:
+            ValueError: a side of the frames is no multiple of the stride of a stage.
         """
         reference, target = self.channels(reference, dropped), self.channels(target, dropped)
         losses = {}
         for stage, weight in zip(self.stages, self.weights, strict=True):
-            stride = target.shape[-1] // grids[stage][1]
+            stride = -(-target.shape[-1] // grids[stage][1])
+            if tuple(side * stride for side in grids[stage]) != tuple(target.shape[-2:]):
+                raise InputError(f'Frames of {target.shape[-2]} x {target.shape[-1]} pixels do not fit the stride '
+                                 f'{stride} of {stage}. Choose a size of the crops, in the pipeline of '
+                                 f'train_dataloader, of which both sides are multiples of {stride}.')
             rebuilt = reconstruct(affinities[stage], subsample(reference, stride))
             if self.resolution == 'full':
                 truth = target

@@ -1,0 +1,76 @@
+"""One log for all that is said during a run, whoever says it."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+from stt_mm.engine.cli import process_rank
+
+_SOURCES = ('stt_mm', 'py.warnings')
+
+
+class RunLog(logging.Handler):
+    """Hands what modules of this package and Python's ``warnings`` say to MMEngine's current logger.
+
+    What is said before the run has its log file goes to the console of the first rank at once, and into the file by
+    :meth:`attach`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._early: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand over one record."""
+        logger = MMLogger.get_current_instance()
+        if _files(logger) or process_rank() == 0:
+            logger.handle(record)
+        if not _files(logger):
+            self._early.append(record)
+
+    def attach(self, runner: Runner) -> None:
+        """Write what was said so far into the log file of a run.
+
+        Of a rank that has none, as all but the first, warnings go into a file of its own beside that of the first.
+        """
+        logger = runner.logger
+        if not _files(logger):
+            path = Path(runner.log_dir, f'{runner.timestamp}_rank{runner.rank}.log')
+            handler = logging.FileHandler(path, delay=True)
+            handler.setLevel(logging.WARNING)
+            handler.setFormatter(logging.Formatter('%(asctime)s - %(name)s - %(levelname)s - %(message)s'))
+            logger.addHandler(handler)
+        for record in self._early:
+            for handler in _files(logger):
+                if record.levelno >= handler.level:
+                    handler.handle(record)
+        self._early.clear()
+
+
+@contextmanager
+def run_log() -> Iterator[RunLog]:
+    """Inside, all warnings reach the log of the run, once; afterwards everything is as it was."""
+    handler = RunLog()
+    loggers = [logging.getLogger(name) for name in _SOURCES]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    logging.captureWarnings(True)
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    try:
+        yield handler
+    finally:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
+        logging.captureWarnings(False)
+
+
+def _files(logger: logging.Logger) -> list[logging.Handler]:
+    return [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
