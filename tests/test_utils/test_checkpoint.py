@@ -201,15 +201,15 @@ def test_a_file_that_lacks_something_is_not_resumed_from(key, tmp_path, caplog):
     checkpoint = training_file(8)
     owner = checkpoint['meta'] if key == 'meta.iter' else checkpoint
     del owner[key.removeprefix('meta.')]
-    for name in ('iter_8.pth', 'best_J&F-Mean_iter_8.pth', 'best_score_iter_4.pth', 'published-01234567.pth'):
+    for name in ('iter_8.pth', 'best_J&F-Mean_iter_8.pth', 'best_score_iter_4.pth', 'published.pth'):
         torch.save(checkpoint, tmp_path / name)
     for name, right in (('iter_8', 'iter_4'), ('best_J&F-Mean_iter_8', 'iter_8'), ('best_score_iter_4', 'iter_4'),
-                        ('published-01234567', 'iter_8')):
+                        ('published', 'iter_8')):
         path = tmp_path / f'{name}.pth'
         with pytest.raises(CheckpointError, match=rf'{re.escape(str(path))} is no .* no (meta, )?{key}.*{right}.pth'):
             require_resumable(read_checkpoint(path), path, scheduled=True)
     assert latest_checkpoint(tmp_path, scheduled=True) == tmp_path / 'iter_4.pth'
-    assert f'iter_8.pth: it has no {key}' in caplog.text
+    assert 'iter_8.pth is no file to resume from' in caplog.text
     if key == 'param_schedulers':
         assert latest_checkpoint(tmp_path) == tmp_path / 'iter_8.pth'
 
