@@ -301,3 +301,14 @@ def test_a_data_worker_ends_when_its_trainer_is_ending_and_for_nobody_else():
     worker.terminate()
     worker.join(5)
     assert worker.exitcode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason='compares CPU runs')
+def test_killed_and_interrupted_runs_equal_those_that_nobody_touched():
+    """A small part of what tests/kill_runs.py does: one and two processes."""
+    command = [sys.executable, Path(__file__).parents[1] / 'kill_runs.py', '--runs', 2, '--kills', 3, '--interrupts', 1]
+    process = start(command)
+    output = process.communicate(timeout=500)[0]
+    assert process.returncode == 0, output
+    assert '2 of 2 runs are equal' in output
