@@ -67,6 +67,9 @@ def test_two_processes_train_validate_and_score_as_one(roots, tmp_path):
             '--cfg-options', *roots, *SMALL)
         results[count] = json.loads((tmp_path / f'{count}.json').read_text())
     assert results[1] == results[2]
+    # What the two processes scored was the network of the file.
+    assert results[1]['metrics']['J&F-Mean'] == next(
+        json.loads(line)['J&F-Mean'] for line in scalars if 'J&F-Mean' in line)
     assert results[1]['protocol']['name'] == 'stt_davis_s8'
     assert results[1]['protocol']['short_side'] == 48
     assert results[1]['max_frames'] is None

@@ -131,6 +131,46 @@ def test_a_folder_of_unreadable_checkpoints_is_no_reason_to_start_over(straight,
         tool('train').choose_start(cfg, 'auto', trust=False)
 
 
+def copied(path, folder, **changes):
+    """A checkpoint with some content replaced; ``None`` removes it."""
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint.update(changes)
+    folder.mkdir(exist_ok=True)
+    torch.save({key: value for key, value in checkpoint.items() if value is not None}, folder / path.name)
+    return folder / path.name
+
+
+@pytest.mark.parametrize('resume', ['option', 'config'])
+def test_weights_alone_are_no_file_to_resume_from(straight, tmp_path, resume):
+    """A best file, which has no optimizer; the right one stands beside it."""
+    right = copied(Path(straight.work_dir, 'iter_8.pth'), tmp_path)
+    best = copied(right, tmp_path / 'b', optimizer=None, param_schedulers=None).rename(tmp_path / 'best_PCK_iter_8.pth')
+    cfg = Config(dict(work_dir=str(tmp_path), param_scheduler=dict(type='x'), load_from=str(best)))
+    cfg.resume = resume == 'config'
+    with pytest.raises(CheckpointError, match=f'no optimizer, param_schedulers. Name {right} instead'):
+        tool('train').choose_start(cfg, str(best) if resume == 'option' else None, trust=False)
+
+
+def test_a_config_that_says_resume_means_auto(straight, tmp_path):
+    cfg = Config(dict(work_dir=straight.work_dir, resume=True))
+    tool('train').choose_start(cfg, None, trust=False)
+    assert cfg.load_from == str(Path(straight.work_dir, 'iter_12.pth'))
+    cfg = Config(dict(work_dir=str(tmp_path), resume=True))
+    tool('train').choose_start(cfg, None, trust=False)
+    assert not cfg.resume
+    assert cfg.load_from is None
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    ({'model.norm': True}, 'backbone.1.weight is missing in the file and \\(4,\\) in the model'),
+    ({'optim_wrapper.paramwise_cfg': dict(custom_keys={'backbone.0': dict(lr_mult=2)})}, 'parameter groups of'),
+])
+def test_a_file_of_another_model_is_refused_by_its_name(straight, tmp_path, change, message):
+    start = Path(straight.work_dir, 'iter_8.pth')
+    with pytest.raises(CheckpointError, match=f'{start} is from a training of another model: .*{message}'):
+        train(tmp_path, resume=start, **change)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
 def test_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(straight, tmp_path, number):
@@ -261,3 +301,14 @@ def test_a_data_worker_ends_when_its_trainer_is_ending_and_for_nobody_else():
     worker.terminate()
     worker.join(5)
     assert worker.exitcode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason='compares CPU runs')
+def test_killed_and_interrupted_runs_equal_those_that_nobody_touched():
+    """A small part of what tests/kill_runs.py does: one and two processes."""
+    command = [sys.executable, Path(__file__).parents[1] / 'kill_runs.py', '--runs', 2, '--kills', 3, '--interrupts', 1]
+    process = start(command)
+    output = process.communicate(timeout=500)[0]
+    assert process.returncode == 0, output
+    assert '2 of 2 runs are equal' in output
