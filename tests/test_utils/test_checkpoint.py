@@ -209,7 +209,7 @@ def test_a_file_that_lacks_something_is_not_resumed_from(key, tmp_path, caplog):
         with pytest.raises(CheckpointError, match=rf'{re.escape(str(path))} is no .* no (meta, )?{key}.*{right}.pth'):
             require_resumable(read_checkpoint(path), path, scheduled=True)
     assert latest_checkpoint(tmp_path, scheduled=True) == tmp_path / 'iter_4.pth'
-    assert 'iter_8.pth is no file to resume from' in caplog.text
+    assert f'iter_8.pth is no file to resume from: it has no {key}' in caplog.text
     if key == 'param_schedulers':
         assert latest_checkpoint(tmp_path) == tmp_path / 'iter_8.pth'
 
