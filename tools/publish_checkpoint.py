@@ -9,7 +9,6 @@ import torch
 from stt_mm import __version__
 from stt_mm.engine.cli import add_source_arguments, one_line_errors
 from stt_mm.utils.checkpoint import checkpoint_bytes, sha8, write_atomically
-from stt_mm.utils.targets import check_file
 from stt_mm.utils.weights import check_finite, geometry_in, read_backbone
 
 EXAMPLES = """examples:
@@ -50,7 +49,6 @@ def main(argv: list[str] | None = None) -> None:
         is_folder = args.out.endswith('/') or Path(args.out).is_dir()
         prefix = Path(args.out) / source.name.split('.')[0] if is_folder else Path(args.out.removesuffix('.pth'))
         out = prefix.with_name(f'{prefix.name}-{digest}.pth')
-        check_file(out, [source])
         write_atomically(data, out)
         print(f'wrote {out} ({len(data) / 2**20:.1f} MiB, {len(state_dict)} tensors, source: {found.describe()})')
 

@@ -250,7 +250,7 @@ def draw(methods: list[Method], args: argparse.Namespace) -> tuple[Path, Path]:
 
     best = max(methods, key=lambda method: method.metrics['J&F-Mean'])
     masks = args.work_dir / 'masks'
-    videos = sorted(path.name for path in (masks / best.key).iterdir())
+    videos = sorted(path.name for path in (masks / best.key).iterdir() if path.is_dir())
     video = SHOWN if SHOWN in videos else videos[0]
     names = sorted(path.stem for path in (masks / best.key / video).glob('*.png'))
     pairs = (np.hstack(enlarged(masks / best.key, name, 2)) for name in names)

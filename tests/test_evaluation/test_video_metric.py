@@ -6,7 +6,7 @@ import pytest
 from mmengine.logging import MMLogger
 
 from stt_mm.evaluation.metrics import VideoMetric, completed
-from stt_mm.utils import read_mask
+from stt_mm.utils import read_mask, write_mask
 
 PROTOCOL = dict(name='toy', version=1, size=(4, 6))
 
@@ -161,6 +161,61 @@ def test_ids_stay_within_the_folder(tmp_path, video_id, folder):
     with pytest.raises(ValueError, match='are relative paths'):
         process(Count(**{folder: str(tmp_path / 'out' / 'below')}), sample(video_id, 1))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(('key', 'value'), [
+    ('record', None), ('record', {'pixels': 9, 'by_frame': {'0': [1, 2]}}), ('record', []), ('masks', {'a': 5}),
+    ('protocol', 'toy'), ('max_frames', 'all'), ('run_id', 3), ('sha8', None), ('video_id', ['a']),
+])
+def test_a_record_that_was_changed_counts_as_not_done(tmp_path, warnings, key, value):
+    out = str(tmp_path)
+    process(Count(out_dir=out), sample('a', 1), sample('b', 2))
+    path = tmp_path / 'videos' / 'count' / 'a.json'
+    path.write_text(json.dumps(dict(json.loads(path.read_text()), **{key: value})))
+    assert completed(out, 'count', '') == ['b']
+    assert f'{path} is damaged' in warnings.text
+    assert process(Count(out_dir=out, resume=True), sample('a', 5)).evaluate(1) == dict(pixels=7.0)
+
+
+def test_a_record_is_not_written_through_a_link(tmp_path):
+    (tmp_path / 'theirs').mkdir()
+    (tmp_path / 'out' / 'videos' / 'count').mkdir(parents=True)
+    (tmp_path / 'out' / 'videos' / 'count' / 'v').symlink_to(tmp_path / 'theirs')
+    (tmp_path / 'masks').mkdir()
+    (tmp_path / 'masks' / 'v').symlink_to(tmp_path / 'theirs')
+    for metric in (Count(out_dir=str(tmp_path / 'out')), Count(dump_masks=str(tmp_path / 'masks'))):
+        with pytest.raises(ValueError, match=f'v/x.* leads to {tmp_path}/theirs/x.*, out of'):
+            process(metric, sample('v/x', 1))
+    assert not list((tmp_path / 'theirs').iterdir())
+
+
+@pytest.mark.parametrize('target', ['data', 'link'])
+def test_masks_are_not_dumped_among_the_true_ones(tmp_path, target):
+    """Whoever builds the metric: the runner of a training knows nothing of the folders of tools/test.py."""
+    truth = tmp_path / 'data' / 'v' / 'a.png'
+    write_mask(truth, np.ones((4, 6), np.uint8))
+    before = truth.read_bytes()
+    (tmp_path / 'link').symlink_to('data')
+    with pytest.raises(ValueError, match='which is read'):
+        process(Count(dump_masks=str(tmp_path / target)), sample('v', 3, mask_paths=[str(truth), None]))
+    assert [path.name for path in tmp_path.rglob('*.png')] == ['a.png']
+    assert truth.read_bytes() == before
+
+
+def test_two_frames_of_one_name_are_refused(tmp_path):
+    with pytest.raises(ValueError, match='Video v has two frames named a, so one mask would replace the other'):
+        process(Count(dump_masks=str(tmp_path)), sample('v', 3, frame_names=['a', 'a']))
+    assert not list(tmp_path.iterdir())
+
+
+def test_masks_of_another_run_are_kept(tmp_path):
+    process(Count(dump_masks=str(tmp_path), run_id='old'), sample('a', 5))
+    before = (tmp_path / 'a' / 'a.png').read_bytes()
+    with pytest.raises(ValueError, match="holds masks of run 'old', and the results would mix"):
+        process(Count(dump_masks=str(tmp_path), run_id='new'), sample('b', 9))
+    process(Count(dump_masks=str(tmp_path), run_id='old'), sample('b', 9))
+    assert (tmp_path / 'a' / 'a.png').read_bytes() == before
+    assert (tmp_path / 'b' / 'a.png').is_file()
 
 
 def test_masks_of_output_frames_only(tmp_path):

@@ -251,6 +251,52 @@ def test_out_of_memory_halves_the_tiles_and_says_so(monkeypatch, caplog):
         assert_close(ours, expected.step(frame), rtol=0, atol=1e-6)
 
 
+def test_a_second_video_may_have_another_size_and_starts_with_large_tiles(monkeypatch):
+    tiles = []
+
+    def scarce(*args):
+        tiles.append(args[-1])
+        if len(tiles) == 1:
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
+        return propagate_many(*args)
+
+    monkeypatch.setattr('stt_mm.models.propagator.propagate_many', scarce)
+    propagator, fresh = small(), small()
+    propagator.start_mask(torch.randn(4, 9, 9), torch.ones(18, 18, dtype=torch.uint8))
+    for feature in torch.randn(2, 4, 9, 9):
+        propagator.step(feature)
+    assert tiles == [8, 4, 4]
+    frames, mask = torch.randn(2, 4, 9, 12), torch.zeros(27, 36, dtype=torch.uint8)
+    mask[5:20, 5:20] = 1
+    for one in (propagator, fresh):
+        # Points come first, so that the size is that of the mask added to them.
+        one.start(frames[0], torch.ones(1, 9, 12))
+        one.add_mask(0, mask)
+    assert torch.equal(propagator.step_mask(frames[1]), fresh.step_mask(frames[1]))
+    assert tiles == [8, 4, 4, 8, 8]
+
+
+def test_values_of_a_mask_decided_at_the_input_size():
+    """Both are sampled from the input's size by the same rule, so that a value is that of the id it stands with."""
+    propagator = LabelPropagator(dict(name='dino_davis_p8', short_side=64))
+    mask = torch.zeros(100, 150, dtype=torch.uint8)
+    mask[20:60, 30:90] = 3
+    frames = torch.randn(2, 6, 8, 12, generator=torch.Generator().manual_seed(0))
+    propagator.start_mask(frames[0], mask)
+    label = propagator.step(frames[1])
+    ids, values = propagator.to_mask(label)
+    size = propagator.protocol.input_size((100, 150))
+    assert size != (100, 150)
+    full = resize_label(label, size)
+    low, high = full.amin((1, 2), keepdim=True), full.amax((1, 2), keepdim=True)
+    best, winner = ((full - low) / (high - low + 1e-12)).max(0)
+    lines = [Image.fromarray(np.arange(side, dtype=np.int32)[None]) for side in size]
+    rows, columns = (np.asarray(line.resize((new, 1), Image.NEAREST))[0]
+                     for line, new in zip(lines, (100, 150), strict=True))
+    assert_close(values, best[rows][:, columns])
+    assert torch.equal(ids, (3 * winner[rows][:, columns]).to(torch.uint8))
+
+
 def test_a_small_budget_gives_the_same_labels():
     frames, label = torch.randn(3, 6, 9, 9), torch.rand(2, 9, 9)
     outs = []

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -108,3 +110,14 @@ def test_a_header_that_asks_for_too_much(tmp_path, name, place, size, message):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=rf'Mask .*{name} cannot be used: .*{message}'):
         read_mask(path)
+
+
+def test_a_mask_is_not_written_through_a_link(tmp_path):
+    write_mask(tmp_path / 'truth.png', np.ones((3, 4), np.uint8))
+    before = (tmp_path / 'truth.png').read_bytes()
+    (tmp_path / 'soft.png').symlink_to('truth.png')
+    os.link(tmp_path / 'truth.png', tmp_path / 'hard.png')
+    for name in ('soft.png', 'hard.png'):
+        write_mask(tmp_path / name, np.zeros((3, 4), np.uint8))
+        assert not read_mask(tmp_path / name).any()
+    assert (tmp_path / 'truth.png').read_bytes() == before
