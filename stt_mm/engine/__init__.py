@@ -14,9 +14,11 @@ from stt_mm.engine.config import add_scopes, check_keys, load_config, unknown_ke
 from stt_mm.engine.hooks import CheckpointHook, FiniteLossHook, FixedRateHook, StopSignalHook
 from stt_mm.engine.loops import IterLoop, JointIterLoop
 from stt_mm.engine.propagation_val_loop import PropagationValLoop
+from stt_mm.engine.runner import Runner
 
 __all__ = [
     'AutocastOptimWrapper', 'CheckpointHook', 'FiniteLossHook', 'FixedRateHook', 'IterLoop', 'JointIterLoop',
-    'PropagationValLoop', 'StopSignalHook', 'add_scopes', 'check_keys', 'check_queue', 'enable_amp', 'finish_runtime',
-    'from_plain', 'load_config', 'prepare_runtime', 'to_plain', 'trusted_path', 'unknown_keys', 'values_of',
+    'PropagationValLoop', 'Runner', 'StopSignalHook', 'add_scopes', 'check_keys', 'check_queue', 'enable_amp',
+    'finish_runtime', 'from_plain', 'load_config', 'prepare_runtime', 'to_plain', 'trusted_path', 'unknown_keys',
+    'values_of',
 ]

@@ -206,8 +206,9 @@ class LabelPropagator:
     def _mask(self, labels: tuple[Tensor, ...], ids: tuple[tuple[int, ...], ...]) -> tuple[Tensor, Tensor]:
         size = self.protocol.input_size(self._size) if self.protocol.output == 'input' else self._size
         mask, value = label_to_mask(labels, ids, size, self.protocol.min_max)
-        return resize_mask_nearest(mask, self._size), value if size == self._size else F.interpolate(
-            value[None, None], size=self._size, mode='nearest-exact')[0, 0]
+        if size == self._size:
+            return mask, value
+        return resize_mask_nearest(mask, self._size), resize_mask_nearest(value, self._size)
 
     def _fed_back(self, label: Tensor, group: _Group) -> Tensor:
         if self.protocol.feedback == 'soft' or group.ids is None:

@@ -36,7 +36,7 @@ def mask_to_label(mask: Tensor,
 
 
 def resize_mask_nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """Ids ``[H, W]`` at another size, by the nearest pixel centre, equal to PIL's result to the pixel."""
+    """Ids, or what goes with them, ``[H, W]`` at another size, by the nearest pixel centre, as PIL to the pixel."""
     rows, columns = (torch.from_numpy(_nearest(old, new)).to(mask.device)
                      for old, new in zip(mask.shape, size, strict=True))
     return mask[rows][:, columns]

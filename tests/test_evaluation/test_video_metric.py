@@ -208,6 +208,15 @@ def test_two_frames_of_one_name_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_masks_that_another_run_wrote_are_not_those_of_this_one(tmp_path):
+    """Not even equal ones: the other run may still be at work on them."""
+    out, mine, theirs = (str(tmp_path / name) for name in ('out', 'mine', 'theirs'))
+    process(Count(out_dir=out, dump_masks=mine, run_id='r'), sample('a', 5))
+    process(Count(dump_masks=theirs, run_id='other'), sample('a', 5))
+    assert completed(out, 'count', 'r', mine) == completed(out, 'count', 'r') == ['a']
+    assert completed(out, 'count', 'r', theirs) == completed(out, 'count', 'r', str(tmp_path / 'none')) == []
+
+
 def test_masks_of_another_run_are_kept(tmp_path):
     process(Count(dump_masks=str(tmp_path), run_id='old'), sample('a', 5))
     before = (tmp_path / 'a' / 'a.png').read_bytes()

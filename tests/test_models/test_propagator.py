@@ -291,7 +291,7 @@ def test_values_of_a_mask_decided_at_the_input_size():
     low, high = full.amin((1, 2), keepdim=True), full.amax((1, 2), keepdim=True)
     best, winner = ((full - low) / (high - low + 1e-12)).max(0)
     lines = [Image.fromarray(np.arange(side, dtype=np.int32)[None]) for side in size]
-    rows, columns = (np.asarray(line.resize((new, 1), Image.NEAREST))[0]
+    rows, columns = (np.array(line.resize((new, 1), Image.NEAREST))[0]
                      for line, new in zip(lines, (100, 150), strict=True))
     assert_close(values, best[rows][:, columns])
     assert torch.equal(ids, (3 * winner[rows][:, columns]).to(torch.uint8))

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from test_engine.toy_project import write_config
 from test_tools.test_command_line import call, error_of, tool
 from tiny_data import make_davis, make_vip, make_youtube_vos_valid, moving_shapes, write_video
 
@@ -147,6 +148,28 @@ def test_a_fresh_evaluation_forgets_the_one_before(root):
     notes.write_text('{"of": "the user"}')
     call(*arguments(), 'test_dataloader.dataset.indices=1')
     assert sorted(path.name for path in Path('work/videos/davis').iterdir()) == ['notes.json', 'video0.json']
+
+
+def test_the_config_of_a_work_directory_is_kept(tmp_path, monkeypatch):
+    """One that is read from there, and that of a training when its network is tested in the same folder."""
+    monkeypatch.chdir(tmp_path)
+    Path('work').mkdir()
+    config = write_config(tmp_path / 'work', "# By hand.\ntrain_cfg['max_iters'] = 1\ndel val_cfg, val_dataloader, "
+                                             'val_evaluator\n')
+    text = config.read_text()
+    call('train', config, '--work-dir', 'work')
+    call('test', config, 'none', '--work-dir', 'work')
+    assert config.read_text() == text
+    call('train', config, '--work-dir', 'other')
+    dumped = Path('other/toy.py').read_text()
+    assert 'max_iters=1' in dumped
+    call('test', config, 'none', '--work-dir', 'other')
+    assert Path('other/toy.py').read_text() == dumped
+    call('train', config, '--work-dir', 'other', '--cfg-options', 'model.noise=0.7')
+    assert 'noise=0.7' in Path('other/toy.py').read_text()
+    call('test', config, 'none', '--work-dir', 'third')
+    assert 'test_cfg' in Path('third/toy.py').read_text()
+    assert len(list(Path('other').glob('*/vis_data/config.py'))) == 3
 
 
 def test_training_stays_out_of_its_data(tmp_path, monkeypatch, capfd):
