@@ -15,8 +15,8 @@ from av.video.stream import VideoStream
 from ..errors import FileError, InputError
 from .overlay import check_frame
 
-# Suffix to container, encoder and options. Near lossless to the eye, at a speed beyond that of any network. With mbtree the
-# vector code of x264 gives, at a varying frame rate, another file now and then.
+# Suffix to container, encoder and options. Near lossless to the eye, at a speed beyond that of any network. With
+# mbtree, the vector code of x264 gives another file now and then where the frame rate varies.
 _X264 = ('libx264', {'preset': 'fast', 'crf': '18', 'x264-params': 'mbtree=0'})
 _VP9 = ('libvpx-vp9', {'deadline': 'realtime', 'cpu-used': '6', 'crf': '20', 'b': '0'})
 _KINDS = {'.mp4': ('mp4', *_X264), '.m4v': ('mp4', *_X264), '.mov': ('mov', *_X264), '.mkv': ('matroska', *_X264),

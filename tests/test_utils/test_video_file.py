@@ -155,7 +155,10 @@ def test_file_that_is_cut_off_keeps_the_frames_that_it_holds(tmp_path, kind, mux
     reader = VideoReader(path)
     assert not reader.index.whole
     assert len(reader) == len(frames)
-    assert [shown(reader.read(t)) for t in range(len(frames))] == list(range(len(frames)))
+    numbers = [shown(frame) for frame in frames]
+    assert [shown(reader.read(t)) for t in range(len(frames))] == numbers
+    # Frames are not stored in the order in which they are shown: the last may be there without those just before.
+    assert numbers[:-3] == list(range(len(numbers) - 3))
     assert COUNT // 4 < len(frames) < COUNT
 
 
