@@ -5,6 +5,7 @@ import sys
 import av
 import numpy as np
 import pytest
+from tiny_data import numbered
 
 from stt_mm.utils import VideoReader
 from stt_mm.visualization import VideoWriter, write_video
@@ -101,10 +102,22 @@ def test_frames_are_shown_at_their_times(tmp_path):
     assert len(set(times)) == 5, 'two frames at one time are shown one after the other'
 
 
-def test_the_same_frames_give_the_same_file_and_the_index_comes_first(tmp_path):
-    first, second = (write_video(tmp_path / name, colored_frames()).read_bytes() for name in ('a.mp4', 'b.mp4'))
-    assert first == second
-    assert first.find(b'moov') < first.find(b'mdat')
+def test_the_index_comes_first(tmp_path):
+    data = write_video(tmp_path / 'a.mp4', colored_frames()).read_bytes()
+    assert data.find(b'moov') < data.find(b'mdat')
+
+
+@pytest.mark.parametrize(('suffix', 'count'), [('.mp4', 12), ('.mkv', 2), ('.webm', 2)])
+def test_the_same_frames_give_the_same_file(tmp_path, suffix, count):
+    """The rate varies: there x264 gave another file in one of four tries, before it was told not to."""
+    path, files = tmp_path / f'a{suffix}', set()
+    steps = np.random.default_rng(0).integers(15, 90, 100)
+    for _ in range(count):
+        with VideoWriter(path, 25) as writer:
+            for number, time in enumerate(np.cumsum(steps).tolist()):
+                writer.write(numbered(number), time / 1000)
+        files.add(path.read_bytes())
+    assert len(files) == 1
 
 
 def test_a_path_with_a_colon_is_no_protocol(tmp_path):
