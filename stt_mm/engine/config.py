@@ -38,6 +38,7 @@ _INNER = {
     'optimizer': registry.OPTIMIZERS, 'dataset': registry.DATASETS, 'pipeline': registry.TRANSFORMS,
     'sampler': registry.DATA_SAMPLERS, 'batch_sampler': registry.DATA_SAMPLERS, 'collate_fn': registry.FUNCTIONS,
     'vis_backends': registry.VISBACKENDS, 'metrics': registry.METRICS, 'model': registry.MODELS,
+    'network': None,  # of another library, which is looked up there when it is built
 }
 _NEEDED = {'optimizer', 'dataset', 'collate_fn'}
 _LOG_LEVELS = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG')

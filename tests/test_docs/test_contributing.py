@@ -30,6 +30,9 @@ def project(tmp_path_factory):
     (root / 'tests').mkdir()
     for name in SUPPORT:
         shutil.copy(ROOT / 'tests' / name, root / 'tests')
+    (root / 'tests' / 'data').mkdir()
+    for path in (ROOT / 'tests' / 'data').glob('*.csv'):
+        shutil.copy(path, root / 'tests' / 'data')
     shutil.copy(ROOT / 'pyproject.toml', root)
     for verb, name, body in blocks():
         path = root / name
