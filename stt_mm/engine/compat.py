@@ -43,7 +43,7 @@ from stt_mm.utils.checkpoint import read_checkpoint
 
 _HISTORY, _ARRAY = '__history__', '__array__'
 _ATOMS = (str, bool, int, float, bytes, type(None), torch.Tensor, torch.dtype, torch.device)
-_TRUSTED_SCHEME = 'trusted:'
+TRUSTED_SCHEME = 'trusted:'
 
 
 def to_plain(value: Any, name: str = 'checkpoint') -> Any:
@@ -119,12 +119,12 @@ def trusted_path(path: str | os.PathLike) -> str:
 
     Only for files whose origin the user vouches for: unpickling can run any code. Other names keep their reader.
     """
-    CheckpointLoader.register_scheme(prefixes=_TRUSTED_SCHEME, loader=_read_trusted, force=True)
-    return _TRUSTED_SCHEME + os.path.abspath(path)
+    CheckpointLoader.register_scheme(prefixes=TRUSTED_SCHEME, loader=_read_trusted, force=True)
+    return TRUSTED_SCHEME + os.path.abspath(path)
 
 
 def _read_trusted(filename: str, map_location: Any = None) -> Any:
-    return read_checkpoint(filename.removeprefix(_TRUSTED_SCHEME), trust=True, map_location=map_location)
+    return read_checkpoint(filename.removeprefix(TRUSTED_SCHEME), trust=True, map_location=map_location)
 
 
 def prepare_runtime(cfg: Config, launcher: str) -> None:

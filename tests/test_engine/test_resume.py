@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from test_engine.toy_project import ToyMetric, write_config
 from test_engine.toy_runs import (
     assert_same_training,
     assert_same_weights,
+    start,
     start_tool,
     tool,
     train,

@@ -12,7 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from stt_mm.engine.compat import broadcast_buffers, from_plain, to_plain
+from stt_mm.engine.compat import TRUSTED_SCHEME, broadcast_buffers, from_plain, to_plain
 from stt_mm.engine.hooks.finite_loss_hook import ADVICE, loss_is_finite
 from stt_mm.engine.random_state import gather_random_states, restore_random_state
 from stt_mm.errors import InputError, library_errors
@@ -57,9 +57,9 @@ def check_fits(runner: Runner, checkpoint: dict) -> None:
     if not differing and groups[0] != groups[1]:
         differing = [f'the optimizer has parameter groups of {groups[0]} in the file and of {groups[1]} in the config']
     if differing:
-        raise CheckpointError(f'{runner.cfg.load_from} is from a training of another model: '
-                              f'{"; ".join(differing[:2])}{"; ..." if len(differing) > 2 else ""}. Resume with the '
-                              'config it was trained with.')
+        more = '; ...' if len(differing) > 2 else ''
+        raise CheckpointError(f'{runner.cfg.load_from.removeprefix(TRUSTED_SCHEME)} is from a training of another '
+                              f'model: {"; ".join(differing[:2])}{more}. Resume with the config it was trained with.')
 
 
 @HOOKS.register_module()
