@@ -168,14 +168,12 @@ def bare(runner: Runner) -> torch.nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
-def speed_up(runner: Runner, args: argparse.Namespace) -> None:
-    """Lay out the network, or the networks of a fusion, for fast inference."""
+def compile_networks(runner: Runner) -> None:
+    """Let PyTorch compile the network, or the networks of a fusion."""
     model = bare(runner)
     for network in [getattr(model, 'backbone', None), *getattr(model, 'backbones', [])]:
         if network is not None:
-            network.to(memory_format=torch.channels_last)
-            if args.compile:
-                network.compile()
+            network.compile()
 
 
 def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
@@ -208,7 +206,8 @@ def main(argv: list[str] | None = None) -> None:
         runner = RUNNERS.build(cfg)
         log.attach(runner)
         checkpoint = load_weights(runner, args)
-        speed_up(runner, args)
+        if args.compile:
+            compile_networks(runner)
         make_room(cfg, args, runner, sources)
         protocol = getattr(bare(runner), 'protocol', None)
         if protocol is not None:
