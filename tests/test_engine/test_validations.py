@@ -182,7 +182,7 @@ def test_several_best_files_and_the_first_metric(tmp_path, monkeypatch):
 
 
 def test_a_metric_that_the_validation_does_not_have_is_named(tmp_path):
-    with pytest.raises(ValueError, match="no metric save_best='J&F', only score"):
+    with pytest.raises(ValueError, match='save_best=J&F is no metric of the validation, which gives score'):
         train(tmp_path, **{f'{HOOK}.save_best': 'J&F'})
 
 

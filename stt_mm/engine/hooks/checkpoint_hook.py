@@ -230,9 +230,6 @@ class CheckpointHook(_CheckpointHook):
             self._init_rule(self.rules, [next(iter(metrics))])
         info = runner.message_hub
         for key, rule in zip(self.key_indicators, self.rules, strict=True):
-            if key not in metrics:
-                raise InputError(f'CheckpointHook: the validation has no metric save_best={key!r}, only '
-                                 f'{", ".join(metrics)}.')
             suffix = '' if len(self.key_indicators) == 1 else f'_{key}'
             if not self.is_better_than[key](metrics[key],
                                             info.get_info(f'best_score{suffix}', self.init_value_map[rule])):
