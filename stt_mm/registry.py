@@ -46,9 +46,13 @@ def find_component(registry: Registry, name: Any, scope: str | None = None) -> C
                      'or import the module that registers it by custom_imports.')
 
 
-def is_from_library(component: Callable) -> bool:
-    """Whether a component is of another library, and not of this package or of the user's own code."""
-    return (getattr(component, '__module__', None) or '').partition('.')[0] in LIBRARIES
+def _author(component: Callable) -> str:
+    """The package whose code builds a component: of a class, that of the constructor, which it may have inherited."""
+    for kind in component.__mro__ if inspect.isclass(component) else ():
+        if '__init__' in vars(kind):
+            component = kind
+            break
+    return (getattr(component, '__module__', None) or '').partition('.')[0]
 
 
 def wrong_arguments(component: Callable, given: Mapping[str, Any], typed: bool | None = None) -> str | None:
@@ -68,7 +72,7 @@ def wrong_arguments(component: Callable, given: Mapping[str, Any], typed: bool |
         named = ' and '.join(f'{name!r}{_similar(name, taken)}' for name in unknown)
         return f'{component.__name__} has no argument {named}. It takes {", ".join(taken)}.'
     if typed is None:
-        typed = not is_from_library(component) or component.__module__.startswith('mmengine.')
+        typed = _author(component) not in LIBRARIES or _author(component) == 'mmengine'
     if not typed:
         return None
     hints = _hints(component)
@@ -154,7 +158,7 @@ def _checked(build: Callable) -> Callable:
         if wrong := wrong_arguments(component, given):
             raise InputError(wrong)
         try:
-            with (library_errors(f'{component.__name__} cannot be built') if is_from_library(component)
+            with (library_errors(f'{component.__name__} cannot be built') if _author(component) in LIBRARIES
                   else bugs_stay()):
                 return build(cfg, registry=registry, **options)
         except (TypeError, InputError) as error:

@@ -102,7 +102,7 @@ def choose_start(cfg: Config, resume: str | None, trust: bool) -> None:
         raise InputError(f'load_from={start} would be read without a look at what is in it, which can run code from '
                          'the file. Download it and name the file, or pass --trust-checkpoint if you trust its origin.')
     if start and '://' not in str(start):
-        if not cfg.resume:
+        if not cfg.get('resume'):
             read_checkpoint(start, trust=trust)
         start = trusted_path(start) if trust else str(start)
     cfg.load_from = start

@@ -1,7 +1,7 @@
 """One log for all that is said during a run, whoever says it."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,17 +23,21 @@ class RunLog(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._early: list[logging.LogRecord] = []
+        self._attached = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand over one record."""
         logger = MMLogger.get_current_instance()
-        if _files(logger) or process_rank() == 0:
+        if self._attached:
             logger.handle(record)
-        if not _files(logger):
-            self._early.append(record)
+            return
+        self._early.append(record)
+        if process_rank() == 0:
+            # In a process with an earlier run, the current logger still has the file of that one.
+            _hand_over(record, set(logger.handlers) - set(_files(logger)))
 
     def attach(self, runner: Runner) -> None:
-        """Write what was said so far into the log file of a run.
+        """Write what was said so far into the log file of a run, and go on there.
 
         Of a rank that has none, as all but the first, warnings go into a file of its own beside that of the first.
         """
@@ -45,10 +49,9 @@ class RunLog(logging.Handler):
             handler.setFormatter(logging.Formatter('%(asctime)s - %(name)s - %(levelname)s - %(message)s'))
             logger.addHandler(handler)
         for record in self._early:
-            for handler in _files(logger):
-                if record.levelno >= handler.level:
-                    handler.handle(record)
+            _hand_over(record, _files(logger))
         self._early.clear()
+        self._attached = True
 
 
 @contextmanager
@@ -74,3 +77,9 @@ def run_log() -> Iterator[RunLog]:
 
 def _files(logger: logging.Logger) -> list[logging.Handler]:
     return [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
+
+
+def _hand_over(record: logging.LogRecord, handlers: Iterable[logging.Handler]) -> None:
+    for handler in handlers:
+        if record.levelno >= handler.level:
+            handler.handle(record)
