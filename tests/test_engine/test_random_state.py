@@ -32,3 +32,15 @@ def test_states_of_another_number_of_processes_are_not_taken():
     first = draws()
     assert not restore_random_state(states * 2)
     assert all(one != other for one, other in zip(first, draws(), strict=True))
+
+
+def test_each_rank_takes_its_own_state(monkeypatch):
+    states, expected = [], []
+    for _ in range(2):
+        states += gather_random_states()
+        expected.append(draws())
+    monkeypatch.setattr('stt_mm.engine.random_state.get_world_size', lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr('stt_mm.engine.random_state.get_rank', lambda rank=rank: rank)
+        assert restore_random_state(states)
+        assert draws() == expected[rank]

@@ -139,3 +139,10 @@ def test_broken_lists_of_categories(tmp_path, name, content):
 def test_a_submission_needs_masks():
     with pytest.raises(ValueError, match='set dump_masks too'):
         YouTubeVOSMetric(submission='a.zip')
+
+
+def test_a_video_whose_frames_are_all_first_frames_is_not_scored(tmp_path, log):
+    """As many videos of the hidden truth: their masks show what is given, not what is to be found."""
+    make_youtube_vos_valid(tmp_path, num_videos=1, num_frames=2)
+    assert evaluate(YouTubeVOSBenchmark(str(tmp_path))) == {}
+    assert '1 of 1 videos are not scored, the truth of their frames is not known: video0' in log.text

@@ -118,6 +118,14 @@ def test_nodes_have_length_1_and_know_nothing_of_their_place():
     assert_close(nodes, nodes[:1].expand(49, -1), rtol=0, atol=1e-4)
 
 
+def test_a_node_is_the_projected_mean_of_the_last_map():
+    model = build().eval()
+    patches = torch.rand(2, 3, 64, 64)
+    mean = model.backbone(patches)[-1].flatten(2).mean(2)
+    expected = mean @ model.projection.weight.T + model.projection.bias
+    assert_close(model.nodes(patches), expected / expected.norm(dim=1, keepdim=True))
+
+
 def test_crops_and_dropped_edges_are_functions_of_seed_and_iteration():
     model, frames = build().eval(), clip()
     hub = MessageHub.get_current_instance()

@@ -87,6 +87,14 @@ def test_input_size(name, original, expected):
     assert PRESETS[name].input_size(original) == expected
 
 
+def test_sides_are_rounded_to_the_nearest_pixel():
+    protocol = get_protocol(dict(name='stt_davis_s8', short_side=480, multiple=1))
+    # 1921 / 1080 * 480 = 853.78; 298 * (480 / 298) is a little less than 480 in floating point.
+    assert protocol.input_size((1080, 1921)) == (480, 854)
+    assert protocol.input_size((1921, 1080)) == (854, 480)
+    assert protocol.input_size((298, 298)) == (480, 480)
+
+
 def test_a_change_is_recorded_and_leaves_the_preset_alone():
     changed = get_protocol(dict(name='stt_davis_s8', topk=5, temperature=0.07))
     assert changed.changed == ('topk', )
