@@ -80,7 +80,7 @@ def test_one_and_two_processes_and_a_resumed_one_agree(name, tmp_path):
         path.unlink()
     out = run('bash', *command, 2, '--work-dir', tmp_path / 'broken', *dump(tmp_path / 'broken'), '--skip-done',
               *options)
-    assert 'left out as done' in out
+    assert ' left out' in out
     assert tables(tmp_path / 'broken') == one
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -131,7 +132,7 @@ def test_a_killed_training_ends_with_the_same_weights(roots, tmp_path):
 
 @pytest.mark.parametrize(('options', 'message'), [
     (['train_dataloader.dataset.data_root=/nowhere'], '/nowhere'),
-    (['model.local_head.keep_ration=0.5'], "unexpected keyword argument 'keep_ration'"),
+    (['model.local_head.keep_ration=0.5'], "has no argument 'keep_ration'"),
     (['model.backbone.init_cfg.checkpoint=/nowhere.pth'], '/nowhere.pth'),
     (['train_dataloade.batch_size=2'], "did you mean 'train_dataloader'"),
 ])
@@ -172,8 +173,8 @@ def damaged(kind, root):
 
 @pytest.mark.parametrize(('kind', 'message'), [
     ('colours', 'video1/00000.png is an image of mode RGB'),
-    ('size', 'video1/00000.png is 40x50 (height x width), its frame'),
-    ('cut', 'video1/00002.jpg is cut off'),
+    ('size', r'video1/00000.png is 40x50 \(height x width\), its frame'),
+    ('cut', 'video1/00002.jpg .*is cut off'),
 ])
 def test_bad_evaluation_data_ends_in_one_line(kind, message, tmp_path):
     damaged(kind, tmp_path / 'DAVIS')
@@ -182,5 +183,5 @@ def test_bad_evaluation_data_ends_in_one_line(kind, message, tmp_path):
               'model.propagator.protocol.short_side=48', expect=1)
     errors = [line for line in out.splitlines() if line.startswith('error: ')]
     assert len(errors) == 1
-    assert message in errors[0]
+    assert re.search(message, errors[0])
     assert 'Traceback' not in out
