@@ -16,6 +16,7 @@ from mmengine.config import Config
 from tiny_data import moving_shapes, texture, write_image, write_timed_video, write_video
 
 from stt_mm.apis import VideoPropagator
+from stt_mm.apis.tracker import _rescale
 from stt_mm.engine import load_config
 from stt_mm.utils import FrameError, VideoReader, read_mask, write_mask
 from stt_mm.utils.config_path import config_path
@@ -125,6 +126,22 @@ def test_a_later_object_appears_and_changes_nothing_for_the_first(propagator):
         others = both[t] != 2
         np.testing.assert_array_equal(both[t][others], alone[t][others])
         assert overlap(both[t] == 2, masks[t] == 2) > 0.75
+
+
+def test_a_later_object_lies_over_those_that_were_there(propagator):
+    frames, masks = squares(3)
+    inner = np.zeros(SIZE, np.uint8)
+    inner[12:20, 16:24] = 7
+    result = list(propagator.stream(frames, {0: masks[0], 1: inner}))[1]
+    assert (result.mask[inner == 7] == 7).all()
+    assert overlap(result.mask == 1, (masks[1] == 1) & (inner == 0)) > 0.75
+
+
+def test_points_keep_their_place_in_a_picture_of_another_size():
+    # Pixel 3 becomes pixels 6 and 7 where there are twice as many; its centre is between theirs.
+    points = np.array([[0.0, 3.0], [3.5, 1.0]], np.float32)
+    np.testing.assert_allclose(_rescale(points, (4, 10), (8, 5)), [[-0.25, 6.5], [1.5, 2.5]])
+    np.testing.assert_allclose(_rescale(_rescale(points, (4, 10), (8, 5)), (8, 5), (4, 10)), points)
 
 
 def test_points_and_masks_do_not_disturb_each_other(propagator):

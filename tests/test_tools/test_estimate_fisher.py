@@ -171,6 +171,8 @@ def test_penalties_and_the_teachers_own_checkpoint_are_left_out(tmp_path, monkey
     built = tool.build_model(cfg, str(tmp_path / 'ewc.pth'))
     assert built.penalty is None
     assert not built.training
+    # A sample is seen alike by whichever process has it.
+    assert built.data_preprocessor.rank_shared
     assert torch.equal(built.backbone.conv1.weight, model.backbone.conv1.weight)
 
 

@@ -38,6 +38,12 @@ def test_every_second_frame_at_a_smaller_size(tmp_path):
     assert np.argmin(errors) == 4
 
 
+def test_small_frames_stay_as_they_are(tmp_path):
+    write_video(tmp_path / 'clip.avi', moving_shapes(2, (48, 64), 1)[0], 'MJPG')
+    assert load_tool().extract(tmp_path / 'clip.avi', tmp_path / 'out', 1, 256, None, 90) == 2
+    assert cv2.imread(str(tmp_path / 'out' / '00000.jpg')).shape == (48, 64, 3)
+
+
 def test_frames_of_a_varying_rate_are_the_ones_asked_for(tmp_path):
     tool = load_tool()
     write_timed_video(tmp_path / 'phone.mp4', np.cumsum(np.random.default_rng(0).integers(15, 90, 130)).tolist())
