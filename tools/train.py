@@ -20,7 +20,7 @@ from stt_mm.engine import (
 )
 from stt_mm.engine.cli import add_common_arguments, one_line_errors, process_rank
 from stt_mm.engine.run_log import RunLog
-from stt_mm.errors import InputError
+from stt_mm.errors import FileError, InputError
 from stt_mm.registry import RUNNERS
 from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint, require_resumable
 from stt_mm.utils.targets import check_apart
@@ -45,6 +45,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--resume', nargs='?', const='auto', metavar='auto|PATH',
                         help='continue from the newest readable checkpoint of the work directory (auto, also when no '
                         'value is given; starts from scratch if there is none) or from PATH, a file iter_<N>.pth')
+    parser.add_argument('--overwrite', action='store_true',
+                        help='remove the checkpoints of an earlier training from the work directory')
     parser.add_argument('--amp', action='store_true',
                         help='mixed precision: float16 with loss scaling on CUDA, bfloat16 on the CPU')
     parser.add_argument('--no-validate', action='store_true', help='do not validate during training')
@@ -108,6 +110,23 @@ def choose_start(cfg: Config, resume: str | None, trust: bool) -> None:
     cfg.load_from = start
 
 
+def make_room(cfg: Config, overwrite: bool) -> None:
+    """Refuse to write over the checkpoints of an earlier training, or remove them on request."""
+    folder = Path(cfg.work_dir)
+    earlier = sorted([*folder.glob('iter_*.pth'), *folder.glob('best_*.pth')])
+    if cfg.get('resume') or not earlier:
+        return
+    if not overwrite:
+        raise FileError(f'{folder} holds checkpoints of an earlier training, such as {earlier[-1].name}. Go on '
+                        'with it by --resume, keep it by another --work-dir, or add --overwrite to remove them.')
+    source = Path(str(cfg.get('load_from')).removeprefix('trusted:'))
+    if source.is_file() and any(path.samefile(source) for path in earlier):
+        raise FileError(f'The training starts from {source}, which --overwrite would remove. Take another --work-dir.')
+    if process_rank() == 0:
+        for path in [*earlier, folder / 'last_checkpoint']:
+            path.unlink(missing_ok=True)
+
+
 def train(cfg: Config, log: RunLog) -> None:
     """Train in this process; nothing of the run is alive when it returns."""
     runner = RUNNERS.build(cfg)
@@ -127,6 +146,7 @@ def main(argv: list[str] | None = None) -> None:
         check_apart(cfg.work_dir, values_of([cfg.train_dataloader, cfg.train_cfg, cfg.get('val_dataloader')],
                                             'data_root'))
         choose_start(cfg, args.resume, args.trust_checkpoint)
+        make_room(cfg, args.overwrite)
         prepare_runtime(cfg, args.launcher)
         try:
             train(cfg, log)

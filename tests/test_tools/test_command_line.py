@@ -127,6 +127,23 @@ def test_train_then_resume_then_test(config, tmp_path, capfd):
     assert json.loads((tmp_path / 'none.json').read_text())['metrics'] != result['metrics']
 
 
+def test_a_training_does_not_replace_another_one(config, capfd, tmp_path):
+    work = tmp_path / 'work_dirs' / 'toy'
+    call('train', config, '--no-validate')
+    before = (work / 'iter_2.pth').read_bytes()
+    line = error_of(capfd, 'train', config, '--no-validate')
+    assert 'work_dirs/toy holds' in line
+    assert all(option in line for option in ('--resume', '--work-dir', '--overwrite'))
+    start = f'load_from={work}/iter_2.pth'
+    assert 'would remove' in error_of(capfd, 'train', config, '--no-validate', '--overwrite', '--cfg-options', start)
+    assert (work / 'iter_2.pth').read_bytes() == before
+    (work / 'iter_99.pth').write_bytes(before)
+    call('train', config, '--no-validate', '--overwrite')
+    assert not (work / 'iter_99.pth').exists()
+    call('train', config, '--no-validate', '--resume', '--cfg-options', 'train_cfg.max_iters=3')
+    assert (work / 'iter_3.pth').exists()
+
+
 def test_test_refuses_weights_that_do_not_fit(config, tmp_path, capfd):
     torch.save(dict(state_dict={'backbone.0.weight': torch.zeros(4, 3, 3, 3)}), tmp_path / 'few.pth')
     line = error_of(capfd, 'test', config, 'few.pth')
