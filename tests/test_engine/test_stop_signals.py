@@ -15,8 +15,10 @@ NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 @pytest.fixture(autouse=True)
 def _handlers():
-    """Whatever a test leaves, the next one finds what was there."""
+    """Handlers of a program in a terminal, where nohup or a shell's & ignore some; afterwards those that were there."""
     before = {number: signal.getsignal(number) for number in NUMBERS}
+    for number in NUMBERS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
