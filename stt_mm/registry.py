@@ -61,7 +61,8 @@ def wrong_arguments(component: Callable, given: Mapping[str, Any], typed: bool |
     Args:
         component: a class or a function.
         given: its arguments; some may lack, as builders add to what a config says.
-        typed: look at the annotated types as well; ``None`` for components that are of no library but MMEngine.
+        typed: look at the annotated types as well; ``None`` for components of this package. Elsewhere an annotation may
+            say less than what a constructor takes; of MMEngine those of numbers are looked at.
 
     Returns:
         ``None`` if it takes them all.
@@ -72,12 +73,16 @@ def wrong_arguments(component: Callable, given: Mapping[str, Any], typed: bool |
         named = ' and '.join(f'{name!r}{_similar(name, taken)}' for name in unknown)
         return f'{component.__name__} has no argument {named}. It takes {", ".join(taken)}.'
     if typed is None:
-        typed = _author(component) not in LIBRARIES or _author(component) == 'mmengine'
-    if not typed:
+        typed = _author(component) == 'stt_mm'
+    if not typed and _author(component) != 'mmengine':
         return None
-    hints = _hints(component)
+    hints = {}  # A class of MMEngine that hands **kwargs on takes what its bases take.
+    for kind in reversed(component.__mro__) if inspect.isclass(component) else [component]:
+        with suppress(NameError, TypeError):  # annotations that cannot be resolved say nothing
+            hints |= get_type_hints(kind.__init__ if inspect.isclass(kind) else kind)
     unfit = [f'{name} must be {_in_words(hints[name])}, got {value!r}' for name, value in given.items()
-             if name in hints and not _fits(value, hints[name])]
+             if name in hints and (typed or isinstance(value, str) and _is_number(hints[name]))
+             and not _fits(value, hints[name])]
     return f'{component.__name__}: {"; ".join(unfit)}.' if unfit else None
 
 
@@ -86,7 +91,9 @@ def _fits(value: Any, hint: Any) -> bool:
     origin, parts = get_origin(hint) or hint, get_args(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, part) for part in parts)
-    if not inspect.isclass(origin) or not isinstance(value, bool | int | float | str | NoneType | list | tuple | dict):
+    if hint is Any or not inspect.isclass(origin):
+        return True
+    if not isinstance(value, bool | int | float | str | NoneType | list | tuple | dict):
         return True
     if origin in (int, float):
         return isinstance(value, int | origin) and not isinstance(value, bool)
@@ -103,6 +110,10 @@ def _fits(value: Any, hint: Any) -> bool:
     return not parts or all(_fits(item, parts[0]) for item in value)
 
 
+def _is_number(hint: Any) -> bool:
+    return set(get_args(hint) or [hint]) <= {int, float, NoneType}
+
+
 def _in_words(hint: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         return ' or '.join(_in_words(part) for part in get_args(hint))
@@ -115,16 +126,6 @@ def _missing_arguments(component: Callable, given: Iterable[str]) -> str | None:
                and parameter.default is parameter.empty
                and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)]
     return f'{component.__name__} needs the argument {" and ".join(map(repr, missing))}.' if missing else None
-
-
-@cache
-def _hints(component: Callable) -> dict[str, Any]:
-    # A class that hands **kwargs on takes what its bases take.
-    hints = {}
-    for kind in reversed(component.__mro__) if inspect.isclass(component) else [component]:
-        with suppress(NameError, TypeError):  # annotations that cannot be resolved say nothing
-            hints |= get_type_hints(kind.__init__ if inspect.isclass(kind) else kind)
-    return hints
 
 
 @cache

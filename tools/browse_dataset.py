@@ -114,7 +114,7 @@ def browse(args: argparse.Namespace) -> None:
     init_default_scope(cfg.get('default_scope', 'stt_mm'))
     dataset = build_dataset(cfg, args.phase)
     out = Path(args.out)
-    claim_folder(out, f'pictures of {cfg.filename}, {args.phase}', '.png',
+    claim_folder(out, f'{args.num} pictures of {cfg.filename}, {args.phase}', '.png',
                  [cfg.filename, *values_of(cfg[f'{args.phase}_dataloader'], 'data_root')], args.overwrite)
     progress = Progress(args.num if hasattr(dataset, 'get_clip') else min(args.num, len(dataset)))
     for number in range(progress.task_num):

@@ -22,9 +22,10 @@ EPILOG = """examples:
 SUFFIX = '.jpg'
 
 
-def owner(video: Path) -> str:
-    """What the folder of a video's frames is for."""
-    return f'frames of {video.resolve()}'
+def owner(video: Path, every: int, max_frames: int | None) -> str:
+    """What the folder of a video's frames is for; other frames of the video are another result."""
+    rest = f'{"" if every == 1 else f", every {every}"}{"" if max_frames is None else f", {max_frames} files"}'
+    return f'frames of {video.resolve()}{rest}'
 
 
 def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int | None, quality: int,
@@ -33,12 +34,12 @@ def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int
 
     Args:
         video: file that FFmpeg can decode.
-        out: folder of the frames, made if needed; earlier frames of the same video are removed from it.
+        out: folder of the frames, made if needed; the same frames are replaced in it.
         every: write each n-th frame.
         short_side: frames with a longer short side are made smaller, in pixels; smaller ones stay.
         max_frames: stop after that many files; ``None`` for all.
         quality: of the JPEG files, 1 to 100.
-        overwrite: remove the frames of another video.
+        overwrite: remove other frames from it.
 
     Returns:
         Number of files.
@@ -48,7 +49,7 @@ def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int
         ValueError: if the folder holds other files.
     """
     reader = VideoReader(video)
-    claim_folder(out, owner(video), SUFFIX, [video], overwrite)
+    claim_folder(out, owner(video, every, max_frames), SUFFIX, [video], overwrite)
     indices = range(0, len(reader), every)[:max_frames]
     for number, index in enumerate(indices):
         frame = cv2.cvtColor(reader.read(index), cv2.COLOR_RGB2BGR)
@@ -89,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
         targets = {video: inside(args.out, video.stem) for video in args.videos}
         check_distinct({str(video): out for video, out in targets.items()})
         for video, out in targets.items():
-            check_folder(out, owner(video), SUFFIX, args.videos, args.overwrite)
+            check_folder(out, owner(video, args.every, args.max_frames), SUFFIX, args.videos, args.overwrite)
         progress = Progress(len(targets))
         total = 0
         for video, out in targets.items():

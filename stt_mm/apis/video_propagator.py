@@ -187,6 +187,7 @@ class VideoPropagator:
         sources = [*self._files, *(mask for mask in by_frame(masks).values() if isinstance(mask, (str, Path))),
                    *(list_images(stream.name) if Path(stream.name).is_dir() else [stream.name])]
         owner = f'masks of {Path(stream.name).resolve() if Path(stream.name).exists() else stream.name}'
+        owner += '' if max_frames is None else f', {max_frames} frames'
         check_outputs(sources, out, mask_dir, points_json, owner, overwrite)
         start = time.perf_counter()
         count = 0

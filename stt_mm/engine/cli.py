@@ -1,6 +1,7 @@
 """What the command line tools share: arguments, progress and errors in one line."""
 
 import argparse
+import errno
 import os
 import sys
 import time
@@ -14,6 +15,9 @@ from stt_mm.errors import SttMMError
 from stt_mm.registry import checked_building
 
 _SECONDS_FOR_RANK_0 = 5
+# What the operating system refuses, whatever the code does: room, rights, open files.
+_OF_THE_SYSTEM = {getattr(errno, name) for name in (
+    'ENOSPC', 'EDQUOT', 'EFBIG', 'EACCES', 'EPERM', 'EROFS', 'EIO', 'EMFILE', 'ENFILE') if hasattr(errno, name)}
 _CLOSING = {'(': ')', '[': ']'}
 _CONSTANTS = {'True': True, 'true': True, 'False': False, 'false': False, 'None': None}
 
@@ -164,15 +168,15 @@ def one_line_errors() -> Iterator[None]:
     """Turn the errors a user can cause into one ``error:`` line on stderr and exit code 1.
 
     These are the errors of the toolbox (:class:`SttMMError`), among them all that is wrong with a config when its
-    components are built, and those that the operating system reports, such as a full disk. Any other is a fault of the
-    code and keeps its traceback; with ``STT_MM_TRACEBACK=1`` in the environment, all do. In a distributed run rank 0
-    reports; another rank does so only if rank 0 has not failed by itself within a few seconds.
+    components are built, and what the operating system refuses, such as room on a full disk. Any other is a fault of
+    the code and keeps its traceback; with ``STT_MM_TRACEBACK=1`` in the environment, all do. In a distributed run rank
+    0 reports; another rank does so only if rank 0 has not failed by itself within a few seconds.
     """
     try:
         with checked_building():
             yield
     except (SttMMError, OSError) as error:
-        expected = isinstance(error, SttMMError) or error.errno is not None
+        expected = isinstance(error, SttMMError) or error.errno in _OF_THE_SYSTEM
         if os.environ.get('STT_MM_TRACEBACK') == '1' or not expected:
             raise
         rank = process_rank()

@@ -40,6 +40,8 @@ _INNER = {
     'vis_backends': registry.VISBACKENDS, 'metrics': registry.METRICS, 'model': registry.MODELS,
     'network': None,  # of another library, which is looked up there when it is built
 }
+# Components that consist of others of their kind. A dict below another one is an argument.
+_NESTED = (registry.MODELS, registry.TRANSFORMS, registry.HOOKS)
 _NEEDED = {'optimizer', 'dataset', 'collate_fn'}
 _LOG_LEVELS = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG')
 KNOWN_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | _READ_FROM_CFG
@@ -141,7 +143,8 @@ def check_components(cfg: Config) -> None:
     _refuse(cfg.filename or 'The config', registry.wrong_arguments(Runner, own, typed=True))
     clip = dict(own.get('optim_wrapper') or {}).get('clip_grad')
     if isinstance(clip, dict) and clip.get('type', 'norm') == 'norm':
-        _refuse('optim_wrapper.clip_grad', registry.wrong_arguments(clip_grad_norm_, clip))
+        numbers = {key: value for key, value in clip.items() if key != 'norm_type'}  # which may be 'inf'
+        _refuse('optim_wrapper.clip_grad', registry.wrong_arguments(clip_grad_norm_, numbers, typed=True))
     _refuse('randomness', registry.wrong_arguments(Runner.set_randomness, cfg.get('randomness') or {}))
     check_choice('log_level', cfg.get('log_level', 'INFO'), _LOG_LEVELS)
     for key in own:
@@ -160,14 +163,13 @@ def _check_node(node: Any, place: str, kind: Registry | None, usual: str | None 
             _check_node(item, f'{place}.{index}', kind)
     if not isinstance(node, dict):
         return
-    for key in node.keys() & _INNER.keys():
-        if isinstance(node[key], bool | int | float | str) or node[key] is None and key in _NEEDED:
-            raise InputError(f'{place}.{key} is written as dict(type=...), got {node[key]!r}.')
     if 'dataset' in node and 'batch_size' in node:
         _refuse(place, registry.wrong_arguments(DataLoader, node))
         if node['batch_size'] is not None:
             check_count(f'{place}.batch_size', node['batch_size'])
         check_count(f'{place}.num_workers', node.get('num_workers', 0), least=0)
+        if node.get('prefetch_factor') is not None:
+            check_count(f'{place}.prefetch_factor', node['prefetch_factor'])
     name = node.get('type', usual)
     if kind is not None and name is not None:
         try:
@@ -177,9 +179,13 @@ def _check_node(node: Any, place: str, kind: Registry | None, usual: str | None 
         _refuse(place, registry.wrong_arguments(component, node))
         if (component.__module__ or '').partition('.')[0] not in ('stt_mm', 'mmengine', 'mmcv'):
             return
+    for key in node.keys() & _INNER.keys():
+        if isinstance(node[key], bool | int | float | str) or node[key] is None and key in _NEEDED:
+            raise InputError(f'{place}.{key} is written as dict(type=...), got {node[key]!r}.')
+    inherited = kind if kind in _NESTED else None
     for key, item in node.items():
         if key in _INNER or not key.endswith('_cfg'):
-            _check_node(item, f'{place}.{key}', _INNER.get(key, kind))
+            _check_node(item, f'{place}.{key}', _INNER.get(key, inherited))
 
 
 def complete_loaders(node: Any) -> None:

@@ -71,9 +71,12 @@ class LabelPropagator:
             label: ``[K, h, w]``, its labels on the same grid.
 
         Raises:
-            ValueError: if the grids differ.
+            ValueError: if the grids differ, or features are not finite.
         """
         _check_grid(feature, label)
+        if not torch.isfinite(feature).all():
+            raise InputError('The features of the first frame are not finite: the weights are damaged, or too large '
+                             'for half precision.')
         self._time, self._frames, self._groups, self._size, self._tile = 0, [0], [], None, None
         self._keys = self._prepare(feature).permute(1, 2, 0)[:, :, None].contiguous()
         self.add_labels(0, label)

@@ -92,22 +92,20 @@ def check_folder(path: str | Path, owner: str, suffix: str, sources: Iterable[So
                              'not emptied. Remove it, or name another folder.')
 
 
-def claim_folder(path: str | Path, owner: str, suffix: str, sources: Iterable[Source] = (), overwrite: bool = False,
-                 keep: bool = False) -> None:
-    """Make a folder for the files of one result and empty it of earlier ones; see :func:`check_folder`.
+def claim_folder(path: str | Path, owner: str, suffix: str, sources: Iterable[Source] = (),
+                 overwrite: bool = False) -> None:
+    """Make a folder for the files of one result, empty of those of any other; see :func:`check_folder`.
 
-    Args:
-        keep: leave files of the same owner where they are, because they are part of this result.
+    What is there of the same owner stays: the same command writes the same files again.
     """
     check_folder(path, owner, suffix, sources, overwrite)
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    if not (keep and owner_of(path) == owner):
+    if owner_of(path) != owner:
         for file in [file for file in _files(path) if file.suffix.lower() == suffix]:
             file.unlink()
             with suppress(OSError):
                 file.parent.relative_to(path).name and file.parent.rmdir()
-    if owner_of(path) != owner:
         (path / MARK).unlink(missing_ok=True)
         (path / MARK).write_text(f'{owner}\n', encoding='utf-8')
 

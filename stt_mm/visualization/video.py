@@ -131,9 +131,11 @@ class VideoWriter:
     def _file_errors(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, av.FFmpegError) as error:
+            advice = ('Make room on the disk, or choose another folder.' if isinstance(error, OSError) else
+                      'Times hours apart fit no video file: give a frame rate (--fps) in place of them.')
             raise FileError(f'The video {self.path} cannot be written after {self.num_frames} frames '
-                            f'({error.strerror}). Make room on the disk, or choose another folder.') from error
+                            f'({error.strerror}). {advice}') from error
 
 
 def check_fps(fps: float, suffix: str = '.mp4') -> None:

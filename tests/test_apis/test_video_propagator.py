@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -383,9 +384,14 @@ def test_a_folder_of_masks_belongs_to_one_video(propagator, folder, tmp_path):
 
     propagator(folder, masks[0], mask_dir=target)
     whole = names()
-    propagator(folder, masks[0], mask_dir=target, max_frames=2)
+    shutil.copy(target / whole[0], target / 'drawn.png')
+    propagator(folder, masks[0], mask_dir=target)
+    assert names() == ['drawn.png', *whole]
+    with pytest.raises(ValueError, match='the results would mix'):
+        propagator(folder, masks[0], mask_dir=target, max_frames=2)
+    propagator(folder, masks[0], mask_dir=target, max_frames=2, overwrite=True)
     assert names() == whole[:2]
-    with pytest.raises(ValueError, match=r'masks holds masks of .*video, and the results would mix.*--overwrite'):
+    with pytest.raises(ValueError, match=r'masks holds masks of .*video, 2 frames, and the results would mix.*--overwrite'):
         propagator(tmp_path / 'in.mp4', masks[0], mask_dir=target)
     assert names() == whole[:2]
     propagator(tmp_path / 'in.mp4', masks[0], mask_dir=target, overwrite=True)

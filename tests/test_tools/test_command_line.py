@@ -10,19 +10,21 @@ import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmpretrain.models import ResNet
 from test_engine.toy_project import ToyDataset, ToyMetric, ToyModel, write_config
 
-from stt_mm.engine import run_log
+from stt_mm.engine import load_config, run_log
 from stt_mm.engine.cli import Progress, one_line_errors, option_value
 from stt_mm.errors import FileError, InputError, MissingInputError
-from stt_mm.registry import METRICS
+from stt_mm.registry import HOOKS, METRICS
 from stt_mm.utils import FrameError
 from stt_mm.utils.checkpoint import CheckpointError
 from stt_mm.utils.checks import usable_device
@@ -286,9 +288,10 @@ def test_options_that_are_no_assignment_end_in_the_usage(name, option, capsys):
     (['optim_wrapper.clip_grad.max=1'], r"optim_wrapper\.clip_grad: .* no argument 'max'"),
     (['optim_wrapper.type=Wrapper'], r"optim_wrapper\.type: 'Wrapper' is not in the registry"),
     (['param_scheduler.type=CosineLR'], r"param_scheduler\.type: 'CosineLR' is not"),
+    (['train_dataloader.num_workers=1', 'train_dataloader.prefetch_factor=0'], 'train_dataloader.prefetch_factor must'),
+    (['optim_wrapper.clip_grad.max_norm=x'], 'max_norm must be float'),
     (['param_scheduler.T_max=x'], "T_max must be int or None, got 'x'"),
     (['param_scheduler.end=-1'], 'CosineAnnealingLR cannot be built'),
-    (['model.noise=loud'], "model: ToyModel: noise must be float, got 'loud'"),
     (['model.nois=1.0'], r"model: ToyModel has no argument 'nois' \(did you mean 'noise'\?\)"),
     (['model=3'], 'model must be .*, got 3'),
     (['model.noise.level=3'], '--cfg-options do not fit .*toy.py'),
@@ -378,10 +381,26 @@ def test_errors_of_data_workers_stay_of_their_kind(kind, capsys):
         raise ValueError('a bug')
 
 
-def test_errors_of_the_operating_system_name_the_path(tmp_path, capsys):
+def test_what_the_operating_system_refuses_names_the_path(tmp_path, capsys):
+    path = tmp_path / 'file'
     with pytest.raises(SystemExit), one_line_errors():
-        (tmp_path / 'nowhere' / 'file').read_text()
-    assert capsys.readouterr().err == f'error: No such file or directory: {tmp_path}/nowhere/file.\n'
+        raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+    assert capsys.readouterr().err == f'error: Permission denied: {path}.\n'
+    with pytest.raises(FileNotFoundError), one_line_errors():  # of somebody's code, which did not look
+        path.read_text()
+
+
+def test_components_of_others_may_take_more_than_they_say(config):
+    @HOOKS.register_module(force=True)
+    class OthersHook(Hook):
+        def __init__(self, n: int = None, path: Path = '.', what: Any = None, dataset: str = '') -> None:
+            self.path = Path(path)
+
+    hook = dict(type='OthersHook', n=None, path='a/b', what=None, dataset='davis')
+    for hook['what'] in ('text', None, [1]):
+        assert load_config(config, dict(custom_hooks=[hook])).custom_hooks[0].n is None
+    load_config(config, {'optim_wrapper.clip_grad': dict(type='value', clip_value=0.1)})
+    load_config(config, {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.loss_scale': 512.})
 
 
 def test_a_full_disk_is_named_with_file_and_size(config, tmp_path, monkeypatch, capfd):

@@ -165,7 +165,7 @@ def test_the_config_of_a_work_directory_is_kept(tmp_path, monkeypatch):
     assert 'max_iters=1' in dumped
     call('test', config, 'none', '--work-dir', 'other')
     assert Path('other/toy.py').read_text() == dumped
-    call('train', config, '--work-dir', 'other', '--cfg-options', 'model.noise=0.7')
+    call('train', config, '--work-dir', 'other', '--overwrite', '--cfg-options', 'model.noise=0.7')
     assert 'noise=0.7' in Path('other/toy.py').read_text()
     call('test', config, 'none', '--work-dir', 'third')
     assert 'test_cfg' in Path('third/toy.py').read_text()
@@ -230,7 +230,8 @@ def test_extraction_keeps_videos_apart(tmp_path, monkeypatch, capfd):
     line = error_of(capfd, 'extract_frames', 'b/w.mp4', 'b/v.mp4', '--out', 'f')
     assert f'f/v holds frames of {tmp_path}/a/v.mp4, and the results would mix' in line
     assert not Path('f/w').exists()
-    call('extract_frames', 'a/v.mp4', 'b/w.mp4', '--out', 'f', '--every', 2)
+    assert 'would mix' in error_of(capfd, 'extract_frames', 'a/v.mp4', '--out', 'f', '--every', 2)
+    call('extract_frames', 'a/v.mp4', 'b/w.mp4', '--out', 'f', '--every', 2, '--overwrite')
     assert list(frames('f/v')) == list(frames('f/w')) == ['00000.jpg', '00001.jpg', '00002.jpg']
     assert frames('f/v').items() - whole.items()
     call('extract_frames', 'b/v.mp4', '--out', 'f', '--every', 3, '--overwrite')
@@ -265,7 +266,7 @@ def test_pictures_of_a_dataset_stay_out_of_it(root, monkeypatch):
     with pytest.raises(ValueError, match=r'mine holds 1 other files, such as photo\.png'):
         browse('-o', 'mine')
     browse('-o', 'pictures')
-    browse('-o', 'pictures', '-n', '1')
+    browse('-o', 'pictures', '-n', '1', '--overwrite')
     assert [path.name for path in Path('pictures').glob('*.png')] == ['0000_video0.png']
 
 

@@ -65,17 +65,17 @@ def test_a_folder_belongs_to_one_result(tmp_path):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text('mine')
     assert owner_of(folder) == 'frames of v'
-    claim_folder(folder, 'frames of v', '.png', keep=True)
+    claim_folder(folder, 'frames of v', '.png')
     assert tree(folder) == ['.stt_mm', 'a/0.png', 'a/1.png']
     with pytest.raises(ValueError, match=r'holds frames of v, and the results would mix.*--overwrite'):
-        claim_folder(folder, 'frames of w', '.png', keep=True)
+        claim_folder(folder, 'frames of w', '.png')
     assert tree(folder) == ['.stt_mm', 'a/0.png', 'a/1.png']
-    claim_folder(folder, 'frames of w', '.png', overwrite=True, keep=True)
+    claim_folder(folder, 'frames of w', '.png', overwrite=True)
     assert list(folder.iterdir()) == [folder / '.stt_mm']
     assert owner_of(folder) == 'frames of w'
-    (folder / '0.png').write_text('mine')
+    (folder / 'drawn.png').write_text('mine')
     claim_folder(folder, 'frames of w', '.png')
-    assert tree(folder) == ['.stt_mm']
+    assert tree(folder) == ['.stt_mm', 'drawn.png']
 
 
 def test_only_files_of_results_are_removed(tmp_path):

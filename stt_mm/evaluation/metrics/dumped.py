@@ -22,7 +22,7 @@ def claim_dump(folder: str | Path, run_id: str, sources: list[str], overwrite: b
     Raises:
         ValueError, OSError: see :func:`stt_mm.utils.targets.check_folder`.
     """
-    claim_folder(folder, _owner(run_id), '.png', sources, overwrite, keep=True)
+    claim_folder(folder, _owner(run_id), '.png', sources, overwrite)
 
 
 def dump_masks(folder: str | Path, run_id: str, sample: dict, masks: np.ndarray) -> dict[str, str]:
