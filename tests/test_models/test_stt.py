@@ -222,6 +222,50 @@ def test_selection_carries_no_gradient(selection, source):
     assert not model.local_head.select(query, key, affinity).requires_grad
 
 
+def test_what_lies_outside_of_the_frame_does_not_make_a_match_surer():
+    """Of a window at the border, only the cells inside count for the entropy of the affinity."""
+    from twins import dense_affinity, dense_mask
+
+    from stt_mm.ops import keep_per_image
+    model = MODELS.build(small(local_head=dict(selection='per_image', source='affinity'), radii=dict(res4=2)).model)
+    query, key = torch.randn(2, 1, 16, 8, 10)
+    affinity = model.local_affinities({'res3': query, 'res4': query}, {'res3': key, 'res4': key})['res4']
+    dense = dense_affinity(query, key, 2, 1 / 4)
+    entropy = -(dense + 1e-12).log().where(dense_mask(8, 10, 2), torch.tensor(0.0)).sum(-1)
+    expected = keep_per_image(entropy.view(1, 8, 10), 0.7)
+    assert torch.equal(model.local_head.select(query, key, affinity).view(1, 8, 10), expected)
+
+
+@pytest.mark.parametrize('align', ['half_pixel', 'aligned'])
+def test_the_head_enlarges_the_rebuilt_frame_as_it_is_told(align):
+    from stt_mm.ops import subsample, upsample
+    head = MODELS.build(dict(small().model.reconstruction_head, stages=('res3', ), weights=(1.0, ), upsample=align))
+    frame = torch.rand(1, 3, 16, 24)
+    # Each cell is rebuilt from the same cell of the same frame.
+    affinity = torch.zeros(1, 24, 9)
+    affinity[..., 4] = 1
+    dropped = torch.tensor([False, True, False])
+    found = head.loss(dict(res3=affinity), frame, frame, dict(res3=(4, 6)), dropped)['loss_recon_res3']
+    losses = {rule: head.loss_fn(upsample(subsample(frame[:, 1:2], 4), 4, rule), frame[:, 1:2])
+              for rule in ('half_pixel', 'aligned')}
+    assert_close(found, losses[align])
+    assert not torch.isclose(*losses.values())
+
+
+def test_features_in_half_precision_are_compared_in_float32(monkeypatch):
+    """Affinities and the choice of queries alike."""
+    model = build(global_head=None, teacher=None).eval()
+    frames = torch.rand(1, 2, 3, 128, 128)
+    inputs = dict(frames=frames, student=frames, teacher=frames, dropped=torch.tensor([False, True, False]))
+    with torch.no_grad():
+        half = {stage: value.bfloat16() for stage, value in model.extract_feat(frames.flatten(0, 1)).items()}
+    found = []
+    for features in (half, {stage: value.float() for stage, value in half.items()}):
+        monkeypatch.setattr(model, 'extract_feat', lambda _, features=features: features)
+        found.append(model.loss(inputs))
+    assert found[0] == found[1]
+
+
 def test_the_penalty_sees_what_the_teacher_sees():
     """The first and the last frame of each clip, in its colours and with all channels."""
     model = build(global_head=None, teacher=None)
