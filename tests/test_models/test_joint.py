@@ -175,8 +175,8 @@ def test_separate_statistics_start_as_those_of_the_checkpoint(tmp_path):
     network = MODELS.build(small('joint_r18_ytv').model).backbone
     network.bn1.running_mean.fill_(2.0)
     torch.save({f'backbone.{name}': value for name, value in network.state_dict().items()}, tmp_path / 'start.pth')
-    model = build(**{'model.dual_bn': True,
-                     'model.backbone.init_cfg': dict(_delete_=True, type='Pretrained', checkpoint=str(tmp_path / 'start.pth'))})
+    start = dict(_delete_=True, type='Pretrained', checkpoint=str(tmp_path / 'start.pth'))
+    model = build(**{'model.dual_bn': True, 'model.backbone.init_cfg': start})
     assert model.image_statistics.state_dict()['bn1-running_mean'].tolist() == [2.0] * 64
 
 
