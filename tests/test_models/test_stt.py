@@ -252,6 +252,36 @@ def test_the_head_enlarges_the_rebuilt_frame_as_it_is_told(align):
     assert not torch.isclose(*losses.values())
 
 
+@pytest.mark.parametrize(('target', 'channels'), [('dropped', [2]), ('ab', [1, 2]), ('all', [0, 1, 2])])
+def test_what_is_rebuilt_on_the_grid_are_the_channels_that_are_asked_for(target, channels):
+    from stt_mm.ops import subsample
+    head = MODELS.build(dict(small().model.reconstruction_head, stages=('res3', ), weights=(0.5, ), target=target,
+                             resolution='stride'))
+    reference, frame = torch.rand(2, 1, 3, 16, 24)
+    affinity = torch.zeros(1, 24, 9)
+    affinity[..., 4] = 1
+    dropped = torch.tensor([False, False, True])
+    found = head.loss(dict(res3=affinity), reference, frame, dict(res3=(4, 6)), dropped)['loss_recon_res3']
+    rebuilt, truth = (subsample(picture[:, channels], 4) for picture in (reference, frame))
+    assert_close(found, 0.5 * head.loss_fn(rebuilt, truth))
+
+
+@pytest.mark.parametrize('pooling', ['avg', 'sum', 'logit'])
+def test_the_pseudo_label_is_pooled_as_it_is_told(pooling):
+    """The mean of the affinities of 2 x 2 queries with 2 x 2 keys, their sum over the keys, or that of their logits."""
+    from twins import dense_affinity, dense_mask, pool_dense, to_dense
+    model = MODELS.build(small(local_head=dict(pooling=pooling), radii=dict(res3=4, res4=2)).model)
+    fine, coarse = torch.randn(2, 1, 16, 8, 12), torch.randn(2, 1, 16, 4, 6)
+    queries, keys = (dict(res3=fine[side], res4=coarse[side]) for side in (0, 1))
+    label = model.local_head.pseudo_label(queries, keys, model.local_affinities(queries, keys), 1 / 4)
+    if pooling == 'logit':
+        logits = pool_dense(fine[0].flatten(2).mT @ fine[1].flatten(2) / 4, (8, 12))
+        expected = logits.masked_fill(~dense_mask(4, 6, 2), -torch.inf).softmax(-1)
+    else:
+        expected = pool_dense(dense_affinity(fine[0], fine[1], 4, 1 / 4), (8, 12)) * (4 if pooling == 'sum' else 1)
+    assert_close(to_dense(label, (4, 6)), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_features_in_half_precision_are_compared_in_float32(monkeypatch):
     """Affinities and the choice of queries alike."""
     model = build(global_head=None, teacher=None).eval()
