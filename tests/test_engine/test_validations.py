@@ -125,6 +125,7 @@ class ValidatedAfter(Hook):
 @pytest.mark.parametrize(('options', 'resume', 'expected'), [
     ({}, None, [5, 10, 12]),
     ({'val_begin': 6}, None, [10, 12]),
+    ({'val_begin': 10}, None, [10, 12]),
     ({'val_interval': 3, 'dynamic_intervals': [(6, 4)]}, None, [3, 8, 12]),
     ({'val_interval': 3, 'dynamic_intervals': [(6, 4)]}, 8, [8, 12]),
     ({'val_interval': 3, 'dynamic_intervals': [(8, 5)]}, 8, [10, 12]),

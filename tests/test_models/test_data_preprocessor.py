@@ -46,6 +46,18 @@ def test_processes_draw_on_their_own_unless_they_share(monkeypatch):
         assert shared[0] == shared[1] == shared[2] == own[0]
 
 
+def test_bernoulli_drops_one_or_both_channels_but_never_none():
+    hub = MessageHub.get_current_instance()
+    hub.update_info('seed', 0)
+    seen = {0.0: set(), 0.5: set()}
+    for probability, rows in seen.items():
+        preprocessor = ClipDataPreprocessor(dropout='bernoulli', drop_prob=probability)
+        for iteration in range(60):
+            hub.update_info('iter', iteration)
+            rows.add(tuple(preprocessor.draw_dropped(1).int().tolist()))
+    assert seen == {0.0: {(0, 1, 0), (0, 0, 1)}, 0.5: {(0, 1, 0), (0, 0, 1), (0, 1, 1)}}
+
+
 def clip(batch=2, size=64):
     return dict(inputs=torch.randint(0, 256, (batch, 2, 3, size, size), dtype=torch.uint8))
 

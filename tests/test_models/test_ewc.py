@@ -85,6 +85,15 @@ def test_names_and_shapes_must_fit(tmp_path, width, message):
         penalty(tmp_path / 'f.pth').loss(Tiny(width))
 
 
+@pytest.mark.parametrize('kind', ['fisher', 'reference'])
+def test_both_parts_of_the_file_must_fit(tmp_path, kind):
+    content = write_fisher(tmp_path / 'f.pth', Tiny())
+    del content[kind]['layer.bias']
+    torch.save(content, tmp_path / 'f.pth')
+    with pytest.raises(CheckpointError, match=f'{kind} does not fit the backbone: layer.bias is absent in the file'):
+        penalty(tmp_path / 'f.pth').loss(Tiny())
+
+
 def test_wrong_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='none.pth'):
         penalty(tmp_path / 'none.pth')

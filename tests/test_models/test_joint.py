@@ -171,6 +171,15 @@ def test_evaluation_takes_the_video_statistics():
     assert torch.equal(model(frames), before)
 
 
+def test_separate_statistics_start_as_those_of_the_checkpoint(tmp_path):
+    network = MODELS.build(small('joint_r18_ytv').model).backbone
+    network.bn1.running_mean.fill_(2.0)
+    torch.save({f'backbone.{name}': value for name, value in network.state_dict().items()}, tmp_path / 'start.pth')
+    start = dict(_delete_=True, type='Pretrained', checkpoint=str(tmp_path / 'start.pth'))
+    model = build(**{'model.dual_bn': True, 'model.backbone.init_cfg': start})
+    assert model.image_statistics.state_dict()['bn1-running_mean'].tolist() == [2.0] * 64
+
+
 def test_detco_can_be_the_image_branch():
     branch = dict(
         _delete_=True, type='DetCo', queue_len=16, neck=dict(type='DetCoNeck', in_channels=(64, 128, 256, 512)),

@@ -4,6 +4,7 @@ import importlib.util
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torchvision.models import resnet18, resnet50
 from twins import window_cells
 
 from stt_mm.engine import load_config
+from stt_mm.ops.color import image_to_input
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import sha8
 
@@ -83,6 +85,14 @@ def test_labels_go_by_the_fused_affinity_before_the_top_k():
     best, index = scores.topk(3)
     votes = torch.zeros_like(scores).scatter_(1, index, (best / 0.1).softmax(1))
     assert_close(found.flatten(1), label.flatten(1) @ votes.T, rtol=0, atol=1e-5)
+
+
+def test_both_networks_see_the_frame_at_the_size_of_the_protocol():
+    model, image = fused(protocol=dict(short_side=24)), texture((48, 72), 0)
+    found = model.prepare(image)
+    assert found.shape == (6, 24, 36)
+    small = cv2.resize(image, (36, 24), interpolation=cv2.INTER_LINEAR)
+    assert torch.equal(found, torch.cat([image_to_input(small, 'lab'), image_to_input(small, 'rgb')]))
 
 
 def test_grids_of_different_size_are_refused_with_the_fix():

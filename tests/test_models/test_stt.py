@@ -222,6 +222,80 @@ def test_selection_carries_no_gradient(selection, source):
     assert not model.local_head.select(query, key, affinity).requires_grad
 
 
+def test_what_lies_outside_of_the_frame_does_not_make_a_match_surer():
+    """Of a window at the border, only the cells inside count for the entropy of the affinity."""
+    from twins import dense_affinity, dense_mask
+
+    from stt_mm.ops import keep_per_image
+    model = MODELS.build(small(local_head=dict(selection='per_image', source='affinity'), radii=dict(res4=2)).model)
+    query, key = torch.randn(2, 1, 16, 8, 10)
+    affinity = model.local_affinities({'res3': query, 'res4': query}, {'res3': key, 'res4': key})['res4']
+    dense = dense_affinity(query, key, 2, 1 / 4)
+    entropy = -(dense + 1e-12).log().where(dense_mask(8, 10, 2), torch.tensor(0.0)).sum(-1)
+    expected = keep_per_image(entropy.view(1, 8, 10), 0.7)
+    assert torch.equal(model.local_head.select(query, key, affinity).view(1, 8, 10), expected)
+
+
+@pytest.mark.parametrize('align', ['half_pixel', 'aligned'])
+def test_the_head_enlarges_the_rebuilt_frame_as_it_is_told(align):
+    from stt_mm.ops import subsample, upsample
+    head = MODELS.build(dict(small().model.reconstruction_head, stages=('res3', ), weights=(1.0, ), upsample=align))
+    frame = torch.rand(1, 3, 16, 24)
+    # Each cell is rebuilt from the same cell of the same frame.
+    affinity = torch.zeros(1, 24, 9)
+    affinity[..., 4] = 1
+    dropped = torch.tensor([False, True, False])
+    found = head.loss(dict(res3=affinity), frame, frame, dict(res3=(4, 6)), dropped)['loss_recon_res3']
+    losses = {rule: head.loss_fn(upsample(subsample(frame[:, 1:2], 4), 4, rule), frame[:, 1:2])
+              for rule in ('half_pixel', 'aligned')}
+    assert_close(found, losses[align])
+    assert not torch.isclose(*losses.values())
+
+
+@pytest.mark.parametrize(('target', 'channels'), [('dropped', [2]), ('ab', [1, 2]), ('all', [0, 1, 2])])
+def test_what_is_rebuilt_on_the_grid_are_the_channels_that_are_asked_for(target, channels):
+    from stt_mm.ops import subsample
+    head = MODELS.build(dict(small().model.reconstruction_head, stages=('res3', ), weights=(0.5, ), target=target,
+                             resolution='stride'))
+    reference, frame = torch.rand(2, 1, 3, 16, 24)
+    affinity = torch.zeros(1, 24, 9)
+    affinity[..., 4] = 1
+    dropped = torch.tensor([False, False, True])
+    found = head.loss(dict(res3=affinity), reference, frame, dict(res3=(4, 6)), dropped)['loss_recon_res3']
+    rebuilt, truth = (subsample(picture[:, channels], 4) for picture in (reference, frame))
+    assert_close(found, 0.5 * head.loss_fn(rebuilt, truth))
+
+
+@pytest.mark.parametrize('pooling', ['avg', 'sum', 'logit'])
+def test_the_pseudo_label_is_pooled_as_it_is_told(pooling):
+    """The mean of the affinities of 2 x 2 queries with 2 x 2 keys, their sum over the keys, or that of their logits."""
+    from twins import dense_affinity, dense_mask, pool_dense, to_dense
+    model = MODELS.build(small(local_head=dict(pooling=pooling), radii=dict(res3=4, res4=2)).model)
+    fine, coarse = torch.randn(2, 1, 16, 8, 12), torch.randn(2, 1, 16, 4, 6)
+    queries, keys = (dict(res3=fine[side], res4=coarse[side]) for side in (0, 1))
+    label = model.local_head.pseudo_label(queries, keys, model.local_affinities(queries, keys), 1 / 4)
+    if pooling == 'logit':
+        logits = pool_dense(fine[0].flatten(2).mT @ fine[1].flatten(2) / 4, (8, 12))
+        expected = logits.masked_fill(~dense_mask(4, 6, 2), -torch.inf).softmax(-1)
+    else:
+        expected = pool_dense(dense_affinity(fine[0], fine[1], 4, 1 / 4), (8, 12)) * (4 if pooling == 'sum' else 1)
+    assert_close(to_dense(label, (4, 6)), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_features_in_half_precision_are_compared_in_float32(monkeypatch):
+    """Affinities and the choice of queries alike."""
+    model = build(global_head=None, teacher=None).eval()
+    frames = torch.rand(1, 2, 3, 128, 128)
+    inputs = dict(frames=frames, student=frames, teacher=frames, dropped=torch.tensor([False, True, False]))
+    with torch.no_grad():
+        half = {stage: value.bfloat16() for stage, value in model.extract_feat(frames.flatten(0, 1)).items()}
+    found = []
+    for features in (half, {stage: value.float() for stage, value in half.items()}):
+        monkeypatch.setattr(model, 'extract_feat', lambda _, features=features: features)
+        found.append(model.loss(inputs))
+    assert found[0] == found[1]
+
+
 def test_the_penalty_sees_what_the_teacher_sees():
     """The first and the last frame of each clip, in its colours and with all channels."""
     model = build(global_head=None, teacher=None)

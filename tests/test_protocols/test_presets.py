@@ -100,6 +100,7 @@ def test_a_change_is_recorded_and_leaves_the_preset_alone():
     assert changed.changed == ('topk', )
     assert str(changed) == 'stt_davis_s8 v1 changed: topk=5'
     assert changed.record()['changed'] == ['topk']
+    assert changed.change(dict(radius=9)).changed == ('radius', 'topk')
     assert PRESETS['stt_davis_s8'].topk == 10
     assert str(get_protocol('stt_davis_s8')) == 'stt_davis_s8 v1'
     assert get_protocol(dict(name='stt_vip_s8', size=[280, 280])).input_size((5, 7)) == (280, 280)

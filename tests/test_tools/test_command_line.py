@@ -212,12 +212,15 @@ def test_a_config_with_a_byte_order_mark(config, capfd, encoding):
 
 
 def test_results_of_other_weights_are_not_those_of_this_run(tmp_path, monkeypatch):
-    """Without a checkpoint the files of the config decide, by what is in them, or the seed of random weights."""
+    """Without a checkpoint the files of the config decide, by what is in them, or the seed of random weights.
+
+    Nor are those in another precision.
+    """
     monkeypatch.chdir(tmp_path)
     module = tool('test')
 
-    def run_id(seed=0, checkpoint='none', **model):
-        return module.run_id(Config(dict(model=model, test_dataloader=dict(dataset={}), test_cfg={},
+    def run_id(seed=0, checkpoint='none', test_cfg=None, **model):
+        return module.run_id(Config(dict(model=model, test_dataloader=dict(dataset={}), test_cfg=test_cfg or {},
                                          randomness=dict(seed=seed))), checkpoint, None)
 
     def network(**init_cfg):
@@ -228,6 +231,7 @@ def test_results_of_other_weights_are_not_those_of_this_run(tmp_path, monkeypatc
     Path('b.pth').write_bytes(b'b')
     first = run_id(**fusion)
     assert run_id(seed=1, **fusion) == first
+    assert run_id(test_cfg=dict(fp16=True), **fusion) != first
     Path('b.pth').write_bytes(b'c')
     assert run_id(**fusion) != first
     Path('b.pth').write_bytes(b'b')

@@ -251,6 +251,17 @@ def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
     assert os.listdir(path.parent) == ['file']
 
 
+@pytest.mark.parametrize(('umask', 'mode'), [(0o022, 0o644), (0o007, 0o660)])
+def test_a_file_may_be_read_by_those_whom_the_umask_lets(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_atomically(b'new', tmp_path / 'file')
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert (tmp_path / 'file').stat().st_mode & 0o777 == mode
+
+
 def test_sha8_is_that_of_sha256(tmp_path):
     (tmp_path / 'file').write_bytes(b'abc')
     assert sha8(tmp_path / 'file') == 'ba7816bf'

@@ -82,6 +82,14 @@ def test_joints_in_the_other_byte_order(tmp_path):
     assert read_joint_positions(path).tolist() == [[[0, 6], [2, 8], [4, 10]], [[1, 7], [3, 9], [5, 11]]]
 
 
+@pytest.mark.parametrize('cut', [1, 4])
+def test_compressed_numbers_without_the_end_of_their_checksum_are_damaged(tmp_path, cut):
+    data = zlib.compress(variable('<', 'pos_img', np.ones((2, 3, 4)), 'f8'))
+    path = write(tmp_path / 'a.mat', '<', struct.pack('<2I', 15, len(data) - cut) + data[:-cut])
+    with pytest.raises(InputError, match=r'compressed data that are no variable .* it is cut off or damaged'):
+        read_matrix(path, 'pos_img')
+
+
 @pytest.mark.parametrize('hdf5_at', [0, 512])
 def test_matlab_73_is_named_with_the_way_out(tmp_path, hdf5_at):
     path = tmp_path / 'a.mat'

@@ -35,9 +35,11 @@ def test_video_comes_back_with_its_colours_in_order(tmp_path, suffix, codec):
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == (codec, 'yuv420p'), 'what browsers play'
 
 
-def test_odd_sizes_are_padded_not_refused(tmp_path):
-    path = write_video(tmp_path / 'odd.mp4', colored_frames(2, 47, 63))
-    assert VideoReader(path).read(0).shape == (48, 64, 3)
+def test_of_odd_sizes_the_last_row_and_column_are_repeated(tmp_path):
+    path = write_video(tmp_path / 'odd.mp4', [np.full((47, 63, 3), 200, np.uint8)] * 2)
+    frame = VideoReader(path).read(0)
+    assert frame.shape == (48, 64, 3)
+    np.testing.assert_allclose(frame, 200, atol=6)
 
 
 def test_video_of_frames_of_different_sizes_names_the_frame(tmp_path):
