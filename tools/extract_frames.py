@@ -61,7 +61,7 @@ def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int
             raise FileError(f'Cannot write {path}.')
     if len(indices) != max_frames and not reader.index.whole:
         raise FrameError(f'{video} is cut off or damaged after {len(reader)} frames. Those are in {out}; get the file '
-                         f'again, or set --max-frames {len(indices)} to accept it.')
+                         f'again, or accept it by --max-frames {len(indices)} --overwrite.')
     return len(indices)
 
 

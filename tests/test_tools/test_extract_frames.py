@@ -60,8 +60,8 @@ def test_what_a_file_holds_that_is_cut_off_is_written_and_said(tmp_path):
         tool.extract(tmp_path / 'a.avi', tmp_path / 'out', 1, 64, None, 90)
     count = len(list((tmp_path / 'out').glob('*.jpg')))
     assert 5 < count < 15
-    assert f'set --max-frames {count} to' in str(error.value)
-    assert tool.extract(tmp_path / 'a.avi', tmp_path / 'out', 1, 64, count, 90) == count
+    assert f'--max-frames {count} --overwrite' in str(error.value)
+    assert tool.extract(tmp_path / 'a.avi', tmp_path / 'out', 1, 64, count, 90, overwrite=True) == count
 
 
 def test_a_file_that_is_no_video_is_named_in_one_line(tmp_path):
