@@ -5,8 +5,11 @@ import logging
 import os
 import traceback
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from stt_mm.engine import (
     check_queue,
@@ -110,26 +113,42 @@ def choose_start(cfg: Config, resume: str | None, trust: bool) -> None:
     cfg.load_from = start
 
 
-def make_room(cfg: Config, overwrite: bool) -> None:
-    """Refuse to write over the checkpoints of an earlier training, or remove them on request."""
+class RemoveEarlier(Hook):
+    """Removes the files of an earlier training once an iteration of the new one has gone well."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: dict | None = None) -> None:
+        """Remove them, in the first process, before anything is written."""
+        while self.files:
+            path = self.files.pop()
+            if runner.rank == 0:
+                path.unlink(missing_ok=True)
+
+
+def files_in_the_way(cfg: Config, overwrite: bool) -> list[Path]:
+    """The checkpoints of an earlier training in the work directory, which are refused unless they may be removed."""
     folder = Path(cfg.work_dir)
     earlier = sorted([*folder.glob('iter_*.pth'), *folder.glob('best_*.pth')])
     if cfg.get('resume') or not earlier:
-        return
+        return []
     if not overwrite:
         raise FileError(f'{folder} holds checkpoints of an earlier training, such as {earlier[-1].name}. Go on '
                         'with it by --resume, keep it by another --work-dir, or add --overwrite to remove them.')
     source = Path(str(cfg.get('load_from')).removeprefix('trusted:'))
     if source.is_file() and any(path.samefile(source) for path in earlier):
         raise FileError(f'The training starts from {source}, which --overwrite would remove. Take another --work-dir.')
-    if process_rank() == 0:
-        for path in [*earlier, folder / 'last_checkpoint']:
-            path.unlink(missing_ok=True)
+    return [*earlier, folder / 'last_checkpoint']
 
 
-def train(cfg: Config, log: RunLog) -> None:
+def train(cfg: Config, log: RunLog, earlier: list[Path]) -> None:
     """Train in this process; nothing of the run is alive when it returns."""
     runner = RUNNERS.build(cfg)
+    runner.register_hook(RemoveEarlier(earlier))
     log.attach(runner)
     check_queue(cfg, runner.world_size)
     runner.train()
@@ -146,10 +165,10 @@ def main(argv: list[str] | None = None) -> None:
         check_apart(cfg.work_dir, values_of([cfg.train_dataloader, cfg.train_cfg, cfg.get('val_dataloader')],
                                             'data_root'))
         choose_start(cfg, args.resume, args.trust_checkpoint)
-        make_room(cfg, args.overwrite)
+        earlier = files_in_the_way(cfg, args.overwrite)
         prepare_runtime(cfg, args.launcher)
         try:
-            train(cfg, log)
+            train(cfg, log, earlier)
         except SystemExit as stop:
             traceback.clear_frames(stop.__traceback__)
             finish_runtime(together=False)

@@ -26,7 +26,8 @@ class RunLog(logging.Handler):
         self._attached = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand over one record."""
+        """Hand over one record with its whole message, as MMEngine's loggers say no warning of one template twice."""
+        record.msg, record.args = record.getMessage(), ()
         logger = MMLogger.get_current_instance()
         if self._attached:
             logger.handle(record)

@@ -6,6 +6,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,9 +23,11 @@ from test_engine.toy_runs import (
     wait_for,
     weights,
 )
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from stt_mm.engine import from_plain
+from stt_mm.engine.hooks.checkpoint_hook import check_fits
 from stt_mm.engine.loops import _obey
 from stt_mm.utils.checkpoint import CheckpointError, latest_checkpoint
 
@@ -171,6 +174,20 @@ def test_a_file_of_another_model_is_refused_by_its_name(straight, tmp_path, chan
     start = Path(straight.work_dir, 'iter_8.pth')
     with pytest.raises(CheckpointError, match=f'{start} is from a training of another model: .*{message}'):
         train(tmp_path, resume=start, **change)
+
+
+def test_a_file_of_another_geometry_is_refused_with_both():
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    runner = SimpleNamespace(model=model, optim_wrapper=optimizer, cfg=Config(dict(load_from='iter_8.pth')))
+    checkpoint = dict(state_dict=model.state_dict(), optimizer=optimizer.state_dict(), meta=dict(iter=8))
+    model.geometry = dict(depth=18, strides=(1, 2, 1))
+    check_fits(runner, checkpoint)  # a file that says nothing
+    checkpoint['meta']['geometry'] = dict(depth=18, strides=[1, 2, 1])
+    check_fits(runner, checkpoint)
+    checkpoint['meta']['geometry'] = dict(depth=18, strides=(1, 2, 2))
+    with pytest.raises(CheckpointError, match='iter_8.pth .* strides 1 2 2 in the file and .* strides 1 2 1 in'):
+        check_fits(runner, checkpoint)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -100,6 +101,20 @@ def test_a_file_that_was_written_again_with_its_score_resumes_bit_by_bit(tmp_pat
     resumed = train(folder, resume=Path(whole.work_dir, f'iter_{step}.pth'), **options)
     assert len(scores(resumed)) == 3
     assert_same_checkpoints(Path(whole.work_dir, 'iter_12.pth'), Path(resumed.work_dir, 'iter_12.pth'))
+
+
+def test_best_files_that_the_history_does_not_know_are_named(tmp_path):
+    """They stay: somebody may want them."""
+    options = {**BEST, 'train_cfg.val_interval': 4}
+    whole = train(tmp_path, **options)
+    folder = Path(whole.work_dir)
+    for path in folder.glob('best_*.pth'):
+        path.rename(folder / 'best_score_iter_11.pth')
+    resumed = train(tmp_path, resume=folder / 'iter_8.pth', **options)
+    log = Path(resumed.log_dir, f'{resumed.timestamp}.log').read_text()
+    assert 'best_score_iter_11.pth is of a later iteration than that where the training goes on' in log
+    assert re.search(r'best_score_iter_[48]\.pth is the best so far by the history, but not there', log)
+    assert (folder / 'best_score_iter_11.pth').exists()
 
 
 def test_what_has_been_scored_is_not_scored_again(tmp_path, monkeypatch):

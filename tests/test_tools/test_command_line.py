@@ -140,6 +140,9 @@ def test_a_training_does_not_replace_another_one(config, capfd, tmp_path):
     assert 'would remove' in error_of(capfd, 'train', config, '--no-validate', '--overwrite', '--cfg-options', start)
     assert (work / 'iter_2.pth').read_bytes() == before
     (work / 'iter_99.pth').write_bytes(before)
+    anew = ('train', config, '--no-validate', '--overwrite', '--cfg-options')
+    assert 'dataset is empty' in error_of(capfd, *anew, 'train_dataloader.dataset.length=0')
+    assert (work / 'iter_2.pth').read_bytes() == before
     call('train', config, '--no-validate', '--overwrite')
     assert not (work / 'iter_99.pth').exists()
     call('train', config, '--no-validate', '--resume', '--cfg-options', 'train_cfg.max_iters=3')
@@ -456,7 +459,8 @@ def test_warnings_of_all_modules_reach_the_log_of_the_run(config, tmp_path, monk
     forward = ToyModel.forward
 
     def telling(*args, **kwargs):
-        logging.getLogger('stt_mm.models.propagator').warning('smaller tiles')
+        for side in (64, 32):
+            logging.getLogger('stt_mm.models.propagator').warning('tiles of %d', side)
         warnings.warn('made of glass', stacklevel=1)
         return forward(*args, **kwargs)
 
@@ -467,7 +471,7 @@ def test_warnings_of_all_modules_reach_the_log_of_the_run(config, tmp_path, monk
     call('train', config, '--resume', '--cfg-options', 'train_cfg.max_iters=3')
     output = ''.join(capfd.readouterr())
     log = max(tmp_path.glob('work_dirs/toy/*/*.log'))
-    for text in ('smaller tiles', 'UserWarning: made of glass',
+    for text in ('tiles of 64', 'tiles of 32', 'UserWarning: made of glass',
                  'Passed over an unreadable checkpoint: work_dirs/toy/iter_9.pth'):
         assert log.read_text().count(text) == output.count(text) == 1, text
     assert logging.getLogger('stt_mm').handlers == []

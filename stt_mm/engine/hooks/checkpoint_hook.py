@@ -19,6 +19,7 @@ from stt_mm.errors import InputError, library_errors
 from stt_mm.registry import HOOKS
 from stt_mm.utils.checkpoint import CheckpointError, remove_left_overs, write_atomically
 from stt_mm.utils.checks import check_count
+from stt_mm.utils.geometry import describe
 from stt_mm.utils.weights import check_finite
 
 # In the message hub: the last iteration whose validation score is in the history.
@@ -56,6 +57,9 @@ def check_fits(runner: Runner, checkpoint: dict) -> None:
               for state in (checkpoint.get('optimizer', {}), runner.optim_wrapper.state_dict())]
     if not differing and groups[0] != groups[1]:
         differing = [f'the optimizer has parameter groups of {groups[0]} in the file and of {groups[1]} in the config']
+    trained, used = checkpoint['meta'].get('geometry'), getattr(bare(runner), 'geometry', None)
+    if trained and used and describe(trained) != describe(used):
+        differing.append(f'its geometry is {describe(trained)} in the file and {describe(used)} in the config')
     if differing:
         more = '; ...' if len(differing) > 2 else ''
         raise CheckpointError(f'{runner.cfg.load_from.removeprefix(TRUSTED_SCHEME)} is from a training of another '
@@ -133,6 +137,8 @@ class CheckpointHook(_CheckpointHook):
             remove_left_overs(runner.work_dir, 'last_checkpoint')
         if runner.iter == 0:
             return
+        if is_main_process():
+            self._compare_best_files(runner)
         # The last one that was done, as in a run that was not stopped.
         runner.message_hub.update_info('iter', runner.iter - 1)
         if self._resumed is not None and not restore_random_state(self._resumed):
@@ -140,6 +146,17 @@ class CheckpointHook(_CheckpointHook):
                                   'not restored, results will differ from an uninterrupted run.',
                                   len(self._resumed), runner.world_size)
         self._resumed = None
+
+    def _compare_best_files(self, runner: Runner) -> None:
+        """Say which best files of the folder and of the history are not the same, as after a kill or a step back."""
+        known = {Path(value).name for key, value in runner.message_hub.runtime_info.items()
+                 if key.startswith('best_ckpt')}
+        found = {path.name for path in Path(self.out_dir).glob('best_*.pth')}
+        later = {name for name in found - known if int(Path(name).stem.rpartition('_')[2]) > runner.iter}
+        for names, what in ((later, 'of a later iteration than that where the training goes on'),
+                            (known - found, 'the best so far by the history, but not there')):
+            if names:
+                runner.logger.warning(f'{self.out_dir}: {" and ".join(sorted(names))} is {what}.')
 
     def before_val(self, runner: Runner) -> None:
         """Keep the random states of training, which validation may change, for the files written meanwhile."""
