@@ -16,6 +16,7 @@ _BLOCK = np.ones((3, 3), np.uint8)
 # Clean masks have 0.03 of their edges in rims, more only where these are few pixels; smoothed ones 0.08 to 0.9.
 _SMOOTH_SHARE, _SMOOTH_PIXELS = 0.07, 65
 _PIECES = 5  # Of clean masks all thin ids that lie between others have 4 pieces at most, smoothed edges have 5 to 100.
+_BLACK = 15  # The brightest that still counts as black.
 _GRID_SHARE = 0.12  # Of all corners of areas 1 in 64 lies on the grid by chance.
 _ONE_OBJECT = 'PIL.Image.open(path).convert("L").point(lambda v: 255 * (v > 127)) makes one object of it'
 
@@ -59,15 +60,16 @@ def drop_void(mask: np.ndarray, where: str) -> np.ndarray:
     A mask of 255 alone is one object and stays.
 
     Raises:
-        ValueError: 255 is more than borders of the other objects, so that an object may be meant.
+        ValueError: 255 is more than borders of the other objects, so that an object may be meant: it lies apart, is
+            thick, or covers more than what it borders.
     """
     void, ids = mask == VOID, (mask > 0) & (mask < VOID)
     if not void.any() or not ids.any():
         return mask
     depth = cv2.distanceTransform(np.pad(void, 1).astype(np.uint8), cv2.DIST_L2, 3).max()
-    count, parts = cv2.connectedComponents(void.astype(np.uint8), connectivity=8)
-    beside = np.unique(parts[cv2.dilate(ids.astype(np.uint8), _BLOCK) > 0])
-    if depth > max(5, 0.02 * min(mask.shape)) or len(set(beside.tolist()) - {0}) < count - 1:
+    count, parts = _pieces(mask > 0)
+    swallows = np.bincount(parts[void], minlength=count + 1) > np.bincount(parts[ids], minlength=count + 1)
+    if depth > max(5, 0.02 * min(mask.shape)) or swallows.any():
         raise InputError(
             f'{where}: 255 beside other ids is void, but its {int(void.sum())} pixels are more than a border of the '
             f'other objects ({int(ids.sum())} pixels). If it is an object, give it an id of 1 to 254; if it is '
@@ -77,10 +79,10 @@ def drop_void(mask: np.ndarray, where: str) -> np.ndarray:
 
 
 def _check_palette(palette: np.ndarray, used: np.ndarray, where: str) -> None:
-    """The background is black, or white where nothing is black; else a program numbered the colours as it liked."""
+    """The background is about black, or white where nothing is black; else a program numbered the colours itself."""
     first, others = palette[0], palette[used[used > 0]]
     black, white = ((others == tone).all(1).any() for tone in (0, 255))
-    if first.any() and (black or (first < 255).any()):
+    if first.any() and (black or (first > _BLACK).any() and (first < 255 - _BLACK).any()):
         also = ' and another id black' if black else ' and another id white' if white else ''
         raise InputError(
             f'{where} is indexed, but its palette gives id 0, the background, the colour {first.tolist()}{also}, so a '
@@ -124,7 +126,7 @@ def _worn(mask: np.ndarray, solid: np.ndarray, ids: np.ndarray) -> str:
 
 
 def _corners(mask: np.ndarray) -> np.ndarray:
-    """Whether an edge between ids ends or bends between a pixel, the next ones to the right and below, and the fourth."""
+    """Whether an edge between ids bends between a pixel, the next to the right, and the two below."""
     top, bottom = mask[:-1, :-1] == mask[:-1, 1:], mask[1:, :-1] == mask[1:, 1:]
     left, right = mask[:-1, :-1] == mask[1:, :-1], mask[:-1, 1:] == mask[1:, 1:]
     return ~(top & bottom | left & right)

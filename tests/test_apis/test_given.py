@@ -223,7 +223,8 @@ def test_a_palette_that_calls_another_id_the_background(tmp_path):
         collect_given(indexed(tmp_path / 'b.png', square(), [[255, 0, 0], [255, 255, 255]]), None)
     with pytest.raises(ValueError, match='and another id black'):
         collect_given(indexed(tmp_path / 'c.png', square(), [[255, 255, 255], [0, 0, 0]]), None)
-    for colors in ([[0, 0, 0], [255, 255, 255]], [[255, 255, 255], [0, 0, 200]], [[0, 0, 0], [236, 95, 103]]):
+    for colors in ([[0, 0, 0], [255, 255, 255]], [[255, 255, 255], [0, 0, 200]], [[0, 0, 0], [236, 95, 103]],
+                   [[1, 1, 1], [255, 255, 255]], [[254, 255, 253], [9, 9, 9]]):
         path = indexed(tmp_path / 'd.png', square(), colors)
         np.testing.assert_array_equal(collect_given(path, None)[0].mask, square())
 
@@ -250,7 +251,10 @@ def test_void_is_said_with_its_size_and_refused_where_it_may_be_an_object(caplog
         f'The mask for frame 0: 255 beside other ids is void: {rim.sum()} pixels become background.']
     apart = discs(1, 2, 0)
     apart[20:22, 190:230] = 255
-    for swallowed in (discs(127, 255), discs(1, 255, 2), apart):
+    small, beside = np.zeros((60, 80), np.uint8), discs(1, 0)
+    small[10:14, 10:14], small[11:13, 11:13] = 255, 1
+    beside[5:10, 120:125], beside[7, 121:124] = 255, 2
+    for swallowed in (discs(127, 255), discs(1, 255, 2), apart, small, beside):
         count = (swallowed == 255).sum()
         with pytest.raises(ValueError, match=rf'255 beside other ids is void, but its {count} pixels .* 1 to 254'):
             collect_given(swallowed, None)
@@ -261,6 +265,11 @@ def test_void_is_said_with_its_size_and_refused_where_it_may_be_an_object(caplog
     (b'{"version": "5.0", "shapes": []}', 'is polygons of LabelMe'),
     (b'{"images": [], "annotations": []}', 'is annotations of COCO'),
     (b'[[1, 2], [3, 4]]', 'is JSON'),
+    (b'\xef\xbb\xbf{"version": "5.0", "shapes": []}', 'is polygons of LabelMe'),
+    ('\ufeff{"version": "5.0", "shapes": []}'.encode('utf-16-le'), 'is polygons of LabelMe'),
+    (b'0 0.5 0.25 0.1 0.2\n1 0.5 0.25 0.1 0.2\n', 'is boxes or polygons of YOLO'),
+    (b'\0\0\0\x0cjP  \r\n\x87\n', 'is a JPEG 2000'),
+    (b'\xff\x4f\xff\x51\0\x2f', 'is a JPEG 2000'),
     (b'MATLAB 5.0 MAT-file', 'is a MATLAB'),
     (b'PK\x03\x04', 'is a zip file'),
     (b'\0\0\0\x20ftypisom', 'is a video'),
