@@ -409,6 +409,9 @@ def test_a_stride_that_the_protocol_is_not_meant_for_is_told_once(caplog):
 def test_features_that_are_not_finite_name_their_frame(wrong, value):
     propagator, features = LabelPropagator('stt_davis_s8'), torch.rand(5, 8, 4, 5)
     features[wrong, 2, 1, 1] = value
+    def run():
+        propagator.start(features[0], torch.rand(2, 4, 5))
+        return [propagator.step(feature) for feature in features[1:]]
+
     with pytest.raises(ValueError, match=rf'The features of frame {wrong} \(the first is 0\) are not finite'):
-        for number, feature in enumerate(features):
-            propagator.step(feature) if number else propagator.start(feature, torch.rand(2, 4, 5))
+        run()
