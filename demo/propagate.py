@@ -125,9 +125,10 @@ class Run:
         self.show = show
         self.alpha = alpha
         self.interrupted = False
+        self.signal = 0
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
-        self.interrupted = True
+        self.interrupted, self.signal = True, number
         # A second one stops at once; the files are whole all the same.
         signal.signal(number, signal.default_int_handler)
 
@@ -140,10 +141,13 @@ class Run:
         try:
             yield
         finally:
+            if self.progress.live.is_started:
+                self.progress.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def on_frame(self, result: FrameResult) -> bool:
+        self.progress.start()  # What is wrong from the start is told without a bar.
         self.progress.advance(self.task)
         if self.show:
             cv2.imshow(WINDOW, cv2.cvtColor(result.picture(self.alpha), cv2.COLOR_RGB2BGR))
@@ -161,7 +165,7 @@ def main(argv: list[str] | None = None) -> None:
         propagator = VideoPropagator(args.config, checkpoint, args.device, args.cfg_options, args.trust_checkpoint,
                                      args.allow_partial, args.prefix, args.allow_other_geometry)
         run = Run(stream, args.max_frames, args.show, args.alpha)
-        with run.ended_by_signals(), run.progress:
+        with run.ended_by_signals():
             summary = propagator(
                 stream, dict(args.mask) or None, by_frame(args.points) or None, out=args.out, mask_dir=args.mask_dir,
                 points_json=args.points_json, fps=args.fps, alpha=args.alpha, max_frames=args.max_frames,
@@ -175,6 +179,8 @@ def main(argv: list[str] | None = None) -> None:
         for kind in ('out', 'mask_dir', 'points_json'):
             if summary[kind]:
                 print(f'{kind}: {summary[kind]}')
+        if run.signal:
+            sys.exit(128 + run.signal)
 
 
 if __name__ == '__main__':

@@ -47,6 +47,17 @@ def library_errors(message: str) -> Iterator[None]:
 
 
 @contextmanager
+def writing(path: object) -> Iterator[None]:
+    """Around what writes a file: that there is no room, or whatever else the system refuses, is said with its name."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, SttMMError):
+            raise
+        raise FileError(f'{path} cannot be written: {error.strerror or error}.') from error
+
+
+@contextmanager
 def bugs_stay() -> Iterator[None]:
     """Around code that checks its arguments by itself: its errors pass through every :func:`library_errors`."""
     try:

@@ -21,6 +21,7 @@ from stt_mm.evaluation.metrics import DAVISMetric, VideoMetric, VIPMetric, YouTu
 from stt_mm.utils import list_images, read_object_ids
 from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, expected_masks
 from stt_mm.utils.targets import check_apart
+from stt_mm.utils.text import absent
 
 EPILOG = """examples:
   python tools/eval_folder.py masks data/DAVIS --task davis17 --out scores
@@ -229,7 +230,8 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         for folder in (args.pred, args.gt):
             if not Path(folder).is_dir():
-                raise MissingInputError(f'No folder {folder}. Expected <video>/<frame>.png in it, or a data set.')
+                raise MissingInputError(f'{absent(folder, "folder")}. Expected <video>/<frame>.png in it, or a data '
+                                        'set.')
         if args.out is not None:
             check_apart(args.out, [args.pred, args.gt])
         metric = build_metric(args, args.out)

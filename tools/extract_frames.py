@@ -9,9 +9,10 @@ from pathlib import Path
 import cv2
 
 from stt_mm.engine.cli import Progress, one_line_errors
-from stt_mm.errors import FileError
+from stt_mm.errors import FileError, MissingInputError
 from stt_mm.utils import FrameError, VideoReader
 from stt_mm.utils.targets import check_distinct, check_folder, claim_folder, inside
+from stt_mm.utils.text import absent
 
 EPILOG = """examples:
   python tools/extract_frames.py videos/*.mp4 --out data/frames
@@ -87,6 +88,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
+        for video in args.videos:
+            if not video.is_file():
+                raise MissingInputError(f'Video: {absent(video, "file")}.')
         targets = {video: inside(args.out, video.stem) for video in args.videos}
         check_distinct({str(video): out for video, out in targets.items()})
         for video, out in targets.items():

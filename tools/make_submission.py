@@ -14,6 +14,7 @@ from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, check_zip, expected_masks, given_births
 from stt_mm.utils.submission import write_submission
 from stt_mm.utils.targets import check_file
+from stt_mm.utils.text import absent
 
 EPILOG = """examples:
   python tools/make_submission.py masks data/DAVIS --task davis17-test-dev --out test-dev.zip
@@ -77,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
         elif args.pred.is_dir():
             faults = check(args.pred, videos) + check_extra(args.pred, videos)
         else:
-            raise MissingInputError(f'No folder or zip file {args.pred}. Expected <video>/<frame>.png in it.')
+            raise MissingInputError(f'{absent(args.pred, "folder")} nor zip file. Expected <video>/<frame>.png in it.')
         for fault in faults:
             print(fault)
         masks = [f'{video}/{name}.png' for video, expected in videos.items() for name in expected.frames]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stt_mm.errors import FileError
+from stt_mm.errors import FileError, writing
 from stt_mm.utils.targets import check_distinct, check_file, check_folder
 
 MASK_SUFFIX = '.png'
@@ -15,17 +15,20 @@ MASK_SUFFIX = '.png'
 @contextmanager
 def json_list(path: str | Path) -> Iterator[Callable[[object], None]]:
     """A function that adds an entry to the JSON list in a file, a line for each; valid JSON also after an error."""
-    with open(path, 'w', encoding='utf-8') as file:
-        separator = '[\n'
+    separator = '[\n'
+    with writing(path):
+        file = open(path, 'w', encoding='utf-8')  # noqa: SIM115 closed below, where what it holds back is written
 
-        def add(entry: object) -> None:
-            nonlocal separator
+    def add(entry: object) -> None:
+        nonlocal separator
+        with writing(path):
             file.write(separator + json.dumps(entry))
-            separator = ',\n'
+        separator = ',\n'
 
-        try:
-            yield add
-        finally:
+    try:
+        yield add
+    finally:
+        with writing(path), file:
             file.write('\n]\n' if separator == ',\n' else '[]\n')
 
 

@@ -12,7 +12,7 @@ from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.mask_files import load_mask
 from stt_mm.utils.masks import read_object_ids
-from stt_mm.utils.text import check_name, read_words
+from stt_mm.utils.text import absent, check_name, read_words
 
 from ..errors import InputError, MissingInputError
 from .benchmark import VideoBenchmark, check_mask_size
@@ -118,7 +118,8 @@ class DAVIS(VideoBenchmark):
         for folder in (frame_dir, mask_dir):
             if not folder.is_dir():
                 raise MissingInputError(
-                    f'DAVIS: no folder {folder}. Expected {LAYOUT}. Complete the download, or change data_root, split '
+                    f'DAVIS: {absent(folder, "folder")}. '
+                    f'Expected {LAYOUT}. Complete the download, or change data_root, split '
                     'or resolution.'
                 )
         frame_paths = list_images(frame_dir)

@@ -8,6 +8,7 @@ from mmengine.logging import MMLogger
 
 from stt_mm.registry import DATASETS
 from stt_mm.utils.images import list_images, natural_key, walk_folders
+from stt_mm.utils.text import absent
 
 from ..errors import MissingInputError
 from .base import VideoDataset
@@ -54,7 +55,7 @@ class ImageFolder(VideoDataset):
         """One ``dict(video_id, frame_paths)`` per image, with one path each."""
         if not os.path.isdir(self.data_root):
             raise MissingInputError(
-                f'ImageFolder: no folder {self.data_root}. Expected {self.LAYOUT}. Change data_root.'
+                f'ImageFolder: {absent(self.data_root, "folder")}. Expected {self.LAYOUT}. Change data_root.'
             )
         images = [
             dict(video_id=os.path.relpath(path, self.data_root).replace(os.sep, '/'), frame_paths=[path])

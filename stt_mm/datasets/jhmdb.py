@@ -11,7 +11,7 @@ from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.mat import read_joint_positions
-from stt_mm.utils.text import check_name, read_words
+from stt_mm.utils.text import absent, check_name, read_words
 
 from ..errors import InputError, MissingInputError
 from .benchmark import VideoBenchmark
@@ -69,7 +69,8 @@ class JHMDB(VideoBenchmark):
         for name in (FRAMES, JOINTS):
             if not (self.folder / name).is_dir():
                 raise MissingInputError(
-                    f'JHMDB: no folder {self.folder / name}. Expected {LAYOUT}. Complete the download, or change '
+                    f'JHMDB: {absent(self.folder / name, "folder")}. '
+                    f'Expected {LAYOUT}. Complete the download, or change '
                     'data_root.'
                 )
         official = self.video_list is None
@@ -123,7 +124,7 @@ class JHMDB(VideoBenchmark):
         frame_dir = self.folder / FRAMES / video_id
         joint_path = self.folder / JOINTS / video_id / 'joint_positions.mat'
         if not frame_dir.is_dir():
-            raise MissingInputError(f'JHMDB: no folder {frame_dir}. Expected {LAYOUT}. Complete the download.')
+            raise MissingInputError(f'JHMDB: {absent(frame_dir, "folder")}. Expected {LAYOUT}. Complete the download.')
         frame_paths, keypoints = list_images(frame_dir), read_joint_positions(joint_path)
         if len(frame_paths) < len(keypoints):
             raise MissingInputError(

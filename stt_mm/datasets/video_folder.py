@@ -6,6 +6,7 @@ from typing import Literal
 
 from stt_mm.registry import DATASETS
 from stt_mm.utils.images import FrameError, list_images, natural_key, walk_folders
+from stt_mm.utils.text import absent
 from stt_mm.utils.video import VIDEO_SUFFIXES, VideoReader
 
 from ..errors import MissingInputError
@@ -47,7 +48,7 @@ class VideoFolder(VideoDataset):
     def load_videos(self) -> list[dict]:
         if not os.path.isdir(self.data_root):
             raise MissingInputError(
-                f'VideoFolder: no folder {self.data_root}. Expected {self.LAYOUT}. Change data_root.'
+                f'VideoFolder: {absent(self.data_root, "folder")}. Expected {self.LAYOUT}. Change data_root.'
             )
         videos = sorted(self._walk(), key=lambda video: natural_key(video['video_id']))
         if not videos and not self.num_skipped:

@@ -13,6 +13,7 @@ from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.masks import read_object_ids
+from stt_mm.utils.text import absent
 
 from ..errors import InputError, MissingInputError
 from .benchmark import VideoBenchmark, check_mask_size
@@ -70,7 +71,7 @@ class VIP(VideoBenchmark):
         path = Path(self.data_root, 'lists', f'{self.split}_videos.txt')
         if not path.is_file():
             raise MissingInputError(
-                f'VIP: list not found: {path}. Expected {LAYOUT}. Unpack VIP_Fine, or change data_root or split.'
+                f'VIP: {absent(path, "file")}. Expected {LAYOUT}. Unpack VIP_Fine, or change data_root or split.'
             )
         return [self._load_video(video_id) for video_id in read_video_list(path)]
 
@@ -107,7 +108,8 @@ class VIP(VideoBenchmark):
         for folder in (frame_dir, mask_dir):
             if not folder.is_dir():
                 raise MissingInputError(
-                    f'VIP: no folder {folder}. Expected {LAYOUT}. Complete the download, or change data_root or split.'
+                    f'VIP: {absent(folder, "folder")}. '
+                    f'Expected {LAYOUT}. Complete the download, or change data_root or split.'
                 )
         frame_paths = list_images(frame_dir)
         if not frame_paths:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from stt_mm.registry import DATASETS
 from stt_mm.utils.images import list_images
-from stt_mm.utils.text import check_name, read_json, read_names
+from stt_mm.utils.text import absent, check_name, read_json, read_names
 
 from ..errors import InputError, MissingInputError
 from .base import VideoDataset
@@ -56,7 +56,7 @@ class YouTubeVOS(VideoDataset):
         frame_root = Path(self.data_root, self.split, 'JPEGImages')
         if not frame_root.is_dir():
             raise MissingInputError(
-                f'YouTubeVOS: no folder {frame_root}. Expected {self.LAYOUT}. Unpack YouTube-VOS there, or '
+                f'YouTubeVOS: {absent(frame_root, "folder")}. Expected {self.LAYOUT}. Unpack YouTube-VOS there, or '
                 'change data_root or split.'
             )
         present = {entry.name for entry in os.scandir(frame_root) if entry.is_dir()}
@@ -70,7 +70,7 @@ class YouTubeVOS(VideoDataset):
                 "video_list of what is there, or set on_error='skip'."
             )
         for video_id in missing:
-            self._log_skipped(video_id, f'no folder {frame_root / video_id}, though {list_file} lists it')
+            self._log_skipped(video_id, f'{absent(frame_root / video_id, "folder")}, though {list_file} lists it')
         return [
             dict(video_id=video_id, frame_paths=list_images(frame_root / video_id))
             for video_id in listed
@@ -93,7 +93,7 @@ def read_video_list(path: Path) -> list[str]:
             out of the folder of the videos.
     """
     if not path.is_file():
-        raise MissingInputError(f'Video list not found: {path}. Give an existing file, or video_list=None for all.')
+        raise MissingInputError(f'Video list: {absent(path, "file")}. Give a file, or video_list=None for all.')
     if path.suffix.lower() == '.json':
         content = read_json(path)
         videos = content.get('videos') if isinstance(content, dict) else content

@@ -13,7 +13,7 @@ from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images, natural_key
 from stt_mm.utils.masks import read_object_ids
-from stt_mm.utils.text import check_name, read_json
+from stt_mm.utils.text import absent, check_name, read_json
 
 from ..errors import InputError, MissingInputError
 from .benchmark import VideoBenchmark, check_mask_size
@@ -134,7 +134,7 @@ class YouTubeVOSBenchmark(VideoBenchmark):
         for directory in (frame_dir, mask_dir):
             if not directory.is_dir():
                 raise MissingInputError(
-                    f'{self.title}: no folder {directory}. Expected {LAYOUT}'
+                    f'{self.title}: {absent(directory, "folder")}. Expected {LAYOUT}'
                     f'{f" and the frames in <data_root>/{folder}" if self.all_frames else ""}. Complete the download, '
                     'or change data_root, split or all_frames.'
                 )
@@ -179,7 +179,8 @@ def read_meta(path: str | Path) -> dict[str, dict[int, dict]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise MissingInputError(f'Not found: {path}. Expected {LAYOUT}. Unpack YouTube-VOS there, or change data_root.')
+        raise MissingInputError(f'YouTube-VOS: {absent(path, "file")}. Expected {LAYOUT}. Unpack YouTube-VOS there, or '
+                                'change data_root.')
     content = read_json(path)
     videos = content.get('videos') if isinstance(content, dict) else None
     if not isinstance(videos, dict) or not videos:

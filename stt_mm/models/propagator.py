@@ -74,11 +74,8 @@ class LabelPropagator:
             ValueError: if the grids differ, or features are not finite.
         """
         _check_grid(feature, label)
-        if not torch.isfinite(feature).all():
-            raise InputError('The features of the first frame are not finite: the weights are damaged, or too large '
-                             'for half precision.')
         self._time, self._frames, self._groups, self._size, self._tile = 0, [0], [], None, None
-        self._keys = self._prepare(feature).permute(1, 2, 0)[:, :, None].contiguous()
+        self._keys = self._prepare(feature, 0).permute(1, 2, 0)[:, :, None].contiguous()
         self.add_labels(0, label)
 
     def start_mask(self, feature: Tensor, mask: Tensor) -> Tensor:
@@ -112,7 +109,7 @@ class LabelPropagator:
 
         Raises:
             RuntimeError: before :meth:`start`.
-            ValueError: if the frame's grid differs from the first frame's.
+            ValueError: if the frame's grid differs from the first frame's, or features are not finite.
         """
         if self._keys is None:
             raise RuntimeError('Call start() with the first frame and its labels before step().')
@@ -120,7 +117,7 @@ class LabelPropagator:
         if feature.shape != (channels, height, width):
             raise InputError(f'The first frame had features {(channels, height, width)}, this one has '
                              f'{tuple(feature.shape)}: all frames of a video must share one size.')
-        feature = self._prepare(feature)
+        feature = self._prepare(feature, self._time + 1)
         self._time += 1
         labels = self._propagate(feature)
         fed_back = [self._fed_back(label, group) for label, group in zip(labels, self._groups, strict=True)]
@@ -194,7 +191,10 @@ class LabelPropagator:
         mask = mask.to(torch.uint8)
         return mask if current is None else torch.where(mask > 0, mask, current)
 
-    def _prepare(self, feature: Tensor) -> Tensor:
+    def _prepare(self, feature: Tensor, frame: int) -> Tensor:
+        if not torch.isfinite(feature).all():
+            raise InputError(f'The features of frame {frame} (the first is 0) are not finite: the weights are damaged, '
+                             'or too large for half precision.')
         return F.normalize(feature.float(), dim=0).to(feature.dtype) if self.protocol.normalize else feature
 
     def _label(self, mask: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[int, ...]]:

@@ -103,7 +103,7 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
     """Read a checkpoint file.
 
     A file of ``torch.save`` is compared with its own checksums, one whose name ends in the first digits of its SHA-256
-    (``...-15906475.pth``) with those too.
+    (``...-15906475.pth``) with those too. A file that has neither is read with a warning.
 
     Args:
         path: a file written by ``torch.save``, or one of the safetensors format.
@@ -117,11 +117,13 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
     """
     path = existing(path)
     _check_kind(path)
-    _check_name(path)
+    named = _check_name(path)
     try:
+        if not (not is_safetensors(path) and _check_members(path) or named):
+            logger.warning('%s has no checksums, so damage of its content cannot be told. Compare its SHA-256 with '
+                           'that of its source, or write it again with torch.save.', path)
         if is_safetensors(path):
             return {name: value.to(map_location) for name, value in read_safetensors(path).items()}
-        _check_members(path)
         # CRW, DINO and others store their command line beside the weights; a Namespace is plain data.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             # What torch warns of in a file that it then refuses is said in the error.
@@ -164,31 +166,31 @@ def _check_kind(path: Path) -> None:
                                   f'({", ".join(sorted(names)[:3])}). Unpack it first.')
         unpacked = sum(member.file_size for member in members)
         if unpacked > path.stat().st_size:
-            # A few KB can become any number of GB.
             raise CheckpointError(f'{path} ({path.stat().st_size} bytes) has compressed parts, which torch.save never '
                                   f'writes; they would take {unpacked >> 20} MiB. If it is yours, save it again.')
 
 
-def _check_name(path: Path) -> None:
-    """Compare the checksum in a file's name with its content."""
+def _check_name(path: Path) -> bool:
+    """Compare the checksum in a file's name with its content; whether there is one."""
     named = _SHA8_NAME.search(path.name)
-    if named and not _DATE.match(named[1]) and (found := sha8(path)) != named[1]:
+    if not named or _DATE.match(named[1]):
+        return False
+    if (found := sha8(path)) != named[1]:
         raise CheckpointError(f'{path} is not the file of that name: its SHA-256 begins with {found}, its name says '
                               f'{named[1]}. It is damaged or was changed; download it again, or rename it if the '
                               'change is meant.')
+    return True
 
 
-def _check_members(path: Path) -> None:
-    """Compare the parts of a zip file with their checksums, which ``torch.load`` does not look at."""
+def _check_members(path: Path) -> bool:
+    """Compare the parts of a zip file with their checksums, which ``torch.load`` does not; whether it has any."""
     with open(path, 'rb') as file:
-        if file.read(len(_ZIP)) != _ZIP:
-            # What PyTorch wrote before 1.6 has no checksums.
-            return
+        if file.read(len(_ZIP)) != _ZIP:  # As PyTorch wrote it before 1.6.
+            return False
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        if not any(member.CRC for member in members):
-            # As torch.serialization.set_crc32_options(False) leaves them.
-            return
+        if not any(member.CRC for member in members):  # As torch.serialization.set_crc32_options(False) leaves them.
+            return False
         for member in members:
             try:
                 with archive.open(member) as file:
@@ -196,14 +198,13 @@ def _check_members(path: Path) -> None:
                         pass
             except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
                 raise InputError(f'its part {member.filename} is damaged ({_first_line(error)})') from error
+    return True
 
 
 def remove_left_overs(folder: str | Path, names: str) -> None:
     """Remove what killed calls of :func:`write_atomically` have left in a folder; nobody may be writing there.
 
-    Args:
-        folder: the folder.
-        names: pattern of the final names, ``**/`` before it for folders below.
+    ``names`` is a pattern of the final names, with ``**/`` before it for folders below.
     """
     pattern = Path(names)
     for left_over in Path(folder).glob(str(pattern.parent / f'.{pattern.name}.????????.tmp')):
@@ -233,7 +234,7 @@ def require_resumable(checkpoint: Any, path: Path, scheduled: bool = False) -> N
 def latest_checkpoint(work_dir: str | Path, trust: bool = False, scheduled: bool = False) -> Path | None:
     """The newest checkpoint from which the training in a work directory can go on.
 
-    Others, such as one truncated by a full disk, are passed over with a warning that names them.
+    Others, such as one truncated by a full disk, are passed over with a warning.
 
     Args:
         work_dir: folder with ``iter_<N>.pth`` (or ``epoch_<N>.pth``) files. It need not exist.

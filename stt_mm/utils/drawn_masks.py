@@ -13,7 +13,11 @@ from .palette import voc_palette
 logger = logging.getLogger(__name__)
 
 _BLOCK = np.ones((3, 3), np.uint8)
-_SMOOTH_SHARE = 0.07  # Clean masks: 0.03 at most, 0.05 in pictures of 60 x 80 pixels. Smoothed ones: 0.08 to 0.9.
+# Clean masks have 0.03 of their edges in rims, more only where these are few pixels; smoothed ones 0.08 to 0.9.
+_SMOOTH_SHARE, _SMOOTH_PIXELS = 0.07, 65
+_PIECES = 5  # Of clean masks all thin ids that lie between others have 4 pieces at most, smoothed edges have 5 to 100.
+_BLACK = 15  # The brightest that still counts as black.
+_GRID_SHARE = 0.12  # Of all corners of areas 1 in 64 lies on the grid by chance.
 _ONE_OBJECT = 'PIL.Image.open(path).convert("L").point(lambda v: 255 * (v > 127)) makes one object of it'
 
 
@@ -41,14 +45,13 @@ def check_drawn(mask: np.ndarray, palette: np.ndarray | None, where: str) -> Non
     if palette is not None:
         _check_palette(palette, used, where)
         levels += [palette[:, channel][mask] for channel in range(3)]
-    share, rims = max(_smoothness(mask, level) for level in levels)
-    ids = used[used > 0]
-    ghosts = 3 * rims >= len(ids) and (rims > 2 or rims and ids[-1] > len(ids))
-    if share > _SMOOTH_SHARE or ghosts:
+    solid, ids = _solid(mask), used[used > 0]
+    faults = [_soft(mask, level, solid, ids) for level in levels] + [_worn(mask, solid, ids)]
+    if any(faults):
         raise InputError(
-            f'{where} has smoothed edges, as a soft brush, a JPEG or a resize with interpolation leaves them: of its '
-            f'{len(ids)} ids {rims} are only rims between others. Draw with hard edges, or save the ids before they '
-            f'are smoothed; {_ONE_OBJECT}.')
+            f'{where} has smoothed edges, as a soft brush, a JPEG or a resize with interpolation leaves them: '
+            f'{next(filter(None, faults))}. Draw with hard edges, or save the ids before they are smoothed; '
+            f'{_ONE_OBJECT}.')
 
 
 def drop_void(mask: np.ndarray, where: str) -> np.ndarray:
@@ -57,15 +60,16 @@ def drop_void(mask: np.ndarray, where: str) -> np.ndarray:
     A mask of 255 alone is one object and stays.
 
     Raises:
-        ValueError: 255 is more than borders of the other objects, so that an object may be meant.
+        ValueError: 255 is more than borders of the other objects, so that an object may be meant: it lies apart, is
+            thick, or covers more than what it borders.
     """
     void, ids = mask == VOID, (mask > 0) & (mask < VOID)
     if not void.any() or not ids.any():
         return mask
     depth = cv2.distanceTransform(np.pad(void, 1).astype(np.uint8), cv2.DIST_L2, 3).max()
-    count, parts = cv2.connectedComponents(void.astype(np.uint8), connectivity=8)
-    beside = np.unique(parts[cv2.dilate(ids.astype(np.uint8), _BLOCK) > 0])
-    if depth > max(5, 0.02 * min(mask.shape)) or len(set(beside.tolist()) - {0}) < count - 1:
+    count, parts = _pieces(mask > 0)
+    swallows = np.bincount(parts[void], minlength=count + 1) > np.bincount(parts[ids], minlength=count + 1)
+    if depth > max(5, 0.02 * min(mask.shape)) or swallows.any():
         raise InputError(
             f'{where}: 255 beside other ids is void, but its {int(void.sum())} pixels are more than a border of the '
             f'other objects ({int(ids.sum())} pixels). If it is an object, give it an id of 1 to 254; if it is '
@@ -75,26 +79,63 @@ def drop_void(mask: np.ndarray, where: str) -> np.ndarray:
 
 
 def _check_palette(palette: np.ndarray, used: np.ndarray, where: str) -> None:
-    """The background is black, or white where nothing is black; else a program numbered the colours as it liked."""
+    """The background is about black, or white where nothing is black; else a program numbered the colours itself."""
     first, others = palette[0], palette[used[used > 0]]
     black, white = ((others == tone).all(1).any() for tone in (0, 255))
-    if first.any() and (black or (first < 255).any()):
+    if first.any() and (black or (first > _BLACK).any() and (first < 255 - _BLACK).any()):
         also = ' and another id black' if black else ' and another id white' if white else ''
         raise InputError(
             f'{where} is indexed, but its palette gives id 0, the background, the colour {first.tolist()}{also}, so a '
             'program numbered its colours. Save ids instead of colours, for example by stt_mm.utils.write_mask.')
 
 
-def _smoothness(mask: np.ndarray, level: np.ndarray) -> tuple[float, int]:
-    """How much of the edges is rims between darker and brighter pixels, and how many ids are nothing else.
+def _solid(mask: np.ndarray) -> np.ndarray:
+    """Where a pixel belongs to a block of 3 x 3 pixels of one id, as all do but rims and the corners of areas."""
+    return cv2.dilate((cv2.erode(mask, _BLOCK) == cv2.dilate(mask, _BLOCK)).astype(np.uint8), _BLOCK) > 0
 
-    A rim belongs to no block of 3 x 3 pixels of one id. The corners of areas do not either, a few percent of an edge.
-    """
-    edges = cv2.erode(mask, _BLOCK) != cv2.dilate(mask, _BLOCK)
-    solid = cv2.dilate((~edges).astype(np.uint8), _BLOCK) > 0
+
+def _soft(mask: np.ndarray, level: np.ndarray, solid: np.ndarray, ids: np.ndarray) -> str:
+    """What shows that edges are ramps: rims that are brighter on one side and darker on the other; else nothing."""
+    edges = np.count_nonzero(cv2.erode(mask, _BLOCK) != cv2.dilate(mask, _BLOCK))
     rims = ~solid & (cv2.erode(level, _BLOCK) < level) & (level < cv2.dilate(level, _BLOCK))
     total, firm, between = _counts(mask), _counts(mask[solid]), _counts(mask[rims])
-    return rims.sum() / max(edges.sum(), 1), int(((total > 0) & (firm == 0) & (2 * between >= total)).sum())
+    thin = [number for number in ids if 3 * firm[number] < total[number] < 2 * between[number]]
+    # A thin object is one piece or a few, of which none lies between others by chance.
+    broken = 4 * len(thin) >= len(ids) and sum(_pieces(mask == number)[0] for number in thin) >= _PIECES
+    if broken or rims.sum() > max(_SMOOTH_SHARE * edges, _SMOOTH_PIXELS):
+        return f'of its {len(ids)} ids {len(thin)} are only rims between others'
+    return ''
+
+
+def _worn(mask: np.ndarray, solid: np.ndarray, ids: np.ndarray) -> str:
+    """What shows that ids went through a JPEG: specks of one more or one less than an id, or the blocks it works in."""
+    total, firm = _counts(mask), _counts(mask[solid])
+    large = set(ids[2 * firm[ids] >= total[ids]].tolist())
+    # In a picture full of areas small pieces lie beside each other by nature.
+    for number in sorted(set(ids.tolist()) - large) if 4 * total[0] >= mask.size else ():
+        count, pieces = _pieces(mask == number)
+        beside = np.isin(mask, list(large & {number - 1, number + 1})).astype(np.uint8)
+        touching = len(set(np.unique(pieces[cv2.dilate(beside, _BLOCK) > 0]).tolist()) - {0})
+        if count > 2 and touching == count:
+            return f'its id {number} is only {count} specks beside {number - 1} or {number + 1}'
+    corners = np.argwhere(_corners(mask))
+    on_grid = np.count_nonzero((corners % 8 == 7).all(1))
+    if on_grid >= max(10, _GRID_SHARE * len(corners), 5 * _pieces(mask > 0)[0]):
+        return f'of the {len(corners)} corners of its areas {on_grid} lie on the blocks of 8 x 8 pixels of a JPEG'
+    return ''
+
+
+def _corners(mask: np.ndarray) -> np.ndarray:
+    """Whether an edge between ids bends between a pixel, the next to the right, and the two below."""
+    top, bottom = mask[:-1, :-1] == mask[:-1, 1:], mask[1:, :-1] == mask[1:, 1:]
+    left, right = mask[:-1, :-1] == mask[1:, :-1], mask[:-1, 1:] == mask[1:, 1:]
+    return ~(top & bottom | left & right)
+
+
+def _pieces(area: np.ndarray) -> tuple[int, np.ndarray]:
+    """How many connected parts an area has, and the number of each pixel's part, from 1."""
+    count, pieces = cv2.connectedComponents(area.astype(np.uint8), connectivity=8)
+    return count - 1, pieces
 
 
 def _counts(values: np.ndarray) -> np.ndarray:

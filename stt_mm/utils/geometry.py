@@ -37,12 +37,7 @@ def check_geometry(path: str | Path, trained: Mapping[str, Any] | None, used: Ma
     Raises:
         GeometryError: naming both.
     """
-    if trained is None or used is None:
-        return
-    stage = re.fullmatch(r'res(\d)', str(used.get('stage')))
-    levels = int(stage[1]) - 1 if stage else None
-    differing = [name for name in dict.fromkeys([*trained, *used])
-                 if _cut(trained.get(name), levels) != _cut(used.get(name), levels)]
+    differing = differences(trained, used)
     if not differing:
         return
     message = (f'{path} was trained in another geometry: {describe(trained)}; the network at hand has '
@@ -51,6 +46,16 @@ def check_geometry(path: str | Path, trained: Mapping[str, Any] | None, used: Ma
         raise GeometryError(f'{message} Take the config for that geometry (the training config will do), or pass '
                             '--allow-other-geometry (allow_other_geometry=True).')
     logger.warning('%s', message)
+
+
+def differences(trained: Mapping[str, Any] | None, used: Mapping[str, Any] | None) -> list[str]:
+    """The names in which two geometries differ, none if one is not known; see :func:`check_geometry`."""
+    if trained is None or used is None:
+        return []
+    stage = re.fullmatch(r'res(\d)', str(used.get('stage')))
+    levels = int(stage[1]) - 1 if stage else None
+    return [name for name in dict.fromkeys([*trained, *used])
+            if _cut(trained.get(name), levels) != _cut(used.get(name), levels)]
 
 
 def _cut(value: Any, levels: int | None) -> Any:

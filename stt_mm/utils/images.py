@@ -64,6 +64,8 @@ def read_image(path: str | Path) -> np.ndarray:
         data = Path(path).read_bytes()
     except FileNotFoundError:
         raise MissingInputError(f'Frame not found: {path}.') from None
+    except OSError as error:
+        raise FrameError(f'Frame {path} cannot be read: {error.strerror or error}.') from error
     if hash(data) not in _whole:
         try:
             _check(data)

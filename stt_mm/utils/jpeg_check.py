@@ -9,6 +9,7 @@ from .image_check import ImageFault, check_size
 
 _SCAN_END = re.compile(rb'\xff+[^\x00\xff\xd0-\xd7]')
 _HOLE = bytes(64)
+_LEFT_OVER = 16  # Bytes that a whole picture needs in any case: several blocks, be they as flat as they may.
 _ONES = b'\xff\0' * 8  # No code is all ones, so a decoder that wants more than there is meets an error behind the scan.
 _SOF, _DHT, _SOS, _EOI = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}), 0xC4, 0xDA, 0xD9
 
@@ -32,8 +33,12 @@ def check_jpeg(data: bytes) -> None:
             parts += [bytes((0xFF, marker)), (len(body) + 2).to_bytes(2, 'big'), body, scan, _ONES if scan else b'']
     if kind is None:
         raise ImageFault('it holds no picture')
-    if kind <= 0xC2 and not _decodes(b''.join([*parts, b'\xff\xd9'])):
+    if kind <= 0xC2 and _decodes(b''.join([*parts, b'\xff\xd9'])) is False:
         raise ImageFault('it is damaged: the picture breaks off or holds a wrong code')
+    # Equal bytes at the end only fill. A progressive file ends in bits of which none is wrong.
+    body = scan.rstrip(scan[-1:])[:-_LEFT_OVER].rstrip(b'\xff')
+    if kind in (0xC0, 0xC1) and body and _decodes(b''.join([*parts[:-2], body, _ONES, b'\xff\xd9'])):
+        raise ImageFault('it is damaged: the picture is full before its data end, so some of its codes are lost')
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
@@ -75,13 +80,14 @@ def _moves(scan_header: bytes, zero_codes: dict[int, int]) -> bool:
     return any(zero_codes.get(key) for table in tables for key in (table >> 4, 0x10 | table & 15))
 
 
-def _decodes(data: bytes) -> bool:
+def _decodes(data: bytes) -> bool | None:
+    """Whether all codes are right; ``None`` for a form of colour that the decoder does not know."""
     decoder = av.CodecContext.create('mjpeg', 'r')
     decoder.thread_count = 1
     decoder.options = {'err_detect': 'explode', 'lowres': '3'}  # An eighth of the size: the codes count, not pixels.
     try:
         return bool(decoder.decode(av.Packet(data)))
-    except av.error.PatchWelcomeError:  # A form of colour that this decoder does not know, and so cannot judge.
-        return True
+    except av.error.PatchWelcomeError:
+        return None
     except av.error.FFmpegError:
         return False

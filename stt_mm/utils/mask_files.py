@@ -9,11 +9,16 @@ from PIL import Image
 
 from ..errors import InputError, MissingInputError
 from .image_check import JPEG, ImageFault, check_size, guarded, open_image
+from .text import without_mark
 
 _NPY = b'\x93NUMPY'
 # What files that are no masks begin with, what they are, and what to do.
 _FOREIGN = (
     (rb'\xff\xd8', 'a JPEG, whose compression changes ids', 'Save the mask as a PNG, from the program that drew it.'),
+    (rb'\0\0\0\x0cjP  |\xff\x4f\xff\x51', 'a JPEG 2000, whose compression may change ids',
+     'Save the mask as a PNG, from the program that drew it.'),
+    (rb'\s*\d+([ \t]+[01]?\.\d+){4}', 'boxes or polygons of YOLO, written as text',
+     'Draw them as ids: cv2.fillPoly, with x and y times width and height of the frame.'),
     (rb'\s*[\[{].*"shapes"', 'polygons of LabelMe', 'Draw them as ids: labelme_export_json, or skimage.draw.polygon.'),
     (rb'\s*[\[{].*"(annotations|segmentation|counts)"', 'annotations of COCO',
      'Draw them as ids: annToMask() of pycocotools.'),
@@ -109,9 +114,9 @@ def _load_array(data: bytes) -> np.ndarray:
 
 
 def _refuse_foreign(data: bytes, path: str | Path) -> None:
-    start = data[:4096]
-    if start.startswith((b'[', b'{')) or start.lstrip()[:1] in (b'[', b'{'):
-        start = data[:1 << 20]
+    start = without_mark(data[:1 << 20])
+    if start.lstrip()[:1] not in (b'[', b'{'):
+        start = start[:4096]
     for pattern, kind, remedy in _FOREIGN:
         if re.match(pattern, start, re.DOTALL):
             raise InputError(f'Mask {path} is {kind}. {remedy}') from None

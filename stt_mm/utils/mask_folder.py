@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InputError, MissingInputError
 from .image_check import open_image
 from .masks import read_mask
+from .text import absent
 
 MAX_MEMBER_BYTES = 64 * 2**20  # of a mask in a zip file; a PNG of 4K takes less than 8 MiB
 # What zipfile raises at files that are cut off or damaged.
@@ -114,7 +115,7 @@ def check_zip(path: str | Path, videos: Mapping[str, ExpectedMasks], scratch: st
         FileNotFoundError, ValueError: there is no such file, or it is no zip file.
     """
     if not Path(path).is_file():
-        raise MissingInputError(f'No such file: {path}.')
+        raise MissingInputError(f'{absent(path, "file")}.')
     prefix, (files, _), faults = f'{top}/' if top else '', _expected_paths(videos), []
     try:
         archive = zipfile.ZipFile(path)

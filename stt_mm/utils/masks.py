@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
+from ..errors import InputError, writing
 from .mask_files import load_mask
 from .palette import voc_palette
 
@@ -63,13 +63,15 @@ def write_mask(path: str | Path, mask: np.ndarray) -> None:
         raise InputError(f'Mask for {path} must be integers [H, W], got {mask.dtype} {list(mask.shape)}.')
     if mask.size and (mask.min() < 0 or mask.max() > 255):
         raise InputError(f'Mask for {path} holds ids {mask.min()} to {mask.max()}; a PNG holds 0 to 255.')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A link, symbolic or hard, makes way; what it leads to stays as it is.
-    path.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A link, symbolic or hard, makes way; what it leads to stays as it is.
+        path.unlink(missing_ok=True)
     image = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8)).convert('P')
     # The conversion from grey keeps the values as indices; only the colours behind them change.
     image.putpalette(voc_palette().tobytes())
-    image.save(path)
+    with writing(path):
+        image.save(path)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -2,10 +2,11 @@
 
 import codecs
 import json
+import os
 import re
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import FileError, InputError, MissingInputError
 
@@ -14,6 +15,12 @@ _MARKS = {
     codecs.BOM_UTF8: 'utf-8', codecs.BOM_UTF32_LE: 'utf-32-le', codecs.BOM_UTF32_BE: 'utf-32-be',
     codecs.BOM_UTF16_LE: 'utf-16-le', codecs.BOM_UTF16_BE: 'utf-16-be',
 }  # fmt: skip
+
+
+def absent(path: str | Path, kind: Literal['file', 'folder']) -> str:
+    """Why a path is no file, or no folder: nothing is there, or the other of the two."""
+    return f'{path} is a {"folder" if kind == "file" else "file"}, no {kind}' if os.path.exists(path) else (
+        f'no {kind} {path}')
 
 
 def read_text(path: str | Path) -> str:
@@ -47,6 +54,12 @@ def read_text(path: str | Path) -> str:
             'it is another kind of file, or damaged.'
         )
     return text
+
+
+def without_mark(data: bytes) -> bytes:
+    """The start of a file that may be text, in UTF-8 without a byte order mark; other data as they are."""
+    mark = next((mark for mark in _MARKS if data.startswith(mark)), None)
+    return data if mark is None else data[len(mark) :].decode(_MARKS[mark], 'ignore').encode()
 
 
 def read_json(path: str | Path) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InputError, MissingInputError
 from .images import FrameError, list_images, read_image
+from .text import absent
 from .video_file import REPAIR, FrameIndex, VideoFile
 
 VIDEO_SUFFIXES = ('.mp4', '.mkv', '.avi', '.mov', '.webm', '.m4v')
@@ -44,7 +45,7 @@ class VideoReader:
     def __init__(self, path: str | Path, index: FrameIndex | None = None) -> None:
         self._file: VideoFile | None = None
         if not os.path.isfile(path):
-            raise MissingInputError(f'Video not found: {path}.')
+            raise MissingInputError(f'Video: {absent(path, "file")}.')
         self.path = str(path)
         self._pid = -1
         self._frames: Iterator[av.VideoFrame] = iter(())

@@ -75,6 +75,11 @@ class VideoFile:
             self._container = av.open(f'file:{path}', options={'protocol_whitelist': 'file'})
         except (av.FFmpegError, ValueError) as error:
             raise _cannot_open(path) from error
+        kinds = sorted({stream.type for stream in self._container.streams})
+        if kinds and 'video' not in kinds:
+            self._container.close()
+            raise FrameError(f'{path} holds no video stream, only {" and ".join(kinds)}. Name the file '
+                             'that has the pictures.')
         streams = [stream for stream in self._container.streams.video if stream.codec_context is not None]
         if not streams:
             self._container.close()

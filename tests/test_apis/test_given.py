@@ -1,4 +1,5 @@
 import logging
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,7 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stt_mm.apis.given import check_fit, collect_given
-from stt_mm.utils import write_mask
+from stt_mm.utils import read_mask, resize_mask, write_mask
+
+DAVIS = Path(__file__).resolve().parents[2] / 'demo' / 'data' / 'davis'
 
 
 def square(number=1, size=(8, 10)):
@@ -136,6 +139,13 @@ def jpeg(mask, quality):
     cv2.GaussianBlur(discs(255), (0, 0), 3),
     cv2.resize(discs(255), (100, 75)),
     cv2.resize(discs(1, 2, 3, 4, 5, 6), None, fx=1.4, fy=1.4),
+    cv2.resize(discs(2), None, fx=0.7, fy=0.7),
+    cv2.resize(discs(2), None, fx=1.4, fy=1.4),
+    jpeg(discs(1), 75),
+    jpeg(discs(1), 100),
+    jpeg(discs(3), 20),
+    jpeg(discs(1, 2), 90),
+    jpeg(discs(255), 100),
 ], ids=lambda mask: f'{len(np.unique(mask))} values')
 def test_smoothed_edges_are_refused(tmp_path, kind, mask):
     given = mask
@@ -165,11 +175,21 @@ def bands(height):
 @pytest.mark.parametrize('mask', [
     discs(255), discs(1), discs(127, 200), discs(64, 128, 191, 254), voronoi(254), voronoi(100), voronoi(254, reach=3),
     voronoi(20, (40, 60)), bands(1), bands(2), np.eye(40, dtype=np.uint8) * 7,
+    np.kron(square() + 2 * (square().T[:8, :8].repeat(2, 1)[:, :10] > 0), np.ones((8, 8))).astype(np.uint8),
+    np.where(np.add.outer(range(8), range(10)) == 5, 2, square()),  # A thin object beside another.
 ], ids=lambda mask: f'{len(np.unique(mask))} values')
 def test_masks_with_hard_edges_are_taken_as_they_are(tmp_path, caplog, mask):
     Image.fromarray(mask).save(tmp_path / 'mask.png')
     np.testing.assert_array_equal(collect_given(tmp_path / 'mask.png', None)[0].mask, mask)
     assert not caplog.records
+
+
+@pytest.mark.parametrize('scale', [0.5, 0.25, 0.1])
+@pytest.mark.parametrize('video', ['bus', 'container', 'garden', 'ice', 'soccer', 'stefan'])
+def test_masks_that_were_shrunk_without_smoothing_are_taken(video, scale):
+    mask = read_mask(DAVIS / 'Annotations' / '480p' / video / '00000.png')
+    mask = resize_mask(mask, (round(scale * mask.shape[0]), round(scale * mask.shape[1])))
+    np.testing.assert_array_equal(collect_given(mask, None)[0].mask, mask)
 
 
 def test_the_palette_of_davis_says_that_ids_are_meant(tmp_path):
@@ -203,7 +223,8 @@ def test_a_palette_that_calls_another_id_the_background(tmp_path):
         collect_given(indexed(tmp_path / 'b.png', square(), [[255, 0, 0], [255, 255, 255]]), None)
     with pytest.raises(ValueError, match='and another id black'):
         collect_given(indexed(tmp_path / 'c.png', square(), [[255, 255, 255], [0, 0, 0]]), None)
-    for colors in ([[0, 0, 0], [255, 255, 255]], [[255, 255, 255], [0, 0, 200]], [[0, 0, 0], [236, 95, 103]]):
+    for colors in ([[0, 0, 0], [255, 255, 255]], [[255, 255, 255], [0, 0, 200]], [[0, 0, 0], [236, 95, 103]],
+                   [[1, 1, 1], [255, 255, 255]], [[254, 255, 253], [9, 9, 9]]):
         path = indexed(tmp_path / 'd.png', square(), colors)
         np.testing.assert_array_equal(collect_given(path, None)[0].mask, square())
 
@@ -230,7 +251,10 @@ def test_void_is_said_with_its_size_and_refused_where_it_may_be_an_object(caplog
         f'The mask for frame 0: 255 beside other ids is void: {rim.sum()} pixels become background.']
     apart = discs(1, 2, 0)
     apart[20:22, 190:230] = 255
-    for swallowed in (discs(127, 255), discs(1, 255, 2), apart):
+    small, beside = np.zeros((60, 80), np.uint8), discs(1, 0)
+    small[10:14, 10:14], small[11:13, 11:13] = 255, 1
+    beside[5:10, 120:125], beside[7, 121:124] = 255, 2
+    for swallowed in (discs(127, 255), discs(1, 255, 2), apart, small, beside):
         count = (swallowed == 255).sum()
         with pytest.raises(ValueError, match=rf'255 beside other ids is void, but its {count} pixels .* 1 to 254'):
             collect_given(swallowed, None)
@@ -241,6 +265,11 @@ def test_void_is_said_with_its_size_and_refused_where_it_may_be_an_object(caplog
     (b'{"version": "5.0", "shapes": []}', 'is polygons of LabelMe'),
     (b'{"images": [], "annotations": []}', 'is annotations of COCO'),
     (b'[[1, 2], [3, 4]]', 'is JSON'),
+    (b'\xef\xbb\xbf{"version": "5.0", "shapes": []}', 'is polygons of LabelMe'),
+    ('\ufeff{"version": "5.0", "shapes": []}'.encode('utf-16-le'), 'is polygons of LabelMe'),
+    (b'0 0.5 0.25 0.1 0.2\n1 0.5 0.25 0.1 0.2\n', 'is boxes or polygons of YOLO'),
+    (b'\0\0\0\x0cjP  \r\n\x87\n', 'is a JPEG 2000'),
+    (b'\xff\x4f\xff\x51\0\x2f', 'is a JPEG 2000'),
     (b'MATLAB 5.0 MAT-file', 'is a MATLAB'),
     (b'PK\x03\x04', 'is a zip file'),
     (b'\0\0\0\x20ftypisom', 'is a video'),

@@ -59,7 +59,7 @@ def test_missing_annotation(root, labels, folder, suffix):
 
 
 def test_missing_list_and_folder(root):
-    with pytest.raises(FileNotFoundError, match=r'list not found: .*lists/test_videos\.txt'):
+    with pytest.raises(FileNotFoundError, match=r'no file .*lists/test_videos\.txt'):
         VIP(str(root), split='test')
     shutil.rmtree(root / 'Annotations' / 'Category_ids')
     with pytest.raises(FileNotFoundError, match='no folder .*Category_ids/videos1'):

@@ -122,9 +122,9 @@ def test_what_is_missing_is_named(root, tmp_path):
         YouTubeVOSBenchmark(str(root))
     with pytest.raises(FileNotFoundError, match=r'no folder .*valid_all_frames/JPEGImages/video0'):
         YouTubeVOSBenchmark(str(root), all_frames=True)
-    with pytest.raises(FileNotFoundError, match=r'Not found: .*test/meta\.json'):
+    with pytest.raises(FileNotFoundError, match=r'YouTube-VOS: no file .*test/meta\.json'):
         YouTubeVOSBenchmark(str(root), split='test')
-    with pytest.raises(FileNotFoundError, match=r'Video list not found: .*none\.txt'):
+    with pytest.raises(FileNotFoundError, match=r'Video list: no file .*none\.txt'):
         YouTubeVOSBenchmark(str(root), video_list='none.txt')
 
 

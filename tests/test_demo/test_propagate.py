@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 
@@ -134,6 +133,19 @@ def test_errors_are_one_line(place, capfd, args, message):
     assert message in error_of(capfd, *args, '--out', 'out.mp4')
 
 
+def test_what_is_wrong_from_the_start_is_told_without_a_bar(place, capfd):
+    for args in (['none.mp4', '--points', '1,1'], ['frames', '--mask', 'none.png'], ['frames', '--points', '0:-1,3']):
+        with pytest.raises(SystemExit):
+            propagate.main([*args, '--points-json', 'points.json', *SMALL])
+        assert len(capfd.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs a device without room')
+def test_a_full_disk_is_told_with_the_name_of_the_file(place, capfd):
+    message = error_of(capfd, 'frames', '--points', '1,1', '--points-json', '/dev/full')
+    assert message == 'error: /dev/full cannot be written: No space left on device.'
+
+
 @pytest.mark.parametrize('option', ['--out', '--mask-dir', '--points-json'])
 def test_folder_that_cannot_be_written(place, capfd, option):
     path = 'video.mp4/a' if option == '--mask-dir' else f'video.mp4/a/b.{"mp4" if option == "--out" else "json"}'
@@ -242,7 +254,7 @@ def test_sigterm_ends_the_run_with_whole_files(place):
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 0, stderr
+    assert process.returncode == 128 + signal.SIGTERM, stderr
     assert stdout.startswith('ended early, as asked\n')
     count = len(list(Path('masks').glob('*.png')))
     assert 5 <= count < 1200
@@ -270,9 +282,10 @@ def test_signals_end_the_run_with_whole_files(place, monkeypatch, capfd, name, c
     monkeypatch.setattr(propagate.Run, 'on_frame', raise_signals)
     before = signal.signal(number, not_mine)
     try:
-        with pytest.raises(KeyboardInterrupt) if count == 2 else nullcontext():
+        with pytest.raises(KeyboardInterrupt if count == 2 else SystemExit) as stop:
             propagate.main(['video.mp4', '--mask', 'first.png', '--points', '9,9', '--out', 'out.mp4', '--mask-dir',
                             'masks', '--points-json', 'points.json', *SMALL])
+        assert count == 2 or stop.value.code == 128 + number
         assert signal.getsignal(number) is not_mine
     finally:
         signal.signal(number, before)

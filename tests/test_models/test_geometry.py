@@ -75,7 +75,10 @@ def test_equal_grids_do_not_hide_another_geometry(student):
 
 
 def test_another_geometry_can_be_allowed_and_is_said(student, caplog):
-    report = load_for_evaluation(build('eval/davis_r18_s4'), student, allow_other_geometry=True)
+    model = build('eval/davis_r18_s4')
+    assert 'trained_geometry' not in model.protocol
+    report = load_for_evaluation(model, student, allow_other_geometry=True)
+    assert model.protocol['trained_geometry'] == [report.geometry]
     assert report.complete
     assert report.geometry['strides'] == [1, 1, 2, 8]
     assert 'They differ in pool, strides' in caplog.text
@@ -124,6 +127,7 @@ def test_an_evaluation_that_starts_from_init_cfg_is_compared_too(student):
     with pytest.raises(GeometryError, match='differ in pool, strides'):
         load_for_evaluation(model, None)
     load_for_evaluation(model, None, allow_other_geometry=True)
+    assert len(model.protocol['trained_geometry']) == 1
     right, wrong = (dict(type='CorrespondenceResNet', depth=18, pool=pool, strides=(1, 1, 2), out_indices=(2, ),
                          init_cfg=dict(type='Pretrained', checkpoint=str(student))) for pool in ('none', 'avg'))
     propagator = dict(type='LabelPropagator', protocol='stt_davis_s4')

@@ -402,3 +402,16 @@ def test_a_stride_that_the_protocol_is_not_meant_for_is_told_once(caplog):
     for _ in range(2):
         model.predict(list(frames), BaseDataElement(given_masks={0: masks[0]}))
     assert caplog.text.count('stride 4, the numbers of the protocol stt_davis_s8 v1 changed: short_side=None') == 1
+
+
+@pytest.mark.parametrize('wrong', [0, 1, 3])
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_features_that_are_not_finite_name_their_frame(wrong, value):
+    propagator, features = LabelPropagator('stt_davis_s8'), torch.rand(5, 8, 4, 5)
+    features[wrong, 2, 1, 1] = value
+    def run():
+        propagator.start(features[0], torch.rand(2, 4, 5))
+        return [propagator.step(feature) for feature in features[1:]]
+
+    with pytest.raises(ValueError, match=rf'The features of frame {wrong} \(the first is 0\) are not finite'):
+        run()

@@ -68,6 +68,7 @@ def test_a_fusion_is_held_to_its_weights_but_not_to_its_files(tool, tmp_path):
     ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(name='vfs_davis_r18'), "name is 'vfs_davis_r18', not 'stt_davis_s8'"),
     ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(topk=5, changed=['topk']), "is ['topk'], not []; topk is 5, not 10"),
     ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(version=0), 'version is 0, not 1'),
+    ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(trained_geometry=[dict(depth=18)]), "trained_geometry is [{'depth': 18}]"),
     ('t1-1', 'davis_r18_s8', DAVIS, 8, {}, 'is of 8 videos, the benchmark has 30'),
     ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(frames=25), 'is of the first 25 frames of each video'),
     ('t1-1', 'davis_r18_s8', {}, 30, {}, 'is no complete result of DAVISMetric'),
@@ -111,4 +112,4 @@ def test_the_page_changes_only_when_asked(tool, tmp_path, capsys):
     assert done.value.code == 1
     with pytest.raises(SystemExit):
         tool.main([str(tmp_path / 'nowhere')])
-    assert 'There is no folder' in capsys.readouterr().err
+    assert 'no folder' in capsys.readouterr().err

@@ -218,4 +218,4 @@ def test_command_line(tmp_path):
     done = subprocess.run([sys.executable, str(TOOL), 'vip', str(tmp_path / 'nowhere')], capture_output=True, text=True,
                           timeout=120)
     assert done.returncode == 1
-    assert done.stderr.startswith(f'error: No folder {tmp_path}/nowhere.')
+    assert done.stderr.startswith(f'error: no folder {tmp_path}/nowhere.')

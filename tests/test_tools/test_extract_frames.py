@@ -70,3 +70,9 @@ def test_a_file_that_is_no_video_is_named_in_one_line(tmp_path):
     assert done.returncode == 1
     assert 'talk.mp4 cannot be opened' in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+def test_a_folder_in_place_of_a_video_is_told_without_a_bar(tmp_path, capfd):
+    with pytest.raises(SystemExit):
+        load_tool().main([str(tmp_path), '--out', str(tmp_path / 'out')])
+    assert capfd.readouterr().err == f'error: Video: {tmp_path} is a folder, no file.\n'

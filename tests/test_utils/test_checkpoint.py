@@ -287,7 +287,7 @@ def test_a_damaged_part_is_named(damage, tmp_path):
 
 
 @pytest.mark.parametrize('without', ['checksums', 'zip'])
-def test_a_file_without_checksums_is_read(without, tmp_path):
+def test_a_file_without_checksums_is_read_with_a_warning(without, tmp_path, caplog):
     with_checksums = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(without != 'checksums')
     try:
@@ -295,6 +295,14 @@ def test_a_file_without_checksums_is_read(without, tmp_path):
     finally:
         torch.serialization.set_crc32_options(with_checksums)
     assert read_checkpoint(tmp_path / 'file.pth')['a'].tolist() == [0, 1, 2]
+    assert 'file.pth has no checksums, so damage of its content cannot be told' in caplog.text
+    # The name can tell.
+    caplog.clear()
+    named = (tmp_path / 'file.pth').rename(tmp_path / f'net-{sha8(tmp_path / "file.pth")}.pth')
+    assert read_checkpoint(named)['a'].tolist() == [0, 1, 2]
+    torch.save(dict(a=torch.arange(3)), tmp_path / 'file.pth')
+    read_checkpoint(tmp_path / 'file.pth')
+    assert not caplog.records
 
 
 def test_a_checksum_in_the_name_is_that_of_the_content(tmp_path):

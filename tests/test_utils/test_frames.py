@@ -118,7 +118,7 @@ def test_file_that_is_no_video(tmp_path, video):
     bad.write_bytes(video.read_bytes()[:-1000])
     with pytest.raises(FrameError, match=r'bad\.mp4 cannot be opened \(\d+ bytes\)'):
         FrameSequence(bad)
-    with pytest.raises(FileNotFoundError, match=r'Video not found: .*none\.mp4'):
+    with pytest.raises(FileNotFoundError, match=r'Video: no file .*none\.mp4'):
         FrameSequence(tmp_path / 'none.mp4')
 
 

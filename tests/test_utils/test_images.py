@@ -149,6 +149,22 @@ def test_a_hole_in_a_flat_jpeg_is_told_from_flatness():
         check_jpeg(plain[:start] + bytes(128) + plain[start + 128:])
 
 
+@pytest.mark.parametrize('form', FORMS[:2], ids=str)
+def test_a_jpeg_whose_picture_is_full_before_its_data_end(form):
+    """Bytes that came in between shift what follows; only that some are left over tells."""
+    data = encoded(picture(), **form)
+    place, random, refused = scan_start(data) + 400, np.random.default_rng(0), []
+    for _ in range(20):
+        changed = data[:place] + bytes(random.integers(0, 255, 40).astype(np.uint8)) + data[place:]
+        try:
+            check_jpeg(changed)
+        except ImageFault as fault:
+            refused.append(str(fault))
+    assert len(refused) == 20
+    assert any('the picture is full before its data end' in fault for fault in refused)
+    check_jpeg(data[:-2] + bytes(40) + data[-2:])  # Zeros only fill.
+
+
 def test_the_pixels_are_those_of_opencv(tmp_path):
     for form in FORMS:
         (tmp_path / 'a.jpg').write_bytes(encoded(picture(), **form))

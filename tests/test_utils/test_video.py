@@ -1,6 +1,5 @@
 """Frames in order; reading by number is tested with FrameSequence."""
 
-import io
 import re
 import shutil
 import struct
@@ -12,6 +11,7 @@ import pytest
 from tiny_data import moving_shapes, texture, write_image, write_video
 
 from stt_mm.utils import FrameError, FrameSequence, VideoReader
+from stt_mm.utils.images import read_image
 from stt_mm.utils.video import open_video
 from stt_mm.utils.video_file import VideoFile
 
@@ -119,18 +119,32 @@ def test_two_files_for_one_frame(folder):
         open_video(folder)
 
 
-@pytest.mark.parametrize('kind', ['empty', 'text', 'cut', 'sound'])
+@pytest.mark.parametrize('kind', ['empty', 'text', 'cut'])
 def test_file_that_cannot_be_opened(tmp_path, frames, kind):
-    """It is empty, no video, cut off before its index, or of sound alone."""
+    """It is empty, no video, or cut off before its index."""
     path = tmp_path / 'a.mp4'
     write_video(path, frames)
-    data, sound = path.read_bytes(), io.BytesIO()
-    with wave.open(sound, 'wb') as file:
-        file.setparams((1, 2, 8000, 0, 'NONE', None))
-        file.writeframes(bytes(800))
-    path.write_bytes({'empty': b'', 'text': b'a diary', 'cut': data[:len(data) // 2], 'sound': sound.getvalue()}[kind])
+    data = path.read_bytes()
+    path.write_bytes({'empty': b'', 'text': b'a diary', 'cut': data[:len(data) // 2]}[kind])
     with pytest.raises(FrameError, match=rf'{path.name} cannot be opened .* bytes.*FFmpeg does not know.*ffmpeg -i'):
         open_video(path)
+
+
+@pytest.mark.parametrize('read', [VideoReader, open_video])
+def test_a_file_of_sound_alone(tmp_path, read):
+    with wave.open(str(tmp_path / 'a.mp4'), 'wb') as file:
+        file.setparams((1, 2, 8000, 0, 'NONE', None))
+        file.writeframes(bytes(800))
+    with pytest.raises(FrameError, match=r'a\.mp4 holds no video stream, only audio'):
+        read(tmp_path / 'a.mp4')
+
+
+def test_a_folder_is_no_file(tmp_path):
+    (tmp_path / 'a.jpg').mkdir()
+    with pytest.raises(FileNotFoundError, match=r'a\.jpg is a folder, no file'):
+        VideoReader(tmp_path / 'a.jpg')
+    with pytest.raises(FrameError, match=r'Frame .*a\.jpg cannot be read: Is a directory'):
+        read_image(tmp_path / 'a.jpg')
 
 
 @pytest.mark.parametrize('read', [VideoReader, lambda path: list(open_video(path).frames)], ids=['number', 'order'])

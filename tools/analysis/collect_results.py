@@ -14,7 +14,7 @@ from stt_mm.engine.cli import one_line_errors
 from stt_mm.errors import MissingInputError, SttMMError
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import write_atomically
-from stt_mm.utils.text import read_json, read_text
+from stt_mm.utils.text import absent, read_json, read_text
 
 ROOT = Path(__file__).resolve().parents[2]
 EPILOG = """examples:
@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with one_line_errors():
         if not args.results.is_dir():
-            raise MissingInputError(f'There is no folder {args.results}.')
+            raise MissingInputError(f'{absent(args.results, "folder")}. Expected one with a folder per row.')
         page, filled, refused = fill(read_text(args.page), args.results)
         if args.write:
             write_atomically(page.encode(), args.page)

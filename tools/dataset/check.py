@@ -15,7 +15,7 @@ from stt_mm.errors import MissingInputError
 from stt_mm.utils import FrameError, list_images, read_image, read_mask, read_object_ids
 from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.mat import read_joint_positions
-from stt_mm.utils.text import read_json
+from stt_mm.utils.text import absent, read_json
 
 MANIFESTS = Path(stt_mm.datasets.__file__).parent / 'manifests'
 MAX_LINES = 30
@@ -262,7 +262,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
         if not args.root.is_dir():
-            raise MissingInputError(f'No folder {args.root}. Give the folder of the dataset.')
+            raise MissingInputError(f'{absent(args.root, "folder")}. Give the folder of the dataset.')
         manifest = load_manifest(args.dataset)
         report = Report(f'{manifest["name"]} {args.split} in {args.root}', manifest['splits'][args.split], args.decode)
         for what in ('videos', 'frames'):

@@ -1,6 +1,6 @@
 """What all correspondence models share: features of a frame, and labels carried through a video."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from stt_mm.errors import InputError
 from stt_mm.models.propagator import LabelPropagator
 from stt_mm.ops import image_to_input, keypoints_to_label, label_to_keypoints
 from stt_mm.registry import MODELS
-from stt_mm.utils.geometry import check_geometry
+from stt_mm.utils.geometry import check_geometry, differences
 from stt_mm.utils.prefetch import prefetch
 from stt_mm.utils.weights import LoadReport, load_backbone
 
@@ -48,6 +48,7 @@ class Correspondence(BaseModel):
         self.propagator = None if propagator is None else MODELS.build(propagator)
         self.feature_stage = feature_stage or self.backbone.stages[-1]
         self._reported: set[int] = set()
+        self.other_geometries: list[dict[str, Any]] = []
         if self.backbone is not None and self.feature_stage not in self.backbone.stages:
             raise InputError(f'feature_stage {self.feature_stage!r} is not among the stages that the backbone returns: '
                              f'{", ".join(self.backbone.stages)}.')
@@ -78,6 +79,11 @@ class Correspondence(BaseModel):
         color = protocol.color if protocol is not None else getattr(self.data_preprocessor, 'student_color', None)
         return geometry_of(self.backbone, self.feature_stage, color)
 
+    def note_geometry(self, trained: Mapping[str, Any] | None, used: Mapping[str, Any] | None) -> None:
+        """Keep another geometry than the one used for the record of results."""
+        if differences(trained, used):
+            self.other_geometries.append(dict(trained))
+
     def networks(self) -> list[tuple[nn.Module, dict[str, Any] | None]]:
         """Each network that is evaluated, and its geometry."""
         return [] if self.backbone is None else [(self.backbone, self.geometry)]
@@ -97,9 +103,14 @@ class Correspondence(BaseModel):
 
     @property
     def protocol(self) -> dict[str, Any] | None:
-        """How videos are evaluated, from their frames to the result, for its record; ``None`` without a propagator."""
-        return None if self.propagator is None else dict(self.propagator.protocol.record(),
-                                                         feature_stage=self.feature_stage)
+        """How videos are evaluated, from their frames to the result, for its record; ``None`` without a propagator.
+
+        Weights that were trained in other geometries, and accepted, leave these in ``trained_geometry``.
+        """
+        if self.propagator is None:
+            return None
+        other = dict(trained_geometry=self.other_geometries) if self.other_geometries else {}
+        return dict(self.propagator.protocol.record(), feature_stage=self.feature_stage, **other)
 
     def prepare(self, image: np.ndarray) -> Tensor:
         """Network input ``[3, h, w]``, on the CPU, of one uint8 RGB frame ``[H, W, 3]``, as the protocol says."""
@@ -214,14 +225,18 @@ def load_for_evaluation(model: BaseModel, checkpoint: str | Path | None, trust: 
         for network, geometry in model.networks() if isinstance(model, Correspondence) else ():
             if getattr(network, 'report', None) is not None:
                 check_geometry(network.checkpoint, network.report.geometry, geometry, allow_other_geometry)
+                model.note_geometry(network.report.geometry, geometry)
         return None
     backbone = getattr(model, 'backbone', None)
     if backbone is None or not backbone.state_dict():
         what = 'several networks' if hasattr(model, 'backbones') else 'no backbone with weights'
         raise InputError(f'{type(model).__name__} has {what}, and {checkpoint} is one file: pass "none" in its place '
                          '(checkpoint=None), and name files in the init_cfg of each network.')
-    return load_backbone(backbone, checkpoint, trust, allow_partial, prefix, getattr(model, 'geometry', None),
-                         allow_other_geometry)
+    geometry = getattr(model, 'geometry', None)
+    report = load_backbone(backbone, checkpoint, trust, allow_partial, prefix, geometry, allow_other_geometry)
+    if isinstance(model, Correspondence):
+        model.note_geometry(report.geometry, geometry)
+    return report
 
 
 def geometry_of(network: nn.Module, stage: str, color: str | None) -> dict[str, Any] | None:
