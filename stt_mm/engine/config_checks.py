@@ -4,6 +4,7 @@ import inspect
 from typing import Any, Literal, TypedDict, get_type_hints
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.registry import Registry
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
 from mmengine.runner.priority import get_priority
@@ -27,13 +28,15 @@ _OUTER = {
 _INNER = {
     'optimizer': registry.OPTIMIZERS, 'dataset': registry.DATASETS, 'pipeline': registry.TRANSFORMS,
     'sampler': registry.DATA_SAMPLERS, 'batch_sampler': registry.DATA_SAMPLERS, 'collate_fn': registry.FUNCTIONS,
-    'vis_backends': registry.VISBACKENDS, 'metrics': registry.METRICS, 'model': registry.MODELS,
+    'worker_init_fn': registry.FUNCTIONS, 'vis_backends': registry.VISBACKENDS, 'metrics': registry.METRICS,
+    'model': registry.MODELS,
     'network': None,  # of another library, which is looked up there when it is built
 }
 # Components that consist of others of their kind. A dict below another one is an argument.
 _NESTED = (registry.MODELS, registry.TRANSFORMS, registry.HOOKS)
 _NEEDED = {'optimizer', 'dataset', 'collate_fn'}
-_COUNTS = {'batch_size': 1, 'num_workers': 0, 'prefetch_factor': 1, 'T_max': 1, 'step_size': 1}
+_COUNTS = {'batch_size': 1, 'num_workers': 0, 'prefetch_factor': 1, 'T_max': 1, 'step_size': 1, 'window_size': 1,
+           'base_batch_size': 1}
 _LOOPS = {'train_cfg': (EpochBasedTrainLoop, IterBasedTrainLoop), 'val_cfg': (ValLoop,), 'test_cfg': (TestLoop,)}
 
 
@@ -80,6 +83,11 @@ class _Paramwise(TypedDict, total=False):
     bypass_duplicate: bool
 
 
+class _Scale(TypedDict, total=False):
+    enable: bool
+    base_batch_size: int
+
+
 class _Settings(TypedDict, total=False):
     """Those that are no components, of which MMEngine reads what it knows and passes over the rest."""
 
@@ -87,6 +95,11 @@ class _Settings(TypedDict, total=False):
     env_cfg: _Environment
     sync_bn: Literal['torch', 'mmcv'] | None
     find_unused_parameters: bool
+    model_wrapper_cfg: dict | None
+    compile: bool | dict
+    efficient_conv_bn_eval: list[str] | None
+    activation_checkpointing: list[str] | None
+    auto_scale_lr: _Scale | None
     log_level: Literal['CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG'] | int
 
 
@@ -154,11 +167,13 @@ def _check_node(node: Any, place: str, kind: Registry | None, usual: str | None 
     if isinstance(node, list | tuple):
         for index, item in enumerate(node):
             _check_node(item, f'{place}.{index}', kind)
+    if kind is registry.HOOKS and place.count('.') == 1 and not isinstance(node, dict | Hook | None):
+        raise InputError(f'{place} is written as dict(type=...), got {node!r}.')
     if not isinstance(node, dict):
         return
     if 'dataset' in node and 'batch_size' in node:
         _refuse(place, registry.wrong_arguments(DataLoader, node))
-    if 'dataset' in node or kind is registry.PARAM_SCHEDULERS:
+    if 'dataset' in node or kind in (registry.PARAM_SCHEDULERS, registry.LOG_PROCESSORS) or place == 'auto_scale_lr':
         for key in _COUNTS.keys() & node.keys():
             if node[key] is not None:
                 check_count(f'{place}.{key}', node[key], _COUNTS[key])
