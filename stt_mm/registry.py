@@ -8,22 +8,23 @@ arguments is an :class:`InputError`. An error in a class of this package, or of 
 """
 
 import inspect
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from difflib import get_close_matches
 from functools import cache, wraps
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
+import torch
 from mmengine import registry as root
 from mmengine.registry import Registry
 
 from stt_mm.errors import InputError, bugs_stay, library_errors
+from stt_mm.utils.checks import fits, in_words, similar
 
 LIBRARIES = ('mmcv', 'mmengine', 'mmpretrain', 'timm', 'torch', 'torchvision')
 _READ_BY_BUILDERS = {'_scope_', 'constructor', 'convert_to_iter_based', 'epoch_length', 'num_batch_per_epoch',
                      'optimizer', 'paramwise_cfg', 'priority', 'type'}
+_NUMBERS = (bool, int, float, NoneType)
 
 
 def find_component(registry: Registry, name: Any, scope: str | None = None) -> Callable:
@@ -42,11 +43,11 @@ def find_component(registry: Registry, name: Any, scope: str | None = None) -> C
             return found
         tree = [scoped, *([scoped.parent] if scoped.parent is not None else [])]
     known = {known for registry in tree for known in registry.module_dict}
-    raise InputError(f'{name!r} is not in the registry of {registry.name}s{_similar(name, known)}. Correct the name, '
+    raise InputError(f'{name!r} is not in the registry of {registry.name}s{similar(name, known)}. Correct the name, '
                      'or import the module that registers it by custom_imports.')
 
 
-def _author(component: Callable) -> str:
+def author(component: Callable) -> str:
     """The package whose code builds a component: of a class, that of the constructor, which it may have inherited."""
     for kind in component.__mro__ if inspect.isclass(component) else ():
         if '__init__' in vars(kind):
@@ -62,7 +63,7 @@ def wrong_arguments(component: Callable, given: Mapping[str, Any], typed: bool |
         component: a class or a function.
         given: its arguments; some may lack, as builders add to what a config says.
         typed: look at the annotated types as well; ``None`` for components of this package. Elsewhere an annotation may
-            say less than what a constructor takes; of MMEngine those of numbers are looked at.
+            say less than what a constructor takes; of MMEngine and torch, numbers must be no text, list or dict.
 
     Returns:
         ``None`` if it takes them all.
@@ -70,55 +71,28 @@ def wrong_arguments(component: Callable, given: Mapping[str, Any], typed: bool |
     taken = _parameters(component)
     unknown = [name for name in given if name not in taken and name not in _READ_BY_BUILDERS]
     if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
-        named = ' and '.join(f'{name!r}{_similar(name, taken)}' for name in unknown)
+        named = ' and '.join(f'{name!r}{similar(name, taken)}' for name in unknown)
         return f'{component.__name__} has no argument {named}. It takes {", ".join(taken)}.'
     if typed is None:
-        typed = _author(component) == 'stt_mm'
-    if not typed and _author(component) != 'mmengine':
+        typed = author(component) == 'stt_mm'
+    if not typed and author(component) not in ('mmengine', 'torch'):
         return None
-    hints = {}  # A class of MMEngine that hands **kwargs on takes what its bases take.
+    # Without an annotation, a default that is a number tells. A class that hands **kwargs on takes what its bases take.
+    hints = {name: bool if isinstance(parameter.default, bool) else float for name, parameter in taken.items()
+             if parameter.default is not None and isinstance(parameter.default, _NUMBERS)}
     for kind in reversed(component.__mro__) if inspect.isclass(component) else [component]:
         with suppress(NameError, TypeError):  # annotations that cannot be resolved say nothing
             hints |= get_type_hints(kind.__init__ if inspect.isclass(kind) else kind)
-    unfit = [f'{name} must be {_in_words(hints[name])}, got {value!r}' for name, value in given.items()
-             if name in hints and (typed or isinstance(value, str) and _is_number(hints[name]))
-             and not _fits(value, hints[name])]
+    unfit = [f'{name} must be {in_words(hints[name])}, got {value!r}' for name, value in given.items()
+             if name in hints and (typed or _is_numeric(hints[name]) and not isinstance(value, _NUMBERS))
+             and not fits(value, hints[name])]
     return f'{component.__name__}: {"; ".join(unfit)}.' if unfit else None
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of an annotated type, if it is one that configs hold. A dict stands for any component."""
-    origin, parts = get_origin(hint) or hint, get_args(hint)
-    if origin in (Union, UnionType):
-        return any(_fits(value, part) for part in parts)
-    if hint is Any or not inspect.isclass(origin):
-        return True
-    if not isinstance(value, bool | int | float | str | NoneType | list | tuple | dict):
-        return True
-    if origin in (int, float):
-        return isinstance(value, int | origin) and not isinstance(value, bool)
-    if isinstance(value, str):
-        return origin in (str, object)
-    if isinstance(value, dict):
-        return isinstance(value, origin) or origin not in (bool, str, NoneType, list, tuple, Sequence)
-    if not isinstance(value, list | tuple):
-        return isinstance(value, origin)
-    if not issubclass(list, origin) and not issubclass(tuple, origin):
-        return False
-    if origin is tuple and parts and parts[-1] is not Ellipsis:
-        return len(value) == len(parts) and all(map(_fits, value, parts))
-    return not parts or all(_fits(item, parts[0]) for item in value)
-
-
-def _is_number(hint: Any) -> bool:
-    return set(get_args(hint) or [hint]) <= {int, float, NoneType}
-
-
-def _in_words(hint: Any) -> str:
-    if get_origin(hint) in (Union, UnionType):
-        return ' or '.join(_in_words(part) for part in get_args(hint))
-    text = hint.__name__ if inspect.isclass(hint) and not get_args(hint) else str(hint)
-    return re.sub(r'(\w+\.)+(?=\w)', '', text).replace(' | ', ' or ').replace('NoneType', 'None')
+def _is_numeric(hint: Any) -> bool:
+    """Whether an annotated type is that of a number, or of several."""
+    parts = get_args(hint)
+    return all(map(_is_numeric, parts)) if parts else hint in (*_NUMBERS, torch.Tensor, Ellipsis)
 
 
 def _missing_arguments(component: Callable, given: Iterable[str]) -> str | None:
@@ -134,11 +108,6 @@ def _parameters(component: Callable) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(component).parameters)
     except (TypeError, ValueError):  # some functions that are written in C do not tell
         return {'': inspect.Parameter('arguments', inspect.Parameter.VAR_KEYWORD)}
-
-
-def _similar(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), n=2)
-    return f' (did you mean {" or ".join(map(repr, close))}?)' if close else ''
 
 
 def _checked(build: Callable) -> Callable:
@@ -159,7 +128,7 @@ def _checked(build: Callable) -> Callable:
         if wrong := wrong_arguments(component, given):
             raise InputError(wrong)
         try:
-            with (library_errors(f'{component.__name__} cannot be built') if _author(component) in LIBRARIES
+            with (library_errors(f'{component.__name__} cannot be built') if author(component) in LIBRARIES
                   else bugs_stay()):
                 return build(cfg, registry=registry, **options)
         except (TypeError, InputError) as error:

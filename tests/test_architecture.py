@@ -16,7 +16,7 @@ ALLOWED = {
     'version': set(),
     'errors': set(),
     '': {'version'},
-    'registry': set(),
+    'registry': {'utils'},
     'datasets': {'registry', 'utils'},
     'protocols': {'utils'},
     'models': {'registry', 'ops', 'protocols', 'utils'},

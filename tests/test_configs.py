@@ -14,7 +14,7 @@ from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
 from tiny_data import texture, write_image
 
-from stt_mm.engine import load_config, unknown_keys
+from stt_mm.engine import check_keys, load_config
 from stt_mm.models import EWCPenalty, Joint
 from stt_mm.protocols import PRESETS
 from stt_mm.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
@@ -160,7 +160,7 @@ def test_config_loads_builds_and_round_trips(name, tmp_path, monkeypatch):
     kind, row = ('evaluation', evaluation_row) if name.startswith('eval/') else ('training', training_row)
     assert name not in table(kind) or row(cfg) == table(kind)[name]
     assert cfg.default_scope == 'stt_mm'
-    assert unknown_keys(cfg) == {}
+    check_keys(cfg)
     cfg.dump(tmp_path / 'dumped.py')
     assert Config.fromfile(tmp_path / 'dumped.py').to_dict() == cfg.to_dict()
     without_checkpoints(cfg.model)
@@ -214,7 +214,7 @@ def test_one_line_differs_in_exactly_that_key(name, key, value):
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text(f"_base_ = '{ROOT / 'stt_r18_ytv.py'}'\ntrain_dataloade = dict(batch_size=1)\n")
-    with pytest.raises(ValueError, match=r"'train_dataloade' \(did you mean 'train_dataloader'\?\)"):
+    with pytest.raises(ValueError, match=r"'train_dataloade' \(did you mean 'train_dataloader'"):
         load_config(path)
 
 

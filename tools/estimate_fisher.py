@@ -26,7 +26,7 @@ from stt_mm import __version__
 from stt_mm.datasets import TrainSampler, VideoDataset
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import ConfigOptions, Progress, one_line_errors
-from stt_mm.engine.compat import check_batch
+from stt_mm.engine.compat import check_queue
 from stt_mm.errors import FileError, InputError
 from stt_mm.ops import add_squared, scale_min_max, update_running
 from stt_mm.registry import DATASETS, MODELS
@@ -276,7 +276,7 @@ def main(argv: list[str] | None = None) -> None:
             raise InputError(f'{cfg.filename} is no training config: it has no model or no train_dataloader.')
         init_default_scope(cfg.get('default_scope', 'stt_mm'))
         if args.method == 'running':
-            check_batch(cfg.model, args.batch_size, 1, '--batch-size')
+            check_queue(cfg, 1, args.batch_size)
         settings = settings_of(args, cfg, world_size)
         model = build_model(cfg, args.checkpoint)
         shapes = {name: value.shape for name, value in model.backbone.named_parameters()}

@@ -169,7 +169,8 @@ def one_line_errors() -> Iterator[None]:
 
     These are the errors of the toolbox (:class:`SttMMError`), among them all that is wrong with a config when its
     components are built, and what the operating system refuses, such as room on a full disk. Any other is a fault of
-    the code and keeps its traceback; with ``STT_MM_TRACEBACK=1`` in the environment, all do. In a distributed run rank
+    the code and keeps its traceback; with ``STT_MM_TRACEBACK=1`` in the environment, all do. Ctrl-C, unless something
+    listens to it as a training does, ends in one line too, with exit code 130. In a distributed run rank
     0 reports; another rank does so only if rank 0 has not failed by itself within a few seconds.
     """
     try:
@@ -186,3 +187,7 @@ def one_line_errors() -> Iterator[None]:
         Progress.end_line()
         sys.stderr.write(f'error{where}: {describe(error)}\n')
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        Progress.end_line()
+        sys.stderr.write('interrupted\n')
+        raise SystemExit(130) from None

@@ -28,16 +28,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import broadcast
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.optim import OptimWrapper
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
-from torch.optim import Optimizer
 
-from stt_mm.errors import InputError, library_errors
+from stt_mm.errors import InputError
 from stt_mm.registry import MODELS, OPTIM_WRAPPERS
 from stt_mm.utils.checkpoint import read_checkpoint
 
@@ -198,33 +197,12 @@ def _export_rank(launcher: str) -> None:
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """Mixed precision by ``torch.autocast`` on any device, without loss scaling.
-
-    Args:
-        optimizer: the wrapped optimizer.
-        dtype: ``bfloat16``, or ``float32`` to switch mixed precision off. ``float16`` would need loss scaling.
-        accumulative_counts: iterations whose gradients are added up before each step.
-        clip_grad: arguments of ``torch.nn.utils.clip_grad_norm_``, or ``None``.
-
-    Raises:
-        ValueError: for another ``dtype``.
-    """
-
-    def __init__(self, optimizer: Optimizer, dtype: str = 'bfloat16', accumulative_counts: int = 1,
-                 clip_grad: dict | None = None) -> None:
-        with library_errors('AutocastOptimWrapper cannot be built'):
-            super().__init__(optimizer, accumulative_counts=accumulative_counts, clip_grad=clip_grad)
-        if dtype not in ('bfloat16', 'float32'):
-            raise InputError(f"AutocastOptimWrapper: dtype must be 'bfloat16' or 'float32', got {dtype!r}.")
-        self.dtype = getattr(torch, dtype)
+    """Mixed precision by bfloat16 on any device, without loss scaling; its arguments are those of the base class."""
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Forward passes inside run in mixed precision and, while gradients accumulate, without a DDP exchange."""
-        device = next((parameter.device.type for parameter in model.parameters()), 'cpu')
-        enabled = self.dtype != torch.float32
-        with super().optim_context(model), torch.autocast(device, dtype=self.dtype if enabled else None,
-                                                          enabled=enabled):
+        with super().optim_context(model), torch.autocast(get_device(), torch.bfloat16):
             yield
 
 
@@ -248,11 +226,11 @@ def enable_amp(cfg: Config) -> None:
         wrapper.setdefault('dtype', 'float16')
     else:
         wrapper.type = 'AutocastOptimWrapper'
-        wrapper.pop('loss_scale', None)
-        wrapper.dtype = 'bfloat16'
+        for key in ('loss_scale', 'dtype'):
+            wrapper.pop(key, None)
 
 
-def check_queue(cfg: Config, world_size: int) -> None:
+def check_queue(cfg: Config, world_size: int, batch_size: int | None = None) -> None:
     """Refuse a batch that mmpretrain's MoCo and DenseCL cannot put into their queue.
 
     They, and what derives from them, write the keys of all processes in one piece and only assert, in the first
@@ -261,26 +239,21 @@ def check_queue(cfg: Config, world_size: int) -> None:
     Args:
         cfg: config of the run; in joint training the images of ``model.image_branch`` have their own loader.
         world_size: number of processes.
+        batch_size: for which ``model`` alone is run, in place of that of its loader.
 
     Raises:
         ValueError: if the total batch does not divide the length of the queue.
     """
-    branch = cfg.model.get('image_branch')
-    if branch is None:
-        check_batch(cfg.model, cfg.train_dataloader.batch_size, world_size, 'train_dataloader.batch_size or '
-                    'model.queue_len')
-    elif 'image_dataloader' in cfg.train_cfg:
-        check_batch(branch, cfg.train_cfg.image_dataloader.batch_size, world_size,
-                    'train_cfg.image_dataloader.batch_size or model.image_branch.queue_len')
-
-
-def check_batch(model: ConfigDict, batch_size: int, world_size: int, settings: str) -> None:
-    """As :func:`check_queue`, for one model and its batch; ``settings`` are what the error says to change."""
+    branch = None if batch_size else cfg.model.get('image_branch')
+    model, loader, names = ((cfg.model, cfg.train_dataloader, ('train_dataloader', 'model')) if branch is None else (
+        branch, cfg.train_cfg.get('image_dataloader'), ('train_cfg.image_dataloader', 'model.image_branch')))
     kinds = getattr(MODELS.get(model.type), '__mro__', ())
-    if not any(kind.__module__.startswith('mmpretrain.') and kind.__name__ in ('MoCo', 'DenseCL') for kind in kinds):
+    if loader is None or not any(kind.__module__.startswith('mmpretrain.') and kind.__name__ in ('MoCo', 'DenseCL')
+                                 for kind in kinds):
         return
-    batch, length = batch_size * world_size, model.get('queue_len', 65536)
-    if length % batch:
+    size, length = batch_size or loader.batch_size, model.get('queue_len', 65536)
+    if length % (size * world_size):
+        option = '--batch-size' if batch_size else f'{names[0]}.batch_size'
         raise InputError(f'{model.type} needs a queue that is a multiple of the total batch, got queue_len={length} '
-                         f'and {batch_size} images x {world_size} processes = {batch}. Change {settings}, such as to a '
-                         'power of two.')
+                         f'and {size} images x {world_size} processes = {size * world_size}. Change {option} or '
+                         f'{names[1]}.queue_len, such as to a power of two.')

@@ -1,10 +1,21 @@
-"""MMEngine's runner, which keeps the configs that it finds."""
+"""MMEngine's runner, which keeps the configs that it finds and finds the functions that make batches."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mmengine import runner as mmengine_runner
+from torch.utils.data import DataLoader
 
-from stt_mm.registry import RUNNERS
+from stt_mm.errors import library_errors
+from stt_mm.registry import FUNCTIONS, LIBRARIES, RUNNERS, author, find_component
+
+
+def _collate(function: Callable[[list], Any], samples: list) -> Any:
+    with library_errors('The samples cannot be made a batch. A training pipeline ends with a step that packs tensors, '
+                        'such as PackClip, and its collate_fn is default_collate'):
+        return function(samples)
 
 
 @RUNNERS.register_module()
@@ -19,3 +30,16 @@ class Runner(mmengine_runner.Runner):
         target = None if source is None else Path(self.work_dir, source.name)
         if target is None or not target.exists() or self.cfg.get('train_cfg') and not target.samefile(source):
             super().dump_config()
+
+    @staticmethod
+    def build_dataloader(dataloader: DataLoader | dict, seed: int | None = None,
+                         diff_rank_seed: bool = False) -> DataLoader:
+        """MMEngine's loader, whose ``collate_fn`` may be a function of any scope."""
+        settings = dataloader.get('collate_fn') if isinstance(dataloader, dict) else None
+        if isinstance(settings, dict):
+            settings = dict(settings)
+            function = find_component(FUNCTIONS, settings.pop('type'))
+            collate = partial(function, **settings)
+            dataloader = dict(dataloader, collate_fn=partial(_collate, collate) if author(function) in LIBRARIES
+                              else collate)
+        return mmengine_runner.Runner.build_dataloader(dataloader, seed, diff_rank_seed)

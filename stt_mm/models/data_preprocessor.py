@@ -88,6 +88,12 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         """
         if not training:
             return data
+        inputs = data.get('inputs') if isinstance(data, dict) else None
+        if not isinstance(inputs, Tensor) or inputs.ndim != 5:
+            got = f'{type(data).__name__} without them' if inputs is None else type(inputs).__name__
+            got += f' of shape {tuple(inputs.shape)}' if isinstance(inputs, Tensor) else ''
+            raise InputError(f'A training batch must have inputs, a uint8 tensor [B, T, 3, H, W], got a {got}. End the '
+                             "pipeline with PackClip, and set collate_fn=dict(type='default_collate').")
         data = self.cast_data(data)
         # Colours are what the losses are measured in; autocast would round them.
         with torch.autocast(data['inputs'].device.type, enabled=False):

@@ -1,17 +1,24 @@
 """Checks of arguments."""
 
+import inspect
 import math
 import numbers
 import types
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import torch
 
 from stt_mm.errors import InputError
+
+_UNIONS = (types.UnionType, typing.Union)
+_PLAIN = (bool, int, float, str, types.NoneType)
+_WORDS = {bool: 'True or False', int: 'an integer', float: 'a finite number', str: 'text', types.NoneType: 'None',
+          Sequence: 'a list', list: 'a list', dict: 'a dict'}
 
 
 def check_choice(name: str, value: object, choices: Collection) -> None:
@@ -65,36 +72,83 @@ def checked_fields(instance: Any, owner: str) -> dict[str, Any]:
         plain = value.item() if isinstance(value, np.generic) else tuple(value) if isinstance(value, list) else value
         if isinstance(plain, tuple):
             plain = tuple(item.item() if isinstance(item, np.generic) else item for item in plain)
-        if not _fits(plain, hints[field.name]):
-            raise InputError(f'{owner}: {field.name} must be {_expected(hints[field.name])}, got {value!r}.')
+        if not (_is_plain(plain) and fits(plain, hints[field.name])):
+            raise InputError(f'{owner}: {field.name} must be {in_words(hints[field.name])}, got {value!r}.')
         found[field.name] = plain
     return found
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return any(_fits(value, argument) for argument in arguments)
-    if origin is typing.Literal:
-        return any(type(value) is type(choice) and value == choice for choice in arguments)
-    if origin is tuple:
-        wanted = arguments[:1] * len(value) if isinstance(value, tuple) and arguments[-1] is Ellipsis else arguments
-        return isinstance(value, tuple) and len(value) == len(wanted) and all(map(_fits, value, wanted))
-    if hint is float:
-        return type(value) in (int, float) and math.isfinite(value)
-    return value is None if hint in (None, types.NoneType) else type(value) is hint
+def _is_plain(value: Any) -> bool:
+    return all(map(_is_plain, value)) if isinstance(value, tuple) else isinstance(value, _PLAIN)
 
 
-def _expected(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return ' or '.join(_expected(argument) for argument in arguments)
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of an annotated type, as far as a config can hold it.
+
+    A ``float`` may be given as an integer; it is finite. ``True`` and 2.0 are no ``int``. A list stands for a tuple as
+    well. A dict stands for any component, and what no config holds is not looked at.
+    """
+    origin, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin in _UNIONS:
+        return any(fits(value, part) for part in parts)
     if origin is typing.Literal:
-        return f'one of {", ".join(map(repr, arguments))}'
-    if origin is tuple:
-        return f'({", ".join("..." if argument is Ellipsis else _expected(argument) for argument in arguments)})'
-    names = {bool: 'True or False', int: 'an integer', float: 'a finite number', str: 'text', types.NoneType: 'None'}
-    return names.get(hint, str(hint))
+        return any(type(value) is type(choice) and value == choice for choice in parts)
+    if typing.is_typeddict(origin):
+        return isinstance(value, dict)
+    if hint is Any or not inspect.isclass(origin) or not isinstance(value, (*_PLAIN, list, tuple, dict)):
+        return True
+    if origin in (int, float):
+        return isinstance(value, int | origin) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, str):
+        return origin in (str, object)
+    if isinstance(value, dict):
+        return isinstance(value, origin) or origin not in (bool, str, types.NoneType, list, tuple, Sequence)
+    if not isinstance(value, list | tuple):
+        return isinstance(value, origin)
+    if not issubclass(list, origin) and not issubclass(tuple, origin):
+        return False
+    if origin is tuple and parts and parts[-1] is not Ellipsis:
+        return len(value) == len(parts) and all(map(fits, value, parts))
+    return not parts or all(fits(item, parts[0]) for item in value)
+
+
+def in_words(hint: Any) -> str:
+    """What a value must be to be of an annotated type."""
+    origin, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin in _UNIONS:
+        return ' or '.join(map(in_words, parts))
+    if origin is typing.Literal:
+        return f'one of {", ".join(map(repr, parts))}'
+    if origin is tuple and parts:
+        return f'({", ".join("..." if part is Ellipsis else in_words(part) for part in parts)})'
+    if origin in (list, Sequence) and parts:
+        return f'[{in_words(parts[0])}, ...]'
+    return 'a dict' if typing.is_typeddict(origin) else _WORDS.get(origin) or getattr(origin, '__name__', str(hint))
+
+
+def check_value(name: str, value: object, hint: Any) -> None:
+    """Refuse what is not of an annotated type; the keys of a ``TypedDict`` and of a ``dict`` are looked into.
+
+    Raises:
+        ValueError: naming the key, what it may be, and the value.
+    """
+    inner = next((part for part in (typing.get_args(hint) if typing.get_origin(hint) in _UNIONS else [hint])
+                  if typing.is_typeddict(part) or typing.get_origin(part) is dict), None)
+    if inner is None or not isinstance(value, dict):
+        if not fits(value, hint):
+            raise InputError(f'{name} must be {in_words(hint)}, got {value!r}.')
+        return
+    known = typing.get_type_hints(inner) if typing.is_typeddict(inner) else dict.fromkeys(value, inner.__args__[1])
+    for key, item in value.items():
+        if key not in known:
+            raise InputError(f'{name} has no key {key!r}{similar(key, known)}. It may have {", ".join(known)}.')
+        check_value(f'{name}.{key}', item, known[key])
+
+
+def similar(name: object, known: Iterable[str]) -> str:
+    """The known names that may have been meant, as a question in brackets; empty if there are none."""
+    close = get_close_matches(str(name), list(known), n=2)
+    return f' (did you mean {" or ".join(map(repr, close))}?)' if close else ''
 
 
 def check_count(name: str, value: object, least: int = 1) -> None:

@@ -37,9 +37,15 @@ def files(tmp_path):
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_training_stops_after_as_many_bad_losses_and_the_last_good_file_is_kept(tmp_path, monkeypatch, value):
     losses(monkeypatch, range(3, 99), value)
-    with pytest.raises(ValueError, match=r'not finite in the 3 iterations up to 5\. The last .*iter_2.pth'):
+    with pytest.raises(ValueError, match=r'not finite in the 3 iterations up to 5\. .*from .*iter_2\.pth, with --res'):
         train(tmp_path, **KEEP_ONE, **hooks(3))
     assert files(tmp_path) == ['iter_2.pth']
+
+
+def test_without_a_checkpoint_there_is_nothing_to_resume_from(tmp_path, monkeypatch):
+    losses(monkeypatch, range(1, 99), float('nan'))
+    with pytest.raises(ValueError, match=r'up to 3\. Lower the learning rate, .* without --amp, and start again\.$'):
+        train(tmp_path, **hooks(3))
 
 
 def test_a_few_bad_losses_pass_and_no_file_is_written_meanwhile(tmp_path, monkeypatch, caplog):

@@ -7,6 +7,7 @@ from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 
 from stt_mm.engine import load_config
+from stt_mm.errors import InputError
 from stt_mm.models import ClipDataPreprocessor
 from stt_mm.models import data_preprocessor as module
 from stt_mm.registry import MODELS
@@ -130,3 +131,14 @@ def test_losses_are_computed_in_full_precision_from_the_features(name, monkeypat
 def test_a_probability_is_a_number_from_0_to_1(wrong):
     with pytest.raises(ValueError, match='drop_prob must be'):
         ClipDataPreprocessor(dropout='bernoulli', drop_prob=wrong)
+
+
+@pytest.mark.parametrize(('batch', 'message'), [
+    (dict(frames=torch.zeros(1)), 'got a dict without them'),
+    ([dict(inputs=torch.zeros(1))], 'got a list without them'),
+    (dict(inputs=[torch.zeros(2, 3, 4, 4)]), 'got a list'),
+    (dict(inputs=torch.zeros(2, 3, 4, 4)), r'got a Tensor of shape \(2, 3, 4, 4\)'),
+])
+def test_a_batch_that_nobody_packed_is_refused_with_what_to_do(batch, message):
+    with pytest.raises(InputError, match=f'{message}. End the pipeline with PackClip, and set collate_fn'):
+        ClipDataPreprocessor()(batch, training=True)

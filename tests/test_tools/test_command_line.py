@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import signal
 import subprocess
 import time
 import warnings
@@ -24,7 +25,7 @@ from test_engine.toy_project import ToyDataset, ToyMetric, ToyModel, write_confi
 from stt_mm.engine import load_config, run_log
 from stt_mm.engine.cli import Progress, one_line_errors, option_value
 from stt_mm.errors import FileError, InputError, MissingInputError
-from stt_mm.registry import HOOKS, METRICS
+from stt_mm.registry import FUNCTIONS, HOOKS, METRICS
 from stt_mm.utils import FrameError
 from stt_mm.utils.checkpoint import CheckpointError
 from stt_mm.utils.checks import usable_device
@@ -245,7 +246,7 @@ def test_results_of_other_weights_are_not_those_of_this_run(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(('text', 'message'), [
-    ('train_dataloder = dict()', r"'train_dataloder' \(did you mean 'train_dataloader'\?\)"),
+    ('train_dataloder = dict()', r"'train_dataloder' \(did you mean 'train_dataloader'"),
     ('model = dict(type="ToyModel", nois=1.0)', "nois"),
     ('model = dict(type="NoModel")', r"model.type: 'NoModel' is not in the registry of models \(did you mean 'T"),
     ("train_dataloader['dataset']['lenght'] = 3", 'lenght'),
@@ -296,8 +297,8 @@ def test_options_that_are_no_assignment_end_in_the_usage(name, option, capsys):
     (['optim_wrapper.type=Wrapper'], r"optim_wrapper\.type: 'Wrapper' is not in the registry"),
     (['param_scheduler.type=CosineLR'], r"param_scheduler\.type: 'CosineLR' is not"),
     (['train_dataloader.num_workers=1', 'train_dataloader.prefetch_factor=0'], 'train_dataloader.prefetch_factor must'),
-    (['optim_wrapper.clip_grad.max_norm=x'], 'max_norm must be float'),
-    (['param_scheduler.T_max=x'], "T_max must be int or None, got 'x'"),
+    (['optim_wrapper.clip_grad.max_norm=x'], 'max_norm must be a finite number'),
+    (['param_scheduler.T_max=x'], "T_max must be a whole number of at least 1, got 'x'"),
     (['param_scheduler.end=-1'], 'CosineAnnealingLR cannot be built'),
     (['model.nois=1.0'], r"model: ToyModel has no argument 'nois' \(did you mean 'noise'\?\)"),
     (['model=3'], 'model must be .*, got 3'),
@@ -310,7 +311,7 @@ def test_options_that_are_no_assignment_end_in_the_usage(name, option, capsys):
     (['train_cfg.val_interval=-5'], r'train_cfg\.val_interval must be .* got -5'),
     (['train_cfg.max_iters=0'], r'train_cfg\.max_iters must be .* got 0'),
     (['train_cfg.max_iters=-5'], r'train_cfg\.max_iters must be .* got -5'),
-    (['train_cfg.max_iters=many'], "train_cfg: IterLoop: max_iters must be int, got 'many'"),
+    (['train_cfg.max_iters=many'], "train_cfg: IterLoop: max_iters must be an integer, got 'many'"),
     (['default_hooks.checkpoint.interval=0'], 'CheckpointHook: interval, unless it is -1, .* got 0'),
     (['default_hooks.checkpoint.max_keep_ckpts=0'], 'CheckpointHook: max_keep_ckpts, .* got 0'),
     (['default_hooks.checkpoint.save_best=Jaccard', 'train_cfg.val_interval=1'],
@@ -329,17 +330,98 @@ def test_options_that_are_no_assignment_end_in_the_usage(name, option, capsys):
     (['train_dataloader.dataset.type=ToyDatset'], r"train_dataloader\.dataset\.type: 'ToyDatset' .*'ToyDataset'"),
     (['train_dataloader.collate_fn.type=defalt_collate'], "collate_fn.type: 'defalt_collate' .*'default_collate'"),
     (['val_evaluator.type=ToyMetrics'], r"val_evaluator\.type: 'ToyMetrics' is not .*'ToyMetric'"),
-    (['val_evaluator=None'], 'Runner cannot be built: ValueError: val_dataloader, val_cfg, and val_evaluator'),
+    (['val_evaluator=None'], 'val_cfg, val_evaluator; val_evaluator is missing'),
     (['log_level=LOUD'], "log_level must be one of .*, got 'LOUD'"),
-    (['randomness.sed=1'], r"randomness: set_randomness has no argument 'sed' \(did you mean 'seed'"),
-    (['randomness.seed=-1'], 'Runner cannot be built: ValueError: Seed must be'),
+    (['randomness.sed=1'], r"randomness has no key 'sed' \(did you mean 'seed'"),
+    (['randomness.seed=-1'], r'randomness\.seed must be between 0 and .* got -1'),
     (['load_from=nofile.pth'], 'Checkpoint not found: nofile.pth'),
     (['load_from=https://example.org/a.pth'], 'load_from=https://example.org/a.pth would be read without a look'),
     (['load_from=3'], 'load_from must be .*, got 3'),
+    (['sync_bn=Torch'], "sync_bn must be one of 'torch', 'mmcv' or None, got 'Torch'"),
+    (['param_scheduler.T_max=0'], r'param_scheduler\.T_max must be a whole number of at least 1, got 0'),
+    (['log_processor.window_size=0'], r'log_processor\.window_size must be a whole number of at least 1, got 0'),
+    (['log_processor.window_size=x'], r"log_processor\.window_size must be .* got 'x'"),
+    (['optim_wrapper.paramwise_cfg.norm_decay=0'], r"paramwise_cfg has no key 'norm_decay' \(did you mean 'norm_d"),
+    (['optim_wrapper.paramwise_cfg=3'], r'optim_wrapper\.paramwise_cfg must be a dict, got 3'),
+    (['optim_wrapper.paramwise_cfg.custom_keys=[1]'], r'paramwise_cfg\.custom_keys must be a dict, got \[1\]'),
+    (['optim_wrapper.paramwise_cfg.custom_keys.bias=3'], r'custom_keys\.bias must be a dict, got 3'),
+    (['optim_wrapper.paramwise_cfg.custom_keys.bias.lr_mul=3'], r"custom_keys\.bias has no key 'lr_mul' \(did"),
+    (['optim_wrapper.paramwise_cfg.custom_keys.bias.lr_mult=x'], r"custom_keys\.bias\.lr_mult must be a finite number"),
+    (['env_cfg.cudnn_bench=True'], r"env_cfg has no key 'cudnn_bench' \(did you mean 'cudnn_benchmark'"),
+    (['env_cfg.mp_cfg.mp_start_method=x'], r"env_cfg\.mp_cfg\.mp_start_method must be one of 'fork', .* got 'x'"),
+    (['env_cfg.dist_cfg.backed=nccl'], r"env_cfg\.dist_cfg has no key 'backed' \(did you mean 'backend'"),
+    (['train_dataloader.pin_memory=yes'], "train_dataloader: DataLoader: pin_memory must be True or False, got 'yes'"),
+    (['train_dataloader.worker_init_fn=x'], r'train_dataloader\.worker_init_fn is written as dict\(type=\.\.\.\), got'),
+    (['randomness.seed=a'], r"randomness\.seed must be an integer or None, got 'a'"),
+    (['randomness.seed=1.5'], r'randomness\.seed must be an integer or None, got 1\.5'),
+    (['custom_hooks.0.priority=HUGE'], r"custom_hooks\.0\.priority must be a name such as LOW, .* got 'HUGE'"),
+    (['default_hooks.logger.priority=-3'], r'default_hooks\.logger\.priority must be .* got -3'),
+    (['default_hooks.timer=3'], r'default_hooks\.timer is written as dict\(type=\.\.\.\), got 3'),
+    (['val_cfg=None'], 'A validation needs .* val_cfg is missing'),
+    (['optim_wrapper.optimizer.lr=x'], r"optim_wrapper\.optimizer: Adam: lr must be a finite number .*, got 'x'"),
+    (['optim_wrapper.optimizer.betas=[a,b]'], r"optim_wrapper\.optimizer: Adam: betas must be .*, got \['a', 'b'\]"),
+    (['test_cfg.type=ValLoop'], r"test_cfg\.type: 'ValLoop' is a loop for another key"),
+    (['val_cfg.type=IterLoop'], r"val_cfg\.type: 'IterLoop' is a loop for another key"),
+    (['auto_scale_lr.base_batch_size=0'], r'auto_scale_lr\.base_batch_size must be a whole number of at least 1'),
+    (['auto_scale_lr.enabled=True'], "auto_scale_lr has no key 'enabled'"),
+    (['compile=3'], 'compile must be True or False or a dict, got 3'),
+    (['log_level=2.5'], r'log_level must be .*, got 2\.5'),
 ])
 def test_wrong_values_in_a_config_end_in_one_line(options, message, config, capfd):
     line = error_of(capfd, 'train', config, '--cfg-options', *options)
     assert re.search(message, line), line
+
+
+def test_numbers_of_log_levels_and_marks_of_other_hooks_are_accepted(config):
+    marks = dict(fix_lr=True, weight_decay=0, lars_exclude=True)
+    load_config(config, {'log_level': 20, 'optim_wrapper.clip_grad.max_norm': float('inf'),
+                         'optim_wrapper.paramwise_cfg.custom_keys.bias': marks})
+
+
+@pytest.mark.parametrize('base', ['', "_base_ = 'base.py'\n"])
+def test_what_a_config_imports_is_no_key(base, config, tmp_path):
+    write_config(tmp_path, name='base.py')
+    rest = 'model = dict(noise=float(torch.tensor(0.5)))' if base else (
+        config.read_text() + 'model.update(noise=float(torch.tensor(0.5)))')
+    config.write_text(f'{base}import math\nimport torch\nfrom torch.optim import Adam\n{rest}\n')
+    cfg = load_config(config)
+    assert cfg.model.noise == 0.5
+    assert not {'math', 'torch', 'Adam'} & cfg.keys()
+    assert Config.fromstring(cfg.pretty_text, '.py').model.noise == 0.5
+
+
+def test_a_function_of_this_package_makes_the_batches(config, monkeypatch):
+    made = []
+
+    @FUNCTIONS.register_module(force=True)
+    def counted_batch(samples, start):
+        made.append(start + len(samples))
+        return torch.utils.data.default_collate(samples)
+
+    call('train', config, '--no-validate', '--cfg-options', 'train_dataloader.collate_fn.type=counted_batch',
+         'train_dataloader.collate_fn.start=10')
+    assert made == [14, 14]
+    monkeypatch.setitem(FUNCTIONS.module_dict, 'counted_batch', lambda samples, start: {}['a bug'])
+    with pytest.raises(KeyError, match='a bug'):
+        call('train', config, '--no-validate', '--overwrite', '--cfg-options',
+             'train_dataloader.collate_fn.type=counted_batch', 'train_dataloader.collate_fn.start=10')
+
+
+def test_samples_that_make_no_batch_end_in_one_line(config, monkeypatch, capfd):
+    monkeypatch.setattr(ToyDataset, '__getitem__', lambda *_: dict(inputs=object()))
+    assert 'The samples cannot be made a batch. A training pipeline ends' in error_of(capfd, 'train', config)
+
+
+def test_an_interrupt_before_a_training_listens_ends_in_one_line(config, monkeypatch, capfd):
+    def interrupted(*_, **__):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    monkeypatch.setattr(ToyDataset, '__init__', interrupted)
+    with pytest.raises(SystemExit) as stop:
+        call('train', config)
+    assert stop.value.code == 130
+    assert capfd.readouterr().err.splitlines()[-1] == 'interrupted'
 
 
 def test_a_loader_without_workers_needs_nothing_else(config):

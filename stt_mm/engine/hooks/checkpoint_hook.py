@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from stt_mm.engine.compat import TRUSTED_SCHEME, broadcast_buffers, from_plain, to_plain
-from stt_mm.engine.hooks.finite_loss_hook import ADVICE, loss_is_finite
+from stt_mm.engine.hooks.finite_loss_hook import advice, loss_is_finite
 from stt_mm.engine.random_state import gather_random_states, restore_random_state
 from stt_mm.errors import InputError, library_errors
 from stt_mm.registry import HOOKS
@@ -202,7 +202,7 @@ class CheckpointHook(_CheckpointHook):
     def _states_to_save(self, runner: Runner) -> list[dict[str, Any]]:
         """Random states of all ranks, or none if the loss is not finite. Every rank must call it."""
         check_finite(bare(runner).state_dict(), f'The model after iteration {runner.message_hub.get_info("iter") + 1}',
-                     f'No checkpoint of it is written. {ADVICE}')
+                     f'No checkpoint of it is written. {advice(runner)}')
         if not loss_is_finite(runner):
             runner.logger.warning('The loss is not finite: no checkpoint is written.')
             return []

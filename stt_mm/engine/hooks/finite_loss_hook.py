@@ -12,7 +12,12 @@ from mmengine.runner import Runner
 from stt_mm.errors import InputError
 from stt_mm.registry import HOOKS
 
-ADVICE = 'Lower the learning rate, clip gradients, or train without --amp, and go on from the last file with --resume.'
+
+def advice(runner: Runner) -> str:
+    """What to do about a training that has diverged."""
+    last = runner.message_hub.get_info('last_ckpt')
+    return ('Lower the learning rate, clip gradients, or train without --amp, and '
+            f'{f"go on from the last checkpoint, {last}, with --resume" if last else "start again"}.')
 
 
 def on_any_rank(value: int) -> int:
@@ -64,6 +69,4 @@ class FiniteLossHook(Hook):
             return
         finite = _last_losses(runner, self.limit)
         if on_any_rank(len(finite) == self.limit and not finite.any()):
-            last = runner.message_hub.get_info('last_ckpt')
-            raise InputError(f'The loss was not finite in the {self.limit} iterations up to {step}. '
-                             f'{f"The last checkpoint is {last}" if last else "There is no checkpoint"}. {ADVICE}')
+            raise InputError(f'The loss was not finite in the {self.limit} iterations up to {step}. {advice(runner)}')
