@@ -44,3 +44,17 @@ def test_each_rank_takes_its_own_state(monkeypatch):
         monkeypatch.setattr('stt_mm.engine.random_state.get_rank', lambda rank=rank: rank)
         assert restore_random_state(states)
         assert draws() == expected[rank]
+
+
+def test_states_are_gathered_from_every_process(monkeypatch):
+    monkeypatch.setattr('stt_mm.engine.random_state.get_world_size', lambda: 2)
+
+    def all_gather_object(found, own):
+        found[:] = [own, dict(other=True)]
+
+    monkeypatch.setattr(torch.distributed, 'all_gather_object', all_gather_object)
+    own, other = gather_random_states()
+    assert other == dict(other=True)
+    first = draws()
+    assert restore_random_state([own, other])
+    assert draws() == first

@@ -105,6 +105,21 @@ def test_best_and_older_files(tmp_path):
     assert from_plain(checkpoint['message_hub'])['runtime_info']['best_ckpt'].endswith(best[0])
 
 
+@pytest.mark.parametrize(('keep', 'expected'), [(1, [5]), (2, [4, 5]), (3, [3, 4, 5]), (5, [1, 2, 3, 4, 5]),
+                                                (9, [1, 2, 3, 4, 5]), (-1, [1, 2, 3, 4, 5])])
+def test_the_newest_files_are_kept_and_the_older_ones_removed_one_by_one(keep, expected, tmp_path):
+    hook = 'default_hooks.checkpoint'
+    settings = {f'{hook}.interval': 1, f'{hook}.max_keep_ckpts': keep, 'val_dataloader': None, 'val_cfg': None,
+                'val_evaluator': None, 'train_cfg.max_iters': 5}
+    runner = train(tmp_path, **settings)
+    names = [f'iter_{step}.pth' for step in expected]
+    assert sorted(file.name for file in Path(runner.work_dir).glob('*.pth')) == names
+    # A resumed run goes on with the list of the file.
+    resumed = train(tmp_path, resume=Path(runner.work_dir, 'iter_5.pth'), **settings | {'train_cfg.max_iters': 6})
+    names = [f'iter_{step}.pth' for step in [*expected, 6]][-keep if keep > 0 else 0:]
+    assert sorted(file.name for file in Path(resumed.work_dir).glob('*.pth')) == names
+
+
 def test_loading_weights_is_no_resume(straight, tmp_path):
     """``load_from`` alone starts at iteration 0 with the random state of the seed."""
     cfg = dict(load_from=str(Path(straight.work_dir) / 'iter_8.pth'), **{'train_cfg.max_iters': 1})

@@ -10,6 +10,7 @@ from stt_mm.engine import load_config
 from stt_mm.errors import InputError
 from stt_mm.models import ClipDataPreprocessor
 from stt_mm.models import data_preprocessor as module
+from stt_mm.ops import normalise_frames
 from stt_mm.registry import MODELS
 from stt_mm.utils.config_path import config_path
 
@@ -57,6 +58,48 @@ def test_bernoulli_drops_one_or_both_channels_but_never_none():
             hub.update_info('iter', iteration)
             rows.add(tuple(preprocessor.draw_dropped(1).int().tolist()))
     assert seen == {0.0: {(0, 1, 0), (0, 0, 1)}, 0.5: {(0, 1, 0), (0, 0, 1), (0, 1, 1)}}
+
+
+@pytest.mark.parametrize('probability', [0.25, 0.5, 1.0])
+def test_bernoulli_draws_the_channels_independently(probability):
+    hub = MessageHub.get_current_instance()
+    hub.update_info('seed', 0)
+    preprocessor = ClipDataPreprocessor(dropout='bernoulli', drop_prob=probability)
+    rows = []
+    for iteration in range(1500):
+        hub.update_info('iter', iteration)
+        rows.append(preprocessor.draw_dropped(1))
+    rows = torch.stack(rows).float()
+    assert not rows[:, 0].any()
+    assert (rows[:, 1] * rows[:, 2]).mean().item() == pytest.approx(probability ** 2, abs=0.05)
+    # Where none of the two is drawn, one of them is chosen evenly.
+    single = probability + (1 - probability) ** 2 / 2
+    assert rows.mean(0)[1:].tolist() == pytest.approx([single, single], abs=0.05)
+
+
+@pytest.mark.parametrize(('settings', 'shape', 'count'), [
+    ({}, (3, ), 1), (dict(dropout=None), (3, ), 0), (dict(drop_per='sample'), (5, 3), 1),
+    (dict(drop_per='sample', dropout=None), (3, ), 0), (dict(dropout='bernoulli', drop_prob=1), (3, ), 2)])
+def test_what_is_dropped_has_a_row_per_draw(settings, shape, count):
+    dropped = ClipDataPreprocessor(**settings).draw_dropped(5)
+    assert (tuple(dropped.shape), dropped.dtype) == (shape, torch.bool)
+    assert set(dropped.view(-1, 3).sum(1).tolist()) == {count}
+
+
+@pytest.mark.parametrize('student', ['lab', 'rgb'])
+@pytest.mark.parametrize('teacher', ['lab', 'rgb'])
+@pytest.mark.parametrize('rescale', [True, False])
+def test_the_student_sees_what_is_kept_and_the_teacher_all(student, teacher, rescale):
+    data = clip(batch=2, size=8)
+    settings = dict(student_color=student, teacher_color=teacher, rescale=rescale, drop_per='sample')
+    found = ClipDataPreprocessor(**settings)(data, training=True)['inputs']
+    scaled = data['inputs'].float() / 255
+    assert torch.equal(found['frames'], normalise_frames(scaled, student))
+    assert torch.equal(found['teacher'], normalise_frames(scaled, teacher))
+    for frames, row, ours in zip(found['frames'], found['dropped'], found['student'], strict=True):
+        for channel in range(3):
+            factor = 0 if row[channel] else 1.5 if rescale else 1
+            torch.testing.assert_close(ours[:, channel], factor * frames[:, channel])
 
 
 def clip(batch=2, size=64):

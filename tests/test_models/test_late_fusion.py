@@ -95,6 +95,12 @@ def test_both_networks_see_the_frame_at_the_size_of_the_protocol():
     assert torch.equal(found, torch.cat([image_to_input(small, 'lab'), image_to_input(small, 'rgb')]))
 
 
+@pytest.mark.parametrize('channels', [3, 9])
+def test_every_network_needs_a_frame_of_its_own(channels):
+    with pytest.raises(ValueError, match='zip'):
+        fused().extract_feat(torch.rand(1, channels, 48, 72))
+
+
 def test_grids_of_different_size_are_refused_with_the_fix():
     with pytest.raises(ValueError, match=r'48 x 72 .* grids of 6 x 9, 12 x 18. Give them one stride.*multiple=8'):
         fused(first=dict(strides=(1, 2, 2)), second=dict(strides=(1, 1, 1))).feature(texture((48, 72), 0))

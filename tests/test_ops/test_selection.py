@@ -53,6 +53,19 @@ def test_per_image_keeps_the_largest_715_of_1024():
         assert image[mask].min() > image[~mask].max()
 
 
+@pytest.mark.parametrize('ratio', [1e-6, 0.01, 0.05, 0.1, 0.5, 0.97, 1.0])
+def test_the_rank_of_the_threshold_is_rounded_down_and_at_least_the_first(ratio):
+    entropy = torch.rand(2, 5, 8, generator=torch.Generator().manual_seed(3))
+    # What is above the value of a rank that is counted from 0 are as many as the rank.
+    ranks = {count: max(math.floor(count * ratio) - 1, 0) for count in (40, 80, 5)}
+    assert keep_per_image(entropy, ratio).sum((1, 2)).tolist() == [ranks[40]] * 2
+    assert keep_per_batch(entropy, ratio).sum() == ranks[80]
+    for kept, image in zip(keep_released(entropy, ratio), entropy.tolist(), strict=True):
+        thresholds = sorted(image[ranks[5]], reverse=True)
+        assert kept.tolist() == [[value > least for value, least in zip(row, thresholds, strict=True)]
+                                 for row in image]
+
+
 def test_batch_threshold_is_shared():
     entropy = torch.cat([torch.rand(1, 8, 8), torch.rand(1, 8, 8) + 2])
     kept = keep_per_batch(entropy, 0.5)

@@ -61,10 +61,66 @@ def test_the_table_has_every_field_and_preset():
     assert set(PUBLISHED) == set(PRESETS)
 
 
+# What tells where the numbers of a preset are from.
+SOURCES = {
+    'stt_davis_s8': ('STT', 'res18_d8'), 'stt_davis_s4': ('STT', 'res18_d4'),
+    'stt_vip_s8': ('STT', 'res18_d8'), 'stt_vip_s4': ('STT', 'res18_d4'),
+    'stt_jhmdb_s8': ('STT', 'res18_d8'), 'stt_jhmdb_s4': ('STT', 'res18_d4'),
+    'stt_ytv_s8': ('none published', 'later'), 'stt_ytv_s4': ('none published', 'later'),
+    'vfs_davis_r18': ('VFS', 'R18'), 'vfs_davis_r50': ('VFS', 'R50'),
+    'crw_davis': ('CRW', 'test.py'), 'crw_vip': ('CRW', 'VIP'), 'crw_jhmdb': ('CRW', 'JHMDB'),
+    'dino_davis_p16': ('DINO', 'eval_video'), 'dino_davis_p8': ('DINO', 'eval_video'),
+    'sfc_davis': ('SFC', 'alone'), 'sfc_fusion_davis': ('SFC', 'fused'),
+}
+
+
+@pytest.mark.parametrize('name', PRESETS)
+def test_every_preset_says_where_it_is_from(name):
+    first, other = SOURCES[name]
+    assert PRESETS[name].source.startswith(first)
+    assert other in PRESETS[name].source
+
+
+# The smallest and the largest value of each number.
+RANGES = dict(short_side=(8, 16384), multiple=(1, 16384), stride=(1, 1024), num_context=(1, 10 ** 9),
+              radius=(0, 10 ** 9), topk=(1, 10 ** 9), temperature=(1e-6, 10 ** 9))
+
+
+@pytest.mark.parametrize('field', RANGES)
+def test_numbers_reach_to_their_bounds_and_no_further(field):
+    least, most = RANGES[field]
+    # A frame has room for a cell of any stride.
+    base = dict(name='stt_davis_s8', **(dict(short_side=2048) if field == 'stride' else {}))
+    for value in (least, most):
+        assert getattr(get_protocol(dict(base, **{field: value})), field) == value
+    step = 0.5e-6 if field == 'temperature' else 1
+    for value in (least - step, most + 1):
+        with pytest.raises(ValueError, match=rf'^Protocol stt_davis_s8: {field} must be at least'):
+            get_protocol(dict(base, **{field: value}))
+
+
+@pytest.mark.parametrize(('size', 'fits'), [
+    ((8, 8), True), ((7, 8), False), ((8, 7), False), ((16384, 8), True), ((16385, 8), False), ((8, 16385), False)])
+def test_a_size_holds_one_cell_and_is_no_larger_than_the_largest_side(size, fits):
+    settings = dict(name='stt_vip_s8', size=size)
+    if fits:
+        assert get_protocol(settings).size == size
+    else:
+        with pytest.raises(ValueError, match='size must be'):
+            get_protocol(settings)
+
+
+@pytest.mark.parametrize(('original', 'expected'), [
+    ((100, 100), (64, 100)), ((64, 50), (64, 50)), ((63, 50), (64, 50)), ((50, 63), (50, 64)), ((128, 191), (128, 128))])
+def test_the_longer_side_is_cut_to_a_multiple_and_keeps_one_of_them(original, expected):
+    protocol = get_protocol(dict(name='dino_davis_p16', short_side=None))
+    assert protocol.input_size(original) == expected
+
+
 def test_every_preset_is_complete_and_goes_into_a_result_file():
     for name, preset in PRESETS.items():
         assert preset.name == name
-        assert preset.source
+        assert preset.version == 1
         assert preset.changed == ()
         record = preset.record()
         assert json.loads(json.dumps(record)) == record

@@ -1,0 +1,54 @@
+"""Everything that an operation makes for itself lies on the device of its input.
+
+PyTorch's ``meta`` device has shapes and no numbers, and refuses to be mixed with the CPU; it stands for a GPU here.
+"""
+
+import pytest
+import torch
+
+from stt_mm import ops
+from stt_mm.models import LocalCorrelationHead
+from stt_mm.models.pretrain import MemoryBank
+
+
+def meta(*shape, dtype=torch.float32):
+    return torch.zeros(*shape, dtype=dtype, device='meta')
+
+
+def propagated(window):
+    keys, labels = meta(3, 4, 6, 9), meta(3, 2, 6, 9)
+    return ops.propagate(meta(4, 6, 9), keys, labels, window, 5, 0.1, [1, 0, 2], [1, 0, 0], tile=4)
+
+
+def selected(source):
+    head = LocalCorrelationHead(dict(type='AffinityLoss'), source=source, selection='per_image')
+    return head.select(meta(2, 4, 6, 9), meta(2, 4, 6, 9), meta(2, 54, 25))
+
+
+def enqueued():
+    bank = MemoryBank(8, 4).to('meta')
+    bank.enqueue(meta(3, 4))
+    return bank.queue
+
+
+@pytest.mark.parametrize(('operation', 'shape'), [
+    (lambda: ops.rgb_to_lab(meta(2, 3, 4, 5)), (2, 3, 4, 5)),
+    (lambda: ops.normalise_frames(meta(2, 3, 4, 5), 'rgb'), (2, 3, 4, 5)),
+    (lambda: ops.local_affinity(meta(2, 4, 6, 9), meta(2, 4, 6, 9), 2, 1.0), (2, 54, 25)),
+    (lambda: ops.reconstruct(meta(2, 54, 25), meta(2, 3, 6, 9)), (2, 3, 6, 9)),
+    (lambda: ops.cut_patches(meta(2, 3, 8, 9), meta(2, 5, 4), (4, 6)), (2, 5, 3, 4, 6)),
+    (lambda: ops.keypoints_to_label(meta(5, 2), (32, 48), (32, 48), (4, 6), 'stt'), (5, 4, 6)),
+    (lambda: ops.keypoints_to_label(meta(5, 2), (32, 48), (32, 48), (4, 6), 'crw'), (6, 4, 6)),
+    (lambda: ops.label_to_keypoints(meta(5, 4, 6), (32, 48), 'stt'), (5, 2)),
+    (lambda: ops.label_to_keypoints(meta(5, 4, 6), (32, 48), 'crw'), (4, 2)),
+    (lambda: ops.resize_mask_nearest(meta(8, 9, dtype=torch.uint8), (5, 7)), (5, 7)),
+    (lambda: ops.label_to_mask((meta(2, 4, 6), ), ((0, 3), ), (8, 9), True)[0], (8, 9)),
+    (lambda: propagated(ops.Window('square', 2)), (2, 6, 9)),
+    (lambda: propagated(None), (2, 6, 9)),
+    (lambda: selected('window'), (2, 54)),
+    (lambda: selected('affinity'), (2, 54)),
+    (enqueued, (4, 8)),
+])
+def test_the_result_lies_where_the_input_lies(operation, shape):
+    found = operation()
+    assert (found.device.type, tuple(found.shape)) == ('meta', shape)
