@@ -234,7 +234,8 @@ class LabelPropagator:
     def _propagate(self, feature: Tensor) -> list[Tensor]:
         voters = [Voters(group.labels.permute(2, 3, 0, 1), *self._copies(group)) for group in self._groups]
         keys = self._keys.permute(2, 3, 0, 1)
-        tile = min(self._tile or LARGEST_TILE['cpu' if feature.device.type == 'cpu' else 'cuda'], self._tile_side())
+        side = self._tile_side()
+        tile = min(side, self._tile or side)
         while True:
             try:
                 # The products follow the type of the features; autocast would round float32 ones as well.

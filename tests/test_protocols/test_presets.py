@@ -111,7 +111,8 @@ def test_a_size_holds_one_cell_and_is_no_larger_than_the_largest_side(size, fits
 
 
 @pytest.mark.parametrize(('original', 'expected'), [
-    ((100, 100), (64, 100)), ((64, 50), (64, 50)), ((63, 50), (64, 50)), ((50, 63), (50, 64)), ((128, 191), (128, 128))])
+    ((100, 100), (64, 100)), ((64, 50), (64, 50)), ((63, 50), (64, 50)), ((50, 63), (50, 64)),
+    ((128, 191), (128, 128))])
 def test_the_longer_side_is_cut_to_a_multiple_and_keeps_one_of_them(original, expected):
     protocol = get_protocol(dict(name='dino_davis_p16', short_side=None))
     assert protocol.input_size(original) == expected
