@@ -200,6 +200,9 @@ def test_wrong_settings_are_named():
         build(**{'model.gamma': -1.0})
     with pytest.raises(ValueError, match='image_stages asks for res2, but the backbone returns res3, res4, res5'):
         build(**{'model.image_stages': ('res2', 'res5')})
+    # Those of the temporal branch as well.
+    with pytest.raises(ValueError, match='temperature must be'):
+        build(**{'model.temperature': -1.0})
     with pytest.raises(ValueError, match='one batch of videos and one of images per step, got inputs.*JointIterLoop'):
         build().data_preprocessor(step()['video'], training=True)
 
