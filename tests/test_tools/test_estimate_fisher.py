@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from continual_data import make_data, moco, small
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from torch import nn
@@ -313,3 +314,28 @@ def test_a_killed_run_goes_on(images, tmp_path):
     assert 0 < done < 12
     found = run(images, tmp_path / 'f.pth', '--samples', 12)
     assert all(torch.equal(found['fisher'][name], value) for name, value in whole['fisher'].items())
+
+
+@pytest.mark.parametrize(('option', 'lowest'), [('--samples', 1), ('--batch-size', 1), ('--num-workers', 0)])
+def test_numbers_have_a_lower_end(option, lowest, capsys):
+    arguments = ['config.py', 'a.pth', '--out', 'f.pth', option]
+    assert getattr(tool.parse_args([*arguments, str(lowest)]), option[2:].replace('-', '_')) == lowest
+    with pytest.raises(SystemExit) as stop:
+        tool.parse_args([*arguments, str(lowest - 1)])
+    assert stop.value.code == 2
+    assert f'{option} ' in capsys.readouterr().err.splitlines()[-1]
+
+
+class TiltedModel(LinearWorldModel):
+    """What is drawn by seed and iteration, as the dropped channels are, decides the loss."""
+
+    def forward(self, inputs, noise, mode='tensor'):
+        info = MessageHub.get_current_instance().runtime_info
+        return dict(loss=self.backbone['used'](inputs).sum() * (100 * info['seed'] + info['iter']))
+
+
+def test_draws_of_the_model_follow_seed_and_position():
+    gradients = tool.gradient_function(TiltedModel({}), 7)
+    batch = dict(inputs=torch.ones(1, 3), noise=torch.zeros(1))
+    for position in (0, 5):
+        assert gradients(batch, position)['used.weight'].tolist() == [[700.0 + position] * 3]
