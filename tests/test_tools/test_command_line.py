@@ -126,8 +126,14 @@ def test_train_then_resume_then_test(config, tmp_path, capfd):
     assert result['config'] == 'toy.py'
     assert result['checkpoint']['path'] == str(trained)
     assert 'matched 4 (100.0%), missing 0' in ''.join(capfd.readouterr())
-    call('test', config, 'none', '--out', 'none.json')
-    assert json.loads((tmp_path / 'none.json').read_text())['metrics'] != result['metrics']
+    assert (result['max_frames'], result['protocol'], result['checkpoint']['matched_ratio']) == (None, None, 1)
+    assert result['checkpoint']['geometry'] == dict(trained=None, used=None)
+    call('test', config, 'none', '--out', 'none.json', '--cfg-options', 'test_dataloader.dataset.max_frames=2',
+         'randomness.seed=3')
+    untrained = json.loads((tmp_path / 'none.json').read_text())
+    assert untrained['metrics'] != result['metrics']
+    assert (untrained['max_frames'], untrained['seed']) == (2, 3)
+    assert untrained['checkpoint'] == dict(path=None, sha8=None, source='none')
 
 
 def test_a_training_does_not_replace_another_one(config, capfd, tmp_path):
