@@ -618,6 +618,9 @@ def test_convert_and_publish(tmp_path, monkeypatch, capfd):
 
     training = dict(state_dict={**converted['state_dict'], 'teacher.conv1.weight': torch.zeros(2)},
                     optimizer=dict(state=1), message_hub={}, meta={})
+    counters = torch.arange(100)
+    for place, name in enumerate(name for name in weights if name.endswith('num_batches_tracked')):
+        training['state_dict'][f'backbone.{name}'] = counters[place]
     torch.save(training, 'iter_9.pth')
     for _ in range(2):
         call('publish_checkpoint', 'iter_9.pth', 'public/', '--fp16')
@@ -628,6 +631,8 @@ def test_convert_and_publish(tmp_path, monkeypatch, capfd):
     assert content.keys() == {'state_dict', 'meta'}
     assert content['state_dict'].keys() == converted['state_dict'].keys()
     assert content['state_dict']['backbone.conv1.weight'].dtype == torch.float16
+    assert all(value.untyped_storage().nbytes() == value.nbytes for value in content['state_dict'].values())
+    assert content['state_dict']['backbone.layer1.0.bn1.num_batches_tracked'] == 1
     assert published.stat().st_size < 0.55 * Path('iter_9.pth').stat().st_size
     call('publish_checkpoint', 'iter_9.pth', 'public/name')
     assert len(list(Path('public').glob('name-*.pth'))) == 1

@@ -177,7 +177,7 @@ def test_penalties_and_the_teachers_own_checkpoint_are_left_out(tmp_path, monkey
     assert torch.equal(built.backbone.conv1.weight, model.backbone.conv1.weight)
 
 
-def test_an_interrupted_run_goes_on(images, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on(images, tmp_path, monkeypatch, capsys):
     whole = run(images, tmp_path / 'whole.pth', '--samples', 5)
     seen, inner = [], tool.Samples.__getitem__
 
@@ -191,9 +191,11 @@ def test_an_interrupted_run_goes_on(images, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(images, tmp_path / 'f.pth', '--samples', 5, '--save-interval', 0)
     first, seen[:] = list(seen), []
+    capsys.readouterr()
     found = run(images, tmp_path / 'f.pth', '--samples', 5, '--save-interval', 0)
     assert len(first) == 3
     assert len(seen) == 2
+    assert ' 5/5,' in capsys.readouterr().err, 'the bar begins where the first run ended'
     assert not set(first) & set(seen)
     assert all(torch.equal(found['fisher'][name], value) for name, value in whole['fisher'].items())
 
@@ -260,7 +262,9 @@ def test_weights_and_gradients_that_are_not_finite_are_refused(value, world, tmp
     assert 'has a gradient that is infinite or not a number' in fails(capsys, world, tmp_path / 'f.pth')
 
 
-@pytest.mark.parametrize('content', [[1, 2], dict(state_dict={}), dict(settings=3, done=1, values={}), b'text'])
+@pytest.mark.parametrize('content', [[1, 2], dict(state_dict={}), b'text',
+                                     *(dict(settings={}, done=1, values={}) | wrong for wrong in (
+                                         dict(settings=3), dict(done='one'), dict(values=None)))])
 def test_a_part_that_is_another_file_is_named(content, world, tmp_path, capsys):
     part = tmp_path / 'f.pth.part0'
     if isinstance(content, bytes):
