@@ -244,7 +244,6 @@ def main(argv: list[str] | None = None) -> None:
             faults += video.faults
             metric.results += video.records
             bar.update()
-        bar.end_line()
         faults += check_extra(args.pred, videos, {*left_out, *(videos if args.sparse else ())})
         for fault in faults:
             print(fault)

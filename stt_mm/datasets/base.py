@@ -106,14 +106,14 @@ class VideoDataset(BaseDataset, ABC):
 
     def get_clip(self, index: int, draw: int = 0, seed: int = 0) -> dict:
         """What the first transform receives for ``(index, draw, seed)``; the frames are chosen, nothing is read."""
-        return self._choose_clip(index, draw, generator(seed, draw, index))
+        return self._choose_clip(index, generator(seed, draw, index))
 
     def __getitem__(self, key: int | tuple[int, int] | tuple[int, int, int]) -> dict:
         index, draw, seed = (*key, 0)[:3] if isinstance(key, tuple) else (self._warn_repeated(key), 0, 0)
         index = range(len(self))[index]
         rng = generator(seed, draw, index)
         for _ in range(_MAX_TRIES):
-            clip = self._choose_clip(index, draw, rng)
+            clip = self._choose_clip(index, rng)
             try:
                 return self.pipeline(clip)
             except OSError as error:
@@ -126,7 +126,7 @@ class VideoDataset(BaseDataset, ABC):
             "warnings above name them. Repair the data, or set on_error='raise' to stop at the first."
         )
 
-    def _choose_clip(self, index: int, draw: int, rng: np.random.Generator) -> dict:
+    def _choose_clip(self, index: int, rng: np.random.Generator) -> dict:
         clip = self.get_data_info(index)
         num_frames = _num_frames(clip)
         fitting = [(step, weight) for step, weight in self.intervals if self._span(step) <= num_frames]
@@ -134,7 +134,7 @@ class VideoDataset(BaseDataset, ABC):
         step = fitting[rng.choice(len(fitting), p=[weight / total for _, weight in fitting])][0]
         offset = int(rng.integers(num_frames - self._span(step) + 1))
         frame_inds = [offset + step * k for k in range(self.clip_length)]
-        return dict(clip, frame_inds=frame_inds, draw=draw, rng=rng)
+        return dict(clip, frame_inds=frame_inds, rng=rng)
 
     def _span(self, step: int) -> int:
         return (self.clip_length - 1) * step + 1

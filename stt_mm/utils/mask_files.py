@@ -92,7 +92,7 @@ def _load_image(data: bytes, path: str | Path) -> tuple[np.ndarray, np.ndarray |
 
 
 def _palette(image: Image.Image) -> np.ndarray:
-    colors = np.frombuffer(bytes(image.getpalette('RGB') or b''), np.uint8).reshape(-1, 3)
+    colors = np.frombuffer(bytes(image.getpalette('RGB')), np.uint8).reshape(-1, 3)
     palette = np.zeros((256, 3), np.uint8)
     palette[:len(colors)] = colors
     return palette

@@ -189,7 +189,7 @@ def _files(folder: str | Path) -> Iterable[Path]:
 def _ignores_case(folder: Path) -> bool:
     """Whether ``a`` and ``A`` are one file in a folder."""
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix='.case') as file:
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
             return Path(file.name).with_name(Path(file.name).name.upper()).exists()
     except OSError:
         return False

@@ -155,6 +155,9 @@ def sparse(root):
 def test_sparse_annotations_are_read_only_if_asked_for(sparse):
     with pytest.raises(FileNotFoundError, match=r"JPEGImages/480p; the videos are in .*directly.*resolution=''"):
         DAVIS(str(sparse))
+    (sparse / 'ImageSets' / '2017' / 'val.txt').write_text('video1\n')
+    with pytest.raises(FileNotFoundError, match='directly'):
+        DAVIS(str(sparse))
     with pytest.raises(FileNotFoundError, match=r"00001\.png \(1 of 5 are missing\).*annotations='sparse'"):
         DAVIS(str(sparse), resolution='')
     dataset = DAVIS(str(sparse), resolution='', annotations='sparse')

@@ -71,7 +71,7 @@ class ToyModel(BaseModel):
 class ToyDataset(Dataset):
     """Every sample is a function of its index and its draw."""
 
-    def __init__(self, length: int, trace: str | None = None) -> None:
+    def __init__(self, length: int, trace: str | None = None, max_frames: int | None = None) -> None:
         self.length = length
         self.trace = trace
 

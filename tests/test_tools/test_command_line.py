@@ -126,8 +126,14 @@ def test_train_then_resume_then_test(config, tmp_path, capfd):
     assert result['config'] == 'toy.py'
     assert result['checkpoint']['path'] == str(trained)
     assert 'matched 4 (100.0%), missing 0' in ''.join(capfd.readouterr())
-    call('test', config, 'none', '--out', 'none.json')
-    assert json.loads((tmp_path / 'none.json').read_text())['metrics'] != result['metrics']
+    assert (result['max_frames'], result['protocol'], result['checkpoint']['matched_ratio']) == (None, None, 1)
+    assert result['checkpoint']['geometry'] == dict(trained=None, used=None)
+    call('test', config, 'none', '--out', 'none.json', '--cfg-options', 'test_dataloader.dataset.max_frames=2',
+         'randomness.seed=3')
+    untrained = json.loads((tmp_path / 'none.json').read_text())
+    assert untrained['metrics'] != result['metrics']
+    assert (untrained['max_frames'], untrained['seed']) == (2, 3)
+    assert untrained['checkpoint'] == dict(path=None, sha8=None, source='none')
 
 
 def test_a_training_does_not_replace_another_one(config, capfd, tmp_path):
@@ -612,6 +618,9 @@ def test_convert_and_publish(tmp_path, monkeypatch, capfd):
 
     training = dict(state_dict={**converted['state_dict'], 'teacher.conv1.weight': torch.zeros(2)},
                     optimizer=dict(state=1), message_hub={}, meta={})
+    counters = torch.arange(100)
+    for place, name in enumerate(name for name in weights if name.endswith('num_batches_tracked')):
+        training['state_dict'][f'backbone.{name}'] = counters[place]
     torch.save(training, 'iter_9.pth')
     for _ in range(2):
         call('publish_checkpoint', 'iter_9.pth', 'public/', '--fp16')
@@ -622,6 +631,8 @@ def test_convert_and_publish(tmp_path, monkeypatch, capfd):
     assert content.keys() == {'state_dict', 'meta'}
     assert content['state_dict'].keys() == converted['state_dict'].keys()
     assert content['state_dict']['backbone.conv1.weight'].dtype == torch.float16
+    assert all(value.untyped_storage().nbytes() == value.nbytes for value in content['state_dict'].values())
+    assert content['state_dict']['backbone.layer1.0.bn1.num_batches_tracked'] == 1
     assert published.stat().st_size < 0.55 * Path('iter_9.pth').stat().st_size
     call('publish_checkpoint', 'iter_9.pth', 'public/name')
     assert len(list(Path('public').glob('name-*.pth'))) == 1

@@ -176,6 +176,13 @@ def test_vip(tmp_path, capsys, manifests):
     (folder / '000000000026.txt').write_text('1 hat\n')
     (folder / '000000000051.txt').unlink()
     assert run(capsys, 'vip', root, '--labels', 'category')[0] == 0
+    mask = next((root / 'Annotations' / 'Category_ids').glob('**/*.png'))
+    mask.rename(mask.with_suffix('.bak'))
+    code, lines, _ = run(capsys, 'vip', root, '--labels', 'category')
+    assert (code, [line for line in lines if line.startswith('problem')]) == (1, [
+        f'problem: {mask.parent}: 1 of 3 category masks missing: {mask.name}'])
+    assert not any('category' in line for line in run(capsys, 'vip', root, '--labels', 'instance')[1][1:])
+    mask.with_suffix('.bak').rename(mask)
     code, lines, _ = run(capsys, 'vip', root, '--decode')
     assert code == 1
     assert [line for line in lines if line.startswith('problem')] == [

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from continual_data import make_data, moco, small
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from torch import nn
@@ -176,7 +177,7 @@ def test_penalties_and_the_teachers_own_checkpoint_are_left_out(tmp_path, monkey
     assert torch.equal(built.backbone.conv1.weight, model.backbone.conv1.weight)
 
 
-def test_an_interrupted_run_goes_on(images, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on(images, tmp_path, monkeypatch, capsys):
     whole = run(images, tmp_path / 'whole.pth', '--samples', 5)
     seen, inner = [], tool.Samples.__getitem__
 
@@ -190,9 +191,11 @@ def test_an_interrupted_run_goes_on(images, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(images, tmp_path / 'f.pth', '--samples', 5, '--save-interval', 0)
     first, seen[:] = list(seen), []
+    capsys.readouterr()
     found = run(images, tmp_path / 'f.pth', '--samples', 5, '--save-interval', 0)
     assert len(first) == 3
     assert len(seen) == 2
+    assert ' 5/5,' in capsys.readouterr().err, 'the bar begins where the first run ended'
     assert not set(first) & set(seen)
     assert all(torch.equal(found['fisher'][name], value) for name, value in whole['fisher'].items())
 
@@ -259,7 +262,9 @@ def test_weights_and_gradients_that_are_not_finite_are_refused(value, world, tmp
     assert 'has a gradient that is infinite or not a number' in fails(capsys, world, tmp_path / 'f.pth')
 
 
-@pytest.mark.parametrize('content', [[1, 2], dict(state_dict={}), dict(settings=3, done=1, values={}), b'text'])
+@pytest.mark.parametrize('content', [[1, 2], dict(state_dict={}), b'text',
+                                     *(dict(settings={}, done=1, values={}) | wrong for wrong in (
+                                         dict(settings=3), dict(done='one'), dict(values=None)))])
 def test_a_part_that_is_another_file_is_named(content, world, tmp_path, capsys):
     part = tmp_path / 'f.pth.part0'
     if isinstance(content, bytes):
@@ -313,3 +318,28 @@ def test_a_killed_run_goes_on(images, tmp_path):
     assert 0 < done < 12
     found = run(images, tmp_path / 'f.pth', '--samples', 12)
     assert all(torch.equal(found['fisher'][name], value) for name, value in whole['fisher'].items())
+
+
+@pytest.mark.parametrize(('option', 'lowest'), [('--samples', 1), ('--batch-size', 1), ('--num-workers', 0)])
+def test_numbers_have_a_lower_end(option, lowest, capsys):
+    arguments = ['config.py', 'a.pth', '--out', 'f.pth', option]
+    assert getattr(tool.parse_args([*arguments, str(lowest)]), option[2:].replace('-', '_')) == lowest
+    with pytest.raises(SystemExit) as stop:
+        tool.parse_args([*arguments, str(lowest - 1)])
+    assert stop.value.code == 2
+    assert f'{option} ' in capsys.readouterr().err.splitlines()[-1]
+
+
+class TiltedModel(LinearWorldModel):
+    """What is drawn by seed and iteration, as the dropped channels are, decides the loss."""
+
+    def forward(self, inputs, noise, mode='tensor'):
+        info = MessageHub.get_current_instance().runtime_info
+        return dict(loss=self.backbone['used'](inputs).sum() * (100 * info['seed'] + info['iter']))
+
+
+def test_draws_of_the_model_follow_seed_and_position():
+    gradients = tool.gradient_function(TiltedModel({}), 7)
+    batch = dict(inputs=torch.ones(1, 3), noise=torch.zeros(1))
+    for position in (0, 5):
+        assert gradients(batch, position)['used.weight'].tolist() == [[700.0 + position] * 3]

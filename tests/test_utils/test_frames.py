@@ -30,6 +30,14 @@ def test_frames_of_a_folder(frame_paths):
     assert sequence.original_size == (30, 50)
     assert all(np.array_equal(sequence[t], texture((30, 50), t)) for t in range(3))
     assert len(list(sequence)) == 3
+    assert repr(sequence) == "FrameSequence('bear', 3 frames)"
+    assert [sequence.path(t) for t in range(3)] == [str(path) for path in frame_paths]
+
+
+def test_a_single_frame_is_a_video(frame_paths):
+    sequence = FrameSequence(frame_paths[2:])
+    assert (len(sequence), sequence.names, sequence.name) == (1, ['00002'], 'bear')
+    assert FrameSequence(frame_paths[:1], name='cub').name == 'cub'
 
 
 def test_nothing_is_decoded_before_it_is_asked_for(frame_paths):

@@ -114,6 +114,9 @@ def test_whole_jpegs_with_what_cameras_and_programs_add():
     data = encoded(picture(), comment=b'\xff\xd9 text', exif=b'Exif\0\0II*\0\x08\0\0\0\0\0')
     check_jpeg(data)
     check_jpeg(data[:2] + b'\xff\xef\0\x02' + b'\xff\xff\xff' + data[2:])  # An empty segment and bytes that fill.
+    for marker in (*range(0xE0, 0xF0), 0xFE):
+        check_jpeg(data[:2] + bytes((0xFF, marker, 0, 2)) + data[2:])
+    check_jpeg(data[:2] + b'\xff\xc4\0\x13\x03' + bytes(16) + data[2:])  # A table of no codes.
     check_jpeg(data + b'\xff\xd8 another picture')
     check_jpeg(encoded(picture().convert('CMYK'), subsampling=1))  # The decoder that checks knows no such form.
 

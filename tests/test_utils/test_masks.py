@@ -44,6 +44,15 @@ def test_grey_and_binary_files_are_ids_too(tmp_path):
     assert np.array_equal(read_mask(tmp_path / 'binary.png'), ids == 3)
 
 
+def test_an_indexed_file_without_a_palette_is_ids(tmp_path):
+    ids = np.arange(12, dtype=np.uint8).reshape(3, 4) // 4
+    write_mask(tmp_path / 'mask.png', ids)
+    data = (tmp_path / 'mask.png').read_bytes()
+    start = data.index(b'PLTE') - 4
+    (tmp_path / 'mask.png').write_bytes(data[:start] + data[start + 12 + int.from_bytes(data[start:start + 4], 'big'):])
+    assert np.array_equal(read_mask(tmp_path / 'mask.png'), ids)
+
+
 @pytest.mark.parametrize(('mode', 'array'), [
     ('RGB', np.zeros((4, 4, 3), np.uint8)),
     ('RGBA', np.zeros((4, 4, 4), np.uint8)),

@@ -197,7 +197,7 @@ def test_whole_files_that_do_not_know_their_size_or_hold_more(tmp_path):
 ROTATIONS = {'upright': ((1, 0, 0, 1), lambda x: x), '90': ((0, -1, 1, 0), np.rot90),
              '180': ((-1, 0, 0, -1), lambda x: np.rot90(x, 2)), '270': ((0, 1, -1, 0), lambda x: np.rot90(x, 3)),
              'mirrored': ((-1, 0, 0, 1), lambda x: x[:, ::-1]), 'upside down': ((1, 0, 0, -1), lambda x: x[::-1]),
-             'transposed': ((0, 1, 1, 0), lambda x: x.transpose(1, 0, 2))}
+             'transposed': ((0, 1, 1, 0), lambda x: x.transpose(1, 0, 2)), '45': ((1, -1, 1, 1), lambda x: x)}
 
 
 @pytest.mark.parametrize('name', ROTATIONS)

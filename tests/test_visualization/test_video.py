@@ -160,3 +160,13 @@ def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / 'a').write_text('')
     with pytest.raises(OSError, match=r'a/b\.mp4 cannot be written after 0 frames'):
         write_video(tmp_path / 'a' / 'b.mp4', colored_frames())
+
+
+def test_ten_frames_a_second_unless_told(tmp_path):
+    with VideoWriter(tmp_path / 'a.mp4') as writer:
+        for frame in colored_frames():
+            writer.write(frame)
+    for path in (writer.path, write_video(tmp_path / 'b.mp4', colored_frames())):
+        times, rate = shown_at(path)
+        np.testing.assert_allclose(times, np.arange(5) / 10, atol=1e-9)
+        assert rate == 10
