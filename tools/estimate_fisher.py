@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from stt_mm import __version__
 from stt_mm.datasets import TrainSampler, VideoDataset
-from stt_mm.engine import load_config
+from stt_mm.engine import load_config, values_of
 from stt_mm.engine.cli import ConfigOptions, Progress, one_line_errors
 from stt_mm.engine.compat import check_queue
 from stt_mm.errors import FileError, InputError
@@ -261,10 +261,6 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         out = Path(args.out)
         partial_path = out.with_name(f'{out.name}.part{rank}')
-        for path in (out, partial_path):
-            check_file(path, [args.config, args.checkpoint])
-        if out.exists() and not args.overwrite:
-            raise FileError(f'{out} exists. Name another file or add --overwrite to replace it.')
         if args.method == 'running' and world_size > 1:
             raise InputError('--method running depends on the order of its batches: start it in one process.')
         if world_size > args.samples:
@@ -274,6 +270,11 @@ def main(argv: list[str] | None = None) -> None:
         cfg = load_config(args.config, args.cfg_options)
         if cfg.get('model') is None or cfg.get('train_dataloader') is None:
             raise InputError(f'{cfg.filename} is no training config: it has no model or no train_dataloader.')
+        for path in (out, partial_path):
+            check_file(path, [args.config, args.checkpoint, *values_of(cfg.model, 'checkpoint'),
+                              *values_of(cfg.train_dataloader, 'data_root', 'ann_file', 'video_list')])
+        if out.exists() and not args.overwrite:
+            raise FileError(f'{out} exists. Name another file or add --overwrite to replace it.')
         init_default_scope(cfg.get('default_scope', 'stt_mm'))
         if args.method == 'running':
             check_queue(cfg, 1, args.batch_size)

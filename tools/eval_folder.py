@@ -161,6 +161,11 @@ def evaluate_video(truth: Sequence, args: argparse.Namespace, index: int) -> Vid
     """Check and score one video."""
     sample = truth[index]
     expected = wanted_masks(args.task, sample)
+    for name, true_mask in zip(sample['frame_names'], sample['mask_paths'], strict=True):
+        path = Path(args.pred, sample['video_id'], f'{name}.png')
+        if true_mask is not None and path.is_file() and path.samefile(true_mask):
+            raise InputError(f'{path} is a mask of the truth in {args.gt}, which would be compared with itself. Name '
+                             'the folder of predicted masks as PRED.')
     masks, faults = check_video(Path(args.pred, sample['video_id']), expected)
     if args.task == 'ytv' and not sample['objects']:
         faults.append(f'{args.gt}: no true mask of video {sample["video_id"]} shows an object')

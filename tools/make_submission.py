@@ -13,7 +13,7 @@ from stt_mm.engine.cli import Progress, one_line_errors
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, check_zip, expected_masks, given_births
 from stt_mm.utils.submission import write_submission
-from stt_mm.utils.targets import check_file
+from stt_mm.utils.targets import check_apart
 from stt_mm.utils.text import absent
 
 EPILOG = """examples:
@@ -42,6 +42,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if (args.out is None) != args.check_only:
         parser.error('give either --out FILE.zip or --check-only')
+    if args.out is not None and args.out.suffix.lower() != '.zip':
+        parser.error(f'a submission is a .zip file, got --out {args.out}')
     if args.pred.suffix.lower() == '.zip' and not args.check_only:
         parser.error(f'{args.pred} is a zip file already; --check-only checks it')
     return args
@@ -67,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
         if args.out is not None:
-            check_file(args.out, [args.pred, args.data_root])
+            check_apart(args.out, [args.pred, args.data_root])
         samples = (item['data_samples'].to_dict() for item in build_dataset(args))
         videos = {sample['video_id']: expected_masks(sample, given_births(sample['given_masks'])) for sample in samples}
         if args.pred.suffix.lower() == '.zip':

@@ -188,11 +188,20 @@ def test_training_stays_out_of_its_data(tmp_path, monkeypatch, capfd):
     ('estimate_fisher', ['pretrain/mocov2_r18_demo', 'source.pth', '--out', 'link.pth', '--overwrite']),
     ('estimate_fisher', ['pretrain/mocov2_r18_demo', 'fisher.pth.part0', '--out', 'fisher.pth']),
     ('make_submission', ['DAVIS', 'DAVIS', '--task', 'davis17-test-dev', '--out', 'DAVIS/old.zip']),
+    ('make_submission', ['run', 'DAVIS', '--task', 'davis17-test-dev', '--out', 'run/new.zip']),
+    ('estimate_fisher', ['pretrain/mocov2_r18_demo', 'source.pth', '--overwrite', '--out',
+                         'DAVIS/JPEGImages/480p/video0/00001.jpg', '--cfg-options',
+                         'train_dataloader.dataset.data_root=DAVIS/JPEGImages']),
+    ('eval_folder', ['DAVIS/Annotations/480p', 'DAVIS', '--task', 'davis17']),
+    ('eval_folder', ['DAVIS/Annotations/480p', 'DAVIS/Annotations/480p', '--task', 'davis17']),
+    ('analysis/run_ablation', ['stt_r18_demo', '--data', 'DAVIS/JPEGImages/480p', '--eval-data', 'DAVIS', '--work-dir',
+                               'DAVIS/JPEGImages/480p/ablation']),
     ('eval_folder', ['DAVIS/Annotations/480p', 'DAVIS', '--task', 'davis17', '--out', 'DAVIS/Annotations']),
     ('eval_folder', ['DAVIS/Annotations/480p', 'DAVIS', '--task', 'davis17', '--out', 'DAVIS/Annotations/480p']),
     ('analysis/plot_losses', ['run', '--out', 'run/1/vis_data/scalars.json']),
 ])
-def test_tools_do_not_write_onto_their_sources(root, capfd, name, args):
+def test_tools_do_not_write_onto_their_sources(root, capfd, monkeypatch, name, args):
+    monkeypatch.syspath_prepend(ROOT / 'tools' / 'analysis')
     torch.save(dict(state_dict={'backbone.conv1.weight': torch.ones(2)}), 'source.pth')
     Path('link.pth').symlink_to('source.pth')
     shutil.copy('source.pth', 'fisher.pth.part0')
@@ -202,8 +211,8 @@ def test_tools_do_not_write_onto_their_sources(root, capfd, name, args):
     if name == 'make_submission':
         (root / 'old.zip').write_bytes(b'zip')
     line = error_of(capfd, name, *args)
-    assert 'read' in line
-    assert 'replaced' in line or 'is, or lies in' in line
+    assert 'read' in line or 'would be compared with itself' in line
+    assert re.search('replaced|is, or lies in|is a mask of the truth', line)
     (root / 'old.zip').unlink(missing_ok=True)
     assert contents(Path.cwd()) == before
 
@@ -280,3 +289,12 @@ def test_a_lock_of_someone_else_is_not_emptied(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='is not empty and was not made by'), run_ablation.reserved(tmp_path, {}):
         pass
     assert (tmp_path / '.lock').read_text() == 'theirs'
+
+
+def test_a_submission_is_not_one_of_the_results(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    make_youtube_vos_valid(tmp_path / 'data')
+    Path('data/old.zip').write_bytes(b'zip')
+    line = error_of(capfd, 'test', 'eval/ytv_r18_s8', 'none', '--dump-masks', 'masks', '--work-dir', 'work',
+                    '--cfg-options', 'test_dataloader.dataset.data_root=data', 'test_evaluator.submission=data/old.zip')
+    assert 'data/old.zip lies in data, whose files are read here and would be replaced' in line

@@ -23,6 +23,7 @@ from stt_mm.engine.cli import Progress, one_line_errors
 from stt_mm.engine.config import find_config
 from stt_mm.errors import InputError, SttMMError
 from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.utils.targets import check_apart
 from stt_mm.utils.text import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -371,6 +372,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         with one_line_errors():
+            check_apart(args.work_dir, [args.data, args.eval_data])
             settings = {key: value for key, value in vars(args).items() if key != 'work_dir'}
             args.configs = [config_pair(text) for text in args.configs]
             check_rows(args)
