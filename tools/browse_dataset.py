@@ -1,6 +1,7 @@
 """Pictures of what a dataset yields: clips before and after the transforms, or videos with their given labels."""
 
 import argparse
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -114,8 +115,10 @@ def browse(args: argparse.Namespace) -> None:
     init_default_scope(cfg.get('default_scope', 'stt_mm'))
     dataset = build_dataset(cfg, args.phase)
     out = Path(args.out)
-    claim_folder(out, f'{args.num} pictures of {cfg.filename}, {args.phase}', '.png',
-                 [cfg.filename, *values_of(cfg[f'{args.phase}_dataloader'], 'data_root')], args.overwrite)
+    loader = cfg[f'{args.phase}_dataloader']
+    digest = hashlib.sha256(repr(loader.to_dict()).encode()).hexdigest()[:8]
+    claim_folder(out, f'{args.num} pictures of {cfg.filename}, {args.phase} (data {digest})', '.png',
+                 [cfg.filename, *values_of(loader, 'data_root')], args.overwrite)
     progress = Progress(args.num if hasattr(dataset, 'get_clip') else min(args.num, len(dataset)))
     for number in range(progress.task_num):
         if isinstance(dataset, ImageFolder):

@@ -11,7 +11,7 @@ import cv2
 from stt_mm.engine.cli import Progress, one_line_errors
 from stt_mm.errors import FileError, MissingInputError
 from stt_mm.utils import FrameError, VideoReader
-from stt_mm.utils.targets import check_distinct, check_folder, claim_folder, inside
+from stt_mm.utils.targets import check_distinct, check_folder, claim_folder, inside, state_of
 from stt_mm.utils.text import absent
 
 EPILOG = """examples:
@@ -23,10 +23,10 @@ EPILOG = """examples:
 SUFFIX = '.jpg'
 
 
-def owner(video: Path, every: int, max_frames: int | None) -> str:
+def owner(video: Path, every: int, short_side: int, max_frames: int | None, quality: int) -> str:
     """What the folder of a video's frames is for; other frames of the video are another result."""
-    rest = f'{"" if every == 1 else f", every {every}"}{"" if max_frames is None else f", {max_frames} files"}'
-    return f'frames of {video.resolve()}{rest}'
+    rest = '' if max_frames is None else f', {max_frames} files'
+    return f'frames of {state_of(video)}, every {every}, short side {short_side}, quality {quality}{rest}'
 
 
 def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int | None, quality: int,
@@ -50,7 +50,7 @@ def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int
         ValueError: if the folder holds other files.
     """
     reader = VideoReader(video)
-    claim_folder(out, owner(video, every, max_frames), SUFFIX, [video], overwrite)
+    claim_folder(out, owner(video, every, short_side, max_frames, quality), SUFFIX, [video], overwrite)
     indices = range(0, len(reader), every)[:max_frames]
     for number, index in enumerate(indices):
         frame = cv2.cvtColor(reader.read(index), cv2.COLOR_RGB2BGR)
@@ -94,7 +94,8 @@ def main(argv: list[str] | None = None) -> None:
         targets = {video: inside(args.out, video.stem) for video in args.videos}
         check_distinct({str(video): out for video, out in targets.items()})
         for video, out in targets.items():
-            check_folder(out, owner(video, args.every, args.max_frames), SUFFIX, args.videos, args.overwrite)
+            check_folder(out, owner(video, args.every, args.short_side, args.max_frames, args.quality), SUFFIX,
+                         args.videos, args.overwrite)
         progress = Progress(len(targets))
         total = 0
         for video, out in targets.items():

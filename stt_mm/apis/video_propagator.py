@@ -21,7 +21,7 @@ from stt_mm.registry import MODELS
 from stt_mm.utils import list_images, write_mask
 from stt_mm.utils.checks import usable_device
 from stt_mm.utils.prefetch import prefetch
-from stt_mm.utils.targets import claim_folder
+from stt_mm.utils.targets import claim_folder, state_of
 from stt_mm.utils.video import VideoStream, open_video
 from stt_mm.visualization import VideoWriter, draw_points, overlay
 from stt_mm.visualization.video import check_fps
@@ -186,8 +186,7 @@ class VideoPropagator:
             raise InputError('mask_dir needs masks, and points_json needs points.')
         sources = [*self._files, *(mask for mask in by_frame(masks).values() if isinstance(mask, (str, Path))),
                    *(list_images(stream.name) if Path(stream.name).is_dir() else [stream.name])]
-        owner = f'masks of {Path(stream.name).resolve() if Path(stream.name).exists() else stream.name}'
-        owner += '' if max_frames is None else f', {max_frames} frames'
+        owner = f'masks of {state_of(stream.name)}{"" if max_frames is None else f", {max_frames} frames"}'
         check_outputs(sources, out, mask_dir, points_json, owner, overwrite)
         start = time.perf_counter()
         count = 0

@@ -4,14 +4,17 @@ A file that is named is replaced. A folder that is named belongs to one result: 
 which, and only that result is replaced without being asked.
 """
 
+import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from ..errors import FileError, InputError
+from .images import list_images
 from .text import check_name
 
 MARK = '.stt_mm'
@@ -108,6 +111,23 @@ def claim_folder(path: str | Path, owner: str, suffix: str, sources: Iterable[So
                 file.parent.relative_to(path).name and file.parent.rmdir()
         (path / MARK).unlink(missing_ok=True)
         (path / MARK).write_text(f'{owner}\n', encoding='utf-8')
+
+
+def state_of(source: str | Path) -> str:
+    """A source of frames in words that change with what it holds, to tell the results of one state from another's.
+
+    Args:
+        source: a file, a folder of images, or what is there only once, such as ``camera 0``.
+
+    Returns:
+        The path with a digest of the names, sizes and times of its files; or the source with the time.
+    """
+    path = Path(source).resolve()
+    if not path.exists():
+        return f'{source} (at {time.time_ns()})'
+    stats = [(os.path.basename(file), os.stat(file)) for file in (list_images(path) if path.is_dir() else [path])]
+    text = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+    return f'{path} (state {hashlib.sha256(text.encode()).hexdigest()[:8]})'
 
 
 def owner_of(folder: str | Path) -> str | None:

@@ -391,11 +391,15 @@ def test_a_folder_of_masks_belongs_to_one_video(propagator, folder, tmp_path):
         propagator(folder, masks[0], mask_dir=target, max_frames=2)
     propagator(folder, masks[0], mask_dir=target, max_frames=2, overwrite=True)
     assert names() == whole[:2]
-    with pytest.raises(ValueError, match=r'masks holds masks of .*video, 2 frames, .*--overwrite'):
+    with pytest.raises(ValueError, match=r'masks holds masks of .*video \(state \w+\), 2 frames, .*--overwrite'):
         propagator(tmp_path / 'in.mp4', masks[0], mask_dir=target)
     assert names() == whole[:2]
     propagator(tmp_path / 'in.mp4', masks[0], mask_dir=target, overwrite=True)
     assert names() == [f'{t:05d}.png' for t in range(4)]
+    write_video(tmp_path / 'in.mp4', frames[:2])
+    with pytest.raises(ValueError, match='the results would mix'):
+        propagator(tmp_path / 'in.mp4', masks[0], mask_dir=target)
+    assert len(names()) == 4
     (target / 'notes.txt').write_text('mine')
     with pytest.raises(ValueError, match=r'holds notes\.txt, which is no \.png file'):
         propagator(folder, masks[0], mask_dir=target, overwrite=True)

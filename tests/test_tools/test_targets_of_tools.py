@@ -237,9 +237,12 @@ def test_extraction_keeps_videos_apart(tmp_path, monkeypatch, capfd):
     whole = frames('f/v')
     capfd.readouterr()
     line = error_of(capfd, 'extract_frames', 'b/w.mp4', 'b/v.mp4', '--out', 'f')
-    assert f'f/v holds frames of {tmp_path}/a/v.mp4, and the results would mix' in line
+    assert re.search(rf'f/v holds frames of {tmp_path}/a/v.mp4 \(state \w+\), .*, and the results would mix', line)
     assert not Path('f/w').exists()
-    assert 'would mix' in error_of(capfd, 'extract_frames', 'a/v.mp4', '--out', 'f', '--every', 2)
+    for option in (['--every', 2], ['--short-side', 16], ['--quality', 50], ['--max-frames', 3]):
+        assert 'would mix' in error_of(capfd, 'extract_frames', 'a/v.mp4', '--out', 'f', *option)
+    call('extract_frames', 'a/v.mp4', '--out', 'f')
+    assert frames('f/v') == whole
     call('extract_frames', 'a/v.mp4', 'b/w.mp4', '--out', 'f', '--every', 2, '--overwrite')
     assert list(frames('f/v')) == list(frames('f/w')) == ['00000.jpg', '00001.jpg', '00002.jpg']
     assert frames('f/v').items() - whole.items()
@@ -249,6 +252,18 @@ def test_extraction_keeps_videos_apart(tmp_path, monkeypatch, capfd):
     capfd.readouterr()
     assert 'holds holiday.heic, which is no .jpg' in error_of(capfd, 'extract_frames', 'a/v.mp4', '--out', 'f',
                                                               '--overwrite')
+
+
+def test_frames_of_a_video_that_was_replaced_do_not_stay_among_the_new_ones(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    videos('v.mp4')
+    call('extract_frames', 'v.mp4', '--out', 'f')
+    before = frames('f/v')
+    write_video('v.mp4', moving_shapes(2, (32, 48), 1, seed=5)[0])
+    assert 'would mix' in error_of(capfd, 'extract_frames', 'v.mp4', '--out', 'f')
+    assert frames('f/v') == before
+    call('extract_frames', 'v.mp4', '--out', 'f', '--overwrite')
+    assert list(frames('f/v')) == ['00000.jpg', '00001.jpg']
 
 
 @pytest.mark.parametrize('option', [['--quality', '500'], ['--quality', '0'], ['--max-frames', '0'],
@@ -275,6 +290,10 @@ def test_pictures_of_a_dataset_stay_out_of_it(root, monkeypatch):
     with pytest.raises(ValueError, match=r'mine holds 1 other files, such as photo\.png'):
         browse('-o', 'mine')
     browse('-o', 'pictures')
+    browse('-o', 'pictures')
+    for changes in (['-n', '1'], ['--cfg-options', 'test_dataloader.dataset.max_frames=4']):
+        with pytest.raises(ValueError, match='pictures holds 10 pictures of .*and the results would mix'):
+            browse('-o', 'pictures', *changes)
     browse('-o', 'pictures', '-n', '1', '--overwrite')
     assert [path.name for path in Path('pictures').glob('*.png')] == ['0000_video0.png']
 

@@ -5,7 +5,16 @@ import os
 import pytest
 
 from stt_mm.utils import targets
-from stt_mm.utils.targets import check_apart, check_distinct, check_file, check_folder, claim_folder, inside, owner_of
+from stt_mm.utils.targets import (
+    check_apart,
+    check_distinct,
+    check_file,
+    check_folder,
+    claim_folder,
+    inside,
+    owner_of,
+    state_of,
+)
 
 
 @pytest.fixture
@@ -145,3 +154,26 @@ def test_the_file_system_is_asked_about_case(tmp_path):
     assert targets._ignores_case(tmp_path) is (tmp_path / 'PROBE').exists()
     assert [path.name for path in tmp_path.iterdir()] == ['probe']
     assert targets._ignores_case(tmp_path / 'none') is False
+
+
+def test_the_state_of_a_source_changes_with_what_it_holds(tmp_path):
+    film, frames = tmp_path / 'v.mp4', tmp_path / 'frames'
+    frames.mkdir()
+    film.write_bytes(b'ten')
+    for name in ('0.png', '1.png', 'notes.txt'):
+        (frames / name).write_bytes(b'x')
+    before = [state_of(film), state_of(frames)]
+    (frames / 'notes.txt').write_bytes(b'more')
+    assert [state_of(film), state_of(frames)] == before
+    assert str(film) in before[0]
+    film.write_bytes(b'one more')
+    (frames / '1.png').unlink()
+    assert state_of(film) != before[0]
+    assert state_of(frames) != before[1]
+    size, time = film.stat().st_size, film.stat().st_mtime_ns
+    other = state_of(film)
+    film.write_bytes(b'one MORE')
+    os.utime(film, ns=(time, time + 1000))
+    assert film.stat().st_size == size
+    assert state_of(film) != other
+    assert state_of('camera 0') != state_of('camera 0')
