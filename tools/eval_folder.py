@@ -62,6 +62,10 @@ class PlainTruth(Sequence):
 
     def lack(self, paths: Sequence[str]) -> str | None:
         """Why the masks of a video are too few for its score."""
+        if len(paths) < 2:
+            return f'masks: {len(paths)}, of which the first is given'
+        if self.task == 'ytv' and not any(read_object_ids(path).any() for path in paths[:-1]):
+            return 'no true mask before the last shows an object'
         if not self.task.startswith('davis'):
             return None
         if not read_object_ids(paths[0], self.task == 'davis16').any():
@@ -167,8 +171,6 @@ def evaluate_video(truth: Sequence, args: argparse.Namespace, index: int) -> Vid
             raise InputError(f'{path} is a mask of the truth in {args.gt}, which would be compared with itself. Name '
                              'the folder of predicted masks as PRED.')
     masks, faults = check_video(Path(args.pred, sample['video_id']), expected)
-    if args.task == 'ytv' and not sample['objects']:
-        faults.append(f'{args.gt}: no true mask of video {sample["video_id"]} shows an object')
     if faults and not args.allow_faulty:
         return Video(sample['video_id'], expected, faults, [])
     predictions = np.zeros((len(sample['frame_names']), *sample['original_size']), np.uint8)

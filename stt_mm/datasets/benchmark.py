@@ -13,6 +13,16 @@ from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.text import check_name
 
 
+def of_the_first(max_frames: int | None) -> str:
+    """How messages say that the number of frames is limited by an argument."""
+    return '' if max_frames is None else f' among the first {max_frames} (max_frames)'
+
+
+def given_alone(video: dict, max_frames: int | None) -> str | None:
+    """What a video lacks that has no frame but the one whose labels are given."""
+    return None if len(video['frame_paths']) > 1 else f'frames{of_the_first(max_frames)}: 1, whose labels are given'
+
+
 class UnscorableVideos(InputError):
     """Videos of which nothing could be scored, though nothing of them is missing.
 

@@ -15,7 +15,7 @@ from stt_mm.utils.masks import read_object_ids
 from stt_mm.utils.text import absent, check_name, read_words
 
 from ..errors import InputError, MissingInputError
-from .benchmark import VideoBenchmark, check_mask_size
+from .benchmark import VideoBenchmark, check_mask_size, of_the_first
 
 LAYOUT = (
     '<data_root>/JPEGImages/<resolution>/<video>/00000.jpg, <data_root>/Annotations/<resolution>/<video>/00000.png and '
@@ -97,8 +97,7 @@ class DAVIS(VideoBenchmark):
             return f'the first mask, {mask_paths[0]}, shows no object'
         known = len(mask_paths) - mask_paths.count(None)
         if known < 3 and (self.annotations == 'sparse' or None not in video['mask_paths']):
-            cut = '' if self.max_frames is None else f' among the first {self.max_frames} (max_frames)'
-            return f'frames with masks{cut}: {known}, of which the first and the last do not count'
+            return f'frames with masks{of_the_first(self.max_frames)}: {known}, of which the first and the last do not count'
         return None
 
     def _video_ids(self) -> list[str]:

@@ -14,7 +14,7 @@ from stt_mm.utils.mat import read_joint_positions
 from stt_mm.utils.text import absent, check_name, read_words
 
 from ..errors import InputError, MissingInputError
-from .benchmark import VideoBenchmark
+from .benchmark import VideoBenchmark, given_alone
 
 LAYOUT = (
     '<data_root>/Rename_Images/<action>/<clip>/00001.png, '
@@ -87,7 +87,9 @@ class JHMDB(VideoBenchmark):
         joints, first = video['keypoints'][0], self.data_list[0]
         if len(joints) != len(first['keypoints'][0]):
             return f'{len(joints)} joints, {first["video_id"]} has {len(first["keypoints"][0])}'
-        return 'no joint is visible in the first frame' if np.isnan(joints).any(1).all() else None
+        if np.isnan(joints).any(1).all():
+            return 'no joint is visible in the first frame'
+        return given_alone(video, self.max_frames)
 
     def _ids_of_list(self) -> list[str]:
         candidates = list(dict.fromkeys(Path(folder, self.video_list) for folder in (

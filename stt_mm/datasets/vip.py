@@ -16,7 +16,7 @@ from stt_mm.utils.masks import read_object_ids
 from stt_mm.utils.text import absent
 
 from ..errors import InputError, MissingInputError
-from .benchmark import VideoBenchmark, check_mask_size
+from .benchmark import VideoBenchmark, check_mask_size, given_alone
 from .youtube_vos import read_video_list
 
 LAYOUT = (
@@ -93,8 +93,8 @@ class VIP(VideoBenchmark):
         return dict(given_masks={0: mask}), metainfo
 
     def lack(self, video: dict) -> str | None:
-        if self.labels == 'instance':
-            return None
+        if self.labels == 'instance' or len(video['frame_paths']) < 2:
+            return given_alone(video, self.max_frames)
         path = video['mask_paths'][0]
         strange = [number for number in np.unique(read_object_ids(path)).tolist() if number > NUM_PARTS]
         return f'the first mask, {path}, holds {strange}, parts are 1 to {NUM_PARTS}' if strange else None

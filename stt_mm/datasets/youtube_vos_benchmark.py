@@ -16,13 +16,15 @@ from stt_mm.utils.masks import read_object_ids
 from stt_mm.utils.text import absent, check_name, read_json
 
 from ..errors import InputError, MissingInputError
-from .benchmark import VideoBenchmark, check_mask_size
+from .benchmark import VideoBenchmark, check_mask_size, of_the_first
 from .youtube_vos import read_video_list
 
 LAYOUT = (
     '<data_root>/<split>/meta.json, <data_root>/<split>/JPEGImages/<video>/<frame>.jpg and '
     '<data_root>/<split>/Annotations/<video>/<frame>.png'
 )
+
+HIDDEN = ('valid', 'test')  # Splits whose truth is not public.
 
 
 @DATASETS.register_module()
@@ -37,7 +39,9 @@ class YouTubeVOSBenchmark(VideoBenchmark):
       ``first_frame`` (index), for the objects born in the frames that are used;
     * ``output_frames``: one bool per frame, ``True`` for the listed ones, which are scored and submitted;
     * ``mask_paths``: one path per frame, ``None`` where there is no mask file. In ``valid`` only frames of birth have
-      one; a video can be scored if all its output frames do.
+      one; a video can be scored if all its output frames do;
+    * ``truth_known``: ``False`` in ``valid`` and ``test`` where only frames of birth have a mask: it shows what is given
+      there and need not show what was born before.
 
     Args:
         data_root: folder that holds ``<split>``.
@@ -51,7 +55,7 @@ class YouTubeVOSBenchmark(VideoBenchmark):
 
     Raises:
         FileNotFoundError: ``meta.json``, a folder, a listed frame or the mask of a frame of birth is missing.
-        ValueError: a broken ``meta.json`` or list; on access, a mask that does not fit its frame or does not show an
+        ValueError: a broken ``meta.json`` or list, videos with nothing to score; on access, a mask that does not fit its frame or does not show an
             object that is born there.
     """
 
@@ -123,8 +127,17 @@ class YouTubeVOSBenchmark(VideoBenchmark):
             objects=objects,
             output_frames=[name in video['listed'] for name in frames.names],
             mask_paths=[video['mask_paths'].get(name) for name in frames.names],
+            truth_known=video['truth_known'],
         )
         return dict(given_masks=given_masks), metainfo
+
+    def lack(self, video: dict) -> str | None:
+        names = [Path(path).stem for path in video['frame_paths']]
+        listed = [name for name in names if name in video['listed']]
+        first = next(name for name in names if any(entry['frames'][0] == name for entry in video['objects'].values()))
+        if not video['truth_known'] or first != listed[-1] or not video['mask_paths'].keys() >= set(listed):
+            return None
+        return f'frames{of_the_first(self.max_frames)}: {len(listed)}, with none after the first of an object'
 
     def _load_video(self, video_id: str, objects: dict[int, dict]) -> dict:
         listed = sorted({name for entry in objects.values() for name in entry['frames']}, key=natural_key)
@@ -163,6 +176,7 @@ class YouTubeVOSBenchmark(VideoBenchmark):
             objects=objects,
             listed=set(listed),
             partial=not births >= present & set(listed) and not present >= set(listed),
+            truth_known=self.split not in HIDDEN or not births >= present & set(listed),
         )
 
 

@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +218,25 @@ def test_vip_masks_of_other_ids_are_refused_all_at_once(tmp_path):
     with pytest.raises(UnscorableVideos, match=r'holds \[42\], parts are 1 to 19.*skip=\[videos1,videos3\]'):
         VIP(str(root))
     assert len(VIP(str(root), labels='instance')) == 3
+
+
+@pytest.mark.parametrize(('kind', 'make', 'options', 'message'), [
+    (VIP, make_vip, {}, '1, whose labels are given'),
+    (VIP, make_vip, dict(labels='instance'), '1, whose labels are given'),
+    (JHMDB, make_jhmdb, {}, '1, whose labels are given'),
+    (YouTubeVOSBenchmark, partial(make_youtube_vos_valid, split='train', annotated=True), dict(split='train'),
+     '1, with none after the first of an object'),
+])
+def test_videos_of_which_only_the_given_frame_is_there_are_refused(kind, make, options, message, tmp_path):
+    root = str(make(tmp_path / 'cut'))
+    with pytest.raises(UnscorableVideos, match=rf'frames among the first 1 \(max_frames\): {message}.*skip='):
+        kind(root, max_frames=1, **options)
+    assert len(kind(root, max_frames=2, **options)) == 2
+    root = str(make(tmp_path / 'short', num_frames=1, **(dict(births=(0, 0)) if 'split' in options else {})))
+    with pytest.raises(UnscorableVideos, match=rf'frames: {message}.*skip='):
+        kind(root, **options)
+
+
+def test_youtube_vos_of_hidden_truth_may_have_any_length(tmp_path):
+    root = make_youtube_vos_valid(tmp_path, num_videos=1, num_frames=1, births=(0,))
+    assert not YouTubeVOSBenchmark(str(root))[0]['data_samples'].truth_known

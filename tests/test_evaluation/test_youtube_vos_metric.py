@@ -141,6 +141,17 @@ def test_a_submission_needs_masks():
         YouTubeVOSMetric(submission='a.zip')
 
 
+def test_a_video_whose_frames_are_all_first_frames_is_scored_where_its_truth_is_known(tmp_path):
+    make_youtube_vos_valid(tmp_path, split='train', num_videos=1, num_frames=2, annotated=True)
+    dataset = YouTubeVOSBenchmark(str(tmp_path), split='train')
+    metric = YouTubeVOSMetric()
+    metric.process(None, [predicted(dataset, 0)])
+    objects = metric.results[0]['record']['objects']
+    assert 0 < objects['1']['J'] < 1
+    assert objects['2']['J'] is None
+    assert metric.evaluate(1)['J-Mean'] == objects['1']['J']
+
+
 def test_a_video_whose_frames_are_all_first_frames_is_not_scored(tmp_path, log):
     """As many videos of the hidden truth: their masks show what is given, not what is to be found."""
     make_youtube_vos_valid(tmp_path, num_videos=1, num_frames=2)

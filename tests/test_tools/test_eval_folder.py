@@ -273,4 +273,4 @@ def test_youtube_vos_without_an_object_is_a_fault(tmp_path):
             write_mask(tmp_path / kind / 'v' / f'{t}.png', np.zeros((4, 6), np.uint8))
     done = evaluate(tmp_path / 'pred', tmp_path / 'truth', '--task', 'ytv')
     assert done.returncode == 1
-    assert 'no true mask of video v shows an object' in done.stdout
+    assert 'video v cannot be scored, no true mask before the last shows an object' in done.stdout

@@ -31,8 +31,9 @@ class YouTubeVOSMetric(VideoMetric):
     ``ytv_per_object.csv``.
 
     Beyond what :class:`VideoMetric` asks for, data samples have ``pred_masks`` (original ids ``[T, H, W]`` at the
-    original size), ``mask_paths`` (one per frame, ``None`` if unknown), ``output_frames`` (one bool per frame) and
-    ``objects``: ``dict[int, dict]``, id to ``category`` (or ``None``) and ``first_frame`` (index).
+    original size), ``mask_paths`` (one per frame, ``None`` if unknown), ``output_frames`` (one bool per frame),
+    ``objects``: ``dict[int, dict]``, id to ``category`` (or ``None``) and ``first_frame`` (index), and perhaps ``truth_known``:
+    false where the masks show no more than the objects that are given in them.
 
     Args:
         out_dir, dump_masks, resume, run_id: see :class:`VideoMetric`.
@@ -85,9 +86,7 @@ class YouTubeVOSMetric(VideoMetric):
         names = [name for name, chosen in zip(sample['frame_names'], output, strict=True) if chosen]
         wanted = {t for t, chosen in enumerate(output) if chosen}
         known = [t for t, path in enumerate(paths) if path is not None]
-        # The mask of a first frame is part of the task and need not show the other objects.
-        births = {entry['first_frame'] for entry in objects.values()}
-        if not wanted <= set(known) or wanted <= births:
+        if not wanted <= set(known) or not sample.get('truth_known', True):
             return dict(objects=None, frames=names)
         truths = np.stack([read_truth(sample, paths[t]) for t in known])
         try:
