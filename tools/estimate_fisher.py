@@ -79,6 +79,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if min(args.samples, args.batch_size) < 1 or args.num_workers < 0:
         parser.error('--samples and --batch-size must be 1 or more, --num-workers 0 or more')
+    if not 0 <= args.seed < 2 ** 32 or not args.save_interval >= 0:
+        parser.error(f'--seed must be 0 to {2 ** 32 - 1} and --save-interval 0 or more, got {args.seed} and '
+                     f'{args.save_interval:g}')
     return args
 
 
@@ -179,9 +182,10 @@ class Partial:
         settings: what the sums depend on; a file of other settings is refused.
         shapes: of the entries, by name.
         start: value of each entry before the first sample.
+        share: samples or batches that this process has to sum up.
     """
 
-    def __init__(self, path: Path, settings: dict, shapes: dict[str, torch.Size], start: float) -> None:
+    def __init__(self, path: Path, settings: dict, shapes: dict[str, torch.Size], start: float, share: int) -> None:
         self.path = path
         self.settings = settings
         self.done = 0
@@ -198,6 +202,12 @@ class Partial:
             if differing:
                 raise InputError(f'{path} was begun with other settings ({", ".join(differing)}). Remove it to begin '
                                  'anew, or name another --out.')
+            found = {name: (value.shape, value.dtype) for name, value in content['values'].items()
+                     if isinstance(value, Tensor) and value.isfinite().all() and not (value < 0).any()}
+            if found != {name: (shape, torch.float64) for name, shape in shapes.items()} or not (
+                    0 <= content['done'] <= share):
+                raise InputError(f'{path} is damaged: it does not hold the sums of {share} or fewer samples for each '
+                                 'weight of this model. Remove it to begin anew.')
             self.done, self.values = content['done'], content['values']
         self.saved = time.monotonic()
 
@@ -282,7 +292,8 @@ def main(argv: list[str] | None = None) -> None:
         model = build_model(cfg, args.checkpoint)
         shapes = {name: value.shape for name, value in model.backbone.named_parameters()}
         partial = Partial(partial_path, settings, shapes,
-                          start=1.0 if args.method == 'running' else 0.0)
+                          start=1.0 if args.method == 'running' else 0.0,
+                          share=len(range(rank, args.samples, world_size)))
         accumulate(args, cfg, model, partial, rank, world_size)
         count = args.samples if args.method == 'empirical' else 1
         fisher = {name: value.cpu() / count for name, value in reduce_sums(partial.values, world_size)}

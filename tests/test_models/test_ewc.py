@@ -110,6 +110,16 @@ def test_wrong_files_are_named(tmp_path):
         torch.save(changed, tmp_path / 'nan.pth')
         with pytest.raises(CheckpointError, match=f'nan.pth: {name} holds .* infinite or not a number'):
             penalty(tmp_path / 'nan.pth')
+    name, value = next(iter(content['fisher'].items()))
+    wrong = [('fisher', value - 9, 'as low as -'), ('fisher', value.long(), 'torch.int64'),
+             ('fisher', value + 1j, 'torch.complex64'), ('reference', value.long(), 'torch.int64')]
+    for part, changed, message in wrong:
+        torch.save(dict(content, **{part: dict(content[part], **{name: changed})}), tmp_path / 'wrong.pth')
+        with pytest.raises(CheckpointError, match=f'wrong.pth: {part} of {name} is {message}'):
+            penalty(tmp_path / 'wrong.pth')
+    torch.save(dict(content, fisher={key: value * 0 for key, value in content['fisher'].items()}), tmp_path / 'zero.pth')
+    with pytest.raises(CheckpointError, match='zero.pth: fisher is 0 in every entry'):
+        penalty(tmp_path / 'zero.pth')
     with pytest.raises(RuntimeError, match='has not read'):
         MODELS.build(dict(type='EWCPenalty', checkpoint='f.pth')).loss(Tiny())
     with pytest.raises(ValueError, match='weight must be 0 or larger, got -1'):

@@ -276,6 +276,31 @@ def test_a_part_that_is_another_file_is_named(content, world, tmp_path, capsys):
     assert len(error.splitlines()) == 1
 
 
+@pytest.mark.parametrize('damage', [
+    dict(values={}), dict(done=10 ** 6), dict(done=-1),
+    *(dict(entry=entry) for entry in (torch.ones(3, 1), torch.full((1, 3), float('nan')), torch.full((1, 3), -1.0), 1)),
+])
+def test_a_damaged_part_is_refused(damage, world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tool, 'write', lambda *_: sys.exit(3))
+    with pytest.raises(SystemExit):
+        run(world, tmp_path / 'f.pth', '--samples', 4)
+    part = tmp_path / 'f.pth.part0'
+    content = torch.load(part)
+    if 'entry' in damage:
+        entry = damage['entry']
+        content['values']['used.weight'] = entry.double() if isinstance(entry, torch.Tensor) else entry
+    else:
+        content |= damage
+    torch.save(content, part)
+    error = fails(capsys, world, tmp_path / 'f.pth', '--samples', 4)
+    assert re.search(r'f\.pth\.part0 is damaged.*Remove it to begin anew', error)
+
+
+@pytest.mark.parametrize('option', [['--seed', '-1'], ['--save-interval', 'nan'], ['--save-interval', '-1']])
+def test_numbers_that_mean_nothing_are_named(option, world, tmp_path, capsys):
+    assert f'{option[0]} ' in fails(capsys, world, tmp_path / 'f.pth', *option)
+
+
 def test_another_geometry_than_that_of_the_training_is_refused(world, tmp_path, capsys, monkeypatch):
     content = torch.load(tmp_path / 'world.pth')
     torch.save(dict(content, meta=dict(geometry=dict(network='Linear', strides=[1, 2]))), tmp_path / 'other.pth')

@@ -43,6 +43,27 @@ def test_faults_are_named(tool, tmp_path, capsys):
     assert 'scalars.json, line 2 is no JSON' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(('line', 'message'), [
+    ('[1]', 'is no JSON object'), ('3', 'is no JSON object'), ('null', 'is no JSON object'),
+    ('{"iter": 2, "loss": "x"}', ': loss must be a number'), ('{"iter": 2, "loss": null}', ': loss must be a number'),
+    ('{"iter": "a", "loss": 1.0}', ': iter must be a whole number'), ('{"iter": 1.5}', ': iter must be a whole number'),
+])
+def test_lines_of_another_kind_are_named(tool, tmp_path, capsys, line, message):
+    write_log(tmp_path, '1', {'iter': 1, 'loss': 1.0}, f'{line}\n')
+    with pytest.raises(SystemExit):
+        tool.main([str(tmp_path)])
+    assert f'scalars.json, line 2{message if message[0] == ":" else f" {message}"}' in capsys.readouterr().err
+
+
+def test_a_picture_does_not_replace_a_checkpoint(tool, tmp_path, capsys):
+    write_log(tmp_path, '1', {'iter': 1, 'loss': 1.0})
+    (tmp_path / 'iter_1.pth').write_bytes(b'weights')
+    with pytest.raises(SystemExit):
+        tool.main([str(tmp_path), '--out', str(tmp_path / 'iter_1.pth')])
+    assert 'the picture is a .png file' in capsys.readouterr().err
+    assert (tmp_path / 'iter_1.pth').read_bytes() == b'weights'
+
+
 def test_the_picture_has_a_panel_for_each_run(tool, tmp_path, capsys):
     widths = []
     for count in (1, 2):

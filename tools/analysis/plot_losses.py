@@ -9,6 +9,7 @@ from pathlib import Path
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.utils.checks import check_count
 from stt_mm.utils.targets import check_file
 from stt_mm.utils.text import read_text
 
@@ -29,6 +30,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--linear', action='store_true', help='linear instead of logarithmic losses')
     args = parser.parse_args(argv)
     args.out = args.out or args.work_dirs[0] / 'losses.png'
+    if args.out.suffix.lower() != '.png':
+        parser.error(f'the picture is a .png file, got --out {args.out}')
     return args
 
 
@@ -61,13 +64,24 @@ def read_losses(work_dir: Path) -> dict[str, dict[int, float]]:
 
 
 def read_lines(log: Path) -> list[dict[str, float]]:
-    """The JSON objects of a file, one per line; what follows the last line's end was cut off by a kill."""
+    """The JSON objects of a file, one per line; what follows the last line's end was cut off by a kill.
+
+    Raises:
+        ValueError: a line is something else, or its iteration or a loss is no number.
+    """
     lines = []
     for number, line in enumerate(read_text(log).split('\n')[:-1], start=1):
         try:
             lines.append(json.loads(line))
         except ValueError as error:
             raise InputError(f'{log}, line {number} is no JSON ({error}). Remove that line.') from error
+        if not isinstance(lines[-1], dict):
+            raise InputError(f'{log}, line {number} is no JSON object, got {line:.80}. Remove that line.')
+        for name, value in lines[-1].items():
+            if name == 'iter':
+                check_count(f'{log}, line {number}: iter', value, 0)
+            elif 'loss' in name and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise InputError(f'{log}, line {number}: {name} must be a number, got {value!r:.80}. Remove that line.')
     return lines
 
 

@@ -66,15 +66,24 @@ class EWCPenalty(nn.Module):
 
         Raises:
             FileNotFoundError: if it does not exist.
-            CheckpointError: if it cannot be read or is no file of ``tools/estimate_fisher.py``.
+            CheckpointError: if it cannot be read, is no file of ``tools/estimate_fisher.py``, or holds what no Fisher
+                information can be; the message names the entry.
         """
         content = read_checkpoint(self.checkpoint)
         if not isinstance(content, dict) or not all(flat_weights(content.get(key)) for key in ('fisher', 'reference')):
             raise CheckpointError(f'{self.checkpoint} does not hold a Fisher information and reference weights. Write '
                                   'it with tools/estimate_fisher.py CONFIG CHECKPOINT --out FILE.')
         self.fisher, self.reference = (flat_weights(content[key]) for key in ('fisher', 'reference'))
-        for values in (self.fisher, self.reference):
+        for kind, values in dict(fisher=self.fisher, reference=self.reference).items():
+            for name, value in values.items():
+                if not value.is_floating_point() or kind == 'fisher' and (value < 0).any():
+                    what = value.dtype if not value.is_floating_point() else f'as low as {value.min():.3g}'
+                    raise CheckpointError(f'{self.checkpoint}: {kind} of {name} is {what}, but must be of floating '
+                                          f'point{" and 0 or larger" if kind == "fisher" else ""}. Estimate it again.')
             check_finite(values, self.checkpoint, 'Estimate it again.')
+        if not any(value.any() for value in self.fisher.values()):
+            raise CheckpointError(f'{self.checkpoint}: fisher is 0 in every entry, such as {next(iter(self.fisher))}, '
+                                  'so nothing would be held. Estimate it again.')
         self._device = None
 
     def check(self, backbone: nn.Module) -> None:
