@@ -45,6 +45,15 @@ def labelled(text: str) -> tuple[int, str]:
     return (int(match[1]), match[2]) if match else (0, text)
 
 
+def mask(text: str) -> tuple[int, str]:
+    """``[FRAME:]file``."""
+    before, colon, _ = text.partition(':')
+    if colon and not before.isdecimal() and not os.path.exists(text) and not os.path.dirname(before):
+        raise argparse.ArgumentTypeError(f'{before!r} is no frame number; expected PNG or FRAME:PNG such as '
+                                         f'10:second.png, got {text!r}')
+    return labelled(text)
+
+
 def point(text: str) -> tuple[int, tuple[float, float]]:
     """``[FRAME:]x,y``."""
     frame, position = labelled(text)
@@ -68,7 +77,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('video', help='video file, folder of frames, or number of a camera')
-    parser.add_argument('--mask', nargs='+', action='extend', default=[], type=labelled, metavar='[FRAME:]PNG',
+    parser.add_argument('--mask', nargs='+', action='extend', default=[], type=mask, metavar='[FRAME:]PNG',
                         help='ids of the objects that are new in that frame (default: frame 0)')
     parser.add_argument('--points', nargs='+', action='extend', default=[], type=point, metavar='[FRAME:]X,Y',
                         help='points to follow from that frame on (default: frame 0), in pixels from the upper left')

@@ -27,7 +27,7 @@ COMMANDS = dict(data=(data, 'samples loaded per second, against what the model t
                 metric=(davis_metric, 'the DAVIS metric, against the plain form'))
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='command', required=True)
@@ -39,14 +39,17 @@ def parse_args() -> argparse.Namespace:
                              help='CPU threads (default: all, %(default)s)')
         command.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
                              help='cpu or cuda (default: %(default)s)')
-    args = parser.parse_args()
-    if args.threads < 1:
-        parser.error('--threads must be at least 1')
+    args = parser.parse_args(argv)
+    for name in ('threads', 'batch', 'repeats', 'size', 'frames', 'objects'):
+        least = 3 if name == 'frames' else 1
+        values = getattr(args, name, least)
+        if min(values if isinstance(values, list | tuple) else [values]) < least:
+            parser.error(f'--{name} must be at least {least}, got {values}')
     return args
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     with one_line_errors():
         usable_device(args.device)
         COMMANDS[args.command][0].run(args)

@@ -185,11 +185,12 @@ def evaluate_video(truth: Sequence, args: argparse.Namespace, index: int) -> Vid
 def evaluate_videos(truth: Sequence, args: argparse.Namespace) -> Iterator[Video]:
     """All videos in order, from several processes if so wanted."""
     indices = range(len(truth))
-    if args.workers == 1:
+    workers = min(args.workers, len(truth))
+    if workers == 1:
         yield from (evaluate_video(truth, args, index) for index in indices)
         return
     # The data set goes to each process once, not with each video.
-    with multiprocessing.get_context('spawn').Pool(args.workers, _share, (truth, args)) as pool:
+    with multiprocessing.get_context('spawn').Pool(workers, _share, (truth, args)) as pool:
         yield from pool.imap(_evaluate_shared, indices)
 
 
@@ -216,8 +217,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--allow-faulty', action='store_true',
                         help='score all the same; a frame with a fault counts as empty')
     parser.add_argument('--split', help='split of the official layout (default: val; ytv: train)')
-    parser.add_argument('--resolution', default='480p', metavar='FOLDER',
-                        help="of DAVIS, '' where there is no such folder (default: %(default)s)")
+    parser.add_argument('--resolution', metavar='FOLDER',
+                        help="of DAVIS, '' where there is no such folder (default: 480p)")
     parser.add_argument('--sparse', action='store_true',
                         help='only some frames have a true mask: these are scored, and masks of others are no faults')
     parser.add_argument('--video-list', metavar='FILE', help='ytv: score these videos only')
@@ -228,7 +229,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--workers must be at least 1')
     if args.task != 'ytv' and (args.video_list or args.seen_categories):
         parser.error('--video-list and --seen-categories are for --task ytv')
-    args.split = args.split or TASKS[args.task][0]
+    if not args.task.startswith('davis') and (args.sparse or args.resolution is not None):
+        parser.error('--sparse and --resolution are for the tasks of DAVIS')
+    split = args.split
+    args.split = split or TASKS[args.task][0]
+    plain = not Path(args.gt, mark(args)).exists() and Path(args.gt).is_dir()
+    if plain and (split or args.video_list or args.resolution is not None):
+        parser.error(f'--split, --resolution and --video-list are for a data set in its official layout, and {args.gt} '
+                     f'has no {mark(args)}')
+    args.resolution = '480p' if args.resolution is None else args.resolution
     return args
 
 

@@ -52,8 +52,14 @@ def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int
     reader = VideoReader(video)
     claim_folder(out, owner(video, every, short_side, max_frames, quality), SUFFIX, [video], overwrite)
     indices = range(0, len(reader), every)[:max_frames]
+    size = None
     for number, index in enumerate(indices):
         frame = cv2.cvtColor(reader.read(index), cv2.COLOR_RGB2BGR)
+        size = size or frame.shape[:2]
+        if frame.shape[:2] != size:
+            raise FrameError(f'Frame {index} of {video} is {frame.shape[0]}x{frame.shape[1]} (height x width), the '
+                             f'first is {size[0]}x{size[1]}. Those before it are in {out}; scale or cut the video '
+                             f'before, or end there by --max-frames {number} --overwrite.')
         scale = short_side / min(frame.shape[:2])
         if scale < 1:
             frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -97,7 +97,8 @@ class DAVIS(VideoBenchmark):
             return f'the first mask, {mask_paths[0]}, shows no object'
         known = len(mask_paths) - mask_paths.count(None)
         if known < 3 and (self.annotations == 'sparse' or None not in video['mask_paths']):
-            return f'frames with masks{of_the_first(self.max_frames)}: {known}, of which the first and the last do not count'
+            cut = of_the_first(self.max_frames)
+            return f'frames with masks{cut}: {known}, of which the first and the last do not count'
         return None
 
     def _video_ids(self) -> list[str]:

@@ -40,8 +40,8 @@ class YouTubeVOSBenchmark(VideoBenchmark):
     * ``output_frames``: one bool per frame, ``True`` for the listed ones, which are scored and submitted;
     * ``mask_paths``: one path per frame, ``None`` where there is no mask file. In ``valid`` only frames of birth have
       one; a video can be scored if all its output frames do;
-    * ``truth_known``: ``False`` in ``valid`` and ``test`` where only frames of birth have a mask: it shows what is given
-      there and need not show what was born before.
+    * ``truth_known``: ``False`` in ``valid`` and ``test`` where only frames of birth have a mask, which need not show
+      what was born before.
 
     Args:
         data_root: folder that holds ``<split>``.
@@ -55,8 +55,8 @@ class YouTubeVOSBenchmark(VideoBenchmark):
 
     Raises:
         FileNotFoundError: ``meta.json``, a folder, a listed frame or the mask of a frame of birth is missing.
-        ValueError: a broken ``meta.json`` or list, videos with nothing to score; on access, a mask that does not fit its frame or does not show an
-            object that is born there.
+        ValueError: a broken ``meta.json`` or list, videos with nothing to score; on access, a mask that does not fit its
+            frame or does not show an object that is born there.
     """
 
     METAINFO = dict(dataset_name='YouTube-VOS')

@@ -183,6 +183,7 @@ def test_an_output_of_another_kind_is_refused(place, capfd):
     (['frames', '--mask', 'a.png', 'b.png', '--out', 'a.mp4'], 'two masks are for one frame'),
     (['frames', '--points', '1;1', '--out', 'a.mp4'], "'1;1' is no point; expected x,y or FRAME:x,y"),
     (['frames', '--points', 'x:1,1', '--out', 'a.mp4'], "'x:1,1' is no point"),
+    (['frames', '--mask', 'a.png', 'x:b.png', '--out', 'a.mp4'], "'x' is no frame number"),
     (['frames', '--points', '1,1', '--points-json', 'a.json', '--fps', '9'], '--fps is that of the video to write'),
     *[(['frames', '--points', '1,1', '--out', 'a.mp4', '--fps', fps], 'fps must be 0.001 to 100000 frames per')
       for fps in ('0', '-1', '1e9', 'nan', 'inf')],

@@ -117,7 +117,8 @@ def test_wrong_files_are_named(tmp_path):
         torch.save(dict(content, **{part: dict(content[part], **{name: changed})}), tmp_path / 'wrong.pth')
         with pytest.raises(CheckpointError, match=f'wrong.pth: {part} of {name} is {message}'):
             penalty(tmp_path / 'wrong.pth')
-    torch.save(dict(content, fisher={key: value * 0 for key, value in content['fisher'].items()}), tmp_path / 'zero.pth')
+    zeros = {key: value * 0 for key, value in content['fisher'].items()}
+    torch.save(dict(content, fisher=zeros), tmp_path / 'zero.pth')
     with pytest.raises(CheckpointError, match='zero.pth: fisher is 0 in every entry'):
         penalty(tmp_path / 'zero.pth')
     with pytest.raises(RuntimeError, match='has not read'):

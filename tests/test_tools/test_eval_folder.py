@@ -1,6 +1,7 @@
 import argparse
 import io
 import json
+import re
 import runpy
 import shutil
 import subprocess
@@ -274,3 +275,23 @@ def test_youtube_vos_without_an_object_is_a_fault(tmp_path):
     done = evaluate(tmp_path / 'pred', tmp_path / 'truth', '--task', 'ytv')
     assert done.returncode == 1
     assert 'video v cannot be scored, no true mask before the last shows an object' in done.stdout
+
+
+@pytest.mark.parametrize(('task', 'option', 'plain'), [
+    ('vip', ['--sparse'], False), ('ytv', ['--sparse'], True), ('ytv', ['--resolution', ''], False),
+    ('davis17', ['--split', 'train'], True), ('davis17', ['--resolution', '480p'], True),
+    ('ytv', ['--video-list', 'list.txt'], True),
+])
+def test_options_that_do_nothing_are_refused(davis, tmp_path, task, option, plain):
+    truth = davis / 'Annotations' / '480p' if plain else davis
+    done = evaluate(tmp_path / 'pred', truth, '--task', task, *option)
+    assert done.returncode == 2
+    assert re.search(f'error: .*{option[0]}.* for ', done.stderr)
+
+
+def test_one_video_needs_no_other_process(davis, tmp_path):
+    for folder in (davis / 'Annotations' / '480p', tmp_path / 'pred'):
+        for video in ('video1', 'video2'):
+            shutil.rmtree(folder / video)
+    done = evaluate(tmp_path / 'pred', davis / 'Annotations' / '480p', '--task', 'davis17', '--workers=8')
+    assert done.returncode == 0, done.stderr

@@ -225,3 +225,22 @@ def test_a_changed_config_is_another_setting(tool, tmp_path, monkeypatch):
     with tool.environment(dict(STT_DATA='elsewhere')):
         assert tool.fingerprint(paths) != before
     assert 'STT_DATA' not in os.environ
+
+
+@pytest.mark.parametrize('option', [
+    ['--area', 'nan', 'nan'], ['--area', '0.6', '0.1'], ['--area', '0', '1'], ['--aspect', '1', 'inf'], ['--lr', 'nan'],
+    ['--lr', '-1'], ['--max-frames', '-2'], ['--warmup', '-3'], ['--interval', '0'],
+])
+def test_numbers_that_mean_nothing_are_named(tool, tmp_path, capsys, option):
+    with pytest.raises(SystemExit, match='2'):
+        arguments(tool, tmp_path, *option)
+    assert f'error: {option[0]} must' in capsys.readouterr().err
+
+
+def test_nothing_is_written_before_the_data_is_found(tool, tmp_path, capsys):
+    (tmp_path / 'data').mkdir()
+    with pytest.raises(SystemExit, match='1'):
+        tool.main([str(TABLE1[0]), '--data', str(tmp_path / 'data'), '--eval-data', str(tmp_path / 'missing'),
+                   '--work-dir', str(tmp_path / 'work')])
+    assert 'missing' in capsys.readouterr().err
+    assert not (tmp_path / 'work').exists()

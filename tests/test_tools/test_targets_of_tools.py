@@ -14,6 +14,8 @@ from test_engine.toy_project import write_config
 from test_tools.test_command_line import call, error_of, tool
 from tiny_data import make_davis, make_vip, make_youtube_vos_valid, moving_shapes, write_video
 
+from stt_mm.utils import VideoReader
+
 ROOT = Path(__file__).parents[2]
 DAVIS = ROOT / 'configs' / 'eval' / 'davis_color.py'
 
@@ -198,7 +200,7 @@ def test_training_stays_out_of_its_data(tmp_path, monkeypatch, capfd):
                                'DAVIS/JPEGImages/480p/ablation']),
     ('eval_folder', ['DAVIS/Annotations/480p', 'DAVIS', '--task', 'davis17', '--out', 'DAVIS/Annotations']),
     ('eval_folder', ['DAVIS/Annotations/480p', 'DAVIS', '--task', 'davis17', '--out', 'DAVIS/Annotations/480p']),
-    ('analysis/plot_losses', ['run', '--out', 'run/1/vis_data/scalars.json']),
+    ('analysis/plot_losses', ['run', '--out', 'run/losses.png']),
 ])
 def test_tools_do_not_write_onto_their_sources(root, capfd, monkeypatch, name, args):
     monkeypatch.syspath_prepend(ROOT / 'tools' / 'analysis')
@@ -207,6 +209,7 @@ def test_tools_do_not_write_onto_their_sources(root, capfd, monkeypatch, name, a
     shutil.copy('source.pth', 'fisher.pth.part0')
     Path('run/1/vis_data').mkdir(parents=True)
     Path('run/1/vis_data/scalars.json').write_text('{"iter": 1, "loss": 2.0}\n')
+    Path('run/losses.png').symlink_to('1/vis_data/scalars.json')
     before = contents(Path.cwd())
     if name == 'make_submission':
         (root / 'old.zip').write_bytes(b'zip')
@@ -317,3 +320,19 @@ def test_a_submission_is_not_one_of_the_results(tmp_path, monkeypatch, capfd):
     line = error_of(capfd, 'test', 'eval/ytv_r18_s8', 'none', '--dump-masks', 'masks', '--work-dir', 'work',
                     '--cfg-options', 'test_dataloader.dataset.data_root=data', 'test_evaluator.submission=data/old.zip')
     assert 'data/old.zip lies in data, whose files are read here and would be replaced' in line
+
+
+def test_a_folder_in_place_of_a_video_is_named(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    Path('v').mkdir()
+    assert 'v is a folder, but a video file is needed' in error_of(capfd, 'extract_frames', 'v', '--out', 'f')
+
+
+def test_frames_of_another_size_are_not_extracted(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    videos('v.mp4')
+    read = VideoReader.read
+    monkeypatch.setattr(VideoReader, 'read', lambda self, number: read(self, number)[:, :48 - 8 * (number > 3)])
+    line = error_of(capfd, 'extract_frames', 'v.mp4', '--out', 'f')
+    assert 'Frame 4 of v.mp4 is 32x40 (height x width), the first is 32x48' in line
+    assert len(frames('f/v')) == 4

@@ -28,12 +28,13 @@ def read_result(path: Path) -> dict[str, Any]:
         ValueError: it is something else.
     """
     content = read_json(path)
-    try:
-        return dict(metrics=content['metrics'],
-                    protocol=dict(content['protocol'] or {}, max_frames=content['max_frames']))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f'{path} is no result of tools/test.py, the file that its --out names: '
-                         f'{type(error).__name__}: {error}') from error
+    fields = dict(metrics=dict, protocol=dict | None, max_frames=int | None)
+    wrong = [name for name, kind in fields.items()
+             if not isinstance(content, dict) or name not in content or not isinstance(content[name], kind)]
+    if wrong:
+        raise InputError(f'{path} is no result of tools/test.py, the file that its --out names: it has no '
+                         f'{", ".join(wrong)}, or not as such a file has it.')
+    return dict(metrics=content['metrics'], protocol=dict(content['protocol'] or {}, max_frames=content['max_frames']))
 
 
 def compared(results: dict[str, dict[str, Any]]) -> str:

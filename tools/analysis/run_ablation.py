@@ -4,6 +4,7 @@ import argparse
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import signal
@@ -91,6 +92,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for name in ('seeds', 'iters', 'image_iters', 'batch_size', 'image_batch_size', 'size', 'short_side'):
         if getattr(args, name) < 1:
             parser.error(f'--{name.replace("_", "-")} must be 1 or larger, got {getattr(args, name)}')
+    for name in ('max_frames', 'warmup'):
+        if getattr(args, name) < 0:
+            parser.error(f'--{name.replace("_", "-")} must be 0 or larger, got {getattr(args, name)}')
+    if min(args.interval) < 1:
+        parser.error(f'--interval must be 1 or larger, got {min(args.interval)}')
+    for name, most in (('area', 1), ('aspect', math.inf)):
+        low, high = getattr(args, name)
+        if not 0 < low <= high <= most or math.isinf(high):
+            parser.error(f'--{name} must rise from above 0{" to at most 1" if most == 1 else ""}, got {low:g} {high:g}')
+    if args.lr is not None and not 0 < args.lr < math.inf:
+        parser.error(f'--lr must be a number above 0, got {args.lr}')
     if args.size % 8:
         parser.error(f'--size must be a multiple of 8, got {args.size}')
     return args
@@ -347,10 +359,7 @@ def num_videos(cfg: Config) -> int:
 def run_all(args: argparse.Namespace, lock: int) -> list[Row]:
     """Every row with every seed; what is finished is not run again."""
     jobs = [(described(paths[0]), paths) for paths in args.configs]
-    # Faults of a config are told before the first training.
     lengths = {row.name: scaled(train, args).train_cfg.max_iters for row, (train, _) in jobs}
-    for _, (_, evaluation) in jobs:
-        evaluated(evaluation, args)
     if args.untrained:
         jobs.insert(0, (Row(UNTRAINED, 'untrained network'), jobs[0][1]))
     total, count = args.seeds * len(jobs), 0
@@ -376,6 +385,10 @@ def main(argv: list[str] | None = None) -> None:
             settings = {key: value for key, value in vars(args).items() if key != 'work_dir'}
             args.configs = [config_pair(text) for text in args.configs]
             check_rows(args)
+            # Faults of a config and of the data are told before anything is written.
+            for train, evaluation in args.configs:
+                scaled(train, args)
+                num_videos(evaluated(evaluation, args))
             settings['sha8'] = [fingerprint(paths) for paths in args.configs]
             with reserved(args.work_dir, settings) as lock:
                 rows = run_all(args, lock)

@@ -20,7 +20,6 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 
 from stt_mm.engine import load_config
-from stt_mm.errors import InputError
 from stt_mm.registry import DATASETS, MODELS
 
 FILES = 8
@@ -90,8 +89,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print samples per second of loading and of learning for each config."""
-    if min(args.batch, args.repeats) < 1:
-        raise InputError('--batch and --repeats must be at least 1.')
     print(f'batch {args.batch}, learning on {args.device} with {args.threads} threads, torch {torch.__version__}; '
           f'median of {args.repeats}')
     print(f'{"samples per second":<28}{"loaded per process":>20}{"learned":>10}{"workers needed":>16}')

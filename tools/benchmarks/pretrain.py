@@ -14,7 +14,6 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from stt_mm.engine import load_config
-from stt_mm.errors import InputError
 from stt_mm.models.pretrain.mosaic import split_mosaic
 from stt_mm.registry import MODELS
 
@@ -139,8 +138,6 @@ def prepare(name: str, args: argparse.Namespace) -> Part:
 
 def run(args: argparse.Namespace) -> None:
     """Print the table of a step's parts, and how the two methods compare."""
-    if min(args.batch, args.repeats) < 1:
-        raise InputError('--batch and --repeats must be at least 1.')
     print(f'R{args.depth}, batch {args.batch}, {VIEW} x {VIEW} and 9 x {PATCH} x {PATCH}, {args.device}, '
           f'{args.threads} threads, torch {torch.__version__}; median of {args.repeats}')
     print(f'{"part":<36}{"seconds":>10}{"peak MiB":>10}')

@@ -212,8 +212,8 @@ def prepare(name: str, args: argparse.Namespace) -> Callable[[], None]:
 
 def run(args: argparse.Namespace) -> None:
     """Print the table of training parts."""
-    if args.size % 64 or min(args.batch, args.repeats) < 1:
-        raise InputError('--size must be a multiple of 64; --batch and --repeats at least 1.')
+    if args.size % 64:
+        raise InputError(f'--size must be a multiple of 64, got {args.size}.')
     print(f'R{args.depth}, batch {args.batch}, {args.size} x {args.size}, {args.device}, {args.threads} threads, '
           f'torch {torch.__version__}; median of {args.repeats}, forward + backward for heads')
     print(f'{"part":<36}{"seconds":>10}{"peak MiB":>10}')

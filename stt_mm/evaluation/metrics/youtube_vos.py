@@ -32,8 +32,8 @@ class YouTubeVOSMetric(VideoMetric):
 
     Beyond what :class:`VideoMetric` asks for, data samples have ``pred_masks`` (original ids ``[T, H, W]`` at the
     original size), ``mask_paths`` (one per frame, ``None`` if unknown), ``output_frames`` (one bool per frame),
-    ``objects``: ``dict[int, dict]``, id to ``category`` (or ``None``) and ``first_frame`` (index), and perhaps ``truth_known``:
-    false where the masks show no more than the objects that are given in them.
+    ``objects``: ``dict[int, dict]``, id to ``category`` (or ``None``) and ``first_frame`` (index), and perhaps
+    ``truth_known``: false where the masks show no more than the objects that are given in them.
 
     Args:
         out_dir, dump_masks, resume, run_id: see :class:`VideoMetric`.
