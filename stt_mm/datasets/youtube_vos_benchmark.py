@@ -55,8 +55,8 @@ class YouTubeVOSBenchmark(VideoBenchmark):
 
     Raises:
         FileNotFoundError: ``meta.json``, a folder, a listed frame or the mask of a frame of birth is missing.
-        ValueError: a broken ``meta.json`` or list, videos with nothing to score; on access, a mask that does not fit its
-            frame or does not show an object that is born there.
+        ValueError: a broken ``meta.json`` or list, videos with nothing to score; on access, a mask that does not fit
+            its frame or does not show an object that is born there.
     """
 
     METAINFO = dict(dataset_name='YouTube-VOS')
