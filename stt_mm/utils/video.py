@@ -44,8 +44,6 @@ class VideoReader:
 
     def __init__(self, path: str | Path, index: FrameIndex | None = None) -> None:
         self._file: VideoFile | None = None
-        if os.path.isdir(path):
-            raise InputError(f'{path} is a folder, but a video file is needed. Name the files in it.')
         if not os.path.isfile(path):
             raise MissingInputError(f'Video: {absent(path, "file")}.')
         self.path = str(path)

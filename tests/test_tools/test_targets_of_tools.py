@@ -322,12 +322,6 @@ def test_a_submission_is_not_one_of_the_results(tmp_path, monkeypatch, capfd):
     assert 'data/old.zip lies in data, whose files are read here and would be replaced' in line
 
 
-def test_a_folder_in_place_of_a_video_is_named(tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    Path('v').mkdir()
-    assert 'v is a folder, but a video file is needed' in error_of(capfd, 'extract_frames', 'v', '--out', 'f')
-
-
 def test_frames_of_another_size_are_not_extracted(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     videos('v.mp4')
