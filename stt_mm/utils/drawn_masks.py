@@ -17,7 +17,7 @@ _BLOCK = np.ones((3, 3), np.uint8)
 _SMOOTH_SHARE, _SMOOTH_PIXELS = 0.07, 65
 _PIECES = 5  # Of clean masks all thin ids that lie between others have 4 pieces at most, smoothed edges have 5 to 100.
 _BLACK = 15  # The brightest that still counts as black.
-_GRID_SHARE = 0.12  # Of all corners of areas 1 in 64 lies on the grid by chance.
+_GRID_SHARE, _COARSE_SHARE = 0.12, 0.9  # Of all corners of areas 1 in 64 lies on the grid by chance.
 _ONE_OBJECT = 'PIL.Image.open(path).convert("L").point(lambda v: 255 * (v > 127)) makes one object of it'
 
 
@@ -120,7 +120,8 @@ def _worn(mask: np.ndarray, solid: np.ndarray, ids: np.ndarray) -> str:
             return f'its id {number} is only {count} specks beside {number - 1} or {number + 1}'
     corners = np.argwhere(_corners(mask))
     on_grid = np.count_nonzero((corners % 8 == 7).all(1))
-    if on_grid >= max(10, _GRID_SHARE * len(corners), 5 * _pieces(mask > 0)[0]):
+    # Nearly all of them do in a coarse mask that was enlarged.
+    if _COARSE_SHARE * len(corners) > on_grid >= max(10, _GRID_SHARE * len(corners), 5 * _pieces(mask > 0)[0]):
         return f'of the {len(corners)} corners of its areas {on_grid} lie on the blocks of 8 x 8 pixels of a JPEG'
     return ''
 

@@ -141,9 +141,8 @@ def jpeg(mask, quality):
     cv2.resize(discs(1, 2, 3, 4, 5, 6), None, fx=1.4, fy=1.4),
     cv2.resize(discs(2), None, fx=0.7, fy=0.7),
     cv2.resize(discs(2), None, fx=1.4, fy=1.4),
-    jpeg(discs(1), 75),
     jpeg(discs(1), 100),
-    jpeg(discs(3), 20),
+    jpeg(discs(2), 60),
     jpeg(discs(1, 2), 90),
     jpeg(discs(255), 100),
 ], ids=lambda mask: f'{len(np.unique(mask))} values')
@@ -176,6 +175,7 @@ def bands(height):
     discs(255), discs(1), discs(127, 200), discs(64, 128, 191, 254), voronoi(254), voronoi(100), voronoi(254, reach=3),
     voronoi(20, (40, 60)), bands(1), bands(2), np.eye(40, dtype=np.uint8) * 7,
     np.kron(square() + 2 * (square().T[:8, :8].repeat(2, 1)[:, :10] > 0), np.ones((8, 8))).astype(np.uint8),
+    np.kron(discs(2)[::8, ::8], np.ones((8, 8), np.uint8)), np.kron(voronoi(5, (9, 12)), np.ones((16, 16), np.uint8)),
     np.where(np.add.outer(range(8), range(10)) == 5, 2, square()),  # A thin object beside another.
 ], ids=lambda mask: f'{len(np.unique(mask))} values')
 def test_masks_with_hard_edges_are_taken_as_they_are(tmp_path, caplog, mask):
