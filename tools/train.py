@@ -22,6 +22,7 @@ from stt_mm.engine import (
     values_of,
 )
 from stt_mm.engine.cli import add_common_arguments, one_line_errors, process_rank
+from stt_mm.engine.config_checks import check_validation
 from stt_mm.engine.run_log import RunLog
 from stt_mm.errors import FileError, InputError
 from stt_mm.registry import RUNNERS
@@ -162,6 +163,7 @@ def main(argv: list[str] | None = None) -> None:
             if cfg.get(key) is None:
                 raise InputError(f'{cfg.filename} is no training config: it has no {key}.')
         merge_args(cfg, args)
+        check_validation(cfg)
         check_apart(cfg.work_dir, values_of([cfg.train_dataloader, cfg.train_cfg, cfg.get('val_dataloader')],
                                             'data_root'))
         choose_start(cfg, args.resume, args.trust_checkpoint)

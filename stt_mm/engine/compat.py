@@ -253,7 +253,7 @@ def check_queue(cfg: Config, world_size: int, batch_size: int | None = None) -> 
         return
     size, length = batch_size or loader.batch_size, model.get('queue_len', 65536)
     if length % (size * world_size):
-        option = '--batch-size' if batch_size else f'{names[0]}.batch_size'
+        options = '--batch-size' if batch_size else f'{names[0]}.batch_size or {names[1]}.queue_len'
         raise InputError(f'{model.type} needs a queue that is a multiple of the total batch, got queue_len={length} '
-                         f'and {size} images x {world_size} processes = {size * world_size}. Change {option} or '
-                         f'{names[1]}.queue_len, such as to a power of two.')
+                         f'and {size} images x {world_size} processes = {size * world_size}. Change '
+                         f'{options}, such as to a power of two.')

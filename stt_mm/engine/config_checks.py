@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 import stt_mm.registry as registry
 from stt_mm.errors import InputError, library_errors
-from stt_mm.utils.checks import check_count, check_value, similar
+from stt_mm.utils.checks import check_count, check_number, check_value, similar
 
 # What the dicts of these top-level keys are and what they are without a type, and what those below them are, down to
 # the next of the inner keys.
@@ -57,6 +57,8 @@ class _Distribution(TypedDict, total=False):
     init_method: str | None
     timeout: float | None
     port: int | None
+    world_size: int
+    rank: int
 
 
 class _Environment(TypedDict, total=False):
@@ -74,12 +76,12 @@ class _Group(TypedDict, total=False):
 
 class _Paramwise(TypedDict, total=False):
     custom_keys: dict[str, dict]
-    bias_lr_mult: float
-    bias_decay_mult: float
-    norm_decay_mult: float
-    flat_decay_mult: float
-    dwconv_decay_mult: float
-    dcn_offset_lr_mult: float
+    bias_lr_mult: float | None
+    bias_decay_mult: float | None
+    norm_decay_mult: float | None
+    flat_decay_mult: float | None
+    dwconv_decay_mult: float | None
+    dcn_offset_lr_mult: float | None
     bypass_duplicate: bool
 
 
@@ -100,7 +102,7 @@ class _Settings(TypedDict, total=False):
     efficient_conv_bn_eval: list[str] | None
     activation_checkpointing: list[str] | None
     auto_scale_lr: _Scale | None
-    log_level: Literal['CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG'] | int
+    log_level: Literal['CRITICAL', 'FATAL', 'ERROR', 'WARNING', 'WARN', 'INFO', 'DEBUG', 'NOTSET'] | int
 
 
 def check_components(cfg: Config) -> None:
@@ -123,24 +125,28 @@ def check_components(cfg: Config) -> None:
     seed = (cfg.get('randomness') or {}).get('seed')
     if not 0 <= (seed or 0) < 2 ** 32:
         raise InputError(f'randomness.seed must be between 0 and {2 ** 32 - 1}, got {seed}.')
-    _check_validation(cfg)
     for key in own:
         kind, usual = _OUTER.get(key, (None, None))
         _check_node(cfg[key], key, kind, usual)
     _check_optimizer(cfg.get('optim_wrapper') or {})
 
 
-def _refuse(place: str, wrong: str | None) -> None:
-    if wrong:
-        raise InputError(f'{place}: {wrong}')
+def check_validation(cfg: Config) -> None:
+    """Refuse a training config that says a part only of what a validation needs.
 
-
-def _check_validation(cfg: Config) -> None:
+    Raises:
+        ValueError: with the keys that lack.
+    """
     keys = [f'val_{part}' for part in ('dataloader', 'cfg', 'evaluator')]
     lacking = [key for key in keys if cfg.get(key) is None]
     if 0 < len(lacking) < len(keys):
         raise InputError(f'A validation needs {", ".join(keys)}; {" and ".join(lacking)} is missing. Set it, or set '
                          'all of them to None to train without validation.')
+
+
+def _refuse(place: str, wrong: str | None) -> None:
+    if wrong:
+        raise InputError(f'{place}: {wrong}')
 
 
 def _check_optimizer(wrapper: dict) -> None:
@@ -149,6 +155,9 @@ def _check_optimizer(wrapper: dict) -> None:
     if isinstance(clip, dict) and clip.get('type', 'norm') == 'norm':
         finite = {key: value for key, value in clip.items() if value not in ('inf', float('inf'))}
         _refuse('optim_wrapper.clip_grad', registry.wrong_arguments(clip_grad_norm_, finite, typed=True))
+    for key in {'max_norm', 'clip_value'} & (clip.keys() if isinstance(clip, dict) else set()):
+        if clip[key] != float('inf'):  # Below 0 the gradients would point the other way.
+            check_number(f'optim_wrapper.clip_grad.{key}', clip[key], above=0)
     paramwise = wrapper.get('paramwise_cfg')
     if paramwise is None or 'constructor' in wrapper:
         return
@@ -195,7 +204,7 @@ def _check_node(node: Any, place: str, kind: Registry | None, usual: str | None 
     for key in node.keys() & _INNER.keys():
         if isinstance(node[key], bool | int | float | str) or node[key] is None and key in _NEEDED:
             raise InputError(f'{place}.{key} is written as dict(type=...), got {node[key]!r}.')
-    inherited = kind if kind in _NESTED else None
+    inherited = kind if kind in _NESTED and (kind is not registry.HOOKS or name is None) else None
     for key, item in node.items():
         if key in _INNER or not key.endswith('_cfg'):
             _check_node(item, f'{place}.{key}', _INNER.get(key, inherited))

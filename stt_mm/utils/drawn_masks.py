@@ -16,6 +16,7 @@ _BLOCK = np.ones((3, 3), np.uint8)
 # Clean masks have 0.03 of their edges in rims, more only where these are few pixels; smoothed ones 0.08 to 0.9.
 _SMOOTH_SHARE, _SMOOTH_PIXELS = 0.07, 65
 _PIECES = 5  # Of clean masks all thin ids that lie between others have 4 pieces at most, smoothed edges have 5 to 100.
+_SPECK_SHARE, _SPECK_PIXELS = 0.95, 8  # What a JPEG leaves beside an area are a few pixels each.
 _BLACK = 15  # The brightest that still counts as black.
 _GRID_SHARE, _COARSE_SHARE = 0.12, 0.9  # Of all corners of areas 1 in 64 lies on the grid by chance.
 _ONE_OBJECT = 'PIL.Image.open(path).convert("L").point(lambda v: 255 * (v > 127)) makes one object of it'
@@ -51,7 +52,7 @@ def check_drawn(mask: np.ndarray, palette: np.ndarray | None, where: str) -> Non
         raise InputError(
             f'{where} has smoothed edges, as a soft brush, a JPEG or a resize with interpolation leaves them: '
             f'{next(filter(None, faults))}. Draw with hard edges, or save the ids before they are smoothed; '
-            f'{_ONE_OBJECT}.')
+            f'{_ONE_OBJECT}. If all of them are ids, write them by stt_mm.utils.write_mask and give that file.')
 
 
 def drop_void(mask: np.ndarray, where: str) -> np.ndarray:
@@ -60,8 +61,8 @@ def drop_void(mask: np.ndarray, where: str) -> np.ndarray:
     A mask of 255 alone is one object and stays.
 
     Raises:
-        ValueError: 255 is more than borders of the other objects, so that an object may be meant: it lies apart, is
-            thick, or covers more than what it borders.
+        ValueError: 255 is more, or less, than borders of the other objects, so that an object may be meant: it lies
+            apart, is thick, covers more than what it borders, or runs along less than half of its outline.
     """
     void, ids = mask == VOID, (mask > 0) & (mask < VOID)
     if not void.any() or not ids.any():
@@ -69,13 +70,23 @@ def drop_void(mask: np.ndarray, where: str) -> np.ndarray:
     depth = cv2.distanceTransform(np.pad(void, 1).astype(np.uint8), cv2.DIST_L2, 3).max()
     count, parts = _pieces(mask > 0)
     swallows = np.bincount(parts[void], minlength=count + 1) > np.bincount(parts[ids], minlength=count + 1)
-    if depth > max(5, 0.02 * min(mask.shape)) or swallows.any():
+    if depth > max(5, 0.02 * min(mask.shape)) or swallows.any() or not _is_border(void, ids, parts):
         raise InputError(
-            f'{where}: 255 beside other ids is void, but its {int(void.sum())} pixels are more than a border of the '
+            f'{where}: 255 beside other ids is void, but its {int(void.sum())} pixels are no border around the '
             f'other objects ({int(ids.sum())} pixels). If it is an object, give it an id of 1 to 254; if it is '
             'void, set it to 0.')
     logger.warning('%s: 255 beside other ids is void: %d pixels become background.', where, void.sum())
     return np.where(void, 0, mask).astype(np.uint8)
+
+
+def _is_border(void: np.ndarray, ids: np.ndarray, parts: np.ndarray) -> bool:
+    """Whether void lies around whatever it touches, along half of the outline at least."""
+    for number in np.unique(parts[void]):
+        part = ids & (parts == number)
+        outline = cv2.dilate(part.astype(np.uint8), _BLOCK).astype(bool) & ~part
+        if 2 * np.count_nonzero(outline & void) < np.count_nonzero(outline):
+            return False
+    return True
 
 
 def _check_palette(palette: np.ndarray, used: np.ndarray, where: str) -> None:
@@ -116,12 +127,13 @@ def _worn(mask: np.ndarray, solid: np.ndarray, ids: np.ndarray) -> str:
         count, pieces = _pieces(mask == number)
         beside = np.isin(mask, list(large & {number - 1, number + 1})).astype(np.uint8)
         touching = len(set(np.unique(pieces[cv2.dilate(beside, _BLOCK) > 0]).tolist()) - {0})
-        if count > 2 and touching == count:
+        if count > 2 and touching > _SPECK_SHARE * count and total[number] <= _SPECK_PIXELS * count:
             return f'its id {number} is only {count} specks beside {number - 1} or {number + 1}'
     corners = np.argwhere(_corners(mask))
     on_grid = np.count_nonzero((corners % 8 == 7).all(1))
-    # Nearly all of them do in a coarse mask that was enlarged.
-    if _COARSE_SHARE * len(corners) > on_grid >= max(10, _GRID_SHARE * len(corners), 5 * _pieces(mask > 0)[0]):
+    # In a coarse mask that was enlarged by an even factor nearly all corners lie on even places.
+    coarse = np.count_nonzero((corners % 2 == 1).all(1)) > _COARSE_SHARE * len(corners)
+    if not coarse and on_grid >= max(10, _GRID_SHARE * len(corners), 5 * _pieces(mask > 0)[0]):
         return f'of the {len(corners)} corners of its areas {on_grid} lie on the blocks of 8 x 8 pixels of a JPEG'
     return ''
 

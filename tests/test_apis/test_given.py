@@ -43,19 +43,25 @@ def test_any_integers_hold_ids(dtype):
     np.testing.assert_array_equal(mask, square())
 
 
+def bordered():
+    """An object of 7 x 7 pixels with a border of 255 above, below and to the left."""
+    mask = np.zeros((16, 18), np.uint8)
+    mask[3:12, 3:11] = 255
+    mask[4:11, 4:11] = 1
+    return mask
+
+
 def test_255_is_void_beside_other_ids_and_an_object_alone():
-    mask = square()
-    mask[1, 2:7] = 255
-    np.testing.assert_array_equal(collect_given(mask, None)[0].mask, square())
+    mask = bordered()
+    np.testing.assert_array_equal(collect_given(mask, None)[0].mask, np.where(mask == 255, 0, mask))
     np.testing.assert_array_equal(collect_given(square(255), None)[0].mask, square(255))
 
 
 def test_given_arrays_are_not_written_to():
-    mask = square()
-    mask[1, 2:7] = 255
+    mask = bordered()
     mask.setflags(write=False)
     collect_given(mask, None)
-    assert mask[1, 2] == 255
+    assert mask[3, 3] == 255
 
 
 @pytest.mark.parametrize(('masks', 'points', 'message'), [
@@ -176,6 +182,8 @@ def bands(height):
     voronoi(20, (40, 60)), bands(1), bands(2), np.eye(40, dtype=np.uint8) * 7,
     np.kron(square() + 2 * (square().T[:8, :8].repeat(2, 1)[:, :10] > 0), np.ones((8, 8))).astype(np.uint8),
     np.kron(discs(2)[::8, ::8], np.ones((8, 8), np.uint8)), np.kron(voronoi(5, (9, 12)), np.ones((16, 16), np.uint8)),
+    np.kron(voronoi(9, (15, 20), 4), np.ones((4, 4), np.uint8)),
+    np.where(cv2.erode(discs(1), np.ones((3, 3))) == discs(1), discs(1), 2),  # A skin around an object.
     np.where(np.add.outer(range(8), range(10)) == 5, 2, square()),  # A thin object beside another.
 ], ids=lambda mask: f'{len(np.unique(mask))} values')
 def test_masks_with_hard_edges_are_taken_as_they_are(tmp_path, caplog, mask):
@@ -254,7 +262,9 @@ def test_void_is_said_with_its_size_and_refused_where_it_may_be_an_object(caplog
     small, beside = np.zeros((60, 80), np.uint8), discs(1, 0)
     small[10:14, 10:14], small[11:13, 11:13] = 255, 1
     beside[5:10, 120:125], beside[7, 121:124] = 255, 2
-    for swallowed in (discs(127, 255), discs(1, 255, 2), apart, small, beside):
+    stick, patch = discs(1, 0), discs(1, 0)
+    stick[30:33, 64:110], patch[25:29, 30:50] = 255, 255
+    for swallowed in (discs(127, 255), discs(1, 255, 2), apart, small, beside, stick, patch):
         count = (swallowed == 255).sum()
         with pytest.raises(ValueError, match=rf'255 beside other ids is void, but its {count} pixels .* 1 to 254'):
             collect_given(swallowed, None)

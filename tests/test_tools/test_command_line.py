@@ -25,7 +25,7 @@ from test_engine.toy_project import ToyDataset, ToyMetric, ToyModel, write_confi
 from stt_mm.engine import load_config, run_log
 from stt_mm.engine.cli import Progress, one_line_errors, option_value
 from stt_mm.errors import FileError, InputError, MissingInputError
-from stt_mm.registry import FUNCTIONS, HOOKS, METRICS
+from stt_mm.registry import FUNCTIONS, HOOKS, METRICS, MODELS
 from stt_mm.utils import FrameError
 from stt_mm.utils.checkpoint import CheckpointError
 from stt_mm.utils.checks import usable_device
@@ -303,6 +303,8 @@ def test_options_that_are_no_assignment_end_in_the_usage(name, option, capsys):
     (['optim_wrapper.type=Wrapper'], r"optim_wrapper\.type: 'Wrapper' is not in the registry"),
     (['param_scheduler.type=CosineLR'], r"param_scheduler\.type: 'CosineLR' is not"),
     (['train_dataloader.num_workers=1', 'train_dataloader.prefetch_factor=0'], 'train_dataloader.prefetch_factor must'),
+    (['optim_wrapper.clip_grad.max_norm=-1'], r'clip_grad\.max_norm must be positive'),
+    (['optim_wrapper.clip_grad.max_norm=0'], r'clip_grad\.max_norm must be positive'),
     (['optim_wrapper.clip_grad.max_norm=x'], 'max_norm must be a finite number'),
     (['param_scheduler.T_max=x'], "T_max must be a whole number of at least 1, got 'x'"),
     (['param_scheduler.end=-1'], 'CosineAnnealingLR cannot be built'),
@@ -378,6 +380,21 @@ def test_wrong_values_in_a_config_end_in_one_line(options, message, config, capf
     assert re.search(message, line), line
 
 
+@pytest.mark.parametrize('options', [
+    {'log_level': 'WARN', 'env_cfg': dict(dist_cfg=dict(backend='gloo', world_size=2, rank=0))},
+    {'custom_hooks': [dict(type='ProfilerHook', on_trace_ready=dict(type='tb_trace'))]},
+    {'optim_wrapper.paramwise_cfg': dict(bias_lr_mult=None, norm_decay_mult=0)},
+])
+def test_what_mmengine_takes_is_accepted(config, options):
+    load_config(config, options)
+
+
+def test_initialisers_may_be_several(config):
+    several = [dict(type='Kaiming', layer='Conv2d'), dict(type='Constant', val=1, layer='BatchNorm2d')]
+    cfg = load_config('stt_r18_demo', {'model.init_cfg': several})
+    MODELS.build(cfg.model)
+
+
 def test_numbers_of_log_levels_and_marks_of_other_hooks_are_accepted(config):
     marks = dict(fix_lr=True, weight_decay=0, lars_exclude=True)
     load_config(config, {'log_level': 20, 'optim_wrapper.clip_grad.max_norm': float('inf'),
@@ -424,8 +441,12 @@ def test_an_interrupt_before_a_training_listens_ends_in_one_line(config, monkeyp
         time.sleep(5)
 
     monkeypatch.setattr(ToyDataset, '__init__', interrupted)
-    with pytest.raises(SystemExit) as stop:
-        call('train', config)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # It may be ignored, as in the background.
+    try:
+        with pytest.raises(SystemExit) as stop:
+            call('train', config)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert stop.value.code == 130
     assert capfd.readouterr().err.splitlines()[-1] == 'interrupted'
 

@@ -64,14 +64,14 @@ class CorrespondenceResNet(ResNet):
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  with_cp: bool = False,
-                 init_cfg: dict | None = None) -> None:
+                 init_cfg: dict | list | None = None) -> None:
         check_choice('pool', pool, POOLS)
         check_choice('padding_mode', padding_mode, ('zeros', 'reflect'))
         if not 1 <= len(strides) <= 4 or not set(out_indices) <= set(range(len(strides))):
             raise InputError('strides must name 1 to 4 stages and out_indices stages among them, got '
                              f'strides={tuple(strides)}, out_indices={tuple(out_indices)}.')
         found = None
-        if init_cfg is not None and init_cfg.get('type') == 'Pretrained':
+        if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
             found, init_cfg = pretrained(type(self).__name__, init_cfg), None
         with library_errors('CorrespondenceResNet cannot be built'):
             super().__init__(

@@ -42,7 +42,7 @@ class Correspondence(BaseModel):
                  data_preprocessor: dict | None = None,
                  propagator: dict | None = None,
                  feature_stage: str | None = 'res4',
-                 init_cfg: dict | None = None) -> None:
+                 init_cfg: dict | list | None = None) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = None if backbone is None else MODELS.build(backbone)
         self.propagator = None if propagator is None else MODELS.build(propagator)

@@ -72,7 +72,7 @@ class ContrastiveRandomWalk(Correspondence):
                  one_step: bool = False,
                  propagator: dict | None = None,
                  feature_stage: str | None = 'res4',
-                 init_cfg: dict | None = None) -> None:
+                 init_cfg: dict | list | None = None) -> None:
         super().__init__(backbone, data_preprocessor, propagator, feature_stage, init_cfg)
         if grid < 2 or not 0 < crop_area[0] <= crop_area[1] <= 1:
             raise InputError('grid must be 2 or more and crop_area (smallest, largest) within 0..1, got '

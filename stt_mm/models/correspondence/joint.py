@@ -111,7 +111,7 @@ class Joint(STT):
                  normalize: bool = False,
                  propagator: dict | None = None,
                  feature_stage: str | None = 'res4',
-                 init_cfg: dict | None = None) -> None:
+                 init_cfg: dict | list | None = None) -> None:
         check_number('Joint: gamma', gamma, 0)
         self.image_stages = tuple(image_stages)
         super().__init__(backbone, data_preprocessor, radii, reconstruction_head, local_head, global_head, teacher,

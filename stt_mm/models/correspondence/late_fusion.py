@@ -57,7 +57,7 @@ class LateFusion(Correspondence):
                  weights: Sequence[float] = (1.75, 1.0),
                  colors: Sequence[str] | None = None,
                  feature_stages: Sequence[str] | None = None,
-                 init_cfg: dict | None = None) -> None:
+                 init_cfg: dict | list | None = None) -> None:
         super().__init__(None, propagator=propagator, feature_stage=FUSED, init_cfg=init_cfg)
         self.backbones = ModuleList([MODELS.build(backbone) for backbone in backbones])
         count = len(self.backbones)

@@ -57,7 +57,7 @@ class STT(Correspondence):
                  normalize: bool = False,
                  propagator: dict | None = None,
                  feature_stage: str | None = 'res4',
-                 init_cfg: dict | None = None) -> None:
+                 init_cfg: dict | list | None = None) -> None:
         super().__init__(backbone, data_preprocessor, propagator, feature_stage, init_cfg)
         self.radii = dict(radii)
         self.temperature = temperature

@@ -69,7 +69,7 @@ class DetCo(BaseSelfSupervisor):
                  normalize: bool = False,
                  penalty: dict | None = None,
                  data_preprocessor: dict | None = None,
-                 init_cfg: dict | None = None) -> None:
+                 init_cfg: dict | list | None = None) -> None:
         with library_errors('DetCo cannot be built'):
             super().__init__(backbone=backbone, neck=neck, head=head, init_cfg=init_cfg,
                              data_preprocessor=data_preprocessor or dict(type='mmpretrain.SelfSupDataPreprocessor'))

@@ -36,7 +36,7 @@ class DetCoNeck(BaseModule):
                  hid_channels: Sequence[int] | None = None,
                  out_channels: int = 128,
                  grid: int = 3,
-                 init_cfg: dict | None = None) -> None:
+                 init_cfg: dict | list | None = None) -> None:
         super().__init__(init_cfg)
         hidden = in_channels if hid_channels is None else hid_channels
         if len(hidden) != len(in_channels):

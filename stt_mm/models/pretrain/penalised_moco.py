@@ -35,7 +35,7 @@ class PenalisedMoCo(MoCo):
                  feat_dim: int = 128,
                  momentum: float = 0.001,
                  data_preprocessor: dict | None = None,
-                 init_cfg: dict | None = None) -> None:
+                 init_cfg: dict | list | None = None) -> None:
         with library_errors('PenalisedMoCo cannot be built'):
             super().__init__(backbone=backbone, neck=neck, head=head, queue_len=queue_len, feat_dim=feat_dim,
                              momentum=momentum, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
