@@ -86,6 +86,24 @@ def test_nothing_that_a_library_must_not_do(path):
             assert node.returns is not None, f'{node.name} in line {node.lineno} does not type what it returns'
 
 
+# Where the shorter of two sequences is meant to decide: palettes, neighbours, axes of a figure.
+LENIENT = {'stt_mm/visualization/overlay.py': 1, 'stt_mm/utils/video_file.py': 1, 'tools/analysis/plot_losses.py': 1}
+
+
+@pytest.mark.parametrize('folder', ['stt_mm', 'tools', 'demo'])
+def test_sequences_that_belong_together_are_walked_strictly(folder):
+    """A row too many or too few is an error, never dropped in silence."""
+    root, found = PACKAGE.parent, {}
+    for path in sorted((root / folder).rglob('*.py')):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'zip':
+                strict = {k.arg: getattr(k.value, 'value', None) for k in node.keywords}.get('strict')
+                if strict is not True:
+                    name = path.relative_to(root).as_posix()
+                    found[name] = found.get(name, 0) + 1
+    assert found == {name: count for name, count in LENIENT.items() if name.startswith(f'{folder}/')}
+
+
 def test_pure_layers_run_where_mmengine_is_absent():
     code = ("import sys\nfor name in ('mmengine', 'mmcv', 'mmpretrain'): sys.modules[name] = None\n"
             'import stt_mm, stt_mm.ops, stt_mm.protocols, stt_mm.evaluation.functional, stt_mm.utils')

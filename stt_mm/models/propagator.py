@@ -218,7 +218,7 @@ class LabelPropagator:
             return label
         mask, _ = self._mask((label, ), (group.ids, ))
         small = resize_mask_nearest(mask, label.shape[1:])
-        return (small == torch.tensor(group.ids, device=small.device)[:, None, None]).to(label.dtype)
+        return torch.stack([small == number for number in group.ids]).to(label.dtype)
 
     def _copies(self, group: _Group) -> tuple[list[int], list[int]]:
         """How often each frame of the memory stands there for a group: inside the window, and without it."""

@@ -31,7 +31,7 @@ def mask_to_label(mask: Tensor,
     if rule == 'nearest':
         mask = resize_mask_nearest(mask, grid)
     ids = [0, *(number for number in torch.unique(mask).tolist() if number)]
-    label = (mask == torch.tensor(ids, device=mask.device)[:, None, None]).float()
+    label = torch.stack([mask == number for number in ids]).float()
     return (resize_label(label, grid) if rule == 'bilinear' else label), tuple(ids)
 
 

@@ -134,6 +134,11 @@ def test_statistics_by_hand():
     mean, recall, decay = statistics(values)
     assert (mean, recall, decay) == pytest.approx((0.6, 5 / 9, 0.9 - 0.3))
     assert statistics(np.array([0.5])) == (0.5, 0.0, 0.0)
+    # Of three values the inner edges are 1.5 and 2.5; halves are rounded up.
+    assert statistics([0.9, 0.6, 0.3]) == pytest.approx((0.6, 2 / 3, 0.75 - 0.3))
+    for wrong in ([], [[0.5]]):
+        with pytest.raises(ValueError, match='at least one frame'):
+            statistics(wrong)
 
 
 def test_decay_of_more_than_256_frames_does_not_overflow():
@@ -176,6 +181,7 @@ def test_more_ids_than_objects():
     ('shapes', 'message'),
     [
         (((3, 4, 4), (3, 4, 5)), r'got \[3, 4, 4\] and \[3, 4, 5\]'),
+        (((4, 4), (4, 4)), r'both be \[T, H, W\]'),
         (((2, 4, 4), (2, 4, 4)), '3 are needed, got 2'),
         (((3, 4, 4), (3, 4, 4)), 'no object in the first frame'),
     ],
@@ -189,8 +195,12 @@ def test_masks_that_do_not_fit():
     for measure in (region_similarity, boundary_measure):
         with pytest.raises(ValueError, match=r'\[4, 4\] and \[4, 5\]'):
             measure(np.zeros((4, 4), bool), np.zeros((4, 5), bool))
-    with pytest.raises(ValueError, match='tolerance'):
-        boundary_measure(np.zeros((4, 4), bool), np.zeros((4, 4), bool), tolerance=8)
+        for shape in ((4, ), (1, 1, 4, 4)):
+            with pytest.raises(ValueError, match=r'must both be \[H, W\] or \[T, H, W\]'):
+                measure(np.zeros(shape, bool), np.zeros(shape, bool))
+    for tolerance in (-0.1, 0, 1, 8):
+        with pytest.raises(ValueError, match='tolerance'):
+            boundary_measure(np.zeros((4, 4), bool), np.zeros((4, 4), bool), tolerance=tolerance)
 
 
 @pytest.fixture(scope='module')

@@ -118,5 +118,23 @@ def test_equal_scores_keep_their_order():
 def test_arguments():
     with pytest.raises(ValueError, match=r'\[1, 1\] and \[1, 2\]'):
         match_instances(row(1), [], row(1, 1), {})
-    with pytest.raises(ValueError, match='0 to 255, got 300'):
-        match_instances(row(1), [(300, 5, 0.5)], row(1), {})
+    wide = np.array([[256]])
+    for arguments in ((row(1), [(256, 5, 0.5)], row(1), {}), (row(1), [], row(1), {256: 5}), (wide, [], row(1), {}),
+                      (row(1), [], wide, {})):
+        with pytest.raises(ValueError, match='0 to 255, got 256'):
+            match_instances(*arguments)
+    assert match_instances(row(255), [(255, 5, 0.5)], row(255), {255: 5})[0] == [(5, 0.5, 1.0)]
+
+
+def test_only_parts_of_the_categories_1_to_19_are_evaluated():
+    prediction = row(1, 2, 3, 4, 0)
+    given = {1: 1, 2: 19, 3: 20, 4: 0, 0: 5}
+    matches, counts = match_instances(prediction, [(k, category, 0.5) for k, category in given.items()], prediction,
+                                      given)
+    assert matches == [(1, 0.5, 1.0), (19, 0.5, 1.0)]
+    assert np.flatnonzero(counts).tolist() == [1, 19]
+    # What is not evaluated may have any id.
+    assert match_instances(row(1), [(300, 20, 0.5)], row(1), {300: 20})[0] == []
+    ap = instance_ap(matches, counts)
+    assert ap.shape == (19, 9)
+    assert np.flatnonzero(ap.all(axis=1)).tolist() == [0, 18]

@@ -6,6 +6,8 @@ import pytest
 from mmengine.logging import MMLogger
 
 from stt_mm.evaluation.metrics import VideoMetric, completed
+from stt_mm.evaluation.metrics.davis import ranges
+from stt_mm.evaluation.metrics.tables import text_table, write_csv, write_json
 from stt_mm.utils import read_mask, write_mask
 
 PROTOCOL = dict(name='toy', version=1, size=(4, 6))
@@ -255,3 +257,35 @@ def test_nothing_processed(warnings, tmp_path):
     assert Count(out_dir=str(tmp_path)).evaluate(3) == {}
     assert 'no video was processed' in warnings.text
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(('count', 'names'), [(5, 'v0, v1, v2, v3, v4);'), (6, 'v0, v1, v2, v3, v4, ...);')])
+def test_finished_videos_without_masks_are_told(tmp_path, warnings, count, names):
+    out = str(tmp_path / 'out')
+    process(Count(out_dir=out), *(sample(f'v{number}', 1) for number in reversed(range(count))))
+    assert completed(out, 'count', '', str(tmp_path / 'masks')) == []
+    assert f'{count} finished videos have no masks, or not those of this run' in warnings.text
+    assert names in warnings.text
+
+
+def test_numbers_stand_in_columns():
+    rows = {'a': {'J': 0.5, 'a long measure': 1.0}, 'all': {'J': 0.25, 'a long measure': 12.34567}}
+    assert text_table(rows).splitlines() == [
+        '            J  a long measure',
+        'a      0.5000          1.0000',
+        'all    0.2500         12.3457']
+
+
+def test_tables_and_results_are_plain_files(tmp_path):
+    write_csv(tmp_path / 'empty.csv', [])
+    assert (tmp_path / 'empty.csv').read_bytes() == b'\r\n'
+    write_csv(tmp_path / 'rows.csv', [dict(a=1, b=None), dict(a='x,y', b=0.5)])
+    assert (tmp_path / 'rows.csv').read_bytes() == b'a,b\r\n1,\r\n"x,y",0.5\r\n'
+    write_json(tmp_path / 'one.json', dict(a=[1]))
+    assert (tmp_path / 'one.json').read_text() == '{\n  "a": [\n    1\n  ]\n}\n'
+
+
+@pytest.mark.parametrize(('numbers', 'text'), [
+    ([], ''), ([3], '3'), ([1, 2], '1 to 2'), ([1, 2, 3, 7], '1 to 3, 7'), ([1, 3, 5, 6], '1, 3, 5 to 6')])
+def test_ranges_of_numbers(numbers, text):
+    assert ranges(numbers) == text

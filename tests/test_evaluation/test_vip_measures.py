@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from stt_mm.evaluation.functional import category_iou, confusion_matrix
+from stt_mm.evaluation.functional import accuracies, category_iou, confusion_matrix
 
 
 @settings(max_examples=100, deadline=None)
@@ -47,3 +47,16 @@ def test_predictions_that_are_no_category():
         confusion_matrix(predictions, np.full((1, 4), 255, np.uint8))
     with pytest.raises(ValueError, match=r'\[1, 4\] and \[4, 1\]'):
         confusion_matrix(predictions, predictions.T)
+    with pytest.raises(ValueError, match=r'Predicted values \[-1\] are no categories'):
+        confusion_matrix(np.array([-1, 3]), np.array([0, 0]))
+
+
+def test_truths_below_0_are_ignored_like_those_above_19():
+    confusion = confusion_matrix(np.array([0, 1, 19]), np.array([-1, 20, 19]))
+    assert (confusion.sum(), confusion[19, 19]) == (1, 1)
+
+
+def test_accuracies_by_hand():
+    confusion = confusion_matrix(np.array([0, 0, 1, 1, 3]), np.array([0, 0, 0, 0, 2]))
+    assert accuracies(confusion) == (0.25, 0.4)
+    assert np.isnan(accuracies(np.zeros((20, 20), int))).all()

@@ -56,6 +56,8 @@ def test_the_frame_of_birth_and_what_comes_before_do_not_count_and_the_last_fram
         (dict(frames=[1, 0]), r'ascend within 0 to 2, got \[1, 0\]'),
         (dict(frames=[1, 1]), 'ascend'),
         (dict(frames=[1, 3]), 'ascend'),
+        (dict(frames=[-1, 1]), 'ascend'),
+        (dict(predictions=np.zeros((3, 9), np.uint8), truths=np.zeros((2, 9), np.uint8)), r'be \[T, H, W\]'),
         (dict(first_frames={1: 0}), r'Predicted ids \[4\], but the objects are \[1\]'),
     ],
 )
@@ -85,5 +87,7 @@ def test_overall_without_the_division():
         metrics, official = summarise_categories(scores, seen)
         assert not official
         assert metrics == pytest.approx({'Overall': 0.6, 'J-Mean': 0.7, 'F-Mean': 0.5, **extra})
-    with pytest.raises(ValueError, match=r'at least one object, \[K, 2\], got \[0\]'):
-        summarise_categories([])
+    for wrong, shape in (([], r'\[0\]'), ([0.5, 0.5], r'\[2\]'), ([(0.5, 0.5, 0.5)], r'\[1, 3\]'),
+                         (np.zeros((0, 2)), r'\[0, 2\]')):
+        with pytest.raises(ValueError, match=rf'at least one object, \[K, 2\], got {shape}'):
+            summarise_categories(wrong)

@@ -10,7 +10,9 @@ from mmengine.registry import init_default_scope
 from torch.testing import assert_close
 
 from stt_mm.models.backbones import MMPretrainBackbone, TimmBackbone
+from stt_mm.models.backbones.wrapped import pretrained
 from stt_mm.registry import MODELS
+from stt_mm.utils.weights import load_backbone
 
 init_default_scope('stt_mm')
 
@@ -172,6 +174,32 @@ def test_init_weights_keeps_what_timm_drew_or_reads_the_checkpoint(tmp_path):
     assert all(torch.equal(before[name], value) for name, value in other.state_dict().items())
     with pytest.raises(ValueError, match='init_cfg must be None or'):
         small_vit(init_cfg=dict(type='Kaiming'))
+
+
+def test_the_classifier_of_a_checkpoint_is_dropped(tmp_path):
+    backbone = small_vit()
+    whole = timm().create_model('vit_tiny_patch16_224', depth=3)
+    weights = whole.state_dict()
+    assert {'head.weight', 'head.bias'} <= weights.keys()
+    torch.save(weights, tmp_path / 'file.pth')
+    report = load_backbone(backbone, tmp_path / 'file.pth')
+    assert (report.missing, report.unexpected) == ((), ())
+    assert torch.equal(backbone.network.pos_embed, whole.pos_embed)
+
+
+@pytest.mark.parametrize('init_cfg', [
+    dict(type='Pretrained'), dict(checkpoint='file.pth'), dict(type='Kaiming', checkpoint='file.pth'),
+    dict(type='Pretrained', checkpoint='file.pth', map_location='cpu'), {}])
+def test_other_initialisations_of_a_wrapped_network_are_refused(init_cfg):
+    with pytest.raises(ValueError, match='init_cfg must be None or'):
+        MMPretrainBackbone(dict(type='ResNet', depth=18), init_cfg)
+
+
+def test_a_prefix_is_handed_on():
+    found = pretrained('X', dict(type='Pretrained', checkpoint='file.pth', prefix='a.'))
+    assert found == dict(path='file.pth', prefix='a.')
+    assert pretrained('X', dict(type='Pretrained', checkpoint='file.pth')) == dict(path='file.pth')
+    assert pretrained('X', None) is None
 
 
 def test_the_map_of_mmpretrains_vit_is_its_raw_tokens_without_the_first():

@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -138,6 +139,31 @@ def test_crops_and_dropped_edges_are_functions_of_seed_and_iteration():
     assert len(set(found.values())) == 3
 
 
+@pytest.mark.parametrize('info', [dict(seed=5, iter=7), {}, dict(seed=None)])
+def test_the_draws_are_those_of_a_stream_of_their_own(info, monkeypatch):
+    """Of seed, iteration, rank and 0; edges are dropped by what is drawn after the crops."""
+    from stt_mm.models.correspondence import crw
+    hub = SimpleNamespace(get_current_instance=lambda: SimpleNamespace(runtime_info=info))
+    monkeypatch.setattr(crw, 'MessageHub', hub)
+    monkeypatch.setattr(crw, 'get_rank', lambda: 3)
+    model, used = build(), []
+    frames = model.data_preprocessor(dict(inputs=clip()), training=True)['inputs']
+    patches, walk = model.patches, crw.round_trips
+    monkeypatch.setattr(model, 'patches', lambda frames, rng: used.append(patches(frames, rng)) or used[0])
+    monkeypatch.setattr(crw, 'round_trips', lambda *args: used.append(args[4].initial_seed()) or walk(*args))
+    model.loss(frames)
+    rng = generator(info.get('seed') or 0, info.get('iter', 0), 3, 0)
+    expected = patches(frames['student'].flatten(0, 1), rng)
+    assert torch.equal(used[0], expected)
+    assert used[1] == int(rng.integers(2 ** 31))
+
+
+@pytest.mark.parametrize('change', [dict(grid=2), dict(crop_area=(0.5, 0.5)), dict(edge_dropout=0)])
+def test_settings_at_their_bounds(change):
+    model = build(**change)
+    assert {name: getattr(model, name) for name in change} == change
+
+
 def test_every_trained_parameter_has_a_gradient():
     model = build()
     losses_of(model, clip())['loss_walk'].backward()
@@ -196,8 +222,10 @@ def test_impossible_clips_are_refused_with_a_reason(length, size, message):
 @pytest.mark.parametrize(('change', 'message'), [
     (dict(grid=1), 'grid must be 2 or more'),
     (dict(crop_area=(0.9, 0.7)), 'crop_area'),
+    (dict(crop_area=(0, 0.7)), 'crop_area'),
     (dict(crop_area=(0.7, 1.1)), 'crop_area'),
     (dict(temperature=0.0), 'temperature must be positive'),
+    (dict(edge_dropout=-0.1), 'edge_dropout must be 0 or larger'),
     (dict(edge_dropout=1.0), 'edge_dropout must be below 1, got 1.0'),
     (dict(data_preprocessor=dict(type='ClipDataPreprocessor')), "trained on lab, the protocol crw_davis"),
 ])

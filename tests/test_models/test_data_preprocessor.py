@@ -1,5 +1,7 @@
 """What is dropped when, and colours that mixed precision leaves alone."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -46,6 +48,16 @@ def test_processes_draw_on_their_own_unless_they_share(monkeypatch):
         assert own[0] != own[1] != own[2] != own[0]
         shared = [draws(seed=seed, rank=rank, rank_shared=True, monkeypatch=monkeypatch) for rank in range(3)]
         assert shared[0] == shared[1] == shared[2] == own[0]
+
+
+@pytest.mark.parametrize('info', [dict(seed=5, iter=7), {}, dict(seed=None), dict(iter=2)])
+def test_the_draw_is_that_of_seed_iteration_and_rank(info, monkeypatch):
+    monkeypatch.setattr(module, 'get_rank', lambda: 3)
+    hub = SimpleNamespace(get_current_instance=lambda: SimpleNamespace(runtime_info=info))
+    monkeypatch.setattr(module, 'MessageHub', hub)
+    rng = np.random.default_rng([info.get('seed') or 0, info.get('iter', 0), 3])
+    found = ClipDataPreprocessor(drop_per='sample').draw_dropped(20)
+    assert (found.int().argmax(1) - 1).tolist() == [int(rng.integers(2)) for _ in range(20)]
 
 
 def test_bernoulli_drops_one_or_both_channels_but_never_none():

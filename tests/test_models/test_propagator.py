@@ -1,5 +1,6 @@
 import json
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from torch.testing import assert_close
 from twins import propagate_dense, window_cells
 
 from stt_mm.models import LabelPropagator
-from stt_mm.ops import propagate_many, resize_label
+from stt_mm.ops import Window, propagate_many, resize_label
 from stt_mm.protocols import PRESETS
 from stt_mm.registry import MODELS
 
@@ -240,6 +241,7 @@ def test_out_of_memory_halves_the_tiles_and_says_so(monkeypatch, caplog):
     expected = small()
     expected.start(frames[0], label)
     monkeypatch.setattr('stt_mm.models.propagator.propagate_many', scarce)
+    monkeypatch.setattr(torch.cuda, 'empty_cache', lambda: pytest.fail('there is no GPU'))
     propagator = small()
     propagator.start(frames[0], label)
     with caplog.at_level(logging.WARNING):
@@ -308,6 +310,54 @@ def test_a_small_budget_gives_the_same_labels():
     assert sides < 8
     for pair in zip(*outs, strict=True):
         assert_close(*pair, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(('device', 'given', 'budget', 'largest'), [
+    ('cpu', None, 2 ** 28, 8), ('cuda', None, 250, 16), ('cpu', 99, 99, 8), ('cuda', 99, 99, 16), ('mps', None, 2 ** 28, 8)])
+@pytest.mark.parametrize('first_window', [True, False])
+def test_tiles_are_as_large_as_the_device_allows(monkeypatch, device, given, budget, largest, first_window):
+    asked = []
+    monkeypatch.setattr('stt_mm.models.propagator.tile_side', lambda *args: asked.append(args) or 4)
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda _: (1001, 4004))
+    propagator = LabelPropagator(dict(name='stt_davis_s8', radius=2, first_window=first_window), max_memory=given)
+    propagator._keys = SimpleNamespace(shape=(5, 6, 3, 8), device=SimpleNamespace(type=device), element_size=lambda: 2)
+    assert propagator._tile_side() == 4
+    # A first frame that is searched as a whole decides.
+    assert asked == [((5, 6), 3, Window('square', 2) if first_window else None, 2, budget, largest)]
+
+
+@pytest.mark.parametrize(('error', 'expected'), [
+    (torch.cuda.OutOfMemoryError('CUDA out of memory.'), [8, 4, 2, 1]),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory"), [8, 4, 2, 1]),
+    (RuntimeError('DefaultCPUAllocator: not enough memory'), [8, 4, 2, 1]),
+    (RuntimeError('some other'), [8])])
+def test_a_lack_of_memory_that_no_tile_helps_is_raised(monkeypatch, error, expected):
+    tiles = []
+
+    def scarce(*args):
+        tiles.append(args[-1])
+        raise error
+
+    monkeypatch.setattr('stt_mm.models.propagator.propagate_many', scarce)
+    propagator = small()
+    propagator.start(torch.randn(3, 9, 9), torch.rand(2, 9, 9))
+    with pytest.raises(RuntimeError) as caught:
+        propagator.step(torch.randn(3, 9, 9))
+    assert caught.value is error
+    assert tiles == expected
+
+
+def test_ids_are_bytes_whatever_type_the_masks_have():
+    propagator, (mask, other) = small(), torch.zeros(2, 10, 12, dtype=torch.int64)
+    mask[2:5, 3:8], other[6:9, 3:8] = 4, 5
+    first = propagator.start_mask(torch.randn(3, 5, 6), mask)
+    second = propagator.step_mask(torch.randn(3, 5, 6))
+    late = propagator.add_mask(1, other)
+    assert first.dtype == second.dtype == late.dtype == torch.uint8
+    with pytest.raises(ValueError, match=r'grid \(5, 6\), labels \(5, 7\)'):
+        propagator.add_labels(1, torch.rand(1, 5, 7))
+    with pytest.raises(RuntimeError, match='before adding others'):
+        small().add_labels(0, torch.rand(1, 5, 6))
 
 
 def test_any_other_error_is_not_taken_for_a_lack_of_memory(monkeypatch):

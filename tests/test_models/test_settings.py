@@ -1,10 +1,16 @@
 """What the parts of a model are without an argument, and what they refuse."""
 
+import inspect
+
 import pytest
 from mmengine.registry import init_default_scope
 
-from stt_mm import models
+from stt_mm import models, ops
+from stt_mm.evaluation.functional import boundary_measure, match_instances
+from stt_mm.evaluation.metrics import VIPInstanceMetric
 from stt_mm.models.heads.reconstruction import CHANNELS
+from stt_mm.models.pretrain import MemoryBank
+from stt_mm.models.pretrain.mosaic import split_mosaic
 
 init_default_scope('stt_mm')
 PARTS = {
@@ -32,6 +38,37 @@ USUAL = {
     'CorrespondenceResNet': dict(strides=(1, 2, 2, 4), out_indices=(1, 2, 3), pool='none', padding_mode='zeros',
                                  frozen_stages=-1, norm_eval=False, with_cp=False),
 }
+# The same of what is costly to build, and of functions.
+USUAL_ARGUMENTS = {
+    models.STT: dict(temperature=None, normalize=False, feature_stage='res4'),
+    models.Joint: dict(gamma=1.0, image_stages=('res5', ), dual_bn=False, temperature=None, normalize=False,
+                       feature_stage='res4'),
+    models.ContrastiveRandomWalk: dict(in_channels=512, channels=128, grid=7, crop_area=(0.7, 0.9), temperature=0.05,
+                                       edge_dropout=0.1, one_step=False, feature_stage='res4'),
+    models.LateFusion: dict(weights=(1.75, 1.0), colors=None, feature_stages=None),
+    models.LwFPenalty: dict(weight=1.0, temperature=2.0, logit_temperature=0.2, distance='distribution', stage='res5',
+                            neck_prefix='neck.', queue_name='queue'),
+    models.DetCo: dict(queue_len=65536, momentum=0.001, stage_weights=(0.1, 0.4, 0.7, 1.0), normalize=False),
+    models.DetCoNeck: dict(hid_channels=None, out_channels=128, grid=3),
+    models.PenalisedMoCo: dict(queue_len=65536, feat_dim=128, momentum=0.001),
+    MemoryBank: dict(size=65536, dim=128),
+    split_mosaic: dict(grid=3),
+    models.TimmBackbone: dict(stages=(-1, ), pretrained=False, norm=True, position_embedding='timm'),
+    models.LabelPropagator: dict(protocol='stt_davis_s8', max_memory=None),
+    models.load_for_evaluation: dict(trust=False, allow_partial=False, allow_other_geometry=False),
+    VIPInstanceMetric: dict(resume=False, drop_incomplete=True),
+    match_instances: dict(drop_incomplete=True),
+    boundary_measure: dict(tolerance=0.008),
+    ops.Window: dict(shape='square', radius=12, strict=False),
+    ops.propagate: dict(copies=None, global_copies=None, ties='cut', tile=8),
+    ops.propagate_many: dict(ties='cut', tile=8),
+    ops.transitions: dict(edge_dropout=0.0),
+    ops.round_trips: dict(edge_dropout=0.0, one_step=False),
+    ops.update_running: dict(rate=0.9),
+    ops.drop_channels: dict(rescale=True),
+    ops.pool_local_affinity: dict(keep_mass=False),
+    ops.label_to_mask: dict(min_max=True),
+}
 CHOICES = [('AffinityLoss', 'reduction'), ('ReconstructionLoss', 'penalty'),
            *(('ClipDataPreprocessor', name) for name in ('student_color', 'teacher_color', 'dropout', 'drop_per')),
            *(('ReconstructionHead', name) for name in ('target', 'resolution', 'upsample')),
@@ -53,6 +90,12 @@ def test_the_usual_settings(name):
     assert {field: getattr(part, field) for field in USUAL[name]} == USUAL[name]
 
 
+@pytest.mark.parametrize('part', USUAL_ARGUMENTS, ids=lambda part: part.__name__)
+def test_the_usual_arguments(part):
+    defaults = {name: argument.default for name, argument in inspect.signature(part).parameters.items()}
+    assert {name: defaults[name] for name in USUAL_ARGUMENTS[part]} == USUAL_ARGUMENTS[part]
+
+
 @pytest.mark.parametrize(('name', 'field'), CHOICES)
 def test_another_choice_is_refused_by_name(name, field):
     with pytest.raises(ValueError, match=f"{field} must be one of .* got 'other'"):
@@ -68,3 +111,27 @@ def test_a_number_out_of_range_is_refused_by_name(name, field, wrong):
 
 def test_the_colour_channels_of_lab():
     assert CHANNELS == {'all': (0, 1, 2), 'ab': (1, 2)}
+
+
+@pytest.mark.parametrize(('name', 'wrong'), [
+    ('ReconstructionHead', dict(stages=(), weights=())), ('ReconstructionHead', dict(weights=(1.0, ))),
+    ('ReconstructionHead', dict(weights=(1.0, -0.5))), ('ColorPatches', dict(size=0)), ('ColorPatches', dict(size=-1)),
+    ('ColorPatches', dict(size=2)), ('ColorPatches', dict(stride=0)),
+    ('CorrespondenceResNet', dict(strides=(), out_indices=())),
+    ('CorrespondenceResNet', dict(strides=(1, 2, 2, 2, 2))), ('CorrespondenceResNet', dict(strides=(1, 2, 2))),
+    ('CorrespondenceResNet', dict(out_indices=(-1, 2))), ('CorrespondenceResNet', dict(depth=19)),
+    ('ClipDataPreprocessor', dict(dropout='bernoulli', drop_per='sample')),
+])
+def test_settings_that_do_not_fit_each_other_are_refused(name, wrong):
+    with pytest.raises(ValueError, match='must|Expected|needs|cannot be built'):
+        build(name, **wrong)
+
+
+@pytest.mark.parametrize(('name', 'settings'), [
+    ('ReconstructionHead', dict(stages=('res3', ), weights=(0, ))), ('ColorPatches', dict(size=1, stride=1)),
+    ('CorrespondenceResNet', dict(strides=(1, ), out_indices=(0, ))), ('EWCPenalty', dict(weight=0)),
+    ('LocalCorrelationHead', dict(keep_ratio=1, weight=0)), ('GlobalCorrelationHead', dict(weight=0)),
+    ('ClipDataPreprocessor', dict(drop_prob=0)), ('ClipDataPreprocessor', dict(drop_prob=1)),
+])
+def test_the_bounds_of_settings_are_allowed(name, settings):
+    build(name, **settings)

@@ -412,3 +412,60 @@ def test_cosines_of_the_global_head_do_not_see_the_length_of_a_feature(normalize
     plain, scaled = (head.loss(query * factor, key, teacher_query, teacher_key)['loss_global']
                      for factor in (1, length))
     assert torch.isclose(plain, scaled) == normalize
+
+
+@pytest.mark.parametrize('radius', [1, 3])
+def test_the_measure_is_taken_over_the_windows_of_the_coarse_affinity(radius):
+    """Of raw products, with zeros beyond the border, as unfolding makes them."""
+    from stt_mm.ops import keep_per_image
+    head = MODELS.build(dict(small().model.local_head, selection='per_image', source='window', keep_ratio=0.5))
+    query, key = torch.randn(2, 2, 8, 9, 11, dtype=torch.float64)
+    cells = (2 * radius + 1) ** 2
+    windows = torch.nn.functional.unfold(key, 2 * radius + 1, padding=radius).view(2, 8, cells, 99)
+    affinity = torch.einsum('bcq,bckq->bqk', query.flatten(2), windows).softmax(-1)
+    expected = keep_per_image(-(affinity + 1e-12).log().sum(-1).view(2, 9, 11), 0.5)
+    assert torch.equal(head.select(query, key, torch.rand(2, 99, cells)).view(2, 9, 11), expected)
+
+
+@pytest.mark.parametrize('radius', [1, 256, 2.0])
+def test_radii_at_their_bounds(radius):
+    model = MODELS.build(small(radii=dict(res3=radius)).model)
+    assert model.radii['res3'] == radius
+    assert isinstance(model.radii['res3'], int)
+    for wrong in (0, 257):
+        with pytest.raises(ValueError, match=r"radii\['res3'\] must be 1 or larger and at most 256"):
+            MODELS.build(small(radii=dict(res3=wrong)).model)
+
+
+@pytest.mark.parametrize('frames', [(16, 22), (18, 24), (20, 24), (16, 28)])
+def test_frames_that_do_not_fit_a_grid_name_the_stride(frames):
+    head = MODELS.build(dict(small().model.reconstruction_head, stages=('res3', ), weights=(1.0, )))
+    picture = torch.rand(1, 3, *frames)
+    stride = -(-frames[1] // 6)
+    with pytest.raises(ValueError, match=f'{frames[0]} x {frames[1]} pixels do not fit the stride {stride} of res3'):
+        head.loss(dict(res3=torch.zeros(1, 24, 9)), picture, picture, dict(res3=(4, 6)), torch.arange(3) == 1)
+
+
+@pytest.mark.parametrize('grid', [(3, 6), (4, 5)])
+def test_teacher_and_student_must_have_one_grid(grid):
+    head = MODELS.build(small().model.global_head)
+    student, teacher = torch.rand(1, 8, 3, 5), torch.rand(1, 8, *grid)
+    with pytest.raises(ValueError, match=r'Student res5 has grid \(3, 5\), the teacher'):
+        head.loss(student, student, teacher, teacher)
+
+
+def test_weights_of_the_heads_are_factors():
+    query, key, teacher_query, teacher_key = torch.randn(4, 1, 8, 4, 6)
+    affinity = torch.rand(1, 24, 9)
+    found = {}
+    for weight in (1.0, 3.0):
+        cfg = small().model
+        local = MODELS.build(dict(cfg.local_head, weight=weight))
+        maps = [dict(res3=value, res4=value) for value in (query, key)]
+        found[weight] = [
+            MODELS.build(dict(cfg.global_head, weight=weight)).loss(query, key, teacher_query, teacher_key),
+            local.loss(*maps, dict(res3=affinity, res4=affinity.flip(1)), 1.0),
+        ]
+    for one, three in zip(found[1.0], found[3.0], strict=True):
+        for name in one:
+            assert_close(three[name], (3 if 'loss' in name else 1) * one[name])

@@ -36,6 +36,8 @@ def enqueued():
     (lambda: ops.normalise_frames(meta(2, 3, 4, 5), 'rgb'), (2, 3, 4, 5)),
     (lambda: ops.local_affinity(meta(2, 4, 6, 9), meta(2, 4, 6, 9), 2, 1.0), (2, 54, 25)),
     (lambda: ops.reconstruct(meta(2, 54, 25), meta(2, 3, 6, 9)), (2, 3, 6, 9)),
+    (lambda: ops.transitions(meta(2, 5, 4), meta(2, 6, 4), 0.1, 0.5), (2, 5, 6)),
+    (lambda: ops.round_trips(meta(2, 3, 5, 4), 0.1, 0.5), (1, 2, 5, 5)),
     (lambda: ops.cut_patches(meta(2, 3, 8, 9), meta(2, 5, 4), (4, 6)), (2, 5, 3, 4, 6)),
     (lambda: ops.keypoints_to_label(meta(5, 2), (32, 48), (32, 48), (4, 6), 'stt'), (5, 4, 6)),
     (lambda: ops.keypoints_to_label(meta(5, 2), (32, 48), (32, 48), (4, 6), 'crw'), (6, 4, 6)),
