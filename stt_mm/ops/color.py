@@ -54,7 +54,7 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
     Returns:
         ``[..., 3, H, W]``: L in [0, 100], a in about [-86.2, 98.2], b in about [-107.9, 94.5].
     """
-    linear = torch.where(rgb > 0.04045, ((rgb.clamp(min=0) + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
     matrix = torch.tensor(RGB_TO_XYZ, dtype=rgb.dtype, device=rgb.device)
     matrix = matrix / torch.tensor(WHITE, dtype=rgb.dtype, device=rgb.device)[:, None]
     xyz = torch.einsum('ij,...jhw->...ihw', matrix, linear)

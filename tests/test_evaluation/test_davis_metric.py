@@ -188,6 +188,17 @@ def test_frames_without_truth_are_as_if_they_were_not_there(root, tmp_path):
         metric.process(None, [sample.to_dict()])
 
 
+def test_a_video_of_one_frame_is_too_short_and_not_one_of_hidden_truth(root):
+    sample = predicted(DAVIS(str(root)), 0)
+    sample.pred_masks = sample.pred_masks[:1]
+    sample.set_metainfo(dict(mask_paths=sample.mask_paths[:1], frame_names=sample.frame_names[:1]))
+    with pytest.raises(ValueError, match='Video video0: .* 3 are needed, got 1'):
+        DAVISMetric().process(None, [sample.to_dict()])
+    sample.set_metainfo(dict(mask_paths=[*sample.mask_paths, None]))
+    with pytest.raises(ValueError, match='Video video0: 2 mask paths for 1 frames'):
+        DAVISMetric().process(None, [sample.to_dict()])
+
+
 def test_ids_that_the_first_mask_skips_are_said(root, log):
     for video, old, new in (('video0', 2, 7), ('video1', 1, 9)):
         for path in (root / 'Annotations' / '480p' / video).iterdir():

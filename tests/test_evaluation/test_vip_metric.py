@@ -1,9 +1,11 @@
 import csv
 import json
+import logging
 
 import numpy as np
 import pytest
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 
 from stt_mm.evaluation.functional import category_iou, confusion_matrix
@@ -195,3 +197,27 @@ def test_parts_with_a_score_that_the_mask_lacks(instances):
         record = metric.results[0]['record']
         numbers.append((len(record['predictions']), sum(record['num_true'])))
     assert numbers == [(16, 18), (17, 18)]
+
+
+def test_the_background_needs_no_score_and_may_have_one(instances):
+    sample = instances['videos1']
+    expected = VIPInstanceMetric()
+    expected.process(None, [sample.to_dict()])
+    sample.pred_scores[0][0] = 0.9
+    metric = VIPInstanceMetric()
+    metric.process(None, [sample.to_dict()])
+    assert metric.results[0]['record'] == expected.results[0]['record']
+
+
+def test_the_log_has_the_categories_that_occur_and_the_means(parts, instances, caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    caplog.handler.setLevel(logging.INFO)
+    metrics = evaluate('VIPMetric', parts)
+    lines = caplog.text.split('2 videos\n')[1].splitlines()
+    assert lines[0].split() == ['mIoU', 'mIoU-without-first-frame', 'mean-accuracy', 'overall-accuracy'][:2]
+    # Six categories occur.
+    assert len(lines[1:-2]) == 6
+    assert lines[-2].split() == ['mean', *(f'{metrics[key]:.4f}' for key in ('mIoU', 'mIoU-without-first-frame'))]
+    assert lines[-1] == ', '.join(f'{key} {metrics[key]:.4f}' for key in ('mean-accuracy', 'overall-accuracy'))
+    logger.removeHandler(caplog.handler)

@@ -127,7 +127,40 @@ def test_ids_that_are_no_objects(train):
         YouTubeVOSMetric().process(None, [sample])
 
 
-@pytest.mark.parametrize(('name', 'content'), [('a.json', '{"dog": 1}'), ('a.json', '["dog"'), ('a.txt', '\n')])
+@pytest.mark.parametrize('key', ['mask_paths', 'output_frames'])
+def test_lists_of_another_length_are_refused(train, key):
+    sample = predicted(train, 0)
+    with pytest.raises(ValueError, match='Video video0: 4 frames, . mask paths, . output_frames'):
+        YouTubeVOSMetric().process(None, [dict(sample, **{key: sample[key][:3]})])
+
+
+def test_a_frame_without_truth_that_is_put_out_leaves_the_video_unscored(train, log):
+    sample = predicted(train, 0)
+    metric = YouTubeVOSMetric()
+    paths = [*sample['mask_paths'][:3], None]
+    metric.process(None, [dict(sample, mask_paths=paths), dict(sample, truth_known=False)])
+    assert [entry['record']['objects'] for entry in metric.results] == [None, None]
+    assert metric.results[0]['record']['frames'] == sample['frame_names']
+    # Where the last frame is not asked for, the others are scored.
+    metric.process(None, [dict(sample, mask_paths=paths, output_frames=[True] * 3 + [False])])
+    record = metric.results[2]['record']
+    assert record['frames'] == sample['frame_names'][:3]
+    truths = np.stack([read_mask(path) for path in paths[:3]])
+    expected = score_objects(sample['pred_masks'], truths, range(3), {1: 0, 2: 1})
+    assert {int(k): (row['J'], row['F']) for k, row in record['objects'].items()} == expected
+
+
+def test_unscored_videos_are_told_up_to_five(train, log):
+    sample = dict(predicted(train, 0), truth_known=False)
+    metric = YouTubeVOSMetric()
+    metric.process(None, [dict(sample, video_id=f'v{number}') for number in range(6)])
+    assert metric.evaluate(6) == {}
+    assert '6 of 6 videos are not scored, the truth of their frames is not known: v0, v1, v2, v3, v4\n' in log.text
+    assert 'no object could be scored' in log.text
+
+
+@pytest.mark.parametrize(('name', 'content'), [
+    ('a.json', '{"dog": 1}'), ('a.json', '["dog"'), ('a.txt', '\n'), ('a.JSON', '["dog", 1]'), ('a.json', '[]')])
 def test_broken_lists_of_categories(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=name):

@@ -130,6 +130,10 @@ def test_frames_that_do_not_suit_the_patch_are_refused_with_the_fix():
         backbone(torch.zeros(1, 3, 480, 854))
     with pytest.raises(ValueError, match=r'short_side=476, multiple=14'):
         small_vit('vit_small_patch14_dinov2', options=dict(img_size=56))(torch.zeros(1, 3, 480, 840))
+    with pytest.raises(ValueError, match=r'10 x 20: .*short_side=16, multiple=16'):
+        backbone(torch.zeros(1, 3, 10, 20))
+    with pytest.raises(ValueError, match=r'64 x 40: .*multiples of 16.*short_side=32, multiple=16'):
+        backbone(torch.zeros(1, 3, 64, 40))
     fixed = small_vit('beit_base_patch16_224')
     with pytest.raises(ValueError, match=r'224 x 448: .*options=dict\(img_size=\(224, 448\)\)'):
         fixed(torch.zeros(1, 3, 224, 448))
@@ -143,6 +147,7 @@ def test_failures_of_another_kind_are_not_explained_away():
 @pytest.mark.parametrize(('name', 'stages', 'message'), [
     ('vit_tinny_patch16_224', (-1, ), 'no network .* Did you mean .*vit_tiny_patch16_224'),
     ('vit_tiny_patch16_224', ('block11', ), r"no stage 'block11'.*blocks\.11, or positions from -12 to 11"),
+    ('resnet18', (-6, ), 'no stage -6. .*positions from -5 to 4'),
     ('resnet18', (5, ), 'no stage 5. Its stages: act1, layer1'),
 ])
 def test_names_that_do_not_exist_are_refused_with_those_that_do(name, stages, message):
@@ -174,6 +179,13 @@ def test_init_weights_keeps_what_timm_drew_or_reads_the_checkpoint(tmp_path):
     assert all(torch.equal(before[name], value) for name, value in other.state_dict().items())
     with pytest.raises(ValueError, match='init_cfg must be None or'):
         small_vit(init_cfg=dict(type='Kaiming'))
+
+
+def test_positions_of_stages_are_counted_from_both_ends():
+    timm()
+    names = ('act1', 'layer1', 'layer2', 'layer3', 'layer4')
+    for stages in (range(5), range(-5, 0), names):
+        assert TimmBackbone('resnet18', stages=stages).stages == names
 
 
 def test_the_classifier_of_a_checkpoint_is_dropped(tmp_path):

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from stt_mm.datasets import ImageFolder, YouTubeVOS
 from stt_mm.models.batch_statistics import BatchStatistics
+from stt_mm.models.correspondence.joint import StageView
 from stt_mm.registry import MODELS
 from stt_mm.utils.weights import load_backbone
 
@@ -141,6 +142,25 @@ def test_shared_statistics_see_the_images_first_and_the_videos_then(separate):
     batch = (videos - 0.9 * start) / 0.1
     assert_close(model.backbone.bn1.running_mean, 0.9 * images + 0.1 * batch, rtol=1e-4, atol=1e-5)
     assert model.backbone.bn1.num_batches_tracked == 2
+
+
+def test_a_network_is_seen_by_its_chosen_stages():
+    network = MODELS.build(dict(type='CorrespondenceResNet', depth=18))
+    view, frames = StageView(network, ('res3', 'res5')), torch.rand(1, 3, 64, 64)
+    assert (view.stages, view.out_indices) == (('res3', 'res5'), (1, 3))
+    maps = network.eval()(frames)
+    assert all(map(torch.equal, view(frames), (maps[0], maps[2])))
+
+
+def test_layers_that_keep_no_statistics_are_left_alone():
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(3, track_running_stats=False), torch.nn.BatchNorm2d(3))
+    other = BatchStatistics(network)
+    assert set(other.state_dict()) == {'1-running_mean', '1-running_var', '1-num_batches_tracked'}
+    with other.used_by(network):
+        network(torch.randn(2, 3, 4, 4))
+    assert (network[1].num_batches_tracked, other.state_dict()['1-num_batches_tracked']) == (0, 1)
+    other.init_from(network)
+    assert other.state_dict()['1-num_batches_tracked'] == 0
 
 
 def test_statistics_come_back_after_an_error():

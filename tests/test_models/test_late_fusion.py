@@ -107,6 +107,8 @@ def test_grids_of_different_size_are_refused_with_the_fix():
 
 
 @pytest.mark.parametrize(('changes', 'message'), [
+    (dict(backbones=[dict(type='CorrespondenceResNet', depth=18)], weights=(1.0, ), colors=('rgb', ),
+          feature_stages=('res4', )), 'two or more backbones'),
     (dict(weights=(1.0, )), '2 backbones, 1 weights, 2 colors, 2 feature_stages'),
     (dict(weights=(1.0, -1.0)), 'weights must be 0 or larger'),
     (dict(weights=(0, 0)), 'one of the weights must be positive'),
@@ -116,6 +118,14 @@ def test_grids_of_different_size_are_refused_with_the_fix():
 def test_what_cannot_be_fused_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         fused(**changes)
+
+
+def test_what_is_not_said_is_the_last_stage_and_the_colours_of_the_protocol():
+    model = fused(colors=None, feature_stages=None, first=dict(out_indices=(0, 1)), second=dict(out_indices=(2, )))
+    assert (model.feature_stages, model.colors) == (('res3', 'res4'), ('rgb', 'rgb'))
+    assert [network.stages for network in model.backbones] == [('res3', ), ('res4', )]
+    assert fused(colors=None, propagator=None).colors == ('rgb', 'rgb')
+    assert fused(colors=None, protocol=dict(color='lab')).colors == ('lab', 'lab')
 
 
 def test_the_record_names_weights_colours_and_checkpoints(tmp_path):

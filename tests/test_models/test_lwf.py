@@ -181,6 +181,22 @@ def test_a_file_without_head_or_queue_is_refused(tmp_path, stage1):
         build(**{'model.penalty.temperature': 0})
 
 
+def test_a_queue_in_half_precision_is_used_in_full(tmp_path, stage1):
+    weights = stage1.state_dict()
+    torch.save(dict(state_dict=dict(weights, queue=weights['queue'].half())), tmp_path / 'half.pth')
+    queue = build(**{'model.penalty.checkpoint': str(tmp_path / 'half.pth')}).penalty.old.queue
+    assert torch.equal(queue, weights['queue'].half().float())
+    assert queue.dtype == torch.float32
+
+
+@pytest.mark.parametrize(('name', 'wrong', 'message'), [
+    ('weight', -1, 'weight must be 0 or larger'), ('temperature', -1, 'temperature must be positive'),
+    ('logit_temperature', 0, 'logit_temperature must be positive'), ('distance', 'cosine', 'distance must be one of')])
+def test_a_setting_out_of_its_range_is_named(name, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(dict(type='LwFPenalty', checkpoint='file.pth', backbone={}, neck={}, **{name: wrong}))
+
+
 @pytest.mark.slow
 def test_config_trains_and_resumes(tmp_path, stage1):
     check_trains_and_resumes('stt_r18_ytv_lwf', tmp_path)

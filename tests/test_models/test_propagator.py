@@ -15,7 +15,8 @@ from tiny_data import moving_shapes, texture
 from torch.testing import assert_close
 from twins import propagate_dense, window_cells
 
-from stt_mm.models import LabelPropagator
+from stt_mm.models import LabelPropagator, load_for_evaluation
+from stt_mm.models.correspondence.base import _strengths
 from stt_mm.ops import Window, propagate_many, resize_label
 from stt_mm.protocols import PRESETS
 from stt_mm.registry import MODELS
@@ -313,7 +314,8 @@ def test_a_small_budget_gives_the_same_labels():
 
 
 @pytest.mark.parametrize(('device', 'given', 'budget', 'largest'), [
-    ('cpu', None, 2 ** 28, 8), ('cuda', None, 250, 16), ('cpu', 99, 99, 8), ('cuda', 99, 99, 16), ('mps', None, 2 ** 28, 8)])
+    ('cpu', None, 2 ** 28, 8), ('cuda', None, 250, 16), ('cpu', 99, 99, 8), ('cuda', 99, 99, 16),
+    ('mps', None, 2 ** 28, 8)])
 @pytest.mark.parametrize('first_window', [True, False])
 def test_tiles_are_as_large_as_the_device_allows(monkeypatch, device, given, budget, largest, first_window):
     asked = []
@@ -465,3 +467,48 @@ def test_features_that_are_not_finite_name_their_frame(wrong, value):
 
     with pytest.raises(ValueError, match=rf'The features of frame {wrong} \(the first is 0\) are not finite'):
         run()
+
+
+def test_the_strength_of_an_object_is_the_mean_of_its_pixels():
+    mask = torch.tensor([[0, 1, 1], [7, 7, 1]], dtype=torch.uint8)
+    value = torch.tensor([[0.9, 0.25, 0.5], [0.1, 0.3, 0.75]])
+    assert _strengths(mask, value) == {1: pytest.approx(0.5), 7: pytest.approx(0.2)}
+
+
+def test_scores_are_given_to_those_who_ask_and_a_first_mask_is_needed():
+    frames, masks = moving_shapes(2, (64, 96), 1)
+    model = color_model(short_side=None)
+    assert 'pred_scores' not in model.predict(list(frames), BaseDataElement(given_masks={0: masks[0]}))
+    with pytest.raises(ValueError, match=r'must hold a mask for frame 0, got masks for frames \[1\]'):
+        model.predict(list(frames), BaseDataElement(given_masks={1: masks[1]}))
+    with pytest.raises(ValueError, match='zip'):
+        model([list(frames)] * 2, [BaseDataElement(given_masks={0: masks[0]})], mode='predict')
+
+
+def test_a_feature_of_a_frame_is_that_of_its_input():
+    frames, _ = moving_shapes(1, (64, 96), 1)
+    model = color_model(short_side=None)
+    feature = model.feature(frames[0])
+    assert torch.equal(feature, model.feature(model.prepare(frames[0])))
+    assert torch.equal(feature, model(model.prepare(frames[0])[None])[0])
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_weights_are_read_as_they_are_asked_for(known, monkeypatch):
+    asked = []
+    report = SimpleNamespace(geometry=dict(depth=1))
+    monkeypatch.setattr('stt_mm.models.correspondence.base.load_backbone', lambda *args: asked.append(args) or report)
+    backbone = torch.nn.Linear(2, 2)
+    model = MODELS.build(dict(type='stt_mm.Correspondence', feature_stage=None,
+                              backbone=dict(type='stt_mm.CorrespondenceResNet', depth=18)))
+    if not known:
+        model = SimpleNamespace(backbone=backbone)
+    assert load_for_evaluation(model, 'file.pth', True, True, 'a.', True) is report
+    assert load_for_evaluation(model, 'file.pth') is report
+    geometry = model.geometry if known else None
+    assert asked == [(model.backbone, 'file.pth', True, True, 'a.', geometry, True),
+                     (model.backbone, 'file.pth', False, False, None, geometry, False)]
+    for other, message in ((SimpleNamespace(backbones=[]), 'several networks'), (color_model(), 'no backbone with wei'),
+                           (SimpleNamespace(), 'no backbone with weights')):
+        with pytest.raises(ValueError, match=message):
+            load_for_evaluation(other, 'file.pth')

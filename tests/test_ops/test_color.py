@@ -28,7 +28,24 @@ def test_whole_gamut_agrees_with_opencv():
     cube = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(1, -1, 3)
     expected = cv2.cvtColor(cube, cv2.COLOR_RGB2LAB)[0]
     ours = rgb_to_lab(torch.from_numpy(cube).permute(2, 0, 1))[:, 0].T.numpy()
-    assert np.abs(ours - expected).max(0).tolist() < [0.3, 0.5, 0.4]
+    assert (np.abs(ours - expected).max(0) < [0.3, 0.5, 0.4]).all()
+
+
+def lab_by_hand(rgb):
+    """sRGB to XYZ to Lab, number by number, with the constants of the standards."""
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in rgb]
+    rows = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
+    xyz = [sum(factor * value for factor, value in zip(row, linear, strict=True)) / white
+           for row, white in zip(rows, (0.950456, 1, 1.088754), strict=True)]
+    x, y, z = (value ** (1 / 3) if value > 0.008856 else 7.787 * value + 16 / 116 for value in xyz)
+    return [116 * y - 16 if xyz[1] > 0.008856 else 903.3 * xyz[1], 500 * (x - y), 200 * (y - z)]
+
+
+@pytest.mark.parametrize('scale', [0.03, 0.06, 0.1, 0.15, 1.0])
+def test_lab_equals_its_definition_in_the_dark_and_in_the_light(scale):
+    rgb = scale * torch.rand(200, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = rgb_to_lab(rgb.T[:, None])[:, 0].T
+    assert_close(found, torch.tensor([lab_by_hand(row) for row in rgb.tolist()], dtype=torch.float64))
 
 
 def test_flip_commutes_with_the_conversion():

@@ -63,7 +63,8 @@ def test_kept_ties_all_vote(frames, height, width, window, topk, seed):
     (Window('circle', 5, strict=True), 69), (Window('circle', 12, strict=True), 437),
     (Window('circle', 18, strict=True), 1005), (Window('circle', 24, strict=True), 1789), (Window('square', 5), 121),
     (Window('square', 12), 625), (Window('square', 16), 1089), (Window('square', 35), 5041),
-    (Window('square', 3, strict=True), 25), (Window('circle', 1), 5),
+    (Window('square', 3, strict=True), 25), (Window('circle', 1), 5), (Window('square', 0), 1),
+    (Window('circle', 0), 1), (Window('square', 0.5, strict=True), 1), (Window(), 625),
 ])
 def test_cells_of_a_window(window, count):
     offsets = torch.arange(-40, 41)
@@ -156,5 +157,20 @@ def test_bad_arguments_are_named():
         propagate(feature, feature[None], label, window, 1, 1.0, copies=[0])
     with pytest.raises(ValueError, match="'hexagon'"):
         Window('hexagon', 1)
-    with pytest.raises(ValueError, match='strict window of radius 0'):
-        Window('circle', 0, strict=True)
+    for shape in ('square', 'circle'):
+        with pytest.raises(ValueError, match='strict window of radius 0'):
+            Window(shape, 0, strict=True)
+        for strict in (True, False):
+            with pytest.raises(ValueError, match='window of radius -1 has no cell'):
+                Window(shape, -1, strict=strict)
+    for changes in (dict(temperature=0), dict(temperature=-1), dict(tile=0), dict(ties='random'), dict(topk=-1)):
+        with pytest.raises(ValueError, match='temperature > 0, tile >= 1'):
+            propagate(feature, feature[None], label, window, **dict(dict(topk=1, temperature=1.0), **changes))
+    for copies in (dict(copies=[-1]), dict(copies=[1, 1]), dict(global_copies=[-1]), dict(global_copies=[])):
+        with pytest.raises(ValueError, match='numbers from 0 for each of 1 frames'):
+            propagate(feature, feature[None], label, window, 1, 1.0, **copies)
+    for wrong in (torch.zeros(1, 3, 3), torch.zeros(2, 1, 3, 3), torch.zeros(1, 1, 3, 4)):
+        with pytest.raises(ValueError, match='Expected query'):
+            propagate(feature, feature[None], wrong, window, 1, 1.0)
+    with pytest.raises(ValueError, match='Expected query'):
+        propagate(feature, feature, label, window, 1, 1.0)

@@ -185,6 +185,17 @@ def test_what_does_not_fit_is_refused():
         MODELS.build(dict(type='DetCoNeck', in_channels=(3, 4), hid_channels=(5, )))
 
 
+@pytest.mark.parametrize(('size', 'fits'), [((6, 4), True), ((6, 5), False), ((5, 4), False)])
+def test_a_mosaic_is_cut_row_by_row(size, fits):
+    mosaic = torch.randn(2, 3, *size)
+    if not fits:
+        with pytest.raises(ValueError, match=f'multiples of 2, got {size[0]} x {size[1]}'):
+            split_mosaic(mosaic, 2)
+        return
+    cells = [image[:, y:y + 3, x:x + 2] for image in mosaic for y in (0, 3) for x in (0, 2)]
+    assert torch.equal(split_mosaic(mosaic, 2), torch.stack(cells))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason='compares CPU runs')
 def test_two_processes_hold_the_queues_of_one_with_the_joined_batch(tmp_path):

@@ -83,5 +83,7 @@ def test_wrong_keys_are_refused_before_anything_is_written():
         bank.enqueue(torch.randn(5, 3))
     assert torch.equal(bank.queue, before)
     assert bank.pointer.item() == 0
-    with pytest.raises(ValueError, match='at least 1, got size=0, dim=3'):
-        MemoryBank(size=0, dim=3)
+    for wrong in (dict(size=0, dim=3), dict(size=3, dim=0)):
+        with pytest.raises(ValueError, match=f'at least 1, got size={wrong["size"]}, dim={wrong["dim"]}'):
+            MemoryBank(**wrong)
+    assert repr(MemoryBank(size=1, dim=1)) == 'MemoryBank(size=1, dim=1)'
