@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.testing import assert_close
 from torchvision.models import resnet18, resnet50
 
@@ -81,6 +82,52 @@ def test_unused_stages_are_not_run():
     network.layer3.register_forward_hook(lambda *_: pytest.fail('res4 was run'))
     assert len(network(torch.zeros(1, 3, 32, 32))) == 1
     assert network.stages == ('res3', )
+
+
+@pytest.mark.parametrize(('pool', 'expected'), [
+    ('none', lambda x: x), ('max', lambda x: F.max_pool2d(x, 3, 2, 1)), ('avg', lambda x: F.avg_pool2d(x, 3, 2, 1))])
+def test_the_pool_of_the_stem(pool, expected):
+    x = torch.randn(1, 2, 13, 18)
+    assert torch.equal(CorrespondenceResNet(18, pool=pool).maxpool(x), expected(x))
+
+
+def test_options_of_training_are_handed_on():
+    network = CorrespondenceResNet(18, frozen_stages=2, norm_eval=True, with_cp=True).train()
+    assert {name for name, value in network.named_parameters() if not value.requires_grad} == {
+        name for name, _ in network.named_parameters() if name.startswith(('conv1', 'bn1', 'layer1', 'layer2'))}
+    assert not any(module.training for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    assert all(block.with_cp for block in network.layer3)
+    free = CorrespondenceResNet(18).train()
+    assert all(value.requires_grad for value in free.parameters())
+    assert all(module.training for module in free.modules())
+    assert not any(block.with_cp for block in free.layer3)
+
+
+def test_weights_start_as_kaiming_says_and_blocks_as_identities():
+    network = CorrespondenceResNet(18)
+    network.init_weights()
+    assert network.report is None
+    for name, module in network.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            fan_out = module.out_channels * module.kernel_size[0] ** 2
+            assert module.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.1), name
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert set(module.weight.tolist()) == {float(not name.endswith('bn2'))}, name
+            assert not module.bias.any()
+    other = CorrespondenceResNet(18, init_cfg=dict(type='Constant', val=3, layer='Conv2d'))
+    other.init_weights()
+    assert set(other.conv1.weight.flatten().tolist()) == {3}
+
+
+@pytest.mark.parametrize('out_indices', [(3, 1), (1, 3)])
+def test_maps_come_lowest_first_and_what_is_above_them_is_frozen(out_indices):
+    network = CorrespondenceResNet(18, out_indices=out_indices)
+    assert network.stages == ('res3', 'res5')
+    assert [feature.shape[1] for feature in network(torch.zeros(1, 3, 64, 64))] == [128, 512]
+    network.keep_stages(['res3'])
+    assert network.res_layers == ['layer1', 'layer2']
+    assert [any(value.requires_grad for value in layer.parameters())
+            for layer in (network.layer1, network.layer2, network.layer3, network.layer4)] == [True, True, False, False]
 
 
 def test_pretrained_weights_are_loaded_strictly(tmp_path):

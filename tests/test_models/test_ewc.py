@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from mmengine.registry import init_default_scope
 from torch.testing import assert_close
 
 from stt_mm.engine import load_config
+from stt_mm.models.losses.ewc import check_start
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import CheckpointError
 
@@ -83,6 +85,62 @@ def test_names_and_shapes_must_fit(tmp_path, width, message):
         torch.save(content, tmp_path / 'f.pth')
     with pytest.raises(CheckpointError, match=message):
         penalty(tmp_path / 'f.pth').loss(Tiny(width))
+
+
+@pytest.mark.parametrize('count', [2, 3, 4, 6])
+def test_the_first_three_names_that_do_not_fit_are_told(tmp_path, count):
+    write_fisher(tmp_path / 'f.pth', Tiny())
+    network = torch.nn.Module()
+    network.layer = Tiny().layer
+    for number in range(count):
+        network.register_parameter(f'p{number}', torch.nn.Parameter(torch.zeros(1)))
+    with pytest.raises(CheckpointError) as caught:
+        penalty(tmp_path / 'f.pth').loss(network)
+    named = [number for number in range(count) if f'p{number} is absent in the file' in str(caught.value)]
+    assert named == list(range(min(count, 3)))
+    assert (f'; and {count - 3} more.' in str(caught.value)) == (count > 3)
+    assert ('more' in str(caught.value)) == (count > 3)
+
+
+def test_only_parameters_that_both_have_are_compared_at_the_start(capfd):
+    network = Tiny()
+    reference = {'layer.weight': torch.zeros(4, 2), 'other': torch.zeros(1)}
+    check_start(network, SimpleNamespace(reference=reference, checkpoint='f.pth'))
+    assert 'differ' not in capfd.readouterr().out
+    reference['layer.bias'] = network.layer.bias.detach().half()
+    with torch.no_grad():
+        network.layer.bias.copy_(reference['layer.bias'])
+    check_start(network, SimpleNamespace(reference=reference, checkpoint='f.pth'))
+    assert 'differ' not in capfd.readouterr().out
+    reference['layer.bias'] = network.layer.bias.detach() - torch.tensor([0, 0.5, -0.25])
+    check_start(network, SimpleNamespace(reference=reference, checkpoint='f.pth'))
+    assert 'f.pth: 1 of 1 parameters of the backbone differ from it at the start, by up to 0.5.' in (
+        capfd.readouterr().out)
+
+
+def test_a_file_that_is_read_again_is_compared_again(tmp_path):
+    write_fisher(tmp_path / 'f.pth', Tiny())
+    held = penalty(tmp_path / 'f.pth')
+    held.loss(Tiny())
+    write_fisher(tmp_path / 'f.pth', Tiny(4))
+    held.init_weights()
+    assert held.loss(Tiny(4))['loss_ewc'] > 0
+    held.init_weights()
+    with pytest.raises(CheckpointError, match='does not fit the backbone'):
+        held.loss(Tiny())
+
+
+def test_the_options_of_moco_are_handed_on():
+    cfg = small('temporal_then_spatial_r18').model
+    model = MODELS.build(dict(
+        cfg, type='PenalisedMoCo', penalty=None, queue_len=6, feat_dim=128, momentum=0.25, init_cfg=dict(type='Normal'),
+        data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor', mean=[1, 2, 3], std=[4, 5, 6])))
+    assert model.queue.shape == (128, 6)
+    assert model.encoder_k.momentum == 0.25
+    assert model.data_preprocessor.mean.flatten().tolist() == [1, 2, 3]
+    assert model.init_cfg == dict(type='Normal')
+    with pytest.raises(ValueError, match='PenalisedMoCo cannot be built'):
+        MODELS.build(dict(cfg, type='PenalisedMoCo', neck=dict(type='none')))
 
 
 @pytest.mark.parametrize('kind', ['fisher', 'reference'])
