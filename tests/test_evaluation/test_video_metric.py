@@ -7,6 +7,7 @@ from mmengine.logging import MMLogger
 
 from stt_mm.evaluation.metrics import VideoMetric, completed
 from stt_mm.evaluation.metrics.davis import ranges
+from stt_mm.evaluation.metrics.records import forget_records
 from stt_mm.evaluation.metrics.tables import text_table, write_csv, write_json
 from stt_mm.utils import read_mask, write_mask
 
@@ -289,3 +290,45 @@ def test_tables_and_results_are_plain_files(tmp_path):
     ([], ''), ([3], '3'), ([1, 2], '1 to 2'), ([1, 2, 3, 7], '1 to 3, 7'), ([1, 3, 5, 6], '1, 3, 5 to 6')])
 def test_ranges_of_numbers(numbers, text):
     assert ranges(numbers) == text
+
+
+def test_records_are_forgotten_whatever_run_they_are_of_and_nothing_else(tmp_path):
+    process(Count(out_dir=str(tmp_path), run_id='old'), sample('a', 1), sample('walk/b', 1))
+    folder = tmp_path / 'videos' / 'count'
+    others = {'list.json': '[1]', 'half.json': '{"video_id": "a", "run',
+              'other.json': '{"video_id": "a", "run_id": ""}',
+              'notes.txt': 'mine'}
+    for name, content in others.items():
+        (folder / name).write_text(content)
+    (tmp_path / 'videos' / 'other').mkdir()
+    (tmp_path / 'videos' / 'other' / 'a.json').write_bytes((folder / 'a.json').read_bytes())
+    (folder / 'older.json').write_text('{"video_id": "c", "run_id": "", "record": {}, "further": 1}')
+    forget_records(str(tmp_path), 'count')
+    assert {path.relative_to(tmp_path / 'videos').as_posix() for path in tmp_path.rglob('*.*')} == {
+        'other/a.json', *(f'count/{name}' for name in others)}
+    forget_records(str(tmp_path / 'nowhere'), 'count')
+
+
+@pytest.mark.parametrize('change', ['none', 'gone', 'other bytes', 'one more', 'no masks wanted then'])
+def test_masks_are_there_only_as_they_were_written(tmp_path, change):
+    out, masks = str(tmp_path / 'out'), str(tmp_path / 'masks')
+    process(Count(out_dir=out, dump_masks=None if change == 'no masks wanted then' else masks), sample('v', 5))
+    if change == 'no masks wanted then':
+        process(Count(dump_masks=masks), sample('v', 5))
+    file = tmp_path / 'masks' / 'v' / 'b.png'
+    if change == 'gone':
+        file.unlink()
+    elif change == 'other bytes':
+        write_mask(file, np.ones((4, 6), np.uint8))
+    elif change == 'one more':
+        write_mask(file.with_name('c.png'), np.ones((4, 6), np.uint8))
+    assert completed(out, 'count', '', masks) == (['v'] if change in ('none', 'one more') else [])
+
+
+def test_what_has_no_masks_cannot_write_them(tmp_path):
+    class Bare(Count):
+        has_masks = False
+
+    with pytest.raises(ValueError, match='Bare scores no masks, so that there are none to write to'):
+        Bare(dump_masks=str(tmp_path))
+    assert Bare(out_dir=str(tmp_path)).dump_masks is None

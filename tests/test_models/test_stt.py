@@ -123,6 +123,22 @@ def test_teacher_never_changes():
     assert any(not torch.equal(value, student[name]) for name, value in model.backbone.state_dict().items())
 
 
+def test_a_teacher_without_weights_is_told(tmp_path, capfd):
+    teacher = MODELS.build(small().model.teacher)
+    teacher.init_weights()
+    assert capfd.readouterr().out.count('The teacher has no checkpoint: its targets come from random weights') == 1
+    torch.save(teacher.network.state_dict(), tmp_path / 'file.pth')
+    cfg = small().model.teacher
+    cfg.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'file.pth'))
+    other = MODELS.build(cfg)
+    other.init_weights()
+    assert 'no checkpoint' not in capfd.readouterr().out
+    frames = torch.rand(1, 3, 64, 64, requires_grad=True)
+    assert torch.equal(other(frames), teacher(frames))
+    assert not other(frames).requires_grad
+    assert not any(value.requires_grad for value in other.network.parameters())
+
+
 def test_teacher_is_in_no_optimizer_and_no_checkpoint_but_follows_the_device():
     model = build()
     teacher = {id(parameter) for parameter in model.teacher.network.parameters()}
