@@ -125,12 +125,12 @@ def test_maps_come_lowest_first_and_what_is_above_them_is_frozen(out_indices):
     assert network.stages == ('res3', 'res5')
     assert [feature.shape[1] for feature in network(torch.zeros(1, 3, 64, 64))] == [128, 512]
     network.keep_stages(['res3'])
-    assert network.res_layers == ['layer1', 'layer2']
+    assert network.res_layers == CorrespondenceResNet(18, out_indices=(1, )).res_layers == ['layer1', 'layer2']
     assert [any(value.requires_grad for value in layer.parameters())
             for layer in (network.layer1, network.layer2, network.layer3, network.layer4)] == [True, True, False, False]
 
 
-def test_pretrained_weights_are_loaded_strictly(tmp_path):
+def test_pretrained_weights_are_loaded_strictly(tmp_path, capfd):
     source = CorrespondenceResNet(18, strides=(1, 2, 2, 2), pool='max')
     torch.save({'state_dict': source.state_dict()}, tmp_path / 'whole.pth')
     half = {key: value for key, value in source.state_dict().items() if 'layer3' not in key and 'layer4' not in key}
@@ -142,6 +142,7 @@ def test_pretrained_weights_are_loaded_strictly(tmp_path):
     loaded = network('whole.pth')
     loaded.init_weights()
     assert all(torch.equal(value, source.state_dict()[key]) for key, value in loaded.state_dict().items())
+    assert f'CorrespondenceResNet: {loaded.report}' in capfd.readouterr().out
     with pytest.raises(ValueError, match='layer3'):
         network('half.pth').init_weights()
     with pytest.raises(FileNotFoundError, match='absent.pth'):
@@ -154,3 +155,7 @@ def test_colour_patches_are_the_pixels_around_multiples_of_the_stride():
     assert feature.shape == (1, 27, 2, 3)
     assert torch.equal(feature.view(3, 3, 3, 2, 3)[:, :, :, 1, 2], frame[0, :, 7:10, 15:18])
     assert ColorPatches(size=3, stride=8)(torch.zeros(1, 3, 17, 24))[0].shape[-2:] == (3, 3)
+    # The frame is mirrored beyond its border.
+    rows, columns = torch.tensor([1, 0, 1]), torch.tensor([1, 0, 1])
+    assert torch.equal(feature.view(3, 3, 3, 2, 3)[..., 0, 0], frame[0][:, rows][:, :, columns])
+    assert ColorPatches().stages == ('color', )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from mmengine.registry import init_default_scope
 from torch.testing import assert_close
 
 from stt_mm.models.backbones import MMPretrainBackbone, TimmBackbone
-from stt_mm.models.backbones.wrapped import pretrained
+from stt_mm.models.backbones.wrapped import plain, pretrained
 from stt_mm.registry import MODELS
 from stt_mm.utils.weights import load_backbone
 
@@ -197,6 +198,25 @@ def test_the_classifier_of_a_checkpoint_is_dropped(tmp_path):
     report = load_backbone(backbone, tmp_path / 'file.pth')
     assert (report.missing, report.unexpected) == ((), ())
     assert torch.equal(backbone.network.pos_embed, whole.pos_embed)
+
+
+def test_a_network_of_mmpretrain_starts_as_there_or_from_its_checkpoint(tmp_path, capfd):
+    settings = dict(type='ResNet', depth=18, out_indices=(2, ))
+    backbone = MMPretrainBackbone(settings)
+    backbone.init_weights()
+    assert backbone.network.is_init
+    assert (backbone.checkpoint, backbone.report) == (None, None)
+    torch.save(backbone.network.state_dict(), tmp_path / 'file.pth')
+    other = MMPretrainBackbone(settings, dict(type='Pretrained', checkpoint=str(tmp_path / 'file.pth')))
+    other.init_weights()
+    assert all(map(torch.equal, other.state_dict().values(), backbone.state_dict().values()))
+    assert other.checkpoint == str(tmp_path / 'file.pth')
+    assert f'MMPretrainBackbone: {other.report}' in capfd.readouterr().out
+    assert other.report.complete
+
+
+def test_settings_become_plain_data():
+    assert plain(dict(a=(1, 2.5), b=Path('x'), c=None)) == dict(a=[1, 2.5], b='x', c=None)
 
 
 @pytest.mark.parametrize('init_cfg', [

@@ -127,6 +127,15 @@ def test_a_node_is_the_projected_mean_of_the_last_map():
     assert_close(model.nodes(patches), expected / expected.norm(dim=1, keepdim=True))
 
 
+def test_nodes_are_normalised_in_float32(monkeypatch):
+    model = build().eval()
+    rough = torch.randn(2, 128).bfloat16()
+    monkeypatch.setattr(model.projection, 'forward', lambda mean: rough)
+    nodes = model.nodes(torch.rand(2, 3, 64, 64))
+    assert nodes.dtype == torch.float32
+    assert torch.equal(nodes, torch.nn.functional.normalize(rough.float(), dim=1))
+
+
 def test_crops_and_dropped_edges_are_functions_of_seed_and_iteration():
     model, frames = build().eval(), clip()
     hub = MessageHub.get_current_instance()

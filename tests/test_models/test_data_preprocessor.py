@@ -118,6 +118,13 @@ def clip(batch=2, size=64):
     return dict(inputs=torch.randint(0, 256, (batch, 2, 3, size, size), dtype=torch.uint8))
 
 
+def test_samples_and_videos_pass_through():
+    samples = [object(), object()]
+    assert ClipDataPreprocessor()(dict(clip(), data_samples=samples), training=True)['data_samples'] == samples
+    videos = dict(inputs=['video'], data_samples=samples)
+    assert ClipDataPreprocessor()(videos) is videos
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize('settings', [
     {}, dict(dropout='bernoulli'), dict(drop_per='sample'), dict(student_color='rgb', dropout=None),

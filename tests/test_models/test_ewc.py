@@ -118,6 +118,13 @@ def test_only_parameters_that_both_have_are_compared_at_the_start(capfd):
         capfd.readouterr().out)
 
 
+def test_a_file_in_double_precision_is_used_in_single(tmp_path):
+    content = write_fisher(tmp_path / 'f.pth', Tiny())
+    torch.save({kind: {name: value.double() for name, value in values.items()}
+                for kind, values in content.items() if kind in ('fisher', 'reference')}, tmp_path / 'f.pth')
+    assert penalty(tmp_path / 'f.pth').loss(Tiny())['loss_ewc'].dtype == torch.float32
+
+
 def test_a_file_that_is_read_again_is_compared_again(tmp_path):
     write_fisher(tmp_path / 'f.pth', Tiny())
     held = penalty(tmp_path / 'f.pth')

@@ -71,7 +71,9 @@ def test_equal_grids_do_not_hide_another_geometry(student):
         load_for_evaluation(used, student)
     assert torch.equal(used.backbone.conv1.weight, before)
     assert load_for_evaluation(build('eval/davis_r18_s4_128'), student).complete
-    assert load_for_evaluation(build('stt_r18_ytv_s4_128'), student).complete
+    same = build('stt_r18_ytv_s4_128')
+    assert load_for_evaluation(same, student).complete
+    assert 'trained_geometry' not in same.protocol
 
 
 def test_another_geometry_can_be_allowed_and_is_said(student, caplog):

@@ -152,6 +152,10 @@ def test_a_network_is_seen_by_its_chosen_stages():
     assert all(map(torch.equal, view(frames), (maps[0], maps[2])))
 
 
+def test_the_geometry_of_a_model_that_is_only_trained_has_the_colours_of_its_clips():
+    assert build(**{'model.propagator': None}).geometry['color'] == 'lab'
+
+
 def test_layers_that_keep_no_statistics_are_left_alone():
     network = torch.nn.Sequential(torch.nn.BatchNorm2d(3, track_running_stats=False), torch.nn.BatchNorm2d(3))
     other = BatchStatistics(network)

@@ -181,6 +181,24 @@ def test_a_file_without_head_or_queue_is_refused(tmp_path, stage1):
         build(**{'model.penalty.temperature': 0})
 
 
+@pytest.mark.parametrize('distance', ['distribution', 'embedding'])
+def test_answers_are_compared_in_float32(distance, stage1, monkeypatch):
+    penalty = build(**{'model.penalty.distance': distance}).penalty
+    new, old = torch.randn(2, 4, 128).bfloat16()
+    network = torch.nn.Identity()
+    network.stages = ('res4', 'res5')
+    monkeypatch.setattr(network, 'forward', lambda frames: (None, new))
+    monkeypatch.setattr(penalty.old.backbone, 'forward', lambda frames: (None, old))
+    monkeypatch.setattr(penalty.old.neck, 'forward', lambda maps: list(maps))
+    expected = penalty.compare(*(F.normalize(value.float(), dim=1) for value in (new, old)))
+    for enabled in (True, False):
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            assert penalty.loss(network, torch.rand(4, 3, 8, 8)) == expected
+    network.stages = ('res3', 'res4', 'res5')
+    with pytest.raises(ValueError, match='zip'):
+        penalty.loss(network, torch.rand(4, 3, 8, 8))
+
+
 def test_a_queue_in_half_precision_is_used_in_full(tmp_path, stage1):
     weights = stage1.state_dict()
     torch.save(dict(state_dict=dict(weights, queue=weights['queue'].half())), tmp_path / 'half.pth')

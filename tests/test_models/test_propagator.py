@@ -493,6 +493,36 @@ def test_a_feature_of_a_frame_is_that_of_its_input():
     assert torch.equal(feature, model(model.prepare(frames[0])[None])[0])
 
 
+@pytest.mark.parametrize('given', [
+    dict(given_masks={0: np.ones((8, 8), np.uint8)}), dict(given_keypoints=np.ones((1, 2)))])
+def test_a_model_without_a_propagator_says_so(given):
+    model = MODELS.build(dict(type='stt_mm.Correspondence', feature_stage=None,
+                              backbone=dict(type='stt_mm.ColorPatches')))
+    assert model.protocol is None
+    with pytest.raises(RuntimeError, match='set model.propagator in the config'):
+        model.predict([np.ones((8, 8, 3), np.uint8)], BaseDataElement(**given))
+
+
+@pytest.mark.parametrize('normalize', [True, False])
+def test_features_in_half_precision_are_normalised_in_float32(normalize):
+    feature = torch.randn(6, 4, 5).half()
+    propagator = small(normalize=normalize)
+    propagator.start(feature, torch.rand(2, 4, 5))
+    expected = F.normalize(feature.float(), dim=0).half() if normalize else feature
+    assert torch.equal(propagator._keys[:, :, 0].permute(2, 0, 1), expected)
+
+
+def test_autocast_does_not_round_what_is_propagated():
+    features, label = torch.randn(2, 6, 4, 5), torch.rand(2, 4, 5)
+    found = []
+    for enabled in (True, False):
+        propagator = small()
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            propagator.start(features[0], label)
+            found.append(propagator.step(features[1]))
+    assert torch.equal(*found)
+
+
 @pytest.mark.parametrize('known', [True, False])
 def test_weights_are_read_as_they_are_asked_for(known, monkeypatch):
     asked = []

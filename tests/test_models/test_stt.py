@@ -312,6 +312,18 @@ def test_features_in_half_precision_are_compared_in_float32(monkeypatch):
     assert found[0] == found[1]
 
 
+def test_a_teacher_in_half_precision_is_compared_in_float32(monkeypatch):
+    model = build(global_head=dict(normalize=True), reconstruction_head=None, local_head=None).eval()
+    frames, target = torch.rand(1, 2, 3, 64, 64), torch.randn(2, 512, 2, 2).bfloat16()
+    inputs = dict(frames=frames, student=frames, teacher=frames, dropped=torch.tensor([False, True, False]))
+    found = []
+    for value in (target, target.float()):
+        monkeypatch.setattr(model.teacher, 'forward', lambda _, value=value: value)
+        found.append(model.loss(inputs))
+    assert found[0] == found[1]
+    assert set(found[0]) == {'loss_global'}
+
+
 def test_the_penalty_sees_what_the_teacher_sees():
     """The first and the last frame of each clip, in its colours and with all channels."""
     model = build(global_head=None, teacher=None)

@@ -153,12 +153,12 @@ class Correspondence(BaseModel):
         if 'given_keypoints' in sample:
             keypoints = torch.as_tensor(sample.given_keypoints, device=self.data_preprocessor.device)
             joints = self._joints(features, keypoints, video[0].shape[:2])
-            sample.pred_keypoints = np.stack([joint.float().cpu().numpy() for joint in joints])
+            sample.pred_keypoints = np.stack([joint.cpu().numpy() for joint in joints])
         else:
             found = list(self._masks(features, sample.given_masks, sample.get('with_scores', False)))
             sample.pred_masks = np.stack([mask for mask, _ in found])
             if sample.get('with_scores', False):
-                sample.set_field([scores for _, scores in found], 'pred_scores', dtype=list)
+                sample.pred_scores = [scores for _, scores in found]
         sample.set_metainfo(dict(protocol=self.protocol))
         return sample
 

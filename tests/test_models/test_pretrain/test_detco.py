@@ -165,6 +165,26 @@ def test_the_same_weights_in_bfloat16_give_losses_in_float32():
         assert value.item() == pytest.approx(exact[name].item(), rel=0.05)
 
 
+def test_embeddings_are_compared_in_float32(monkeypatch):
+    """Of equal embeddings autocast makes equal losses."""
+    kinds = {kind: F.normalize(torch.randn(3, 4, 16), dim=-1) for kind in ('global', 'local')}
+    monkeypatch.setattr(detco.DetCo, 'embed', lambda self, backbone, neck, view, kind: kinds[kind])
+    found = []
+    for enabled in (True, False):
+        model = build()
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            found.append(model(views(3), None, mode='loss'))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize('kind', ['global', 'local'])
+def test_embeddings_have_length_one_in_float32(kind, monkeypatch):
+    model, rough = build(), torch.randn(2, 4, 16).bfloat16()
+    monkeypatch.setattr(model.neck, f'project_{kind}', lambda maps: rough)
+    found = model.embed(lambda frames: frames, model.neck, views(2)[kind == 'local' and 2], kind)
+    assert torch.equal(found, F.normalize(rough.float(), dim=-1))
+
+
 def test_what_does_not_fit_is_refused():
     model = build()
     with pytest.raises(ValueError, match=r'two global and two local ones, got 2\. Use'):
