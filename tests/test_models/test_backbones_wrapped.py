@@ -189,15 +189,16 @@ def test_positions_of_stages_are_counted_from_both_ends():
         assert TimmBackbone('resnet18', stages=stages).stages == names
 
 
-def test_the_classifier_of_a_checkpoint_is_dropped(tmp_path):
-    backbone = small_vit()
-    whole = timm().create_model('vit_tiny_patch16_224', depth=3)
-    weights = whole.state_dict()
-    assert {'head.weight', 'head.bias'} <= weights.keys()
+@pytest.mark.parametrize(('name', 'classifier'), [
+    ('vit_tiny_patch16_224', 'head.'), ('mobilenetv3_small_050', 'classifier.')])
+def test_the_classifier_of_a_checkpoint_is_dropped(name, classifier, tmp_path):
+    weights = timm().create_model(name).state_dict()
+    assert {f'{classifier}weight', f'{classifier}bias'} <= weights.keys()
     torch.save(weights, tmp_path / 'file.pth')
+    backbone = TimmBackbone(name)
+    assert backbone.classifier == (classifier, )
     report = load_backbone(backbone, tmp_path / 'file.pth')
     assert (report.missing, report.unexpected) == ((), ())
-    assert torch.equal(backbone.network.pos_embed, whole.pos_embed)
 
 
 def test_a_network_of_mmpretrain_starts_as_there_or_from_its_checkpoint(tmp_path, capfd):

@@ -146,6 +146,10 @@ def test_the_options_of_moco_are_handed_on():
     assert model.encoder_k.momentum == 0.25
     assert model.data_preprocessor.mean.flatten().tolist() == [1, 2, 3]
     assert model.init_cfg == dict(type='Normal')
+    plain = MODELS.build(dict(cfg, type='PenalisedMoCo', backbone=dict(cfg.backbone, init_cfg=None), queue_len=6))
+    plain.init_weights()
+    assert plain.backbone.is_init
+    assert plain.neck.is_init
     with pytest.raises(ValueError, match='PenalisedMoCo cannot be built'):
         MODELS.build(dict(cfg, type='PenalisedMoCo', neck=dict(type='none')))
 

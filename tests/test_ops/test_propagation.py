@@ -1,4 +1,5 @@
 import json
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -71,6 +72,13 @@ def test_cells_of_a_window(window, count):
     inside = ~window.outside(offsets[:, None], offsets)
     assert inside.sum() == count
     assert inside.any(1).sum() == 2 * window.reach + 1
+
+
+def test_a_window_does_not_change():
+    window = Window('square', 2)
+    with pytest.raises(FrozenInstanceError):
+        window.radius = 3
+    assert len({window, Window('square', 2), Window('circle', 2)}) == 2
 
 
 @pytest.mark.parametrize('name', ['square_r12_s8like', 'square_odd_range7', 'no_l2', 'circle_r5', 'no_window',

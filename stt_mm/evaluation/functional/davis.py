@@ -151,7 +151,7 @@ def _checked(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.
         raise InputError(
             f'Masks must both be [H, W] or [T, H, W], got {list(prediction.shape)} and {list(truth.shape)}.'
         )
-    return prediction.astype(bool, copy=False), truth.astype(bool, copy=False)
+    return prediction.astype(bool), truth.astype(bool)
 
 
 def _measure(prediction: np.ndarray, truth: np.ndarray, radius: int) -> tuple[float, float]:
