@@ -356,6 +356,8 @@ def test_ids_are_bytes_whatever_type_the_masks_have():
     second = propagator.step_mask(torch.randn(3, 5, 6))
     late = propagator.add_mask(1, other)
     assert first.dtype == second.dtype == late.dtype == torch.uint8
+    # Over what was found, whatever its id.
+    assert torch.equal(propagator.add_mask(1, other // 5, second), second.where(other == 0, 1).to(torch.uint8))
     with pytest.raises(ValueError, match=r'grid \(5, 6\), labels \(5, 7\)'):
         propagator.add_labels(1, torch.rand(1, 5, 7))
     with pytest.raises(RuntimeError, match='before adding others'):
