@@ -497,3 +497,11 @@ def test_weights_of_the_heads_are_factors():
     for one, three in zip(found[1.0], found[3.0], strict=True):
         for name in one:
             assert_close(three[name], (3 if 'loss' in name else 1) * one[name])
+
+
+def test_the_stage_that_is_evaluated_is_run_where_there_is_an_evaluation():
+    settings = dict(global_head=None, teacher=None, feature_stage='res5')
+    assert MODELS.build(small(**settings).model).used_stages() == {'res3', 'res4', 'res5'}
+    assert MODELS.build(small(**settings, propagator=None).model).used_stages() == {'res3', 'res4'}
+    alone = small(**settings, propagator=None, reconstruction_head=None, local_head=None)
+    assert MODELS.build(alone.model).used_stages() == {'res5'}
