@@ -187,7 +187,8 @@ def test_heads_of_matlab_4(tmp_path, head, is_4, order):
 
 @pytest.mark.parametrize('sides', [1, 2, 32, 33])
 def test_numbers_have_2_to_32_dimensions(tmp_path, sides):
-    path = write(tmp_path / 'a.mat', '<', variable('<', 'pos_img', np.ones((2, 3)), 'f8', shape=(6, *[1] * (sides - 1))))
+    values = variable('<', 'pos_img', np.ones((2, 3)), 'f8', shape=(6, *[1] * (sides - 1)))
+    path = write(tmp_path / 'a.mat', '<', values)
     if 2 <= sides <= 32:
         assert read_matrix(path, 'pos_img').ndim == sides
     else:
@@ -244,4 +245,25 @@ def test_a_compressed_variable_ends_where_it_says(tmp_path, more):
         assert read_matrix(tmp_path / 'a.mat', 'pos_img').shape == (2, 3)
         return
     with pytest.raises(InputError, match='compressed data that are no variable'):
+        read_matrix(tmp_path / 'a.mat', 'pos_img')
+
+
+def test_what_a_file_holds_is_named_where_the_joints_are_missing(tmp_path):
+    others = [variable('<', name, np.ones((2, 3)), 'f8', compressed=name == 'y') for name in 'xy']
+    for held, words in ((others, 'holds x, y, but no pos_img'), ([], 'holds nothing, but no pos_img')):
+        with pytest.raises(InputError, match=words):
+            read_matrix(write(tmp_path / 'a.mat', '<', *held), 'pos_img')
+
+
+@pytest.mark.parametrize(('version', 'size'), [(0x0200, 400), (0x0101, 400), (0x0100, 127), (0x0100, 19), (0x0100, 0)])
+def test_another_version_and_a_head_that_is_cut_off_are_no_matlab_file(tmp_path, version, size):
+    data = b'MATLAB 5.0 MAT-file'.ljust(124) + struct.pack('<2H', version, 0x4D49) + bytes(300)
+    (tmp_path / 'a.mat').write_bytes(data[:size])
+    with pytest.raises(InputError, match='is no MATLAB file, it begins with'):
+        read_matrix(tmp_path / 'a.mat', 'pos_img')
+
+
+def test_no_dimension_is_negative(tmp_path):
+    write(tmp_path / 'a.mat', '<', variable('<', 'pos_img', np.ones((2, 3)), 'f8', shape=(-2, -3)))
+    with pytest.raises(InputError, match=r'a variable of shape \[-2, -3\]'):
         read_matrix(tmp_path / 'a.mat', 'pos_img')

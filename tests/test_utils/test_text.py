@@ -124,3 +124,13 @@ def test_a_word_that_is_too_long_for_a_file_is_refused_by_the_list(tmp_path):
     (tmp_path / 'list.txt').write_text('bus\n' + 'x' * 5000 + ' 1\n')
     with pytest.raises(InputError, match=r"list.txt holds a word that no file can be called: 'x{40}'... of 5000"):
         read_names(tmp_path / 'list.txt')
+
+
+@pytest.mark.parametrize('letter', ['b', 'ü'])
+def test_a_name_has_2000_bytes_at_most(letter):
+    part = letter * (99 // len(letter.encode())) + 'x' * (99 % len(letter.encode()))
+    longest = '/'.join([part] * 19 + [part + 'x'])
+    assert len(longest.encode()) == 2000
+    check_name(longest, 'list.txt')
+    with pytest.raises(InputError, match='holds the name'):
+        check_name(longest + 'x', 'list.txt')

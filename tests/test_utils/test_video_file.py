@@ -268,7 +268,7 @@ def test_an_index_names_the_key_frames_that_are_alone_at_their_time():
 
 
 @pytest.mark.parametrize(('numbers', 'even'), [
-    ([], True), ([5], True), ([0, 1, 2], True), ([3, 7, 11], True), ([2, 2], False), ([0, 1, 3], False), ([1, 2], True)])
+    ([], True), ([5], True), ([0, 1, 2], True), ([3, 7, 11], True), ([2, 2], False), ([0, 1, 3], False)])
 def test_even_numbers_are_kept_as_a_range(numbers, even):
     assert list(_compact(numbers)) == numbers
     assert isinstance(_compact(numbers), range if even else tuple)

@@ -221,3 +221,12 @@ def test_vivid_colours_stay_those_of_davis():
     assert same[[1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13]].all()
     assert not same[[7, 8, 255]].any()
     assert same.sum() > 180
+
+
+def test_colours_stay_as_they_were():
+    """So that pictures of one video, made by two versions, can be compared."""
+    colors, numbers = display_colors(), [255, 7, 8, 14, 15, 239, 240, 247, 248]
+    assert (colors != voc_palette()).any(1).sum() == 60
+    assert colors[numbers].tolist() == [
+        [255, 46, 255], [46, 255, 255], [255, 116, 255], [116, 255, 255], [116, 116, 255], [162, 255, 23], [255, 0, 23],
+        [0, 255, 23], [255, 46, 209]]
