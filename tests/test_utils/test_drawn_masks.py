@@ -74,6 +74,14 @@ def test_specks_beside_the_next_id_are_of_a_jpeg():
         assert not refused(mask), 'a picture full of areas'
 
 
+@pytest.mark.parametrize(('thin', 'expected'), [(9, True), (10, False)])
+def test_specks_lie_beside_an_id_of_which_half_is_solid(thin, expected):
+    mask = np.zeros((60, 80), np.uint8)
+    mask[10:13, 10:13] = mask[20, 10:10 + thin] = 5
+    mask[[10, 12, 11], [13, 13, 9]] = 6
+    assert refused(mask) == expected
+
+
 def patches(whole, half, single, others, pieces=1):
     """Areas of id 2 in one of id 1, with 4, 2, 1 and 0 corners on the grid of 8 pixels, and nothing between pieces."""
     mask = np.ones((17 * 16, 17 * 16), np.uint8)
@@ -124,7 +132,7 @@ def test_void_is_as_thin_as_a_border(caplog, size, width, expected, place):
 @pytest.mark.parametrize(('width', 'expected'), [(4, False), (5, True)])
 def test_void_covers_no_more_than_what_it_borders(width, expected):
     mask = np.zeros((40, 60), np.uint8)
-    mask[10:20, 10:14] = 3
+    mask[10:20, 10:14] = 1
     mask[10:20, 14:14 + width] = 255
     mask[30:, 40:] = 5  # Another object far away does not count.
     if expected:
@@ -132,6 +140,24 @@ def test_void_covers_no_more_than_what_it_borders(width, expected):
             drop_void(mask, 'a.png')
     else:
         assert not (drop_void(mask, 'a.png') == 255).any()
+
+
+@pytest.mark.parametrize('rows', [slice(2, 5), slice(50, 53)])
+def test_void_that_lies_apart_is_an_object(rows):
+    mask = np.zeros((60, 60), np.uint8)
+    mask[20:40, 20:40] = 1
+    mask[rows, 10:13] = 255
+    with pytest.raises(InputError, match='more than a border'):
+        drop_void(mask, 'a.png')
+
+
+@pytest.mark.parametrize(('rows', 'expected'), [(15, True), (14, False)])
+def test_specks_tell_where_a_quarter_is_background(rows, expected):
+    mask = np.full((60, 80), 9, np.uint8)
+    mask[:rows] = 0
+    mask[20:50, 10:50] = 5
+    mask[[20, 30, 40], 50] = 6
+    assert bool(_worn(mask, _solid(mask), np.array([5, 6, 9]))) == expected
 
 
 @pytest.mark.parametrize(('first', 'second', 'expected'), [
