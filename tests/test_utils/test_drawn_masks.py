@@ -180,3 +180,18 @@ def test_only_the_colours_that_occur_tell_what_a_palette_is_for():
     assert not made_for_ids(mask, None)
     palette[2, 1] += 1
     assert not made_for_ids(mask, palette)
+
+
+@pytest.mark.parametrize('channel', [None, 0, 1, 2])
+def test_colours_between_others_are_smoothed_edges_whatever_their_numbers(channel):
+    """A line of id 9 between 0 and 3: as numbers a ridge, in one colour of the palette a slope."""
+    mask = np.zeros((100, 60), np.uint8)
+    mask[:90, 30:] = 3
+    mask[:90, 29] = 9
+    palette = np.zeros((256, 3), np.uint8)
+    if channel is not None:
+        palette[9, channel], palette[3, channel] = 100, 255
+    palette[9, 0 if channel else 1] = 255
+    palette[3, 2 if channel == 0 else 0] = 255 if channel is None else 7
+    assert refused(mask, palette) == (channel is not None)
+    assert not refused(mask)
