@@ -445,6 +445,24 @@ def test_models_that_cannot_propagate_are_refused():
         VideoPropagator(cfg)
 
 
+def test_nothing_is_trusted_or_let_pass_unless_asked(monkeypatch):
+    loaded = []
+    monkeypatch.setattr('stt_mm.apis.video_propagator.load_for_evaluation', lambda model, *given: loaded.append(given))
+    VideoPropagator('eval/davis_color', device='cpu')
+    VideoPropagator('eval/davis_color', 'a.pth', 'cpu', None, True, False, 'net', True)
+    assert loaded == [(None, False, False, None, False), ('a.pth', True, False, 'net', True)]
+
+
+def test_objects_are_drawn_half_opaque_unless_told(propagator, tmp_path, monkeypatch):
+    frames, masks = squares(2)
+    drawn = []
+    monkeypatch.setattr('stt_mm.apis.video_propagator.overlay', lambda frame, mask, alpha: drawn.append(alpha) or frame)
+    propagator(frames, masks[0], out=tmp_path / 'a.mp4')
+    propagator(frames, masks[0], out=tmp_path / 'b.mp4', alpha=0.25)
+    next(propagator.stream(frames, masks[0])).picture()
+    assert drawn == [0.5, 0.5, 0.25, 0.25, 0.5]
+
+
 def test_the_config_is_not_changed():
     cfg = load_config('eval/davis_color')
     before = Config(cfg.to_dict())
