@@ -18,6 +18,7 @@ from tiny_data import moving_shapes, texture, write_image, write_timed_video, wr
 
 from stt_mm.apis import VideoPropagator
 from stt_mm.apis.tracker import _rescale
+from stt_mm.apis.video_propagator import _rate
 from stt_mm.engine import load_config
 from stt_mm.utils import FrameError, VideoReader, read_mask, write_mask
 from stt_mm.utils.config_path import config_path
@@ -461,6 +462,11 @@ def test_objects_are_drawn_half_opaque_unless_told(propagator, tmp_path, monkeyp
     propagator(frames, masks[0], out=tmp_path / 'b.mp4', alpha=0.25)
     next(propagator.stream(frames, masks[0])).picture()
     assert drawn == [0.5, 0.5, 0.25, 0.25, 0.5]
+
+
+@pytest.mark.parametrize(('fps', 'expected'), [(None, 10), (0.0, 10), (1e12, 10), (30.0, 30), (12.5, 12.5)])
+def test_ten_frames_a_second_where_the_video_does_not_tell(fps, expected):
+    assert _rate(VideoStream('a', iter(()), fps=fps), 'a.mp4') == expected
 
 
 def test_the_config_is_not_changed():

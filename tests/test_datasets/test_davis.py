@@ -85,6 +85,7 @@ def test_2016_has_one_object_and_two_forms_of_list(root, form):
 
 
 def test_split_that_hides_its_masks(root):
+    write_mask(mask_dir(root, 'video1') / '.00001.png', np.zeros((64, 96), np.uint8))
     for t in range(1, 5):
         (mask_dir(root, 'video1') / f'{t:05d}.png').unlink()
     sample = DAVIS(str(root))[1]['data_samples']

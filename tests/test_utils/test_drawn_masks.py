@@ -195,3 +195,8 @@ def test_colours_between_others_are_smoothed_edges_whatever_their_numbers(channe
     palette[3, 2 if channel == 0 else 0] = 255 if channel is None else 7
     assert refused(mask, palette) == (channel is not None)
     assert not refused(mask)
+
+
+def test_a_mask_of_which_nothing_is_solid():
+    assert not refused(np.eye(20, dtype=np.uint8))
+    assert refused((np.arange(400) % 7).reshape(20, 20).astype(np.uint8))

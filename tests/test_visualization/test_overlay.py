@@ -121,6 +121,8 @@ def test_a_point_at_the_border_is_drawn_as_far_as_it_goes():
 def test_points_of_another_shape(points):
     with pytest.raises(ValueError, match=r'points must be \[J, 2\]'):
         draw_points(grey(), points)
+    with pytest.raises(ValueError, match=r'must be uint8 \[H, W, 3\] RGB, got int64'):
+        draw_points(grey().astype(np.int64), np.zeros((1, 2)))
 
 
 def test_comparison_places_every_picture_and_its_label():
