@@ -100,7 +100,7 @@ def patches(whole, half, single, others, pieces=1):
     ((2, 0, 1, 0), False), ((2, 1, 0, 0), True),  # 9 and 10 corners.
     ((3, 0, 0, 22), True), ((3, 0, 0, 23), False),  # 12 of 100 and of 104.
     ((3, 1, 0, 0, 3), False), ((3, 1, 1, 0, 3), True),  # 14 and 15 for three pieces.
-    ((4, 1, 0, 0), False), ((4, 1, 0, 1), True),  # 18 of 20, as in a mask that was enlarged, and of 24.
+    ((9, 1, 0, 0), False), ((4, 1, 0, 0), True),  # 38 of 40, as in a mask that was enlarged, and 18 of 20.
 ])
 def test_corners_on_the_blocks_of_a_jpeg_are_counted(arguments, expected):
     mask = patches(*arguments)
@@ -112,34 +112,66 @@ def test_corners_on_the_blocks_of_a_jpeg_are_counted(arguments, expected):
                                 f'{4 * whole + 2 * half + single} lie on')
 
 
-@pytest.mark.parametrize(('size', 'width', 'expected'), [
+def bordered(size, top, left, height, width, border):
+    """An object of id 1 with void all around it."""
+    mask = np.zeros(size, np.uint8)
+    mask[top - border:top + height + border, left - border:left + width + border] = 255
+    mask[top:top + height, left:left + width] = 1
+    return mask
+
+
+@pytest.mark.parametrize(('size', 'border', 'expected'), [
     ((100, 300), 10, False), ((100, 300), 12, True), ((1000, 1200), 40, False), ((1000, 1200), 44, True)])
 @pytest.mark.parametrize('place', ['inside', 'border'])
-def test_void_is_as_thin_as_a_border(caplog, size, width, expected, place):
-    mask = np.zeros(size, np.uint8)
-    start = 100 if place == 'inside' else size[1] - width
-    mask[:90, start - 90:start] = 7
-    mask[:90, start:start + width] = 255
+def test_void_is_as_thin_as_a_border(caplog, size, border, expected, place):
+    height, width = int(0.6 * size[0]), int(0.6 * size[1])
+    left = size[1] - border - width - (5 if place == 'inside' else 0)
+    mask = bordered(size, border + 3, left, height, width, border)
+    for rows in (slice(0, border + 3), slice(border + 3 + height, None)):  # Corners are thicker.
+        mask[rows, :left] = mask[rows, left + width:] = 0
+    void = np.count_nonzero(mask == 255)
     if expected:
-        with pytest.raises(InputError, match=f'a.png: 255 beside other ids is void, but its {90 * width} pixels .* '
-                                             r'other objects \(8100 pixels\)'):
+        with pytest.raises(InputError, match=f'a.png: 255 beside other ids is void, but its {void} pixels .* '
+                                             rf'other objects \({height * width} pixels\)'):
             drop_void(mask, 'a.png')
     else:
-        np.testing.assert_array_equal(drop_void(mask, 'a.png'), np.where(mask == 7, 7, 0))
-        assert f'{90 * width} pixels become background' in caplog.text
+        np.testing.assert_array_equal(drop_void(mask, 'a.png'), mask == 1)
+        assert f'{void} pixels become background' in caplog.text
 
 
-@pytest.mark.parametrize(('width', 'expected'), [(4, False), (5, True)])
-def test_void_covers_no_more_than_what_it_borders(width, expected):
-    mask = np.zeros((40, 60), np.uint8)
-    mask[10:20, 10:14] = 1
-    mask[10:20, 14:14 + width] = 255
+@pytest.mark.parametrize(('more', 'expected'), [(4, False), (5, True)])
+def test_void_covers_no_more_than_what_it_borders(more, expected):
+    mask = bordered((40, 60), 10, 10, 10, 10, 2)  # 100 pixels in 96.
+    mask[22, 8:8 + more] = 255
     mask[30:, 40:] = 5  # Another object far away does not count.
     if expected:
-        with pytest.raises(InputError, match='more than a border'):
+        with pytest.raises(InputError, match='are no border'):
             drop_void(mask, 'a.png')
     else:
         assert not (drop_void(mask, 'a.png') == 255).any()
+
+
+@pytest.mark.parametrize(('around', 'expected'), [(22, False), (21, True)])
+def test_void_runs_along_half_of_the_outline(around, expected):
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:20, 10:20] = 1
+    mask[9, 9:21] = 255  # 12 of the 44 pixels around.
+    mask[10:10 + around - 12, 9] = 255
+    if expected:
+        with pytest.raises(InputError, match='are no border'):
+            drop_void(mask, 'a.png')
+    else:
+        np.testing.assert_array_equal(drop_void(mask, 'a.png'), mask == 1)
+
+
+@pytest.mark.parametrize(('more', 'expected'), [(0, True), (1, False)])
+def test_specks_have_eight_pixels_at_most(more, expected):
+    mask = np.zeros((60, 80), np.uint8)
+    mask[10:40, 10:50] = 5
+    for top in (10, 20, 30):
+        mask[top:top + 4, 50:52] = 6
+    mask[34, 50:50 + more] = 6
+    assert bool(_worn(mask, _solid(mask), np.array([5, 6]))) == expected
 
 
 @pytest.mark.parametrize('rows', [slice(2, 5), slice(50, 53)])
@@ -147,7 +179,7 @@ def test_void_that_lies_apart_is_an_object(rows):
     mask = np.zeros((60, 60), np.uint8)
     mask[20:40, 20:40] = 1
     mask[rows, 10:13] = 255
-    with pytest.raises(InputError, match='more than a border'):
+    with pytest.raises(InputError, match='are no border'):
         drop_void(mask, 'a.png')
 
 
