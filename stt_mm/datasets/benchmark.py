@@ -87,7 +87,7 @@ class VideoBenchmark(BaseDataset, ABC):
         self.max_frames = max_frames
         self.skip = frozenset(skip)
         # MMEngine cannot serialise an empty list of videos.
-        super().__init__(data_root=data_root, indices=indices, test_mode=True, serialize_data=False)
+        super().__init__(data_root=data_root, indices=indices, serialize_data=False)
 
     @abstractmethod
     def load_videos(self) -> list[dict]:

@@ -91,8 +91,8 @@ def _is_border(void: np.ndarray, ids: np.ndarray, parts: np.ndarray) -> bool:
 
 def _check_palette(palette: np.ndarray, used: np.ndarray, where: str) -> None:
     """The background is about black, or white where nothing is black; else a program numbered the colours itself."""
-    first, others = palette[0], palette[used[used > 0]]
-    black, white = ((others == tone).all(1).any() for tone in (0, 255))
+    first = palette[0]
+    black, white = ((palette[used] == tone).all(1).any() for tone in (0, 255))
     if first.any() and (black or (first > _BLACK).any() and (first < 255 - _BLACK).any()):
         also = ' and another id black' if black else ' and another id white' if white else ''
         raise InputError(

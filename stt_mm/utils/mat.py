@@ -178,9 +178,8 @@ def _whole(content: memoryview, order: str) -> memoryview:
     if size > MAX_BYTES:
         raise InputError(f'asks for {size >> 20} MiB of memory, which no joints need (at most {MAX_BYTES >> 20} MiB).')
     inflater = zlib.decompressobj()
-    data = inflater.decompress(content, size + 8)
-    rest = inflater.decompress(inflater.unconsumed_tail, 1)
-    if kind != _MATRIX or len(data) != size + 8 or rest or not inflater.eof:
+    data = inflater.decompress(content, size + 9)  # A byte more than there should be.
+    if kind != _MATRIX or len(data) != size + 8 or not inflater.eof:
         raise ValueError(f'compressed data that are no variable of {size} bytes')
     return memoryview(data)[8:]
 

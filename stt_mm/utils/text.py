@@ -149,9 +149,4 @@ def _too_long(name: str) -> bool:
 
 
 def _trimmed(word: str) -> str:
-    start, end = 0, len(word)
-    while start < end and invisible(word[start]):
-        start += 1
-    while end > start and invisible(word[end - 1]):
-        end -= 1
-    return word[start:end]
+    return word.strip(''.join(filter(invisible, word)))

@@ -18,6 +18,7 @@ from tiny_data import moving_shapes, texture, write_image, write_timed_video, wr
 
 from stt_mm.apis import VideoPropagator
 from stt_mm.apis.tracker import _rescale
+from stt_mm.apis.video_propagator import _rate
 from stt_mm.engine import load_config
 from stt_mm.utils import FrameError, VideoReader, read_mask, write_mask
 from stt_mm.utils.config_path import config_path
@@ -443,6 +444,29 @@ def test_models_that_cannot_propagate_are_refused():
     cfg.model.propagator = None
     with pytest.raises(ValueError, match=r'davis_color\.py has no model with a propagator'):
         VideoPropagator(cfg)
+
+
+def test_nothing_is_trusted_or_let_pass_unless_asked(monkeypatch):
+    loaded = []
+    monkeypatch.setattr('stt_mm.apis.video_propagator.load_for_evaluation', lambda model, *given: loaded.append(given))
+    VideoPropagator('eval/davis_color', device='cpu')
+    VideoPropagator('eval/davis_color', 'a.pth', 'cpu', None, True, False, 'net', True)
+    assert loaded == [(None, False, False, None, False), ('a.pth', True, False, 'net', True)]
+
+
+def test_objects_are_drawn_half_opaque_unless_told(propagator, tmp_path, monkeypatch):
+    frames, masks = squares(2)
+    drawn = []
+    monkeypatch.setattr('stt_mm.apis.video_propagator.overlay', lambda frame, mask, alpha: drawn.append(alpha) or frame)
+    propagator(frames, masks[0], out=tmp_path / 'a.mp4')
+    propagator(frames, masks[0], out=tmp_path / 'b.mp4', alpha=0.25)
+    next(propagator.stream(frames, masks[0])).picture()
+    assert drawn == [0.5, 0.5, 0.25, 0.25, 0.5]
+
+
+@pytest.mark.parametrize(('fps', 'expected'), [(None, 10), (0.0, 10), (1e12, 10), (30.0, 30), (12.5, 12.5)])
+def test_ten_frames_a_second_where_the_video_does_not_tell(fps, expected):
+    assert _rate(VideoStream('a', iter(()), fps=fps), 'a.mp4') == expected
 
 
 def test_the_config_is_not_changed():

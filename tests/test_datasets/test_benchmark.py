@@ -1,9 +1,11 @@
 import json
+import pickle
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.logging import MMLogger
 from scipy.io import savemat
 from tiny_data import make_davis, make_jhmdb, make_vip, make_youtube_vos_valid
 
@@ -96,8 +98,28 @@ class Listed(VideoBenchmark):
 def test_no_video_and_a_video_twice():
     with pytest.raises(ValueError, match='Listed: no video in somewhere'):
         Listed([])
-    with pytest.raises(ValueError, match='more than once: bear'):
+    with pytest.raises(ValueError, match=r'more than once: bear\. '):
         Listed(['bear', 'dog', 'bear'])
+
+
+def test_what_is_used_and_what_is_left_out_is_logged(tmp_path, caplog):
+    make_davis(tmp_path, num_videos=3, num_frames=4)
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        caplog.handler.setLevel('INFO')
+        DAVIS(str(tmp_path))
+        DAVIS(str(tmp_path), max_frames=3, indices=2, skip=['video1'])
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert f'DAVIS-2017 val: 3 videos, 12 frames ({tmp_path})' in caplog.text
+    assert f'DAVIS-2017 val: 1 videos, 3 frames, 1 left out ({tmp_path})' in caplog.text
+
+
+def test_videos_that_cannot_be_scored_are_told_across_processes():
+    error = pickle.loads(pickle.dumps(UnscorableVideos('DAVIS', dict(bear='no object', dog='one frame'))))
+    assert str(error).startswith('DAVIS: 2 videos cannot be scored (bear: no object; dog: one frame). Leave them')
+    assert 'skip=[bear,dog]' in str(error)
 
 
 def text_files(root):

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +80,30 @@ def test_portrait_frames_take_the_centred_square():
     assert {crop.draw_box((1280, 720), generator(key)) for key in range(200)} == {(280, 0, 720, 720)}
 
 
+def test_boxes_from_one_pixel_to_the_whole_frame_at_every_place():
+    whole = ClipRandomResizedCrop(area=(1.0, 1.0), aspect=(2.0, 2.0))
+    assert whole.draw_box((50, 100), generator(0)) == (0, 0, 50, 100)
+    pixel = ClipRandomResizedCrop(area=(0.25, 0.25), aspect=(1.0, 1.0), attempts=1)
+    places = {pixel.draw_box((2, 2), generator(key)) for key in range(50)}
+    assert places == {(top, left, 1, 1) for top in (0, 1) for left in (0, 1)}
+    assert ClipRandomResizedCrop(area=(0.01, 0.01), aspect=(1.0, 1.0)).draw_box((4, 4), generator(0)) == (0, 0, 4, 4)
+
+
+def test_a_box_that_does_not_fit_is_drawn_so_often():
+    for crop, attempts in ((ClipRandomResizedCrop(), 20), (ClipRandomResizedCrop(attempts=1), 1)):
+        used, expected = generator(0), generator(0)
+        assert crop.draw_box((1281, 720), used) == (280, 0, 720, 720)
+        expected.uniform(size=2 * attempts)
+        assert used.random() == expected.random()
+
+
+def test_what_transforms_do_unless_told():
+    assert repr(ClipRandomResizedCrop()) == (
+        'ClipRandomResizedCrop(size=(256, 256), area=(0.6, 1.0), aspect=(1.5, 2.0), attempts=20)')
+    assert (repr(ClipResize()), repr(ClipFlip())) == ('ClipResize(size=(256, 256))', 'ClipFlip(prob=0.5)')
+    assert ClipResize([1, 2]).size == (1, 2)
+
+
 def test_resize_ignores_the_aspect():
     results = ClipResize((10, 40))(clip_of(coordinates(20, 20)))
     assert [frame.shape for frame in results['frames']] == [(10, 40, 3)] * 3
@@ -91,6 +117,7 @@ def test_flip_mirrors_left_and_right():
     assert results['flip'] is True
     assert np.array_equal(results['frames'][2], frame[:, ::-1])
     assert np.array_equal(ClipFlip(prob=0)(clip_of(frame))['frames'][0], frame)
+    assert ClipFlip(prob=0)(dict(frames=[frame], rng=SimpleNamespace(random=lambda: 0.0)))['flip'] is False
 
 
 def test_flip_frequency():
@@ -120,8 +147,13 @@ def test_pack_refuses_frames_of_unequal_size():
     ('cls', 'kwargs', 'word'),
     [
         (ClipResize, dict(size=(0, 3)), 'size'),
+        (ClipResize, dict(size=(3, 3, 3)), 'size'),
         (ClipRandomResizedCrop, dict(area=(0.6, 1.1)), 'area'),
+        (ClipRandomResizedCrop, dict(area=(0, 0.5)), 'area'),
+        (ClipRandomResizedCrop, dict(area=(0.6, 0.5)), 'area'),
         (ClipRandomResizedCrop, dict(aspect=(2, 1)), 'aspect'),
+        (ClipRandomResizedCrop, dict(aspect=(0, 1)), 'aspect'),
+        (ClipFlip, dict(prob=-0.1), 'prob'),
         (ClipRandomResizedCrop, dict(attempts=0), 'attempts'),
         (ClipFlip, dict(prob=1.5), 'prob'),
     ],

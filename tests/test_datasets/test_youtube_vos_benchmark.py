@@ -6,6 +6,7 @@ from mmengine.logging import MMLogger
 from tiny_data import make_youtube_vos_valid, moving_shapes, write_image
 
 from stt_mm.datasets import YouTubeVOSBenchmark
+from stt_mm.datasets.youtube_vos_benchmark import read_meta
 from stt_mm.registry import DATASETS
 from stt_mm.utils import read_mask, write_mask
 
@@ -146,3 +147,23 @@ def test_broken_meta(root, text, match):
 def test_year_out_of_range(root):
     with pytest.raises(ValueError, match='year must be one of 2018, 2019'):
         YouTubeVOSBenchmark(str(root), year=2017)
+
+
+@pytest.mark.parametrize(('number', 'fine'), [
+    ('1', True), ('254', True), ('000000007', True), ('0', False), ('255', False), ('0000000007', False), ('-1', False),
+    ('1.0', False)])
+def test_ids_are_1_to_254(tmp_path, number, fine):
+    path = tmp_path / 'meta.json'
+    path.write_text(json.dumps(dict(videos=dict(v=dict(objects={number: dict(frames=['00010', '00005', '00100'])})))))
+    if fine:
+        assert read_meta(path) == dict(v={int(number): dict(category=None, frames=['00005', '00010', '00100'])})
+    else:
+        with pytest.raises(ValueError, match=f'object {number!r} of video v must have an id from 1 to 254'):
+            read_meta(path)
+
+
+def test_objects_come_in_the_order_of_their_ids(tmp_path):
+    objects = {number: dict(frames=['0'], category=f'c{number}') for number in ('10', '9', '2')}
+    (tmp_path / 'meta.json').write_text(json.dumps(dict(videos=dict(v=dict(objects=objects)))))
+    assert [(number, entry['category']) for number, entry in read_meta(tmp_path / 'meta.json')['v'].items()] == [
+        (2, 'c2'), (9, 'c9'), (10, 'c10')]

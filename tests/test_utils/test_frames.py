@@ -70,6 +70,7 @@ def test_no_frames():
 def test_video_file_in_any_order(video):
     sequence = FrameSequence(video)
     assert (len(sequence), sequence.name, sequence.names[59]) == (60, 'count', '00059')
+    assert FrameSequence(video, name='bear').name == 'bear'
     assert sequence.original_size == (48, 96)
     for order in (range(60), (59, 0, 45, 44, 46, 3, 3, 58)):
         assert [shown(sequence[t]) for t in order] == list(order)

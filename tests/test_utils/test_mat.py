@@ -169,3 +169,101 @@ def test_damaged_files_are_read_or_refused(tmp_path):
     assert len(messages) > 100
     assert all(message.startswith(str(path)) for message in messages)
     assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize(('head', 'is_4'), [
+    ((0, 2, 15, 0, 8), True), ((4999, 2, 15, 1, 64), True), ((0, 2, 15, 0, 2), True), ((5000, 2, 15, 0, 8), False),
+    ((0, 2, 15, 2, 8), False), ((0, 2, 15, 0, 1), False), ((0, 2, 15, 0, 65), False)])
+@pytest.mark.parametrize('order', '<>')
+def test_heads_of_matlab_4(tmp_path, head, is_4, order):
+    path = tmp_path / 'a.mat'
+    path.write_bytes(struct.pack(f'{order}5I', *head))
+    with pytest.raises(InputError, match='is a MATLAB 4 file' if is_4 else 'is no MATLAB file'):
+        read_matrix(path, 'pos_img')
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match='is no MATLAB file'):
+        read_matrix(path, 'pos_img')
+
+
+@pytest.mark.parametrize('sides', [1, 2, 32, 33])
+def test_numbers_have_2_to_32_dimensions(tmp_path, sides):
+    values = variable('<', 'pos_img', np.ones((2, 3)), 'f8', shape=(6, *[1] * (sides - 1)))
+    path = write(tmp_path / 'a.mat', '<', values)
+    if 2 <= sides <= 32:
+        assert read_matrix(path, 'pos_img').ndim == sides
+    else:
+        with pytest.raises(InputError, match='a variable of shape'):
+            read_matrix(path, 'pos_img')
+
+
+@pytest.mark.parametrize('flags', [0x0100, 0x0200, 0x0400, 0x0700])
+def test_a_variable_may_be_logical_or_global(tmp_path, flags):
+    write(tmp_path / 'a.mat', '<', variable('<', 'pos_img', np.ones((2, 3)), 'u1', flags=flags))
+    assert read_matrix(tmp_path / 'a.mat', 'pos_img').tolist() == [[1] * 3] * 2
+
+
+def test_a_position_may_be_a_million_and_no_more(tmp_path):
+    for value in (1e6, -1e6):
+        savemat(tmp_path / 'a.mat', dict(pos_img=np.full((2, 1, 1), value)))
+        assert read_joint_positions(tmp_path / 'a.mat').tolist() == [[[value - 1] * 2]]
+    savemat(tmp_path / 'a.mat', dict(pos_img=np.full((2, 1, 1), 1e6 + 1)))
+    with pytest.raises(InputError, match='which is no position'):
+        read_joint_positions(tmp_path / 'a.mat')
+
+
+@pytest.mark.parametrize('compressed', [False, True])
+def test_the_largest_file_and_the_largest_variable_are_read(tmp_path, monkeypatch, compressed):
+    values = np.zeros((2, 3, 400))
+    path = write(tmp_path / 'a.mat', '<', variable('<', 'pos_img', values, 'f8', compressed=compressed))
+    largest = len(variable('<', 'pos_img', values, 'f8')) - 8 if compressed else path.stat().st_size
+    monkeypatch.setattr('stt_mm.utils.mat.MAX_BYTES', largest)
+    assert read_matrix(path, 'pos_img').shape == values.shape
+    monkeypatch.setattr('stt_mm.utils.mat.MAX_BYTES', largest - 1)
+    with pytest.raises(InputError, match=f'{"asks for" if compressed else "has more than"} 0 MiB'):
+        read_matrix(path, 'pos_img')
+
+
+@pytest.mark.parametrize('shape', [(2, 0, 4), (2, 15, 0), (3, 15, 4), (15, 2, 4), (2, 3, 4, 2), (1, 2)])
+def test_joints_have_two_coordinates_each(tmp_path, shape):
+    write(tmp_path / 'a.mat', '<', variable('<', 'pos_img', np.ones(shape), 'f8'))
+    with pytest.raises(InputError, match=r'pos_img must be numbers \[2, joints, frames\], got'):
+        read_joint_positions(tmp_path / 'a.mat')
+
+
+def test_the_shortest_name_and_number_lie_in_their_tags(tmp_path):
+    for length in range(1, 5):
+        name, values = 'abcd'[:length], np.arange(length)[None].astype('u1')
+        write(tmp_path / 'a.mat', '<', variable('<', name, values, 'u1', small=True))
+        assert read_matrix(tmp_path / 'a.mat', name).tolist() == values.tolist()
+
+
+@pytest.mark.parametrize('more', [b'', b'1', bytes(9)])
+def test_a_compressed_variable_ends_where_it_says(tmp_path, more):
+    data = zlib.compress(variable('<', 'pos_img', np.ones((2, 3)), 'f8') + more)
+    write(tmp_path / 'a.mat', '<', struct.pack('<2I', 15, len(data)) + data)
+    if not more:
+        assert read_matrix(tmp_path / 'a.mat', 'pos_img').shape == (2, 3)
+        return
+    with pytest.raises(InputError, match='compressed data that are no variable'):
+        read_matrix(tmp_path / 'a.mat', 'pos_img')
+
+
+def test_what_a_file_holds_is_named_where_the_joints_are_missing(tmp_path):
+    others = [variable('<', name, np.ones((2, 3)), 'f8', compressed=name == 'y') for name in 'xy']
+    for held, words in ((others, 'holds x, y, but no pos_img'), ([], 'holds nothing, but no pos_img')):
+        with pytest.raises(InputError, match=words):
+            read_matrix(write(tmp_path / 'a.mat', '<', *held), 'pos_img')
+
+
+@pytest.mark.parametrize(('version', 'size'), [(0x0200, 400), (0x0101, 400), (0x0100, 127), (0x0100, 19), (0x0100, 0)])
+def test_another_version_and_a_head_that_is_cut_off_are_no_matlab_file(tmp_path, version, size):
+    data = b'MATLAB 5.0 MAT-file'.ljust(124) + struct.pack('<2H', version, 0x4D49) + bytes(300)
+    (tmp_path / 'a.mat').write_bytes(data[:size])
+    with pytest.raises(InputError, match='is no MATLAB file, it begins with'):
+        read_matrix(tmp_path / 'a.mat', 'pos_img')
+
+
+def test_no_dimension_is_negative(tmp_path):
+    write(tmp_path / 'a.mat', '<', variable('<', 'pos_img', np.ones((2, 3)), 'f8', shape=(-2, -3)))
+    with pytest.raises(InputError, match=r'a variable of shape \[-2, -3\]'):
+        read_matrix(tmp_path / 'a.mat', 'pos_img')

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from stt_mm.errors import InputError
-from stt_mm.utils.text import check_name, read_json, read_lines, read_names, read_text, read_words
+from stt_mm.utils.text import absent, check_name, read_json, read_lines, read_names, read_text, read_words, without_mark
 
 ENCODINGS = ['utf-8', 'utf-8-sig', 'utf-16', 'utf-32']
 MARKS = {'utf-16-le': b'\xff\xfe', 'utf-16-be': b'\xfe\xff', 'utf-32-be': b'\0\0\xfe\xff'}
@@ -124,3 +124,41 @@ def test_a_word_that_is_too_long_for_a_file_is_refused_by_the_list(tmp_path):
     (tmp_path / 'list.txt').write_text('bus\n' + 'x' * 5000 + ' 1\n')
     with pytest.raises(InputError, match=r"list.txt holds a word that no file can be called: 'x{40}'... of 5000"):
         read_names(tmp_path / 'list.txt')
+
+
+@pytest.mark.parametrize('letter', ['b', 'ü'])
+def test_a_name_has_2000_bytes_at_most(letter):
+    part = letter * (99 // len(letter.encode())) + 'x' * (99 % len(letter.encode()))
+    longest = '/'.join([part] * 19 + [part + 'x'])
+    assert len(longest.encode()) == 2000
+    check_name(longest, 'list.txt')
+    with pytest.raises(InputError, match='holds the name'):
+        check_name(longest + 'x', 'list.txt')
+
+
+def test_invisible_characters_go_from_both_ends(tmp_path):
+    path = write(tmp_path / 'a.txt', '\u200b\ufeff\u200bbus\u200b\ufeff \u200b\u200b x\u200d\n\ufeff\u200b\n', 'utf-8')
+    assert read_lines(path) == ['bus x']
+
+
+def test_what_is_there_in_place_of_a_file_or_folder(tmp_path):
+    (tmp_path / 'a').write_text('')
+    assert absent(tmp_path, 'file') == f'{tmp_path} is a folder, no file'
+    assert absent(tmp_path / 'a', 'folder') == f'{tmp_path}/a is a file, no folder'
+    for kind in ('file', 'folder'):
+        assert absent(tmp_path / 'b', kind) == f'no {kind} {tmp_path}/b'
+
+
+@pytest.mark.parametrize('encoding', [*ENCODINGS, *MARKS])
+def test_the_start_of_a_text_is_without_its_mark(encoding):
+    data = MARKS.get(encoding, b'') + 'grün'.encode(encoding)
+    assert without_mark(data) == 'grün'.encode()
+    assert without_mark(data[:-1]).startswith(b'gr')
+    assert without_mark(b'\x89PNG\0') == b'\x89PNG\0'
+
+
+@pytest.mark.parametrize(('text', 'reason'), [('[' * 100_000, 'nested too deeply'), ('[1', 'line 1 column 3')])
+def test_why_json_is_broken_is_told(tmp_path, text, reason):
+    (tmp_path / 'a.json').write_text(text)
+    with pytest.raises(InputError, match=rf'is no valid JSON: .*{reason}'):
+        read_json(tmp_path / 'a.json')

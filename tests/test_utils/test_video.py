@@ -215,6 +215,12 @@ def test_camera(monkeypatch, number):
         next(stream.frames)
 
 
+def test_camera_that_gives_nothing(monkeypatch):
+    monkeypatch.setattr(cv2, 'VideoCapture', type('Dark', (Camera, ), dict(read=lambda self: (False, None))))
+    with pytest.raises(FrameError, match='Camera 7 gave no more frames after 0'):
+        next(open_video(7).frames)
+
+
 def test_camera_that_cannot_be_opened(monkeypatch):
     monkeypatch.setattr(cv2, 'VideoCapture', type('Closed', (Camera, ), dict(opened=False)))
     with pytest.raises(FrameError, match='Camera 7 cannot be opened: .*another program.*/dev/video7'):

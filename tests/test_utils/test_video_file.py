@@ -12,6 +12,7 @@ from tiny_data import shown, write_timed_video
 from stt_mm.utils import FrameError, VideoReader
 from stt_mm.utils.containers import is_cut_off
 from stt_mm.utils.video import open_video
+from stt_mm.utils.video_file import _MAX_PIXELS, FrameIndex, _compact, _index
 
 COUNT = 100
 STEPS = np.random.default_rng(0).integers(15, 90, COUNT)
@@ -242,3 +243,43 @@ def test_a_path_is_never_a_protocol(tmp_path, monkeypatch):
     (tmp_path / 'list.m3u8').write_text('#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n')
     with pytest.raises(FrameError, match=r'list\.m3u8 cannot be opened|holds no frame'):
         VideoReader('list.m3u8')
+
+
+def test_keys_are_found_as_a_search_from_the_start_finds_them():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        times = sorted(rng.integers(0, 12, 10).tolist())
+        keys = sorted({0, *rng.integers(0, 10, 3).tolist()})
+        index = FrameIndex(times, keys, True)
+        for number in range(10):
+            assert index.key_before(number) == max(key for key in keys if key <= number)
+        for time in (None, *range(-1, 14)):
+            first = next((number for number in range(10) if times[number] == time), None)
+            assert index.key_at(time) == (first if first in keys else None)
+    assert (FrameIndex(range(3), (), True).key_before(2), FrameIndex(range(3), (), True).key_at(1)) == (0, None)
+    late = FrameIndex(range(9), (4, ), True)
+    assert [late.key_before(number) for number in (0, 3, 4, 8)] == [0, 0, 4, 4]
+
+
+def test_an_index_names_the_key_frames_that_are_alone_at_their_time():
+    index = _index([7, 3, 5, 5, 9], [9, 3, 5, 3], False)
+    assert (list(index.times), list(index.keys), index.whole) == ([3, 5, 5, 7, 9], [0, 4], False)
+    assert list(_index([4, 4], [4], True).keys) == []
+
+
+@pytest.mark.parametrize(('numbers', 'even'), [
+    ([], True), ([5], True), ([0, 1, 2], True), ([3, 7, 11], True), ([2, 2], False), ([0, 1, 3], False)])
+def test_even_numbers_are_kept_as_a_range(numbers, even):
+    assert list(_compact(numbers)) == numbers
+    assert isinstance(_compact(numbers), range if even else tuple)
+
+
+def test_pictures_up_to_16k_are_decoded():
+    assert 15360 * 8640 < _MAX_PIXELS < 2 * 15360 * 8640
+
+
+def test_pictures_beyond_the_limit_are_not_decoded(tmp_path, monkeypatch):
+    write_timed_video(tmp_path / 'a.mp4', range(3), base=(1, 30))
+    monkeypatch.setattr('stt_mm.utils.video_file._MAX_PIXELS', 48 * 96 // 2)
+    with pytest.raises(FrameError):
+        VideoReader(tmp_path / 'a.mp4')

@@ -81,6 +81,32 @@ def test_points_are_dots_in_the_colours_of_the_palette_on_a_white_rim():
     assert not changed[:, :4].any(), 'the lost point was drawn'
 
 
+@pytest.mark.parametrize(('size', 'radius'), [((40, 60), 3), ((300, 900), 3), ((460, 420), 4), ((1200, 1000), 10)])
+def test_dots_have_a_hundredth_of_the_short_side_as_radius_and_a_rim_of_a_pixel(size, radius):
+    drawn = draw_points(grey(*size), np.array([[25, 20]]))[20, 25 - radius - 3:]
+    inner, rim = (drawn[:2 * radius + 7] == voc_palette()[1]).all(-1), (drawn[:2 * radius + 7] != 100).any(-1)
+    assert (np.flatnonzero(inner)[[0, -1]] - 3).tolist() == [0, 2 * radius]
+    assert (np.flatnonzero(rim)[[0, -1]] - 3).tolist() in ([-1, 2 * radius + 1], [-2, 2 * radius + 2])
+
+
+def test_a_coordinate_of_0_is_in_the_picture_and_a_negative_one_or_none_is_lost():
+    for point, drawn in (([0, 5], True), ([5, 0], True), ([-0.4, 5], False), ([5, -0.4], False), ([np.nan, 5], False)):
+        assert (draw_points(grey(), np.array([point])) != 100).any() == drawn
+
+
+def test_255_points_are_drawn():
+    assert (draw_points(grey(), np.full((255, 2), 4.0))[4, 4] == display_colors()[255]).all()
+
+
+def test_colours_are_half_opaque_unless_told():
+    frame, mask = grey(), square()
+    np.testing.assert_array_equal(overlay(frame, mask), overlay(frame, mask, alpha=0.5))
+    for alpha in (0, 1):
+        overlay(frame, mask, alpha)
+    with pytest.raises(ValueError, match=r'alpha must be 0 to 1, got -0\.1'):
+        overlay(frame, mask, -0.1)
+
+
 def test_dots_grow_with_the_picture():
     sizes = [(draw_points(grey(side, side), np.array([[side // 2] * 2])) != 100).any(-1).sum() for side in (50, 1000)]
     assert sizes[1] > 5 * sizes[0]
@@ -95,6 +121,8 @@ def test_a_point_at_the_border_is_drawn_as_far_as_it_goes():
 def test_points_of_another_shape(points):
     with pytest.raises(ValueError, match=r'points must be \[J, 2\]'):
         draw_points(grey(), points)
+    with pytest.raises(ValueError, match=r'must be uint8 \[H, W, 3\] RGB, got int64'):
+        draw_points(grey().astype(np.int64), np.zeros((1, 2)))
 
 
 def test_comparison_places_every_picture_and_its_label():
@@ -111,6 +139,29 @@ def test_comparison_places_every_picture_and_its_label():
         assert (inside[0] > 70) == bool(row)
     strips = (picture.min(axis=-1) < 128).any(axis=1)
     assert strips[:20].any(), 'the columns have no captions'
+
+
+def test_comparison_keeps_its_margins():
+    """Four pixels around pictures and below the last row, captions of one height, in dark ink, above and between."""
+    rows = [(label, [np.full((20, 30, 3), value, np.uint8)] * 3) for label, value in (('Ag', 201), ('Ag', 202))]
+    picture = comparison(rows, ['Ag', '', 'Ag'])
+    (_, height), baseline = cv2.getTextSize('Ag', cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    strip = height + baseline + 8
+    assert picture.shape == (3 * strip + 2 * 20 + 4, 3 * 34 + 4, 3)
+    for number, value in enumerate((201, 202)):
+        top = (number + 2) * strip + number * 20
+        expected = np.full((20, 106, 3), 255, np.uint8)
+        for left in (4, 38, 72):
+            expected[:, left:left + 30] = value
+        np.testing.assert_array_equal(picture[top:top + 20], expected)
+    np.testing.assert_array_equal(picture[-4:], 255)
+    text = cv2.putText(np.full((strip, 106, 3), 255, np.uint8), 'Ag', (4, 4 + height), cv2.FONT_HERSHEY_SIMPLEX, 0.5,
+                       (32, 32, 32), 1, cv2.LINE_AA)
+    np.testing.assert_array_equal(picture[strip:2 * strip], text)
+    np.testing.assert_array_equal(picture[2 * strip + 20:3 * strip + 20], text)
+    np.testing.assert_array_equal(picture[:strip, :34], text[:, :34])
+    np.testing.assert_array_equal(picture[:strip, 34:72], 255)
+    np.testing.assert_array_equal(picture[:strip, 72:], text[:, 4:38])
 
 
 def test_comparison_grows_with_rows_and_columns_only():
@@ -142,6 +193,14 @@ def test_picture_keeps_red_red(tmp_path):
     np.testing.assert_array_equal(cv2.imread(str(path))[..., ::-1], picture)
     with pytest.raises(ValueError, match=r'\.png or \.jpg'):
         write_picture(tmp_path / 'a.tiff', picture)
+    for name in ('a.PNG', 'b.jpg', 'new/deeper/c.jpeg'):
+        assert cv2.imread(str(write_picture(tmp_path / name, picture))).shape == picture.shape
+    for broken in (picture.astype(int), picture[..., 0], picture[..., :2], picture[:0]):
+        with pytest.raises(ValueError, match=r'must be uint8 \[H, W, 3\] RGB'):
+            write_picture(tmp_path / 'a.png', broken)
+    (tmp_path / 'd.png').mkdir()
+    with pytest.raises(OSError, match=r'd\.png could not be written'):
+        write_picture(tmp_path / 'd.png', picture)
 
 
 def test_every_id_is_seen_on_every_grey_and_told_from_the_others():
@@ -164,3 +223,12 @@ def test_vivid_colours_stay_those_of_davis():
     assert same[[1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13]].all()
     assert not same[[7, 8, 255]].any()
     assert same.sum() > 180
+
+
+def test_colours_stay_as_they_were():
+    """So that pictures of one video, made by two versions, can be compared."""
+    colors, numbers = display_colors(), [255, 7, 8, 14, 15, 239, 240, 247, 248]
+    assert (colors != voc_palette()).any(1).sum() == 60
+    assert colors[numbers].tolist() == [
+        [255, 46, 255], [46, 255, 255], [255, 116, 255], [116, 255, 255], [116, 116, 255], [162, 255, 23], [255, 0, 23],
+        [0, 255, 23], [255, 46, 209]]

@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -9,6 +10,7 @@ from tiny_data import numbered
 
 from stt_mm.utils import VideoReader
 from stt_mm.visualization import VideoWriter, write_video
+from stt_mm.visualization.video import check_fps
 
 
 def colored_frames(count: int = 5, height: int = 48, width: int = 64) -> list[np.ndarray]:
@@ -170,3 +172,47 @@ def test_ten_frames_a_second_unless_told(tmp_path):
         times, rate = shown_at(path)
         np.testing.assert_allclose(times, np.arange(5) / 10, atol=1e-9)
         assert rate == 10
+
+
+@pytest.mark.parametrize(('fps', 'suffix', 'fine'), [
+    (0.001, '.mp4', True), (0.00099, '.mp4', False), (100_000, '.mp4', True), (100_001, '.mov', False),
+    (1000, '.MKV', True), (1000.5, '.mkv', False), (1000, '.webm', True), (1001, '.WebM', False), (1001, '.m4v', True)])
+def test_frame_rates_up_to_what_files_keep(fps, suffix, fine):
+    if fine:
+        check_fps(fps, suffix)
+    else:
+        with pytest.raises(ValueError, match='fps must be 0.001 to'):
+            check_fps(fps, suffix)
+    if suffix == '.mp4' and not fine:
+        with pytest.raises(ValueError, match='fps must be 0.001 to'):
+            check_fps(fps)
+
+
+@pytest.mark.parametrize(('name', 'fps', 'rate', 'ticks'), [
+    ('a.mp4', 25, 25, 90_000), ('a.mov', 30_000 / 1001, Fraction(30_000, 1001), 90_000),
+    ('a.m4v', 24_000 / 1001, Fraction(24_000, 1001), 96_000), ('a.mkv', 25, 25, 1000), ('a.webm', 25, 25, 1000)])
+def test_clocks_of_files(tmp_path, name, fps, rate, ticks):
+    """Times of 90,000 parts of a second or more where the container keeps them, rates of broadcasts exactly."""
+    with av.open(str(write_video(tmp_path / name, colored_frames(), fps))) as file:
+        stream = file.streams.video[0]
+        assert stream.time_base == Fraction(1, ticks)
+        if ticks != 1000:
+            assert stream.average_rate == rate
+        codec = stream.codec_context
+        assert (codec.colorspace, codec.color_range, codec.color_primaries, codec.color_trc) == (1, 1, 1, 1), 'BT.709'
+
+
+def test_the_encoder_is_told_the_number_of_its_threads_and_its_quality(tmp_path):
+    data = write_video(tmp_path / 'a.mp4', colored_frames(2, 320, 240)).read_bytes()
+    assert re.search(rb' threads=4 .* mbtree=0 .*crf=18\.0 ', data)
+
+
+def test_a_writer_can_be_closed_twice_and_counts_what_it_wrote(tmp_path):
+    writer = VideoWriter(tmp_path / 'a.mp4')
+    assert writer.num_frames == 0
+    for count, frame in enumerate(colored_frames(3), start=1):
+        writer.write(frame)
+        assert writer.num_frames == count
+    writer.close()
+    writer.close()
+    assert len(VideoReader(writer.path)) == 3
