@@ -333,7 +333,8 @@ def test_every_row_is_trained_and_evaluated_with_every_seed(tool, steps, tmp_pat
     found = [(arguments[0], log.relative_to(work).as_posix(), total) for arguments, log, total, *_ in steps]
     assert found == [step for seed in (0, 1) for step in (
         ('tools/test.py', f'untrained/seed{seed}/eval.log', 2),
-        *((f'tools/{what}.py', f'{name}/seed{seed}/{log}.log', total) for name, iters in zip(names, (30, 10), strict=True)
+        *((f'tools/{what}.py', f'{name}/seed{seed}/{log}.log', total)
+          for name, iters in zip(names, (30, 10), strict=True)
           for what, log, total in (('train', 'train', iters), ('test', 'eval', 2))))]
     for arguments, log, _, pattern, cfg in steps:
         folder = log.parent
@@ -344,7 +345,8 @@ def test_every_row_is_trained_and_evaluated_with_every_seed(tool, steps, tmp_pat
             assert re.search(pattern, 'Iter(train) [  7/30]')[1] == '7'
             iters = 30 if folder.parent.name == 'mocov2_r18_demo' else 10
             assert cfg.train_cfg.max_iters == iters
-            assert (cfg.default_hooks.checkpoint.interval, cfg.default_hooks.checkpoint.max_keep_ckpts) == (iters // 5, 1)
+            hook = cfg.default_hooks.checkpoint
+            assert (hook.interval, hook.max_keep_ckpts) == (iters // 5, 1)
             assert cfg.default_hooks.logger.interval == 1
             assert [(part.type, part.begin, part.end, part.by_epoch) for part in cfg.param_scheduler] == [
                 ('LinearLR', 0, min(20, iters // 2), False), ('CosineAnnealingLR', 0, iters, False)]
