@@ -48,13 +48,18 @@ def test_afterwards_everything_is_as_before(logger, monkeypatch):
     monkeypatch.setattr(logging.getLogger('stt_mm'), 'level', 7)
     monkeypatch.setattr(logging.getLogger('py.warnings'), 'propagate', False)
     before = state()
-    with pytest.raises(KeyError), run_log():
-        for name in SOURCES:
-            source = logging.getLogger(name)
-            assert (source.level, source.propagate) == (logging.INFO, False)
-            assert [type(handler) for handler in source.handlers][-1] is RunLog
-        assert warnings.showwarning != before[-1]
-        raise KeyError
+
+    def fail():
+        with run_log():
+            for name in SOURCES:
+                source = logging.getLogger(name)
+                assert (source.level, source.propagate) == (logging.INFO, False)
+                assert [type(handler) for handler in source.handlers][-1] is RunLog
+            assert warnings.showwarning != before[-1]
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert state() == before
 
 
@@ -109,6 +114,7 @@ def test_a_rank_without_a_file_gets_one_at_its_first_warning(logger, tmp_path):
     with run_log() as log:
         log.attach(SimpleNamespace(logger=logger, log_dir=tmp_path, timestamp='now', rank=3))
         path = tmp_path / 'now_rank3.log'
+        logging.getLogger('stt_mm.utils').info('no warning')
         assert not path.exists()
         logging.getLogger('stt_mm.utils').warning('late')
-    assert path.read_text().endswith(' - stt_mm.utils - WARNING - late\n')
+    assert [line.partition(' - ')[2] for line in path.read_text().splitlines()] == ['stt_mm.utils - WARNING - late']
