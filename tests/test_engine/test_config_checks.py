@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 from test_engine.toy_project import CONFIG
 
-from stt_mm.engine.config_checks import check_components
+from stt_mm.engine.config_checks import check_components, check_validation
 from stt_mm.errors import InputError
 
 SCHEDULER = dict(param_scheduler=[dict(type='ConstantLR', factor=0.5), dict(type='StepLR', step_size=1)])
@@ -51,7 +51,8 @@ def test_the_greatest_seed_and_none():
     ({}, dict(train_cfg=dict(type='ValLoop')), r"train_cfg\.type: 'ValLoop' is a loop for another key"),
     ({'val_cfg.type': 'TestLoop'}, {}, r"val_cfg\.type: 'TestLoop' is a loop for another key"),
     ({'test_cfg.type': 'IterLoop'}, {}, r"test_cfg\.type: 'IterLoop' is a loop for another key"),
-    ({}, dict(val_cfg=None, val_dataloader=None), r'val_dataloader and val_cfg is missing'),
+    ({'optim_wrapper.clip_grad': dict(max_norm=-1)}, {}, r'optim_wrapper\.clip_grad\.max_norm must be .* got -1'),
+    ({'optim_wrapper.clip_grad': dict(type='value', clip_value=0)}, {}, r'clip_grad\.clip_value must be .* got 0'),
     ({'optim_wrapper.clip_grad': dict(max_norm='x')}, {}, r'optim_wrapper\.clip_grad: .*max_norm must'),
     ({'optim_wrapper.clip_grad': dict(type='norm', max_nrm=1)}, {}, r"no argument 'max_nrm'"),
     ({'optim_wrapper.paramwise_cfg': dict(custom_keys=dict(bias=dict(decay_mul=0)))}, {},
@@ -76,3 +77,15 @@ def test_places_are_named_in_lists_too(changes, whole, message):
 ])
 def test_what_is_right_passes(changes, whole):
     checked(changes, **whole)
+
+
+def test_a_validation_is_whole_or_not_there():
+    parts = dict(val_dataloader={}, val_cfg={}, val_evaluator={})
+    check_validation(Config(parts))
+    check_validation(Config(dict.fromkeys(parts)))
+    check_validation(Config({}))
+    for name in parts:
+        with pytest.raises(InputError, match=f'; {name} is missing'):
+            check_validation(Config(parts | {name: None}))
+        with pytest.raises(InputError, match=' and .* is missing'):
+            check_validation(Config({name: {}}))
