@@ -1,6 +1,7 @@
 """tools/quickstart.py without its training, and the environment script without its downloads."""
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -8,7 +9,13 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import cv2
+import numpy as np
 import pytest
+
+from stt_mm import visualization
+from stt_mm.engine import load_config
+from stt_mm.engine.cli import option_value
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = ROOT / 'tools' / 'environment.sh'
@@ -92,6 +99,215 @@ def test_a_failing_step_gives_its_last_line_and_its_log(tmp_path):
     with pytest.raises(quickstart.CommandFailed, match=r'a step failed: error: the reason\. .*step\.log'):
         quickstart.run(['-c', script], log, 'a step', 2, r'Iter (\d+)/')
     assert 'Iter 1/2' in log.read_text()
+
+
+@pytest.mark.parametrize(('seconds', 'text'), [
+    (0, '0:00'), (59.9, '0:59'), (60, '1:00'), (185, '3:05'), (6000, '100:00')])
+def test_clock(seconds, text):
+    assert quickstart.clock(seconds) == text
+
+
+def test_the_interpreter_is_named_as_one_would_type_it(monkeypatch):
+    monkeypatch.setattr(sys, 'executable', str(ROOT / '.venv' / 'bin' / 'python'))
+    assert quickstart.python_name() == '.venv/bin/python'
+    monkeypatch.setattr(sys, 'executable', '/usr/bin/python')
+    assert quickstart.python_name() == '/usr/bin/python'
+
+
+def test_progress_outside_of_a_terminal_has_a_line_for_each_tenth_and_half_minute(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(quickstart.time, 'monotonic', lambda: now[0])
+    progress = quickstart.Progress('training', 100)
+    for done, seconds in ((1, 1), (9, 2), (10, 3), (11, 4), (12, 33), (13, 34), (19, 63), (20, 64), (29, 95)):
+        now[0] = seconds
+        progress.update(done)
+    progress.close()
+    lines = capsys.readouterr().out.split('\n')
+    assert [line.partition('] ')[2].partition('/')[0] for line in lines] == ['0', '10', '13', '20', '29', '']
+    assert lines[1] == 'training [##......................] 10/100, 0:03 gone, 0:20 left'
+    assert 'left' not in lines[0]
+
+
+def test_progress_on_a_terminal_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
+    monkeypatch.setattr(shutil, 'get_terminal_size', lambda: os.terminal_size((21, 5)))
+    progress = quickstart.Progress('training', 4)
+    progress.update(1)
+    progress.close()
+    assert capsys.readouterr().out == '\r\033[Ktraining [..........\r\033[Ktraining [######....\n'
+
+
+def test_a_step_shows_its_steps_and_losses(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
+    script = ('import os; print(os.environ["OMP_WAIT_POLICY"], os.environ["PYTHONUNBUFFERED"], os.getcwd());'
+              'print("Iter(train) [ 1/2]  loss: 1.5e+00  lr: 1"); print("Iter(train) [ 2/2]")')
+    quickstart.run(['-c', script], tmp_path / 'a.log', 'training', 2, r'Iter\(train\) \[\s*(\d+)/')
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith(f'$ {quickstart.python_name()} -c ')
+    assert [line.partition('] ')[2].split(', ')[0] for line in lines[2:]] == ['0/2', '1/2', '2/2']
+    assert lines[3].endswith(', loss 1.500')
+    assert 'loss' not in lines[4]
+    assert (tmp_path / 'a.log').read_text().splitlines()[0] == f'PASSIVE 1 {ROOT}'
+    monkeypatch.setenv('OMP_WAIT_POLICY', 'ACTIVE')
+    quickstart.run(['-c', script], tmp_path / 'a.log', 'training', 2, 'x')
+    assert (tmp_path / 'a.log').read_text().startswith('ACTIVE 1')
+
+
+def test_a_step_that_the_system_killed(tmp_path):
+    script = 'import os; print("started", flush=True); os.kill(os.getpid(), 9)'
+    with pytest.raises(quickstart.CommandFailed, match='a step failed: it was killed, probably for lack of memory'):
+        quickstart.run(['-c', script], tmp_path / 'a.log', ' a step ', 2, r'Iter (\d+)/')
+
+
+def test_a_step_ends_with_the_quickstart(tmp_path, monkeypatch):
+    """Whatever ends it; here Ctrl-C while the first step is shown."""
+    children, popen = [], subprocess.Popen
+    monkeypatch.setattr(quickstart.subprocess, 'Popen', lambda *args, **options: children.append(
+        popen(*args, **options)) or children[-1])
+    update = quickstart.Progress.update
+
+    def interrupted(self, done, note=''):
+        update(self, done, note)
+        if done:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(quickstart.Progress, 'update', interrupted)
+    script = 'import time; print("Iter 1/2", flush=True); time.sleep(60)'
+    with pytest.raises(KeyboardInterrupt):
+        quickstart.run(['-c', script], tmp_path / 'a.log', 'a step', 2, r'Iter (\d+)/')
+    assert children[0].poll() == -15
+
+
+SCORES = dict(color=0.5, untrained=0.4, trained=0.6, shipped=0.7)
+
+
+def asked(arguments):
+    """The config of a step as the step itself would load it, and its other arguments."""
+    at = arguments.index('--cfg-options')
+    options = dict(text.split('=', 1) for text in arguments[at + 1:])
+    return load_config(arguments[1], {key: option_value(value) for key, value in options.items()}), arguments[:at]
+
+
+@pytest.fixture
+def steps(tmp_path, monkeypatch):
+    """The quickstart with steps that write at once what the real ones write; yields the steps it has asked for."""
+    calls = []
+
+    def run(arguments, log, label, total, pattern):
+        calls.append((arguments, log, label, total, pattern))
+        if arguments[0] == 'tools/train.py':
+            folder = Path(arguments[arguments.index('--work-dir') + 1])
+            folder.mkdir()
+            (folder / f'iter_{total}.pth').touch()
+            return
+        folder, masks = (Path(arguments[arguments.index(name) + 1]) for name in ('--work-dir', '--dump-masks'))
+        folder.mkdir(parents=True)
+        metrics = {'J&F-Mean': SCORES[folder.name], 'J-Mean': 0.3, 'F-Mean': 0.9}
+        (folder / 'result.json').write_text(json.dumps(dict(metrics=metrics)))
+        (folder / 'davis_results.json').write_text(json.dumps(dict(per_sequence=dict(soccer=metrics, bus=metrics))))
+        for video in ('bus', 'soccer'):
+            shutil.copytree(ROOT / quickstart.DAVIS / 'Annotations' / '480p' / video, masks / video)
+
+    monkeypatch.setattr(quickstart, 'run', run)
+    monkeypatch.chdir(ROOT)
+    return calls
+
+
+def test_every_step_is_asked_for_what_the_arguments_say(steps, tmp_path, capsys):
+    work = tmp_path / 'work'
+    quickstart.main(['--iters', '30', '--videos', '3', '--frames', '5', '--work-dir', str(work)])
+    train, *tests = steps
+    cfg, rest = asked(train[0])
+    assert rest == ['tools/train.py', 'configs/stt_r18_demo.py', '--no-validate', '--work-dir', str(work / 'train')]
+    assert train[1:4] == (work / 'logs' / 'train.log', 'training', 30)
+    assert (cfg.train_cfg.max_iters, cfg.default_hooks.checkpoint.interval, cfg.default_hooks.logger.interval) == (
+        30, 30, 2)
+    assert [(part['end'], part.get('T_max')) for part in cfg.param_scheduler] == [(20, None), (30, 30)]
+    assert quickstart.re.search(train[4], 'Iter(train) [ 12/30]')[1] == '12'
+    keys = ['color', 'untrained', 'trained', 'shipped']
+    assert [step[0][2] for step in tests] == ['none', 'none', str(work / 'train' / 'iter_30.pth'),
+                                              'demo/stt_r18_demo-15906475.pth']
+    for key, (arguments, log, label, total, pattern) in zip(keys, tests, strict=True):
+        cfg, rest = asked(arguments)
+        assert rest[1] == f'configs/eval/davis_{"color" if key == "color" else "r18_s8"}.py'
+        assert rest[3:] == ['--out', str(work / 'eval' / key / 'result.json'), '--work-dir', str(work / 'eval' / key),
+                            '--dump-masks', str(work / 'masks' / key)]
+        assert (log, total) == (work / 'logs' / f'{key}.log', 3)
+        assert label.startswith('evaluating, ')
+        dataset = cfg.test_dataloader.dataset
+        assert (dataset.data_root, dataset.max_frames, dataset.indices) == ('demo/data/davis', 5, 3)
+        assert cfg.model.propagator.protocol.short_side == 320
+        assert cfg.default_hooks.logger.interval == 1
+        assert quickstart.re.search(pattern, 'Iter(test) [2/3]')[1] == '2'
+    out = capsys.readouterr().out
+    table = (work / 'table.txt').read_text()
+    assert table in out
+    assert table.startswith('Label propagation on demo/data/davis (videos: 3, frames of each: 5), in percent\n\nmethod')
+    assert [line[len('trained here, 30 iterations'):].split()[0] for line in table.splitlines()[4:8]] == [
+        '50.0', '40.0', '60.0', '70.0']
+    assert 'trained here, 30 iterations: J&F 60.0' in out
+    assert f'overlay video (shipped checkpoint): {work}/overlay.mp4' in out
+    assert (work / 'logs').is_dir()
+
+
+def test_the_film_and_the_picture_show_the_best_method_and_all(steps, tmp_path, monkeypatch):
+    shown = []
+    comparison = visualization.comparison
+    monkeypatch.setattr(visualization, 'comparison', lambda rows, columns: shown.extend((rows, columns)) or comparison(
+        rows, columns))
+    quickstart.main(['--work-dir', str(tmp_path / 'work')])
+    rows, columns = shown
+    # The masks of the 25 frames: the first, those at a third and two thirds, the last.
+    assert columns == ['soccer, frame 0 (given)', 'soccer, frame 8', 'soccer, frame 16', 'soccer, frame 24']
+    assert [label for label, _ in rows] == ['human labels', *(
+        f'{label}, J&F {100 * score:.1f} on this video' for label, score in (
+            ('raw Lab colour', 0.5), ('untrained network', 0.4), ('trained here, 150 iterations', 0.6),
+            ('shipped checkpoint', 0.7)))]
+    assert {picture.shape for _, pictures in rows for picture in pictures} == {(240, 360, 3)}
+    # The truth was dumped as every method's masks.
+    assert all(np.array_equal(one, other) for _, pictures in rows
+               for one, other in zip(rows[0][1], pictures, strict=True))
+    film = cv2.VideoCapture(str(tmp_path / 'work' / 'overlay.mp4'))
+    assert (film.get(cv2.CAP_PROP_FRAME_COUNT), film.get(cv2.CAP_PROP_FPS)) == (25, 8)
+    frame = film.read()[1]
+    assert frame.shape == (320, 960, 3)
+    assert np.abs(frame[:, :480].astype(int) - frame[:, 480:]).max() > 40
+    assert cv2.imread(str(tmp_path / 'work' / 'comparison.png')) is not None
+
+
+def test_without_the_shipped_checkpoint_there_is_one_row_less(steps, tmp_path, monkeypatch, capsys):
+    (tmp_path / 'demo' / 'data' / 'clips').mkdir(parents=True)
+    (tmp_path / 'demo' / 'data' / 'davis').symlink_to(ROOT / 'demo' / 'data' / 'davis')
+    monkeypatch.setattr(quickstart, 'ROOT', tmp_path)
+    quickstart.main(['--work-dir', 'work'])
+    assert len(steps) == 4
+    assert 'There is no demo/stt_r18_demo-*.pth here' in (tmp_path / 'work' / 'table.txt').read_text()
+
+
+@pytest.mark.parametrize(('what', 'message'), [
+    ('data', 'demo/data is not complete in '), ('clips', 'demo/data is not complete in '),
+    ('package', 'stt_mm is not installed for '), ('checkpoint', 'the training wrote no ')])
+def test_what_is_not_there_is_one_line(steps, tmp_path, monkeypatch, what, message):
+    if what in ('data', 'clips'):
+        (tmp_path / 'demo' / 'data' / ('clips' if what == 'data' else 'davis')).mkdir(parents=True)
+        monkeypatch.setattr(quickstart, 'ROOT', tmp_path)
+    elif what == 'package':
+        find = importlib.util.find_spec
+        monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'mmengine' else find(name))
+    else:
+        monkeypatch.setattr(quickstart, 'run', lambda *args: None)
+    with pytest.raises(SystemExit, match=f'error: {message}'):
+        quickstart.main(['--work-dir', str(tmp_path / 'work')])
+
+
+def test_ctrl_c(steps, tmp_path, monkeypatch, capsys):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quickstart, 'run', interrupt)
+    with pytest.raises(SystemExit, match='130'):
+        quickstart.main(['--work-dir', str(tmp_path / 'work')])
+    assert 'Stopped. Run it again' in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,11 +1,17 @@
 """Trainings that diverge."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 from test_engine.toy_project import ToyModel
 from test_engine.toy_runs import train
+
+from stt_mm.engine import FiniteLossHook
+from stt_mm.engine.hooks import finite_loss_hook
+from stt_mm.engine.hooks.finite_loss_hook import loss_is_finite, on_any_rank
 
 HOOK = 'default_hooks.checkpoint'
 KEEP_ONE = {f'{HOOK}.interval': 1, f'{HOOK}.max_keep_ckpts': 1}
@@ -94,3 +100,58 @@ def test_statistics_count_as_weights(tmp_path, monkeypatch):
 def test_limits_below_one_are_refused(tmp_path):
     with pytest.raises(ValueError, match='at least 1 iteration, got 0'):
         train(tmp_path, **hooks(0))
+
+
+@pytest.fixture
+def other_rank(monkeypatch):
+    """A second process, whose value in the exchange is the last of the list."""
+    values = []
+
+    def all_reduce(tensor, op):
+        assert op == 'max'
+        tensor.fill_(max(int(tensor), int(values[-1])))
+
+    monkeypatch.setattr(finite_loss_hook, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(finite_loss_hook, 'all_reduce', all_reduce)
+    return values
+
+
+def runner(losses, iteration=None):
+    buffer = HistoryBuffer()
+    for loss in losses:
+        buffer.update(loss)
+    hub = SimpleNamespace(log_scalars={'train/loss': buffer} if losses else {}, get_info=lambda name: None)
+    return SimpleNamespace(message_hub=hub, iter=len(losses) - 1 if iteration is None else iteration)
+
+
+@pytest.mark.parametrize(('own', 'other', 'largest'), [(0, 0, 0), (True, False, 1), (0, 15, 15), (15, 2, 15)])
+def test_the_largest_value_of_all_processes(other_rank, own, other, largest):
+    other_rank.append(other)
+    assert on_any_rank(own) == largest
+
+
+def test_one_process_asks_no_other(monkeypatch):
+    monkeypatch.setattr(finite_loss_hook, 'all_reduce', None)
+    assert on_any_rank(7) == 7
+    assert loss_is_finite(runner([float('nan'), 1.0]))
+    assert not loss_is_finite(runner([1.0, float('inf')]))
+    assert loss_is_finite(runner([]))
+
+
+def test_a_bad_loss_of_another_process_counts(other_rank):
+    other_rank.append(1)
+    assert not loss_is_finite(runner([1.0]))
+
+
+@pytest.mark.parametrize(('other', 'losses', 'raised'), [
+    (1, [1.0] * 6, True), (0, [1.0] * 6, False), (0, [1.0] * 3 + [float('nan')] * 3, True),
+    (0, [float('nan')] * 5 + [1.0], False), (1, [1.0] * 5, False), (1, [1.0] * 7, False),
+    (0, [float('nan')] * 5, False)])
+def test_several_processes_look_at_multiples_of_the_limit(other_rank, other, losses, raised):
+    other_rank.append(other)
+    hook = FiniteLossHook(limit=3)
+    if raised:
+        with pytest.raises(ValueError, match='in the 3 iterations up to 6'):
+            hook.after_train_iter(runner(losses), 0)
+    else:
+        hook.after_train_iter(runner(losses), 0)

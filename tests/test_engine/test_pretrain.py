@@ -255,6 +255,18 @@ def test_watched_features_are_those_of_the_converted_checkpoint(mocov2, tmp_path
         trained.conv1.weight.div_(1.5)
 
 
+def test_hooks_see_each_batch_and_what_was_predicted(mocov2, monkeypatch):
+    loop, calls = mocov2.val_loop, []
+    outputs, batch = [object()], [dict(inputs=1)]
+    monkeypatch.setattr(loop.runner, 'call_hook', lambda name, **given: calls.append((name, given)))
+    monkeypatch.setattr(loop.model, 'val_step', lambda data: outputs if data is batch else None)
+    monkeypatch.setattr(loop.evaluator, 'process', lambda **given: calls.append(('process', given)))
+    loop.run_iter(3, batch)
+    assert calls == [('before_val_iter', dict(batch_idx=3, data_batch=batch)),
+                     ('process', dict(data_samples=outputs, data_batch=batch)),
+                     ('after_val_iter', dict(batch_idx=3, data_batch=batch, outputs=outputs))]
+
+
 def test_score_is_logged_with_its_protocol(mocov2):
     lines = next(Path(mocov2.work_dir).glob('*/vis_data/scalars.json')).read_text().splitlines()
     scores = [json.loads(line) for line in lines if 'J&F-Mean' in line]

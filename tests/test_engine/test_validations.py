@@ -235,3 +235,17 @@ def test_the_buffers_stay_those_of_training_in_one_process(tmp_path):
     second = train(tmp_path / 'b', **BEST, **{'train_cfg.val_interval': 12})
     assert int(first.model.backbone[1].num_batches_tracked) == 12
     assert torch.equal(first.model.backbone[1].running_mean, second.model.backbone[1].running_mean)
+
+
+@pytest.mark.parametrize(('option', 'missing'), [
+    ({}, set()), ({f'{HOOK}.save_optimizer': False}, {'optimizer'}),
+    ({f'{HOOK}.save_param_scheduler': False}, {'param_schedulers'})])
+def test_files_to_go_on_from_hold_all_that_is_asked_for_and_the_best_one_the_weights(tmp_path, option, missing):
+    work_dir = Path(train(tmp_path, **BEST, **option, **{'train_cfg.max_iters': 5}).work_dir)
+    weights = {'meta', 'message_hub', 'state_dict', 'random_states'}
+    every = weights | {'optimizer', 'param_schedulers'}
+    assert torch.load(work_dir / 'iter_5.pth', weights_only=True).keys() == every - missing
+    best = torch.load(work_dir / 'best_score_iter_5.pth', weights_only=True)
+    assert best.keys() == weights
+    assert best['meta']['iter'] == 5
+    assert (work_dir / 'last_checkpoint').read_text() == str(work_dir / 'iter_5.pth')

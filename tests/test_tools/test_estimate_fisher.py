@@ -114,6 +114,76 @@ def test_running_form_forgets_its_start_where_the_mean_gradient_vanishes(world, 
 def test_min_max(world, tmp_path):
     found = run(world, tmp_path / 'f.pth', '--samples', 16, '--min-max')
     assert_close(found['fisher']['used.weight'], torch.tensor([[0.0, 3 / 8, 1.0]]))
+    assert found['meta']['min_max']
+
+
+@pytest.mark.parametrize(('method', 'batch_size'), [('empirical', 1), ('running', 4)])
+def test_a_file_says_how_it_came_about(world, tmp_path, capsys, method, batch_size):
+    meta = run(world, tmp_path / 'f.pth', '--samples', 5, '--method', method, '--batch-size', 4, '--seed', 3)['meta']
+    assert re.fullmatch('[0-9a-f]{8}', meta.pop('config_sha8'))
+    assert meta == dict(config='world.py', checkpoint_sha8=tool.sha8(world[1]), samples=5, method=method, seed=3,
+                        batch_size=batch_size, processes=1, min_max=False, stt_mm_version=tool.__version__)
+    out = capsys.readouterr()
+    assert out.out.startswith(f'wrote {tmp_path}/f.pth (0.0 MiB): 3 parameters, trace ')
+    assert ('2 without information' in out.out) == (method == 'empirical')
+    assert ' 5/5,' in out.err
+
+
+def test_the_sums_of_all_processes_meet(monkeypatch):
+    calls = []
+    monkeypatch.setattr(tool.dist, 'init_process_group', calls.append)
+    monkeypatch.setattr(tool.dist, 'all_reduce', lambda value: value.mul_(3))
+    values = dict(a=torch.ones(2), b=torch.full((1, ), 2.0))
+    assert {name: value.tolist() for name, value in tool.reduce_sums(values, 1)} == dict(a=[1, 1], b=[2])
+    assert calls == []
+    for cuda, backend in ((False, 'gloo'), (True, 'nccl')):
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda cuda=cuda: cuda)
+        sums = {name: value.tolist() for name, value in tool.reduce_sums(values, 2)}
+        assert calls.pop() == backend
+    assert sums == dict(a=[9, 9], b=[18])
+
+
+@pytest.mark.parametrize('rank', [0, 1])
+def test_one_of_two_processes(world, tmp_path, monkeypatch, capsys, rank):
+    """The other has the same sums; the first writes and has a bar, both leave together."""
+    calls = []
+    monkeypatch.setenv('RANK', str(rank))
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    for name in ('init_process_group', 'barrier', 'destroy_process_group'):
+        monkeypatch.setattr(tool.dist, name, lambda *args, name=name: calls.append(name))
+    monkeypatch.setattr(tool.dist, 'all_reduce', lambda value: value.mul_(2))
+    tool.main([*world, '--samples', '16', '--out', str(tmp_path / 'f.pth')])
+    assert calls == ['init_process_group', 'barrier', 'destroy_process_group']
+    assert (tmp_path / 'f.pth').exists() == (rank == 0)
+    assert ('8/8' in capsys.readouterr().err) == (rank == 0)
+    assert not list(tmp_path.glob('*.part*'))
+    if rank == 0:
+        content = torch.load(tmp_path / 'f.pth', weights_only=True)
+        assert_close(content['fisher']['used.weight'], torch.tensor([[1.0, 4.0, 9.0]]))
+        assert content['meta']['processes'] == 2
+
+
+@pytest.mark.parametrize(('size', 'options', 'message'), [
+    ('2', ['--method', 'running'], '--method running depends on the order of its batches'),
+    ('3', ['--samples', '2'], '3 processes cannot share 2 samples')])
+def test_what_several_processes_cannot_do(world, tmp_path, monkeypatch, capsys, size, options, message):
+    monkeypatch.setenv('WORLD_SIZE', size)
+    with pytest.raises(SystemExit, match='1'):
+        tool.main([*world, '--out', str(tmp_path / 'f.pth'), *options])
+    assert message in capsys.readouterr().err
+
+
+def test_sums_are_saved_after_the_interval(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(tool.time, 'monotonic', lambda: now[0])
+    partial = tool.Partial(tmp_path / 'p', {}, dict(a=torch.Size([2])), 1.0, 4)
+    assert partial.values['a'].tolist() == [1, 1]
+    partial.done = 1
+    for seconds, saved in ((59.0, 0), (60.0, 1), (119.0, 1), (120.0, 3)):
+        now[0] = 100 + seconds
+        partial.done = 3 if seconds == 120 else partial.done
+        partial.save(60)
+        assert saved == (tool.read_checkpoint(partial.path)['done'] if partial.path.exists() else 0)
 
 
 def test_moco_is_differentiated_by_sample_with_key_encoder_and_queue_as_they_were(images, tmp_path):

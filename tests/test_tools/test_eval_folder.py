@@ -295,3 +295,13 @@ def test_one_video_needs_no_other_process(davis, tmp_path):
             shutil.rmtree(folder / video)
     done = evaluate(tmp_path / 'pred', davis / 'Annotations' / '480p', '--task', 'davis17', '--workers=8')
     assert done.returncode == 0, done.stderr
+
+
+def test_a_result_says_what_was_scored_against_what(davis, tmp_path):
+    (tmp_path / 'pred' / 'video1' / '00001.png').unlink()
+    out = tmp_path / 'out'
+    done = evaluate(tmp_path / 'pred', davis, '--task', 'davis17', '--out', out, '--allow-faulty')
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / 'davis_results.json').read_text())['protocol'] == dict(
+        name=f'masks from {tmp_path}/pred', version=1, truth=str(davis), task='davis17', split='val', faults=1,
+        left_out=[])

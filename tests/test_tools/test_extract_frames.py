@@ -38,10 +38,12 @@ def test_every_second_frame_at_a_smaller_size(tmp_path):
     assert np.argmin(errors) == 4
 
 
-def test_small_frames_stay_as_they_are(tmp_path):
+@pytest.mark.parametrize(('short_side', 'shape'), [
+    (256, (48, 64, 3)), (60, (48, 64, 3)), (48, (48, 64, 3)), (36, (36, 48, 3)), (24, (24, 32, 3))])
+def test_only_larger_frames_are_made_smaller(tmp_path, short_side, shape):
     write_video(tmp_path / 'clip.avi', moving_shapes(2, (48, 64), 1)[0], 'MJPG')
-    assert load_tool().extract(tmp_path / 'clip.avi', tmp_path / 'out', 1, 256, None, 90) == 2
-    assert cv2.imread(str(tmp_path / 'out' / '00000.jpg')).shape == (48, 64, 3)
+    assert load_tool().extract(tmp_path / 'clip.avi', tmp_path / 'out', 1, short_side, None, 90) == 2
+    assert cv2.imread(str(tmp_path / 'out' / '00000.jpg')).shape == shape
 
 
 def test_frames_of_a_varying_rate_are_the_ones_asked_for(tmp_path):

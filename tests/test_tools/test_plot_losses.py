@@ -80,3 +80,29 @@ def test_the_picture_has_a_panel_for_each_run(tool, tmp_path, capsys):
     assert widths[1] == pytest.approx(2 * widths[0], abs=4)
     tool.main([str(folders[0])])
     assert (folders[0] / 'losses.png').is_file()
+    assert f'wrote {folders[0]}/losses.png' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('values', 'linear', 'scale'), [
+    ([10.0, 1.0], False, 'log'), ([9.9, 1.0], False, 'linear'), ([10.0, 1.0], True, 'linear'),
+    ([10.0, 0.0], False, 'linear'), ([10.0, -1.0], False, 'linear')])
+def test_panels_that_span_a_factor_of_ten_are_logarithmic(tool, tmp_path, monkeypatch, values, linear, scale):
+    from matplotlib import pyplot
+    kept = []
+    monkeypatch.setattr(pyplot, 'close', kept.append)
+    curve = dict(enumerate(values, start=1))
+    runs = {f'run {number}': dict(loss=curve, loss_a={1: values[0]}) for number in range(4)}
+    tool.draw(runs, tmp_path / 'new' / 'a.png', not linear)
+    (figure, ), axes = kept, kept[0].axes
+    assert figure.get_size_inches().tolist() == [18, 8]
+    assert [panel.get_title() for panel in axes] == list(runs)
+    for panel in axes:
+        assert panel.get_yscale() == scale
+        assert panel.get_xlabel() == 'iteration'
+        whole, part = panel.get_lines()
+        assert (whole.get_color(), whole.get_linewidth(), whole.get_marker()) == ('black', 2, 'None')
+        assert (part.get_linewidth(), part.get_marker()) == (1, '.')
+        assert whole.get_xydata().tolist() == [[step, value] for step, value in curve.items()]
+        assert [text.get_text() for text in panel.get_legend().get_texts()] == ['loss', 'loss_a']
+    picture = cv2.imread(str(tmp_path / 'new' / 'a.png'))
+    assert picture.shape == (880, 1980, 3)

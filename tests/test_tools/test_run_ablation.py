@@ -4,6 +4,7 @@ import csv
 import importlib
 import json
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from pretrain_runs import make_images
 from tiny_data import make_davis, make_youtube_vos
@@ -244,3 +246,191 @@ def test_nothing_is_written_before_the_data_is_found(tool, tmp_path, capsys):
                    '--work-dir', str(tmp_path / 'work')])
     assert 'missing' in capsys.readouterr().err
     assert not (tmp_path / 'work').exists()
+
+
+def test_a_step_writes_its_log_and_moves_the_bar(tool, tmp_path, monkeypatch):
+    moved = []
+
+    class Bar:
+        def __init__(self, total):
+            moved.append(('of', total))
+
+        def update(self, number):
+            moved.append(number)
+
+        @staticmethod
+        def end_line():
+            moved.append('end')
+
+    monkeypatch.setattr(tool, 'Progress', Bar)
+    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
+    script = ('import os; print(os.environ["OMP_WAIT_POLICY"], os.environ["PYTHONUNBUFFERED"], os.getcwd());'
+              '[print(f"Iter [{n}/9]") for n in (4, 5, 5, 8, 3)]; os.fstat(LOCK)')
+    log = tmp_path / 'new' / 'a.log'
+    lock = os.open(tmp_path / 'lock', os.O_CREAT)
+    arguments = ['-c', script.replace('LOCK', str(lock))]
+    tool.run(arguments, log, 9, r'Iter \[(\d+)/', lock)
+    # A step that goes on after 4 of 9 has 5 before it.
+    assert moved == [('of', 5), 1, 3, 'end']
+    first = log.read_text()
+    assert first.splitlines()[0] == f'PASSIVE 1 {ROOT}'
+    tool.run(arguments, log, 9, 'nothing', lock)
+    assert log.read_text() == 2 * first
+    os.close(lock)
+
+
+def test_a_step_that_fails_names_its_last_line_and_its_log(tool, tmp_path):
+    with open(tmp_path / 'lock', 'w') as lock, pytest.raises(tool.StepFailed, match=(
+            r'^-c ended with code 3: the reason The whole output: .*a\.log\. The same command')):
+        tool.run(['-c', 'print("the reason\\n", flush=True); raise SystemExit(3)'], tmp_path / 'a.log', 1, 'x',
+                 lock.fileno())
+
+
+def test_a_step_ends_with_the_ablation(tool, tmp_path, monkeypatch):
+    children, popen = [], subprocess.Popen
+
+    def interrupt(number):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tool.subprocess, 'Popen', lambda *args, **options: children.append(
+        popen(*args, **options)) or children[-1])
+    monkeypatch.setattr(tool, 'Progress', interrupt)
+    with open(tmp_path / 'lock', 'w') as lock, pytest.raises(KeyboardInterrupt):
+        tool.run(['-c', 'import time; print("Iter 1", flush=True); time.sleep(60)'], tmp_path / 'a.log', 9,
+                 r'Iter (\d)', lock.fileno())
+    assert children[0].poll() == -signal.SIGTERM
+
+
+@pytest.fixture
+def steps(tool, monkeypatch):
+    """The ablation with steps that write at once what the real ones write; yields what it has asked for."""
+    calls = []
+
+    def run(arguments, log, total, pattern, lock):
+        calls.append((arguments, log, total, pattern, Config.fromfile(arguments[1])))
+        seed = int(arguments[arguments.index('--seed') + 1])
+        if arguments[0] == 'tools/train.py':
+            folder = Path(arguments[arguments.index('--work-dir') + 1])
+            folder.mkdir()
+            (folder / f'iter_{total}.pth').touch()
+        else:
+            score = 0.5 + 0.1 * seed + 0.01 * len(calls)
+            Path(arguments[arguments.index('--out') + 1]).write_text(json.dumps(dict(metrics=measures(score))))
+
+    monkeypatch.setattr(tool, 'run', run)
+    return calls
+
+
+def test_every_row_is_trained_and_evaluated_with_every_seed(tool, steps, tmp_path, capsys):
+    make_youtube_vos(tmp_path / 'ytv', num_videos=2, num_frames=3)
+    make_davis(tmp_path / 'davis', num_videos=2, num_frames=4)
+    work = tmp_path / 'work'
+    line = ['pretrain/mocov2_r18_demo::eval/davis_spatial_r18_rgb', 'stt_r18_ytv', '--data', str(tmp_path / 'ytv'),
+            '--eval-data', str(tmp_path / 'davis'), '--work-dir', str(work), '--seeds', '2', '--iters', '10',
+            '--image-iters', '30', '--untrained', '--provide', 'STT_STAGE1_R18=mocov2_r18_demo']
+    tool.main(line)
+    names = ['mocov2_r18_demo', 'stt_r18_ytv']
+    found = [(arguments[0], log.relative_to(work).as_posix(), total) for arguments, log, total, *_ in steps]
+    assert found == [step for seed in (0, 1) for step in (
+        ('tools/test.py', f'untrained/seed{seed}/eval.log', 2),
+        *((f'tools/{what}.py', f'{name}/seed{seed}/{log}.log', total)
+          for name, iters in zip(names, (30, 10), strict=True)
+          for what, log, total in (('train', 'train', iters), ('test', 'eval', 2))))]
+    for arguments, log, _, pattern, cfg in steps:
+        folder = log.parent
+        options = ['--seed', folder.name[4:]]
+        if arguments[0] == 'tools/train.py':
+            assert arguments[1:] == [str(folder / 'train.py'), '--work-dir', str(folder / 'train'), *options,
+                                     '--resume', '--no-validate']
+            assert re.search(pattern, 'Iter(train) [  7/30]')[1] == '7'
+            iters = 30 if folder.parent.name == 'mocov2_r18_demo' else 10
+            assert cfg.train_cfg.max_iters == iters
+            hook = cfg.default_hooks.checkpoint
+            assert (hook.interval, hook.max_keep_ckpts) == (iters // 5, 1)
+            assert cfg.default_hooks.logger.interval == 1
+            assert [(part.type, part.begin, part.end, part.by_epoch) for part in cfg.param_scheduler] == [
+                ('LinearLR', 0, min(20, iters // 2), False), ('CosineAnnealingLR', 0, iters, False)]
+            assert (cfg.param_scheduler[0].start_factor, cfg.param_scheduler[1].eta_min_ratio) == (0.01, 0.001)
+        else:
+            weights = f'{folder}/train/iter_{30 if "mocov2" in str(folder) else 10}.pth'
+            assert arguments[1:] == [
+                str(folder / 'eval.py'), 'none' if folder.parent.name == 'untrained' else weights, '--work-dir',
+                str(folder / 'eval'), '--out', str(folder / 'result.json'), *options, '--skip-done']
+            assert re.search(pattern, 'Iter(test) [2/2]')[1] == '2'
+            assert cfg.default_hooks.logger.interval == 1
+    # Each seed goes on from the first stage of its own.
+    for seed, step in enumerate((steps[3], steps[8])):
+        assert f"'{work}/mocov2_r18_demo/seed{seed}/train/iter_30.pth'" in Path(step[0][1]).read_text()
+    assert 'STT_STAGE1_R18' not in os.environ
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line.startswith('[')] == [
+        f'[{3 * seed + k + 1}/6] {name}, seed {seed}' for seed in (0, 1)
+        for k, name in enumerate(['untrained', *names])]
+    assert '    J&F 51.0\n' in out
+    assert (work / 'table.md').read_text() in out
+    content = json.loads((work / 'ablation.json').read_text())
+    assert [row['name'] for row in content['rows']] == ['untrained', *names]
+    assert 'work_dir' not in content['settings']
+    assert content['settings'].keys() >= {'sha8', 'iters', 'image_iters', 'provide'}
+    assert content['settings']['configs'] == line[:2]
+
+    # What is finished is not run again; a result that is gone is made again from the weights.
+    steps.clear()
+    (work / 'stt_r18_ytv' / 'seed1' / 'result.json').unlink()
+    tool.main(line)
+    assert [arguments[0] for arguments, *_ in steps] == ['tools/test.py']
+
+
+def test_a_training_without_weights_and_ctrl_c(tool, tmp_path, monkeypatch, capsys):
+    make_davis(tmp_path / 'davis', num_videos=2, num_frames=4)
+    line = [str(TABLE1[0]), '--data', str(tmp_path / 'davis'), '--eval-data', str(tmp_path / 'davis'), '--work-dir',
+            str(tmp_path / 'work')]
+    monkeypatch.setattr(tool, 'run', lambda *args: None)
+    with pytest.raises(SystemExit, match='1'):
+        tool.main(line)
+    assert re.search(r'error: The training wrote no .*iter_150\.pth; see .*train\.log', capsys.readouterr().err)
+    monkeypatch.setattr(tool, 'run', lambda *args: tool.stop(15, None))
+    with pytest.raises(SystemExit, match='130'):
+        tool.main(line)
+    assert 'Stopped. The same command goes on from here.' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('options', 'expected'), [
+    (['--iters', '1'], (1, 1, 1, [(0, 1)])), (['--iters', '200'], (200, 40, 4, [(0, 20), (0, 200)])),
+    (['--iters', '200', '--warmup', '0'], (200, 40, 4, [(0, 200)])),
+    (['--iters', '9', '--warmup', '3'], (9, 1, 1, [(0, 3), (0, 9)])),
+])
+def test_schedule_and_hooks_follow_the_length(tool, tmp_path, options, expected):
+    cfg = tool.scaled(TABLE1[0], arguments(tool, tmp_path, *options))
+    assert (cfg.train_cfg.max_iters, cfg.default_hooks.checkpoint.interval, cfg.default_hooks.logger.interval,
+            [(part['begin'], part['end']) for part in cfg.param_scheduler]) == expected
+    assert cfg.optim_wrapper.optimizer.lr == load_config(TABLE1[0]).optim_wrapper.optimizer.lr
+    assert (cfg.train_dataloader.num_workers, cfg.train_dataloader.pin_memory) == (1, False)
+    assert cfg.train_dataloader.dataset.clip_length == 2
+
+
+@pytest.mark.parametrize(('values', 'signed', 'text'), [
+    ([51.04], False, '51.0'), ([1, 3], True, '+2.0 ± 1.4'), ([-1, -3], True, '-2.0 ± 1.4'), ([2.0], True, '+2.0')])
+def test_spread(report, values, signed, text):
+    assert report.spread(values, signed) == text
+
+
+def test_steps_are_of_the_seeds_that_both_lines_have(report):
+    above = report.Row('a', 'a', None, {0: measures(0.5), 2: measures(0.6)})
+    row = report.Row('b', 'b', None, {2: measures(0.63), 1: measures(0.9)})
+    assert row.percent('J&F-Mean') == pytest.approx([90, 63])
+    assert row.steps(above) == pytest.approx([3])
+    lone = report.Row('c', 'c', None, {7: measures(0.5)})
+    assert report.table([above, lone]).splitlines()[3].split('|')[7].strip() == ''
+
+
+@pytest.mark.parametrize(('text', 'label', 'paper'), [
+    ('# Table 1, row 2: the plain form (J&F 65.6).\n', 'the plain form', 65.6),
+    ('# Paper Table 2, rows 1, 3: two\n# lines (J&F 61.2 in it)\nx = 1\n# not this (J&F 9.9)\n', 'two lines', 61.2),
+    ('# One thing. Another\n', 'One thing', None), ('# One: two\n', 'One', None), ('# One (two)\n', 'One', None),
+    ('x = 1\n', 'mine', None),
+])
+def test_labels_come_from_the_head_of_a_config(report, tmp_path, text, label, paper):
+    (tmp_path / 'mine.py').write_text(text)
+    row = report.described(tmp_path / 'mine.py')
+    assert (row.name, row.label, row.paper) == ('mine', label, paper)

@@ -379,8 +379,8 @@ def stop(number: int, frame: object) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    try:
-        with one_line_errors():
+    with one_line_errors():
+        try:
             check_apart(args.work_dir, [args.data, args.eval_data])
             settings = {key: value for key, value in vars(args).items() if key != 'work_dir'}
             args.configs = [config_pair(text) for text in args.configs]
@@ -393,9 +393,9 @@ def main(argv: list[str] | None = None) -> None:
             with reserved(args.work_dir, settings) as lock:
                 rows = run_all(args, lock)
                 write_files(args.work_dir, rows, settings)
-    except KeyboardInterrupt:
-        print('\nStopped. The same command goes on from here.', file=sys.stderr)
-        sys.exit(130)
+        except KeyboardInterrupt:
+            print('\nStopped. The same command goes on from here.', file=sys.stderr)
+            sys.exit(130)
     print(f'\n{table(rows)}\n\nMean ± standard deviation over {args.seeds} seeds, in percent. Files: {args.work_dir}/')
 
 

@@ -1,0 +1,223 @@
+"""What each tool understands by its arguments: what is usual without them, what they give, and what is refused."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# By tool: the shortest command line, what it means, all other arguments, and what these mean.
+LINES = {
+    'tools/train': ('c.py', dict(
+        config='c.py', work_dir=None, resume=None, overwrite=False, amp=False, no_validate=False, auto_scale_lr=False,
+        seed=None, compile=False, trust_checkpoint=False, cfg_options=None, launcher='none', local_rank=0),
+        '--work-dir w --resume --overwrite --amp --no-validate --auto-scale-lr --seed 5 --compile --trust-checkpoint '
+        '--cfg-options a.b=1 c=x --launcher slurm --local_rank 3',
+        dict(work_dir='w', resume='auto', overwrite=True, amp=True, no_validate=True, auto_scale_lr=True, seed=5,
+             compile=True, trust_checkpoint=True, cfg_options={'a.b': 1, 'c': 'x'}, launcher='slurm', local_rank=3)),
+    'tools/test': ('c.py w.pth', dict(
+        config='c.py', checkpoint='w.pth', work_dir=None, out=None, dump_masks=None, overwrite=False, skip_done=False,
+        trust_checkpoint=False, prefix=None, allow_partial=False, allow_other_geometry=False, amp=False, compile=False,
+        seed=None, cfg_options=None, launcher='none', local_rank=0),
+        '--work-dir w --out o --dump-masks m --overwrite --skip-done --trust-checkpoint --prefix net --allow-partial '
+        '--allow-other-geometry --amp --compile --seed 5 --cfg-options a=1 --launcher mpi --local-rank 2',
+        dict(work_dir='w', out='o', dump_masks='m', overwrite=True, skip_done=True, trust_checkpoint=True, prefix='net',
+             allow_partial=True, allow_other_geometry=True, amp=True, compile=True, seed=5, cfg_options=dict(a=1),
+             launcher='mpi', local_rank=2)),
+    'tools/print_config': ('c.py', dict(config='c.py', diff=None, cfg_options=None), '--diff d.py --cfg-options a=1',
+                           dict(diff='d.py', cfg_options=dict(a=1))),
+    'tools/convert_checkpoint': (
+        'a.pth b.pth', dict(source='a.pth', out='b.pth', depth=None, trust_checkpoint=False, prefix=None,
+                            overwrite=False),
+        '--depth 50 --trust-checkpoint --prefix net --overwrite',
+        dict(depth=50, trust_checkpoint=True, prefix='net', overwrite=True)),
+    'tools/publish_checkpoint': (
+        'a.pth b', dict(checkpoint='a.pth', out='b', fp16=False, trust_checkpoint=False, prefix=None),
+        '--fp16 --trust-checkpoint --prefix net', dict(fp16=True, trust_checkpoint=True, prefix='net')),
+    'tools/estimate_fisher': ('c.py w.pth --out f.pth', dict(
+        config='c.py', checkpoint='w.pth', out='f.pth', samples=10000, method='empirical', min_max=False, batch_size=16,
+        seed=0, save_interval=60, num_workers=2, cfg_options=None, overwrite=False),
+        '--samples 1 --method running --min-max --batch-size 1 --seed 4294967295 --save-interval 0 --num-workers 0 '
+        '--cfg-options a=1 --overwrite',
+        dict(samples=1, method='running', min_max=True, batch_size=1, seed=2**32 - 1, save_interval=0.0, num_workers=0,
+             cfg_options=dict(a=1), overwrite=True)),
+    'tools/eval_folder': ('p g --task davis17', dict(
+        pred='p', gt='g', task='davis17', out=None, workers=1, allow_faulty=False, split='val', resolution='480p',
+        sparse=False, video_list=None, seen_categories=None),
+        '--out o --workers 3 --allow-faulty --split train --resolution  --sparse'.replace('  ', ' "" '),
+        dict(out='o', workers=3, allow_faulty=True, split='train', resolution='', sparse=True)),
+    'tools/extract_frames': ('a.mp4 b.mp4 --out o', dict(
+        videos=[Path('a.mp4'), Path('b.mp4')], out=Path('o'), every=1, short_side=256, max_frames=None, quality=90,
+        overwrite=False), '--every 2 --short-side 1 --max-frames 1 --quality 100 --overwrite',
+        dict(every=2, short_side=1, max_frames=1, quality=100, overwrite=True)),
+    'tools/make_submission': ('p d --task ytv18 --check-only', dict(
+        pred=Path('p'), data_root='d', task='ytv18', out=None, check_only=True, split=None), '--split train',
+        dict(split='train')),
+    'tools/quickstart': ('', dict(iters=150, work_dir=Path('work_dirs/quickstart'), videos=8, frames=25),
+                         '--iters 1000000 --work-dir w --videos 1 --frames 3',
+                         dict(iters=10**6, work_dir=Path('w'), videos=1, frames=3)),
+    'tools/analysis/run_ablation': ('c.py --data d --eval-data e --work-dir w', dict(
+        configs=['c.py'], data='d', eval_data='e', work_dir=Path('w'), seeds=3, iters=150, image_iters=150,
+        batch_size=8, image_batch_size=8, size=128, interval=[1, 2, 3], area=[0.1, 0.6], aspect=[0.75, 1.5], lr=None,
+        warmup=20, short_side=320, max_frames=25, provide={}, untrained=False),
+        '--seeds 1 --iters 7 --image-iters 1 --batch-size 2 --image-batch-size 1 --size 8 --interval 1 4 --area 1 1 '
+        '--aspect 2 3 --lr 0.5 --warmup 0 --short-side 1 --max-frames 0 --provide A=b C=d --untrained',
+        dict(seeds=1, iters=7, image_iters=1, batch_size=2, image_batch_size=1, size=8, interval=[1, 4], area=[1, 1],
+             aspect=[2, 3], lr=0.5, warmup=0, short_side=1, max_frames=0, provide=dict(A='b', C='d'), untrained=True)),
+    'tools/analysis/plot_losses': ('w v', dict(work_dirs=[Path('w'), Path('v')], out=Path('w/losses.png'),
+                                               linear=False),
+                                   '--out a.PNG --linear', dict(out=Path('a.PNG'), linear=True)),
+    'demo/propagate': ('v.mp4 --points 1,2 --out o.mp4', dict(
+        video='v.mp4', mask=[], points=[(0, (1.0, 2.0))], out=Path('o.mp4'), mask_dir=None, overwrite=False,
+        points_json=None, show=False, max_frames=None, fps=None, alpha=0.5,
+        config=str(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py'),
+        checkpoint=str(ROOT / 'demo' / 'stt_r18_demo-15906475.pth'), device=None, cfg_options=None,
+        trust_checkpoint=False, prefix=None, allow_partial=False, allow_other_geometry=False),
+        '--mask a.png 3:b.png --mask 4:c.png --points 5:6,7.5 --mask-dir m --overwrite --points-json j --show '
+        '--max-frames 9 --fps 12.5 --alpha 1 --config c.py --checkpoint none --device cuda:1 --cfg-options a=1 '
+        '--trust-checkpoint --prefix net --allow-partial --allow-other-geometry',
+        dict(mask=[(0, 'a.png'), (3, 'b.png'), (4, 'c.png')], points=[(0, (1.0, 2.0)), (5, (6.0, 7.5))],
+             mask_dir=Path('m'), overwrite=True, points_json=Path('j'), show=True, max_frames=9, fps=12.5, alpha=1.0,
+             config='c.py', checkpoint='none', device='cuda:1', cfg_options=dict(a=1), trust_checkpoint=True,
+             prefix='net', allow_partial=True, allow_other_geometry=True)),
+    'tools/dataset/check': ('davis17 r', dict(
+        dataset='davis17', root=Path('r'), split='val', decode=False, all=False, resolution='480p'),
+        '--split train --decode --all --resolution Full-Resolution',
+        dict(split='train', decode=True, all=True, resolution='Full-Resolution')),
+}
+_modules = {}
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    """Parse a command line of a tool, with a screen to show things on."""
+    monkeypatch.setenv('DISPLAY', ':0')
+    monkeypatch.delenv('LOCAL_RANK', raising=False)
+    monkeypatch.setattr(sys, 'path', [str(ROOT / 'tools' / 'analysis'), *sys.path])
+
+    def call(name, line):
+        if name not in _modules:
+            spec = importlib.util.spec_from_file_location(f'arguments_of_{Path(name).name}', ROOT / f'{name}.py')
+            _modules[name] = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(_modules[name])
+        return vars(_modules[name].parse_args([word.strip('"') for word in line.split()]))
+
+    return call
+
+
+@pytest.mark.parametrize('name', LINES)
+def test_what_is_usual_and_what_is_given(parse, name):
+    shortest, usual, rest, given = LINES[name]
+    assert parse(name, shortest) == usual
+    assert parse(name, f'{shortest} {rest}') == usual | given
+
+
+@pytest.mark.parametrize(('line', 'expected'), [
+    ('ytv18 r --all-frames', dict(split='valid', all_frames=True)), ('ytv19 r', dict(split='valid', all_frames=False)),
+    ('vip r --labels category', dict(split='val', labels=['category'])),
+    ('vip r', dict(split='val', labels=('category', 'instance'))),
+    ('jhmdb r --split 3', dict(split='3')), ('davis16 r', dict(split='val', resolution='480p'))])
+def test_each_dataset_has_its_own_options(parse, line, expected):
+    name, root = line.split()[:2]
+    assert parse('tools/dataset/check', line) == dict(dataset=name, root=Path(root), decode=False, all=False) | expected
+
+
+def test_the_rank_of_a_launcher_goes_into_the_environment(parse, monkeypatch):
+    for name, line in (('tools/train', 'c.py'), ('tools/test', 'c.py w.pth')):
+        monkeypatch.delenv('LOCAL_RANK', raising=False)
+        parse(name, f'{line} --local-rank 2')
+        assert os.environ['LOCAL_RANK'] == '2'
+        parse(name, f'{line} --local-rank 3')
+        assert os.environ['LOCAL_RANK'] == '2'
+
+
+def test_what_depends_on_other_arguments(parse):
+    ytv = parse('tools/eval_folder', 'p g --task ytv --video-list v --seen-categories s')
+    assert [ytv[key] for key in ('split', 'video_list', 'seen_categories')] == ['train', 'v', 's']
+    ablation = parse('tools/analysis/run_ablation', 'c.py --data d --eval-data e --work-dir w --iters 9 --batch-size 4')
+    assert (ablation['image_iters'], ablation['image_batch_size']) == (9, 4)
+    submission = parse('tools/make_submission', 'p d --task davis17-test-dev --out o.ZIP')
+    assert (submission['out'], submission['check_only']) == (Path('o.ZIP'), False)
+    assert parse('tools/train', 'c.py --resume a.pth')['resume'] == 'a.pth'
+
+
+@pytest.mark.parametrize(('name', 'line', 'message'), [
+    ('tools/make_submission', 'p d --task ytv18 --out o.tar', 'a submission is a .zip file, got --out o.tar'),
+    ('tools/make_submission', 'p d --task ytv18', 'give either --out FILE.zip or --check-only'),
+    ('tools/make_submission', 'p d --task ytv18 --out o.zip --check-only', 'give either --out FILE.zip or'),
+    ('tools/make_submission', 'p.zip d --task ytv18 --out o.zip', 'p.zip is a zip file already; --check-only'),
+    ('tools/eval_folder', 'p g --task davis17 --workers 0', '--workers must be at least 1'),
+    ('tools/eval_folder', 'p g --task vip --video-list v', '--video-list and --seen-categories are for --task ytv'),
+    ('tools/eval_folder', 'p g --task davis16 --seen-categories s', '--video-list and --seen-categories are for'),
+    ('tools/eval_folder', 'p g --task ytv --sparse', '--sparse and --resolution are for the tasks of DAVIS'),
+    ('tools/eval_folder', 'p g --task vip --resolution 480p', '--sparse and --resolution are for the tasks'),
+    ('tools/extract_frames', 'a --out o --every 0', '--every, --short-side and --max-frames must be at least 1'),
+    ('tools/extract_frames', 'a --out o --short-side 0', '--every, --short-side and --max-frames must be at least 1'),
+    ('tools/extract_frames', 'a --out o --max-frames 0', '--every, --short-side and --max-frames must be at least 1'),
+    ('tools/extract_frames', 'a --out o --quality 0', '--quality must be 1 to 100, got 0'),
+    ('tools/extract_frames', 'a --out o --quality 101', '--quality must be 1 to 100, got 101'),
+    ('tools/quickstart', '--iters 0', '--iters must be 1 to 1000000, got 0'),
+    ('tools/quickstart', '--iters 1000001', '--iters must be 1 to 1000000, got 1000001'),
+    ('tools/quickstart', '--videos 0', '--videos must be 1 to 8, got 0'),
+    ('tools/quickstart', '--videos 9', '--videos must be 1 to 8, got 9'),
+    ('tools/quickstart', '--frames 2', '--frames must be 3 to 25, got 2'),
+    ('tools/quickstart', '--frames 26', '--frames must be 3 to 25, got 26'),
+    ('tools/estimate_fisher', 'c w --out f --seed 4294967296', '--seed must be 0 to 4294967295 and'),
+    ('tools/estimate_fisher', 'c w --out f --seed -1', '--seed must be 0 to'),
+    ('tools/estimate_fisher', 'c w --out f --save-interval nan', 'and --save-interval 0 or more, got 0 and nan'),
+    ('tools/estimate_fisher', 'c w --out f --samples 0', '--samples and --batch-size must be 1 or more'),
+    ('tools/estimate_fisher', 'c w --out f --batch-size 0', '--samples and --batch-size must be 1 or more'),
+    ('tools/estimate_fisher', 'c w --out f --num-workers -1', '--num-workers 0 or more'),
+    *(('tools/analysis/run_ablation', f'c.py --data d --eval-data e --work-dir w --{name} {value}', message)
+      for name, value, message in (
+          *((name, 0, f'--{name} must be 1 or larger, got 0') for name in (
+              'seeds', 'iters', 'image-iters', 'batch-size', 'image-batch-size', 'size', 'short-side', 'interval')),
+          *((name, -1, f'--{name} must be 0 or larger, got -1') for name in ('max-frames', 'warmup')),
+          ('area', '0.5 1.1', '--area must rise from above 0 to at most 1, got 0.5 1.1'),
+          ('aspect', '0 2', '--aspect must rise from above 0, got 0 2'),
+          ('aspect', 'inf inf', '--aspect must rise from above 0, got inf inf'),
+          ('lr', '0', '--lr must be a number above 0, got 0.0'), ('lr', 'inf', '--lr must be a number above 0'),
+          ('size', '12', '--size must be a multiple of 8, got 12'),
+          *(('provide', text, f"expected VARIABLE=CONFIG, got '{text}'") for text in ('A', '=b', 'A=')))),
+    ('tools/analysis/plot_losses', 'w --out a.jpg', 'the picture is a .png file, got --out a.jpg'),
+    ('demo/propagate', 'v --out o', 'there is nothing to follow: give --mask or --points'),
+    ('demo/propagate', 'v --mask a.png', 'say where the results go: --out, --mask-dir, --points-json or --show'),
+    ('demo/propagate', 'v --mask a.png --show --fps 3', '--fps is that of the video to write: give --out'),
+    ('demo/propagate', 'v --mask a.png b.png --show', 'two masks are for one frame'),
+    ('demo/propagate', 'v --mask a.png --show --alpha 1.1', '--alpha is an opacity from 0 to 1, got 1.1'),
+    ('demo/propagate', 'v --mask a.png --show --alpha -0.1', '--alpha is an opacity from 0 to 1, got -0.1'),
+    ('demo/propagate', 'v --mask x:a.png --show', "'x' is no frame number"),
+    ('demo/propagate', 'v --points 1 --show', "'1' is no point; expected x,y or FRAME:x,y"),
+    ('demo/propagate', 'v --points 1,2,3 --show', "'1,2,3' is no point"),
+    ('demo/propagate', 'v --mask a.png --out o --fps 0', 'argument --fps'),
+])
+def test_what_is_refused(parse, capsys, name, line, message):
+    with pytest.raises(SystemExit, match='2'):
+        parse(name, line)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('name', 'line'), [
+    ('demo/propagate', 'v --mask a.png --mask-dir m --alpha 0'), ('demo/propagate', 'v --points 1,2 --points-json j'),
+    ('demo/propagate', 'v --mask dir/x:a.png --show'), ('tools/extract_frames', 'a --out o --quality 1'),
+    ('tools/analysis/run_ablation', 'c.py --data d --eval-data e --work-dir w --area 0.001 1 --aspect 0.001 99'),
+])
+def test_what_is_just_possible(parse, name, line):
+    parse(name, line)
+
+
+@pytest.mark.parametrize(('variable', 'refused'), [('DISPLAY', False), ('WAYLAND_DISPLAY', False), (None, True)])
+def test_a_window_needs_a_screen(parse, monkeypatch, capsys, variable, refused):
+    monkeypatch.setattr(sys, 'platform', 'linux')
+    for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
+        monkeypatch.delenv(name, raising=False)
+    if refused:
+        with pytest.raises(SystemExit, match='2'):
+            parse('demo/propagate', 'v --mask a.png --show')
+        assert '--show needs a screen' in capsys.readouterr().err
+    else:
+        monkeypatch.setenv(variable, '0')
+        parse('demo/propagate', 'v --mask a.png --show')
+    parse('demo/propagate', 'v --mask a.png --out o.mp4')
