@@ -96,6 +96,8 @@ def test_a_video_drawn_again_gives_another_clip(root):
     assert len(set(crops)) > 3
     assert torch.equal(dataset[(1, 4)]['inputs'], dataset[(1, 4)]['inputs'])
     assert not torch.equal(dataset[(1, 4, 0)]['inputs'], dataset[(1, 4, 1)]['inputs'])
+    for short in (2, (2, 0)):
+        assert torch.equal(dataset[short]['inputs'], dataset[(2, 0, 0)]['inputs'])
 
 
 def test_first_frame_is_the_reference_and_all_offsets_occur(root):

@@ -164,6 +164,7 @@ def copied(path, folder, **changes):
 def test_weights_alone_are_no_file_to_resume_from(straight, tmp_path, resume):
     """A best file, which has no optimizer; the right one stands beside it."""
     right = copied(Path(straight.work_dir, 'iter_8.pth'), tmp_path)
+    copied(Path(straight.work_dir, 'iter_12.pth'), tmp_path)
     best = copied(right, tmp_path / 'b', optimizer=None, param_schedulers=None).rename(tmp_path / 'best_PCK_iter_8.pth')
     cfg = Config(dict(work_dir=str(tmp_path), param_scheduler=dict(type='x'), load_from=str(best)))
     cfg.resume = resume == 'config'

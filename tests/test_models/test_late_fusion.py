@@ -71,6 +71,19 @@ def test_a_feature_has_length_1_and_the_channels_of_all_networks():
     assert_close(feature[:128].square().sum(0), torch.full((6, 9), 0.7538461538))
 
 
+def test_half_precision_is_fused_in_float32(monkeypatch):
+    """Each number is rounded once, at the end; in float16 there would be another for each step."""
+    model, expected = fused(), []
+    for network, weight in zip(model.backbones, model.weights, strict=True):
+        maps = torch.rand(1, 50, 8, 9).half()
+        monkeypatch.setattr(network, 'forward', lambda frame, maps=maps: (maps,))
+        expected.append(maps.double() / maps.double().norm(dim=1) * weight / sum(w ** 2 for w in model.weights) ** 0.5)
+    feature = model.extract_feat(torch.zeros(1, 6, 16, 24))['fused']
+    wrong = feature != torch.cat(expected, dim=1).half()
+    assert feature.dtype == torch.float16
+    assert wrong.float().mean() < 0.001
+
+
 def test_labels_go_by_the_fused_affinity_before_the_top_k():
     """The propagated label equals a dense form on the weighted sum of the two networks' cosines."""
     model = fused(protocol=dict(radius=2, strict=False, topk=3, first_frame='once', first_window=True))

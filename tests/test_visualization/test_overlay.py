@@ -178,7 +178,7 @@ def test_long_labels_shrink_instead_of_being_cut():
 
 @pytest.mark.parametrize(
     ('rows', 'columns', 'message'),
-    [([], ['x'], '0 rows'), ([('a', [grey()])], ['x', 'y'], "'a' has 1 pictures for 2"),
+    [([], ['x'], '0 rows'), ([('a', [])], [], '0 columns'), ([('a', [grey()])], ['x', 'y'], "'a' has 1 pictures for 2"),
      ([('a', [grey()]), ('b', [grey(4, 4)])], ['x'], "row 'b'.*one size")],
 )
 def test_comparison_refuses_what_does_not_fit(rows, columns, message):
