@@ -3,6 +3,8 @@
 import inspect
 import os
 import signal
+import time
+from itertools import count
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -125,3 +127,23 @@ def test_no_worker_is_left_while_somebody_holds_the_error(tmp_path, monkeypatch,
     assert active_children() == []
     assert held.value is not None
 
+
+
+def test_workers_end_with_the_training_in_the_midst_of_a_sample_too(tmp_path, monkeypatch):
+    """Those that would persist, and one that does not hear the message of its trainer."""
+    load, calls = ToyDataset.__getitem__, count()
+
+    def sleep_in_the_end(self, key):
+        if isinstance(key, tuple) and next(calls) >= 4 * 4:  # those of the validation are not drawn
+            time.sleep(60)
+        return load(self, key)
+
+    monkeypatch.setattr(ToyDataset, '__getitem__', sleep_in_the_end)
+    monkeypatch.setattr('torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL', 0.5)
+    persistent = {f'{name}.persistent_workers': True for name in ('train_dataloader', 'val_dataloader')}
+    runner = train(tmp_path, **SMALL, **WORKERS, **persistent)
+    deadline = time.monotonic() + 10
+    while active_children() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert active_children() == []
+    assert runner.iter == 4
