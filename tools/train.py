@@ -50,7 +50,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help='continue from the newest readable checkpoint of the work directory (auto, also when no '
                         'value is given; starts from scratch if there is none) or from PATH, a file iter_<N>.pth')
     parser.add_argument('--overwrite', action='store_true',
-                        help='remove the checkpoints of an earlier training from the work directory')
+                        help='remove the checkpoints of an earlier training from the work directory, after the first '
+                        'iteration of this one')
     parser.add_argument('--amp', action='store_true',
                         help='mixed precision: float16 with loss scaling on CUDA, bfloat16 on the CPU')
     parser.add_argument('--no-validate', action='store_true', help='do not validate during training')
