@@ -3,7 +3,13 @@ import random
 import numpy as np
 import torch
 
-from stt_mm.engine.random_state import gather_random_states, kept_random_state, restore_random_state
+from stt_mm.engine.random_state import (
+    gather_random_states,
+    get_random_state,
+    kept_random_state,
+    restore_random_state,
+    set_random_state,
+)
 
 
 def draws():
@@ -58,3 +64,22 @@ def test_states_are_gathered_from_every_process(monkeypatch):
     first = draws()
     assert restore_random_state([own, other])
     assert draws() == first
+
+
+def test_the_generator_of_a_gpu_that_is_in_use_is_one_of_them(monkeypatch):
+    set_to = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'get_rng_state', lambda: torch.tensor([7]))
+    monkeypatch.setattr(torch.cuda, 'set_rng_state', set_to.append)
+    used = get_random_state()
+    assert used['cuda'].tolist() == [7]
+    set_random_state(used)
+    assert [state.tolist() for state in set_to] == [[7]]
+    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: False)
+    unused = get_random_state()
+    assert 'cuda' not in unused
+    set_random_state(unused)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    set_random_state(used)
+    assert len(set_to) == 1

@@ -83,6 +83,8 @@ def test_resume_loads_no_skipped_sample_and_starts_workers_once(straight, tmp_pa
     draws = [int(draw) for _, _, draw in lines]
     assert draws[:16] == list(range(32, 48))  # workers may load ahead
     assert len(draws) == 16 or workers
+    log = next(Path(tmp_path, 'work').glob('*/*.log')).read_text()
+    assert 'Data continues after 8 batches of 4.' in log
 
 
 def test_sampler_without_advance_still_resumes_at_the_right_sample(straight, tmp_path):
@@ -91,6 +93,8 @@ def test_sampler_without_advance_still_resumes_at_the_right_sample(straight, tmp
     (tmp_path / 'b').mkdir()
     resumed = train(tmp_path / 'b', resume=Path(whole.work_dir) / 'iter_4.pth', **loader)
     assert_same_weights(whole.model.state_dict(), resumed.model.state_dict())
+    log = Path(resumed.log_dir, f'{resumed.timestamp}.log').read_text()
+    assert 'InfiniteSampler cannot advance: loading 4 batches to skip them.' in log
 
 
 def test_best_and_older_files(tmp_path):

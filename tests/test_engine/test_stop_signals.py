@@ -39,6 +39,10 @@ def signal_in(monkeypatch, kind, name, number, count=3):
     return seen
 
 
+def log(folder):
+    return next(folder.glob('work/*/*.log')).read_text()
+
+
 @pytest.mark.parametrize(('number', 'code'), [
     (signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)])
 def test_a_signal_saves_what_an_uninterrupted_run_has_at_that_iteration(tmp_path, monkeypatch, number, code):
@@ -51,6 +55,7 @@ def test_a_signal_saves_what_an_uninterrupted_run_has_at_that_iteration(tmp_path
             train(tmp_path / 'b')
     assert stop.value.code == code
     saved = tmp_path / 'b' / 'work' / 'iter_3.pth'
+    assert f'{signal.Signals(number).name}: stopped after iteration 3 and saved {saved}. Continue' in log(tmp_path / 'b')
     assert_same_checkpoints(Path(whole.work_dir, 'iter_3.pth'), saved)
     resumed = train(tmp_path / 'b', resume=saved)
     assert_same_checkpoints(Path(whole.work_dir, 'iter_12.pth'), Path(resumed.work_dir, 'iter_12.pth'))
@@ -61,7 +66,26 @@ def test_in_a_validation_too(tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as stop:
         train(tmp_path)
     assert stop.value.code == 130
+    assert f'iteration 5 and saved {tmp_path}/work/iter_5.pth; that validation is not finished. Cont' in log(tmp_path)
     assert torch.load(tmp_path / 'work' / 'iter_5.pth', weights_only=True)['meta']['iter'] == 5
+
+
+def test_a_file_that_must_not_be_written_is_not_said_to_be(tmp_path, monkeypatch):
+    forward, calls = ToyModel.forward, []
+
+    def call(*args, **kwargs):
+        calls.append(1)
+        out = forward(*args, **kwargs)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            out = dict(loss=out['loss'] + float('inf'))
+        return out
+
+    monkeypatch.setattr(ToyModel, 'forward', call)
+    with pytest.raises(SystemExit):
+        train(tmp_path, **EVERY)
+    assert 'SIGTERM: stopped after iteration 3 and saved nothing. Continue' in log(tmp_path)
+    assert sorted(path.name for path in tmp_path.glob('work/*.pth')) == ['iter_1.pth', 'iter_2.pth']
 
 
 def test_a_second_interrupt_ends_the_process_at_once(tmp_path, monkeypatch):
