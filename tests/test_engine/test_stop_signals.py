@@ -55,7 +55,8 @@ def test_a_signal_saves_what_an_uninterrupted_run_has_at_that_iteration(tmp_path
             train(tmp_path / 'b')
     assert stop.value.code == code
     saved = tmp_path / 'b' / 'work' / 'iter_3.pth'
-    assert f'{signal.Signals(number).name}: stopped after iteration 3 and saved {saved}. Continue' in log(tmp_path / 'b')
+    said = f'{signal.Signals(number).name}: stopped after iteration 3 and saved {saved}. Continue with --resume'
+    assert said in log(tmp_path / 'b')
     assert_same_checkpoints(Path(whole.work_dir, 'iter_3.pth'), saved)
     resumed = train(tmp_path / 'b', resume=saved)
     assert_same_checkpoints(Path(whole.work_dir, 'iter_12.pth'), Path(resumed.work_dir, 'iter_12.pth'))
