@@ -1,11 +1,10 @@
 """Print a config with everything it inherits, or what differs between two."""
 
 import argparse
-from typing import Any
 
 from mmengine.config import Config
 
-from stt_mm.engine import load_config
+from stt_mm.engine import flatten, load_config
 from stt_mm.engine.cli import ConfigOptions, one_line_errors
 
 EXAMPLES = """examples:
@@ -23,19 +22,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
                         help='override values of CONFIG before printing')
     return parser.parse_args(argv)
-
-
-def flatten(value: Any, name: str = '') -> dict[str, Any]:
-    """Nested dicts and lists as one dict by dotted key; empty ones are values."""
-    if isinstance(value, Config):
-        value = value.to_dict()
-    if isinstance(value, dict) and value:
-        items = value.items()
-    elif isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
-        items = enumerate(value)
-    else:
-        return {name: value}
-    return {key: leaf for part, item in items for key, leaf in flatten(item, f'{name}.{part}'.lstrip('.')).items()}
 
 
 def diff(old: Config, new: Config) -> list[str]:

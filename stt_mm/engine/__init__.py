@@ -10,7 +10,7 @@ from stt_mm.engine.compat import (
     to_plain,
     trusted_path,
 )
-from stt_mm.engine.config import add_scopes, check_keys, load_config, override, values_of
+from stt_mm.engine.config import add_scopes, check_keys, flatten, load_config, override, values_of
 from stt_mm.engine.hooks import CheckpointHook, FiniteLossHook, FixedRateHook, StopSignalHook
 from stt_mm.engine.loops import IterLoop, JointIterLoop
 from stt_mm.engine.propagation_val_loop import PropagationValLoop
@@ -20,6 +20,6 @@ from stt_mm.engine.runner import Runner
 __all__ = [
     'AutocastOptimWrapper', 'CheckpointHook', 'FiniteLossHook', 'FixedRateHook', 'IterLoop', 'JointIterLoop',
     'PropagationValLoop', 'Runner', 'StopSignalHook', 'add_scopes', 'check_keys', 'check_queue', 'enable_amp',
-    'finish_runtime', 'from_plain', 'load_config', 'override', 'prepare_runtime', 'run_log', 'to_plain', 'trusted_path',
-    'values_of',
+    'finish_runtime', 'flatten', 'from_plain', 'load_config', 'override', 'prepare_runtime', 'run_log', 'to_plain',
+    'trusted_path', 'values_of',
 ]

@@ -1,7 +1,7 @@
 """Loading configs so that a mistake is reported where it was made."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -41,12 +41,23 @@ def check_keys(cfg: Config) -> None:
                          'Correct or remove them; a variable of your own may start with an underscore.')
 
 
-def values_of(node: Any, *keys: str) -> Iterator[str]:
+def flatten(value: Any, name: str = '') -> dict[str, Any]:
+    """A config, or nested dicts and lists, as one dict by dotted key; empty ones are values."""
+    if isinstance(value, Config):
+        value = value.to_dict()
+    if isinstance(value, dict) and value:
+        items = value.items()
+    elif isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
+        items = enumerate(value)
+    else:
+        return {name: value}
+    return {key: leaf for part, item in items for key, leaf in flatten(item, f'{name}.{part}'.lstrip('.')).items()}
+
+
+def values_of(node: Any, *keys: str) -> list[str]:
     """All texts that a nested config has under these keys, such as ``data_root`` or ``checkpoint``."""
-    if isinstance(node, dict):
-        yield from (node[key] for key in keys if isinstance(node.get(key), str))
-    for item in node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ():
-        yield from values_of(item, *keys)
+    return [value for key, value in flatten(node).items()
+            if key.rpartition('.')[2] in keys and isinstance(value, str)]
 
 
 def add_scopes(cfg: Config) -> None:

@@ -210,6 +210,25 @@ def test_a_file_of_another_geometry_is_refused_with_both():
         check_fits(runner, checkpoint)
 
 
+def test_other_settings_than_before_are_said(straight, tmp_path):
+    """The rate of the file is kept, a new batch size is not."""
+    start, said = Path(straight.work_dir, 'iter_8.pth'), 'The training goes on with other settings than before'
+    (tmp_path / 'same').mkdir()
+    same = train(tmp_path / 'same', resume=start)
+    assert said not in Path(same.log_dir, f'{same.timestamp}.log').read_text()
+    changes = {'train_dataloader.batch_size': 2, 'optim_wrapper.optimizer.lr': 7.0, 'optim_wrapper.clip_grad': None,
+               'train_cfg._delete_': True, 'train_cfg.type': 'IterLoop', 'train_cfg.max_iters': 12}
+    other = train(tmp_path, resume=start, **changes)
+    log = Path(other.log_dir, f'{other.timestamp}.log').read_text()
+    line = next(line for line in log.splitlines() if said in line)
+    assert line.endswith(': train_dataloader.batch_size was 4 and is 2; train_cfg.val_interval was 5 and is not set; '
+                         'optim_wrapper.optimizer.lr was 0.01 and is 7.0; '
+                         'optim_wrapper.clip_grad was not set and is None.')
+    rates = [runner.message_hub.get_scalar('train/lr').data[0][-4:].tolist() for runner in (straight, other)]
+    assert rates[0] == rates[1]
+    assert 'Data continues after 8 batches of 2.' in log
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
 def test_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(straight, tmp_path, number):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.fileio import register_backend
 from mmengine.fileio.backends import LocalBackend
@@ -13,6 +14,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from stt_mm.engine.compat import TRUSTED_SCHEME, broadcast_buffers, from_plain, to_plain
+from stt_mm.engine.config import flatten
 from stt_mm.engine.hooks.finite_loss_hook import advice, loss_is_finite
 from stt_mm.engine.random_state import gather_random_states, restore_random_state
 from stt_mm.errors import InputError, library_errors
@@ -64,6 +66,20 @@ def check_fits(runner: Runner, checkpoint: dict) -> None:
         more = '; ...' if len(differing) > 2 else ''
         raise CheckpointError(f'{runner.cfg.load_from.removeprefix(TRUSTED_SCHEME)} is from a training of another '
                               f'model: {"; ".join(differing[:2])}{more}. Resume with the config it was trained with.')
+
+
+def settings(cfg: Config) -> dict[str, str]:
+    """What of a config decides how weights are trained: each value as text, by dotted key."""
+    decisive = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler')
+    return {key: repr(value) for key, value in flatten({name: cfg.get(name) for name in decisive}).items()}
+
+
+def changed_settings(cfg: Config, checkpoint: dict) -> str:
+    """What a config says otherwise than that with which the file of a checkpoint was trained; empty if nothing."""
+    now = settings(cfg)
+    before = checkpoint['meta'].get('settings', now)
+    return '; '.join(f'{key} was {before.get(key, "not set")} and is {now.get(key, "not set")}'
+                     for key in {**before, **now} if before.get(key) != now.get(key))
 
 
 @HOOKS.register_module()
@@ -182,11 +198,12 @@ class CheckpointHook(_CheckpointHook):
         self._random_states = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the random states and the geometry of the network, and turn everything into plain data."""
+        """Add random states, geometry of the network and settings, and turn everything into plain data."""
         checkpoint['random_states'] = self._random_states
         geometry = getattr(bare(runner), 'geometry', None)
         if geometry is not None:
             checkpoint['meta']['geometry'] = geometry
+        checkpoint['meta']['settings'] = settings(runner.cfg)
         for key in list(checkpoint):
             checkpoint[key] = to_plain(checkpoint[key], key)
 
@@ -198,6 +215,9 @@ class CheckpointHook(_CheckpointHook):
         self._resumed = checkpoint.get('random_states')
         if runner.cfg.get('resume'):
             check_fits(runner, checkpoint)
+            if changed := changed_settings(runner.cfg, checkpoint):
+                runner.logger.warning('The training goes on with other settings than before. The optimizer and its '
+                                      f'schedule keep what the file holds, all else follows the config: {changed}.')
 
     def _states_to_save(self, runner: Runner) -> list[dict[str, Any]]:
         """Random states of all ranks, or none if the loss is not finite. Every rank must call it."""
