@@ -12,10 +12,13 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
+import numpy as np
 import pytest
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from PIL import Image
 from pretrain_runs import make_images
 from tiny_data import make_davis, make_youtube_vos
 
@@ -63,6 +66,8 @@ def test_the_table_has_mean_deviation_and_paired_steps(report):
     rows = [report.Row('one', 'first', 64.9, {0: measures(0.50), 1: measures(0.54)}),
             report.Row('two', 'second', None, {0: measures(0.51), 1: measures(0.57)})]
     lines = [[cell.strip() for cell in line.strip('|').split('|')] for line in report.table(rows).splitlines()]
+    assert lines[0] == ['#', 'configuration', 'config', 'J&F', 'J', 'F', 'step', 'paper, J&F']
+    assert lines[1] == ['---'] * 8
     # The deviation of 50 and 54 is 4 / sqrt(2) = 2.83; the steps are 1 and 3, 2.0 and 1.41.
     assert lines[2] == ['1', 'first', '`one`', '52.0 ± 2.8', '50.0 ± 2.8', '54.0 ± 2.8', '', '64.9']
     assert lines[3] == ['2', 'second', '`two`', '54.0 ± 4.2', '52.0 ± 4.2', '56.0 ± 4.2', '+2.0 ± 1.4', '']
@@ -74,16 +79,57 @@ def test_files_hold_every_run(report, tmp_path):
             report.Row('two', 'second', None, {0: measures(0.7)})]
     report.write_files(tmp_path, rows, dict(eval_data='here', iters=3))
     content = json.loads((tmp_path / 'ablation.json').read_text())
-    assert content['settings']['iters'] == 3
+    assert content['settings'] == dict(eval_data='here', iters=3)
+    assert (tmp_path / 'ablation.json').read_text() == json.dumps(content, indent=2) + '\n'
+    assert {key: content['rows'][0][key] for key in ('name', 'label', 'paper', 'runs')} == dict(
+        name='one', label='first', paper=64.9, runs={'0': measures(0.5), '1': measures(0.6)})
+    assert content['rows'][1]['paper'] is None
+    assert (tmp_path / 'table.md').read_text() == report.table(rows) + '\n'
     assert content['rows'][0]['mean']['J-Mean'] == pytest.approx(53)
     assert content['rows'][0]['deviation']['F-Mean'] == pytest.approx(statistics.stdev([52, 62]))
     assert content['rows'][1]['deviation']['F-Mean'] is None
-    lines = list(csv.DictReader((tmp_path / 'runs.csv').open()))
-    assert [(line['config'], line['seed'], float(line['J&F-Mean'])) for line in lines] == [
-        ('one', '0', 0.5), ('one', '1', 0.6), ('two', '0', 0.7)]
-    picture = cv2.imread(str(tmp_path / 'ablation.png'))
-    assert picture.shape[1] > 600
-    assert picture.std() > 5
+    lines = list(csv.reader((tmp_path / 'runs.csv').open()))
+    assert lines[0] == ['config', 'seed', 'J&F-Mean', 'J-Mean', 'F-Mean']
+    assert [(line[0], line[1], [round(float(text), 6) for text in line[2:]]) for line in lines[1:]] == [
+        ('one', '0', [0.5, 0.48, 0.52]), ('one', '1', [0.6, 0.58, 0.62]), ('two', '0', [0.7, 0.68, 0.72])]
+
+
+def test_the_picture_has_a_dot_per_run_and_a_mean_with_its_deviation(report, tmp_path, monkeypatch):
+    kept, savefig = [], Figure.savefig
+    monkeypatch.setattr(Figure, 'savefig', lambda self, *args, **options: kept.append(self) or savefig(
+        self, *args, **options))
+    rows = [report.Row('one', 'a label that is quite long', None, {0: measures(0.5), 1: measures(0.6)}),
+            report.Row('two', 'second', None, {0: measures(0.7)}),
+            report.Row('three', 'third', None, {2: measures(0.3), 1: measures(0.4)})]
+    with rc_context({'savefig.format': 'pdf', 'savefig.dpi': 50, 'axes.grid': False}):
+        report.write_files(tmp_path, rows, dict(eval_data='here'))
+    (figure, ), (axes, ) = kept, kept[0].axes
+    assert figure.get_size_inches() == pytest.approx([8, 1.2 + 3 * 0.55])
+    assert axes.get_xlabel() == 'J&F on here, percent'
+    assert [text.get_text() for text in axes.get_yticklabels()] == [row.label for row in rows]
+    # The first row is the upper one.
+    assert axes.get_ylim() == (2.5, -0.5)
+    dots = [line for line in axes.get_lines() if line.get_marker() == 'o']
+    expected = [[[50, -0.12], [60, -0.12]], [[70, 0.88]], [[40, 1.88], [30, 1.88]]]
+    for line, xy in zip(dots, expected, strict=True):
+        assert line.get_xydata() == pytest.approx(np.array(xy))
+        assert (line.get_linestyle(), line.get_color(), line.get_markersize()) == ('None', '0.6', 4)
+    for (mean, caps, bars), xy, deviation in zip(axes.containers, ([55, 0.12], [70, 1.12], [35, 2.12]),
+                                                 (50 ** 0.5, None, 50 ** 0.5), strict=True):
+        assert (mean.get_marker(), mean.get_color()) == ('D', 'C0')
+        assert mean.get_xydata() == pytest.approx(np.array([xy]))
+        assert len(caps) == len(bars) * 2 == (0 if deviation is None else 2)
+        for bar in bars:
+            assert bar.get_segments()[0] == pytest.approx(np.array([[xy[0] - deviation, xy[1]],
+                                                                    [xy[0] + deviation, xy[1]]]))
+        assert all(cap.get_markersize() == 2 * 4 for cap in caps)
+    visible = [axis.get_major_ticks()[0].gridline.get_visible() for axis in (axes.xaxis, axes.yaxis)]
+    assert visible == [True, False]
+    assert {line.get_alpha() for line in axes.get_xgridlines()} == {0.4}
+    assert axes.get_tightbbox().x0 >= 0, 'the labels are cut off'
+    with Image.open(tmp_path / 'ablation.png') as picture:
+        assert (picture.format, picture.size) == ('PNG', (880, 313))
+        assert 'Software' not in picture.info
 
 
 @pytest.mark.parametrize('path', TABLE1, ids=lambda path: path.stem)
