@@ -174,7 +174,7 @@ def test_progress_outside_of_a_terminal_has_a_line_for_each_tenth_and_half_minut
 
 def test_progress_on_a_terminal_is_one_line(capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
-    monkeypatch.setattr(shutil, 'get_terminal_size', lambda: os.terminal_size((21, 5)))
+    monkeypatch.setattr(shutil, 'get_terminal_size', lambda **_: os.terminal_size((21, 5)))
     progress = quickstart.Progress('training', 4)
     progress.update(1)
     progress.close()
