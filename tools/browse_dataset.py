@@ -21,7 +21,7 @@ HEIGHT = 256
 RED = (255, 0, 0)
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Writes pictures of the samples of a config. For training: the frames of a clip above (the crop '
         'in red), below the same frames as the model gets them; a flip is named in the file name. For stage 1: the '
@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
         help='changes to the config, such as train_dataloader.dataset.data_root=data/mine',
     )  # fmt: skip
     parser.add_argument('--overwrite', action='store_true', help='remove the pictures of another config from DIR')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.num < 1:
         parser.error(f'--num must be 1 or more, got {args.num}')
     return args
@@ -103,8 +103,8 @@ def draw_video(dataset, index: int) -> tuple[str, np.ndarray]:
     return sample.video_id, np.concatenate(pictures, axis=1)
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     with one_line_errors():
         browse(args)
 

@@ -120,7 +120,6 @@ def build_model(cfg: Config, checkpoint: str) -> BaseModel:
     """
     model_cfg = cfg.model
     model_cfg.pop('penalty', None)
-    model_cfg.backbone.init_cfg = None
     model = MODELS.build(model_cfg)
     if getattr(model, 'teacher', None) is not None:
         model.teacher.init_weights()
@@ -160,7 +159,7 @@ def gradient_function(model: BaseModel, seed: int) -> Callable[[dict, int], dict
         losses = model(**model.data_preprocessor(batch, training=True), mode='loss')
         total, _ = model.parse_losses(losses)
         found = torch.autograd.grad(total, list(trained.values()), allow_unused=True)
-        finite = [value.isfinite().all() for value in (total.detach(), *found) if value is not None]
+        finite = [value.isfinite().all() for value in (total, *found) if value is not None]
         if not torch.stack(finite).all():
             raise InputError(f'The loss of sample {position}, {total.item():.6g}, has a gradient that is infinite or '
                              'not a number: the Fisher information would be too. Look at the data and at the weights '
@@ -240,7 +239,7 @@ def accumulate(args: argparse.Namespace, cfg: Config, model: BaseModel, partial:
     rest = Samples(DATASETS.build(cfg.train_dataloader.dataset), args.seed, positions[partial.done * batch_size:])
     loader = DataLoader(rest, batch_size=batch_size, num_workers=args.num_workers, collate_fn=default_collate)
     bar = Progress(len(positions) // batch_size) if rank == 0 else None
-    if bar is not None and partial.done:
+    if bar is not None:
         bar.completed = partial.done
     for batch in loader:
         found = gradients(batch, positions[partial.done * batch_size])
@@ -307,7 +306,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def write(out: Path, fisher: dict[str, Tensor], model: BaseModel, settings: dict) -> None:
     """Fisher information and reference weights, float32, and how they came about."""
-    reference = {name: value.detach().cpu().clone() for name, value in model.backbone.named_parameters()}
+    reference = {name: value.detach().cpu() for name, value in model.backbone.named_parameters()}
     content = dict(fisher={name: value.float() for name, value in fisher.items()}, reference=reference,
                    meta=dict(settings, stt_mm_version=__version__))
     write_atomically(checkpoint_bytes(content), out)

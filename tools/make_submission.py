@@ -61,7 +61,6 @@ def check(folder: Path, videos: dict[str, ExpectedMasks]) -> list[str]:
     for video_id, expected in videos.items():
         faults += check_video(folder / video_id, expected)[1]
         bar.update()
-    bar.end_line()
     return faults
 
 

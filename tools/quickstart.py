@@ -135,7 +135,7 @@ def run(arguments: list[str], log: Path, progress_label: str, total: int, patter
     environment = {'OMP_WAIT_POLICY': 'PASSIVE', **os.environ, 'PYTHONUNBUFFERED': '1'}
     progress, matcher, last = Progress(progress_label, total), re.compile(pattern), ''
     with open(log, 'w', encoding='utf-8') as file:
-        child = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, text=True, errors='replace',
+        child = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, errors='replace',
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
             for line in child.stdout:

@@ -9,6 +9,7 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -305,3 +306,132 @@ def test_a_signal_that_is_ignored_stays_so(place, monkeypatch):
     finally:
         signal.signal(number, before)
     assert len(VideoReader('out.mp4')) == 12
+
+
+class Propagator:
+    """Stands in for the network: remembers what it is asked for, shows two frames, and sums up."""
+
+    calls: list = []
+    protocol = dict(name='a protocol', version=3)
+
+    def __init__(self, *args):
+        self.calls.append(args)
+        self.model = SimpleNamespace(data_preprocessor=SimpleNamespace(device='cuda:7'))
+
+    def __call__(self, stream, mask, points, **options):
+        self.calls.append((stream, mask, points, options))
+        for number in range(2):
+            self.on_frame(options['on_frame'], number)
+        paths = {kind: options[kind] for kind in ('out', 'mask_dir', 'points_json')}
+        return dict(frames=2, seconds=0.8, protocol=self.protocol, **paths)
+
+    def on_frame(self, call, number):
+        assert call(SimpleNamespace(frame_index=number)) is False
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The calls of the network that stands in for another."""
+    monkeypatch.setattr(Propagator, 'calls', [])
+    monkeypatch.setattr(propagate, 'VideoPropagator', Propagator)
+    monkeypatch.setattr(propagate, 'open_video', lambda name: SimpleNamespace(name=name, num_frames=None))
+    return Propagator.calls
+
+
+def test_every_argument_reaches_the_propagator(asked, capfd, monkeypatch):
+    levels = []
+    monkeypatch.setattr(propagate.cv2, 'setLogLevel', lambda level: levels.append(('4', level)), raising=False)
+    monkeypatch.setattr(propagate.cv2, '__version__', '4.9.0')
+    line = ('v.mp4 --mask a.png 3:b.png --points 1,2 4:5,6 3,4 --out o.mp4 --fps 12.5 --alpha 0.25 --max-frames 9 '
+            '--mask-dir m --overwrite --config c.py --checkpoint w.pth --device cpu --cfg-options a=1 '
+            '--trust-checkpoint --prefix net --allow-other-geometry')
+    propagate.main(line.split())
+    made, (stream, mask, points, options) = asked
+    assert made == ('c.py', 'w.pth', 'cpu', dict(a=1), True, False, 'net', True)
+    assert (stream.name, mask) == ('v.mp4', {0: 'a.png', 3: 'b.png'})
+    assert {frame: positions.tolist() for frame, positions in points.items()} == {0: [[1, 2], [3, 4]], 4: [[5, 6]]}
+    run = options.pop('on_frame').__self__
+    assert (run.alpha, run.show, run.progress.tasks[0].total) == (0.25, False, 9)
+    assert options == dict(out=Path('o.mp4'), mask_dir=Path('m'), points_json=None, fps=12.5, alpha=0.25, max_frames=9,
+                           overwrite=True)
+    assert capfd.readouterr().out == (
+        '2 frames in 0.8 s (2.5 frames/s), protocol a protocol v3, device cuda:7\nout: o.mp4\nmask_dir: m\n')
+    assert levels == [('4', 0)]
+
+
+def test_what_is_not_given_is_left_to_the_propagator(asked, capfd, monkeypatch):
+    levels = []
+    monkeypatch.setattr(propagate.cv2, '__version__', '5.0.0')
+    monkeypatch.setattr(propagate.cv2.utils.logging, 'setLogLevel', levels.append)
+    propagate.main(['0', '--points', '1,2', '--points-json', 'p.json', '--checkpoint', 'none', '--allow-partial'])
+    made, (_, mask, points, options) = asked
+    assert made == (str(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py'), None, None, None, False, True, None, False)
+    assert (mask, list(points)) == (None, [0])
+    options.pop('on_frame')
+    assert options == dict(out=None, mask_dir=None, points_json=Path('p.json'), fps=None, alpha=0.5, max_frames=None,
+                           overwrite=False)
+    captured = capfd.readouterr()
+    assert captured.out.endswith('device cuda:7\npoints_json: p.json\n')
+    assert '2 frames' in captured.err
+    assert levels == [0]
+    propagate.main(['0', '--mask', 'a.png', '--mask-dir', 'm'])
+    assert asked[3][1:3] == ({0: 'a.png'}, None)
+
+
+@pytest.mark.parametrize(('frames', 'limit', 'total'), [
+    (None, None, None), (5, None, 5), (None, 7, 7), (5, 7, 5), (7, 5, 5)])
+def test_the_end_of_the_bar(frames, limit, total):
+    run = propagate.Run(SimpleNamespace(num_frames=frames), limit, False, 0.5)
+    assert run.progress.tasks[0].total == total
+    assert run.progress.columns[0].text_format == '{task.completed:.0f}' + (f'/{total}' if total else '') + ' frames'
+    assert run.progress.live.console.stderr
+    assert (run.interrupted, run.signal) == (False, 0)
+
+
+@pytest.mark.parametrize(('task', 'text'), [
+    (dict(finished_speed=None, speed=None), '0.0 frames/s'), (dict(finished_speed=None, speed=2.26), '2.3 frames/s'),
+    (dict(finished_speed=3.0, speed=2.0), '3.0 frames/s')])
+def test_the_speed_in_the_bar(task, text):
+    assert propagate.Speed().render(SimpleNamespace(**task)).plain == text
+
+
+def test_the_bar_begins_with_the_first_frame_and_ends_with_the_run(capfd):
+    run = propagate.Run(SimpleNamespace(num_frames=3), None, False, 0.5)
+    with run.ended_by_signals():
+        assert not run.progress.live.is_started
+    assert capfd.readouterr().err == ''
+    with run.ended_by_signals():
+        for _ in range(2):
+            assert run.on_frame(None) is False
+        assert run.progress.live.is_started
+        assert run.progress.tasks[0].completed == 2
+    assert not run.progress.live.is_started
+
+
+@pytest.mark.parametrize(('key', 'before', 'ended'), [
+    (-1, False, False), (ord('q'), False, True), (0x100000 | ord('q'), False, True), (ord('p'), False, False),
+    (ord('q') + 128, False, False), (-1, True, True)])
+def test_a_key_in_the_window(monkeypatch, key, before, ended):
+    """A run that a signal ends goes on to end, whatever is pressed."""
+    shown, waited = [], []
+    monkeypatch.setattr(propagate.cv2, 'imshow', lambda title, picture: shown.append((title, picture.tolist())))
+    monkeypatch.setattr(propagate.cv2, 'waitKey', lambda wait: waited.append(wait) or key)
+    run = propagate.Run(SimpleNamespace(num_frames=3), None, True, 0.25)
+    run.interrupted = before
+    with run.ended_by_signals():
+        picture = np.array([[[1, 2, 3]]], np.uint8)
+        assert run.on_frame(SimpleNamespace(picture=lambda alpha: picture if alpha == 0.25 else None)) is ended
+    assert (shown, waited) == ([('stt_mm (q ends)', [[[3, 2, 1]]])], [1])
+
+
+def test_masks_and_points_may_name_their_frame(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert propagate.mask('12:a:b.png') == (12, 'a:b.png')
+    Path('x:y.png').touch()
+    assert propagate.mask('x:y.png') == (0, 'x:y.png')
+    assert propagate.point('12:1.5,-2') == (12, (1.5, -2))
+    assert propagate.frame_rate('29.97') == 29.97
+    found = propagate.by_frame([(3, (1.0, 2.0)), (0, (3.0, 4.0)), (3, (5.0, 6.0))])
+    assert list(found) == [0, 3]
+    assert found[3].tolist() == [[1, 2], [5, 6]]
+    assert propagate.by_frame([]) == {}

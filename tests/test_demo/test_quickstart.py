@@ -1,6 +1,7 @@
 """tools/quickstart.py without its training, and the environment script without its downloads."""
 
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from stt_mm import visualization
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import option_value
+from stt_mm.utils import read_image, read_mask, resize_mask
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = ROOT / 'tools' / 'environment.sh'
@@ -39,6 +41,10 @@ def method(label: str, score: float) -> 'quickstart.Method':
 
 def test_table_is_in_percent_and_marks_the_best():
     lines = quickstart.table([method('colour', 0.5), method('trained', 0.6234), method('none', 0.4)]).splitlines()
+    # Numbers are right-aligned below their heads.
+    assert lines[0] == 'method      J&F       J       F'
+    assert lines[1] == '-' * len(lines[0])
+    assert [line.find('.') for line in lines[2:]] == [13, 13, 13]
     assert [line.split() for line in lines[2:]] == [
         ['colour', '50.0', '49.0', '51.0'],
         ['trained', '62.3', '61.3', '63.3', 'best'],
@@ -49,6 +55,9 @@ def test_table_is_in_percent_and_marks_the_best():
 def test_a_win_is_told():
     text = quickstart.verdict(method('trained', 0.62), [method('colour', 0.60), method('untrained', 0.5)])
     assert text == 'The short training beats both baselines: J&F is 2.0 above colour and 12.0 above untrained.'
+    # Differences of what the table shows: 62.3, 60.2 and 61.8.
+    text = quickstart.verdict(method('trained', 0.6234), [method('colour', 0.6016), method('untrained', 0.6184)])
+    assert text == 'The short training beats both baselines: J&F is 2.1 above colour and 0.5 above untrained.'
 
 
 @pytest.mark.parametrize('baseline', [0.62, 0.621, 0.7])
@@ -78,6 +87,41 @@ def test_work_dir_of_an_earlier_run_is_emptied_but_nothing_else(tmp_path):
     with pytest.raises(quickstart.CommandFailed, match='not empty'):
         quickstart.prepare_work_dir(tmp_path / 'other')
     assert (tmp_path / 'other' / 'train').exists()
+
+
+@pytest.mark.parametrize('made', [True, False])
+def test_all_of_an_earlier_run_goes(tmp_path, made):
+    folder = tmp_path / 'new' / 'deep'
+    if made:
+        folder.mkdir(parents=True)  # An empty folder is as good as none.
+    quickstart.prepare_work_dir(folder)
+    for name in ('train', 'eval', 'masks', 'logs'):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / 'old').touch()
+    for name in ('overlay.mp4', 'comparison.png', 'table.txt', 'notes.txt'):
+        (folder / name).touch()
+    quickstart.prepare_work_dir(folder)
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*')) == [
+        '.quickstart', 'logs', 'notes.txt']
+
+
+def test_a_work_dir_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(quickstart.CommandFailed, match=r'file/work cannot be written: Not a directory\. Give another'):
+        quickstart.prepare_work_dir(tmp_path / 'file' / 'work')
+
+
+def test_what_is_written_is_shown_at_once(monkeypatch):
+    class Pipe(io.StringIO):
+        seen = ''
+
+        def flush(self):
+            self.seen = self.getvalue()
+
+    monkeypatch.setattr(sys, 'stdout', Pipe())
+    quickstart.Progress('training', 2).update(1)
+    assert [line[:37] for line in sys.stdout.seen.splitlines()] == [
+        'training [........................] 0', 'training [############............] 1']
 
 
 def test_progress_shows_that_it_advances_and_when_it_ends(capsys, monkeypatch):
@@ -130,7 +174,7 @@ def test_progress_outside_of_a_terminal_has_a_line_for_each_tenth_and_half_minut
 
 def test_progress_on_a_terminal_is_one_line(capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
-    monkeypatch.setattr(shutil, 'get_terminal_size', lambda: os.terminal_size((21, 5)))
+    monkeypatch.setattr(shutil, 'get_terminal_size', lambda **_: os.terminal_size((21, 5)))
     progress = quickstart.Progress('training', 4)
     progress.update(1)
     progress.close()
@@ -138,6 +182,7 @@ def test_progress_on_a_terminal_is_one_line(capsys, monkeypatch):
 
 
 def test_a_step_shows_its_steps_and_losses(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
     script = ('import os; print(os.environ["OMP_WAIT_POLICY"], os.environ["PYTHONUNBUFFERED"], os.getcwd());'
               'print("Iter(train) [ 1/2]  loss: 1.5e+00  lr: 1"); print("Iter(train) [ 2/2]")')
@@ -151,6 +196,42 @@ def test_a_step_shows_its_steps_and_losses(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv('OMP_WAIT_POLICY', 'ACTIVE')
     quickstart.run(['-c', script], tmp_path / 'a.log', 'training', 2, 'x')
     assert (tmp_path / 'a.log').read_text().startswith('ACTIVE 1')
+
+
+def test_the_line_of_a_terminal_ends_with_the_step_and_bytes_that_are_no_text_stand_in_the_log(
+        tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
+    script = r'import sys; sys.stdout.buffer.write(b"caf\xe9\n\n"); sys.stdout.flush(); sys.exit(3)'
+    with pytest.raises(quickstart.CommandFailed, match=r'^a step failed: caf\ufffd\. The whole output: '):
+        quickstart.run(['-c', script], tmp_path / 'a.log', 'a step', 2, 'x')
+    assert (tmp_path / 'a.log').read_text(encoding='utf-8') == 'caf\ufffd\n\n'
+    assert capsys.readouterr().out.endswith('starting\n')
+
+
+def test_a_step_that_does_not_end_is_killed(tmp_path, monkeypatch):
+    calls = []
+
+    class Child:
+        def __init__(self, *args, **options):
+            self.stdout = self
+
+        def __iter__(self):
+            raise KeyboardInterrupt
+
+        def terminate(self):
+            calls.append('terminate')
+
+        def wait(self, timeout):
+            calls.append(timeout)
+            raise subprocess.TimeoutExpired('', timeout)
+
+        def kill(self):
+            calls.append('kill')
+
+    monkeypatch.setattr(quickstart.subprocess, 'Popen', Child)
+    with pytest.raises(KeyboardInterrupt):
+        quickstart.run(['x'], tmp_path / 'a.log', 'a step', 2, 'x')
+    assert calls == ['terminate', 20, 'kill']
 
 
 def test_a_step_that_the_system_killed(tmp_path):
@@ -264,6 +345,10 @@ def test_the_film_and_the_picture_show_the_best_method_and_all(steps, tmp_path, 
             ('raw Lab colour', 0.5), ('untrained network', 0.4), ('trained here, 150 iterations', 0.6),
             ('shipped checkpoint', 0.7)))]
     assert {picture.shape for _, pictures in rows for picture in pictures} == {(240, 360, 3)}
+    frame = cv2.resize(read_image(ROOT / quickstart.DAVIS / 'JPEGImages' / '480p' / 'soccer' / '00008.jpg'), (360, 240),
+                       interpolation=cv2.INTER_CUBIC)
+    mask = resize_mask(read_mask(ROOT / quickstart.DAVIS / 'Annotations' / '480p' / 'soccer' / '00008.png'), (240, 360))
+    assert np.array_equal(rows[0][1][1], visualization.overlay(frame, mask))
     # The truth was dumped as every method's masks.
     assert all(np.array_equal(one, other) for _, pictures in rows
                for one, other in zip(rows[0][1], pictures, strict=True))
@@ -281,7 +366,31 @@ def test_without_the_shipped_checkpoint_there_is_one_row_less(steps, tmp_path, m
     monkeypatch.setattr(quickstart, 'ROOT', tmp_path)
     quickstart.main(['--work-dir', 'work'])
     assert len(steps) == 4
-    assert 'There is no demo/stt_r18_demo-*.pth here' in (tmp_path / 'work' / 'table.txt').read_text()
+    text = (tmp_path / 'work' / 'table.txt').read_text()
+    assert text.startswith('Label propagation on ')
+    assert text.splitlines()[-1].startswith('There is no demo/stt_r18_demo-*.pth here')
+
+
+def test_the_newest_of_the_shipped_checkpoints_is_shown(steps, tmp_path, monkeypatch, capsys):
+    (tmp_path / 'demo' / 'data' / 'clips').mkdir(parents=True)
+    (tmp_path / 'demo' / 'data' / 'davis').symlink_to(ROOT / 'demo' / 'data' / 'davis')
+    for time, name in enumerate('cab'):
+        (tmp_path / 'demo' / f'stt_r18_demo-{name}.pth').touch()
+        os.utime(tmp_path / 'demo' / f'stt_r18_demo-{name}.pth', (1000 - abs(1 - time), 1000 - abs(1 - time)))
+    monkeypatch.setattr(quickstart, 'ROOT', tmp_path)
+    quickstart.main(['--work-dir', 'work'])
+    assert steps[-1][0][2] == 'demo/stt_r18_demo-a.pth'
+    out = capsys.readouterr().out
+    assert 'picture of all methods: work/comparison.png\ntable, logs, masks: work/\n\nFinished in 0:0' in out
+    assert f'Next, in {tmp_path}:' in out
+
+
+def test_without_the_usual_video_the_first_is_shown(steps, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(visualization, 'comparison', lambda rows, columns: shown.extend(columns) or rows[0][1][0])
+    monkeypatch.setattr(quickstart, 'SHOWN', 'tennis')
+    quickstart.main(['--work-dir', str(tmp_path / 'work')])
+    assert shown[0] == 'bus, frame 0 (given)'
 
 
 @pytest.mark.parametrize(('what', 'message'), [

@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -69,6 +71,15 @@ LINES = {
     'tools/analysis/plot_losses': ('w v', dict(work_dirs=[Path('w'), Path('v')], out=Path('w/losses.png'),
                                                linear=False),
                                    '--out a.PNG --linear', dict(out=Path('a.PNG'), linear=True)),
+    'tools/analysis/collect_results': ('r', dict(
+        results=Path('r'), page=ROOT / 'docs' / 'reproduction.md', write=False), '--page p.md --write',
+        dict(page=Path('p.md'), write=True)),
+    'tools/analysis/compare_results': ('a.json', dict(results=[Path('a.json')]), 'b.json',
+                                       dict(results=[Path('a.json'), Path('b.json')])),
+    'tools/browse_dataset': ('c.py -o o', dict(config='c.py', out='o', phase='train', num=10, cfg_options=None,
+                                               overwrite=False),
+                             '--phase test --num 1 --cfg-options a=1 --overwrite',
+                             dict(phase='test', num=1, cfg_options=dict(a=1), overwrite=True)),
     'demo/propagate': ('v.mp4 --points 1,2 --out o.mp4', dict(
         video='v.mp4', mask=[], points=[(0, (1.0, 2.0))], out=Path('o.mp4'), mask_dir=None, overwrite=False,
         points_json=None, show=False, max_frames=None, fps=None, alpha=0.5,
@@ -181,6 +192,20 @@ def test_what_depends_on_other_arguments(parse):
           ('lr', '0', '--lr must be a number above 0, got 0.0'), ('lr', 'inf', '--lr must be a number above 0'),
           ('size', '12', '--size must be a multiple of 8, got 12'),
           *(('provide', text, f"expected VARIABLE=CONFIG, got '{text}'") for text in ('A', '=b', 'A=')))),
+    ('tools/browse_dataset', 'c.py -o o -n 0', '--num must be 1 or more, got 0'),
+    ('tools/browse_dataset', 'c.py -o o -p validation', "argument -p/--phase: invalid choice: 'validation'"),
+    ('tools/browse_dataset', 'c.py', 'required: -o/--out'),
+    ('tools/dataset/check', '', 'required: DATASET'),
+    ('tools/dataset/check', 'davis17 r --labels category', 'unrecognized arguments: --labels category'),
+    ('tools/dataset/check', 'davis17 r --all-frames', 'unrecognized arguments: --all-frames'),
+    ('tools/dataset/check', 'vip r --resolution 480p', 'unrecognized arguments: --resolution 480p'),
+    ('tools/dataset/check', 'ytv18 r --split val', "argument --split: invalid choice: 'val'"),
+    ('tools/convert_checkpoint', 'a b --depth 34', 'argument --depth: invalid choice: 34'),
+    ('tools/make_submission', 'p d --check-only', 'required: --task'),
+    ('tools/eval_folder', 'p g', 'required: --task'),
+    ('tools/extract_frames', 'a.mp4', 'required: --out'),
+    ('tools/estimate_fisher', 'c w', 'required: --out'),
+    ('tools/make_submission', 'p.ZIP d --task ytv18 --out o.zip', 'p.ZIP is a zip file already; --check-only'),
     ('tools/analysis/plot_losses', 'w --out a.jpg', 'the picture is a .png file, got --out a.jpg'),
     ('demo/propagate', 'v --out o', 'there is nothing to follow: give --mask or --points'),
     ('demo/propagate', 'v --mask a.png', 'say where the results go: --out, --mask-dir, --points-json or --show'),
@@ -206,6 +231,35 @@ def test_what_is_refused(parse, capsys, name, line, message):
 ])
 def test_what_is_just_possible(parse, name, line):
     parse(name, line)
+
+
+@pytest.mark.parametrize('name', LINES)
+def test_each_tool_runs_as_a_script(monkeypatch, capsys, name):
+    monkeypatch.setattr(sys, 'argv', [name, '--help'])
+    monkeypatch.setattr(sys, 'path', [str(ROOT / 'tools' / 'analysis'), *sys.path])
+    taken, before = {}, signal.signal
+    monkeypatch.setattr(signal, 'signal', lambda number, handler: taken.update({number: handler}))
+    with pytest.raises(SystemExit, match='0'):
+        runpy.run_path(str(ROOT / f'{name}.py'), run_name='__main__')
+    monkeypatch.setattr(signal, 'signal', before)
+    assert f'python {name}.py ' in capsys.readouterr().out
+    # An ablation ends by SIGTERM as by Ctrl-C.
+    assert list(taken) == ([signal.SIGTERM] if name.endswith('run_ablation') else [])
+    for handler in taken.values():
+        with pytest.raises(KeyboardInterrupt):
+            handler(signal.SIGTERM, None)
+
+
+@pytest.mark.parametrize('name', ['tools/quickstart', 'tools/analysis/collect_results', 'tools/analysis/run_ablation',
+                                  'demo/propagate'])
+def test_a_tool_finds_its_repository_through_a_link(monkeypatch, tmp_path, name):
+    monkeypatch.setattr(sys, 'path', [str(ROOT / 'tools' / 'analysis'), *sys.path])
+    (tmp_path / 'link.py').symlink_to(ROOT / f'{name}.py')
+    spec = importlib.util.spec_from_file_location('link', tmp_path / 'link.py')
+    module = sys.modules['link'] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    del sys.modules['link']
+    assert module.ROOT == ROOT
 
 
 @pytest.mark.parametrize(('variable', 'refused'), [('DISPLAY', False), ('WAYLAND_DISPLAY', False), (None, True)])

@@ -113,3 +113,43 @@ def test_the_page_changes_only_when_asked(tool, tmp_path, capsys):
     with pytest.raises(SystemExit):
         tool.main([str(tmp_path / 'nowhere')])
     assert 'no folder' in capsys.readouterr().err
+
+
+def test_each_result_is_judged_by_itself(tool, tmp_path, capsys):
+    """Good ones, refused ones, folders without a row and files, all at once; by default for the page of the docs."""
+    folder = tmp_path / 'results'
+    write(tool, folder / 't1-1', 'davis_r18_s8', DAVIS, 30)
+    write(tool, folder / 't1-2', 'davis_r18_s8', DAVIS, 8)
+    for name in ('unknown', 'another'):
+        (folder / name).mkdir()
+    (folder / 'notes.txt').touch()
+    page = tmp_path / 'page.md'
+    page.write_text(PAGE)
+    with pytest.raises(SystemExit, match='True'):
+        tool.main([str(folder), '--page', str(page)])
+    assert capsys.readouterr().out.splitlines() == [
+        't1-1: 69.3 (66.7 / 71.9)',
+        f'refused: t1-2: {folder}/t1-2/davis_results.json is of 8 videos, the benchmark has 30.',
+        f'refused: {folder}/another: no row is called another', f'refused: {folder}/unknown: no row is called unknown']
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(SystemExit, match='False'):
+        tool.main([str(tmp_path / 'empty'), '--page', str(page)])
+    assert capsys.readouterr().out == 'no results\n'
+
+
+def test_a_benchmark_has_its_number_of_videos_and_its_scale(tool):
+    assert {name: (benchmark.file, benchmark.videos, benchmark.scale) for name, benchmark in tool.BENCHMARKS.items()} \
+        == dict(DAVISMetric=('davis_results.json', 30, 100), VIPMetric=('vip_results.json', 50, 100),
+                JHMDBMetric=('jhmdb_results.json', 268, 1))
+
+
+def test_a_field_that_only_one_of_the_protocols_has_is_a_difference(tool, tmp_path):
+    config = ROOT / 'configs' / 'eval' / 'davis_r18_s8.py'
+    for number, change in enumerate((lambda protocol: protocol.update(new=1), lambda protocol: protocol.pop('topk'))):
+        folder = tmp_path / str(number)
+        write(tool, folder, 'davis_r18_s8', DAVIS, 30)
+        content = json.loads((folder / 'davis_results.json').read_text())
+        change(content['protocol'])
+        (folder / 'davis_results.json').write_text(json.dumps(content))
+        with pytest.raises(tool.Refused, match=('new is 1, not None', 'topk is None, not 10')[number]):
+            tool.read_cell(folder, config)

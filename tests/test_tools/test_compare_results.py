@@ -22,7 +22,8 @@ def write(path, metrics, max_frames=None, **protocol):
 
 
 def test_common_metrics_and_differing_fields_are_shown(tool, tmp_path, capsys):
-    first = write(tmp_path / 'one.json', {'J&F-Mean': 0.5, 'J-Mean': 0.4}, color='lab', topk=10, changed=[])
+    first = write(tmp_path / 'one.json', {'J&F-Mean': 0.5, 'J-Mean': 0.4}, color='lab', topk=10, changed=[],
+                  source='a paper')
     second = write(tmp_path / 'second.json', {'J-Mean': 0.3, 'J&F-Mean': 0.61239}, 25, color='rgb', topk=10,
                    changed=['color'])
     tool.main([first, second])
@@ -38,7 +39,9 @@ def test_common_metrics_and_differing_fields_are_shown(tool, tmp_path, capsys):
     ('{"metrics": {}}', 'is no result of tools/test.py, the file that its --out names: it has no protocol, max_frames'),
     ('{"metrics": 3, "protocol": null, "max_frames": null}', 'it has no metrics, or not as such a file has it'),
     ('{"metrics": {}, "protocol": [1], "max_frames": null}', 'it has no protocol, or not as'),
-    ('[1]', 'it has no metrics, protocol, max_frames'),
+    ('{"metrics": {}, "protocol": null, "max_frames": "all"}', 'it has no max_frames, or not as'),
+    ('[1]', 'it has no metrics, protocol, max_frames'), ('3', 'it has no metrics, protocol, max_frames'),
+    ('"metrics"', 'it has no metrics, protocol, max_frames'),
     ('J&F 70', 'a.json is no valid JSON'),
     ('\0', 'a.json is no text'),
 ])
@@ -56,3 +59,18 @@ def test_results_that_cannot_be_told_apart_or_compared_are_refused(tool, tmp_pat
         with pytest.raises(SystemExit):
             tool.main(files)
         assert message in capsys.readouterr().err
+
+
+def test_of_three_results_one_differs_and_one_has_no_protocol(tool, tmp_path, capsys):
+    """Fields that only some have, in their order; the sources of the numbers are no difference."""
+    files = [write(tmp_path / f'{name}.json', dict(mIoU=score, extra=1.0), topk=topk)
+             for name, score, topk in (('a', 0.1, 5), ('b', 0.2, 5), ('c', 0.3, 7))]
+    (tmp_path / 'd.json').write_text(json.dumps(dict(metrics=dict(mIoU=0.4), protocol=None, max_frames=3)))
+    tool.main(files[:2])
+    assert capsys.readouterr().out.count('not the same') == 0
+    tool.main(files)
+    assert capsys.readouterr().out.splitlines()[-1] == 'not the same topk: a 5, b 5, c 7'
+    tool.main([files[0], str(tmp_path / 'd.json')])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[:3]] == [['mIoU'], ['a', '0.1000'], ['d', '0.4000']]
+    assert lines[3:] == ['not the same topk: a 5, d null', 'not the same max_frames: a null, d 3']

@@ -2,14 +2,13 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from tiny_data import make_jhmdb, make_vip, make_youtube_vos_valid
+from scipy.io import savemat
+from tiny_data import make_davis, make_jhmdb, make_vip, make_youtube_vos_valid
 
 from stt_mm.utils import write_mask
 
@@ -221,8 +220,214 @@ def test_long_reports_are_cut_unless_asked(davis16, capsys, monkeypatch):
     assert sum(line.startswith('problem') for line in lines) == 24
 
 
-def test_command_line(tmp_path):
-    done = subprocess.run([sys.executable, str(TOOL), 'vip', str(tmp_path / 'nowhere')], capture_output=True, text=True,
-                          timeout=120)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f'error: no folder {tmp_path}/nowhere.')
+def test_a_folder_that_is_not_there(tmp_path, capsys):
+    code, _, error = run(capsys, 'vip', tmp_path / 'nowhere')
+    assert code == 1
+    assert error.startswith(f'error: no folder {tmp_path}/nowhere.')
+
+
+def problems(lines):
+    return [line.removeprefix('problem: ') for line in lines if line.startswith('problem')]
+
+
+@pytest.mark.parametrize(('number', 'more'), [(30, None), (31, 1), (35, 5)])
+def test_thirty_problems_are_listed(capsys, number, more):
+    report = check.Report('title', {}, False)
+    report.problems = [f'p{k}' for k in range(number)]
+    report.notes = ['a note']
+    assert report.show(False) is False
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ['', 'title', '  note: a note']
+    assert lines[3:33] == [f'  problem: p{k}' for k in range(30)]
+    assert lines[33:] == [*([f'  ... and {more} more problems; --all lists them'] if more else []),
+                          f'incomplete: {number} problems']
+
+
+def test_a_report_adds_up_and_puts_wrong_numbers_first(capsys):
+    report = check.Report('title', dict(num_frames=5, num_videos=2, videos={}), False)
+    for what, number in (('frames', 3), ('videos', 2), ('masks', 4), ('frames', 1)):
+        report.count(what, number)
+    report.problems.append('another')
+    assert not report.show(True)
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        '  frames    4 of 5', '  videos    2 of 2', '  masks     4',
+        '  problem: frames: 4 found, the release has 5', '  problem: another', 'incomplete: 2 problems']
+
+
+@pytest.mark.parametrize(('count', 'text'), [(0, ''), (1, '0'), (5, '0, 1, 2, 3, 4'), (6, '0, 1, 2, 3, 4 and 1 more')])
+def test_five_names_are_given(count, text):
+    assert check.some([str(k) for k in range(count)]) == text
+
+
+def test_the_bar_goes_by_videos(capfd):
+    assert list(check.progress(iter('abc'))) == list('abc')
+    assert ' 3/3,' in capfd.readouterr().err
+    assert list(check.progress([])) == []
+    assert capfd.readouterr().err == ''
+
+
+def test_files_of_a_folder(tmp_path):
+    report = check.Report('title', {}, True)
+    read = []
+
+    def reader(path):
+        read.append(path.name)
+        if path.name == 'bad':
+            raise ValueError(f'{path} is bad')
+
+    (tmp_path / 'full').mkdir()
+    for name in ('a', 'b', 'bad', '.hidden', 'other'):
+        (tmp_path / 'full' / name).write_bytes(b'1')
+    (tmp_path / 'full' / 'empty').touch()
+    assert report.names(tmp_path / 'full') == {'a', 'b', 'bad', 'other', 'empty'}
+    assert report.files('things', tmp_path / 'full', ['a', 'b', 'bad'], reader) is True
+    assert report.files('things', tmp_path / 'full', ['a', 'empty', '.hidden'], reader) is False
+    (tmp_path / 'nothing').mkdir()
+    assert report.files('things', tmp_path / 'nothing', ['a', 'b'], reader) is False
+    assert report.files('things', tmp_path / 'nothing', [], reader) is True
+    assert report.files('things', tmp_path / 'none', ['a'], reader) is False
+    assert read == ['a', 'b', 'bad', 'a', 'empty']
+    assert report.found == dict(things=5)
+    assert report.problems == [
+        f'unreadable: {tmp_path}/full/bad is bad', f'{tmp_path}/full: 1 of 3 things missing: .hidden',
+        f'{tmp_path}/full: empty files: empty', f'{tmp_path}/nothing: empty, 2 things expected',
+        f'no folder {tmp_path}/none']
+
+
+@pytest.fixture
+def small_davis(tmp_path, manifests):
+    """DAVIS-2017 of two videos of three frames, 480 pixels high; no list of official videos says more."""
+    root = make_davis(tmp_path / 'DAVIS', num_videos=2, num_frames=3, size=(480, 8))
+    manifests('davis17', 'train', num_videos=2)
+    manifests('davis17', 'test-dev', num_videos=2)
+    lists = root / 'ImageSets' / '2017'
+    for split in ('train', 'test-dev'):
+        (lists / f'{split}.txt').write_text((lists / 'val.txt').read_text())
+    return root
+
+
+def test_videos_that_the_release_does_not_name_are_those_of_the_list(small_davis, capsys):
+    code, lines, _ = run(capsys, 'davis17', small_davis, '--split', 'train')
+    assert (code, lines[1:]) == (0, ['videos    2 of 2', 'frames    6', 'masks     6', 'objects   4', 'complete'])
+    assert lines[0] == f'DAVIS-2017 train in {small_davis}'
+    # Of test-dev the first masks are public.
+    for path in small_davis.rglob('*.png'):
+        if path.stem != '00000':
+            path.unlink()
+    code, lines, _ = run(capsys, 'davis17', small_davis, '--split', 'test-dev')
+    assert (code, lines[3]) == (0, 'masks     2')
+    frames = small_davis / 'JPEGImages' / '480p'
+    (frames / 'video0' / 'notes.txt').touch()
+    for path in (frames / 'video1').iterdir():
+        path.unlink()
+    code, lines, _ = run(capsys, 'davis17', small_davis, '--split', 'test-dev')
+    assert (code, lines[1:3]) == (1, ['videos    1 of 2', 'frames    3'])
+    (small_davis / 'ImageSets' / '2017' / 'test-dev.txt').unlink()
+    code, lines, _ = run(capsys, 'davis17', small_davis, '--split', 'test-dev')
+    assert problems(lines) == ['videos: 0 found, the release has 2',
+                               f'no list {small_davis}/ImageSets/2017/test-dev.txt']
+
+
+def test_a_list_that_is_missing_is_the_only_thing_said_of_the_list(davis16, capsys):
+    path = davis16 / 'ImageSets' / '2016' / 'val.txt'
+    moved = path.rename(path.with_suffix('.bak'))
+    try:
+        code, lines, _ = run(capsys, 'davis16', davis16)
+        assert (code, problems(lines)) == (1, [f'no list {path}'])
+        # The release of 2016 has its lists in a folder of the resolution.
+        (davis16 / 'ImageSets' / '480p').mkdir()
+        moved.rename(davis16 / 'ImageSets' / '480p' / 'val.txt')
+        assert run(capsys, 'davis16', davis16)[0] == 0
+        moved = davis16 / 'ImageSets' / '480p' / 'val.txt'
+    finally:
+        moved.rename(path)
+
+
+def test_first_masks_that_are_empty_files_count_no_objects(small_davis, capsys):
+    (small_davis / 'Annotations' / '480p' / 'video0' / '00000.png').write_bytes(b'')
+    code, lines, _ = run(capsys, 'davis17', small_davis, '--split', 'train')
+    assert (code, lines[4]) == (1, 'objects   2')
+    assert problems(lines) == [f'{small_davis}/Annotations/480p/video0: empty files: 00000.png']
+
+
+@pytest.mark.parametrize(('height', 'resolution', 'message'), [
+    (480, '480p', None), (479, '480p', '479 pixels high, which is not 480p; perhaps the full'),
+    (481, '480p', '481 pixels high, which is not 480p'), (1080, 'Full-Resolution', None),
+    (480, 'Full-Resolution', '480 pixels high, which is 480p')])
+def test_the_height_says_the_resolution(tmp_path, height, resolution, message):
+    report = check.Report('title', {}, False)
+    path = tmp_path / '00000.jpg'
+    cv2.imwrite(str(path), np.zeros((height, 8, 3), np.uint8))
+    check.check_resolution(report, path, resolution)
+    assert len(report.problems) == (message is not None)
+    assert message is None or f'{tmp_path}: frames are {message}' in report.problems[0]
+    path.write_bytes(b'no image')
+    check.check_resolution(report, path, resolution)
+    assert report.problems[-1].startswith('unreadable: ')
+    assert str(path) in report.problems[-1]
+
+
+def test_full_resolution_is_looked_for_in_its_folders(small_davis, capsys):
+    for kind in ('JPEGImages', 'Annotations'):
+        (small_davis / kind / '480p').rename(small_davis / kind / 'Full-Resolution')
+    code, lines, _ = run(capsys, 'davis17', small_davis, '--split', 'train', '--resolution', 'Full-Resolution')
+    assert code == 1
+    assert problems(lines) == [f'{small_davis}/JPEGImages/Full-Resolution/video{v}: frames are 480 pixels high, which '
+                               'is 480p' for v in (0, 1)]
+
+
+def test_the_train_split_of_youtube_vos_has_masks_of_all_frames(tmp_path, capsys, manifests):
+    root = make_youtube_vos_valid(tmp_path / 'ytv', split='train', annotated=True)
+    manifests('ytv19', 'train', num_videos=2, num_objects=4)
+    code, lines, _ = run(capsys, 'ytv19', root, '--split', 'train')
+    assert (code, lines[1:]) == (0, ['videos    2 of 2', 'frames    8', 'objects   4 of 4', 'masks     8',
+                                     'note: meta.json is that of YouTube-VOS 2019', 'complete'])
+    (root / 'train' / 'JPEGImages' / 'video0' / '00010.jpg').unlink()
+    code, lines, _ = run(capsys, 'ytv19', root, '--split', 'train')
+    assert (code, lines[1]) == (1, 'videos    1 of 2')
+
+
+def test_vip_without_frames_or_with_masks_by_video_alone(tmp_path, capsys, manifests):
+    root = make_vip(tmp_path / 'vip')
+    manifests('vip', 'val', num_videos=2)
+    annotations = root / 'Annotations'
+    for video in sorted((annotations / 'Category_ids').iterdir()):
+        video.rename(annotations / video.name)
+    code, lines, _ = run(capsys, 'vip', root)
+    assert code == 0
+    assert lines[1:6] == ['videos    2 of 2', 'frames    6', 'category masks6', 'instance masks6', 'instance lists6']
+    for path in (root / 'Images' / 'videos1').iterdir():
+        path.unlink()
+    for path in sorted((root / 'Images' / 'videos2').iterdir()):
+        path.unlink()
+    (root / 'Images' / 'videos2').rmdir()
+    for path in (annotations / 'Instance_ids' / 'videos2').iterdir():
+        path.unlink()
+    (annotations / 'Instance_ids' / 'videos2').rmdir()
+    code, lines, _ = run(capsys, 'vip', root, '--labels', 'instance')
+    assert (code, problems(lines)) == (1, [
+        'videos: 0 found, the release has 2', f'{root}/Images/videos1: no frames', f'no folder {root}/Images/videos2',
+        f'no folder {annotations}/Instance_ids/videos2'])
+
+
+def test_each_thing_that_jhmdb_has_wrong_is_named(tmp_path, capsys, manifests):
+    root = make_jhmdb(tmp_path / 'jhmdb', num_videos=4)
+    manifests('jhmdb', '1', num_videos=4)
+    path = check.MANIFESTS / 'jhmdb.json'
+    manifest = json.loads(path.read_text()) | dict(num_clips=5, more_images_than_joints=dict(clip1=3, clip2=4))
+    path.write_text(json.dumps(manifest))
+    joints = root / 'joint_positions' / 'walk'
+    (joints / 'clip0' / 'joint_positions.mat').write_bytes(b'no mat')
+    savemat(joints / 'clip3' / 'joint_positions.mat', dict(pos_img=np.ones((2, 14, 4))))
+    code, lines, _ = run(capsys, 'jhmdb', root)
+    assert code == 1
+    assert not any('note' in line for line in lines)
+    found = problems(lines)
+    assert found[0] == 'videos: 3 found, the release has 4'
+    assert found[1].startswith('unreadable: ')
+    assert f'{joints}/clip0/joint_positions.mat' in found[1]
+    assert found[2:] == [f'{joints}/clip1/joint_positions.mat: joints of 4 frames, the release has 3',
+                         f'{joints}/clip3/joint_positions.mat: 14 joints, the release has 15']
+    (joints / 'clip4' / 'joint_positions.mat').unlink()
+    code, lines, _ = run(capsys, 'jhmdb', root)
+    assert 'note: 4 of 5 clips have joints; the test clips of split 1 alone are checked' in lines

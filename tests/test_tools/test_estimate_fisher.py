@@ -1,17 +1,21 @@
+import hashlib
 import importlib.util
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
 import time
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from continual_data import make_data, moco, small
+from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
@@ -19,6 +23,7 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.data import Dataset
 
+from stt_mm.datasets import TrainSampler, VideoDataset
 from stt_mm.registry import DATASETS, MODELS
 
 ROOT = Path(__file__).parents[2]
@@ -438,3 +443,151 @@ def test_draws_of_the_model_follow_seed_and_position():
     batch = dict(inputs=torch.ones(1, 3), noise=torch.zeros(1))
     for position in (0, 5):
         assert gradients(batch, position)['used.weight'].tolist() == [[700.0 + position] * 3]
+
+
+def test_samples_are_those_of_the_stream_and_their_draws_follow_the_position(monkeypatch):
+    """Three of seven samples, as the second of two processes has them; each may be asked for alone."""
+    class Draws(Dataset):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            return index, random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002
+
+    stream = list(islice(TrainSampler(Draws(), seed=3), 7))
+    samples = tool.Samples(Draws(), 3, range(1, 7, 2))
+    assert samples.keys == [stream[1], stream[3], stream[5]]
+    assert {seed for _, _, seed in samples.keys} == {3}
+    assert len(samples) == 3
+    for number in (2, 0, 1):
+        index, draw, _ = samples.keys[number]
+        expected = (index, random.Random(3 + draw).random(), np.random.RandomState(3 + draw).rand(),
+                    float(torch.rand((), generator=torch.Generator().manual_seed(3 + draw))))
+        assert samples[number] == expected
+    asked = []
+
+    class Clips(VideoDataset):
+        def __init__(self):
+            pass
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, key):
+            asked.append(key)
+
+        def load_videos(self):
+            raise AssertionError
+
+    assert tool.Samples(Clips(), 3, range(1, 7, 2))[1] is None
+    assert asked == [stream[3]]
+
+
+def test_an_interrupted_run_of_weights_without_information_goes_on(world, tmp_path, monkeypatch):
+    """Left-overs of a kill go; sums of 0 are no damage; the scope of the config is set."""
+    whole = run(world, tmp_path / 'whole.pth', '--samples', 16)
+    (tmp_path / '.f.pth.part0.abcdefgh.tmp').touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(tool, 'write', lambda *_: sys.exit(3))
+        with pytest.raises(SystemExit):
+            run(world, tmp_path / 'f.pth', '--samples', 16)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['f.pth.part0', 'whole.pth', 'world.pth', 'world.py']
+    init_default_scope('mmengine')
+    found = run(world, tmp_path / 'f.pth', '--samples', 16)
+    assert torch.equal(found['fisher']['used.weight'], whole['fisher']['used.weight'])
+    assert not any(value.requires_grad for value in found['reference'].values())
+    run(world, tmp_path / 'f.pth', '--samples', 1, '--overwrite')
+    assert torch.load(tmp_path / 'f.pth', weights_only=True)['meta']['samples'] == 1
+
+
+def test_a_part_before_its_first_sample_and_after_its_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(tool.time, 'monotonic', lambda: 100.0)
+    shapes = dict(a=torch.Size([2]))
+    for done in (0, 4):
+        partial = tool.Partial(tmp_path / 'p', dict(x=1), shapes, 0.0, 4)
+        partial.done = done
+        partial.save()
+        assert tool.Partial(tmp_path / 'p', dict(x=1), shapes, 0.0, 4).done == done
+    with pytest.raises(ValueError, match='the sums of 3 or fewer samples'):
+        tool.Partial(tmp_path / 'p', dict(x=1), shapes, 0.0, 3)
+
+
+def test_settings_do_not_depend_on_the_order_of_a_config(world):
+    args = tool.parse_args([*world, '--out', 'f', '--samples', '5', '--seed', '7', '--batch-size', '3'])
+
+    def settings(model):
+        return tool.settings_of(args, Config(dict(model=model, train_dataloader=dict(dataset=dict(root=Path('r')))),
+                                             filename=world[0]), 2)
+
+    one = settings(dict(a=1, b=2))
+    assert settings(dict(b=2, a=1)) == one
+    assert settings(dict(a=1, b=3)) != one
+    assert one.pop('config_sha8') == hashlib.sha256(b'[{"a": 1, "b": 2}, {"root": "r"}]').hexdigest()[:8]
+    assert one == dict(config='world.py', checkpoint_sha8=tool.sha8(world[1]), samples=5, method='empirical', seed=7,
+                       batch_size=1, processes=2)
+
+
+@pytest.mark.parametrize(('method', 'rank', 'batch_size', 'positions'), [
+    ('empirical', 1, 1, [5, 7]), ('running', 0, 3, list(range(6, 12)))])
+def test_what_is_left_is_loaded_as_asked(world, tmp_path, monkeypatch, method, rank, batch_size, positions):
+    """The sums go to the device of the model; here to one that holds no values."""
+    made = []
+    monkeypatch.setattr(tool, 'DataLoader', lambda dataset, **options: made.append((dataset, options)) or [])
+    args = tool.parse_args([*world, '--out', 'f', '--samples', '4' if method == 'running' else '8', '--method', method,
+                            '--batch-size', '3', '--num-workers', '5', '--seed', '2'])
+    cfg = Config(dict(train_dataloader=dict(dataset=dict(type='LinearWorld'))))
+    partial = tool.Partial(tmp_path / 'p', {}, dict(a=torch.Size([2])), 0.0, 4)
+    partial.done = 2
+    saved = []
+    monkeypatch.setattr(partial, 'save', lambda: saved.append(partial.values['a'].device.type))
+    tool.accumulate(args, cfg, LinearWorldModel({}).to('meta'), partial, rank, 2 if rank else 1)
+    (dataset, options), = made
+    assert options == dict(batch_size=batch_size, num_workers=5, collate_fn=tool.default_collate)
+    stream = list(islice(TrainSampler(LinearWorld(), seed=2), 12))
+    assert dataset.keys == [stream[position] for position in positions]
+    assert saved == ['meta']
+
+
+@pytest.mark.parametrize('rank', [None, '3'])
+def test_each_process_has_its_gpu(world, tmp_path, monkeypatch, rank):
+    chosen = []
+    monkeypatch.delenv('LOCAL_RANK', raising=False)
+    if rank:
+        monkeypatch.setenv('LOCAL_RANK', rank)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'set_device', lambda device: chosen.append(device) or sys.exit(5))
+    with pytest.raises(SystemExit, match='5'):
+        run(world, tmp_path / 'f.pth')
+    assert chosen == [int(rank or 0)]
+
+
+def test_a_config_without_a_model_is_none_of_a_training(world, tmp_path, capsys):
+    (tmp_path / 'world.py').write_text(CONFIG.replace('model =', '_network ='))
+    assert 'no model or no train_dataloader' in fails(capsys, world, tmp_path / 'f.pth')
+
+
+def test_a_model_is_as_it_was_after_each_gradient():
+    """Buffers that the loss changes are put back, and parameters without a part in it have no gradient."""
+    class Counting(LinearWorldModel):
+        def __init__(self, backbone):
+            super().__init__(backbone)
+            self.register_buffer('calls', torch.zeros(()))
+            self.register_buffer('same', torch.ones(()))
+            self.backbone['idle'].bias.requires_grad_(False)
+
+        def forward(self, inputs, noise, mode='tensor'):
+            self.calls += 1
+            assert mode == 'loss'
+            return super().forward(inputs, noise) | dict(rest=self.calls)
+
+    model = Counting({})
+    same = model.same._version
+    gradients = tool.gradient_function(model, 0)
+    batch = dict(inputs=torch.tensor([[1.0, 2.0, 3.0]]), noise=torch.ones(1))
+    for position in range(2):
+        found = gradients(batch, position)
+        assert found['used.weight'].tolist() == [[-1, -2, -3]]
+        assert (found['idle.weight'], found['idle.bias']) == (None, None)
+        assert list(found) == ['used.weight', 'idle.weight', 'idle.bias']
+        assert model.calls == 0
+    assert model.same._version == same

@@ -305,3 +305,182 @@ def test_a_result_says_what_was_scored_against_what(davis, tmp_path):
     assert json.loads((out / 'davis_results.json').read_text())['protocol'] == dict(
         name=f'masks from {tmp_path}/pred', version=1, truth=str(davis), task='davis17', split='val', faults=1,
         left_out=[])
+
+
+@pytest.fixture
+def tool():
+    """The functions of the tool, by name."""
+    return SimpleNamespace(**runpy.run_path(str(TOOL)))
+
+
+def arguments(tool, *words):
+    return tool.parse_args(list(map(str, words)))
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """A plain folder with a video of three frames: object 3 from the first on, 1 from the second, void in both."""
+    masks = np.zeros((3, 2, 4), np.uint8)
+    masks[:, 0, 0], masks[1:, 1, 1], masks[:2, 1, 3] = 3, 1, 255
+    for t, mask in enumerate(masks):
+        write_mask(tmp_path / 'truth' / 'v' / f'{t}.png', mask)
+    (tmp_path / 'truth' / '.hidden').mkdir()
+    (tmp_path / 'truth' / 'notes.txt').touch()
+    return tmp_path / 'truth'
+
+
+@pytest.mark.parametrize(('task', 'first', 'objects', 'single'), [
+    ('davis17', [[3, 0, 0, 0], [0, 0, 0, 0]], {}, False), ('davis16', [[1, 0, 0, 0], [0, 0, 0, 1]], {}, True),
+    ('vip', [[3, 0, 0, 0], [0, 0, 0, 0]], {}, False),
+    ('ytv', [[3, 0, 0, 0], [0, 0, 0, 0]], {1: 1, 3: 0}, False)])
+def test_samples_of_a_plain_folder(tool, plain, task, first, objects, single):
+    truth = tool.PlainTruth(arguments(tool, 'p', plain, '--task', task))
+    assert len(truth) == 1
+    sample = truth[0]
+    assert sample.pop('given_masks')[0].tolist() == first
+    assert list(sample['objects']) == sorted(objects)
+    assert sample == dict(
+        video_id='v', frame_names=['0', '1', '2'], original_size=(2, 4), single_object=single,
+        mask_paths=[str(plain / 'v' / f'{t}.png') for t in range(3)], output_frames=[True] * 3,
+        objects={number: dict(category=None, first_frame=t) for number, t in objects.items()})
+    assert len(tool.PlainTruth(arguments(tool, 'p', plain, '--task', task), ['v'])) == 0
+    assert len(tool.PlainTruth(arguments(tool, 'p', plain, '--task', task), ['other'])) == 1
+
+
+@pytest.mark.parametrize(('task', 'first', 'last', 'reason'), [
+    # (number of the frame that shows an object, its id), or None
+    *((task, None, 0, 'masks: 1, of which the first is given') for task in ('davis17', 'davis16', 'vip', 'ytv')),
+    ('vip', None, 1, None), ('ytv', None, 1, 'no true mask before the last shows an object'),
+    ('ytv', (1, 1), 1, 'no true mask before the last shows an object'), ('ytv', (0, 1), 1, None),
+    ('ytv', (1, 1), 2, None), ('ytv', (1, 255), 2, 'no true mask before the last shows an object'),
+    ('davis17', None, 2, 'the first mask, {}, shows no object'), ('davis17', (1, 1), 2, 'the first mask, {}, shows no'),
+    ('davis17', (0, 255), 2, 'the first mask, {}, shows no object'), ('davis16', (0, 255), 2, None),
+    ('davis17', (0, 1), 1, 'masks: 2, of which the first and the last do not count'), ('davis17', (0, 1), 2, None),
+])
+def test_what_a_plain_video_lacks_for_its_score(tool, tmp_path, task, first, last, reason):
+    for t in range(last + 1):
+        mask = np.zeros((2, 2), np.uint8)
+        mask[0, 0] = first[1] if first is not None and first[0] == t else 0
+        write_mask(tmp_path / 'truth' / 'v' / f'{t}.png', mask)
+    args = arguments(tool, 'p', tmp_path / 'truth', '--task', task)
+    if reason is None:
+        assert len(tool.PlainTruth(args)) == 1
+    else:
+        with pytest.raises(ValueError, match=re.escape(reason.format(tmp_path / 'truth' / 'v' / '0.png'))):
+            tool.PlainTruth(args)
+
+
+def test_a_folder_without_masks_is_no_truth(tool, tmp_path):
+    args = arguments(tool, 'p', tmp_path, '--task', 'davis17')
+    with pytest.raises(FileNotFoundError, match=r'nor does it hold <video>/<frame>\.png\. Give one of the two'):
+        tool.PlainTruth(args)
+    write_mask(tmp_path / 'a' / '0.png', np.ones((2, 2), np.uint8))
+    (tmp_path / 'b').mkdir()
+    with pytest.raises(FileNotFoundError, match=r'<video>/<frame>\.png, as there are no masks in b\. Give'):
+        tool.PlainTruth(args)
+
+
+@pytest.mark.parametrize(('words', 'kind', 'options'), [
+    (['vip'], 'VIP', dict(split='val')), (['vip', '--split', 'test'], 'VIP', dict(split='test')),
+    (['ytv'], 'YouTubeVOSBenchmark', dict(split='train', video_list=None)),
+    (['ytv', '--split', 'valid', '--video-list', 'l'], 'YouTubeVOSBenchmark', dict(split='valid', video_list='l')),
+    (['davis17'], 'DAVIS', dict(split='val', year=2017, resolution='480p', annotations='full')),
+    (['davis16', '--split', 'train', '--resolution', '', '--sparse'], 'DAVIS',
+     dict(split='train', year=2016, resolution='', annotations='sparse')),
+])
+def test_the_data_set_of_a_task(tool, words, kind, options):
+    asked, made = [], tool.OfficialTruth.__init__.__globals__
+    for name in ('VIP', 'YouTubeVOSBenchmark', 'DAVIS'):
+        made[name] = lambda root, name=name, **options: asked.append((name, root, options)) or [1, 2]
+    args = arguments(tool, 'p', 'g', '--task', *words)
+    assert len(tool.OfficialTruth(args, ['x'])) == 2
+    assert asked == [(kind, 'g', dict(options, skip=['x']))]
+
+
+@pytest.mark.parametrize(('task', 'ids', 'first', 'inner'), [
+    ('davis17', {1, 2, 3}, set(range(256)), {1, 2, 3}), ('davis16', {1, 255}, set(range(256)), {1, 255}),
+    ('vip', set(range(1, 20)), set(range(1, 20)), set(range(1, 20))), ('ytv', {1, 3}, {1, 3}, {1, 3})])
+def test_ids_that_a_prediction_may_hold(tool, plain, task, ids, first, inner):
+    sample = tool.PlainTruth(arguments(tool, 'p', plain, '--task', task))[0]
+    assert set(tool.legal_ids(task, sample)) == ids
+    expected = tool.wanted_masks(task, sample)
+    assert expected.size == (2, 4)
+    # The first and the last frame do not count in DAVIS.
+    assert {name: set(allowed) for name, allowed in expected.frames.items()} == {'0': first, '1': inner, '2': first}
+
+
+def test_the_metric_of_a_task(tool):
+    seen = Path('seen')
+    for words, kind in ((['davis17'], DAVISMetric), (['davis16'], DAVISMetric), (['vip'], VIPMetric),
+                        (['ytv'], YouTubeVOSMetric)):
+        metric = tool.build_metric(arguments(tool, 'p', 'g', '--task', *words), 'out')
+        assert type(metric) is kind
+        assert str(metric.out_dir) == 'out'
+        assert tool.build_metric(arguments(tool, 'p', 'g', '--task', *words)).out_dir is None
+    with pytest.raises(FileNotFoundError, match='seen'):
+        tool.build_metric(arguments(tool, 'p', 'g', '--task', 'ytv', '--seen-categories', seen))
+
+
+def test_predictions_of_davis_2016_are_any_id_above_0(tool, plain, tmp_path):
+    for number in (1, 255):
+        for t in range(3):
+            write_mask(tmp_path / str(number) / 'v' / f'{t}.png', np.array([[number, 0, 0, 0], [0, number, 0, number]]))
+        args = arguments(tool, tmp_path / str(number), plain, '--task', 'davis16')
+        video = tool.evaluate_video(tool.PlainTruth(args), args, 0)
+        assert video.faults == []
+        assert video.records[0]['record']['objects'][0]['J-Mean'] == 1
+
+
+def test_faulty_masks_count_as_empty_only_if_allowed(tool, plain, tmp_path):
+    for t in (0, 2):
+        write_mask(tmp_path / 'pred' / 'v' / f'{t}.png', np.full((2, 4), 3))
+    args = arguments(tool, tmp_path / 'pred', plain, '--task', 'davis17')
+    video = tool.evaluate_video(tool.PlainTruth(args), args, 0)
+    assert (video.video_id, video.records) == ('v', [])
+    assert [fault.startswith(f'{tmp_path}/pred/v/1.png: ') for fault in video.faults] == [True]
+    args.allow_faulty = True
+    video = tool.evaluate_video(tool.PlainTruth(args), args, 0)
+    assert [entry['J-Mean'] for entry in video.records[0]['record']['objects']] == [0, 1, 0]
+
+
+@pytest.mark.parametrize(('workers', 'videos', 'processes'), [(1, 3, None), (2, 1, None), (2, 3, 2), (8, 3, 3)])
+def test_processes_are_as_many_as_are_of_use(tool, monkeypatch, workers, videos, processes):
+    made = []
+
+    class Pool:
+        def __init__(self, *args):
+            made.append(args)
+            args[1](*args[2])
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        imap = staticmethod(map)
+
+    scope = tool.evaluate_videos.__globals__
+    scope['evaluate_video'] = lambda truth, args, index: (truth[index], args.workers)
+    monkeypatch.setattr(scope['multiprocessing'], 'get_context', {'spawn': SimpleNamespace(Pool=Pool)}.get)
+    args = arguments(tool, 'p', 'g', '--task', 'vip', '--workers', workers)
+    assert list(tool.evaluate_videos('abc'[:videos], args)) == [(letter, workers) for letter in 'abc'[:videos]]
+    assert [call[0] for call in made] == ([] if processes is None else [processes])
+
+
+def test_a_data_set_in_its_layout_takes_its_options(tool, davis):
+    args = arguments(tool, 'p', davis, '--task', 'davis17', '--split', 'val', '--resolution', '480p')
+    assert (args.split, args.resolution) == ('val', '480p')
+
+
+def test_when_no_video_can_be_scored(davis, tmp_path):
+    for folder in (davis / 'Annotations' / '480p').iterdir():
+        for path in sorted(folder.iterdir())[2:]:
+            path.unlink()
+    done = evaluate(tmp_path / 'pred', davis / 'Annotations' / '480p', '--task', 'davis17', '--allow-faulty')
+    assert done.returncode == 1
+    assert f'error: Nothing can be scored: {davis}/Annotations/480p has no other videos' in done.stderr
+
+
+def test_the_bar_goes_by_videos(davis, tmp_path):
+    assert ' 3/3,' in evaluate(tmp_path / 'pred', davis, '--task', 'davis17').stderr

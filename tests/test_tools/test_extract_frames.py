@@ -1,6 +1,4 @@
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -8,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_data import moving_shapes, shown, write_timed_video, write_video
 
-from stt_mm.utils import FrameError
+from stt_mm.utils import FrameError, VideoReader
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'extract_frames.py'
 
@@ -20,16 +18,25 @@ def load_tool():
     return module
 
 
-def extract(*args):
-    return subprocess.run([sys.executable, str(TOOL), *map(str, args)], capture_output=True, text=True, timeout=120)
+def extract(capfd, *args):
+    """Exit code and what is printed."""
+    try:
+        load_tool().main(list(map(str, args)))
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    return code, capfd.readouterr()
 
 
-def test_every_second_frame_at_a_smaller_size(tmp_path):
+def test_every_second_frame_at_a_smaller_size(tmp_path, capfd):
     frames, _ = moving_shapes(9, (64, 96), 1)
     write_video(tmp_path / 'clip.mp4', frames)
     options = ['--every', 2, '--short-side', 32, '--max-frames', 4]
-    done = extract(tmp_path / 'clip.mp4', '--out', tmp_path / 'out', *options)
-    assert done.returncode == 0, done.stderr
+    write_video(tmp_path / 'other.mp4', frames[:3])
+    code, printed = extract(capfd, tmp_path / 'clip.mp4', tmp_path / 'other.mp4', '--out', tmp_path / 'out', *options)
+    assert code == 0, printed.err
+    assert printed.out == f'6 frames of 2 videos in {tmp_path}/out\n'
+    assert ' 2/2,' in printed.err
     files = sorted((tmp_path / 'out' / 'clip').glob('*.jpg'))
     assert [path.name for path in files] == ['00000.jpg', '00001.jpg', '00002.jpg', '00003.jpg']
     third = cv2.cvtColor(cv2.imread(str(files[2])), cv2.COLOR_BGR2RGB).astype(int)
@@ -66,12 +73,42 @@ def test_what_a_file_holds_that_is_cut_off_is_written_and_said(tmp_path):
     assert tool.extract(tmp_path / 'a.avi', tmp_path / 'out', 1, 64, count, 90, overwrite=True) == count
 
 
-def test_a_file_that_is_no_video_is_named_in_one_line(tmp_path):
+def test_a_file_that_is_no_video_is_named_in_one_line(tmp_path, capfd):
     (tmp_path / 'talk.mp4').write_bytes(b'no video')
-    done = extract(tmp_path / 'talk.mp4', '--out', tmp_path / 'out')
-    assert done.returncode == 1
-    assert 'talk.mp4 cannot be opened' in done.stderr
-    assert 'Traceback' not in done.stderr
+    code, printed = extract(capfd, tmp_path / 'talk.mp4', '--out', tmp_path / 'out')
+    assert code == 1
+    assert 'talk.mp4 cannot be opened' in printed.err
+
+
+@pytest.mark.parametrize(('size', 'smaller'), [((64, 96), (32, 48)), ((96, 64), (48, 32))])
+@pytest.mark.parametrize('quality', [1, 60, 100])
+def test_files_are_the_frames_averaged_to_the_size_in_the_quality(tmp_path, size, smaller, quality):
+    noise = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    write_video(tmp_path / 'clip.avi', noise, 'MJPG')
+    frame = cv2.cvtColor(VideoReader(tmp_path / 'clip.avi').read(1), cv2.COLOR_RGB2BGR)
+    load_tool().extract(tmp_path / 'clip.avi', tmp_path / 'out', 1, 32, None, quality)
+    expected = cv2.imencode('.jpg', cv2.resize(frame, smaller[::-1], interpolation=cv2.INTER_AREA),
+                            [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    assert (tmp_path / 'out' / '00001.jpg').read_bytes() == expected.tobytes()
+
+
+def test_a_folder_of_other_frames_is_refused_unless_said(tmp_path):
+    tool = load_tool()
+    write_video(tmp_path / 'clip.avi', moving_shapes(2, (48, 64), 1)[0], 'MJPG')
+    tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', 1, 48, None, 90)
+    with pytest.raises(ValueError, match=r'every 1, short side 48, quality 90, and the results would mix'):
+        tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', 2, 48, 1, 90)
+    tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', 2, 48, 1, 90, overwrite=True)
+    with pytest.raises(ValueError, match=r'every 2, short side 48, quality 90, 1 files, and the results would mix'):
+        tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', 1, 48, None, 90)
+
+
+def test_a_frame_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    tool = load_tool()
+    write_video(tmp_path / 'clip.avi', moving_shapes(2, (48, 64), 1)[0], 'MJPG')
+    monkeypatch.setattr(tool.cv2, 'imwrite', lambda *_: False)
+    with pytest.raises(OSError, match=r'Cannot write .*out/00000\.jpg'):
+        tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', 1, 48, None, 90)
 
 
 def test_a_folder_in_place_of_a_video_is_told_without_a_bar(tmp_path, capfd):

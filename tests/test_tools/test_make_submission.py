@@ -46,7 +46,8 @@ def test_youtube_vos(ytv, tmp_path):
     target = tmp_path / 'out.zip'
     done = submit(tmp_path / 'pred', ytv, '--task', 'ytv18', '--out', target)
     assert done.returncode == 0, done.stderr
-    assert f'{target}: 8 masks of 2 videos' in done.stdout
+    assert done.stdout.splitlines()[-1] == f'{target}: 8 masks of 2 videos'
+    assert ' 2/2,' in done.stderr
     with zipfile.ZipFile(target) as archive:
         assert archive.namelist() == [f'Annotations/{name}' for name in FRAMES]
         assert archive.read('Annotations/video1/00010.png') == (tmp_path / 'pred/video1/00010.png').read_bytes()
@@ -55,7 +56,14 @@ def test_youtube_vos(ytv, tmp_path):
     assert target.read_bytes() == before
     done = submit(target, ytv, '--task', 'ytv18', '--check-only')
     assert done.returncode == 0, done.stderr
-    assert 'no faults' in done.stdout
+    assert done.stdout.splitlines()[-1] == f'{target}: 8 masks of 2 videos, no faults'
+    upper = target.rename(tmp_path / 'OUT.ZIP')
+    assert submit(upper, ytv, '--task', 'ytv18', '--check-only').returncode == 0
+    done = submit(tmp_path / 'pred', ytv, '--task', 'ytv18', '--check-only')
+    assert done.stdout.splitlines()[-1] == f'{tmp_path}/pred: 8 masks of 2 videos, no faults'
+    done = submit(tmp_path / 'nowhere', ytv, '--task', 'ytv18', '--check-only')
+    assert (done.returncode, 'nowhere' in done.stderr, 'nor zip file. Expected' in done.stderr) == (1, True, True)
+
 
 
 def spoil(pred):
@@ -144,6 +152,20 @@ def test_davis_test_dev(tmp_path):
     with zipfile.ZipFile(target) as archive:
         assert archive.namelist() == [f'video{v}/{t:05d}.png' for v in (0, 1) for t in range(5)]
     assert submit(target, root, '--task', 'davis17-test-dev', '--check-only').returncode == 0
+
+
+@pytest.mark.parametrize(('task', 'options', 'kind', 'expected'), [
+    ('davis17-test-dev', [], 'DAVIS', dict(split='test-dev')),
+    ('davis17-test-dev', ['--split', 'val'], 'DAVIS', dict(split='val')),
+    ('ytv18', [], 'YouTubeVOSBenchmark', dict(year=2018, split='valid')),
+    ('ytv19', ['--split', 'test'], 'YouTubeVOSBenchmark', dict(year=2019, split='test'))])
+def test_the_data_set_that_a_task_is_for(task, options, kind, expected):
+    tool, asked = runpy.run_path(str(TOOL)), []
+    build = tool['build_dataset']
+    for name in ('DAVIS', 'YouTubeVOSBenchmark'):
+        build.__globals__[name] = lambda root, name=name, **options: asked.append((name, root, options))
+    build(tool['parse_args'](['pred', 'root', '--task', task, '--check-only', *options]))
+    assert asked == [(kind, 'root', expected)]
 
 
 def test_arguments(tmp_path):

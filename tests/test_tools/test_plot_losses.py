@@ -2,11 +2,16 @@
 
 import importlib
 import json
+from itertools import combinations
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from matplotlib import rc_context
+from matplotlib.colors import same_color
+from matplotlib.figure import Figure
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +51,8 @@ def test_faults_are_named(tool, tmp_path, capsys):
 @pytest.mark.parametrize(('line', 'message'), [
     ('[1]', 'is no JSON object'), ('3', 'is no JSON object'), ('null', 'is no JSON object'),
     ('{"iter": 2, "loss": "x"}', ': loss must be a number'), ('{"iter": 2, "loss": null}', ': loss must be a number'),
+    ('{"iter": 2, "loss": true}', ': loss must be a number'),
+    ('{"iter": -1, "loss": 1.0}', ': iter must be a whole number'),
     ('{"iter": "a", "loss": 1.0}', ': iter must be a whole number'), ('{"iter": 1.5}', ': iter must be a whole number'),
 ])
 def test_lines_of_another_kind_are_named(tool, tmp_path, capsys, line, message):
@@ -83,17 +90,25 @@ def test_the_picture_has_a_panel_for_each_run(tool, tmp_path, capsys):
     assert f'wrote {folders[0]}/losses.png' in capsys.readouterr().out
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are saved, whatever a user's own settings of Matplotlib say."""
+    figures, savefig = [], Figure.savefig
+    monkeypatch.setattr(Figure, 'savefig', lambda self, *args, **options: figures.append(self) or savefig(
+        self, *args, **options))
+    with rc_context({'savefig.format': 'pdf', 'savefig.dpi': 50, 'axes.grid': False}):
+        yield figures
+
+
 @pytest.mark.parametrize(('values', 'linear', 'scale'), [
     ([10.0, 1.0], False, 'log'), ([9.9, 1.0], False, 'linear'), ([10.0, 1.0], True, 'linear'),
-    ([10.0, 0.0], False, 'linear'), ([10.0, -1.0], False, 'linear')])
-def test_panels_that_span_a_factor_of_ten_are_logarithmic(tool, tmp_path, monkeypatch, values, linear, scale):
-    from matplotlib import pyplot
-    kept = []
-    monkeypatch.setattr(pyplot, 'close', kept.append)
+    ([1, 0.05], False, 'log'), ([10.0, 0.0], False, 'linear'), ([10.0, -1.0], False, 'linear')])
+def test_panels_that_span_a_factor_of_ten_are_logarithmic(tool, tmp_path, drawn, values, linear, scale):
     curve = dict(enumerate(values, start=1))
     runs = {f'run {number}': dict(loss=curve, loss_a={1: values[0]}) for number in range(4)}
-    tool.draw(runs, tmp_path / 'new' / 'a.png', not linear)
-    (figure, ), axes = kept, kept[0].axes
+    path = tmp_path / 'new' / 'deep' / 'a.png'
+    tool.draw(runs, path, not linear)
+    (figure, ), axes = drawn, drawn[0].axes
     assert figure.get_size_inches().tolist() == [18, 8]
     assert [panel.get_title() for panel in axes] == list(runs)
     for panel in axes:
@@ -101,8 +116,36 @@ def test_panels_that_span_a_factor_of_ten_are_logarithmic(tool, tmp_path, monkey
         assert panel.get_xlabel() == 'iteration'
         whole, part = panel.get_lines()
         assert (whole.get_color(), whole.get_linewidth(), whole.get_marker()) == ('black', 2, 'None')
+        assert same_color(part.get_color(), 'C0')
         assert (part.get_linewidth(), part.get_marker()) == (1, '.')
         assert whole.get_xydata().tolist() == [[step, value] for step, value in curve.items()]
         assert [text.get_text() for text in panel.get_legend().get_texts()] == ['loss', 'loss_a']
-    picture = cv2.imread(str(tmp_path / 'new' / 'a.png'))
-    assert picture.shape == (880, 1980, 3)
+        assert panel.get_legend().get_texts()[0].get_fontsize() == pytest.approx(8.33)
+        assert {line.get_alpha() for line in panel.get_xgridlines() + panel.get_ygridlines()} == {0.4}
+        assert panel.xaxis.get_major_ticks()[0].gridline.get_visible()
+    # Titles and labels of neighbours do not overlap, and nothing is cut off.
+    boxes = [panel.get_tightbbox() for panel in axes]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert all(box.x0 >= 0 and box.y0 >= 0 for box in boxes)
+    with Image.open(path) as picture:
+        assert (picture.format, picture.size) == ('PNG', (1980, 880))
+        # The same runs give the same file with every version of Matplotlib.
+        assert 'Software' not in picture.info
+
+
+def test_a_term_may_begin_later_and_numbers_may_be_whole(tool, tmp_path):
+    write_log(tmp_path, '1', {'iter': 0, 'loss': 3, 'lr': 'high'}, {'iter': 1, 'loss': 2, 'loss_late': 1.5})
+    assert tool.read_losses(tmp_path) == dict(loss={0: 3, 1: 2}, loss_late={1: 1.5})
+
+
+def test_a_second_log_that_begins_anew_replaces_the_first(tool, tmp_path):
+    write_log(tmp_path, '1', *({'iter': step, 'loss': 1.0} for step in (5, 6)))
+    write_log(tmp_path, '2', {'iter': 5, 'loss': 2.0})
+    assert tool.read_losses(tmp_path) == dict(loss={5: 2.0})
+
+
+def test_scales_of_the_command_line(tool, tmp_path, drawn):
+    write_log(tmp_path, '1', *({'iter': step, 'loss': 100.0 / step} for step in (1, 100)))
+    tool.main([str(tmp_path)])
+    tool.main([str(tmp_path), '--linear'])
+    assert [figure.axes[0].get_yscale() for figure in drawn] == ['log', 'linear']

@@ -12,10 +12,13 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
+import numpy as np
 import pytest
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from PIL import Image
 from pretrain_runs import make_images
 from tiny_data import make_davis, make_youtube_vos
 
@@ -63,6 +66,8 @@ def test_the_table_has_mean_deviation_and_paired_steps(report):
     rows = [report.Row('one', 'first', 64.9, {0: measures(0.50), 1: measures(0.54)}),
             report.Row('two', 'second', None, {0: measures(0.51), 1: measures(0.57)})]
     lines = [[cell.strip() for cell in line.strip('|').split('|')] for line in report.table(rows).splitlines()]
+    assert lines[0] == ['#', 'configuration', 'config', 'J&F', 'J', 'F', 'step', 'paper, J&F']
+    assert lines[1] == ['---'] * 8
     # The deviation of 50 and 54 is 4 / sqrt(2) = 2.83; the steps are 1 and 3, 2.0 and 1.41.
     assert lines[2] == ['1', 'first', '`one`', '52.0 ± 2.8', '50.0 ± 2.8', '54.0 ± 2.8', '', '64.9']
     assert lines[3] == ['2', 'second', '`two`', '54.0 ± 4.2', '52.0 ± 4.2', '56.0 ± 4.2', '+2.0 ± 1.4', '']
@@ -74,16 +79,57 @@ def test_files_hold_every_run(report, tmp_path):
             report.Row('two', 'second', None, {0: measures(0.7)})]
     report.write_files(tmp_path, rows, dict(eval_data='here', iters=3))
     content = json.loads((tmp_path / 'ablation.json').read_text())
-    assert content['settings']['iters'] == 3
+    assert content['settings'] == dict(eval_data='here', iters=3)
+    assert (tmp_path / 'ablation.json').read_text() == json.dumps(content, indent=2) + '\n'
+    assert {key: content['rows'][0][key] for key in ('name', 'label', 'paper', 'runs')} == dict(
+        name='one', label='first', paper=64.9, runs={'0': measures(0.5), '1': measures(0.6)})
+    assert content['rows'][1]['paper'] is None
+    assert (tmp_path / 'table.md').read_text() == report.table(rows) + '\n'
     assert content['rows'][0]['mean']['J-Mean'] == pytest.approx(53)
     assert content['rows'][0]['deviation']['F-Mean'] == pytest.approx(statistics.stdev([52, 62]))
     assert content['rows'][1]['deviation']['F-Mean'] is None
-    lines = list(csv.DictReader((tmp_path / 'runs.csv').open()))
-    assert [(line['config'], line['seed'], float(line['J&F-Mean'])) for line in lines] == [
-        ('one', '0', 0.5), ('one', '1', 0.6), ('two', '0', 0.7)]
-    picture = cv2.imread(str(tmp_path / 'ablation.png'))
-    assert picture.shape[1] > 600
-    assert picture.std() > 5
+    lines = list(csv.reader((tmp_path / 'runs.csv').open()))
+    assert lines[0] == ['config', 'seed', 'J&F-Mean', 'J-Mean', 'F-Mean']
+    assert [(line[0], line[1], [round(float(text), 6) for text in line[2:]]) for line in lines[1:]] == [
+        ('one', '0', [0.5, 0.48, 0.52]), ('one', '1', [0.6, 0.58, 0.62]), ('two', '0', [0.7, 0.68, 0.72])]
+
+
+def test_the_picture_has_a_dot_per_run_and_a_mean_with_its_deviation(report, tmp_path, monkeypatch):
+    kept, savefig = [], Figure.savefig
+    monkeypatch.setattr(Figure, 'savefig', lambda self, *args, **options: kept.append(self) or savefig(
+        self, *args, **options))
+    rows = [report.Row('one', 'a label that is quite long', None, {0: measures(0.5), 1: measures(0.6)}),
+            report.Row('two', 'second', None, {0: measures(0.7)}),
+            report.Row('three', 'third', None, {2: measures(0.3), 1: measures(0.4)})]
+    with rc_context({'savefig.format': 'pdf', 'savefig.dpi': 50, 'axes.grid': False}):
+        report.write_files(tmp_path, rows, dict(eval_data='here'))
+    (figure, ), (axes, ) = kept, kept[0].axes
+    assert figure.get_size_inches() == pytest.approx([8, 1.2 + 3 * 0.55])
+    assert axes.get_xlabel() == 'J&F on here, percent'
+    assert [text.get_text() for text in axes.get_yticklabels()] == [row.label for row in rows]
+    # The first row is the upper one.
+    assert axes.get_ylim() == (2.5, -0.5)
+    dots = [line for line in axes.get_lines() if line.get_marker() == 'o']
+    expected = [[[50, -0.12], [60, -0.12]], [[70, 0.88]], [[40, 1.88], [30, 1.88]]]
+    for line, xy in zip(dots, expected, strict=True):
+        assert line.get_xydata() == pytest.approx(np.array(xy))
+        assert (line.get_linestyle(), line.get_color(), line.get_markersize()) == ('None', '0.6', 4)
+    for (mean, caps, bars), xy, deviation in zip(axes.containers, ([55, 0.12], [70, 1.12], [35, 2.12]),
+                                                 (50 ** 0.5, None, 50 ** 0.5), strict=True):
+        assert (mean.get_marker(), mean.get_color()) == ('D', 'C0')
+        assert mean.get_xydata() == pytest.approx(np.array([xy]))
+        assert len(caps) == len(bars) * 2 == (0 if deviation is None else 2)
+        for bar in bars:
+            assert bar.get_segments()[0] == pytest.approx(np.array([[xy[0] - deviation, xy[1]],
+                                                                    [xy[0] + deviation, xy[1]]]))
+        assert all(cap.get_markersize() == 2 * 4 for cap in caps)
+    visible = [axis.get_major_ticks()[0].gridline.get_visible() for axis in (axes.xaxis, axes.yaxis)]
+    assert visible == [True, False]
+    assert {line.get_alpha() for line in axes.get_xgridlines()} == {0.4}
+    assert axes.get_tightbbox().x0 >= 0, 'the labels are cut off'
+    with Image.open(tmp_path / 'ablation.png') as picture:
+        assert (picture.format, picture.size) == ('PNG', (880, 313))
+        assert 'Software' not in picture.info
 
 
 @pytest.mark.parametrize('path', TABLE1, ids=lambda path: path.stem)
@@ -96,7 +142,8 @@ def test_scaling_leaves_the_model_alone(tool, tmp_path, path):
     assert cfg.optim_wrapper.optimizer.lr == 0.001
     assert cfg.train_dataloader.batch_size == 2
     dataset = cfg.train_dataloader.dataset
-    assert (dataset.type, dataset.data_root, dataset.interval) == ('VideoFolder', str(tmp_path), (1, 2, 3))
+    assert dataset == dict(type='VideoFolder', data_root=str(tmp_path), clip_length=2, interval=(1, 2, 3),
+                           pipeline=dataset.pipeline)
     assert dataset.pipeline[1] == dict(type='ClipRandomResizedCrop', size=(64, 64), area=(0.1, 0.6), aspect=(0.75, 1.5))
     test = tool.evaluated(path, args)
     assert test.model.propagator.protocol == dict(name='stt_davis_s8', short_side=320)
@@ -142,6 +189,57 @@ def test_patches_of_detco_shrink_with_the_views(tool, tmp_path, size):
     assert [view.shape[-1] for view in views] == 2 * [size] + 2 * [3 * round(64 * size / 224)]
     crops = [view[0] for view in dataset.pipeline[1].transforms[0].transforms]
     assert [crop.crop_ratio_range for crop in crops] == [(0.1, 0.6), (0.6, 1.0)]
+
+
+@pytest.mark.parametrize(('size', 'crop', 'patch'), [(64, 72, 18), (96, 108, 27), (128, 147, 37), (224, 255, 64)])
+def test_cells_of_a_jigsaw_shrink_with_the_views(tool, size, crop, patch):
+    """Three cells of 85 pixels each, with patches of 64, in a view of 224."""
+    view = [dict(type='mmpretrain.RandomResizedCrop', scale=255), dict(type='JigsawMosaic', grid=3, patch_size=64)]
+    assert tool.scale_patches(view, view[1], size) == set()
+    assert (view[0]['scale'], view[1]) == (crop, dict(type='JigsawMosaic', grid=3, patch_size=patch))
+
+
+def test_only_loaders_get_a_batch(tool, tmp_path):
+    args = arguments(tool, tmp_path)
+    inner = dict(type='YouTubeVOS', split='train', pipeline=['p'])
+    node = dict(dataset=inner, other=[dict(dataset=dict(type='mmpretrain.ImageFolder', data_root='x'), batch_size=1)])
+    assert tool.scale_loaders(node, args) == {'YouTubeVOS', 'ImageFolder'}
+    assert node == dict(
+        dataset=dict(type='VideoFolder', data_root=str(tmp_path), clip_length=2, interval=(1, 2, 3), pipeline=['p']),
+        other=[dict(dataset=dict(type='mmpretrain.ImageFolder', data_root=str(tmp_path)), batch_size=8, num_workers=1,
+                    pin_memory=False)])
+    assert tool.scale_loaders(dict(a=1, b=('x', None)), args) == set()
+
+
+@pytest.mark.parametrize(('propagator', 'dataloader', 'message'), [
+    (None, dict(dataset=dict(type='DAVIS')), 'cannot be evaluated'), (dict(protocol={}), None, 'cannot be evaluated'),
+    (dict(protocol={}), dict(dataset=dict(type='VIP')), 'evaluates on VIP; the table is for DAVIS')])
+def test_what_an_evaluation_needs(tool, tmp_path, monkeypatch, propagator, dataloader, message):
+    cfg = Config(dict(model=dict(propagator=propagator), test_dataloader=dataloader))
+    monkeypatch.setattr(tool, 'load_config', lambda path: cfg)
+    with pytest.raises(ValueError, match=message):
+        tool.evaluated(Path('c.py'), arguments(tool, tmp_path))
+
+
+def test_folders_are_named_from_anywhere_and_0_frames_are_all(tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = tool.parse_args(['x', '--data', 'clips', '--eval-data', 'davis', '--work-dir', 'w', '--max-frames', '0',
+                            '--short-side', '99'])
+    cfg = tool.evaluated(TABLE1[0], args)
+    dataset = cfg.test_dataloader.dataset
+    assert (dataset.data_root, dataset.max_frames) == (f'{tmp_path}/davis', None)
+    assert (cfg.model.propagator.protocol.short_side, cfg.default_hooks.logger.interval) == (99, 1)
+    assert tool.scaled(TABLE1[0], args).train_dataloader.dataset.data_root == f'{tmp_path}/clips'
+
+
+def test_settings_are_written_and_those_that_one_run_alone_has_are_a_difference(tool, tmp_path):
+    work = tmp_path / 'new' / 'deep'
+    with tool.reserved(work, dict(iters=3, b=[1])) as lock:
+        os.fstat(lock)
+    assert (work / 'settings.json').read_text() == '{\n  "iters": 3,\n  "b": [\n    1\n  ]\n}\n'
+    with pytest.raises(ValueError, match=r'other settings \(a, b\), see'), tool.reserved(work, dict(iters=3, a=0)):
+        pass
+    assert json.loads((work / 'settings.json').read_text()) == dict(iters=3, b=[1])
 
 
 @pytest.mark.parametrize(('content', 'message'), [
@@ -220,13 +318,17 @@ def test_killed_half_way_it_goes_on_where_it_was(tmp_path):
 def test_a_changed_config_is_another_setting(tool, tmp_path, monkeypatch):
     paths = tool.config_pair('stt_r18_ytv_temporal')
     before = tool.fingerprint(paths)
+    assert re.fullmatch('[0-9a-f]{8}', before)
+    variables = dict(os.environ)
     assert tool.fingerprint(paths) == before
     text = f"_base_ = '{paths[0]}'\nmodel = dict(local_head=dict(keep_ratio=0.5))\n"
     (tmp_path / 'mine.py').write_text(text)
     assert tool.fingerprint((tmp_path / 'mine.py', paths[1])) != before
     with tool.environment(dict(STT_DATA='elsewhere')):
         assert tool.fingerprint(paths) != before
-    assert 'STT_DATA' not in os.environ
+    assert dict(os.environ) == variables
+    # The config that evaluates counts as well.
+    assert tool.fingerprint((paths[0], tmp_path / 'mine.py')) != before
 
 
 @pytest.mark.parametrize('option', [
@@ -246,6 +348,12 @@ def test_nothing_is_written_before_the_data_is_found(tool, tmp_path, capsys):
                    '--work-dir', str(tmp_path / 'work')])
     assert 'missing' in capsys.readouterr().err
     assert not (tmp_path / 'work').exists()
+    make_davis(tmp_path / 'davis', num_videos=1, num_frames=2)
+    with pytest.raises(SystemExit, match='1'):
+        tool.main(['eval/davis_color', '--data', str(tmp_path / 'data'), '--eval-data', str(tmp_path / 'davis'),
+                   '--work-dir', str(tmp_path / 'work')])
+    assert 'has no train_cfg.max_iters' in capsys.readouterr().err
+    assert not (tmp_path / 'work').exists()
 
 
 def test_a_step_writes_its_log_and_moves_the_bar(tool, tmp_path, monkeypatch):
@@ -254,6 +362,8 @@ def test_a_step_writes_its_log_and_moves_the_bar(tool, tmp_path, monkeypatch):
     class Bar:
         def __init__(self, total):
             moved.append(('of', total))
+            # The log can be followed.
+            assert log.read_text().splitlines()[-1] == 'Iter [4/9]'
 
         def update(self, number):
             moved.append(number)
@@ -262,11 +372,12 @@ def test_a_step_writes_its_log_and_moves_the_bar(tool, tmp_path, monkeypatch):
         def end_line():
             moved.append('end')
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tool, 'Progress', Bar)
     monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
     script = ('import os; print(os.environ["OMP_WAIT_POLICY"], os.environ["PYTHONUNBUFFERED"], os.getcwd());'
               '[print(f"Iter [{n}/9]") for n in (4, 5, 5, 8, 3)]; os.fstat(LOCK)')
-    log = tmp_path / 'new' / 'a.log'
+    log = tmp_path / 'new' / 'deep' / 'a.log'
     lock = os.open(tmp_path / 'lock', os.O_CREAT)
     arguments = ['-c', script.replace('LOCK', str(lock))]
     tool.run(arguments, log, 9, r'Iter \[(\d+)/', lock)
@@ -284,6 +395,13 @@ def test_a_step_that_fails_names_its_last_line_and_its_log(tool, tmp_path):
             r'^-c ended with code 3: the reason The whole output: .*a\.log\. The same command')):
         tool.run(['-c', 'print("the reason\\n", flush=True); raise SystemExit(3)'], tmp_path / 'a.log', 1, 'x',
                  lock.fileno())
+
+
+def test_the_log_has_errors_and_bytes_that_are_no_text(tool, tmp_path):
+    script = r'import os, sys; os.write(1, b"caf\xe9\n"); sys.exit("error: the reason")'
+    with open(tmp_path / 'lock', 'w') as lock, pytest.raises(tool.StepFailed, match='code 1: error: the reason The'):
+        tool.run(['-c', script], tmp_path / 'a.log', 1, 'x', lock.fileno())
+    assert (tmp_path / 'a.log').read_text(encoding='utf-8') == 'caf\ufffd\nerror: the reason\n'
 
 
 def test_a_step_ends_with_the_ablation(tool, tmp_path, monkeypatch):
@@ -321,12 +439,13 @@ def steps(tool, monkeypatch):
     return calls
 
 
-def test_every_row_is_trained_and_evaluated_with_every_seed(tool, steps, tmp_path, capsys):
+def test_every_row_is_trained_and_evaluated_with_every_seed(tool, steps, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     make_youtube_vos(tmp_path / 'ytv', num_videos=2, num_frames=3)
     make_davis(tmp_path / 'davis', num_videos=2, num_frames=4)
     work = tmp_path / 'work'
     line = ['pretrain/mocov2_r18_demo::eval/davis_spatial_r18_rgb', 'stt_r18_ytv', '--data', str(tmp_path / 'ytv'),
-            '--eval-data', str(tmp_path / 'davis'), '--work-dir', str(work), '--seeds', '2', '--iters', '10',
+            '--eval-data', str(tmp_path / 'davis'), '--work-dir', 'work', '--seeds', '2', '--iters', '10',
             '--image-iters', '30', '--untrained', '--provide', 'STT_STAGE1_R18=mocov2_r18_demo']
     tool.main(line)
     names = ['mocov2_r18_demo', 'stt_r18_ytv']

@@ -1,5 +1,7 @@
 """What the arguments of tools/train.py and tools/test.py do to a config."""
 
+import weakref
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -90,3 +92,113 @@ def test_earlier_checkpoints_are_in_the_way_of_a_new_training_only(tmp_path):
     assert (other, found[0].exists()) == ([], True)
     module.RemoveEarlier(found).after_train_iter(SimpleNamespace(rank=0), 0)
     assert sorted(path.name for path in work_dir.iterdir()) == ['other.pth', 'toy.py']
+    module.RemoveEarlier(found := [work_dir / 'gone.pth']).after_train_iter(SimpleNamespace(rank=0), 0)
+    assert found == []
+
+
+@pytest.fixture
+def start(monkeypatch, caplog):
+    """What ``choose_start`` makes of a config: its ``resume`` and ``load_from``, what was read, and the log."""
+    module = tool('train')
+
+    def choose(resume, /, trust=False, latest=None, rank=0, **cfg):
+        read = []
+        monkeypatch.setattr(module, 'latest_checkpoint', lambda work_dir, **options: read.append(
+            ('latest', work_dir, options)) or latest)
+        monkeypatch.setattr(module, 'read_checkpoint', lambda path, **options: read.append(
+            (str(path), options)) or path)
+        monkeypatch.setattr(module, 'require_resumable', lambda *args: read.append(('resumable', *args)))
+        monkeypatch.setattr(module, 'trusted_path', lambda path: f'trusted:{path}')
+        monkeypatch.setattr(module, 'process_rank', lambda: rank)
+        cfg = Config(dict(work_dir='w', **cfg))
+        caplog.clear()
+        with caplog.at_level('INFO', 'stt_mm.train'):
+            module.choose_start(cfg, resume, trust)
+        return cfg.get('resume'), cfg.load_from, read, [record.message for record in caplog.records]
+
+    return choose
+
+
+def test_a_new_training_reads_once_what_it_starts_from(start):
+    assert start(None) == (None, None, [], [])
+    assert start(None, load_from='a.pth') == (None, 'a.pth', [('a.pth', dict(trust=False))], [])
+    assert start(None, True, load_from='a.pth') == (None, 'trusted:a.pth', [('a.pth', dict(trust=True))], [])
+
+
+@pytest.mark.parametrize('trust', [False, True])
+def test_a_file_to_resume_from_is_read_once(start, trust):
+    name = 'trusted:iter_3.pth' if trust else 'iter_3.pth'
+    for cfg, scheduled in ((dict(load_from='a.pth'), False), (dict(param_scheduler=dict(type='x')), True),
+                           (dict(param_scheduler=[]), False)):
+        read = [('iter_3.pth', dict(trust=trust)), ('resumable', 'iter_3.pth', Path('iter_3.pth'), scheduled)]
+        assert start('iter_3.pth', trust, **cfg) == (True, name, read, [])
+    # As a config may ask for it.
+    assert start(None, trust, resume=True, load_from='iter_3.pth', param_scheduler=[1]) == (
+        True, name, [read[0], (*read[1][:3], True)], [])
+
+
+@pytest.mark.parametrize(('resume', 'cfg'), [('auto', {}), (None, dict(resume=True)), ('auto', dict(resume=True))])
+def test_the_newest_checkpoint_or_a_new_start(start, resume, cfg):
+    latest = ('latest', 'w', dict(trust=False, scheduled=False))
+    assert start(resume, latest='w/iter_3.pth', **cfg) == (
+        True, 'w/iter_3.pth', [latest], ['--resume auto: continuing from w/iter_3.pth.'])
+    assert start(resume, **cfg) == (
+        False, None, [latest],
+        ['--resume auto: no readable checkpoint in w, training starts from scratch.'])
+    assert start(resume, rank=1, **cfg)[3] == []
+
+
+def test_without_a_checkpoint_the_weights_of_the_config_are_the_start(start):
+    latest = ('latest', 'w', dict(trust=True, scheduled=True))
+    assert start('auto', True, load_from='a.pth', param_scheduler=[1])[:3] == (
+        False, 'trusted:a.pth', [latest, ('a.pth', dict(trust=True))])
+    assert start('auto', True, latest='w/iter_3.pth', load_from='a.pth', param_scheduler=[1])[:3] == (
+        True, 'trusted:w/iter_3.pth', [latest])
+
+
+@pytest.mark.parametrize('code', [None, 143])
+def test_each_part_of_a_training_is_done_once_and_nothing_outlives_it(tmp_path, monkeypatch, code):
+    monkeypatch.chdir(tmp_path)
+    module, calls, alive = tool('train'), [], []
+
+    class Runner:
+        world_size = 3
+
+        def register_hook(self, hook):
+            calls.append(('hook', type(hook).__name__, hook.files))
+
+        def train(self):
+            calls.append('train')
+            if code is not None:
+                raise SystemExit(code)
+
+    def build(cfg):
+        runner = Runner()
+        alive.append(weakref.ref(runner))
+        return runner
+
+    monkeypatch.setattr(module.RUNNERS, 'build', build)
+    monkeypatch.setattr(module, 'prepare_runtime', lambda cfg, launcher: calls.append(('prepare', launcher)))
+    monkeypatch.setattr(module, 'check_queue', lambda cfg, count: calls.append(('queue', count)))
+    monkeypatch.setattr(module, 'check_validation', lambda cfg: calls.append('validation'))
+    monkeypatch.setattr(module.RunLog, 'attach', lambda log, runner: calls.append('log'))
+    monkeypatch.setattr(module, 'finish_runtime', lambda **options: calls.append((options, alive[0]())))
+    config = str(write_config(tmp_path))
+    if code is None:
+        module.main([config])
+    else:
+        with pytest.raises(SystemExit, match=str(code)):
+            module.main([config])
+    assert calls == ['validation', ('prepare', 'none'), ('hook', 'RemoveEarlier', []), 'log', ('queue', 3), 'train',
+                     ({} if code is None else dict(together=False), None)]
+
+
+@pytest.mark.parametrize('key', ['model', 'train_cfg', 'train_dataloader', 'optim_wrapper'])
+def test_a_config_without_a_training_is_named(tmp_path, monkeypatch, capsys, key):
+    module = tool('train')
+    cfg = load_config(write_config(tmp_path))
+    cfg.pop(key)
+    monkeypatch.setattr(module, 'load_config', lambda *_: cfg)
+    with pytest.raises(SystemExit, match='1'):
+        module.main(['toy.py'])
+    assert f'is no training config: it has no {key}.' in capsys.readouterr().err

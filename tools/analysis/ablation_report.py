@@ -55,7 +55,7 @@ def described(config: Path) -> Row:
         head.append(line.lstrip('# '))
     text = ' '.join(head)
     label, score = ROW.match(text), SCORE.search(text)
-    beginning = re.split(r'[:.(]', text, maxsplit=1)[0].strip() or config.stem
+    beginning = re.split('[:.(]', text)[0].strip() or config.stem
     return Row(config.stem, label.group(1) if label else beginning, float(score.group(1)) if score else None)
 
 
@@ -103,12 +103,10 @@ def write_files(folder: Path, rows: list[Row], settings: dict[str, Any]) -> None
 
 def draw(rows: list[Row], title: str, path: Path) -> None:
     """A dot per run, mean and standard deviation of each row beside them."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 1.2 + 0.55 * len(rows)))
+    figure = Figure(figsize=(8, 1.2 + 0.55 * len(rows)))
+    axes = figure.subplots()
     for position, row in enumerate(rows):
         values = row.percent('J&F-Mean')
         axes.plot(values, [position - 0.12] * len(values), 'o', color='0.6', markersize=4)
@@ -122,4 +120,3 @@ def draw(rows: list[Row], title: str, path: Path) -> None:
     with io.BytesIO() as buffer:
         figure.savefig(buffer, format='png', dpi=110, metadata={'Software': None})
         write_atomically(buffer.getvalue(), path)
-    pyplot.close(figure)

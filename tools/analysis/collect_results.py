@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmengine.registry import init_default_scope
-
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.errors import MissingInputError, SttMMError
@@ -57,7 +55,6 @@ class Refused(SttMMError):
 def expected(config: Path) -> tuple[dict[str, Any], Benchmark]:
     """The record of the protocol that a result of a config must have, and its benchmark."""
     cfg = load_config(config)
-    init_default_scope('stt_mm')
     return without_files(MODELS.build(cfg.model).protocol), BENCHMARKS[cfg.test_evaluator.type]
 
 
@@ -137,14 +134,18 @@ def fill(page: str, results: Path) -> tuple[str, list[str], list[str]]:
     return '\n'.join(lines), filled, refused
 
 
-def main(argv: list[str] | None = None) -> None:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('results', type=Path, help='folder with a folder per row, the --work-dir of tools/test.py')
     parser.add_argument('--page', type=Path, default=ROOT / 'docs' / 'reproduction.md', metavar='FILE.md',
                         help='page to fill (default: docs/reproduction.md)')
     parser.add_argument('--write', action='store_true', help='change the page; otherwise only show')
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     with one_line_errors():
         if not args.results.is_dir():
             raise MissingInputError(f'{absent(args.results, "folder")}. Expected one with a folder per row.')

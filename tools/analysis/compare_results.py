@@ -61,11 +61,15 @@ def compared(results: dict[str, dict[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
-def main(argv: list[str] | None = None) -> None:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('results', nargs='+', type=Path, metavar='FILE.json', help='results, written by --out')
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     with one_line_errors():
         results = {path.stem: read_result(path) for path in args.results}
         if len(results) < len(args.results):

@@ -94,14 +94,12 @@ def draw(runs: dict[str, dict[str, dict[int, float]]], path: Path, logarithmic: 
         logarithmic: scale of the losses; a panel that spans less than a factor of 10, or has a value that is not
             positive, stays linear.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     columns = min(len(runs), PANELS_PER_ROW)
     rows = math.ceil(len(runs) / columns)
-    figure, grid = pyplot.subplots(rows, columns, figsize=(6 * columns, 4 * rows), squeeze=False)
+    figure = Figure(figsize=(6 * columns, 4 * rows))
+    grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(runs):]:
         axes.remove()
     for axes, (title, losses) in zip(grid.flat, runs.items(), strict=False):
@@ -121,7 +119,6 @@ def draw(runs: dict[str, dict[str, dict[int, float]]], path: Path, logarithmic: 
         figure.savefig(buffer, format='png', dpi=110, metadata={'Software': None})
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(buffer.getvalue(), path)
-    pyplot.close(figure)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -234,7 +234,7 @@ def run(arguments: list[str], log: Path, total: int, pattern: str, lock: int) ->
     bar, last = None, ''
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, 'a', encoding='utf-8') as file:
-        child = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, text=True, errors='replace',
+        child = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, errors='replace',
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=(lock, ))
         try:
             for line in child.stdout:
