@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -209,7 +210,7 @@ class VideoFile:
         """The index that all frames give when they are decoded."""
         frames = [(frame.pts, frame.key_frame) for frame in self.frames()]
         times, whole = [time for time, _ in frames], not (self.cut or self.damaged)
-        if None in times or any(second < first for first, second in zip(times, times[1:], strict=False)):
+        if None in times or any(second < first for first, second in pairwise(times)):
             return FrameIndex(range(len(times)), (), whole)
         return _index(times, [time for time, key in frames if key], whole)
 
