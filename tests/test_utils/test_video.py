@@ -328,3 +328,31 @@ def test_a_reader_opens_its_file_when_it_reads_and_anew_in_another_process(tmp_p
     reader.close()
     assert reader._file is None
     assert shown(reader.read(27)) == 27
+
+
+@pytest.mark.parametrize(('late', 'asked', 'opened'), [
+    (0, [32], 0), (1, [32, 16], 0), (2, [32, 16], 1), (None, [32], 1)])
+def test_a_seek_that_comes_out_late_is_tried_once_more(tmp_path, monkeypatch, late, asked, opened):
+    """Then all is decoded from the start, as where a container cannot seek at all (``None``)."""
+    write_timed_video(tmp_path / 'a.mp4', range(60), options={'g': '20'}, base=(1, 30))
+    reader, seek, sought, files = VideoReader(tmp_path / 'a.mp4'), VideoFile.seek, [], []
+    times = reader.index.times
+    assert list(reader.index.keys) == [0, 16, 32, 48]
+    reader.read(0)
+
+    def sloppy(file, time):
+        sought.append(times.index(time))
+        return late is not None and seek(file, times[48] if len(sought) <= late else time)
+
+    monkeypatch.setattr(VideoFile, 'seek', sloppy)
+    monkeypatch.setattr('stt_mm.utils.video.VideoFile', lambda path: files.append(path) or VideoFile(path))
+    assert [shown(reader.read(number)) for number in (33, 34)] == [33, 34]
+    assert (sought, len(files)) == (asked, opened)
+
+
+def test_what_comes_before_a_known_frame_is_read_from_the_start_without_a_seek(tmp_path, monkeypatch):
+    write_timed_video(tmp_path / 'a.mp4', range(30), options={'g': '20'}, base=(1, 30))
+    reader, sought = VideoReader(tmp_path / 'a.mp4'), []
+    monkeypatch.setattr(VideoFile, 'seek', lambda file, time: sought.append(time))
+    assert [shown(reader.read(number)) for number in (3, 1, 15)] == [3, 1, 15]
+    assert not sought
