@@ -47,7 +47,9 @@ class FrameIndex:
 
     def key_at(self, time: int | None) -> int | None:
         """The number of the frame that is shown at ``time`` if decoding can start there."""
-        number = -1 if time is None else bisect_left(self.times, time)
+        if time is None:
+            return None
+        number = bisect_left(self.times, time)
         position = bisect_left(self.keys, number)
         is_key = position < len(self.keys) and self.keys[position] == number and self.times[number] == time
         return number if is_key else None
