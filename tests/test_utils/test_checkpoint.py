@@ -581,3 +581,20 @@ def test_geometries_differ_up_to_their_stage(stage, expected):
     assert differences(None, used) == differences(trained, None) == []
     assert differences(dict(trained, pool='a'), dict(trained, net='b')) == ['pool', 'net']
     assert describe(dict(net='R', strides=(1, 2))) == 'net R, strides 1 2'
+
+
+def test_names_of_the_module_are_at_least_99_in_100(tmp_path):
+    module = nn.ParameterList([nn.Parameter(torch.zeros(1)) for _ in range(100)])
+    for count in (100, 99, 98):
+        torch.save({str(number): torch.ones(1) for number in range(count)}, tmp_path / 'file.pth')
+        if count == 98:
+            with pytest.raises(CheckpointError, match='Unknown kind of checkpoint'):
+                load_backbone(module, tmp_path / 'file.pth')
+        else:
+            assert load_backbone(module, tmp_path / 'file.pth').source == 'names of the module'
+            assert sum(value.item() for value in module) == 100, 'in turn, so that all are filled'
+    # Below a prefix, and in another type.
+    doubles = {f'net.{number}': torch.full((1, ), 2.0, dtype=torch.float64) for number in range(100)}
+    torch.save(doubles | {'more': torch.ones(1)}, tmp_path / 'file.pth')
+    assert load_backbone(module, tmp_path / 'file.pth', prefix='net').ratio == 1
+    assert {(value.item(), value.dtype) for value in module} == {(2, torch.float32)}
