@@ -153,3 +153,17 @@ def test_a_runner_gets_its_config_as_it_is_and_keeps_its_errors(monkeypatch):
     ('RUNNERS', ['engine']), ('EVALUATORS', [])])
 def test_registries_know_where_to_import_their_classes_from(name, modules):
     assert getattr(registry, name)._locations == [f'stt_mm.{module}' for module in modules]
+
+
+def test_defaults_that_are_numbers_tell_where_there_are_no_annotations():
+    class Mine:
+        def __init__(self, width=1, fast=False, other=None, ratio=0.5):
+            pass
+
+    Mine.__module__ = 'torch.mine'
+    assert wrong_arguments(Mine, dict(width=2.5, fast=True, other='x', ratio=1)) is None
+    assert wrong_arguments(Mine, dict(width=[1])) == 'Mine: width must be a finite number, got [1].'
+    assert wrong_arguments(Mine, dict(fast='x', ratio='y')) == (
+        "Mine: fast must be True or False, got 'x'; ratio must be a finite number, got 'y'.")
+    Mine.__module__ = 'elsewhere'
+    assert wrong_arguments(Mine, dict(width='x')) is None

@@ -16,7 +16,7 @@ from tiny_data import moving_shapes, shown, texture, write_image, write_timed_vi
 from stt_mm.utils import FrameError, FrameSequence, VideoReader
 from stt_mm.utils.images import read_image
 from stt_mm.utils.video import open_video
-from stt_mm.utils.video_file import VideoFile
+from stt_mm.utils.video_file import FrameIndex, VideoFile
 
 
 @pytest.fixture
@@ -356,3 +356,68 @@ def test_what_comes_before_a_known_frame_is_read_from_the_start_without_a_seek(t
     monkeypatch.setattr(VideoFile, 'seek', lambda file, time: sought.append(time))
     assert [shown(reader.read(number)) for number in (3, 1, 15)] == [3, 1, 15]
     assert not sought
+
+
+TIMES, DECODED = (0, 2, 3, 7, 9), FrameIndex((5, 6), (), True)
+
+
+@pytest.mark.parametrize(('promised', 'shown_at', 'agrees'), [
+    (FrameIndex(TIMES, (0, 3), True), TIMES, True), (None, TIMES, False), (FrameIndex(TIMES, (), True), TIMES, False),
+    (FrameIndex(TIMES, (0, 3), True), (1, 2, 3, 7, 9), False), (FrameIndex(TIMES, (0, 3), True), (), False),
+    (FrameIndex(TIMES, (0, 3), True), (0, 2, 3, 7, 8), False), (FrameIndex(TIMES, (0, 3), True), TIMES[:-1], False),
+    (FrameIndex(TIMES, (0, 3), True), (*TIMES, 10), False), (FrameIndex(TIMES, (0, 3), True), (0, 1, 3, 7, 9), True),
+    (FrameIndex(TIMES, (0, 4), True), TIMES, True), (FrameIndex(TIMES, (0, ), True), (0, 2, 3, 7, 8), False)])
+def test_packets_are_believed_if_the_first_frame_and_those_after_the_last_key_frame_come_as_they_say(
+        tmp_path, monkeypatch, promised, shown_at, agrees):
+    class Fake:
+        def __init__(self, path):
+            self.start = 0
+
+        def packet_index(self):
+            return promised
+
+        def decoded_index(self):
+            return DECODED
+
+        def seek(self, time):
+            self.start = time
+            return True
+
+        def frames(self, from_key=False):
+            return iter([SimpleNamespace(pts=time) for time in shown_at if time >= self.start])
+
+        def rgb(self, frame):
+            return frame.pts
+
+    (tmp_path / 'a.mp4').touch()
+    monkeypatch.setattr('stt_mm.utils.video.VideoFile', Fake)
+    reader = VideoReader(tmp_path / 'a.mp4')
+    assert reader.index is (promised if agrees else DECODED)
+    if agrees and shown_at == TIMES:
+        assert [reader.read(number) for number in (4, 0, 1, 3, 2)] == [9, 0, 2, 7, 3]
+
+
+def test_a_frame_that_did_not_come_shifts_no_other(tmp_path, monkeypatch):
+    """Frame 2 of 5 is damaged; at the end one comes without a time."""
+    class Fake:
+        codec = 'none'
+
+        def __init__(self, path):
+            pass
+
+        def frames(self, from_key=False):
+            return iter([SimpleNamespace(pts=time) for time in (0, 2, 7, None)])
+
+        def rgb(self, frame):
+            return frame.pts
+
+    (tmp_path / 'a.mp4').touch()
+    monkeypatch.setattr('stt_mm.utils.video.VideoFile', Fake)
+    reader = VideoReader(tmp_path / 'a.mp4', FrameIndex(TIMES, (0, ), True))
+    assert [reader.read(number) for number in (0, 1, 3)] == [0, 2, 7]
+    for number in (2, 4):
+        with pytest.raises(FrameError, match=f'Frame {number} of 5 cannot be read from .*codec none'):
+            reader.read(number)
+        assert reader._file is None
+    untimed = VideoReader(tmp_path / 'a.mp4', FrameIndex(range(4), (), True))
+    assert [untimed.read(number) for number in (1, 3, 0, 2)] == [2, None, 0, 7]

@@ -386,3 +386,40 @@ def test_a_cover_picture_or_a_stream_of_an_unknown_codec_is_not_the_video(tmp_pa
     with pytest.raises(FrameError, match='cannot be opened'):
         VideoFile(str(tmp_path / 'a.mp4'))
     assert closed == [True]
+
+
+@pytest.mark.parametrize(('packets', 'from_key', 'frames', 'damaged'), [
+    ('K1 p2 p3', False, [1, 2, 3], False), ('p1 K2 p3', True, [2, 3], False), ('p1 K2 p3', False, [1, 2, 3], False),
+    ('x x K1 p2', False, [1, 2], False),  # A recording that starts in the middle.
+    ('K1 p2 x p3', False, [1, 2], True), ('K- x K1', False, [1], False), ('p1 x K2', True, [2], False)])
+@pytest.mark.parametrize('end', ['', '9', 'x'])
+def test_frames_up_to_where_a_film_is_damaged(film, monkeypatch, packets, from_key, frames, damaged, end):
+    """Packets that are key frames or not, and the frame that each gives, none, or an error; and what the end gives."""
+    def decode(packet):
+        text = end if packet is None else packet.text
+        if text == 'x':
+            raise av.error.InvalidDataError(1, 'broken')
+        return [int(text)] if text.isdecimal() else []
+
+    monkeypatch.setattr(film, '_codec', SimpleNamespace(decode=decode))
+    monkeypatch.setattr(film, '_packets', lambda: (SimpleNamespace(text=word.strip('Kp'), is_keyframe=word[0] == 'K')
+                                                   for word in packets.split()))
+    assert list(film.frames(from_key)) == frames + [9] * (end == '9')
+    assert film.damaged is (damaged or end == 'x')
+
+
+@pytest.mark.parametrize(('sizes', 'cut', 'read'), [
+    ([5, 0, -3, 4], False, [5, 3, 4]), ([5, 0, -3, 4], True, [5, 4]), ([], True, [])])
+@pytest.mark.parametrize('error', [None, IndexError, av.error.InvalidDataError])
+def test_packets_that_are_parts_of_one_are_left_out_where_a_file_is_cut_off(film, monkeypatch, sizes, cut, read, error):
+    """A negative size stands for a packet that is corrupt."""
+    def demux(stream):
+        for size in sizes:
+            yield SimpleNamespace(size=abs(size), is_corrupt=size < 0)
+        if error is not None:
+            raise error(1, 'broken')
+
+    film.cut = cut
+    monkeypatch.setattr(film, '_container', SimpleNamespace(demux=demux))
+    assert [packet.size for packet in film._packets()] == read
+    assert film.damaged is (error is av.error.InvalidDataError)

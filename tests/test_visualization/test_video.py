@@ -189,7 +189,8 @@ def test_frame_rates_up_to_what_files_keep(fps, suffix, fine):
 
 
 @pytest.mark.parametrize(('name', 'fps', 'rate', 'ticks'), [
-    ('a.mp4', 25, 25, 90_000), ('a.mov', 30_000 / 1001, Fraction(30_000, 1001), 90_000),
+    ('a.mp4', 25, 25, 90_000), ('a.mp4', 0.5, Fraction(1, 2), 90_000),
+    ('a.mov', 30_000 / 1001, Fraction(30_000, 1001), 90_000),
     ('a.m4v', 24_000 / 1001, Fraction(24_000, 1001), 96_000), ('a.mkv', 25, 25, 1000), ('a.webm', 25, 25, 1000)])
 def test_clocks_of_files(tmp_path, name, fps, rate, ticks):
     """Times of 90,000 parts of a second or more where the container keeps them, rates of broadcasts exactly."""
