@@ -32,7 +32,7 @@ from stt_mm.registry import (
     (FiniteLossHook, dict(limit=2.5), 'FiniteLossHook: limit must be an integer, got 2.5.'),
     # Of others, what is a number must be none of another kind; which number is theirs to say.
     (LoggerHook, dict(interval='x'), "LoggerHook: interval must be an integer, got 'x'."),
-    (LoggerHook, dict(interval=2.5), None), (LoggerHook, dict(out_suffix='.log'), None),
+    (LoggerHook, dict(interval=2.5), None), (LoggerHook, dict(out_suffix='.log', out_dir=['a']), None),
     (SGD, dict(lr='x'), "SGD: lr must be "), (SGD, dict(lr=1, momentum=[1]), 'SGD: momentum must be '),
     (SGD, dict(lr=0.1, nesterov=True), None), (Adam, dict(betas=(0.9, 0.99)), None),
     (Adam, dict(betas=('a', 'b')), 'Adam: betas must be '), (SGD, dict(lr=torch.tensor(0.1)), None),

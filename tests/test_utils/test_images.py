@@ -3,6 +3,7 @@ import struct
 import time
 import zlib
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -374,3 +375,12 @@ def test_the_code_of_zeros_is_the_first_of_its_table():
 def test_zeros_move_a_block_by_the_tables_of_the_scan(codes, moves):
     """Three components, whose tables are 0 and 2, 1 and 15, 0 and 2, of which the latter are for what follows."""
     assert _moves(bytes((3, 1, 0x02, 2, 0x1F, 3, 0x02, 0, 63, 0x11)), codes) is moves
+
+
+def test_a_jpeg_is_checked_in_one_thread_at_an_eighth_of_its_size(monkeypatch):
+    """Workers check images as well, so that more threads would be in each other's way."""
+    made, create = [], av.CodecContext.create
+    monkeypatch.setattr('stt_mm.utils.jpeg_check.av.CodecContext',
+                        type('Watched', (), dict(create=lambda *given: made.append(create(*given)) or made[-1])))
+    check_jpeg(encoded(picture(160, 240)))
+    assert {(decoder.thread_count, decoder.width, decoder.height) for decoder in made} == {(1, 30, 20)}

@@ -391,7 +391,8 @@ def test_a_cover_picture_or_a_stream_of_an_unknown_codec_is_not_the_video(tmp_pa
 @pytest.mark.parametrize(('packets', 'from_key', 'frames', 'damaged'), [
     ('K1 p2 p3', False, [1, 2, 3], False), ('p1 K2 p3', True, [2, 3], False), ('p1 K2 p3', False, [1, 2, 3], False),
     ('x x K1 p2', False, [1, 2], False),  # A recording that starts in the middle.
-    ('K1 p2 x p3', False, [1, 2], True), ('K- x K1', False, [1], False), ('p1 x K2', True, [2], False)])
+    ('K1 p2 x p3', False, [1, 2], True), ('K- x K1', False, [1], False), ('p1 x K2', True, [2], False),
+    ('K1 p- x p3', False, [1], True)])
 @pytest.mark.parametrize('end', ['', '9', 'x'])
 def test_frames_up_to_where_a_film_is_damaged(film, monkeypatch, packets, from_key, frames, damaged, end):
     """Packets that are key frames or not, and the frame that each gives, none, or an error; and what the end gives."""
