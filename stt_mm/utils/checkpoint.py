@@ -8,7 +8,6 @@ import os
 import pickle
 import re
 import tempfile
-import warnings
 import zipfile
 import zlib
 from difflib import get_close_matches
@@ -119,15 +118,13 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
     _check_kind(path)
     named = _check_name(path)
     try:
-        if not (not is_safetensors(path) and _check_members(path) or named):
+        if not (_check_members(path) or named):
             logger.warning('%s has no checksums, so damage of its content cannot be told. Compare its SHA-256 with '
                            'that of its source, or write it again with torch.save.', path)
         if is_safetensors(path):
             return {name: value.to(map_location) for name, value in read_safetensors(path).items()}
         # CRW, DINO and others store their command line beside the weights; a Namespace is plain data.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            # What torch warns of in a file that it then refuses is said in the error.
-            warnings.filterwarnings('ignore', message='.*TorchScript archive')
+        with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location=map_location, weights_only=not trust)
     except MemoryError:
         raise
@@ -283,7 +280,7 @@ def _neighbours(path: Path) -> str:
     if not path.parent.is_dir():
         return f' (there is no folder {path.parent})'
     names = [file.name for file in path.parent.iterdir() if file.is_file()]
-    close = get_close_matches(path.name, names, n=3, cutoff=0.4)
+    close = get_close_matches(path.name, names, cutoff=0.4)
     close += sorted(name for name in names if name.endswith(('.pth', '.pt', '.tar')) and name not in close)
     return f' (in its folder: {", ".join(close[:5])})' if close else ''
 

@@ -21,10 +21,10 @@ class FrameError(FileError):
     """A frame or video file that cannot be used: cut off, undecodable, or of another size than its neighbours."""
 
 
-def natural_key(name: str) -> list[tuple[int, int, str]]:
+def natural_key(name: str) -> list[tuple[int, str]]:
     """Sort key under which ``frame_2`` comes before ``frame_10``."""
-    parts = re.split(r'([0-9]+)', name)
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
+    # Every second part is a number.
+    return [(int(part) if index % 2 else 0, part) for index, part in enumerate(re.split(r'([0-9]+)', name))]
 
 
 def walk_folders(root: str | Path) -> Iterator[tuple[str, list[str]]]:

@@ -37,7 +37,7 @@ def check_jpeg(data: bytes) -> None:
         raise ImageFault('it is damaged: the picture breaks off or holds a wrong code')
     # Equal bytes at the end only fill. A progressive file ends in bits of which none is wrong.
     body = scan.rstrip(scan[-1:])[:-_LEFT_OVER].rstrip(b'\xff')
-    if kind in (0xC0, 0xC1) and body and _decodes(b''.join([*parts[:-2], body, _ONES, b'\xff\xd9'])):
+    if kind in (0xC0, 0xC1) and _decodes(b''.join([*parts[:-2], body, _ONES, b'\xff\xd9'])):
         raise ImageFault('it is damaged: the picture is full before its data end, so some of its codes are lost')
 
 

@@ -70,7 +70,7 @@ def vit_to_timm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, value in weights.items():
         name = re.sub(r'^blocks\.\d+\.(\d+)\.', r'blocks.\1.', name)
         renamed[name.replace('.mlp.w12.', '.mlp.fc1.').replace('.mlp.w3.', '.mlp.fc2.')] = value
-    if 'register_tokens' in renamed and {'cls_token', 'pos_embed'} <= renamed.keys():
+    if {'register_tokens', 'cls_token', 'pos_embed'} <= renamed.keys():
         renamed['reg_token'] = renamed.pop('register_tokens')
         renamed['cls_token'] = renamed['cls_token'] + renamed['pos_embed'][:, :1]
         renamed['pos_embed'] = renamed['pos_embed'][:, 1:]
@@ -267,12 +267,12 @@ def _contained(checkpoint: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         return {}, ()
     for entry in CONTAINERS:
         inner = checkpoint.get(entry)
-        if isinstance(inner, Mapping) and all_weights(inner):
+        if all_weights(inner):
             weights, others = _contained(inner)
             wanted = _clean(weights).keys()
             # Of a teacher and its student it is known which one is meant.
             same = [name for name, value in checkpoint.items() if entry not in ('teacher', 'target_encoder')
-                    and name != entry and wanted and wanted <= flat_weights(value).keys()]
+                    and name != entry and wanted <= flat_weights(value).keys()]
             return weights, (*same, *(f'{entry}.{name}' for name in others))
     return {name: value for name, value in checkpoint.items()
             if isinstance(name, str) and isinstance(value, Tensor)}, ()
@@ -280,6 +280,6 @@ def _contained(checkpoint: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
 
 def _clean(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     weights = {_INSERTED.sub('', name): value for name, value in weights.items()}
-    if weights and all(name.startswith('module.') for name in weights):
+    if all(name.startswith('module.') for name in weights):
         weights = {name[len('module.'):]: value for name, value in weights.items()}
     return weights

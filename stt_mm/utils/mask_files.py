@@ -1,6 +1,7 @@
 """The files in which people keep masks: integers as they are stored, and a name for what holds none."""
 
 import io
+import math
 import re
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def _load_array(data: bytes) -> np.ndarray:
     shape, fortran, dtype = guarded(lambda: read_header(stream))
     if dtype.hasobject:
         raise ImageFault('it holds Python objects', 'Save the mask as an array of integers [H, W].')
-    count = int(np.prod(shape, dtype=object))
+    count = math.prod(shape)
     check_size(count, 1)
     content = data[stream.tell():]
     if len(content) < count * dtype.itemsize:

@@ -52,7 +52,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _tensor(name: str, values: bytearray, dtype: torch.dtype, shape: list[int], start: int, stop: int) -> Tensor:
     count = math.prod(shape)
-    if min([0, start, *shape]) < 0 or stop - start != count * dtype.itemsize:
+    if min([start, *shape]) < 0 or stop - start != count * dtype.itemsize:
         raise InputError(f'{name} of shape {shape} does not fit into bytes {start} to {stop}')
     if not count:
         return torch.empty(shape, dtype=dtype)

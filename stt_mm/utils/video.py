@@ -47,9 +47,7 @@ class VideoReader:
         if not os.path.isfile(path):
             raise MissingInputError(f'Video: {absent(path, "file")}.')
         self.path = str(path)
-        self._pid = -1
         self._frames: Iterator[av.VideoFrame] = iter(())
-        self._next = 0
         self.index = index or self._find_frames()
 
     def __getstate__(self) -> dict:

@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -46,7 +47,9 @@ class FrameIndex:
 
     def key_at(self, time: int | None) -> int | None:
         """The number of the frame that is shown at ``time`` if decoding can start there."""
-        number = -1 if time is None else bisect_left(self.times, time)
+        if time is None:
+            return None
+        number = bisect_left(self.times, time)
         position = bisect_left(self.keys, number)
         is_key = position < len(self.keys) and self.keys[position] == number and self.times[number] == time
         return number if is_key else None
@@ -209,7 +212,7 @@ class VideoFile:
         """The index that all frames give when they are decoded."""
         frames = [(frame.pts, frame.key_frame) for frame in self.frames()]
         times, whole = [time for time, _ in frames], not (self.cut or self.damaged)
-        if None in times or any(second < first for first, second in zip(times, times[1:], strict=False)):
+        if None in times or any(second < first for first, second in pairwise(times)):
             return FrameIndex(range(len(times)), (), whole)
         return _index(times, [time for time, key in frames if key], whole)
 

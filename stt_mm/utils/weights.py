@@ -40,7 +40,7 @@ def check_finite(weights: Mapping[str, Tensor], where: str | Path, advice: str) 
         CheckpointError: naming the first such tensor.
     """
     for name, value in weights.items():
-        if value.is_floating_point() and not (finite := torch.isfinite(value)).all():
+        if not (finite := torch.isfinite(value)).all():
             wrong = value.numel() - int(finite.sum())
             raise CheckpointError(f'{where}: {name} holds {wrong} of {value.numel()} values that are infinite or not a '
                                   f'number. {advice}')

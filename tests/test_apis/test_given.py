@@ -333,3 +333,30 @@ def test_changed_bytes_end_in_a_mask_or_a_named_error(tmp_path, name):
         except ValueError as error:
             message = str(error)
         assert message.startswith((f'Mask {path} ', f'{path} '))
+
+
+def test_the_first_point_outside_is_named():
+    given = collect_given(None, {2: [[1, 1], [9.5, 3], [4, 8]]})
+    with pytest.raises(ValueError, match=r'^Point 9\.5,3 for frame 2 lies outside'):
+        check_fit(given, (8, 10))
+    with pytest.raises(ValueError, match='Point 4,8 for'):
+        check_fit(collect_given(None, [[1, 1], [4, 8]]), (8, 10))
+
+
+@pytest.mark.parametrize('frame', [np.int64(3), 3, 0])
+def test_frames_are_numbers_of_python_or_numpy(frame):
+    (number, labels), = collect_given({frame: square()}, None).items()
+    assert (number, type(number)) == (frame, int)
+    assert labels.points.shape == (0, 2)
+    assert labels.source == 'The mask'
+
+
+@pytest.mark.parametrize('points', [[1.0], [[1, 2, 3]], [[[1, 2]]], [[1, np.inf]], [[1, 2], [np.nan, 1]]])
+def test_points_are_pairs_of_finite_numbers(points):
+    with pytest.raises(ValueError, match=r'Points for frame 0 must be \[J, 2\] finite numbers'):
+        collect_given(None, points)
+
+
+def test_a_free_id_is_proposed():
+    with pytest.raises(ValueError, match=r'frame 4 gives object 1, which the mask for frame 2 gave .* such as 3\.'):
+        collect_given({2: square(1), 3: square(2), 4: square(1)}, None)

@@ -529,3 +529,20 @@ def test_a_fusion_takes_no_single_checkpoint(tmp_path):
     with pytest.raises(ValueError, match='has several networks, and one.pth is one file'):
         VideoPropagator('eval/davis_late_fusion', 'one.pth', options={
             'model.backbones.0.init_cfg': None, 'model.backbones.1.init_cfg': None})
+
+
+def test_points_are_written_to_a_hundredth_and_times_to_a_microsecond(propagator, tmp_path):
+    frames, _ = squares(2)
+    stream = VideoStream('a.mkv', iter([('a', frames[0], 0.0), ('b', frames[1], 1 / 3)]))
+    propagator(stream, points=[[48.12345, 24.98765]], points_json=tmp_path / 'points.json')
+    first, second = json.loads((tmp_path / 'points.json').read_text())
+    assert first == dict(index=0, name='a', time=0, points=[[48.12, 24.99]])
+    assert second['time'] == 0.333333
+
+
+def test_what_is_not_written_is_not_named(propagator):
+    frames, masks = squares(2)
+    summary = propagator(frames, masks[0])
+    assert (summary['out'], summary['mask_dir'], summary['points_json']) == (None, None, None)
+    for count in (1, 2):
+        assert propagator(frames, masks[0], max_frames=count)['frames'] == count

@@ -90,7 +90,9 @@ def test_categories_round_trip(categories, blanks, tmp_path_factory):
 
 
 @pytest.mark.parametrize(('text', 'match'), [
-    ('1 2 0.5\n', "got '1 2 0.5'"), ('1 hat\n', "got '1 hat'"), ('1 2\n1 3\n', '2 lines for 1 instances'),
+    ('1 2 0.5\n', "got '1 2 0.5'"), ('1\n', "got '1'"), ('-1 2\n', "got '-1 2'"),
+    ('1 2\n1000000000 2\n', "got '10+ 2'"),
+    ('1 1000000000\n', "got '1 10+'"), ('1 hat\n', "got '1 hat'"), ('1 2\n1 3\n', '2 lines for 1 instances'),
 ])
 def test_broken_categories(tmp_path, text, match):
     (tmp_path / '0.txt').write_text(text)
@@ -98,3 +100,8 @@ def test_broken_categories(tmp_path, text, match):
         read_instance_categories(tmp_path / '0.txt')
     with pytest.raises(FileNotFoundError, match=r'none\.txt'):
         read_instance_categories(tmp_path / 'none.txt')
+
+
+def test_numbers_of_nine_digits_are_read(tmp_path):
+    (tmp_path / '0.txt').write_text('999999999 123456789\n')
+    assert read_instance_categories(tmp_path / '0.txt') == {999_999_999: 123_456_789}

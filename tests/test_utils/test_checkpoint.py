@@ -7,14 +7,18 @@ import shutil
 import zipfile
 from collections import OrderedDict
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
 from mmpretrain.models import ResNet
 from torch import nn
 
+from stt_mm.errors import InputError
 from stt_mm.utils.checkpoint import (
     CheckpointError,
+    _first_line,
+    existing,
     latest_checkpoint,
     read_checkpoint,
     remove_left_overs,
@@ -22,7 +26,9 @@ from stt_mm.utils.checkpoint import (
     sha8,
     write_atomically,
 )
-from stt_mm.utils.weights import backbone_state_dict, load_backbone
+from stt_mm.utils.geometry import GeometryError, check_geometry, describe, differences
+from stt_mm.utils.safetensors import is_safetensors, read_safetensors
+from stt_mm.utils.weights import LoadReport, backbone_state_dict, load_backbone, read_backbone
 
 
 @pytest.fixture(scope='module')
@@ -405,3 +411,190 @@ def test_compressed_parts_are_refused_before_they_are_unpacked(tmp_path):
     assert read_checkpoint(tmp_path / 'stored.pth')['weight'].shape == (2**20,)
     with pytest.raises(CheckpointError, match=r'small\.pth .*has compressed parts.* take 4 MiB'):
         read_checkpoint(tmp_path / 'small.pth')
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    steps, sync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, 'fsync', lambda handle: steps.append(os.fstat(handle).st_size) or sync(handle))
+    monkeypatch.setattr(os, 'replace', lambda old, new: steps.append(new) or replace(old, new))
+    write_atomically(b'four', tmp_path / 'a' / 'b' / 'file')
+    assert steps == [4, tmp_path / 'a' / 'b' / 'file']
+
+
+def test_what_a_killed_write_leaves_is_called_as_it_is_looked_for(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, 'unlink', lambda path, missing_ok=False: None)
+        patch.setattr(os, 'replace', lambda old, new: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            write_atomically(b'new', tmp_path / 'iter_4.pth')
+    assert len(os.listdir(tmp_path)) == 1
+    remove_left_overs(tmp_path, '*.pth')
+    assert not os.listdir(tmp_path)
+    # Another process may have been faster.
+    monkeypatch.setattr(Path, 'glob', lambda folder, pattern: [folder / 'gone'])
+    remove_left_overs(tmp_path, '*.pth')
+
+
+def test_an_interrupt_after_the_file_got_its_name_passes(tmp_path, monkeypatch):
+    def interrupted(old, new):
+        os.rename(old, new)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, 'replace', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(b'new', tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == b'new'
+
+
+def test_weights_are_read_onto_the_device_that_is_named(tmp_path):
+    torch.save(dict(a=torch.zeros(2)), tmp_path / 'file.pth')
+    write_safetensors(tmp_path / 'file.safetensors', dict(a=torch.zeros(2)))
+    for name in ('file.pth', 'file.safetensors'):
+        assert read_checkpoint(tmp_path / name, map_location='meta')['a'].device.type == 'meta'
+        assert read_checkpoint(tmp_path / name)['a'].device.type == 'cpu'
+
+
+@pytest.mark.parametrize(('text', 'line'), [
+    ('\n  a b. c\nd', 'a b'), ('a...', 'a'), ('', 'ValueError'), ('a' * 300, 'a' * 200), ('x.y. z', 'x.y')])
+def test_the_first_sentence_of_an_error(text, line):
+    assert _first_line(ValueError(text)) == line
+
+
+def test_files_that_may_have_been_meant(tmp_path):
+    path = tmp_path / 'weights.pth'
+    for name in ('epoch.pth', 'a.pt', 'b.tar', 'net.txt', 'weihgt.txt', 'q.txt'):
+        (tmp_path / name).touch()
+    (tmp_path / 'weights_.pth').mkdir()
+    with pytest.raises(FileNotFoundError, match=r'folder: weihgt\.txt, epoch\.pth, net\.txt, a\.pt, b\.tar\)\.$'):
+        existing(path)
+    with pytest.raises(CheckpointError, match=r'got the folder .*: a\.pt, b\.tar, epoch\.pth, weights_\.pth\.$'):
+        existing(tmp_path)
+    for number in range(9):
+        (tmp_path / f'weights{number}.pth').touch()
+    with pytest.raises(FileNotFoundError, match=r'folder: weights\d\.pth') as caught:
+        existing(path)
+    assert str(caught.value).count(', ') == 4
+    with pytest.raises(CheckpointError) as caught:
+        existing(tmp_path)
+    assert str(caught.value).count(', ') == 1 + 4
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other' / 'q.txt').touch()
+    for name, message in (('weights.pth', r'weights\.pth\.$'), ('none/weights.pth', r'\(there is no folder .*none\)')):
+        with pytest.raises(FileNotFoundError, match=message):
+            existing(tmp_path / 'other' / name)
+
+
+def test_a_work_directory_is_trusted_only_if_it_is_said(tmp_path):
+    torch.save(dict(training_file(4), extra=Fraction(1, 2)), tmp_path / 'iter_4.pth')
+    with pytest.raises(CheckpointError, match='none of the 1 checkpoints'):
+        latest_checkpoint(tmp_path)
+    assert latest_checkpoint(tmp_path, trust=True) == tmp_path / 'iter_4.pth'
+
+
+def test_weights_of_files_are_trusted_only_if_it_is_said(backbone, names, tmp_path):
+    torch.save(dict(state_dict=names, extra=Fraction(1, 2)), tmp_path / 'file.pth')
+    for read in (read_backbone, lambda path, **settings: load_backbone(backbone, path, **settings)):
+        with pytest.raises(CheckpointError, match='--trust-checkpoint'):
+            read(tmp_path / 'file.pth')
+        read(tmp_path / 'file.pth', trust=True)
+
+
+def test_a_trusted_file_that_is_damaged_or_needs_code_says_so(tmp_path):
+    (tmp_path / 'code.pth').write_bytes(b'cno_such_module\nThing\n.')
+    with pytest.raises(CheckpointError, match=r'code\.pth needs code that is not installed: No module named'):
+        read_checkpoint(tmp_path / 'code.pth', trust=True)
+    (tmp_path / 'cut.pth').write_bytes(b'\x80\x02}')
+    with pytest.raises(CheckpointError, match=r'cut\.pth \(3 bytes\) is truncated, corrupt'):
+        read_checkpoint(tmp_path / 'cut.pth', trust=True)
+
+
+def test_large_parts_are_compared_to_their_end_and_empty_ones_pass(tmp_path):
+    path = tmp_path / 'file.pth'
+    torch.save(dict(a=torch.ones(700_000), none=torch.ones(0)), path)
+    assert len(read_checkpoint(path)['none']) == 0
+    content = bytearray(path.read_bytes())
+    place = content.find(torch.ones(9).numpy().tobytes()) + 2_790_000
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match='its part file/data/0 is damaged'):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(('start', 'found'), [
+    (b'\x02' + bytes(7) + b'{}', True), (b'\x02' + bytes(7) + b'[]', False), (b'\x02' + bytes(6) + b'\1{}', False),
+    (b'\x0a' + bytes(7) + b'{}', True), (b'\x0b' + bytes(7) + b'{}', False), (b'\x02' + bytes(7), False)])
+def test_safetensors_are_known_by_their_first_bytes(tmp_path, start, found):
+    for name, expected in (('a.pth', found), ('a.safetensors', True)):
+        (tmp_path / name).write_bytes(start)
+        assert is_safetensors(tmp_path / name) is expected
+
+
+def test_tensors_of_safetensors_keep_their_types_and_lie_in_the_file(tmp_path):
+    path = tmp_path / 'a.safetensors'
+    write_safetensors(path, dict(none=torch.zeros(0, 3, dtype=torch.int64), half=torch.ones(3).half()))
+    found = read_safetensors(path)
+    assert found['none'].dtype == torch.int64
+    assert found['half'].dtype == torch.float16
+    header = json.dumps(dict(a=dict(dtype='F32', shape=[2], data_offsets=[-4, 4]))).encode()
+    path.write_bytes(len(header).to_bytes(8, 'little') + header + bytes(4))
+    with pytest.raises(InputError, match='bytes -4 to 4'):
+        read_safetensors(path)
+    for size in (len(header), len(header) + 1):
+        path.write_bytes(size.to_bytes(8, 'little') + header)
+        with pytest.raises(InputError, match='its tensors should have 4' if size == len(header) else 'header should'):
+            read_safetensors(path)
+
+
+def report(matched=0, missing=0, mismatched=0, unexpected=0):
+    lists = dict(matched=matched, missing=missing, mismatched=mismatched, unexpected=unexpected)
+    return LoadReport('a', **{kind: tuple(f'{kind}{k}' for k in range(count)) for kind, count in lists.items()},
+                      unused=())
+
+
+def test_how_much_of_a_network_was_filled():
+    assert report(3, 1, 2).ratio == 0.5
+    assert report().ratio == 0.0
+    assert report(99, 1).complete
+    assert not report(98, 1, 1).complete
+    assert report(100, unexpected=1).complete
+    assert not report(100, unexpected=2).complete
+    assert not report(99, unexpected=1).complete
+    assert report(5, 6, 5).details() == (
+        'missing: missing0, missing1, missing2, missing3, missing4, ...; '
+        'mismatched: mismatched0, mismatched1, mismatched2, mismatched3, mismatched4')
+
+
+def test_another_geometry_is_refused_unless_allowed(backbone, names, tmp_path):
+    torch.save(dict(state_dict=names, meta=dict(geometry=dict(pool='max'))), tmp_path / 'file.pth')
+    with pytest.raises(GeometryError, match='differ in pool'):
+        load_backbone(backbone, tmp_path / 'file.pth', geometry=dict(pool='avg'))
+    assert load_backbone(backbone, tmp_path / 'file.pth', geometry=dict(pool='max')).geometry == dict(pool='max')
+    with pytest.raises(GeometryError):
+        check_geometry('a.pth', dict(pool='max'), dict(pool='avg'))
+
+
+@pytest.mark.parametrize(('stage', 'expected'), [('res3', []), ('res4', ['strides']), ('last', ['strides']),
+                                                 (None, ['strides'])])
+def test_geometries_differ_up_to_their_stage(stage, expected):
+    trained, used = dict(strides=[1, 2, 3, 4], stage=stage), dict(strides=(1, 2, 4), stage=stage)
+    assert differences(trained, used) == expected
+    assert differences(None, used) == differences(trained, None) == []
+    assert differences(dict(trained, pool='a'), dict(trained, net='b')) == ['pool', 'net']
+    assert describe(dict(net='R', strides=(1, 2))) == 'net R, strides 1 2'
+
+
+def test_names_of_the_module_are_at_least_99_in_100(tmp_path):
+    module = nn.ParameterList([nn.Parameter(torch.zeros(1)) for _ in range(100)])
+    for count in (100, 99, 98):
+        torch.save({str(number): torch.ones(1) for number in range(count)}, tmp_path / 'file.pth')
+        if count == 98:
+            with pytest.raises(CheckpointError, match='Unknown kind of checkpoint'):
+                load_backbone(module, tmp_path / 'file.pth')
+        else:
+            assert load_backbone(module, tmp_path / 'file.pth').source == 'names of the module'
+            assert sum(value.item() for value in module) == 100, 'in turn, so that all are filled'
+    # Below a prefix, and in another type.
+    doubles = {f'net.{number}': torch.full((1, ), 2.0, dtype=torch.float64) for number in range(100)}
+    torch.save(doubles | {'more': torch.ones(1)}, tmp_path / 'file.pth')
+    assert load_backbone(module, tmp_path / 'file.pth', prefix='net').ratio == 1
+    assert {(value.item(), value.dtype) for value in module} == {(2, torch.float32)}

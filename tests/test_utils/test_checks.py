@@ -119,6 +119,7 @@ def test_types_in_words(hint, words):
 
 def test_names_that_may_have_been_meant():
     assert similar('strid', ['stride', 'strides', 'top']) == " (did you mean 'stride' or 'strides'?)"
+    assert similar('strid', ['stride', 'strides', 'strida']).count("'") == 4, 'two at most'
     assert similar('x', ['stride', 'top']) == ''
     with pytest.raises(ValueError, match=r"kind must be one of 'a', 2, got 'b'"):
         check_choice('kind', 'b', ('a', 2))
@@ -156,3 +157,9 @@ def test_devices_that_can_be_used(monkeypatch):
     for name in ('cuda:2', 'meta', 'gpu'):
         with pytest.raises(ValueError, match=f"no device '{name}' .* PyTorch sees: cpu, cuda:0, cuda:1"):
             usable_device(name)
+
+
+@pytest.mark.parametrize('name', ['meta', 'xpu', 'cuda:99', 'nothing', 'cpu:x'])
+def test_devices_that_are_not_here(name):
+    with pytest.raises(ValueError, match=f"no device '{name}' .* PyTorch sees: cpu"):
+        usable_device(name)

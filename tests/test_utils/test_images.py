@@ -3,15 +3,17 @@ import struct
 import time
 import zlib
 
+import av
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from tiny_data import texture, write_image
 
-from stt_mm.utils import FrameError, list_images, natural_key, read_image
+from stt_mm.utils import FrameError, images, list_images, natural_key, read_image
 from stt_mm.utils.image_check import ImageFault, check_png, open_image
-from stt_mm.utils.jpeg_check import check_jpeg
+from stt_mm.utils.images import walk_folders
+from stt_mm.utils.jpeg_check import _moves, _zero_codes, check_jpeg
 
 
 def test_red_is_first(tmp_path):
@@ -79,8 +81,8 @@ def test_natural_order_and_what_counts_as_image(tmp_path):
 
 
 def test_natural_key_compares_any_names():
-    names = ['b', '1', 'a10', 'a9b', 'a9', '01', '²', 'a']
-    assert sorted(names, key=natural_key) == ['01', '1', 'a', 'a9', 'a9b', 'a10', 'b', '²']
+    names = ['b', '1', 'a10', 'a9b', 'a9', '01', '²', 'a', 'a9c10', 'a9c9', '٣']
+    assert sorted(names, key=natural_key) == ['01', '1', 'a', 'a9', 'a9b', 'a9c9', 'a9c10', 'a10', 'b', '²', '٣']
 
 
 def picture(height=120, width=200):
@@ -237,3 +239,148 @@ def test_changed_bytes_end_in_a_picture_or_a_named_error(tmp_path, kind):
         else:
             message = f'{path} is {image.dtype} [..., {image.shape[2]}]'
         assert message.startswith((f'{path} is uint8 [..., 3]', f'Frame {path} '))
+
+
+def test_each_folder_is_walked_once_whatever_links_lead_there(tmp_path):
+    for name in ('b/c/2.jpg', 'b/1.jpg', 'b/.hidden/0.jpg', '0.jpg'):
+        (tmp_path / 'root' / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'root' / name).touch()
+    (tmp_path / 'away' / 'd').mkdir(parents=True)
+    (tmp_path / 'away' / '3.jpg').touch()
+    (tmp_path / 'root' / 'z').symlink_to(tmp_path / 'away')
+    for number in range(3):
+        (tmp_path / 'root' / f'a{number}').symlink_to(tmp_path / 'root')
+    found = [(str(folder), files) for folder, files in walk_folders(tmp_path / 'root')]
+    assert found == [(str(tmp_path / 'root' / name), files) for name, files in (
+        ('', ['0.jpg']), ('b', ['1.jpg']), ('b/c', ['2.jpg']), ('z', ['3.jpg']), ('z/d', []))]
+
+
+def test_an_image_that_was_found_whole_is_not_checked_again(tmp_path, monkeypatch):
+    checked = []
+    monkeypatch.setattr(images, '_check', lambda data: checked.append(data))
+    write_image(tmp_path / 'a.png', texture((7, 9), 12345))
+    for _ in range(3):
+        read_image(tmp_path / 'a.png')
+    assert len(checked) == 1
+    write_image(tmp_path / 'a.png', texture((7, 9), 54321))
+    read_image(tmp_path / 'a.png')
+    assert len(checked) == 2
+
+
+def test_an_image_that_passes_the_check_and_cannot_be_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, '_check', lambda data: None)
+    for data in (b'\x89PNG\r\n\x1a\n' + bytes(40), b''):
+        (tmp_path / 'a.png').write_bytes(data)
+        with pytest.raises(FrameError, match=rf'a\.png cannot be decoded \({len(data)} bytes\)'):
+            read_image(tmp_path / 'a.png')
+
+
+START, HEADER = b'\x89PNG\r\n\x1a\n', struct.pack('>IIBBBBB', 8, 8, 8, 0, 0, 0, 0)
+ROWS, END = chunk(b'IDAT', zlib.compress(bytes(72))), chunk(b'IEND', b'')
+
+
+@pytest.mark.parametrize(('chunks', 'place'), [
+    ((chunk(b'IHDR', HEADER + b'\0'), ROWS, END), 8), ((chunk(b'IHDR', HEADER[:-1]), ROWS, END), 8),
+    ((ROWS, chunk(b'IHDR', HEADER), END), 8), ((chunk(b'IHDR', HEADER), chunk(b'IHDR', HEADER), ROWS, END), 33),
+    ((chunk(b'IHDR', HEADER), chunk(b'ID1T', b''), END), 33)])
+def test_chunks_of_a_png_in_another_order_or_size_are_damage(chunks, place):
+    with pytest.raises(ImageFault, match=f'it is damaged: no proper chunk begins at byte {place}$'):
+        check_png(START + b''.join(chunks))
+
+
+def test_checksums_of_chunks_that_matter():
+    """A capital at the start of its name says that a chunk is needed, whatever follows."""
+    def with_extra(kind):
+        extra = bytearray(chunk(kind, b'abc'))
+        extra[-1] ^= 1
+        return START + chunk(b'IHDR', HEADER) + bytes(extra) + ROWS + END
+
+    check_png(with_extra(b'tEXt'))
+    check_png(with_extra(b'tEXT'))
+    for kind in (b'CgBI', b'PLTE'):
+        with pytest.raises(ImageFault, match=f'the checksum of its chunk {kind.decode()} at byte 33 is wrong'):
+            check_png(with_extra(kind))
+
+
+@pytest.mark.parametrize('marker', [*range(0xC3, 0xD0)])
+def test_frames_of_other_kinds_of_jpeg_are_not_decoded(marker):
+    """Of C4, C8 and CC none begins a picture: tables, an extension and a kind of arithmetic."""
+    data = encoded(picture()).replace(b'\xff\xc0', bytes((0xFF, marker)))
+    if marker in (0xC4, 0xC8, 0xCC):
+        with pytest.raises(ImageFault, match='it holds no picture'):
+            check_jpeg(data)
+    else:
+        check_jpeg(data)
+
+
+@pytest.mark.parametrize(('size', 'fine'), [(6, True), (5, False)])
+def test_a_frame_header_of_six_bytes_names_a_size(monkeypatch, size, fine):
+    scan = b'\xff\xda\0\x02\x12\xff\xd9'
+    data = b'\xff\xd8\xff\xc3' + (size + 2).to_bytes(2, 'big') + struct.pack('>BHHB', 8, 3, 5, 0)[:size] + scan
+    if not fine:
+        with pytest.raises(ImageFault, match='it holds no picture'):
+            check_jpeg(data)
+        return
+    monkeypatch.setenv('STT_MM_MAX_PIXELS', '15')
+    check_jpeg(data)
+    monkeypatch.setenv('STT_MM_MAX_PIXELS', '14')
+    with pytest.raises(ImageFault, match='it promises 5 x 3 pixels'):
+        check_jpeg(data)
+
+
+@pytest.mark.parametrize('marker', [0xC0, 0xC1])
+@pytest.mark.parametrize(('zeros', 'fine'), [(64, False), (63, True)])
+def test_a_hole_is_64_zeros(monkeypatch, marker, zeros, fine):
+    monkeypatch.setattr('stt_mm.utils.jpeg_check._decodes', lambda data: None)
+    data = encoded(picture()).replace(b'\xff\xc0', bytes((0xFF, marker)))
+    start = scan_start(data) + 100
+    data = data[:start] + b'\1' + bytes(zeros) + b'\1' + data[start:]
+    if fine:
+        check_jpeg(data)
+    else:
+        with pytest.raises(ImageFault, match='101 bytes after the start of the picture there are zeros'):
+            check_jpeg(data)
+
+
+@pytest.mark.parametrize(('count', 'fine'), [(16, True), (17, False)])
+@pytest.mark.parametrize('marker', [0xC0, 0xC1])
+def test_sixteen_bytes_may_be_left_over(marker, count, fine):
+    """The last of them only fills, so that one more is needed to tell."""
+    data = encoded(picture()).replace(b'\xff\xc0', bytes((0xFF, marker)))
+    data = data[:-2] + (b'\x55\xaa' * 30)[:count] + data[-2:]
+    if fine:
+        check_jpeg(data)
+    else:
+        with pytest.raises(ImageFault, match='the picture is full before its data end'):
+            check_jpeg(data)
+
+
+def test_left_over_bytes_in_turns_are_no_filling():
+    data = encoded(picture())
+    with pytest.raises(ImageFault, match='the picture is full before its data end'):
+        check_jpeg(data[:-2] + b'\x55\xaa' * 10 + data[-2:])
+
+
+def test_the_code_of_zeros_is_the_first_of_its_table():
+    first = bytes((0x00, 0, 2, 1, *[0] * 13, 7, 8, 9))
+    second = bytes((0x11, 1, *[0] * 15, 5))
+    assert _zero_codes(first + second) == {0: 7, 0x11: 5}
+    assert _zero_codes(second) == {0x11: 5}
+    assert _zero_codes(second[:-1]) == _zero_codes(b'') == {}
+
+
+@pytest.mark.parametrize(('codes', 'moves'), [
+    ({0: 0, 0x10: 0, 1: 0, 0x11: 0}, False), ({0: 3}, True), ({0x12: 3}, True), ({1: 3}, True), ({0x1F: 3}, True),
+    ({}, False), ({2: 3, 0x10: 3, 0x11: 3, 0x0F: 3}, False)])
+def test_zeros_move_a_block_by_the_tables_of_the_scan(codes, moves):
+    """Three components, whose tables are 0 and 2, 1 and 15, 0 and 2, of which the latter are for what follows."""
+    assert _moves(bytes((3, 1, 0x02, 2, 0x1F, 3, 0x02, 0, 63, 0x11)), codes) is moves
+
+
+def test_a_jpeg_is_checked_in_one_thread_at_an_eighth_of_its_size(monkeypatch):
+    """Workers check images as well, so that more threads would be in each other's way."""
+    made, create = [], av.CodecContext.create
+    monkeypatch.setattr('stt_mm.utils.jpeg_check.av.CodecContext',
+                        type('Watched', (), dict(create=lambda *given: made.append(create(*given)) or made[-1])))
+    check_jpeg(encoded(picture(160, 240)))
+    assert {(decoder.thread_count, decoder.width, decoder.height) for decoder in made} == {(1, 30, 20)}

@@ -8,7 +8,7 @@ from torchvision.models import resnet18, resnet50
 
 from stt_mm.models.backbones import CorrespondenceResNet, MMPretrainBackbone, TimmBackbone
 from stt_mm.utils.checkpoint import CheckpointError
-from stt_mm.utils.key_maps import SOURCES, vit_to_timm
+from stt_mm.utils.key_maps import SOURCES, all_weights, find_backbone, hugging_face_to_timm, prefixes_in, vit_to_timm
 from stt_mm.utils.weights import load_backbone
 
 
@@ -371,3 +371,95 @@ def test_a_vit_without_class_token_says_how_to_build_it(vit, tmp_path):
 
 def test_source_names_are_distinct():
     assert len({source.name for source in SOURCES}) == len(SOURCES)
+
+
+STEM = {'conv1.weight', 'layer1.0.conv1.weight'}
+CONV_STEM = {'conv1.conv.weight', 'layer1.0.conv1.conv.weight'}
+PATCHES = {'patch_embed.proj.weight', 'blocks.0.attn.qkv.weight'}
+# The fewest names that tell a source, what is left out of the backbone, and whether there is a dict around it.
+LEAST = {
+    'official MoCo': (prefixed('encoder_q.', dict.fromkeys(STEM)), {'encoder_q.fc.weight', 'queue'}, {}),
+    'CRW': (prefixed('encoder.model.', dict.fromkeys(STEM)), {'encoder.model.fc.weight', 'encoder.x'}, {}),
+    'SFC': (prefixed('online_encoder.', dict.fromkeys(STEM)), {'online_encoder.fc.weight', 'target_encoder.x'}, {}),
+    'MoCo v3': (prefixed('base_encoder.', dict.fromkeys(PATCHES)),
+                {'base_encoder.fc.weight', 'base_encoder.head.weight', 'predictor.x'}, {}),
+    'official SimSiam': (prefixed('encoder.', dict.fromkeys(STEM)), {'encoder.fc.weight', 'predictor.x'}, {}),
+    'DINO training': (prefixed('backbone.', dict.fromkeys(PATCHES)), {
+        'backbone.fc.weight', 'backbone.head.weight', 'backbone.mask_token', 'head.x'}, dict(around='teacher')),
+    'VFS': (prefixed('backbone.', dict.fromkeys(CONV_STEM)), {'backbone.fc.weight', 'img_head.x'}, {}),
+    'released STT': (prefixed('backbone.', dict.fromkeys(CONV_STEM)), {'backbone.fc.weight', 'x'}, {}),
+    'stt_mm published': (prefixed('backbone.', dict.fromkeys(STEM)), {'neck.x'}, dict(
+        around='state_dict', meta=dict(stt_mm_version='1'))),
+    'mmpretrain': (prefixed('backbone.', dict.fromkeys(STEM)), {'neck.x'}, dict(around='state_dict')),
+    'stt_mm training': (prefixed('backbone.', dict.fromkeys(STEM)), {'teacher.x'}, dict(around='state_dict')),
+    'DINOv2': (dict.fromkeys({*PATCHES, 'blocks.0.ls1.gamma'}), {'mask_token', 'head.weight'}, {}),
+    'ViT of DINO, MAE or timm': (dict.fromkeys(PATCHES), {'head.weight'}, {}),
+    'torchvision names under state_dict (DetCo)': (dict.fromkeys(STEM), set(), dict(around='state_dict')),
+    'torchvision': (dict.fromkeys(STEM), set(), {}),
+    'ResNet of ConvModules': (dict.fromkeys(CONV_STEM), set(), {}),
+    'ViT of Hugging Face': (dict.fromkeys({'embeddings.patch_embeddings.projection.weight',
+                                           'encoder.layer.0.attention.attention.query.weight'}), set(), {}),
+}
+LEFT_OUT = {
+    'ViT of DINO, MAE or timm': {'decoder_x', 'mask_token'}, 'torchvision': {'fc.weight', 'head.x'},
+    'torchvision names under state_dict (DetCo)': {'fc.weight'}, 'ResNet of ConvModules': {'fc.weight'},
+    'ViT of Hugging Face': {'pooler.x', 'classifier.x', 'decoder.x', 'embeddings.mask_token'},
+}
+
+
+def in_file(names, around=None, **beside):
+    weights = {name: torch.zeros(1) for name in names}
+    return {around: weights, **beside} if around else {**weights, **beside}
+
+
+@pytest.mark.parametrize('source', [source.name for source in SOURCES])
+def test_the_fewest_names_tell_a_source_and_heads_are_left_out(source):
+    names, extra, around = LEAST[source]
+    extra = extra | LEFT_OUT.get(source, set())
+    wanted = {'VFS': STEM, 'released STT': STEM, 'ResNet of ConvModules': STEM, 'ViT of DINO, MAE or timm': PATCHES,
+              'DINO training': PATCHES, 'MoCo v3': PATCHES, 'DINOv2': {*PATCHES, 'blocks.0.ls1.gamma'},
+              'ViT of Hugging Face': {'patch_embed.proj.weight'}}.get(source, STEM)
+    for more in (extra - {'head.x'}, extra):
+        found = find_backbone(in_file([*names, *more], **around))
+        if source == 'torchvision' and more == extra:
+            more -= {'head.x'}
+            assert set(found.weights) == wanted | {'head.x'}
+        else:
+            assert set(found.weights) == wanted
+        assert (found.source, found.others) == (source, ())
+
+
+def test_names_of_one_kind_alone_tell_nothing():
+    for names in (['conv1.weight'], ['patch_embed.proj.weight'], ['predictor.x', 'conv1.weight'], []):
+        assert find_backbone(in_file(names)) is None
+    # A teacher without a backbone in it is the network itself.
+    found = find_backbone(in_file(PATCHES, around='teacher', student={name: torch.ones(1) for name in PATCHES}))
+    assert (found.source, found.others) == ('ViT of DINO, MAE or timm', ())
+    assert find_backbone({0: torch.zeros(1), **in_file(STEM)}).weights.keys() == STEM
+
+
+def test_layers_without_query_key_or_value_are_no_attention():
+    whole = {f'encoder.layer.0.attention.attention.{part}.weight': torch.full((1, 2), float(number))
+             for number, part in enumerate(('query', 'key', 'value'))}
+    assert hugging_face_to_timm(whole)['blocks.0.attn.qkv.weight'].tolist() == [[0, 0], [1, 1], [2, 2]]
+    for part in ('query', 'key', 'value'):
+        rest = {name: value for name, value in whole.items() if part not in name}
+        assert 'blocks.0.attn.qkv.weight' not in hugging_face_to_timm(rest)
+
+
+def test_registers_alone_change_the_position_of_the_class_token():
+    tokens = dict(cls_token=torch.ones(1, 1, 2), pos_embed=torch.arange(6.).view(1, 3, 2))
+    renamed = vit_to_timm(dict(tokens, register_tokens=torch.zeros(1, 4, 2)))
+    assert renamed.keys() == {'cls_token', 'pos_embed', 'reg_token'}
+    assert renamed['cls_token'].tolist() == [[[1, 2]]]
+    assert renamed['pos_embed'].tolist() == [[[2, 3], [4, 5]]]
+    assert vit_to_timm(tokens).keys() == tokens.keys()
+    assert vit_to_timm(dict(register_tokens=torch.zeros(1))).keys() == {'register_tokens'}
+
+
+def test_prefixes_of_known_networks_are_named_first():
+    names = in_file([*prefixed('a.b.', dict.fromkeys(STEM)), 'c.x', 'd', 'e.conv1.weight'])
+    assert prefixes_in(names) == ['a.b.']
+    assert prefixes_in(in_file(['c.x', 'd', 'c.y', 'e.z.w'])) == ['c.', 'e.']
+    assert all_weights({0: torch.zeros(1), 'a': {'b': torch.zeros(1), 'c': {'d': torch.zeros(1)}}, 'e': 3}).keys() == {
+        '0', 'a.b', 'a.c.d'}

@@ -6,7 +6,10 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from stt_mm.errors import InputError
 from stt_mm.utils import read_mask, read_object_ids, resize_mask, voc_palette, write_mask
+from stt_mm.utils.mask_files import as_ids
+from stt_mm.utils.palette import display_colors
 
 
 def test_palette_is_that_of_voc():
@@ -130,3 +133,63 @@ def test_a_mask_is_not_written_through_a_link(tmp_path):
         write_mask(tmp_path / name, np.zeros((3, 4), np.uint8))
         assert not read_mask(tmp_path / name).any()
     assert (tmp_path / 'truth.png').read_bytes() == before
+
+
+def test_arrays_that_promise_too_much_are_refused_by_their_header(tmp_path, monkeypatch):
+    """More than 64 bits can count; as many as the limit; and numbers of two bytes of which half are missing."""
+    path = tmp_path / 'mask.npy'
+    np.save(path, np.ones((8, 10), np.uint16))
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"(8, 10), }" + b' ' * 50, f'({2**32}, {2**32}), }}'.encode().ljust(60)))
+    with pytest.raises(InputError, match=rf'mask\.npy cannot be used: it promises {2**64} x 1 pixels, more than'):
+        read_mask(path)
+    path.write_bytes(data[:-1])
+    with pytest.raises(InputError, match=r'it is cut off: its header promises \[8, 10\] uint16, 159 bytes are there'):
+        read_mask(path)
+    path.write_bytes(data + b'more')
+    for limit in ('80', '79'):
+        monkeypatch.setenv('STT_MM_MAX_PIXELS', limit)
+        if limit == '80':
+            assert (read_mask(path) == 1).all()
+        else:
+            with pytest.raises(InputError, match='80 x 1 pixels'):
+                read_mask(path)
+
+
+@pytest.mark.parametrize('version', [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize('order', 'CF')
+def test_arrays_of_each_version_of_the_format(tmp_path, version, order):
+    mask = np.asarray(np.arange(6, dtype=np.uint8).reshape(2, 3), order=order)
+    with open(tmp_path / 'mask.npy', 'wb') as file:
+        np.lib.format.write_array(file, mask, version)
+    np.testing.assert_array_equal(read_mask(tmp_path / 'mask.npy'), mask)
+
+
+@pytest.mark.parametrize(('mask', 'fine'), [
+    (np.full((2, 3), 255), True), (np.full((2, 3), 256), False), (np.full((2, 3), -1), False),
+    (np.ones((2, 3), bool), True), (np.ones((2, 3)), False), (np.ones((0, 3), int), False), (np.ones(3, int), False)])
+def test_ids_are_integers_up_to_255(mask, fine):
+    if fine:
+        np.testing.assert_array_equal(as_ids(mask, 'It'), mask)
+    else:
+        with pytest.raises(InputError, match='^It '):
+            as_ids(mask, 'It')
+
+
+def test_a_long_picture_in_json_does_not_hide_what_it_is(tmp_path):
+    (tmp_path / 'a.json').write_text(' {"imageData": "' + 'A' * 5000 + '", "shapes": []}')
+    with pytest.raises(InputError, match='is polygons of LabelMe'):
+        read_mask(tmp_path / 'a.json')
+
+
+def test_a_palette_of_fewer_colours_and_a_suffix_in_capitals(tmp_path):
+    write_mask(tmp_path / 'a.PNG', np.array([[0, 1], [2, 1]]))
+    assert read_mask(tmp_path / 'a.PNG').tolist() == [[0, 1], [2, 1]]
+    write_mask(tmp_path / 'none.png', np.array([[255, 0]]))
+    assert read_mask(tmp_path / 'none.png').tolist() == [[255, 0]]
+
+
+def test_colours_of_ids_cannot_be_written_to():
+    assert not display_colors().flags.writeable
+    assert voc_palette(1).tolist() == [[0, 0, 0]]
+    assert voc_palette(256).shape == voc_palette().shape == (256, 3)

@@ -124,3 +124,14 @@ def test_an_iterator_that_was_never_used_starts_no_thread():
 def test_depth_is_checked_at_once(depth):
     with pytest.raises(ValueError, match=f'depth must be 1 or larger, got {depth}'):
         prefetch([], depth)
+
+
+def test_two_items_are_made_ahead_unless_told_by_a_thread_that_keeps_no_program_alive():
+    made = []
+    items = prefetch(made.append(number) or number for number in range(9))
+    next(items)
+    wait_until(lambda: len(made) == 3)
+    time.sleep(0.01)
+    assert len(made) == 3
+    assert [thread.daemon for thread in threads()] == [True]
+    items.close()

@@ -177,3 +177,31 @@ def test_the_state_of_a_source_changes_with_what_it_holds(tmp_path):
     assert film.stat().st_size == size
     assert state_of(film) != other
     assert state_of('camera 0') != state_of('camera 0')
+
+
+def test_a_folder_of_nothing_but_old_results_is_kept_and_folders_are_made(tmp_path):
+    for name in ('old/0.PNG', 'old/a/b/1.png'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('theirs')
+    claim_folder(tmp_path / 'old', 'mine', '.png', overwrite=True)
+    assert tree(tmp_path / 'old') == ['.stt_mm']
+    claim_folder(tmp_path / 'new' / 'deep', 'mine', '.png')
+    assert owner_of(tmp_path / 'new' / 'deep') == 'mine'
+    (tmp_path / 'free').mkdir()
+    (tmp_path / 'free' / '0.png').touch()
+    (tmp_path / 'free' / 'link').symlink_to(tmp_path / 'new')
+    with pytest.raises(ValueError, match=r'holds 2 other files, such as 0\.png'):
+        claim_folder(tmp_path / 'free', 'mine', '.png')
+    with pytest.raises(ValueError, match='holds link, which is no'):
+        claim_folder(tmp_path / 'free', 'mine', '.png', overwrite=True)
+    (tmp_path / 'bare').mkdir()
+    (tmp_path / 'bare' / '0.png').touch()
+    claim_folder(tmp_path / 'bare', 'mine', '.png', overwrite=True)
+    assert tree(tmp_path / 'bare') == ['.stt_mm']
+
+
+def test_the_state_of_a_source_names_its_whole_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'v.mp4').touch()
+    assert state_of('v.mp4') == state_of(tmp_path / 'v.mp4')
+    assert state_of('v.mp4').startswith(f'{tmp_path}/v.mp4 (state ')

@@ -1,19 +1,22 @@
 """Frames in order; reading by number is tested with FrameSequence."""
 
+import os
 import re
 import shutil
 import struct
 import wave
+from fractions import Fraction
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-from tiny_data import moving_shapes, texture, write_image, write_video
+from tiny_data import moving_shapes, shown, texture, write_image, write_timed_video, write_video
 
 from stt_mm.utils import FrameError, FrameSequence, VideoReader
 from stt_mm.utils.images import read_image
 from stt_mm.utils.video import open_video
-from stt_mm.utils.video_file import VideoFile
+from stt_mm.utils.video_file import FrameIndex, VideoFile
 
 
 @pytest.fixture
@@ -231,3 +234,190 @@ def test_a_folder_named_by_a_number_is_reached_by_its_path(folder, monkeypatch):
     folder.rename(folder.parent / '7')
     monkeypatch.chdir(folder.parent)
     assert open_video('./7').num_frames == 6
+
+
+class Film:
+    """Stands in for a file whose frames come at any times, or at none."""
+
+    fps, promised, cut, damaged, time_base, pts = 25.0, None, False, False, Fraction(1, 10), (5, 5, 7, 7, 0, 3, None, 4)
+
+    def __init__(self, path):
+        pass
+
+    def frames(self):
+        for pts in self.pts:
+            yield SimpleNamespace(pts=pts)
+
+    def rgb(self, frame):
+        return np.zeros((2, 3, 3), np.uint8)
+
+    def close(self):
+        pass
+
+
+def film(monkeypatch, path, **changes):
+    monkeypatch.setattr('stt_mm.utils.video.VideoFile', type('Changed', (Film, ), changes))
+    path.touch()
+    return open_video(path)
+
+
+def test_times_go_on_where_they_start_anew_or_lack(monkeypatch, tmp_path):
+    frames = list(film(monkeypatch, tmp_path / 'a.mp4').frames)
+    assert [name for name, _, _ in frames] == [f'{number:05d}' for number in range(8)]
+    assert [seconds for _, _, seconds in frames] == [0, 0, .2, .2, .2, .5, None, .5]
+    assert [seconds for _, _, seconds in film(monkeypatch, tmp_path / 'a.mp4', pts=(9, 0, 1)).frames] == [0, 0, .1]
+
+
+@pytest.mark.parametrize(('state', 'promised', 'message'), [
+    (dict(cut=True), 9, 'ended after 8 of the 9 frames it promises: it is cut off'),
+    (dict(cut=True), 8, 'ended after 8 frames: it is cut off'),
+    (dict(damaged=True), None, 'ended after 8 frames: it is damaged there'), ({}, 9, None)])
+def test_what_a_film_promises_is_told_where_it_ends_early(monkeypatch, tmp_path, state, promised, message):
+    stream = film(monkeypatch, tmp_path / 'a.mp4', promised=promised, **state)
+    assert (stream.num_frames, stream.exact, stream.fps) == (promised, False, 25)
+    if message is None:
+        assert len(list(stream.frames)) == 8
+    else:
+        with pytest.raises(FrameError, match=message):
+            list(stream.frames)
+
+
+def test_a_camera_keeps_one_frame_waiting_and_says_when_each_came(monkeypatch):
+    kept, clock = [], iter([100, 103, 104.5, 110, 111, 112])
+    watched = type('Watched', (Camera, ), dict(set=lambda self, key, value: kept.append((key, value)),
+                                               get=lambda self, key: 0.5))
+    monkeypatch.setattr(cv2, 'VideoCapture', watched)
+    monkeypatch.setattr('stt_mm.utils.video.time.monotonic', lambda: next(clock))
+    stream = open_video(7)
+    assert kept == [(cv2.CAP_PROP_BUFFERSIZE, 1)]
+    assert (stream.fps, stream.exact, stream.num_frames) == (0.5, False, None)
+    assert [next(stream.frames)[2] for _ in range(4)] == [0, 1.5, 7, 8]
+
+
+@pytest.mark.parametrize(('fps', 'expected'), [(0.0, None), (-1.0, None), (25.0, 25.0)])
+def test_a_camera_that_does_not_know_its_rate(monkeypatch, fps, expected):
+    cameras = []
+    silent = type('Silent', (Camera, ), dict(get=lambda self, key: fps, read=lambda self: (True, None)))
+    monkeypatch.setattr(cv2, 'VideoCapture', lambda number: cameras.append(silent(number)) or cameras[-1])
+    stream = open_video(7)
+    assert stream.fps == expected
+    with pytest.raises(FrameError, match='gave no more frames after 0'):
+        next(stream.frames)
+    assert cameras[0].closed
+
+
+@pytest.mark.parametrize('frame', [np.zeros((4, 5, 4), np.uint8), np.zeros((4, 5, 3, 1), np.uint8),
+                                   np.zeros((4, 5, 3), np.int8), np.zeros((3, ), np.uint8)])
+def test_arrays_that_are_no_frames(frame):
+    with pytest.raises(ValueError, match='must be a NumPy array uint8'):
+        list(open_video([frame]).frames)
+
+
+def test_a_reader_opens_its_file_when_it_reads_and_anew_in_another_process(tmp_path, frames, monkeypatch):
+    write_timed_video(tmp_path / 'a.mp4', range(60), options={'g': '20'}, base=(1, 30))
+    reader = VideoReader(tmp_path / 'a.mp4')
+    assert reader._file is None
+    opened = []
+    monkeypatch.setattr('stt_mm.utils.video.VideoFile', lambda path: opened.append(path) or VideoFile(path))
+    assert [shown(reader.read(number)) for number in (5, 6, 45)] == [5, 6, 45]
+    assert len(opened) == 1
+    for pid, number in ((1, 46), (2, 25), (2, 26)):
+        monkeypatch.setattr(os, 'getpid', lambda pid=pid: pid)
+        assert shown(reader.read(number)) == number
+    assert len(opened) == 3
+    reader.close()
+    assert reader._file is None
+    assert shown(reader.read(27)) == 27
+
+
+@pytest.mark.parametrize(('late', 'asked', 'opened'), [
+    (0, [32], 0), (1, [32, 16], 0), (2, [32, 16], 1), (None, [32], 1)])
+def test_a_seek_that_comes_out_late_is_tried_once_more(tmp_path, monkeypatch, late, asked, opened):
+    """Then all is decoded from the start, as where a container cannot seek at all (``None``)."""
+    write_timed_video(tmp_path / 'a.mp4', range(60), options={'g': '20'}, base=(1, 30))
+    reader, seek, sought, files = VideoReader(tmp_path / 'a.mp4'), VideoFile.seek, [], []
+    times = reader.index.times
+    assert list(reader.index.keys) == [0, 16, 32, 48]
+    reader.read(0)
+
+    def sloppy(file, time):
+        sought.append(times.index(time))
+        return late is not None and seek(file, times[48] if len(sought) <= late else time)
+
+    monkeypatch.setattr(VideoFile, 'seek', sloppy)
+    monkeypatch.setattr('stt_mm.utils.video.VideoFile', lambda path: files.append(path) or VideoFile(path))
+    assert [shown(reader.read(number)) for number in (33, 34)] == [33, 34]
+    assert (sought, len(files)) == (asked, opened)
+
+
+def test_what_comes_before_a_known_frame_is_read_from_the_start_without_a_seek(tmp_path, monkeypatch):
+    write_timed_video(tmp_path / 'a.mp4', range(30), options={'g': '20'}, base=(1, 30))
+    reader, sought = VideoReader(tmp_path / 'a.mp4'), []
+    monkeypatch.setattr(VideoFile, 'seek', lambda file, time: sought.append(time))
+    assert [shown(reader.read(number)) for number in (3, 1, 15)] == [3, 1, 15]
+    assert not sought
+
+
+TIMES, DECODED = (0, 2, 3, 7, 9), FrameIndex((5, 6), (), True)
+
+
+@pytest.mark.parametrize(('promised', 'shown_at', 'agrees'), [
+    (FrameIndex(TIMES, (0, 3), True), TIMES, True), (None, TIMES, False), (FrameIndex(TIMES, (), True), TIMES, False),
+    (FrameIndex(TIMES, (0, 3), True), (1, 2, 3, 7, 9), False), (FrameIndex(TIMES, (0, 3), True), (), False),
+    (FrameIndex(TIMES, (0, 3), True), (0, 2, 3, 7, 8), False), (FrameIndex(TIMES, (0, 3), True), TIMES[:-1], False),
+    (FrameIndex(TIMES, (0, 3), True), (*TIMES, 10), False), (FrameIndex(TIMES, (0, 3), True), (0, 1, 3, 7, 9), True),
+    (FrameIndex(TIMES, (0, 4), True), TIMES, True), (FrameIndex(TIMES, (0, ), True), (0, 2, 3, 7, 8), False)])
+def test_packets_are_believed_if_the_first_frame_and_those_after_the_last_key_frame_come_as_they_say(
+        tmp_path, monkeypatch, promised, shown_at, agrees):
+    class Fake:
+        def __init__(self, path):
+            self.start = 0
+
+        def packet_index(self):
+            return promised
+
+        def decoded_index(self):
+            return DECODED
+
+        def seek(self, time):
+            self.start = time
+            return True
+
+        def frames(self, from_key=False):
+            return iter([SimpleNamespace(pts=time) for time in shown_at if time >= self.start])
+
+        def rgb(self, frame):
+            return frame.pts
+
+    (tmp_path / 'a.mp4').touch()
+    monkeypatch.setattr('stt_mm.utils.video.VideoFile', Fake)
+    reader = VideoReader(tmp_path / 'a.mp4')
+    assert reader.index is (promised if agrees else DECODED)
+    if agrees and shown_at == TIMES:
+        assert [reader.read(number) for number in (4, 0, 1, 3, 2)] == [9, 0, 2, 7, 3]
+
+
+def test_a_frame_that_did_not_come_shifts_no_other(tmp_path, monkeypatch):
+    """Frame 2 of 5 is damaged; at the end one comes without a time."""
+    class Fake:
+        codec = 'none'
+
+        def __init__(self, path):
+            pass
+
+        def frames(self, from_key=False):
+            return iter([SimpleNamespace(pts=time) for time in (0, 2, 7, None)])
+
+        def rgb(self, frame):
+            return frame.pts
+
+    (tmp_path / 'a.mp4').touch()
+    monkeypatch.setattr('stt_mm.utils.video.VideoFile', Fake)
+    reader = VideoReader(tmp_path / 'a.mp4', FrameIndex(TIMES, (0, ), True))
+    assert [reader.read(number) for number in (0, 1, 3)] == [0, 2, 7]
+    for number in (2, 4):
+        with pytest.raises(FrameError, match=f'Frame {number} of 5 cannot be read from .*codec none'):
+            reader.read(number)
+        assert reader._file is None
+    untimed = VideoReader(tmp_path / 'a.mp4', FrameIndex(range(4), (), True))
+    assert [untimed.read(number) for number in (1, 3, 0, 2)] == [2, None, 0, 7]

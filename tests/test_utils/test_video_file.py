@@ -2,17 +2,20 @@
 
 import pickle
 import struct
+import wave
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from tiny_data import shown, write_timed_video
 
 from stt_mm.utils import FrameError, VideoReader
 from stt_mm.utils.containers import is_cut_off
 from stt_mm.utils.video import open_video
-from stt_mm.utils.video_file import _MAX_PIXELS, FrameIndex, _compact, _index
+from stt_mm.utils.video_file import _MAX_PIXELS, FrameIndex, VideoFile, _compact, _index
 
 COUNT = 100
 STEPS = np.random.default_rng(0).integers(15, 90, COUNT)
@@ -283,3 +286,141 @@ def test_pictures_beyond_the_limit_are_not_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr('stt_mm.utils.video_file._MAX_PIXELS', 48 * 96 // 2)
     with pytest.raises(FrameError):
         VideoReader(tmp_path / 'a.mp4')
+
+
+@pytest.fixture
+def film(tmp_path):
+    write_timed_video(tmp_path / 'a.mp4', range(60), options={'g': '20', 'bf': '0'}, base=(1, 30))
+    return VideoFile(str(tmp_path / 'a.mp4'))
+
+
+def packet(pts, dts=None, key=False, discard=False):
+    return SimpleNamespace(pts=pts, dts=dts, is_keyframe=key, is_discard=discard)
+
+
+@pytest.mark.parametrize(('packets', 'times', 'keys'), [
+    ([packet(3, 0, True), packet(9, 1), packet(5, 1), packet(20, 2, True)], [3, 5, 9, 20], [0, 3]),
+    ([packet(3, None, True), packet(9, 4), packet(5, None), packet(20, 2)], [3, 5, 9, 20], [0]),
+    ([packet(3, 0, True, True), packet(9, 1, True)], [9], [0]),
+    ([packet(3, 0, True), packet(None, 1)], None, None),
+    ([packet(3, 2, True), packet(4, 1)], None, None), ([], [], [])])
+def test_packets_promise_the_times_of_frames(film, monkeypatch, packets, times, keys):
+    monkeypatch.setattr(film, '_packets', lambda: iter(packets))
+    index = film.packet_index()
+    if times is None:
+        assert index is None
+    else:
+        assert (list(index.times), list(index.keys)) == (times, keys)
+
+
+@pytest.mark.parametrize(('frames', 'times', 'keys'), [
+    ([(4, True), (4, False), (9, True)], [4, 4, 9], [2]), ([(4, True), (3, False)], [0, 1], []),
+    ([(4, True), (None, False)], [0, 1], []), ([(4, False)], [4], []), ([], [], [])])
+def test_decoded_frames_tell_their_times(film, monkeypatch, frames, times, keys):
+    monkeypatch.setattr(film, 'frames', lambda: (SimpleNamespace(pts=pts, key_frame=key) for pts, key in frames))
+    index = film.decoded_index()
+    assert (list(index.times), list(index.keys)) == (times, keys)
+
+
+@pytest.mark.parametrize(('cut', 'damaged'), [(False, False), (True, False), (False, True)])
+def test_an_index_is_whole_unless_the_file_is_cut_or_damaged(film, cut, damaged):
+    film.cut, film.damaged = cut, damaged
+    assert film.packet_index().whole is not (cut or damaged)
+    film.seek(0)
+    film.cut, film.damaged = cut, damaged
+    assert film.decoded_index().whole is not (cut or damaged)
+
+
+def test_a_seek_ends_at_a_key_frame_and_decodes_in_one_thread(film):
+    index = film.packet_index()
+    assert list(index.keys) == [0, 16, 32, 48]
+    for number, key in ((59, 48), (32, 32), (31, 16)):
+        assert film.seek(index.times[number])
+        assert [shown(film.rgb(frame)) for frame, _ in zip(film.frames(from_key=True), range(3), strict=False)] == [
+            key, key + 1, key + 2]
+    assert film._codec.thread_count == 1
+    assert (film.promised, film.fps, film.codec) == (60, 30, 'h264')
+
+
+def test_a_file_that_is_refused_is_closed_and_none_leads_elsewhere(tmp_path, monkeypatch):
+    opened, open_file = [], av.open
+
+    def watched(name, **arguments):
+        opened.append((open_file(name, **arguments), name, arguments))
+        return opened[-1][0]
+
+    monkeypatch.setattr('stt_mm.utils.video_file.av.open', watched)
+    with wave.open(str(tmp_path / 'a.wav'), 'wb') as file:
+        file.setparams((1, 2, 8000, 0, 'NONE', None))
+        file.writeframes(bytes(800))
+    with pytest.raises(FrameError, match='holds no video stream, only audio'):
+        VideoFile(str(tmp_path / 'a.wav'))
+    (container, name, arguments), = opened
+    assert (name, arguments) == (f'file:{tmp_path}/a.wav', dict(options={'protocol_whitelist': 'file'}))
+    with pytest.raises(AssertionError, match='not open'):
+        container.seek(0)
+
+
+def test_a_cover_picture_or_a_stream_of_an_unknown_codec_is_not_the_video(tmp_path, monkeypatch):
+    class Streams(list):
+        @property
+        def video(self):
+            return self
+
+    def stream(codec, disposition):
+        codec = None if codec is None else SimpleNamespace()
+        return SimpleNamespace(type='video', codec_context=codec, disposition=disposition)
+
+    (tmp_path / 'a.mp4').touch()
+    streams, closed = Streams(), []
+    container = SimpleNamespace(streams=streams, close=lambda: closed.append(True))
+    monkeypatch.setattr('stt_mm.utils.video_file.av.open', lambda *_, **__: container)
+    unknown, cover = stream(None, Disposition.default), stream('png', Disposition.attached_pic)
+    film, other = (stream('h264', disposition) for disposition in (Disposition.default, Disposition(0)))
+    for held, taken in (([unknown, cover, film], film), ([film, other], film), ([other, film], other), ([cover], cover),
+                        ([cover, film, other], film)):
+        streams[:] = held
+        assert VideoFile(str(tmp_path / 'a.mp4'))._stream is taken
+    assert not closed
+    streams[:] = [unknown]
+    with pytest.raises(FrameError, match='cannot be opened'):
+        VideoFile(str(tmp_path / 'a.mp4'))
+    assert closed == [True]
+
+
+@pytest.mark.parametrize(('packets', 'from_key', 'frames', 'damaged'), [
+    ('K1 p2 p3', False, [1, 2, 3], False), ('p1 K2 p3', True, [2, 3], False), ('p1 K2 p3', False, [1, 2, 3], False),
+    ('x x K1 p2', False, [1, 2], False),  # A recording that starts in the middle.
+    ('K1 p2 x p3', False, [1, 2], True), ('K- x K1', False, [1], False), ('p1 x K2', True, [2], False),
+    ('K1 p- x p3', False, [1], True)])
+@pytest.mark.parametrize('end', ['', '9', 'x'])
+def test_frames_up_to_where_a_film_is_damaged(film, monkeypatch, packets, from_key, frames, damaged, end):
+    """Packets that are key frames or not, and the frame that each gives, none, or an error; and what the end gives."""
+    def decode(packet):
+        text = end if packet is None else packet.text
+        if text == 'x':
+            raise av.error.InvalidDataError(1, 'broken')
+        return [int(text)] if text.isdecimal() else []
+
+    monkeypatch.setattr(film, '_codec', SimpleNamespace(decode=decode))
+    monkeypatch.setattr(film, '_packets', lambda: (SimpleNamespace(text=word.strip('Kp'), is_keyframe=word[0] == 'K')
+                                                   for word in packets.split()))
+    assert list(film.frames(from_key)) == frames + [9] * (end == '9')
+    assert film.damaged is (damaged or end == 'x')
+
+
+@pytest.mark.parametrize(('sizes', 'cut', 'read'), [
+    ([5, 0, -3, 4], False, [5, 3, 4]), ([5, 0, -3, 4], True, [5, 4]), ([], True, [])])
+@pytest.mark.parametrize('error', [None, IndexError, av.error.InvalidDataError])
+def test_packets_that_are_parts_of_one_are_left_out_where_a_file_is_cut_off(film, monkeypatch, sizes, cut, read, error):
+    """A negative size stands for a packet that is corrupt."""
+    def demux(stream):
+        for size in sizes:
+            yield SimpleNamespace(size=abs(size), is_corrupt=size < 0)
+        if error is not None:
+            raise error(1, 'broken')
+
+    film.cut = cut
+    monkeypatch.setattr(film, '_container', SimpleNamespace(demux=demux))
+    assert [packet.size for packet in film._packets()] == read
+    assert film.damaged is (error is av.error.InvalidDataError)

@@ -189,7 +189,8 @@ def test_frame_rates_up_to_what_files_keep(fps, suffix, fine):
 
 
 @pytest.mark.parametrize(('name', 'fps', 'rate', 'ticks'), [
-    ('a.mp4', 25, 25, 90_000), ('a.mov', 30_000 / 1001, Fraction(30_000, 1001), 90_000),
+    ('a.mp4', 25, 25, 90_000), ('a.mp4', 0.5, Fraction(1, 2), 90_000),
+    ('a.mov', 30_000 / 1001, Fraction(30_000, 1001), 90_000),
     ('a.m4v', 24_000 / 1001, Fraction(24_000, 1001), 96_000), ('a.mkv', 25, 25, 1000), ('a.webm', 25, 25, 1000)])
 def test_clocks_of_files(tmp_path, name, fps, rate, ticks):
     """Times of 90,000 parts of a second or more where the container keeps them, rates of broadcasts exactly."""
@@ -216,3 +217,15 @@ def test_a_writer_can_be_closed_twice_and_counts_what_it_wrote(tmp_path):
     writer.close()
     writer.close()
     assert len(VideoReader(writer.path)) == 3
+
+
+@pytest.mark.parametrize('frame', [np.zeros((48, 64, 3)), np.zeros((48, 64), np.uint8), np.zeros((48, 64, 4), np.uint8),
+                                   np.zeros((0, 64, 3), np.uint8)])
+def test_what_is_no_picture_is_not_written(tmp_path, frame):
+    with VideoWriter(tmp_path / 'new' / 'deep' / 'a.mp4') as writer:
+        for before in (0, 1):
+            with pytest.raises(ValueError, match=r'A frame must be uint8 \[H, W, 3\] RGB, got'):
+                writer.write(frame)
+            assert writer.num_frames == before
+            writer.write(colored_frames(1)[0])
+    assert len(VideoReader(writer.path)) == 2

@@ -1,0 +1,28 @@
+"""Where configs are looked for: beside the package in a checkout, in it where it is installed."""
+
+from pathlib import Path
+
+import pytest
+
+from stt_mm.utils import config_path as module
+from stt_mm.utils.config_path import config_path
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize('name', ['stt_r18_ytv', 'stt_r18_ytv.py', 'eval/davis_color'])
+def test_configs_of_the_checkout(name):
+    assert config_path(name) == ROOT / 'configs' / f'{name.removesuffix(".py")}.py'
+
+
+@pytest.mark.parametrize('place', ['configs', 'stt_mm/configs'])
+def test_configs_in_either_place_and_a_list_of_them_where_there_is_none(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(module, 'PACKAGE', tmp_path / 'stt_mm')
+    with pytest.raises(FileNotFoundError, match=r"No config named 'a'\. Shipped configs: none found\.$"):
+        config_path('a')
+    for name in ('a.py', 'eval/b.py', '_base_/c.py', 'notes.txt'):
+        (tmp_path / place / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / name).touch()
+    assert config_path('eval/b') == tmp_path / place / 'eval' / 'b.py'
+    with pytest.raises(FileNotFoundError, match=r"No config named 'c'\. Shipped configs: a, eval/b\.$"):
+        config_path('c')
