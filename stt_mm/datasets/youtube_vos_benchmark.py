@@ -162,7 +162,7 @@ class YouTubeVOSBenchmark(VideoBenchmark):
         if self.all_frames:
             everything = list(images)
             names = everything[everything.index(listed[0]) : everything.index(listed[-1]) + 1]
-        present = {name[:-4] for name in os.listdir(mask_dir) if name.endswith('.png') and not name.startswith('.')}
+        present = {name[:-4] for name in os.listdir(mask_dir) if name.endswith('.png')}
         births = {entry['frames'][0] for entry in objects.values()}
         if births - present:
             raise MissingInputError(

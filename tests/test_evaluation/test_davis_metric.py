@@ -212,3 +212,13 @@ def test_ids_that_the_first_mask_skips_are_said(root, log):
 def test_contiguous_ids_need_no_warning(root, log):
     evaluate(root)
     assert 'skip ids' not in log.text
+
+
+def test_a_row_of_the_log_for_each_video(root, log):
+    metrics = evaluate(root, indices=(0, 2))
+    lines = log.text.split('2 videos, 5 objects\n')[1].splitlines()
+    assert lines[0].split() == KEYS
+    rows = {line[:11].strip(): line[11:].split() for line in lines[1:4]}
+    assert list(rows) == ['video0', 'video2', 'all objects']
+    assert rows['all objects'] == [f'{metrics[key]:.4f}' for key in KEYS]
+    assert rows['video2'] == [f'{value:.4f}' for value in evaluate(root, indices=(2, )).values()]
