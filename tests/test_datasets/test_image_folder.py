@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import default_collate
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from PIL import Image
 from tiny_data import moving_shapes, texture, write_image, write_video
@@ -214,3 +215,12 @@ def test_the_path_of_an_image_is_that_of_its_file(tmp_path):
     found = LoadImage()(dict(video_id='v', frame_paths=paths, frame_inds=[2, 0]))
     assert found['img_path'] == paths[2]
     assert np.array_equal(found['img'][..., ::-1], texture((6, 8), 2))
+
+
+def test_the_number_of_images_is_logged(imagenet, caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    caplog.handler.setLevel('INFO')
+    ImageFolder(str(imagenet))
+    logger.removeHandler(caplog.handler)
+    assert f'ImageFolder: 9 images ({imagenet})' in caplog.text

@@ -164,9 +164,10 @@ def test_two_processes_give_the_numbers_of_one(root, tmp_path):
     assert not (tmp_path / 'rank1' / 'davis_results.json').exists()
 
 
-def test_submission_has_the_sequences_at_its_root(root, tmp_path):
+def test_submission_has_the_sequences_at_its_root(root, tmp_path, log):
     target = tmp_path / 'test-dev.zip'
     evaluate(root, dump_masks=str(tmp_path / 'masks'), submission=str(target))
+    assert f'submission of 15 masks: {target}' in log.text
     with zipfile.ZipFile(target) as archive:
         assert archive.namelist() == [f'video{v}/{t:05d}.png' for v in range(3) for t in range(5)]
         assert archive.read('video1/00003.png') == (tmp_path / 'masks' / 'video1' / '00003.png').read_bytes()

@@ -210,7 +210,8 @@ def test_masks_are_not_dumped_among_the_true_ones(tmp_path, target):
 
 def test_two_frames_of_one_name_are_refused(tmp_path):
     with pytest.raises(ValueError, match='Video v has two frames named a, so one mask would replace the other'):
-        process(Count(dump_masks=str(tmp_path)), sample('v', 3, frame_names=['a', 'a']))
+        process(Count(dump_masks=str(tmp_path)), sample('v', 3, frame_names=['b', 'a', 'a'],
+                                                          pred_masks=np.zeros((3, 4, 6), np.uint8)))
     assert not list(tmp_path.iterdir())
 
 

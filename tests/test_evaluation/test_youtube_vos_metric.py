@@ -108,6 +108,7 @@ def test_hidden_truth_becomes_a_submission(tmp_path, log):
     resumed = METRICS.build(dict(arguments, out_dir=str(tmp_path / 'out'), run_id='r', resume=True))
     resumed.process(None, [samples[1]])
     assert resumed.evaluate(1) == {}
+    assert f'submission of 8 masks: {target}' in log.text
     assert '2 of 2 videos are not scored, the truth of their frames is not known: video0, video1' in log.text
     names = [f'Annotations/video{v}/{t:05d}.png' for v in (0, 1) for t in (5, 10, 15, 20)]
     with zipfile.ZipFile(target) as archive:

@@ -566,3 +566,15 @@ def test_a_mask_added_to_points_and_others_keeps_all_ids_apart():
         with pytest.raises(ValueError, match=rf'Object {number} is followed already: .* ids than \[2, 9\]'):
             propagator.add_mask(0, (mask == number).int() * number)
     assert torch.equal(propagator.add_mask(0, (mask == 0).int()), (mask == 0).to(torch.uint8))
+
+
+def test_points_stay_soft_where_masks_are_fed_back_hard():
+    frames, points = torch.randn(4, 3, 5, 6), torch.rand(2, 5, 6)
+    mask = torch.zeros(10, 12, dtype=torch.uint8)
+    mask[2:5, 3:8] = 4
+    both, alone = small(feedback='hard'), small()
+    both.start_mask(frames[0], mask)
+    both.add_labels(0, points)
+    alone.start(frames[0], points)
+    for frame in frames[1:]:
+        assert_close(both.step(frame)[2:], alone.step(frame), rtol=0, atol=1e-6)
