@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 from torch.testing import assert_close
 
 from stt_mm.models.backbones import MMPretrainBackbone, TimmBackbone
-from stt_mm.models.backbones.timm import _use_dino_positions
+from stt_mm.models.backbones.timm import _use_dino_positions, create_network
 from stt_mm.models.backbones.wrapped import plain, pretrained
 from stt_mm.registry import MODELS
 from stt_mm.utils.weights import load_backbone
@@ -364,3 +364,25 @@ def test_options_reach_timm_and_the_record(monkeypatch):
     assert [options for _, options in asked] == [dict(dynamic_img_size=True, num_classes=0), dict(num_classes=0)]
     with pytest.raises(ValueError, match=r'timm cannot build resnet18 with options=.*shape'):
         TimmBackbone('resnet18', options=dict(shape=3))
+
+
+@pytest.mark.parametrize(('said', 'dropped'), [
+    (None, ()), ('fc', ('fc.', )), (('head', 'head_dist'), ('head.', 'head_dist.')), ((), ())])
+def test_the_classifier_is_what_the_network_calls_so(said, dropped, monkeypatch):
+    def create(*args):
+        network = create_network(*args)
+        network.pretrained_cfg = dict(classifier=said)
+        return network
+
+    timm()
+    monkeypatch.setattr('stt_mm.models.backbones.timm.create_network', create)
+    assert TimmBackbone('resnet10t').classifier == dropped
+
+
+def test_the_module_that_timm_lacks_is_not_hidden(monkeypatch):
+    def lacking(name):
+        raise ModuleNotFoundError('No module named other', name='other')
+
+    monkeypatch.setattr('importlib.import_module', lacking)
+    with pytest.raises(ModuleNotFoundError, match='other'):
+        TimmBackbone('resnet10t')

@@ -224,3 +224,10 @@ def test_config_trains_and_resumes(tmp_path, stage1):
 def test_the_largest_config_trains_and_resumes(tmp_path, monkeypatch):
     set_files(monkeypatch, tmp_path, 50)
     check_trains_and_resumes('stt_r50_ytv_lwf_s4', tmp_path)
+
+
+def test_the_old_parts_follow_the_type_and_the_device(stage1):
+    penalty = build().penalty
+    assert penalty.double() is penalty
+    assert {value.dtype for value in penalty.old.state_dict().values() if value.is_floating_point()} == {torch.float64}
+    assert {value.device.type for value in penalty.to('meta').old.state_dict().values()} == {'meta'}
