@@ -182,3 +182,7 @@ def test_bad_arguments_are_named():
             propagate(feature, feature[None], wrong, window, 1, 1.0)
     with pytest.raises(ValueError, match='Expected query'):
         propagate(feature, feature, label, window, 1, 1.0)
+    with pytest.raises(ValueError, match='Expected query'):
+        propagate(feature[0], feature[None, 0], label[0], window, 1, 1.0)
+    with pytest.raises(ValueError, match='Expected query'):
+        propagate(feature, feature[None], label[None], window, 1, 1.0)
