@@ -256,3 +256,14 @@ def test_masks_need_not_be_bool():
     first, second = square(5, 5, 6), square(5, 7, 6)
     for measure in (region_similarity, boundary_measure):
         assert measure(7 * first.astype(np.uint8), 2 * second.astype(int)) == measure(first, second)
+
+
+def test_the_length_of_a_video_is_no_part_of_the_tolerance():
+    """The diagonal of 20 x 30 pixels is 36.06; that of a box with the frames as third side would be longer."""
+    dots = square(5, 5, 1), square(5, 7, 1)
+    stacks = [np.repeat(dot[None], 130, 0) for dot in dots]
+    # A dot has two boundary pixels in each row; a disc of one pixel reaches the nearer one of the other dot's.
+    assert boundary_measure(*stacks, tolerance=1 / 36.2).tolist() == [0.5] * 130
+    assert boundary_measure(*stacks, tolerance=2 / 36.2).tolist() == [1] * 130
+    # 0.008 of 36.06 is one pixel, rounded up.
+    assert measure_objects(*stacks, [True])[0].tolist() == [[0] * 130, [0.5] * 130]

@@ -186,3 +186,12 @@ def test_bad_arguments_are_named():
         propagate(feature[0], feature[None, 0], label[0], window, 1, 1.0)
     with pytest.raises(ValueError, match='Expected query'):
         propagate(feature, feature[None], label[None], window, 1, 1.0)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+def test_large_products_do_not_overflow(dtype):
+    query, keys, labels = memory(2, 5, 6, dtype=torch.float32)
+    query, keys = (30 * query).to(dtype), (30 * keys).to(dtype)
+    expected = propagate_dense(query.double(), keys.double(), labels.double(), cells(None, 5, 6), 60, 2.0)
+    found = propagate(query, keys, labels, None, 60, 2.0)
+    assert_close(found.double(), expected, rtol=0, atol=1e-4)
