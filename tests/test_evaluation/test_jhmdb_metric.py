@@ -155,3 +155,8 @@ def test_tables_have_each_joint_and_each_video_in_both_forms(data, tmp_path):
     assert list(row) == ['video', *columns[:5], 'STT/lost joints', *columns[5:], 'CRW/lost joints']
     assert [row[f'{variant}/lost joints'] for variant in ('STT', 'CRW')] == [
         str(record[variant]['lost']) for variant in ('STT', 'CRW')]
+
+
+def test_joints_are_not_written_as_masks(tmp_path):
+    with pytest.raises(ValueError, match='JHMDBMetric scores no masks'):
+        JHMDBMetric(dump_masks=str(tmp_path))

@@ -307,6 +307,7 @@ def test_records_are_forgotten_whatever_run_they_are_of_and_nothing_else(tmp_pat
     (tmp_path / 'videos' / 'other').mkdir()
     (tmp_path / 'videos' / 'other' / 'a.json').write_bytes((folder / 'a.json').read_bytes())
     (folder / 'older.json').write_text('{"video_id": "c", "run_id": "", "record": {}, "further": 1}')
+    (folder / 'oldest.json').write_text('{"video_id": "d", "run_id": "", "record": {}}')
     forget_records(str(tmp_path), 'count')
     assert {path.relative_to(tmp_path / 'videos').as_posix() for path in tmp_path.rglob('*.*')} == {
         'other/a.json', *(f'count/{name}' for name in others)}
