@@ -64,7 +64,7 @@ def normalise_label(label: Tensor) -> Tensor:
 
 def resize_label(label: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resize ``[K, h, w] -> [K, H, W]`` with half-pixel centres."""
-    return F.interpolate(label[None], size=size, mode='bilinear', align_corners=False)[0]
+    return F.interpolate(label[None], size=size, mode='bilinear')[0]
 
 
 def label_to_mask(labels: Sequence[Tensor],

@@ -1,3 +1,5 @@
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -230,3 +232,9 @@ def test_videos_without_frames_are_named(root):
         DAVIS(str(root))
     with pytest.raises(ValueError, match="annotations must be one of 'full', 'sparse', got 'few'"):
         DAVIS(str(root), annotations='few')
+
+
+def test_videos_without_a_folder_of_a_resolution_are_told_by_their_frames(sparse):
+    shutil.rmtree(sparse / 'Annotations')
+    with pytest.raises(FileNotFoundError, match='the videos are in .*JPEGImages directly'):
+        DAVIS(str(sparse))

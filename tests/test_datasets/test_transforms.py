@@ -87,6 +87,9 @@ def test_boxes_from_one_pixel_to_the_whole_frame_at_every_place():
     places = {pixel.draw_box((2, 2), generator(key)) for key in range(50)}
     assert places == {(top, left, 1, 1) for top in (0, 1) for left in (0, 1)}
     assert ClipRandomResizedCrop(area=(0.01, 0.01), aspect=(1.0, 1.0)).draw_box((4, 4), generator(0)) == (0, 0, 4, 4)
+    # 0.4 x 4 pixels.
+    assert ClipRandomResizedCrop(area=(0.01, 0.01), aspect=(10, 10)).draw_box((4, 40), generator(0)) == (0, 18, 4, 4)
+    assert ClipRandomResizedCrop(area=(0.01, 0.01), aspect=(0.1, 0.1)).draw_box((40, 4), generator(0)) == (18, 0, 4, 4)
 
 
 def test_a_box_that_does_not_fit_is_drawn_so_often():

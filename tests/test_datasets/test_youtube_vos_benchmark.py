@@ -206,8 +206,8 @@ def test_what_meta_lists_decides_when_an_object_is_born(tmp_path, births):
         t: [k + 1 for k, birth in enumerate(births) if birth == t] for t in sorted(set(births))}
 
 
-def test_a_video_that_is_partly_annotated_may_be_cut_before_its_second_frame(tmp_path):
-    """Its score is not asked for, so that nothing is lacking."""
+def test_a_video_needs_a_second_frame_and_no_mask_for_it(tmp_path):
+    """Without one the metric says that the video is not scored."""
     root = make_youtube_vos_valid(tmp_path, split='train', annotated=True, births=(0, 0))
     for path in (root / 'train' / 'Annotations').glob('*/*.png'):
         if path.stem != '00005':

@@ -68,7 +68,7 @@ def summarise_categories(
         raise InputError(f'scores must be the (J, F) of at least one object, [K, 2], got {list(values.shape)}.')
     groups = {'Mean': np.ones(len(values), dtype=bool)}
     if seen is not None:
-        groups.update(Seen=np.asarray(seen, dtype=bool), Unseen=~np.asarray(seen, dtype=bool))
+        groups.update(Seen=np.asarray(seen), Unseen=~np.asarray(seen))
     means = {
         f'{measure}-{name}': float(values[chosen, column].mean())
         for name, chosen in groups.items()
