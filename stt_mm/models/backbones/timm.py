@@ -78,7 +78,7 @@ class TimmBackbone(WrappedNetwork):
         try:
             return tuple(self.network.forward_intermediates(
                 x, indices=[self.levels[stage] for stage in self.stages], norm=self.norm, stop_early=True,
-                output_fmt='NCHW', intermediates_only=True))
+                intermediates_only=True))
         except (AssertionError, RuntimeError) as error:
             height, width = x.shape[-2:]
             aligned = height % self.multiple == 0 and width % self.multiple == 0
