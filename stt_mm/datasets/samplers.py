@@ -48,7 +48,7 @@ class TrainSampler(Sampler):
         self.start = num_samples
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        draw, known, order = self.start * self.world_size + self.rank, -1, range(self.size)
+        draw, known, order = self.start * self.world_size + self.rank, None, range(self.size)
         while True:
             cycle, position = divmod(draw, self.size)
             if self.shuffle and cycle != known:

@@ -132,12 +132,11 @@ class YouTubeVOSBenchmark(VideoBenchmark):
         return dict(given_masks=given_masks), metainfo
 
     def lack(self, video: dict) -> str | None:
-        names = [Path(path).stem for path in video['frame_paths']]
-        listed = [name for name in names if name in video['listed']]
-        first = next(name for name in names if any(entry['frames'][0] == name for entry in video['objects'].values()))
-        if not video['truth_known'] or first != listed[-1] or not video['mask_paths'].keys() >= set(listed):
+        # An object is born in the first listed frame, so that any other can be scored.
+        listed = sum(Path(path).stem in video['listed'] for path in video['frame_paths'])
+        if not video['truth_known'] or listed > 1:
             return None
-        return f'frames{of_the_first(self.max_frames)}: {len(listed)}, with none after the first of an object'
+        return f'frames{of_the_first(self.max_frames)}: {listed}, with none after the first of an object'
 
     def _load_video(self, video_id: str, objects: dict[int, dict]) -> dict:
         listed = sorted({name for entry in objects.values() for name in entry['frames']}, key=natural_key)
@@ -162,7 +161,7 @@ class YouTubeVOSBenchmark(VideoBenchmark):
         if self.all_frames:
             everything = list(images)
             names = everything[everything.index(listed[0]) : everything.index(listed[-1]) + 1]
-        present = {name[:-4] for name in os.listdir(mask_dir) if name.endswith('.png') and not name.startswith('.')}
+        present = {name[:-4] for name in os.listdir(mask_dir) if name.endswith('.png')}
         births = {entry['frames'][0] for entry in objects.values()}
         if births - present:
             raise MissingInputError(

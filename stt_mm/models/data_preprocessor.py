@@ -100,7 +100,7 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
             return self._prepare(data)
 
     def _prepare(self, data: dict) -> dict:
-        rgb = data['inputs'].float() / 255
+        rgb = data['inputs'] / 255
         frames = normalise_frames(rgb, self.student_color)
         dropped = self.draw_dropped(len(rgb)).to(rgb.device)
         student = frames if self.dropout is None else drop_channels(frames, dropped, self.rescale)

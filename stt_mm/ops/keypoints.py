@@ -14,8 +14,9 @@ border. STT's codec is biased by -0.5 pixels for it; to remove that would change
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from stt_mm.ops.labels import resize_label
 
 Codec = Literal['stt', 'crw']
 SIGMA = {'stt': 4.0, 'crw': 0.5}  # pixels of the original frame; cells of the grid
@@ -73,7 +74,7 @@ def keypoints_to_label(
         raise ValueError(f'Expected keypoints [J, 2], (x, y) per joint, got shape {list(keypoints.shape)}.')
     if codec == 'stt':
         maps = gaussian_maps(keypoints, image_size, SIGMA[codec])
-        return _resize(_resize(maps, input_size), grid).float()
+        return resize_label(resize_label(maps, input_size), grid).float()
     stride = keypoints.new_tensor([input_size[1] / grid[1], input_size[0] / grid[0]], dtype=torch.float64)
     factors = [keypoints.new_tensor(size[::-1], dtype=torch.float64) for size in (input_size, image_size)]
     maps = gaussian_maps(keypoints * factors[0] / factors[1] / stride, grid, SIGMA[codec])
@@ -98,7 +99,7 @@ def label_to_keypoints(label: Tensor, image_size: tuple[int, int], codec: Codec)
     _check_codec(codec)
     if label.ndim != 3:
         raise ValueError(f'Expected a label [K, h, w], got shape {list(label.shape)}.')
-    maps = _resize(label, image_size) if codec == 'stt' else label[1:]
+    maps = resize_label(label, image_size) if codec == 'stt' else label[1:]
     height, width = maps.shape[-2:]
     flat = maps.flatten(1)
     values, index = flat.topk(min(TOPK[codec], flat.shape[1]))
@@ -109,10 +110,6 @@ def label_to_keypoints(label: Tensor, image_size: tuple[int, int], codec: Codec)
     if codec == 'crw':
         position = position * position.new_tensor([image_size[1] / width, image_size[0] / height])
     return torch.where(lost, LOST, position)
-
-
-def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(maps[None], size=size, mode='bilinear', align_corners=False)[0]
 
 
 def _check_codec(codec: str) -> None:

@@ -251,7 +251,7 @@ def _check(query: Tensor, keys: Tensor, voters: Sequence[Voters], topk: int, tem
            tile: int) -> None:
     frames = len(keys)
     for labels, copies, global_copies in voters:
-        if keys.dim() != 4 or query.shape != keys.shape[1:] or labels.dim() != 4 or (
+        if keys.dim() != 4 or query.shape != keys.shape[1:] or (
                 labels.shape[0], *labels.shape[2:]) != (frames, *query.shape[1:]):
             raise ValueError('Expected query [C, H, W], keys [T, C, H, W] and labels [T, K, H, W] of one size, got '
                              f'{tuple(query.shape)}, {tuple(keys.shape)} and {tuple(labels.shape)}.')

@@ -46,7 +46,7 @@ def upsample(grid: Tensor, stride: int, align: Literal['half_pixel', 'aligned'])
         ``[B, C, h * stride, w * stride]``.
     """
     if align == 'half_pixel':
-        return F.interpolate(grid, scale_factor=stride, mode='bilinear', align_corners=False)
+        return F.interpolate(grid, scale_factor=stride, mode='bilinear')
     height, width = grid.shape[-2:]
     inner = (height - 1) * stride + 1, (width - 1) * stride + 1
     enlarged = F.interpolate(grid, size=inner, mode='bilinear', align_corners=True)

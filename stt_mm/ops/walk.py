@@ -71,7 +71,7 @@ def transitions(a: Tensor, b: Tensor, temperature: float, edge_dropout: float = 
     """
     logits = a @ b.transpose(-1, -2) / temperature
     if edge_dropout > 0:
-        drawn = torch.rand(logits.shape, generator=generator, dtype=logits.dtype, device=logits.device)
+        drawn = torch.rand(logits.shape, generator=generator, device=logits.device)
         logits = logits.masked_fill(drawn < edge_dropout, DROPPED)
     return logits.softmax(-1)
 

@@ -1,3 +1,5 @@
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from PIL import Image
 from tiny_data import make_davis, moving_shapes
 
 from stt_mm.datasets import DAVIS
+from stt_mm.datasets.davis import read_davis_list
 from stt_mm.registry import DATASETS
 from stt_mm.utils import FrameSequence, read_mask, write_mask
 
@@ -178,3 +181,60 @@ def test_sparse_masks_must_be_named_like_their_frames(sparse, old, new, match):
     (folder / f'{old}.png').rename(folder / f'{new}.png')
     with pytest.raises(FileNotFoundError, match=match):
         DAVIS(str(sparse), resolution='', annotations='sparse')
+
+
+@pytest.mark.parametrize(('line', 'video'), [
+    ('bear', 'bear'), ('bear.v2', 'bear.v2'), ('a/bear/00000.jpg', 'bear'), ('a/bear', 'bear'),
+    ('/bear/0.png 1', 'bear'), ('//a//bear.v2//0.png', 'bear.v2')])
+def test_a_line_names_a_video_or_one_of_its_frames(tmp_path, line, video):
+    (tmp_path / 'val.txt').write_text(f'{line}\n/\ndog\n{line}\n')
+    assert read_davis_list(tmp_path / 'val.txt') == [video, 'dog']
+
+
+def test_frames_of_another_resolution_are_no_matter(root):
+    (root / 'JPEGImages' / 'video0').mkdir()
+    assert len(DAVIS(str(root))) == 2
+
+
+@pytest.mark.parametrize('kept', [[0, 3], [3], [0, 1, 2, 3], []])
+def test_a_download_that_is_not_complete_is_no_test_dev(root, kept):
+    for t in set(range(5)) - set(kept):
+        (mask_dir(root, 'video1') / f'{t:05d}.png').unlink()
+    first = min(set(range(5)) - set(kept))
+    with pytest.raises(FileNotFoundError, match=rf'{first:05d}\.png \({5 - len(kept)} of 5 are missing'):
+        DAVIS(str(root))
+
+
+@pytest.mark.parametrize('annotations', ['full', 'sparse'])
+def test_other_files_among_the_masks_are_no_matter(root, annotations):
+    (mask_dir(root, 'video0') / 'notes.txt').write_text('mine')
+    for t in range(1, 5):
+        (mask_dir(root, 'video1') / f'{t:05d}.png').unlink()
+    (mask_dir(root, 'video1') / 'notes.txt').write_text('mine')
+    skip = ['video1'] if annotations == 'sparse' else []
+    assert len(DAVIS(str(root), annotations=annotations, skip=skip)) == 2 - len(skip)
+
+
+def test_masks_of_2016_may_be_of_any_value_but_0(root):
+    (root / 'ImageSets' / '2016').mkdir()
+    (root / 'ImageSets' / '2016' / 'val.txt').write_text('video0\n')
+    mask = np.zeros((64, 96), np.uint8)
+    mask[10:40, 10:40] = 255
+    soft = cv2.GaussianBlur(mask, (0, 0), 2)
+    Image.fromarray(soft).save(mask_dir(root, 'video0') / '00000.png')
+    assert np.array_equal(DAVIS(str(root), year=2016)[0]['data_samples'].given_masks[0], soft > 0)
+
+
+def test_videos_without_frames_are_named(root):
+    for path in (root / 'JPEGImages' / '480p' / 'video1').iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=r'no frames in .*480p/video1\.'):
+        DAVIS(str(root))
+    with pytest.raises(ValueError, match="annotations must be one of 'full', 'sparse', got 'few'"):
+        DAVIS(str(root), annotations='few')
+
+
+def test_videos_without_a_folder_of_a_resolution_are_told_by_their_frames(sparse):
+    shutil.rmtree(sparse / 'Annotations')
+    with pytest.raises(FileNotFoundError, match='the videos are in .*JPEGImages directly'):
+        DAVIS(str(sparse))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import default_collate
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from PIL import Image
 from tiny_data import moving_shapes, texture, write_image, write_video
@@ -173,3 +174,53 @@ def test_hue_goes_around_the_circle_in_both_directions(shift, rgb):
     red = np.full((4, 4, 3), (0, 0, 255), np.uint8)  # BGR
     found = ColorJitter(hue=(shift, shift))(dict(img=red))['img'][0, 0, ::-1].astype(int)
     assert np.abs(found - rgb).max() <= 12
+
+
+def test_the_generators_inside_start_from_one_number_of_the_item():
+    def draw(results):
+        return dict(results, drawn=(random.random(), np.random.rand(), torch.rand(1).item()))
+
+    found = SeededCompose([draw, lambda results: results])(dict(rng=np.random.default_rng(4)))['drawn']
+    seed = int(np.random.default_rng(4).integers(2**32))
+    random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
+    assert found == (random.random(), np.random.rand(), torch.rand(1).item())
+
+
+def test_a_transform_that_gives_up_ends_the_others():
+    rng = np.random.default_rng(0)
+    assert SeededCompose([lambda results: None, lambda results: pytest.fail('went on')])(dict(rng=rng)) is None
+
+
+@pytest.mark.parametrize(('shift', 'hue'), [(0.5, 127), (-0.5, 129), (0.25, 63), (-0.25, 193), (0.0, 0), (-0.001, 0)])
+def test_the_hue_of_red_moves_by_so_many_of_256(shift, hue):
+    """By 255 times the shift, towards 0."""
+    red = np.full((2, 2, 3), (0, 0, 255), np.uint8)  # BGR
+    found = ColorJitter(hue=(shift, shift))(dict(img=red))['img']
+    expected = np.asarray(Image.new('HSV', (2, 2), (hue, 255, 255)).convert('RGB'))
+    assert np.array_equal(found[..., ::-1], expected)
+    assert found.flags.c_contiguous
+
+
+def test_jitter_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match='ColorJitter cannot be built'):
+        ColorJitter(hue='much')
+
+
+def test_the_path_of_an_image_is_that_of_its_file(tmp_path):
+    write_video(tmp_path / 'film.avi', np.zeros((4, 32, 48, 3), np.uint8), 'MJPG')
+    assert VideoFolder(str(tmp_path), pipeline=[LoadImage()])[0]['img_path'] == str(tmp_path / 'film.avi')
+    paths = [str(tmp_path / f'{t}.png') for t in range(3)]
+    for t, path in enumerate(paths):
+        write_image(path, texture((6, 8), t))
+    found = LoadImage()(dict(video_id='v', frame_paths=paths, frame_inds=[2, 0]))
+    assert found['img_path'] == paths[2]
+    assert np.array_equal(found['img'][..., ::-1], texture((6, 8), 2))
+
+
+def test_the_number_of_images_is_logged(imagenet, caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    caplog.handler.setLevel('INFO')
+    ImageFolder(str(imagenet))
+    logger.removeHandler(caplog.handler)
+    assert f'ImageFolder: 9 images ({imagenet})' in caplog.text

@@ -73,6 +73,9 @@ def test_forms_of_lists_and_roots(root, line, data_root):
     ('\n', 'is empty'),
     ('Rename_Images/walk/clip1 joint_positions/walk/clip2/joint_positions.mat', 'of one clip'),
     ('a/b/c d/e/f', 'of one clip'),
+    ('Rename_Images/walk/clip2', 'of one clip'),
+    ('clip2 walk/clip2', 'of one clip'),
+    ('Rename_Images/walk/clip2 joint_positions/walk/clip2/joint_positions.mat x', 'of one clip'),
     ('clip9', r'clip clip9 is in 0 actions'),
 ])
 def test_broken_lists(root, text, match):
@@ -150,3 +153,35 @@ def test_positions_cut_off(root):
 @pytest.mark.parametrize('path', sorted(CONFIGS.glob('jhmdb_*.py')), ids=lambda path: path.stem)
 def test_all_configs_are_of_the_first_split(path):
     assert load_config(path).test_dataloader.dataset.split == 1
+
+
+def test_clips_that_have_all_their_joints_are_not_told(root, log):
+    write_image(root / 'Rename_Images' / 'walk' / 'clip0' / '00005.png', texture((60, 80), 5))
+    JHMDB(str(root))
+    assert log.text.count('the rest is left out') == 1
+
+
+def test_a_clip_of_two_actions_is_not_guessed(root):
+    shutil.copytree(root / 'joint_positions' / 'walk' / 'clip2', root / 'joint_positions' / 'jump' / 'clip2')
+    (root / 'list.txt').write_text('clip2\n')
+    with pytest.raises(ValueError, match=r'list\.txt: clip clip2 is in 2 actions'):
+        JHMDB(str(root), video_list='list.txt')
+
+
+def test_the_root_itself_comes_first(root):
+    """Another copy below it is not looked at."""
+    for folder in ('joint_positions', 'Rename_Images', 'splits'):
+        shutil.copytree(root / folder, root / 'JHMDB' / folder)
+    (root / 'JHMDB' / 'splits' / 'walk_test_split1.txt').write_text('clip2.avi 2\n')
+    assert ids_of(JHMDB(str(root))) == ['walk/clip0', 'walk/clip1']
+
+
+@pytest.mark.parametrize(('line', 'fine'), [
+    ('clip2.avi 2', True), ('clip2.avi', False), ('clip2.avi 2 3', False), ('clip2.avi 3', False)])
+def test_lines_of_the_splits_have_two_words(root, line, fine):
+    (root / 'splits' / 'walk_test_split2.txt').write_text(f'{line}\n')
+    if fine:
+        assert ids_of(JHMDB(str(root), split=2)) == ['walk/clip2']
+    else:
+        with pytest.raises(ValueError, match=f"expected lines .* got '{line}'"):
+            JHMDB(str(root), split=2)

@@ -114,3 +114,20 @@ def test_the_pipeline_gives_two_global_and_two_local_views_of_the_whole_image(de
         areas.append(height * width / (200 * 250))
     assert 0.58 < min(areas) < 0.68
     assert 0.9 < max(areas) <= 1
+
+
+def test_the_least_grid_and_the_least_patch():
+    image = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    assert mosaic(0, image, grid=1, patch_size=1)['img'].shape == (1, 1, 3)
+    for wrong in (dict(patch_size=0), dict(grid=-1)):
+        with pytest.raises(ValueError, match='must be 1 or more'):
+            TRANSFORMS.build(dict(type='JigsawMosaic', **wrong))
+
+
+def test_cells_may_be_higher_than_wide():
+    image = np.random.default_rng(0).integers(0, 256, (12, 6), dtype=np.uint8)
+    image[6:] = 0
+    found = {mosaic(seed, image, grid=2, patch_size=3)['img'].tobytes() for seed in range(200)}
+    # Two cells begin at rows 0 to 3, in 24 orders; the others are black.
+    assert len(found) > 100
+    assert all(np.count_nonzero(np.frombuffer(one, np.uint8)) <= 18 for one in found)

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from stt_mm.datasets import LongestFirstSampler, TrainSampler, samplers
 from stt_mm.registry import DATA_SAMPLERS
+from stt_mm.utils import generator
 
 SIZE = 7
 
@@ -137,3 +138,17 @@ def test_longest_first_built_as_the_runner_does():
     sampler = DATA_SAMPLERS.build(dict(type='LongestFirstSampler'), default_args=dict(dataset=Videos([1, 2]), seed=5))
     sampler.set_epoch(1)
     assert list(DataLoader(Videos([1, 2]), sampler=sampler, batch_sampler=None).sampler) == [1, 0]
+
+
+def test_the_stream_begins_in_any_pass(monkeypatch):
+    whole = list(islice(sampler_of(monkeypatch), 4 * SIZE))
+    for start in range(3 * SIZE):
+        sampler = sampler_of(monkeypatch)
+        sampler.advance(start)
+        assert list(islice(sampler, SIZE)) == whole[start:start + SIZE]
+
+
+def test_each_pass_is_drawn_from_seed_and_number(monkeypatch):
+    stream = [index for index, *_ in islice(sampler_of(monkeypatch, seed=3), 2 * SIZE)]
+    assert stream == [*generator(3, 0).permutation(SIZE), *generator(3, 1).permutation(SIZE)]
+    assert [index for index, *_ in islice(TrainSampler(range(SIZE), seed=3), 2 * SIZE)] == stream

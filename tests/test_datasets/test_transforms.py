@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import default_collate
-from tiny_data import texture, write_image
+from tiny_data import texture, write_image, write_video
 
 from stt_mm.datasets.transforms import ClipFlip, ClipRandomResizedCrop, ClipResize, LoadFrames, PackClip
 from stt_mm.utils import generator
@@ -87,6 +87,9 @@ def test_boxes_from_one_pixel_to_the_whole_frame_at_every_place():
     places = {pixel.draw_box((2, 2), generator(key)) for key in range(50)}
     assert places == {(top, left, 1, 1) for top in (0, 1) for left in (0, 1)}
     assert ClipRandomResizedCrop(area=(0.01, 0.01), aspect=(1.0, 1.0)).draw_box((4, 4), generator(0)) == (0, 0, 4, 4)
+    # 0.4 x 4 pixels.
+    assert ClipRandomResizedCrop(area=(0.01, 0.01), aspect=(10, 10)).draw_box((4, 40), generator(0)) == (0, 18, 4, 4)
+    assert ClipRandomResizedCrop(area=(0.01, 0.01), aspect=(0.1, 0.1)).draw_box((40, 4), generator(0)) == (18, 0, 4, 4)
 
 
 def test_a_box_that_does_not_fit_is_drawn_so_often():
@@ -161,3 +164,26 @@ def test_pack_refuses_frames_of_unequal_size():
 def test_arguments_out_of_range(cls, kwargs, word):
     with pytest.raises(ValueError, match=f'{word} must be'):
         cls(**kwargs)
+
+
+def test_what_cannot_be_read_is_named_with_its_video(tmp_path):
+    with pytest.raises(FileNotFoundError, match='Video bear: .*none'):
+        LoadFrames()(dict(frame_paths=[str(tmp_path / 'none.png')], video_id='bear', frame_inds=[0]))
+    write_video(tmp_path / 'film.avi', np.zeros((4, 32, 48, 3), np.uint8), 'MJPG')
+    with pytest.raises(IndexError, match='Frame 4 asked of video bear with 4 frames'):
+        LoadFrames()(dict(video_path=str(tmp_path / 'film.avi'), video_id='bear', frame_inds=[4]))
+
+
+@pytest.mark.parametrize(('cls', 'kwargs'), [
+    (ClipResize, dict(size=(1, 1))), (ClipRandomResizedCrop, dict(area=(1, 1))),
+    (ClipRandomResizedCrop, dict(aspect=(1, 1))), (ClipFlip, dict(prob=0)), (ClipFlip, dict(prob=1)),
+    (ClipRandomResizedCrop, dict(attempts=1))])
+def test_the_bounds_of_arguments_are_allowed(cls, kwargs):
+    transform = cls(**kwargs)
+    assert {name: getattr(transform, name) for name in kwargs} == kwargs
+
+
+def test_a_clip_is_packed_with_what_happened_to_it():
+    results = ClipFlip(1)(ClipRandomResizedCrop((8, 16))(clip_of(coordinates(20, 40))))
+    assert PackClip()(results)['data_samples'].metainfo == dict(
+        video_id='bear', frame_inds=[0, 1, 2], crop=results['crop'], flip=True)

@@ -114,3 +114,21 @@ def test_sampler_reaches_every_video(root):
     dataset = VideoFolder(str(root), pipeline=PIPELINE)
     names = {dataset[key]['data_samples'].video_id for key in islice(TrainSampler(dataset, seed=1), 3)}
     assert names == set(videos(dataset))
+
+
+def test_hidden_video_files_are_left_out(root):
+    (root / 'b10' / '.film.avi').write_bytes((root / 'b10' / 'film.AVI').read_bytes())
+    assert len(VideoFolder(str(root))) == 3
+
+
+def test_nothing_but_files_that_cannot_be_opened(tmp_path):
+    (tmp_path / 'bad.mp4').write_bytes(b'no video at all')
+    with pytest.raises(ValueError, match=r'VideoFolder: .* holds no video\. Expected <data_root>/'):
+        VideoFolder(str(tmp_path), on_error='skip')
+
+
+@pytest.mark.parametrize('interval', [1, 2])
+def test_a_clip_of_a_file_may_end_with_its_last_frame(root, interval):
+    dataset = VideoFolder(str(root), interval=interval)
+    ends = {dataset.get_clip(1, draw)['frame_inds'][-1] for draw in range(100)}
+    assert ends == set(range(interval, 12))

@@ -8,7 +8,7 @@ from tiny_data import make_vip, moving_shapes
 
 from stt_mm.datasets import VIP
 from stt_mm.registry import DATASETS
-from stt_mm.utils import write_mask
+from stt_mm.utils import read_mask, write_mask
 from stt_mm.utils.instances import read_instance_categories
 
 
@@ -105,3 +105,44 @@ def test_broken_categories(tmp_path, text, match):
 def test_numbers_of_nine_digits_are_read(tmp_path):
     (tmp_path / '0.txt').write_text('999999999 123456789\n')
     assert read_instance_categories(tmp_path / '0.txt') == {999_999_999: 123_456_789}
+
+
+@pytest.mark.parametrize('number', [1, 2])
+def test_instances_are_named_from_the_first_on(root, number):
+    path = root / 'Annotations' / 'Instance_ids' / 'videos1' / '000000000001.txt'
+    path.write_text(''.join(f'{k} 2\n' for k in (1, 2, 3) if k != number))
+    with pytest.raises(ValueError, match=f'no line for instance {number} of'):
+        VIP(str(root), labels='instance')[0]
+
+
+@pytest.mark.parametrize(('number', 'fine'), [(19, True), (20, False), (255, True)])
+@pytest.mark.parametrize('max_frames', [2, None])
+def test_parts_are_1_to_19_and_255_is_void(root, number, fine, max_frames):
+    path = root / 'Annotations' / 'Category_ids' / 'videos1' / '000000000001.png'
+    mask = read_mask(path)
+    mask[:3, :3] = number
+    write_mask(path, mask)
+    if fine:
+        given = VIP(str(root), max_frames=max_frames)[0]['data_samples'].given_masks[0]
+        assert given[0, 0] == number % 255
+    else:
+        with pytest.raises(ValueError, match=rf'videos1: the first mask, .* holds \[{number}\], parts are 1 to 19'):
+            VIP(str(root), max_frames=max_frames)
+
+
+def test_the_folder_of_the_kind_of_labels_comes_first(root):
+    shutil.copytree(root / 'Annotations' / 'Category_ids' / 'videos1', root / 'Annotations' / 'videos1')
+    assert 'Category_ids' in VIP(str(root))[0]['data_samples'].mask_paths[0]
+    for video in ('videos1', 'videos2'):
+        shutil.rmtree(root / 'Annotations' / 'Instance_ids' / video)
+        shutil.copytree(root / 'Annotations' / 'Category_ids' / video, root / 'Annotations' / video,
+                        dirs_exist_ok=True)
+    with pytest.raises(FileNotFoundError, match='no folder .*Instance_ids/videos1'):
+        VIP(str(root), labels='instance')
+
+
+def test_a_video_without_frames_is_named(root):
+    for path in (root / 'Images' / 'videos2').iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=r'no frames in .*Images/videos2\.'):
+        VIP(str(root))

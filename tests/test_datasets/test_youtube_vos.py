@@ -10,7 +10,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from tiny_data import make_youtube_vos
 
-from stt_mm.datasets import TrainSampler, YouTubeVOS
+from stt_mm.datasets import TrainSampler, VideoDataset, YouTubeVOS
 from stt_mm.registry import DATASETS
 from stt_mm.utils import FrameError
 
@@ -222,3 +222,55 @@ def test_index_out_of_range(root):
 def test_arguments_out_of_range(root, kwargs):
     with pytest.raises(ValueError, match='must'):
         YouTubeVOS(root, **kwargs)
+
+
+@pytest.mark.parametrize('name', ['mine.JSON', 'mine.json', 'mine.txt'])
+def test_a_list_is_read_as_its_suffix_says(own_root, name):
+    (own_root / name).write_text('video1\nvideo2\n' if name.endswith('txt') else '["video1", "video2"]')
+    assert ids(YouTubeVOS(str(own_root), video_list=name)) == ['video1', 'video2']
+
+
+class Numbered(VideoDataset):
+    """Videos of so many frames each, which nobody reads."""
+
+    def __init__(self, *lengths, **settings):
+        self.lengths = lengths
+        super().__init__('somewhere', **settings)
+
+    def load_videos(self):
+        return [dict(video_id=str(number), frame_paths=[f'{number}/{t}.png' for t in range(length)])
+                for number, length in enumerate(self.lengths)]
+
+
+@pytest.mark.parametrize(('settings', 'shortest'), [
+    ({}, 2), (dict(clip_length=3), 3), (dict(clip_length=3, interval=2), 5), (dict(interval=(3, 2)), 3),
+    (dict(interval=(1, 4), interval_probs=(0, 1)), 5), (dict(clip_length=1), 1)])
+def test_the_shortest_video_is_as_long_as_a_clip(settings, shortest):
+    dataset = Numbered(*range(8), **settings)
+    assert ids(dataset) == [str(length) for length in range(shortest, 8)]
+    clip = dataset.get_clip(0)
+    assert (clip['frame_inds'][0], clip['frame_inds'][-1]) == (0, shortest - 1)
+    assert len(clip['frame_inds']) == settings.get('clip_length', 2)
+
+
+def test_a_clip_is_that_of_draw_and_seed_0_unless_asked_for():
+    dataset = Numbered(1000)
+    chosen = {(draw, seed): dataset.get_clip(0, draw, seed)['frame_inds'] for draw in (0, 1) for seed in (0, 1)}
+    assert len({tuple(inds) for inds in chosen.values()}) == 4
+    assert dataset.get_clip(0)['frame_inds'] == dataset[0]['frame_inds'] == chosen[0, 0]
+    assert dataset[0, 1, 1]['frame_inds'] == chosen[1, 1]
+
+
+@pytest.mark.parametrize('probs', [(2, -1), (1, 1, 1), (0, 0)])
+def test_weights_of_intervals_that_are_none(probs):
+    with pytest.raises(ValueError, match='one weight of at least 0 for each of 2 intervals'):
+        Numbered(9, interval=(1, 2), interval_probs=probs)
+
+
+def test_an_index_that_returns_is_told_and_others_are_not(log):
+    dataset = Numbered(5, 5, 5)
+    for index in (0, 1, 2):
+        dataset[index]
+    assert 'without a draw number' not in log.text
+    dataset[1]
+    assert 'Numbered is asked for video 1 again' in log.text

@@ -167,3 +167,51 @@ def test_objects_come_in_the_order_of_their_ids(tmp_path):
     (tmp_path / 'meta.json').write_text(json.dumps(dict(videos=dict(v=dict(objects=objects)))))
     assert [(number, entry['category']) for number, entry in read_meta(tmp_path / 'meta.json')['v'].items()] == [
         (2, 'c2'), (9, 'c9'), (10, 'c10')]
+
+
+@pytest.mark.parametrize(('settings', 'title'), [
+    ({}, 'YouTube-VOS-2018 valid'), (dict(year=2019), 'YouTube-VOS-2019 valid'),
+    (dict(all_frames=True), 'YouTube-VOS-2018 valid (all frames)')])
+def test_results_are_called_by_release_and_split(tmp_path, settings, title):
+    assert YouTubeVOSBenchmark(str(make_youtube_vos_valid(tmp_path, all_frames=True)), **settings).title == title
+
+
+@pytest.mark.parametrize(('split', 'annotated', 'known'), [
+    ('valid', False, False), ('test', False, False), ('train', False, True), ('train', True, True),
+    ('valid', True, True)])
+def test_whether_the_truth_is_known(tmp_path, log, split, annotated, known):
+    root = make_youtube_vos_valid(tmp_path, split=split, annotated=annotated)
+    sample = YouTubeVOSBenchmark(str(root), split=split)[0]['data_samples']
+    assert sample.truth_known is known
+    assert 'masks for a part' not in log.text
+
+
+def test_masks_of_frames_that_are_not_listed_do_not_count(root, log):
+    folder = root / 'valid' / 'Annotations' / 'video0'
+    for name in ('00007', '._00010'):
+        write_mask(folder / f'{name}.png', np.ones(SIZE, np.uint8))
+    (folder / '00015.jpg').write_bytes((folder / '00005.png').read_bytes())
+    sample = YouTubeVOSBenchmark(str(root))[0]['data_samples']
+    assert sample.mask_paths == [str(folder / '00005.png'), str(folder / '00010.png'), None, None]
+    assert not sample.truth_known
+    assert 'masks for a part' not in log.text
+
+
+@pytest.mark.parametrize('births', [(0, 2, 2), (1, 0, 2)])
+def test_what_meta_lists_decides_when_an_object_is_born(tmp_path, births):
+    root = make_youtube_vos_valid(tmp_path, births=births)
+    sample = YouTubeVOSBenchmark(str(root))[0]['data_samples']
+    assert {number: entry['first_frame'] for number, entry in sample.objects.items()} == dict(enumerate(births, 1))
+    assert {t: sorted(set(np.unique(mask)) - {0}) for t, mask in sample.given_masks.items()} == {
+        t: [k + 1 for k, birth in enumerate(births) if birth == t] for t in sorted(set(births))}
+
+
+def test_a_video_needs_a_second_frame_and_no_mask_for_it(tmp_path):
+    """Without one the metric says that the video is not scored."""
+    root = make_youtube_vos_valid(tmp_path, split='train', annotated=True, births=(0, 0))
+    for path in (root / 'train' / 'Annotations').glob('*/*.png'):
+        if path.stem != '00005':
+            path.unlink()
+    with pytest.raises(ValueError, match='1, with none after the first of an object'):
+        YouTubeVOSBenchmark(str(root), split='train', max_frames=1)
+    assert len(YouTubeVOSBenchmark(str(root), split='train', max_frames=2)) == 2

@@ -236,3 +236,34 @@ def test_the_benchmark_compares_equals(size):
         assert row[0].tolist() == region_similarity(predictions == k, truths == k).tolist()
         assert row[1].tolist() == boundary_measure(predictions == k, truths == k).tolist()
     assert 0 < values.mean() < 1
+
+
+def test_statistics_are_computed_in_double_precision():
+    values = np.full(1001, 0.1, np.float32)
+    values[::3] = 0.7
+    assert statistics(values) == statistics(values.astype(np.float64))
+    assert statistics(values)[0] == pytest.approx(np.mean(values.tolist()), rel=1e-14)
+
+
+@pytest.mark.parametrize('first', [[[255, 255]], [[0, 255]]])
+def test_void_alone_is_no_object(first):
+    truths = np.array([first] * 3, np.uint8)
+    with pytest.raises(ValueError, match='no object in the first frame'):
+        evaluate_video(truths * 0, truths)
+
+
+def test_masks_need_not_be_bool():
+    first, second = square(5, 5, 6), square(5, 7, 6)
+    for measure in (region_similarity, boundary_measure):
+        assert measure(7 * first.astype(np.uint8), 2 * second.astype(int)) == measure(first, second)
+
+
+def test_the_length_of_a_video_is_no_part_of_the_tolerance():
+    """The diagonal of 20 x 30 pixels is 36.06; that of a box with the frames as third side would be longer."""
+    dots = square(5, 5, 1), square(5, 7, 1)
+    stacks = [np.repeat(dot[None], 130, 0) for dot in dots]
+    # A dot has two boundary pixels in each row; a disc of one pixel reaches the nearer one of the other dot's.
+    assert boundary_measure(*stacks, tolerance=1 / 36.2).tolist() == [0.5] * 130
+    assert boundary_measure(*stacks, tolerance=2 / 36.2).tolist() == [1] * 130
+    # 0.008 of 36.06 is one pixel, rounded up.
+    assert measure_objects(*stacks, [True])[0].tolist() == [[0] * 130, [0.5] * 130]

@@ -164,9 +164,10 @@ def test_two_processes_give_the_numbers_of_one(root, tmp_path):
     assert not (tmp_path / 'rank1' / 'davis_results.json').exists()
 
 
-def test_submission_has_the_sequences_at_its_root(root, tmp_path):
+def test_submission_has_the_sequences_at_its_root(root, tmp_path, log):
     target = tmp_path / 'test-dev.zip'
     evaluate(root, dump_masks=str(tmp_path / 'masks'), submission=str(target))
+    assert f'submission of 15 masks: {target}' in log.text
     with zipfile.ZipFile(target) as archive:
         assert archive.namelist() == [f'video{v}/{t:05d}.png' for v in range(3) for t in range(5)]
         assert archive.read('video1/00003.png') == (tmp_path / 'masks' / 'video1' / '00003.png').read_bytes()
@@ -212,3 +213,13 @@ def test_ids_that_the_first_mask_skips_are_said(root, log):
 def test_contiguous_ids_need_no_warning(root, log):
     evaluate(root)
     assert 'skip ids' not in log.text
+
+
+def test_a_row_of_the_log_for_each_video(root, log):
+    metrics = evaluate(root, indices=(0, 2))
+    lines = log.text.split('2 videos, 5 objects\n')[1].splitlines()
+    assert lines[0].split() == KEYS
+    rows = {line[:11].strip(): line[11:].split() for line in lines[1:4]}
+    assert list(rows) == ['video0', 'video2', 'all objects']
+    assert rows['all objects'] == [f'{metrics[key]:.4f}' for key in KEYS]
+    assert rows['video2'] == [f'{value:.4f}' for value in evaluate(root, indices=(2, )).values()]

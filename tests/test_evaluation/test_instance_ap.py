@@ -138,3 +138,11 @@ def test_only_parts_of_the_categories_1_to_19_are_evaluated():
     ap = instance_ap(matches, counts)
     assert ap.shape == (19, 9)
     assert np.flatnonzero(ap.all(axis=1)).tolist() == [0, 18]
+
+
+def test_many_equal_scores_keep_their_order():
+    rng = np.random.default_rng(0)
+    matches = [(5, score, float(hit)) for score, hit in zip(rng.choice([0.2, 0.5], 400), rng.random(400) < 0.5,
+                                                            strict=True)]
+    counts = np.bincount([5] * 250, minlength=20)
+    assert instance_ap(matches, counts)[4, 0] == pytest.approx(slow_ap(matches, 250, 0.1), abs=1e-12)

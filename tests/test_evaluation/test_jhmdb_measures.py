@@ -145,3 +145,11 @@ def test_equals_the_published_scripts(data):
 def test_shapes_that_do_not_fit(shapes, message):
     with pytest.raises(ValueError, match=f'{message}.* got .* and '):
         count_keypoints(*(np.zeros(shape) for shape in shapes))
+
+
+def test_a_video_without_joints_or_without_frames_has_no_counts():
+    counts = count_keypoints(np.zeros((3, 0, 2)), np.zeros((3, 0, 2)))
+    assert counts['STT']['hits'].shape == counts['CRW']['hits'].shape == (5, 0)
+    counts = count_keypoints(np.zeros((0, 4, 2)), np.zeros((0, 4, 2)))['CRW']
+    assert counts['hits'].tolist() == [[0] * 4] * 5
+    assert (counts['scored'].tolist(), counts['lost']) == ([0] * 4, 0)

@@ -1,9 +1,11 @@
 import csv
 import json
+import logging
 
 import numpy as np
 import pytest
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 
 from stt_mm.evaluation.metrics import JHMDBMetric
@@ -120,3 +122,41 @@ def test_errors_name_the_video(data):
     metric.process(None, [fewer.to_dict()])
     with pytest.raises(ValueError, match='same joints, got 4 in clap/c0 and 15 in walk/w0'):
         metric.evaluate(2)
+
+
+def test_the_log_has_a_table_for_each_form(data, caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    caplog.handler.setLevel(logging.INFO)
+    metrics = evaluate(data)
+    logger.removeHandler(caplog.handler)
+    lines = caplog.text.split('2 videos\n')[1].splitlines()
+    names = [f'PCK@0.{n}' for n in range(1, 6)]
+    for number, variant in enumerate(('STT', 'CRW')):
+        head, row = lines[2 * number:2 * number + 2]
+        assert head.split() == [*names, 'lost', 'joints', 'joints', 'never', 'scored']
+        assert row.split() == [variant, *(f'{metrics[f"{variant}/{name}"]:.4f}' for name in (
+            *names, 'lost joints', 'joints never scored'))]
+
+
+def test_tables_have_each_joint_and_each_video_in_both_forms(data, tmp_path):
+    evaluate(data, ['walk/w0'], out_dir=str(tmp_path))
+    record = json.loads((tmp_path / 'videos' / 'jhmdb' / 'walk' / 'w0.json').read_text())['record']
+    columns = [f'{variant}/PCK@0.{n}' for variant in ('STT', 'CRW') for n in range(1, 6)]
+    with open(tmp_path / 'jhmdb_per_joint.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    for joint, row in enumerate(rows):
+        rates = [100 * record[variant]['hits'][n][joint] / record[variant]['scored'][joint]
+                 for variant in ('STT', 'CRW') for n in range(5)]
+        assert {key: float(value) for key, value in row.items()} == pytest.approx(
+            dict(zip(columns, rates, strict=True), joint=joint + 1))
+    with open(tmp_path / 'jhmdb_per_video.csv', newline='') as file:
+        row, = csv.DictReader(file)
+    assert list(row) == ['video', *columns[:5], 'STT/lost joints', *columns[5:], 'CRW/lost joints']
+    assert [row[f'{variant}/lost joints'] for variant in ('STT', 'CRW')] == [
+        str(record[variant]['lost']) for variant in ('STT', 'CRW')]
+
+
+def test_joints_are_not_written_as_masks(tmp_path):
+    with pytest.raises(ValueError, match='JHMDBMetric scores no masks'):
+        JHMDBMetric(dump_masks=str(tmp_path))

@@ -1,11 +1,14 @@
+import hashlib
 import json
 import logging
 
 import numpy as np
 import pytest
+import torch
 from mmengine.logging import MMLogger
 
 from stt_mm.evaluation.metrics import VideoMetric, completed
+from stt_mm.evaluation.metrics.base import predicted_masks, read_truth
 from stt_mm.evaluation.metrics.davis import ranges
 from stt_mm.evaluation.metrics.records import forget_records
 from stt_mm.evaluation.metrics.tables import text_table, write_csv, write_json
@@ -207,7 +210,8 @@ def test_masks_are_not_dumped_among_the_true_ones(tmp_path, target):
 
 def test_two_frames_of_one_name_are_refused(tmp_path):
     with pytest.raises(ValueError, match='Video v has two frames named a, so one mask would replace the other'):
-        process(Count(dump_masks=str(tmp_path)), sample('v', 3, frame_names=['a', 'a']))
+        process(Count(dump_masks=str(tmp_path)), sample('v', 3, frame_names=['b', 'a', 'a'],
+                                                          pred_masks=np.zeros((3, 4, 6), np.uint8)))
     assert not list(tmp_path.iterdir())
 
 
@@ -303,6 +307,7 @@ def test_records_are_forgotten_whatever_run_they_are_of_and_nothing_else(tmp_pat
     (tmp_path / 'videos' / 'other').mkdir()
     (tmp_path / 'videos' / 'other' / 'a.json').write_bytes((folder / 'a.json').read_bytes())
     (folder / 'older.json').write_text('{"video_id": "c", "run_id": "", "record": {}, "further": 1}')
+    (folder / 'oldest.json').write_text('{"video_id": "d", "run_id": "", "record": {}}')
     forget_records(str(tmp_path), 'count')
     assert {path.relative_to(tmp_path / 'videos').as_posix() for path in tmp_path.rglob('*.*')} == {
         'other/a.json', *(f'count/{name}' for name in others)}
@@ -332,3 +337,61 @@ def test_what_has_no_masks_cannot_write_them(tmp_path):
     with pytest.raises(ValueError, match='Bare scores no masks, so that there are none to write to'):
         Bare(dump_masks=str(tmp_path))
     assert Bare(out_dir=str(tmp_path)).dump_masks is None
+
+
+def test_a_metric_begins_anew_after_its_result():
+    metric = process(Count(), sample('a', 5))
+    assert metric.evaluate(1) == dict(pixels=5.0)
+    assert process(metric, sample('b', 3)).evaluate(1) == dict(pixels=3.0)
+    assert metric.evaluate(1) == {}
+
+
+def test_the_order_of_the_entries_of_a_record_does_not_matter(tmp_path):
+    out = str(tmp_path)
+    process(Count(out_dir=out), sample('b', 1), sample('a', 2), sample('c', 2))
+    path = tmp_path / 'videos' / 'count' / 'a.json'
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(reversed(content.items()))))
+    assert completed(out, 'count', '') == ['a', 'b', 'c']
+
+
+def test_a_record_holds_the_first_digits_of_the_hash_of_each_mask(tmp_path):
+    metric = process(Count(dump_masks=str(tmp_path)), sample('v', 5, output_frames=[False, True]))
+    digest = hashlib.sha256((tmp_path / 'v' / 'b.png').read_bytes()).hexdigest()[:8]
+    assert metric.results[0]['masks'] == dict(b=digest)
+    assert process(Count(), sample('v', 5)).results[0]['masks'] is None
+
+
+def test_predictions_may_be_a_tensor_or_lists():
+    masks = sample('v', 5)['pred_masks']
+    for given in (masks, torch.from_numpy(masks), masks.tolist()):
+        assert np.array_equal(predicted_masks(sample('v', 5, pred_masks=given)), masks)
+
+
+@pytest.mark.parametrize(('size', 'message'), [((4, 6), None), ((4, 5), '4x6'), ((3, 6), '4x6'), ((6, 4), '4x6')])
+def test_a_truth_has_the_size_of_its_video(tmp_path, size, message):
+    truth = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    truth[0, 1] = 255
+    write_mask(tmp_path / 'a.png', truth)
+    item = dict(video_id='v', original_size=size)
+    if message:
+        with pytest.raises(ValueError, match=rf'Video v: .*a\.png is {message} .* are {size[0]}x{size[1]}'):
+            read_truth(item, str(tmp_path / 'a.png'))
+    else:
+        assert np.array_equal(read_truth(item, str(tmp_path / 'a.png')), np.where(truth == 255, 0, truth))
+        single = read_truth(dict(item, single_object=True), str(tmp_path / 'a.png'))
+        assert np.array_equal(single, truth > 0)
+
+
+def test_a_result_that_is_empty_lists_its_videos_and_has_no_tables(tmp_path, warnings):
+    class Silent(Count):
+        def summarise(self, records):
+            return {}
+
+    assert process(Silent(out_dir=str(tmp_path)), sample('b', 1), sample('a', 1)).evaluate(2) == {}
+    content = json.loads((tmp_path / 'count_results.json').read_text())
+    assert (content['global'], content['not_scored'], content['num_videos']) == ({}, ['a', 'b'], 2)
+    assert 'per_video' not in content
+    assert not list(tmp_path.glob('*.csv'))
+    assert 'protocol toy' not in warnings.text
+    assert f'results written to {tmp_path}' in warnings.text

@@ -9,6 +9,7 @@ from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 
 from stt_mm.evaluation.functional import category_iou, confusion_matrix
+from stt_mm.evaluation.functional.vip import CATEGORIES
 from stt_mm.evaluation.metrics import VIPInstanceMetric, VIPMetric
 from stt_mm.registry import METRICS
 from stt_mm.utils import read_mask, write_mask
@@ -221,3 +222,36 @@ def test_the_log_has_the_categories_that_occur_and_the_means(parts, instances, c
     assert lines[-2].split() == ['mean', *(f'{metrics[key]:.4f}' for key in ('mIoU', 'mIoU-without-first-frame'))]
     assert lines[-1] == ', '.join(f'{key} {metrics[key]:.4f}' for key in ('mean-accuracy', 'overall-accuracy'))
     logger.removeHandler(caplog.handler)
+
+
+def test_rows_of_the_tables_of_instances(instances, tmp_path):
+    metrics = evaluate('VIPInstanceMetric', instances, out_dir=str(tmp_path))
+    with open(tmp_path / 'vip_instance_per_category.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    names = [f'AP@0.{n}' for n in range(1, 10)]
+    assert [row['category'] for row in rows] == list(CATEGORIES[1:])
+    values = np.array([[float(row[name]) for name in names] for row in rows])
+    assert [float(row['AP']) for row in rows] == pytest.approx(values.mean(1))
+    assert values.mean(0).tolist() == pytest.approx([metrics[name] for name in names])
+
+
+def test_rows_of_the_tables_of_parts(parts, tmp_path):
+    evaluate('VIPMetric', parts, out_dir=str(tmp_path))
+    with open(tmp_path / 'vip_per_video.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    with open(tmp_path / 'vip_per_category.csv', newline='') as file:
+        assert [row['category'] for row in csv.DictReader(file)] == list(CATEGORIES)
+    assert [row['video'] for row in rows] == list(VIDEOS)
+    for row in rows:
+        alone = evaluate('VIPMetric', parts, [row['video']])
+        assert {key: float(row[key]) for key in list(row)[1:]} == {
+            key: alone[key] for key in ('mIoU', 'mIoU-without-first-frame')}
+
+
+def test_a_video_whose_first_frame_alone_is_annotated(parts, tmp_path):
+    sample = parts['videos1']
+    sample.set_metainfo(dict(mask_paths=[sample.mask_paths[0], *[None] * 4]))
+    metrics = evaluate('VIPMetric', parts, ['videos1'], out_dir=str(tmp_path))
+    assert list(metrics) == ['mIoU', 'mean-accuracy', 'overall-accuracy']
+    row, = json.loads((tmp_path / 'vip_results.json').read_text())['per_video']
+    assert row['mIoU-without-first-frame'] is None

@@ -108,6 +108,7 @@ def test_hidden_truth_becomes_a_submission(tmp_path, log):
     resumed = METRICS.build(dict(arguments, out_dir=str(tmp_path / 'out'), run_id='r', resume=True))
     resumed.process(None, [samples[1]])
     assert resumed.evaluate(1) == {}
+    assert f'submission of 8 masks: {target}' in log.text
     assert '2 of 2 videos are not scored, the truth of their frames is not known: video0, video1' in log.text
     names = [f'Annotations/video{v}/{t:05d}.png' for v in (0, 1) for t in (5, 10, 15, 20)]
     with zipfile.ZipFile(target) as archive:
@@ -190,3 +191,41 @@ def test_a_video_whose_frames_are_all_first_frames_is_not_scored(tmp_path, log):
     make_youtube_vos_valid(tmp_path, num_videos=1, num_frames=2)
     assert evaluate(YouTubeVOSBenchmark(str(tmp_path))) == {}
     assert '1 of 1 videos are not scored, the truth of their frames is not known: video0' in log.text
+
+
+def test_files_name_video_object_and_category(train, tmp_path, log):
+    samples = [predicted(train, 0), dict(predicted(train, 1), truth_known=False)]
+    metric = YouTubeVOSMetric(out_dir=str(tmp_path / 'out'))
+    metric.process(None, samples)
+    metrics = metric.evaluate(2)
+    content = json.loads((tmp_path / 'out' / 'ytv_results.json').read_text())
+    assert (content['num_videos'], content['num_objects'], content['not_scored']) == (1, 2, ['video1'])
+    assert list(content['per_video']) == ['video0']
+    j, f = by_hand(train)[0].T
+    tables = {}
+    for name in ('video', 'object'):
+        with open(tmp_path / 'out' / f'ytv_per_{name}.csv', newline='') as file:
+            tables[name] = list(csv.DictReader(file))
+    assert tables['video'] == [dict(Video='video0', Objects='2', J=str(j.mean()), F=str(f.mean()))]
+    assert tables['object'] == [dict(Video='video0', Object=str(k + 1), Category=category, J=str(j[k]), F=str(f[k]))
+                                for k, category in enumerate(('dog', 'person'))]
+    assert '1 of 2 videos are not scored, the truth of their frames is not known: video1' in log.text
+    assert '1 videos, 2 objects; Overall is the mean of J and F over all objects' in log.text
+    assert f'{metrics["Overall"]:.4f}' in log.text
+
+
+@pytest.mark.parametrize(('seen', 'official'), [(['dog'], True), (['dog', 'person'], False), ([], False)])
+def test_both_groups_must_have_objects(train, seen, official):
+    metrics = evaluate(train, seen_categories=seen)
+    assert ('J-Seen' in metrics and 'J-Unseen' in metrics) == official
+    values = by_hand(train)
+    parts = values.mean(axis=0) if official else values.reshape(4, 2).mean(axis=0)
+    assert metrics['Overall'] == pytest.approx(parts.mean())
+
+
+def test_objects_without_a_category_belong_to_no_group(train):
+    samples = [predicted(train, 0), predicted(train, 1)]
+    samples[1]['objects'][2]['category'] = None
+    metric = YouTubeVOSMetric(seen_categories=['dog'])
+    metric.process(None, samples)
+    assert set(metric.evaluate(2)) == {'Overall', 'J-Mean', 'F-Mean'}

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from mmengine.registry import init_default_scope
 from torch.testing import assert_close
 
 from stt_mm.models.backbones import MMPretrainBackbone, TimmBackbone
+from stt_mm.models.backbones.timm import _use_dino_positions, create_network
 from stt_mm.models.backbones.wrapped import plain, pretrained
 from stt_mm.registry import MODELS
 from stt_mm.utils.weights import load_backbone
@@ -270,3 +272,117 @@ def test_an_output_that_is_no_map_is_refused_with_the_fix():
         backbone(torch.zeros(1, 3, 64, 64))
     with pytest.raises(ValueError, match=r'mmpretrain\.HRNet has no out_indices'):
         MMPretrainBackbone(dict(type='HRNet', arch='w18'))
+
+
+class Kinds:
+    """Networks that nobody runs, and the settings with which they were built."""
+
+    class Base(torch.nn.Module):
+        def __init__(self, **settings):
+            super().__init__()
+            self.settings, self.out_indices = settings, (2, 0)
+
+    class WithTypes(Base):
+        OUT_TYPES = ('featmap', )
+
+    class WithArgument(Base):
+        def __init__(self, out_type='cls_token', **settings):
+            super().__init__(out_type=out_type, **settings)
+
+
+@pytest.mark.parametrize(('kind', 'given', 'found'), [
+    (Kinds.Base, {}, {}), (Kinds.WithTypes, {}, dict(out_type='featmap')),
+    (Kinds.WithArgument, {}, dict(out_type='featmap')), (Kinds.WithTypes, dict(out_type='raw'), dict(out_type='raw')),
+    (Kinds.Base, dict(out_indices=(0, 2)), dict(out_indices=[0, 2])), (Kinds.Base, dict(out_indices=2),
+                                                                       dict(out_indices=2))])
+def test_networks_that_return_tokens_are_told_to_return_maps(kind, given, found, monkeypatch):
+    monkeypatch.setitem(MODELS.module_dict, 'Kind', kind)
+    backbone = MMPretrainBackbone(dict(given, type='stt_mm.Kind'))
+    assert backbone.network.settings == found
+    assert backbone.stages == ('out0', 'out2')
+    with pytest.raises(ValueError, match="'mmpretrain.NoSuchNetwork' is not in the registry"):
+        MMPretrainBackbone(dict(type='NoSuchNetwork'))
+
+
+def test_an_output_of_lists_is_refused_too(monkeypatch):
+    backbone = MMPretrainBackbone(dict(type='ResNet', depth=18, out_indices=(2, )))
+    monkeypatch.setattr(backbone.network, 'forward', lambda x: ([x, x], ))
+    with pytest.raises(ValueError, match='no map .* for out2 but list'):
+        backbone(torch.zeros(1, 3, 64, 64))
+
+
+def plain_vit(**changes):
+    """What marks a ViT with a class token and one learned embedding for it and each patch; ``None`` takes it away."""
+    marks = dict(_pos_embed=print, dynamic_img_size=True, num_prefix_tokens=1, cls_token=1, pos_embed=1,
+                 no_embed_class=False) | changes
+    return SimpleNamespace(**{name: value for name, value in marks.items() if value is not None})
+
+
+@pytest.mark.parametrize('changes', [
+    dict(_pos_embed=None), dict(dynamic_img_size=None), dict(dynamic_img_size=False), dict(num_prefix_tokens=None),
+    dict(num_prefix_tokens=0), dict(num_prefix_tokens=5), dict(cls_token=None), dict(pos_embed=None),
+    dict(no_embed_class=True)])
+def test_the_positions_of_dino_need_all_marks_of_a_plain_vit(changes):
+    _use_dino_positions(whole := plain_vit(), 'x')
+    assert whole._pos_embed is not print
+    with pytest.raises(ValueError, match="'dino' needs a ViT .* which x is not"):
+        _use_dino_positions(plain_vit(**changes), 'x')
+
+
+@pytest.mark.parametrize(('error', 'size', 'message'), [
+    (torch.cuda.OutOfMemoryError('memory'), (32, 32), None), (torch.cuda.OutOfMemoryError('memory'), (32, 33), None),
+    (RuntimeError('other'), (32, 32), None), (RuntimeError('other'), (32, 33), 'other Both sides must be multiples'),
+    (AssertionError('other'), (32, 32), 'other If it is built for one size'),
+    (AssertionError('other'), (33, 32), 'other Both sides must be multiples')])
+def test_which_failures_are_explained(error, size, message, monkeypatch):
+    backbone = small_vit()
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(backbone.network, 'forward_intermediates', fail)
+    with pytest.raises(Exception, match=message or str(error)) as caught:
+        backbone(torch.zeros(1, 3, *size))
+    assert (caught.value is error) == (message is None)
+
+
+def test_options_reach_timm_and_the_record(monkeypatch):
+    asked, library = [], timm()
+    create = library.create_model
+
+    def record(*args, **options):
+        asked.append((args, options))
+        return create(args[0].split('.')[0], False, **options)
+
+    monkeypatch.setattr(library, 'create_model', record)
+    backbone = TimmBackbone('vit_tiny_patch16_224.x', pretrained=True, norm=False, options=dict(depth=1))
+    assert asked == [(('vit_tiny_patch16_224.x', True), dict(dynamic_img_size=True, num_classes=0, depth=1))]
+    assert backbone.geometry() == dict(network='vit_tiny_patch16_224', norm=False, positions='timm',
+                                       options=dict(depth=1))
+    asked.clear()
+    TimmBackbone('resnet18')
+    assert [options for _, options in asked] == [dict(dynamic_img_size=True, num_classes=0), dict(num_classes=0)]
+    with pytest.raises(ValueError, match=r'timm cannot build resnet18 with options=.*shape'):
+        TimmBackbone('resnet18', options=dict(shape=3))
+
+
+@pytest.mark.parametrize(('said', 'dropped'), [
+    (None, ()), ('fc', ('fc.', )), (('head', 'head_dist'), ('head.', 'head_dist.')), ((), ())])
+def test_the_classifier_is_what_the_network_calls_so(said, dropped, monkeypatch):
+    def create(*args):
+        network = create_network(*args)
+        network.pretrained_cfg = dict(classifier=said)
+        return network
+
+    timm()
+    monkeypatch.setattr('stt_mm.models.backbones.timm.create_network', create)
+    assert TimmBackbone('resnet10t').classifier == dropped
+
+
+def test_the_module_that_timm_lacks_is_not_hidden(monkeypatch):
+    def lacking(name):
+        raise ModuleNotFoundError('No module named other', name='other')
+
+    monkeypatch.setattr('importlib.import_module', lacking)
+    with pytest.raises(ModuleNotFoundError, match='other'):
+        TimmBackbone('resnet10t')

@@ -241,3 +241,26 @@ def test_impossible_clips_are_refused_with_a_reason(length, size, message):
 def test_impossible_models_are_refused_with_a_reason(change, message):
     with pytest.raises(ValueError, match=message):
         build(**change)
+
+
+def test_a_box_is_drawn_ten_times_as_torchvision_does():
+    """All at once, area, aspect and then the place of each, so that the numbers of a stream do not move."""
+    used, expected = generator(3), generator(3)
+    draw_crops(used, 7, (0.7, 0.9))
+    expected.uniform(size=2 * 10 * 7 + 2 * 7)
+    assert used.random() == expected.random()
+
+
+def test_the_first_box_that_fits_is_taken():
+    rng = generator(5)
+    areas, aspects = rng.uniform(0.9, 1.0, (10, 50)), rng.uniform(math.log(3 / 4), math.log(4 / 3), (10, 50))
+    places = rng.uniform(size=(2, 50))
+    found, whole = draw_crops(generator(5), 50, (0.9, 1.0)).tolist(), 0
+    for number, box in enumerate(found):
+        sides = [(math.sqrt(area / math.exp(aspect)), math.sqrt(area * math.exp(aspect)))
+                 for area, aspect in zip(areas[:, number], aspects[:, number], strict=True)]
+        height, width = next(((h, w) for h, w in sides if max(h, w) <= 1), (1, 1))
+        whole += (height, width) == (1, 1)
+        top, left = (place * (1 - side) for place, side in zip(places[:, number], (height, width), strict=True))
+        assert box == pytest.approx([top, left, height, width], abs=1e-6)
+    assert 0 < whole < 25

@@ -353,3 +353,27 @@ def test_two_processes_hold_the_same_weights(tmp_path, monkeypatch):
     start = torch.load(tmp_path / 'stage1.pth', weights_only=True)['state_dict']
     assert not torch.equal(ranks[0]['backbone.conv1.weight'], start['backbone.conv1.weight'])
     assert all(torch.equal(ranks[1][name], value) for name, value in ranks[0].items() if 'running' not in name)
+
+
+class Seen(torch.nn.Module):
+    """A penalty that keeps what it is given."""
+
+    stages, reference, checkpoint = (), {}, 'none.pth'
+
+    def loss(self, backbone, frames):
+        self.given = backbone, frames
+        return dict(loss_seen=frames.new_zeros(()))
+
+
+@pytest.mark.parametrize('name', ['temporal_then_spatial_r18', 'pretrain/detco_r18_in1k'])
+def test_the_penalty_of_stage_1_sees_the_view_of_the_queries(name):
+    cfg = load_config(name).model
+    cfg = dict(cfg, backbone=dict(cfg.backbone, init_cfg=None), queue_len=4)
+    model = MODELS.build(cfg if 'detco' in name else dict(cfg, type='PenalisedMoCo', penalty=None))
+    model.penalty = Seen()
+    model.init_weights()
+    views = [torch.randn(2, 3, side, side) for side in ((64, 64, 96, 96) if 'detco' in name else (64, 64))]
+    assert 'loss_seen' in model.loss(views, [None, None])
+    backbone, frames = model.penalty.given
+    assert backbone is model.backbone
+    assert torch.equal(frames, views[0])

@@ -290,3 +290,8 @@ def test_two_processes_hold_the_same_weights_and_queue(tmp_path, monkeypatch):
     ranks = [torch.load(tmp_path / 'work' / f'rank{rank}.pth', weights_only=True) for rank in (0, 1)]
     assert ranks[0]['image_branch.queue_ptr'] == 8
     assert all(torch.equal(ranks[1][name], value) for name, value in ranks[0].items() if 'running' not in name)
+
+
+@pytest.mark.parametrize('gamma', [0, 0.1])
+def test_the_least_gamma(gamma):
+    assert MODELS.build(small('joint_r18_ytv', **{'model.gamma': gamma}).model).gamma == gamma

@@ -224,3 +224,26 @@ def test_config_trains_and_resumes(tmp_path, stage1):
 def test_the_largest_config_trains_and_resumes(tmp_path, monkeypatch):
     set_files(monkeypatch, tmp_path, 50)
     check_trains_and_resumes('stt_r50_ytv_lwf_s4', tmp_path)
+
+
+def test_the_old_parts_follow_the_type_and_the_device(stage1):
+    penalty = build().penalty
+    assert penalty.double() is penalty
+    assert {value.dtype for value in penalty.old.state_dict().values() if value.is_floating_point()} == {torch.float64}
+    assert {value.device.type for value in penalty.to('meta').old.state_dict().values()} == {'meta'}
+
+
+@pytest.mark.parametrize(('name', 'distance', 'refused'), [
+    ('neck.mlp.2.weight', 'distribution', True), ('neck.mlp.0.bias', 'embedding', True),
+    ('queue', 'distribution', True), ('queue', 'embedding', False)])
+def test_each_part_of_the_head_must_be_there_and_fit(tmp_path, stage1, name, distance, refused):
+    weights = stage1.state_dict()
+    changes = {'model.penalty.checkpoint': str(tmp_path / 'file.pth'), 'model.penalty.distance': distance}
+    for value in (None, weights[name][:1]) if name != 'queue' else (None, ):
+        content = {key: kept for key, kept in weights.items() if key != name}
+        torch.save(dict(state_dict=content if value is None else dict(content, **{name: value})), tmp_path / 'file.pth')
+        if refused:
+            with pytest.raises(CheckpointError, match=rf'file.pth lacks {name}, or they have another shape'):
+                build(**changes)
+        else:
+            build(**changes)

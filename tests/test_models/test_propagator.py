@@ -544,3 +544,37 @@ def test_weights_are_read_as_they_are_asked_for(known, monkeypatch):
                            (SimpleNamespace(), 'no backbone with weights')):
         with pytest.raises(ValueError, match=message):
             load_for_evaluation(other, 'file.pth')
+
+
+def test_a_byte_is_memory_enough():
+    frames, label = torch.randn(2, 6, 4, 5), torch.rand(2, 4, 5)
+    outs = []
+    for budget in (1, None):
+        propagator = LabelPropagator(dict(name='stt_davis_s8', radius=2), max_memory=budget)
+        propagator.start(frames[0], label)
+        outs.append(propagator.step(frames[1]))
+    assert_close(*outs, rtol=0, atol=1e-6)
+
+
+def test_a_mask_added_to_points_and_others_keeps_all_ids_apart():
+    propagator, mask = small(), torch.zeros(10, 12, dtype=torch.uint8)
+    mask[:4, :4], mask[6:, 6:] = 2, 9
+    propagator.start(torch.randn(3, 5, 6), torch.rand(1, 5, 6))
+    propagator.add_mask(0, mask)
+    assert [group.ids for group in propagator._groups] == [None, (0, 2, 9)]
+    for number in (2, 9):
+        with pytest.raises(ValueError, match=rf'Object {number} is followed already: .* ids than \[2, 9\]'):
+            propagator.add_mask(0, (mask == number).int() * number)
+    assert torch.equal(propagator.add_mask(0, (mask == 0).int()), (mask == 0).to(torch.uint8))
+
+
+def test_points_stay_soft_where_masks_are_fed_back_hard():
+    frames, points = torch.randn(4, 3, 5, 6), torch.rand(2, 5, 6)
+    mask = torch.zeros(10, 12, dtype=torch.uint8)
+    mask[2:5, 3:8] = 4
+    both, alone = small(feedback='hard'), small()
+    both.start_mask(frames[0], mask)
+    both.add_labels(0, points)
+    alone.start(frames[0], points)
+    for frame in frames[1:]:
+        assert_close(both.step(frame)[2:], alone.step(frame), rtol=0, atol=1e-6)

@@ -135,3 +135,25 @@ def test_settings_that_do_not_fit_each_other_are_refused(name, wrong):
 ])
 def test_the_bounds_of_settings_are_allowed(name, settings):
     build(name, **settings)
+
+
+def test_the_initialisation_of_a_whole_model_is_handed_on():
+    init_cfg = dict(type='Constant', val=3, layer='Conv2d')
+    backbone = dict(type='CorrespondenceResNet', depth=18)
+    fusion = models.LateFusion([backbone] * 2, init_cfg=init_cfg)
+    for model in (models.Correspondence(backbone, init_cfg=init_cfg), fusion,
+                  models.DetCoNeck((3, ), init_cfg=init_cfg)):
+        assert model.init_cfg == init_cfg
+    model = models.Correspondence(backbone)
+    assert (model.init_cfg, model.feature_stage) == (None, 'res4')
+    assert models.Correspondence(backbone, feature_stage=None).feature_stage == 'res5'
+
+
+@pytest.mark.parametrize('settings', [
+    dict(weight=0), dict(weight=0.5), dict(temperature=0.5), dict(logit_temperature=0.01)])
+def test_the_bounds_of_learning_without_forgetting(settings):
+    network = dict(type='CorrespondenceResNet', depth=18)
+    penalty = models.LwFPenalty('file.pth', network, dict(type='DetCoNeck', in_channels=(3, )), **settings)
+    usual = dict(weight=1.0, temperature=2.0, logit_temperature=0.2) | settings
+    assert penalty.weight == usual['weight']
+    assert penalty.sharpness == pytest.approx(1 / (usual['temperature'] * usual['logit_temperature']))

@@ -356,6 +356,8 @@ def test_stride_4_uses_the_pseudo_label_without_pooling():
 @pytest.mark.parametrize(('change', 'message'), [
     (dict(radii=dict(_delete_=True, res3=12)), 'ReconstructionHead needs res4'),
     (dict(feature_stage='res9'), "'res9' is not among"),
+    (dict(backbone=dict(out_indices=(1, 3)), feature_stage='res3', global_head=None), 'Head needs res4, but'),
+    (dict(backbone=dict(out_indices=(1, 2))), 'global_head needs res5, but the backbone returns res3, res4'),
     (dict(local_head=dict(selection='median')), 'selection must be one of'),
     (dict(local_head=dict(keep_ratio=1.5)), 'keep_ratio must be positive and at most 1, got'),
     (dict(backbone=dict(pool='median')), "pool must be one of 'none', 'max', 'avg'"),
@@ -505,3 +507,58 @@ def test_the_stage_that_is_evaluated_is_run_where_there_is_an_evaluation():
     assert MODELS.build(small(**settings, propagator=None).model).used_stages() == {'res3', 'res4'}
     alone = small(**settings, propagator=None, reconstruction_head=None, local_head=None)
     assert MODELS.build(alone.model).used_stages() == {'res5'}
+
+
+@pytest.mark.parametrize('normalize', [True, False])
+def test_local_cosines_do_not_see_the_length_of_a_feature(normalize):
+    model = MODELS.build(small(normalize=normalize, global_head=None, teacher=None, radii=dict(res3=2, res4=1)).model)
+    features = [torch.randn(2, 8, 6, 5) for _ in range(2)]
+    scaled = [feature * (1 + torch.rand(2, 1, 6, 5)) for feature in features]
+    one, two = (model.local_affinities(*({'res3': value, 'res4': value} for value in pair))
+                for pair in (features, scaled))
+    assert one.keys() == two.keys() == {'res3', 'res4'}
+    for stage, value in one.items():
+        assert torch.allclose(value, two[stage], atol=1e-6) == normalize
+
+
+@pytest.mark.parametrize(('temperature', 'scale'), [(None, 1 / 4), (2.0, 0.5), (0.1, 10)])
+def test_the_scale_is_one_over_the_temperature(temperature, scale):
+    model = MODELS.build(small(temperature=temperature, global_head=None, teacher=None).model)
+    assert model.scale(torch.zeros(2, 16, 3, 5)) == pytest.approx(scale)
+
+
+def test_the_teacher_sees_the_first_frame_and_the_last(monkeypatch):
+    """Its features of the target are the queries, those of the reference the keys, as those of the student."""
+    model = build(reconstruction_head=None, local_head=None).eval()
+    frames, student, teacher = torch.rand(3, 2, 3, 3, 64, 64)
+    seen, given = [], []
+    run, loss = model.teacher.forward, model.global_head.loss
+    monkeypatch.setattr(model.teacher, 'forward', lambda frames: seen.append(frames) or run(frames))
+    monkeypatch.setattr(model.global_head, 'loss', lambda *maps: given.append(maps) or loss(*maps))
+    model.loss(dict(frames=frames, student=student, teacher=teacher, dropped=torch.tensor([False, True, False])))
+    assert torch.equal(seen[0], torch.cat([teacher[:, 0], teacher[:, 2]]))
+    with torch.no_grad():
+        expected = [*(model.extract_feat(student[:, t])['res5'] for t in (2, 0)),
+                    *(model.teacher(teacher[:, t]) for t in (2, 0))]
+    for ours, value in zip(given[0], expected, strict=True):
+        assert_close(ours, value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_in_which_no_query_is_kept_costs_nothing():
+    from stt_mm.models import AffinityLoss
+    prediction, target = torch.rand(2, 2, 4, 9)
+    for reduction in ('element', 'query'):
+        assert AffinityLoss(reduction)(prediction, target, torch.zeros(2, 4)) == 0
+
+
+def test_soft_weights_and_the_part_that_is_kept_are_logged():
+    for selection in ('soft', 'per_image', None):
+        head = MODELS.build(dict(small().model.local_head, selection=selection))
+        maps = [{stage: torch.randn(2, 8, 10, 9) for stage in ('res3', 'res4')} for _ in range(2)]
+        affinities = {stage: torch.rand(2, 90, 25) for stage in ('res3', 'res4')}
+        losses = head.loss(*maps, affinities, 1.0)
+        weight = head.select(maps[0]['res4'], maps[1]['res4'], affinities['res4'])
+        assert losses['loss_local'] == 1000 * head.loss_fn(affinities['res4'], affinities['res3'], weight)
+        assert ('kept_ratio' in losses) == (selection is not None)
+        if selection is not None:
+            assert losses['kept_ratio'] == weight.float().mean()

@@ -152,3 +152,19 @@ def test_correlation_keeps_no_more_than_its_inputs_for_the_backward_pass():
     assert sum(saved) < 2 * 169 * 1024
     assert max(saved) < 1024 * 1024
     assert math.isclose(max(saved), 1024 * 169)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_affinities_have_single_precision_at_least(dtype):
+    query, key = torch.randn(2, 1, 8, 4, 6).to(dtype)
+    wide = torch.promote_types(dtype, torch.float32)
+    for affinity in (lambda a, b: global_affinity(a, b, 0.5), lambda a, b: local_affinity(a, b, 2, 0.5)):
+        found = affinity(query, key)
+        assert found.dtype == wide
+        assert torch.equal(found, affinity(query.to(wide), key.to(wide)))
+
+
+@pytest.mark.parametrize(('size', 'queries'), [((2, 3), 6), ((3, 2), 6), ((2, 4), 6), ((4, 2), 9)])
+def test_a_grid_that_cannot_be_halved(size, queries):
+    with pytest.raises(ValueError, match=f'even grid of {queries} positions'):
+        pool_local_affinity(torch.zeros(1, queries, 9), size)

@@ -96,3 +96,13 @@ def test_dropping_one_channel_enlarges_the_others_and_keeps_the_original():
     assert torch.equal(per_sample[0], student[0])
     assert not per_sample[1, :, 2].any()
     assert torch.equal(drop_channels(frames, dropped, rescale=False)[:, :, 0], frames[:, :, 0])
+
+
+@pytest.mark.parametrize(('dropped', 'factors'), [
+    ([False, False, False], [1, 1, 1]), ([False, True, True], [3, 0, 0]), ([True, False, False], [0, 1.5, 1.5]),
+    ([True, True, True], [0, 0, 0])])
+def test_what_is_kept_makes_up_for_what_is_dropped(dropped, factors):
+    frames = torch.randn(2, 2, 3, 4, 5)
+    expected = frames * torch.tensor(factors)[:, None, None]
+    assert_close(drop_channels(frames, torch.tensor(dropped)), expected)
+    assert_close(drop_channels(frames, torch.tensor([dropped, [True, True, False]]))[0], expected[0])

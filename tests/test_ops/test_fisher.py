@@ -80,3 +80,12 @@ def test_penalty_is_quadratic_around_its_reference():
     for name, slope, double in zip(reference, slopes, steeper, strict=True):
         assert_close(slope, fisher[name] * step[name], rtol=1e-4, atol=1e-5)
         assert_close(double, 2 * slope, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float32, torch.float64])
+def test_the_penalty_is_computed_in_single_precision(dtype):
+    theta = torch.randn(5).half()
+    reference, fisher = torch.randn(5), torch.rand(5)
+    found = quadratic_penalty(dict(a=theta.to(dtype)), dict(a=reference), dict(a=fisher))
+    assert found.dtype == torch.float32
+    assert torch.equal(found, quadratic_penalty(dict(a=theta.float()), dict(a=reference), dict(a=fisher)))

@@ -189,3 +189,13 @@ def test_arguments():
         keypoints_to_label(torch.zeros(2, 15), IMAGE, INPUT, GRID, 'stt')
     with pytest.raises(ValueError, match=r'\[K, h, w\].*\[40, 40\]'):
         label_to_keypoints(torch.zeros(40, 40), IMAGE, 'crw')
+
+
+@pytest.mark.parametrize('codec', ['stt', 'crw'])
+def test_positions_are_computed_in_double_precision(codec):
+    """Where a position in cells is half way between two, single precision would round to either side."""
+    keypoints = torch.cartesian_prod(torch.arange(0, 240, 4.0), torch.arange(0, 240, 60.0))
+    sizes = (240, 240), (320, 320), (30, 30)
+    labels = [keypoints_to_label(value, *sizes, codec) for value in (keypoints, keypoints.double())]
+    assert torch.equal(*labels)
+    assert labels[0].dtype == labels[1].dtype == torch.float32

@@ -182,3 +182,26 @@ def test_bad_arguments_are_named():
             propagate(feature, feature[None], wrong, window, 1, 1.0)
     with pytest.raises(ValueError, match='Expected query'):
         propagate(feature, feature, label, window, 1, 1.0)
+    with pytest.raises(ValueError, match='Expected query'):
+        propagate(feature[0], feature[None, 0], label[0], window, 1, 1.0)
+    with pytest.raises(ValueError, match='Expected query'):
+        propagate(feature, feature[None], label[None], window, 1, 1.0)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+def test_large_products_do_not_overflow(dtype):
+    query, keys, labels = memory(2, 5, 6, dtype=torch.float32)
+    query, keys = (30 * query).to(dtype), (30 * keys).to(dtype)
+    expected = propagate_dense(query.double(), keys.double(), labels.double(), cells(None, 5, 6), 60, 2.0)
+    found = propagate(query, keys, labels, None, 60, 2.0)
+    assert_close(found.double(), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize('grid', [(10, 300), (300, 10)])
+@pytest.mark.parametrize(('window', 'cells_of_8'), [(Window('square', 35), 10 * 78), (None, 10 * 300)])
+def test_no_more_cells_than_the_frame_has_are_counted(grid, window, cells_of_8):
+    needed = cells_of_8 * 64 * (3 * 2 + 2 * 2 + 1)
+    assert tile_side(grid, 3, window, 2, needed, largest=16) == 8
+    assert tile_side(grid, 3, window, 2, needed - 1, largest=16) == 4
+    assert tile_side(grid, 3, window, 2, needed, largest=8) == 8
+    assert tile_side(grid, 3, window, 2, 10 ** 9, largest=2) == 2

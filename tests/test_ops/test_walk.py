@@ -182,3 +182,9 @@ def test_other_boxes_are_resized_about_their_centre():
     places = (torch.arange(16) + 0.5) / 16
     rows, columns = top + places * height - 0.5, left + places * width - 0.5
     assert_close(patch, torch.stack(torch.meshgrid(rows, columns, indexing='ij')), rtol=0, atol=1e-4)
+
+
+def test_a_patch_that_is_enlarged_repeats_the_border_of_the_frame():
+    boxes = torch.tensor([[[0.0, 0.0, 5.0, 6.0], [5.0, 6.0, 5.0, 6.0]]])
+    patch = cut_patches(torch.ones(1, 3, 10, 12), boxes, (20, 24))
+    assert_close(patch, torch.ones(1, 2, 3, 20, 24))

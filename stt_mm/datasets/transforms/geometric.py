@@ -31,9 +31,7 @@ class ClipResize(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         height, width = self.size
-        results['frames'] = [
-            cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR) for frame in results['frames']
-        ]
+        results['frames'] = [cv2.resize(frame, (width, height)) for frame in results['frames']]
         return results
 
     def __repr__(self) -> str:

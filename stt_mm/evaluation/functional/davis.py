@@ -62,7 +62,7 @@ def boundary_measure(prediction: np.ndarray, truth: np.ndarray, tolerance: float
     if prediction.ndim == 2:
         return np.float64(_measure(prediction, truth, radius)[1])
     frames = zip(prediction, truth, strict=True)
-    return np.array([_measure(*frame, radius)[1] for frame in frames], dtype=np.float64)
+    return np.array([_measure(*frame, radius)[1] for frame in frames])
 
 
 def statistics(values: np.ndarray) -> tuple[float, float, float]:

@@ -74,7 +74,7 @@ class DAVISMetric(VideoMetric):
                 raise InputError(f'Video {video_id}: the truth of the first frame is not known.')
             truths = np.stack([read_truth(sample, mask_paths[t]) for t in known])
             try:
-                objects = evaluate_video(predictions if len(known) == len(predictions) else predictions[known], truths)
+                objects = evaluate_video(predictions[known], truths)
             except ValueError as error:
                 raise InputError(f'Video {video_id}: {error}') from error
             absent = sorted(set(range(1, len(objects) + 1)) - set(np.unique(truths[0]).tolist()))

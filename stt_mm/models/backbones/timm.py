@@ -78,7 +78,7 @@ class TimmBackbone(WrappedNetwork):
         try:
             return tuple(self.network.forward_intermediates(
                 x, indices=[self.levels[stage] for stage in self.stages], norm=self.norm, stop_early=True,
-                output_fmt='NCHW', intermediates_only=True))
+                intermediates_only=True))
         except (AssertionError, RuntimeError) as error:
             height, width = x.shape[-2:]
             aligned = height % self.multiple == 0 and width % self.multiple == 0
@@ -104,7 +104,7 @@ def create_network(model_name: str, pretrained: bool, options: dict) -> nn.Modul
     """
     timm = _import_timm()
     if not timm.is_model(model_name.split('.')[0]):
-        close = get_close_matches(model_name.split('.')[0], timm.list_models(), n=3)
+        close = get_close_matches(model_name.split('.')[0], timm.list_models())
         hint = f' Did you mean {" or ".join(close)}?' if close else ''
         raise InputError(f"timm {timm.__version__} has no network {model_name!r}.{hint} See timm.list_models('*vit*').")
     settings = dict(num_classes=0, **options)

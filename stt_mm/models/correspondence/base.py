@@ -117,7 +117,7 @@ class Correspondence(BaseModel):
         protocol = self._propagator().protocol
         height, width = protocol.input_size(image.shape[:2])
         if (height, width) != image.shape[:2]:
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+            image = cv2.resize(image, (width, height))
         return image_to_input(image, protocol.color)
 
     @torch.no_grad()
@@ -155,9 +155,10 @@ class Correspondence(BaseModel):
             joints = self._joints(features, keypoints, video[0].shape[:2])
             sample.pred_keypoints = np.stack([joint.cpu().numpy() for joint in joints])
         else:
-            found = list(self._masks(features, sample.given_masks, sample.get('with_scores', False)))
+            with_scores = sample.get('with_scores', False)
+            found = list(self._masks(features, sample.given_masks, with_scores))
             sample.pred_masks = np.stack([mask for mask, _ in found])
-            if sample.get('with_scores', False):
+            if with_scores:
                 sample.pred_scores = [scores for _, scores in found]
         sample.set_metainfo(dict(protocol=self.protocol))
         return sample

@@ -122,7 +122,7 @@ class LateFusion(Correspondence):
         """Inputs of all networks, ``[3 * networks, h, w]`` on the CPU, of one uint8 RGB frame ``[H, W, 3]``."""
         height, width = self._propagator().protocol.input_size(image.shape[:2])
         if (height, width) != image.shape[:2]:
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+            image = cv2.resize(image, (width, height))
         inputs = {color: image_to_input(image, color) for color in set(self.colors)}
         return torch.cat([inputs[color] for color in self.colors])
 

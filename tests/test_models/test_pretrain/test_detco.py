@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -245,3 +246,30 @@ def test_two_processes_hold_the_queues_of_one_with_the_joined_batch(tmp_path):
         for kind, keys in rank['keys'].items():
             torch.testing.assert_close(keys, rank['expected'][kind], rtol=1e-4, atol=1e-5)
             assert (keys - keys.flip(0)).abs().max() > 1e-3
+
+
+def test_the_options_of_a_self_supervisor_are_handed_on():
+    given = build(init_cfg=dict(type='Normal'),
+                  data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor', mean=[1, 2, 3], std=[4, 5, 6]))
+    assert given.init_cfg == dict(type='Normal')
+    assert given.data_preprocessor.mean.flatten().tolist() == [1, 2, 3]
+    usual = build(data_preprocessor=None)
+    assert usual.init_cfg is None
+    assert type(usual.data_preprocessor).__name__ == 'SelfSupDataPreprocessor'
+    assert usual.penalty is None
+
+
+def test_all_parts_are_initialised_and_a_start_elsewhere_is_told(capfd):
+    model = build()
+    model.penalty = SimpleNamespace(checkpoint='f.pth', reference={'bn1.bias': torch.full((64, ), 0.5)})
+    model.init_weights()
+    assert model.backbone.is_init
+    assert model.neck.is_init
+    assert 'f.pth: 1 of 1 parameters of the backbone differ from it at the start, by up to 0.5.' in (
+        capfd.readouterr().out)
+
+
+@pytest.mark.parametrize('views', [(1, 2, 3), (1, 2, 3, 4, 5), (1, 2, 3, 4), []])
+def test_four_views_in_a_list(views):
+    with pytest.raises(ValueError, match='expects a list of four views, .* got'):
+        build()(views if views != (1, 2, 3) else list(views), None, mode='loss')

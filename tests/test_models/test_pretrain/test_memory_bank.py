@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stt_mm.models.pretrain import MemoryBank
+from stt_mm.models.pretrain import MemoryBank, memory_bank
 
 
 def columns(bank):
@@ -87,3 +87,14 @@ def test_wrong_keys_are_refused_before_anything_is_written():
         with pytest.raises(ValueError, match=f'at least 1, got size={wrong["size"]}, dim={wrong["dim"]}'):
             MemoryBank(**wrong)
     assert repr(MemoryBank(size=1, dim=1)) == 'MemoryBank(size=1, dim=1)'
+
+
+def test_the_keys_of_all_processes_are_written_in_the_order_of_their_ranks(monkeypatch):
+    bank, mine, theirs = MemoryBank(size=5, dim=3), torch.eye(3)[:2], torch.eye(3)[1:]
+    monkeypatch.setattr(memory_bank, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(memory_bank, 'all_gather', lambda keys: [theirs, keys])
+    bank.enqueue(2 * mine)
+    assert torch.equal(bank.queue[:, :4].T, torch.cat([theirs, mine]))
+    assert bank.pointer.item() == 4
+    with pytest.raises(ValueError, match=r'3 keys of each of 2 process\(es\) do not fit a queue of 5'):
+        bank.enqueue(torch.eye(3))
