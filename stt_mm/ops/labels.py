@@ -87,8 +87,10 @@ def label_to_mask(labels: Sequence[Tensor],
     """
     full = [resize_label(label, size) for label in labels]
     full = [normalise_label(label) for label in full] if min_max else full
-    background = torch.stack([label[0] for label in full]).amin(0, keepdim=True)
-    value, channel = torch.cat([background, *(label[1:] for label in full)]).max(0)
+    if len(full) > 1:  # of one group, nothing is copied
+        background = torch.stack([label[0] for label in full]).amin(0, keepdim=True)
+        full = [torch.cat([background, *(label[1:] for label in full)])]
+    value, channel = full[0].max(0)
     names = torch.tensor([0, *(number for group in ids for number in group[1:])], dtype=torch.uint8,
                          device=channel.device)
     return names[channel], value

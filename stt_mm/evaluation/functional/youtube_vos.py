@@ -63,12 +63,12 @@ def summarise_categories(
         categories, of the groups that are not empty. Then whether ``Overall`` is that of the benchmark, the mean of the
         four numbers of both groups; it is the mean of ``J-Mean`` and ``F-Mean`` if one of them is missing.
     """
-    values = np.asarray(scores)
+    values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != 2 or not len(values):
         raise InputError(f'scores must be the (J, F) of at least one object, [K, 2], got {list(values.shape)}.')
     groups = {'Mean': np.ones(len(values), dtype=bool)}
     if seen is not None:
-        groups.update(Seen=np.asarray(seen), Unseen=~np.asarray(seen))
+        groups.update(Seen=np.asarray(seen, dtype=bool), Unseen=~np.asarray(seen, dtype=bool))
     means = {
         f'{measure}-{name}': float(values[chosen, column].mean())
         for name, chosen in groups.items()
