@@ -183,10 +183,9 @@ def test_sums_are_saved_after_the_interval(tmp_path, monkeypatch):
     monkeypatch.setattr(tool.time, 'monotonic', lambda: now[0])
     partial = tool.Partial(tmp_path / 'p', {}, dict(a=torch.Size([2])), 1.0, 4)
     assert partial.values['a'].tolist() == [1, 1]
-    partial.done = 1
-    for seconds, saved in ((59.0, 0), (60.0, 1), (119.0, 1), (120.0, 3)):
-        now[0] = 100 + seconds
-        partial.done = 3 if seconds == 120 else partial.done
+    for seconds, saved in ((59, 0), (60, 60), (119, 60), (120, 120), (121, 120)):
+        now[0] = 100.0 + seconds
+        partial.done = seconds
         partial.save(60)
         assert saved == (tool.read_checkpoint(partial.path)['done'] if partial.path.exists() else 0)
 
