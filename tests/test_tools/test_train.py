@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import get_priority
 from test_engine.toy_project import write_config
 from test_engine.toy_runs import tool
 
@@ -87,6 +89,8 @@ def test_earlier_checkpoints_are_in_the_way_of_a_new_training_only(tmp_path):
     cfg.load_from = str(work_dir / 'other.pth')
     assert module.files_in_the_way(cfg, True) == found
 
+    # They go before anything of the same name is written.
+    assert get_priority(module.RemoveEarlier.priority) < get_priority(CheckpointHook.priority)
     other = list(found)
     module.RemoveEarlier(other).after_train_iter(SimpleNamespace(rank=1), 0)
     assert (other, found[0].exists()) == ([], True)
