@@ -129,6 +129,10 @@ def test_results_of_a_metric_stay_out_of_the_data(module, tmp_path, monkeypatch)
         module.check_targets(cfg, args)
     cfg.test_evaluator.out_dir = 'results'
     assert {str(source) for source in module.check_targets(cfg, args)} == {'c.py', 'none', 'data'}
+    # The log goes to the work directory, whatever the metric is.
+    cfg.test_evaluator, cfg.work_dir = dict(type='ToyMetric'), 'data/work'
+    with pytest.raises(ValueError, match='data/work is, or lies in, data, which is read'):
+        module.check_targets(cfg, args)
 
 
 def test_room_is_made_before_a_run(module, tmp_path, monkeypatch):
