@@ -162,7 +162,8 @@ def test_progress_outside_of_a_terminal_has_a_line_for_each_tenth_and_half_minut
     now = [0.0]
     monkeypatch.setattr(quickstart.time, 'monotonic', lambda: now[0])
     progress = quickstart.Progress('training', 100)
-    for done, seconds in ((1, 0.5), (9, 2), (10, 3), (11, 4), (12, 33), (13, 34), (19, 63), (20, 64), (29, 95), (30, 96)):
+    for done, seconds in ((1, 0.5), (9, 2), (10, 3), (11, 4), (12, 33), (13, 34), (19, 63), (20, 64), (29, 95),
+                          (30, 96)):
         now[0] = seconds
         progress.update(done)
     progress.close()
