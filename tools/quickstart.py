@@ -66,7 +66,7 @@ class Progress:
                 f'gone{left}{", " + note if note else ""}')
         if self.terminal:
             sys.stdout.write('\r\033[K' + text[:shutil.get_terminal_size().columns - 1])
-        elif self.printed < 0 or 10 * done // self.total > self.printed or now - self.printed_at > 30:
+        elif 10 * done // self.total > self.printed or now - self.printed_at > 30:
             sys.stdout.write(text + '\n')
             self.printed, self.printed_at = 10 * done // self.total, now
         sys.stdout.flush()

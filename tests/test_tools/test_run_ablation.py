@@ -517,6 +517,7 @@ def test_a_training_without_weights_and_ctrl_c(tool, tmp_path, monkeypatch, caps
 @pytest.mark.parametrize(('options', 'expected'), [
     (['--iters', '1'], (1, 1, 1, [(0, 1)])), (['--iters', '200'], (200, 40, 4, [(0, 20), (0, 200)])),
     (['--iters', '200', '--warmup', '0'], (200, 40, 4, [(0, 200)])),
+    (['--iters', '133'], (133, 26, 2, [(0, 20), (0, 133)])),
     (['--iters', '9', '--warmup', '3'], (9, 1, 1, [(0, 3), (0, 9)])),
 ])
 def test_schedule_and_hooks_follow_the_length(tool, tmp_path, options, expected):
