@@ -524,6 +524,7 @@ def test_schedule_and_hooks_follow_the_length(tool, tmp_path, options, expected)
     cfg = tool.scaled(TABLE1[0], arguments(tool, tmp_path, *options))
     assert (cfg.train_cfg.max_iters, cfg.default_hooks.checkpoint.interval, cfg.default_hooks.logger.interval,
             [(part['begin'], part['end']) for part in cfg.param_scheduler]) == expected
+    assert [part['by_epoch'] for part in cfg.param_scheduler] == [False] * len(expected[3])
     assert cfg.optim_wrapper.optimizer.lr == load_config(TABLE1[0]).optim_wrapper.optimizer.lr
     assert (cfg.train_dataloader.num_workers, cfg.train_dataloader.pin_memory) == (1, False)
     assert cfg.train_dataloader.dataset.clip_length == 2

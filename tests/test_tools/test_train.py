@@ -132,8 +132,8 @@ def test_a_new_training_reads_once_what_it_starts_from(start):
 @pytest.mark.parametrize('trust', [False, True])
 def test_a_file_to_resume_from_is_read_once(start, trust):
     name = 'trusted:iter_3.pth' if trust else 'iter_3.pth'
-    for cfg, scheduled in ((dict(load_from='a.pth'), False), (dict(param_scheduler=dict(type='x')), True),
-                           (dict(param_scheduler=[]), False)):
+    for cfg, scheduled in ((dict(load_from='a.pth'), False), (dict(resume=True, load_from='a.pth'), False),
+                           (dict(param_scheduler=dict(type='x')), True), (dict(param_scheduler=[]), False)):
         read = [('iter_3.pth', dict(trust=trust)), ('resumable', 'iter_3.pth', Path('iter_3.pth'), scheduled)]
         assert start('iter_3.pth', trust, **cfg) == (True, name, read, [])
     # As a config may ask for it.
