@@ -431,3 +431,19 @@ def test_each_thing_that_jhmdb_has_wrong_is_named(tmp_path, capsys, manifests):
     (joints / 'clip4' / 'joint_positions.mat').unlink()
     code, lines, _ = run(capsys, 'jhmdb', root)
     assert 'note: 4 of 5 clips have joints; the test clips of split 1 alone are checked' in lines
+
+
+def test_the_help_names_the_splits_and_where_the_counts_come_from(capsys, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '400')
+
+    def helped(*args):
+        with pytest.raises(SystemExit, match='0'):
+            check.main([*args, '--help'])
+        return ' '.join(capsys.readouterr().out.split())
+
+    overview = helped()
+    assert 'DATASET ...' in overview
+    for name in check.CHECKS:
+        manifest = check.load_manifest(name)
+        assert f'{name} {manifest["name"]}: {", ".join(manifest["splits"])}' in overview
+        assert f'{manifest["name"]}. Counts come from: {manifest["source"]}' in helped(name)
