@@ -29,7 +29,7 @@ def check_jpeg(data: bytes) -> None:
             zero_codes.update(_zero_codes(body))
         elif marker == _SOS and kind in (0xC0, 0xC1) and _HOLE in scan and _moves(body, zero_codes):
             raise ImageFault(f'it is damaged: {scan.find(_HOLE)} bytes after the start of the picture there are zeros')
-        if not 0xE0 <= marker <= 0xFE:  # What applications add, such as thumbnails and comments, is not followed.
+        if marker < 0xE0:  # What applications add, such as thumbnails and comments, is not followed.
             parts += [bytes((0xFF, marker)), (len(body) + 2).to_bytes(2, 'big'), body, scan, _ONES if scan else b'']
     if kind is None:
         raise ImageFault('it holds no picture')
