@@ -568,3 +568,10 @@ def test_points_are_found_in_labels_of_any_type_and_stay_in_the_frame(kind):
     assert (points[1] >= 0).all()
     assert (points[1] < 4).all()
     assert points[2].tolist() == [-1, -1]
+
+
+def test_a_label_for_the_last_frame_of_an_unknown_number_is_in_time(propagator):
+    frames, _ = squares(3)
+    assert len(list(propagator.stream(iter(frames), points={0: [[9, 9]], 2: [[8, 8]]}))) == 3
+    with pytest.raises(ValueError, match='A label is given for frame 3, but the given frames ended after 3 frames, 0 to'):
+        list(propagator.stream(iter(frames), points={0: [[9, 9]], 3: [[8, 8]]}))
