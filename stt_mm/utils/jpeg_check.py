@@ -83,7 +83,6 @@ def _moves(scan_header: bytes, zero_codes: dict[int, int]) -> bool:
 def _decodes(data: bytes) -> bool | None:
     """Whether all codes are right; ``None`` for a form of colour that the decoder does not know."""
     decoder = av.CodecContext.create('mjpeg', 'r')
-    decoder.thread_count = 1
     decoder.options = {'err_detect': 'explode', 'lowres': '3'}  # An eighth of the size: the codes count, not pixels.
     try:
         return bool(decoder.decode(av.Packet(data)))
