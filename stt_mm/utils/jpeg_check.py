@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import av
 
-from .image_check import ImageFault, check_size
+from .image_check import JPEG, ImageFault, check_size
 
 _SCAN_END = re.compile(rb'\xff+[^\x00\xff\xd0-\xd7]')
 _HOLE = bytes(64)
@@ -20,7 +20,7 @@ def check_jpeg(data: bytes) -> None:
     Raises:
         ImageFault: the file is cut off, damaged or too large.
     """
-    kind, zero_codes, parts = None, {}, [data[:2]]
+    kind, zero_codes, parts = None, {}, [JPEG]
     for marker, body, scan in _segments(data):
         if marker in _SOF and len(body) > 5:
             kind = marker

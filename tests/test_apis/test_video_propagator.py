@@ -540,9 +540,9 @@ def test_a_fusion_takes_no_single_checkpoint(tmp_path):
 def test_points_are_written_to_a_hundredth_and_times_to_a_microsecond(propagator, tmp_path):
     frames, _ = squares(2)
     stream = VideoStream('a.mkv', iter([('a', frames[0], 0.0), ('b', frames[1], 1 / 3)]))
-    propagator(stream, points=[[48.12345, 24.98765]], points_json=tmp_path / 'points.json')
+    propagator(stream, points=[[48.12345, 24.98765], [0, 0]], points_json=tmp_path / 'points.json')
     first, second = json.loads((tmp_path / 'points.json').read_text())
-    assert first == dict(index=0, name='a', time=0, points=[[48.12, 24.99]])
+    assert first == dict(index=0, name='a', time=0, points=[[48.12, 24.99], [0, 0]])
     assert second['time'] == 0.333333
 
 

@@ -384,3 +384,12 @@ def test_a_jpeg_is_checked_in_one_thread_at_an_eighth_of_its_size(monkeypatch):
                         type('Watched', (), dict(create=lambda *given: made.append(create(*given)) or made[-1])))
     check_jpeg(encoded(picture(160, 240)))
     assert {(decoder.thread_count, decoder.width, decoder.height) for decoder in made} == {(1, 30, 20)}
+
+
+def test_a_jpeg_that_ends_between_or_in_its_segments():
+    data = encoded(picture())
+    first = 4 + int.from_bytes(data[4:6], 'big')
+    assert data[first:first + 1] == b'\xff'
+    for end in (2, 3, 4, 5, first - 1, first, first + 1, first + 3, scan_start(data), scan_start(data) + 50):
+        with pytest.raises(ImageFault, match='it is cut off or damaged, its end is missing'):
+            check_jpeg(data[:end])
