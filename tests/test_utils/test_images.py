@@ -371,7 +371,7 @@ def test_the_code_of_zeros_is_the_first_of_its_table():
 
 @pytest.mark.parametrize(('codes', 'moves'), [
     ({0: 0, 0x10: 0, 1: 0, 0x11: 0}, False), ({0: 3}, True), ({0x12: 3}, True), ({1: 3}, True), ({0x1F: 3}, True),
-    ({3: 3}, True), ({0x14: 3}, True), ({}, False), ({2: 3, 0x10: 3, 0x11: 3, 0x0F: 3}, False)])
+    ({3: 3}, True), ({0x14: 3}, True), ({0x13: 3}, False), ({}, False), ({2: 3, 0x10: 3, 0x11: 3, 0x0F: 3}, False)])
 def test_zeros_move_a_block_by_the_tables_of_the_scan(codes, moves):
     """Three components, whose tables are 0 and 2, 1 and 15, 3 and 4, of which the latter are for what follows."""
     assert _moves(bytes((3, 1, 0x02, 2, 0x1F, 3, 0x34, 0, 63, 0x11)), codes) is moves
