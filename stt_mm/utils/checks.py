@@ -102,7 +102,7 @@ def fits(value: Any, hint: Any) -> bool:
     if isinstance(value, str):
         return origin in (str, object)
     if isinstance(value, dict):
-        return isinstance(value, origin) or origin not in (bool, str, types.NoneType, list, tuple, Sequence)
+        return origin not in (bool, str, types.NoneType, list, tuple, Sequence)
     if not isinstance(value, list | tuple):
         return isinstance(value, origin)
     if not issubclass(list, origin) and not issubclass(tuple, origin):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import av
 
-from .image_check import ImageFault, check_size
+from .image_check import JPEG, ImageFault, check_size
 
 _SCAN_END = re.compile(rb'\xff+[^\x00\xff\xd0-\xd7]')
 _HOLE = bytes(64)
@@ -20,7 +20,7 @@ def check_jpeg(data: bytes) -> None:
     Raises:
         ImageFault: the file is cut off, damaged or too large.
     """
-    kind, zero_codes, parts = None, {}, [data[:2]]
+    kind, zero_codes, parts = None, {}, [JPEG]
     for marker, body, scan in _segments(data):
         if marker in _SOF and len(body) > 5:
             kind = marker
@@ -29,7 +29,7 @@ def check_jpeg(data: bytes) -> None:
             zero_codes.update(_zero_codes(body))
         elif marker == _SOS and kind in (0xC0, 0xC1) and _HOLE in scan and _moves(body, zero_codes):
             raise ImageFault(f'it is damaged: {scan.find(_HOLE)} bytes after the start of the picture there are zeros')
-        if not 0xE0 <= marker <= 0xFE:  # What applications add, such as thumbnails and comments, is not followed.
+        if marker < 0xE0:  # What applications add, such as thumbnails and comments, is not followed.
             parts += [bytes((0xFF, marker)), (len(body) + 2).to_bytes(2, 'big'), body, scan, _ONES if scan else b'']
     if kind is None:
         raise ImageFault('it holds no picture')
@@ -83,7 +83,6 @@ def _moves(scan_header: bytes, zero_codes: dict[int, int]) -> bool:
 def _decodes(data: bytes) -> bool | None:
     """Whether all codes are right; ``None`` for a form of colour that the decoder does not know."""
     decoder = av.CodecContext.create('mjpeg', 'r')
-    decoder.thread_count = 1
     decoder.options = {'err_detect': 'explode', 'lowres': '3'}  # An eighth of the size: the codes count, not pixels.
     try:
         return bool(decoder.decode(av.Packet(data)))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -17,9 +18,11 @@ from mmengine.config import Config
 from tiny_data import moving_shapes, texture, write_image, write_timed_video, write_video
 
 from stt_mm.apis import VideoPropagator
-from stt_mm.apis.tracker import _rescale
+from stt_mm.apis.tracker import Tracker, _rescale
 from stt_mm.apis.video_propagator import _rate
 from stt_mm.engine import load_config
+from stt_mm.ops import keypoints_to_label
+from stt_mm.protocols import get_protocol
 from stt_mm.utils import FrameError, VideoReader, read_mask, write_mask
 from stt_mm.utils.config_path import config_path
 from stt_mm.utils.video import VideoStream, open_video
@@ -444,6 +447,8 @@ def test_models_that_cannot_propagate_are_refused():
     cfg.model.propagator = None
     with pytest.raises(ValueError, match=r'davis_color\.py has no model with a propagator'):
         VideoPropagator(cfg)
+    with pytest.raises(ValueError, match='The config has no model with a propagator'):
+        VideoPropagator(Config(dict(model=dict(type='mmengine.BaseDataPreprocessor'))))
 
 
 def test_nothing_is_trusted_or_let_pass_unless_asked(monkeypatch):
@@ -472,8 +477,9 @@ def test_ten_frames_a_second_where_the_video_does_not_tell(fps, expected):
 def test_the_config_is_not_changed():
     cfg = load_config('eval/davis_color')
     before = Config(cfg.to_dict())
-    VideoPropagator(cfg, options={'model.propagator.protocol.short_side': 64})
+    changed = VideoPropagator(cfg, device='cpu', options={'model.propagator.protocol.short_side': 64})
     assert cfg.to_dict() == before.to_dict()
+    assert changed.model.protocol['short_side'] == 64
 
 
 def test_weights_and_device():
@@ -534,9 +540,9 @@ def test_a_fusion_takes_no_single_checkpoint(tmp_path):
 def test_points_are_written_to_a_hundredth_and_times_to_a_microsecond(propagator, tmp_path):
     frames, _ = squares(2)
     stream = VideoStream('a.mkv', iter([('a', frames[0], 0.0), ('b', frames[1], 1 / 3)]))
-    propagator(stream, points=[[48.12345, 24.98765]], points_json=tmp_path / 'points.json')
+    propagator(stream, points=[[48.12345, 24.98765], [0, 0]], points_json=tmp_path / 'points.json')
     first, second = json.loads((tmp_path / 'points.json').read_text())
-    assert first == dict(index=0, name='a', time=0, points=[[48.12, 24.99]])
+    assert first == dict(index=0, name='a', time=0, points=[[48.12, 24.99], [0, 0]])
     assert second['time'] == 0.333333
 
 
@@ -546,3 +552,26 @@ def test_what_is_not_written_is_not_named(propagator):
     assert (summary['out'], summary['mask_dir'], summary['points_json']) == (None, None, None)
     for count in (1, 2):
         assert propagator(frames, masks[0], max_frames=count)['frames'] == count
+
+
+@pytest.mark.parametrize('kind', [torch.float32, torch.bfloat16])
+def test_points_are_found_in_labels_of_any_type_and_stay_in_the_frame(kind):
+    """An input of twice the frame's size: the point lies at its centre, in the corner, or nowhere."""
+    protocol = get_protocol(dict(name='stt_davis_s8', short_side=128, stride=8))
+    maps = keypoints_to_label(torch.tensor([[64.0, 64.0], [0.0, 0.0]]), (128, 192), (128, 192), (16, 24), 'stt')
+    label = torch.cat([maps, torch.zeros(1, 16, 24)]).to(kind)
+    tracker = Tracker(SimpleNamespace(protocol=protocol, step=lambda feature: label))
+    tracker._age, tracker._points = 0, [slice(0, 1), slice(1, 3)]
+    mask, points = tracker.step(torch.zeros(4, 16, 24), (64, 96), None)
+    assert (mask.shape, mask.dtype, mask.any(), points.dtype) == ((64, 96), np.uint8, False, np.float32)
+    np.testing.assert_allclose(points[0], [31.75, 31.75], atol=2)
+    assert (points[1] >= 0).all()
+    assert (points[1] < 4).all()
+    assert points[2].tolist() == [-1, -1]
+
+
+def test_a_label_for_the_last_frame_of_an_unknown_number_is_in_time(propagator):
+    frames, _ = squares(3)
+    assert len(list(propagator.stream(iter(frames), points={0: [[9, 9]], 2: [[8, 8]]}))) == 3
+    with pytest.raises(ValueError, match='given for frame 3, but the given frames ended after 3 frames, 0 to 2'):
+        list(propagator.stream(iter(frames), points={0: [[9, 9]], 3: [[8, 8]]}))

@@ -371,10 +371,10 @@ def test_the_code_of_zeros_is_the_first_of_its_table():
 
 @pytest.mark.parametrize(('codes', 'moves'), [
     ({0: 0, 0x10: 0, 1: 0, 0x11: 0}, False), ({0: 3}, True), ({0x12: 3}, True), ({1: 3}, True), ({0x1F: 3}, True),
-    ({}, False), ({2: 3, 0x10: 3, 0x11: 3, 0x0F: 3}, False)])
+    ({3: 3}, True), ({0x14: 3}, True), ({0x13: 3}, False), ({}, False), ({2: 3, 0x10: 3, 0x11: 3, 0x0F: 3}, False)])
 def test_zeros_move_a_block_by_the_tables_of_the_scan(codes, moves):
-    """Three components, whose tables are 0 and 2, 1 and 15, 0 and 2, of which the latter are for what follows."""
-    assert _moves(bytes((3, 1, 0x02, 2, 0x1F, 3, 0x02, 0, 63, 0x11)), codes) is moves
+    """Three components, whose tables are 0 and 2, 1 and 15, 3 and 4, of which the latter are for what follows."""
+    assert _moves(bytes((3, 1, 0x02, 2, 0x1F, 3, 0x34, 0, 63, 0x11)), codes) is moves
 
 
 def test_a_jpeg_is_checked_in_one_thread_at_an_eighth_of_its_size(monkeypatch):
@@ -384,3 +384,12 @@ def test_a_jpeg_is_checked_in_one_thread_at_an_eighth_of_its_size(monkeypatch):
                         type('Watched', (), dict(create=lambda *given: made.append(create(*given)) or made[-1])))
     check_jpeg(encoded(picture(160, 240)))
     assert {(decoder.thread_count, decoder.width, decoder.height) for decoder in made} == {(1, 30, 20)}
+
+
+def test_a_jpeg_that_ends_between_or_in_its_segments():
+    data = encoded(picture())
+    first = 4 + int.from_bytes(data[4:6], 'big')
+    assert data[first:first + 1] == b'\xff'
+    for end in (2, 3, 4, 5, first - 1, first, first + 1, first + 3, scan_start(data), scan_start(data) + 50):
+        with pytest.raises(ImageFault, match='it is cut off or damaged, its end is missing'):
+            check_jpeg(data[:end])

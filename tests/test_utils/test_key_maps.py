@@ -435,7 +435,7 @@ def test_names_of_one_kind_alone_tell_nothing():
     # A teacher without a backbone in it is the network itself.
     found = find_backbone(in_file(PATCHES, around='teacher', student={name: torch.ones(1) for name in PATCHES}))
     assert (found.source, found.others) == ('ViT of DINO, MAE or timm', ())
-    assert find_backbone({0: torch.zeros(1), **in_file(STEM)}).weights.keys() == STEM
+    assert find_backbone({0: torch.zeros(1), 'epoch': 3, 'args': None, **in_file(STEM)}).weights.keys() == STEM
 
 
 def test_layers_without_query_key_or_value_are_no_attention():

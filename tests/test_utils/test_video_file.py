@@ -424,3 +424,25 @@ def test_packets_that_are_parts_of_one_are_left_out_where_a_file_is_cut_off(film
     monkeypatch.setattr(film, '_container', SimpleNamespace(demux=demux))
     assert [packet.size for packet in film._packets()] == read
     assert film.damaged is (error is av.error.InvalidDataError)
+
+
+def test_a_container_that_cannot_seek_says_so(film, monkeypatch):
+    def seek(time, stream):
+        if stream is not film._stream:
+            raise ValueError('the clock of another stream')
+        if time == 7:
+            raise av.error.OSError(1, 'broken')
+
+    monkeypatch.setattr(film, '_container', SimpleNamespace(seek=seek))
+    assert film.seek(7) is False
+    assert film.seek(8) is True
+
+
+def test_what_cannot_become_rgb_is_told(film, monkeypatch):
+    def reformat(frame, **settings):
+        raise ValueError('no such pixels')
+
+    frame = next(film.frames())
+    monkeypatch.setattr(film, '_to_rgb', SimpleNamespace(reformat=reformat))
+    with pytest.raises(FrameError, match=r'The pixels of .*a\.mp4 \(yuv420p, 96x48\) cannot be converted to RGB'):
+        film.rgb(frame)
