@@ -172,9 +172,9 @@ def test_training_writes_the_record(tmp_path):
 
     class Stub(Runner):
         def __init__(self):
-            self.model = torch.nn.parallel.DataParallel(model)
+            self.model, self.cfg = torch.nn.parallel.DataParallel(model), Config()
 
-    for runner in (Stub(), type('Bare', (), dict(model=model))()):
+    for runner in (Stub(), type('Bare', (), dict(model=model, cfg=Config()))()):
         checkpoint = dict(meta=dict(iter=3), state_dict={})
         CheckpointHook().before_save_checkpoint(runner, checkpoint)
         torch.save(checkpoint, tmp_path / 'file.pth')

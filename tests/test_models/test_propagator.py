@@ -578,3 +578,13 @@ def test_points_stay_soft_where_masks_are_fed_back_hard():
     alone.start(frames[0], points)
     for frame in frames[1:]:
         assert_close(both.step(frame)[2:], alone.step(frame), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize('stage', ['res3', 'res4'])
+def test_the_record_of_an_evaluation_names_the_stage(stage):
+    model = MODELS.build(dict(type='stt_mm.Correspondence', feature_stage=stage,
+                              backbone=dict(type='stt_mm.CorrespondenceResNet', depth=18),
+                              propagator=dict(type='stt_mm.LabelPropagator', protocol='stt_davis_s8')))
+    assert model.protocol == dict(model.propagator.protocol.record(), feature_stage=stage)
+    assert [geometry['stage'] for _, geometry in model.networks()] == [stage]
+    assert model(torch.zeros(1, 3, 64, 64)).shape == dict(res3=(1, 128, 16, 16), res4=(1, 256, 8, 8))[stage]
