@@ -575,3 +575,14 @@ def test_a_label_for_the_last_frame_of_an_unknown_number_is_in_time(propagator):
     assert len(list(propagator.stream(iter(frames), points={0: [[9, 9]], 2: [[8, 8]]}))) == 3
     with pytest.raises(ValueError, match='given for frame 3, but the given frames ended after 3 frames, 0 to 2'):
         list(propagator.stream(iter(frames), points={0: [[9, 9]], 3: [[8, 8]]}))
+
+
+def test_points_that_are_found_beyond_the_border_lie_on_it(monkeypatch):
+    """An input of twice the frame's size, where the border is half a pixel away from the centres at it."""
+    found = torch.tensor([[0.0, 0.0], [191.0, 127.0], [300.0, 64.0], [64.0, 300.0], [-1.0, -1.0], [0.0, 64.0]])
+    monkeypatch.setattr('stt_mm.apis.tracker.label_to_keypoints', lambda label, size, codec: found)
+    protocol = get_protocol(dict(name='stt_davis_s8', short_side=128))
+    tracker = Tracker(SimpleNamespace(protocol=protocol, step=lambda feature: torch.zeros(6, 16, 24)))
+    tracker._age, tracker._points = 0, [slice(0, 6)]
+    points = tracker.step(torch.zeros(4, 16, 24), (64, 96), None)[1]
+    assert points.tolist() == [[0, 0], [95, 63], [95, 31.75], [31.75, 63], [-1, -1], [0, 31.75]]
