@@ -295,3 +295,17 @@ def test_two_processes_hold_the_same_weights_and_queue(tmp_path, monkeypatch):
 @pytest.mark.parametrize('gamma', [0, 0.1])
 def test_the_least_gamma(gamma):
     assert MODELS.build(small('joint_r18_ytv', **{'model.gamma': gamma}).model).gamma == gamma
+
+
+def test_statistics_that_a_layer_binds_anew_are_kept_too():
+    class Rebinding(torch.nn.BatchNorm2d):
+        def forward(self, x):
+            self.num_batches_tracked = self.num_batches_tracked + 1
+            return x
+
+    network = torch.nn.Sequential(Rebinding(3))
+    other = BatchStatistics(network)
+    for count in (1, 2):
+        with other.used_by(network):
+            network(torch.ones(2, 3, 4, 4))
+        assert (network[0].num_batches_tracked, other.state_dict()['0-num_batches_tracked']) == (0, count)
