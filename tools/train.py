@@ -26,7 +26,7 @@ from stt_mm.engine.config_checks import check_validation
 from stt_mm.engine.run_log import RunLog
 from stt_mm.errors import FileError, InputError
 from stt_mm.registry import RUNNERS
-from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint, require_resumable
+from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint, require_resumable, training_files
 from stt_mm.utils.targets import check_apart
 
 logger = logging.getLogger('stt_mm.train')
@@ -115,27 +115,31 @@ def choose_start(cfg: Config, resume: str | None, trust: bool) -> None:
     cfg.load_from = start
 
 
-class RemoveEarlier(Hook):
-    """Removes the files of an earlier training once an iteration of the new one has gone well."""
+class ReplaceEarlier(Hook):
+    """Removes the files of an earlier training, and writes the config, once an iteration of the new one went well."""
 
     priority = 'VERY_HIGH'
 
     def __init__(self, files: list[Path]) -> None:
         self.files = files
+        self.done = False
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
-        """Remove them, in the first process, before anything is written."""
-        while self.files:
-            path = self.files.pop()
-            if runner.rank == 0:
+        """Do it, in the first process, before anything else is written."""
+        if self.done:
+            return
+        self.done = True
+        runner.write_config()
+        if runner.rank == 0:
+            for path in self.files:
                 path.unlink(missing_ok=True)
 
 
 def files_in_the_way(cfg: Config, overwrite: bool) -> list[Path]:
     """The checkpoints of an earlier training in the work directory, which are refused unless they may be removed."""
     folder = Path(cfg.work_dir)
-    earlier = sorted([*folder.glob('iter_*.pth'), *folder.glob('best_*.pth')])
+    earlier = [*training_files(folder, best=True), *reversed(training_files(folder))]
     if cfg.get('resume') or not earlier:
         return []
     if not overwrite:
@@ -150,7 +154,7 @@ def files_in_the_way(cfg: Config, overwrite: bool) -> list[Path]:
 def train(cfg: Config, log: RunLog, earlier: list[Path]) -> None:
     """Train in this process; nothing of the run is alive when it returns."""
     runner = RUNNERS.build(cfg)
-    runner.register_hook(RemoveEarlier(earlier))
+    runner.register_hook(ReplaceEarlier(earlier))
     log.attach(runner)
     check_queue(cfg, runner.world_size)
     runner.train()

@@ -20,15 +20,22 @@ def _collate(function: Callable[[list], Any], samples: list) -> Any:
 
 @RUNNERS.register_module()
 class Runner(mmengine_runner.Runner):
-    """Writes the merged config into the work directory, but not onto the config it was read from, nor, in a test, onto
-    that of a training. A copy goes to ``<time>/vis_data/config.py`` in any case.
+    """Writes the merged config into the work directory as ``<work_dir>/<name of the config>`` if none is there yet.
+
+    So a test leaves that of the training, and a training that cannot start that of the one before. A copy goes to
+    ``<time>/vis_data/config.py`` in any case.
     """
 
     def dump_config(self) -> None:
-        """Called by MMEngine when the runner is built; on rank 0 it writes ``<work_dir>/<name of the config>``."""
-        source = None if self.cfg.filename is None else Path(self.cfg.filename)
-        target = None if source is None else Path(self.work_dir, source.name)
-        if target is None or not target.exists() or self.cfg.get('train_cfg') and not target.samefile(source):
+        """Called by MMEngine when the runner is built; only rank 0 writes."""
+        if self.cfg.filename is None or not Path(self.work_dir, Path(self.cfg.filename).name).exists():
+            super().dump_config()
+
+    def write_config(self) -> None:
+        """Replace the config that is there, unless it is the very one that was read; only rank 0 writes."""
+        source = self.cfg.filename
+        target = None if source is None else Path(self.work_dir, Path(source).name)
+        if target is None or not (target.exists() and target.samefile(source)):
             super().dump_config()
 
     @staticmethod

@@ -33,7 +33,8 @@ _OTHER_KINDS = (
     (re.compile(rb'\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf'), 'compressed. Unpack it first'),
 )
 _ZIP = b'PK\x03\x04'
-_TRAINING_FILE = re.compile(r'^(?:iter|epoch)_(\d+)\.pth$')
+_TRAINING_FILE = re.compile(r'(?:iter|epoch)_(\d+)\.pth')
+_BEST_FILE = re.compile(r'best_.+_iter_(\d+)\.pth')
 
 
 class CheckpointError(InputError):
@@ -222,7 +223,7 @@ def require_resumable(checkpoint: Any, path: Path, scheduled: bool = False) -> N
     if lacking:
         step = re.search(r'_((?:iter|epoch)_\d+\.pth)$', path.name)
         others = [path.with_name(step.group(1))] if step and path.with_name(step.group(1)).is_file() else []
-        others += [other for other in _training_files(path.parent) if other != path]
+        others += [other for other in training_files(path.parent) if other != path]
         raise CheckpointError(f'{path} is no file to resume from: it has no {", ".join(lacking)}. Name '
                               f'{others[0] if others else "a file iter_<N>.pth of a work directory"} instead, or start '
                               f'a new training from its weights with --cfg-options load_from={path}.')
@@ -244,7 +245,7 @@ def latest_checkpoint(work_dir: str | Path, trust: bool = False, scheduled: bool
     Raises:
         CheckpointError: if there are such files, and training can go on from none of them.
     """
-    files = _training_files(Path(work_dir))
+    files = list(training_files(Path(work_dir)))
     for path in files:
         try:
             require_resumable(read_checkpoint(path, trust=trust), path, scheduled)
@@ -259,11 +260,11 @@ def latest_checkpoint(work_dir: str | Path, trust: bool = False, scheduled: bool
     return None
 
 
-def _training_files(folder: Path) -> list[Path]:
-    """Those of a folder that are named after an iteration or epoch, the newest first."""
-    numbered = [(int(match.group(1)), path) for path in folder.glob('*.pth')
-                if (match := _TRAINING_FILE.match(path.name))]
-    return [path for _, path in sorted(numbered, reverse=True)]
+def training_files(folder: Path, best: bool = False) -> dict[Path, int]:
+    """The checkpoints that a training has written, or those of its best scores, and their iterations, newest first."""
+    name = _BEST_FILE if best else _TRAINING_FILE
+    found = {path: int(match[1]) for path in folder.glob('*.pth') if (match := name.fullmatch(path.name))}
+    return dict(sorted(found.items(), key=lambda item: item[1], reverse=True))
 
 
 def _first_line(error: BaseException) -> str:

@@ -110,6 +110,8 @@ def test_best_files_that_the_history_does_not_know_are_named(tmp_path):
     folder = Path(whole.work_dir)
     for path in folder.glob('best_*.pth'):
         path.rename(folder / 'best_score_iter_11.pth')
+    for name in ('best_model.pth', 'best_score_iter_11 (copy).pth'):
+        (folder / name).touch()
     resumed = train(tmp_path, resume=folder / 'iter_8.pth', **options)
     log = Path(resumed.log_dir, f'{resumed.timestamp}.log').read_text()
     assert 'best_score_iter_11.pth is of a later iteration than that where the training goes on' in log

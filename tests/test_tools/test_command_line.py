@@ -150,8 +150,10 @@ def test_a_training_does_not_replace_another_one(config, capfd, tmp_path):
     anew = ('train', config, '--no-validate', '--overwrite', '--cfg-options')
     assert 'dataset is empty' in error_of(capfd, *anew, 'train_dataloader.dataset.length=0')
     assert (work / 'iter_2.pth').read_bytes() == before
-    call('train', config, '--no-validate', '--overwrite')
+    assert 'length=10' in (work / 'toy.py').read_text()
+    call('train', config, '--no-validate', '--overwrite', '--cfg-options', 'train_dataloader.dataset.length=11')
     assert not (work / 'iter_99.pth').exists()
+    assert 'length=11' in (work / 'toy.py').read_text()
     call('train', config, '--no-validate', '--resume', '--cfg-options', 'train_cfg.max_iters=3')
     assert (work / 'iter_3.pth').exists()
 

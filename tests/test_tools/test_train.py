@@ -76,12 +76,16 @@ def test_earlier_checkpoints_are_in_the_way_of_a_new_training_only(tmp_path):
     cfg = Config(dict(work_dir=str(work_dir)))
     (work_dir / 'toy.py').touch()
     assert module.files_in_the_way(cfg, False) == []
-    for name in ('iter_3.pth', 'best_score_iter_2.pth', 'other.pth'):
+    mine = ['best_model.pth', 'best_score_iter_2 (copy).pth', 'iter_3_copy.pth', 'my_iter_3.pth', 'other.pth']
+    for name in mine:
         (work_dir / name).touch()
-    with pytest.raises(OSError, match='holds checkpoints of an earlier training, such as iter_3.pth'):
+    assert module.files_in_the_way(cfg, False) == []
+    for name in ('iter_3.pth', 'iter_12.pth', 'best_score_iter_2.pth'):
+        (work_dir / name).touch()
+    with pytest.raises(OSError, match='holds checkpoints of an earlier training, such as iter_12.pth'):
         module.files_in_the_way(cfg, False)
     found = module.files_in_the_way(cfg, True)
-    assert found == [work_dir / name for name in ('best_score_iter_2.pth', 'iter_3.pth', 'last_checkpoint')]
+    assert found == [work_dir / name for name in ('best_score_iter_2.pth', 'iter_3.pth', 'iter_12.pth', 'last_checkpoint')]
     assert module.files_in_the_way(Config(dict(work_dir=str(work_dir), resume=True)), False) == []
     for start in (work_dir / 'iter_3.pth', f'trusted:{work_dir}/iter_3.pth'):
         with pytest.raises(OSError, match='iter_3.pth, which --overwrite would remove'):
@@ -89,15 +93,19 @@ def test_earlier_checkpoints_are_in_the_way_of_a_new_training_only(tmp_path):
     cfg.load_from = str(work_dir / 'other.pth')
     assert module.files_in_the_way(cfg, True) == found
 
-    # They go before anything of the same name is written.
-    assert get_priority(module.RemoveEarlier.priority) < get_priority(CheckpointHook.priority)
-    other = list(found)
-    module.RemoveEarlier(other).after_train_iter(SimpleNamespace(rank=1), 0)
-    assert (other, found[0].exists()) == ([], True)
-    module.RemoveEarlier(found).after_train_iter(SimpleNamespace(rank=0), 0)
-    assert sorted(path.name for path in work_dir.iterdir()) == ['other.pth', 'toy.py']
-    module.RemoveEarlier(found := [work_dir / 'gone.pth']).after_train_iter(SimpleNamespace(rank=0), 0)
-    assert found == []
+    # They go before anything of the same name is written, once, and by the first process alone.
+    assert get_priority(module.ReplaceEarlier.priority) < get_priority(CheckpointHook.priority)
+    written = []
+    runner = SimpleNamespace(rank=1, write_config=lambda: written.append(found[0].exists()))
+    module.ReplaceEarlier(found).after_train_iter(runner, 0)
+    assert (written, found[0].exists()) == ([True], True)
+    runner.rank, hook = 0, module.ReplaceEarlier(found)
+    hook.after_train_iter(runner, 0)
+    assert sorted(path.name for path in work_dir.iterdir()) == sorted([*mine, 'toy.py'])
+    found[0].touch()
+    hook.after_train_iter(runner, 1)
+    assert (written, found[0].exists()) == ([True, True], True)
+    module.ReplaceEarlier([work_dir / 'gone.pth']).after_train_iter(runner, 0)
 
 
 @pytest.fixture
@@ -193,7 +201,7 @@ def test_each_part_of_a_training_is_done_once_and_nothing_outlives_it(tmp_path, 
     else:
         with pytest.raises(SystemExit, match=str(code)):
             module.main([config])
-    assert calls == ['validation', ('prepare', 'none'), ('hook', 'RemoveEarlier', []), 'log', ('queue', 3), 'train',
+    assert calls == ['validation', ('prepare', 'none'), ('hook', 'ReplaceEarlier', []), 'log', ('queue', 3), 'train',
                      ({} if code is None else dict(together=False), None)]
 
 

@@ -19,7 +19,7 @@ from stt_mm.engine.hooks.finite_loss_hook import advice, loss_is_finite
 from stt_mm.engine.random_state import gather_random_states, restore_random_state
 from stt_mm.errors import InputError, library_errors
 from stt_mm.registry import HOOKS
-from stt_mm.utils.checkpoint import CheckpointError, remove_left_overs, write_atomically
+from stt_mm.utils.checkpoint import CheckpointError, remove_left_overs, training_files, write_atomically
 from stt_mm.utils.checks import check_count
 from stt_mm.utils.geometry import describe
 from stt_mm.utils.weights import check_finite
@@ -167,10 +167,10 @@ class CheckpointHook(_CheckpointHook):
         """Say which best files of the folder and of the history are not the same, as after a kill or a step back."""
         known = {Path(value).name for key, value in runner.message_hub.runtime_info.items()
                  if key.startswith('best_ckpt')}
-        found = {path.name for path in Path(self.out_dir).glob('best_*.pth')}
-        later = {name for name in found - known if int(Path(name).stem.rpartition('_')[2]) > runner.iter}
+        found = {path.name: step for path, step in training_files(Path(self.out_dir), best=True).items()}
+        later = {name for name in found.keys() - known if found[name] > runner.iter}
         for names, what in ((later, 'of a later iteration than that where the training goes on'),
-                            (known - found, 'the best so far by the history, but not there')):
+                            (known - found.keys(), 'the best so far by the history, but not there')):
             if names:
                 runner.logger.warning(f'{self.out_dir}: {" and ".join(sorted(names))} is {what}.')
 
