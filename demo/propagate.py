@@ -84,7 +84,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', type=Path, metavar='FILE.mp4',
                         help='write the frames with what was found over them; or .mov, .mkv, .webm')
     parser.add_argument('--mask-dir', type=Path, metavar='DIR', help='write the ids of each frame as a palette PNG')
-    parser.add_argument('--overwrite', action='store_true', help='remove the masks of another video from --mask-dir')
+    parser.add_argument('--overwrite', action='store_true',
+                        help='remove the masks that --mask-dir holds, whatever they are of')
     parser.add_argument('--points-json', type=Path, metavar='FILE.json', help='write the points of each frame')
     parser.add_argument('--show', action='store_true', help='show the result in a window; q ends the run')
     parser.add_argument('--max-frames', type=int, metavar='N', help='stop after N frames')

@@ -20,6 +20,7 @@ from stt_mm.evaluation.functional.vip import NUM_CATEGORIES
 from stt_mm.evaluation.metrics import DAVISMetric, VideoMetric, VIPMetric, YouTubeVOSMetric
 from stt_mm.utils import list_images, read_object_ids
 from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, expected_masks
+from stt_mm.utils.masks import lack_of_objects
 from stt_mm.utils.targets import check_apart
 from stt_mm.utils.text import absent
 
@@ -68,8 +69,8 @@ class PlainTruth(Sequence):
             return 'no true mask before the last shows an object'
         if not self.task.startswith('davis'):
             return None
-        if not read_object_ids(paths[0], self.task == 'davis16').any():
-            return f'the first mask, {paths[0]}, shows no object'
+        if reason := lack_of_objects(paths[0], self.task == 'davis16'):
+            return reason
         return f'masks: {len(paths)}, of which the first and the last do not count' if len(paths) < 3 else None
 
     def __len__(self) -> int:
@@ -264,8 +265,10 @@ def main(argv: list[str] | None = None) -> None:
         for fault in faults:
             print(fault)
         if faults and not args.allow_faulty:
+            sparse = args.task.startswith('davis') and not args.sparse and any('extra file' in line for line in faults)
+            more = ', and with --sparse masks of frames without a true one are no faults' if sparse else ''
             raise InputError(f'{len(faults)} faults in {args.pred}, listed above, so nothing is scored. With '
-                             '--allow-faulty frames with a fault count as empty')
+                             f'--allow-faulty frames with a fault count as empty{more}.')
         for entry in metric.results:
             entry['protocol'] = dict(name=f'masks from {args.pred}', version=1, truth=args.gt, task=args.task,
                                      split=args.split, faults=len(faults), left_out=list(left_out))

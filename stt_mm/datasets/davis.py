@@ -11,7 +11,7 @@ from stt_mm.utils.drawn_masks import check_drawn, drop_void, made_for_ids
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.mask_files import load_mask
-from stt_mm.utils.masks import read_object_ids
+from stt_mm.utils.masks import lack_of_objects, read_object_ids
 from stt_mm.utils.text import absent, check_name, read_words
 
 from ..errors import InputError, MissingInputError
@@ -93,8 +93,8 @@ class DAVIS(VideoBenchmark):
 
     def lack(self, video: dict) -> str | None:
         mask_paths = video['mask_paths'][: len(video['frame_paths'])]
-        if not read_object_ids(mask_paths[0], self.year == 2016).any():
-            return f'the first mask, {mask_paths[0]}, shows no object'
+        if reason := lack_of_objects(mask_paths[0], self.year == 2016):
+            return reason
         known = len(mask_paths) - mask_paths.count(None)
         if known < 3 and (self.annotations == 'sparse' or None not in video['mask_paths']):
             cut = of_the_first(self.max_frames)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError, MissingInputError
-from .image_check import JPEG, ImageFault, check_size, guarded, open_image
+from .image_check import JPEG, PNG, ImageFault, check_size, guarded, open_image
 from .text import without_mark
 
 _NPY = b'\x93NUMPY'
@@ -85,11 +85,18 @@ def _load_image(data: bytes, path: str | Path) -> tuple[np.ndarray, np.ndarray |
         raise ImageFault(f'it holds {pages} pages', 'Save the page of this frame as a file of its own.')
     if image.mode in ('P', '1', 'L') or image.mode.startswith('I'):
         array = guarded(lambda: np.asarray(image))
+        if image.mode == 'L':  # Pillow spreads grey of 2 or 4 bits over 0 to 255.
+            array = array // (255 // (2 ** min(_bits(image, data), 8) - 1))
         return array, _palette(image) if image.mode == 'P' else None
     kind = {'F': 'floating point numbers', 'LA': 'grey with opacity'}.get(image.mode, 'colours, which name no ids')
     raise InputError(
         f'Mask {path} is an image of mode {image.mode}: {kind}. Save the ids as integers in one channel, grey or '
         'indexed (stt_mm.utils.write_mask); the section "Masks" of docs/own_video.md has commands for it.')
+
+
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Of a sample, as the file of a PNG or TIFF says."""
+    return data[24] if data.startswith(PNG) else getattr(image, 'tag_v2', {}).get(258, (8,))[0]
 
 
 def _palette(image: Image.Image) -> np.ndarray:

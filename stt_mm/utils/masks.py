@@ -46,6 +46,14 @@ def read_object_ids(path: str | Path, single_object: bool = False) -> np.ndarray
     return mask
 
 
+def lack_of_objects(path: str | Path, single_object: bool = False) -> str | None:
+    """Why a first mask gives nothing to carry, or ``None``; the arguments are those of :func:`read_object_ids`."""
+    if read_object_ids(path, single_object).any():
+        return None
+    void = ', as 255 is void where objects have numbers. Write the object as 1' if read_mask(path).any() else ''
+    return f'the first mask, {path}, shows no object{void}'
+
+
 def write_mask(path: str | Path, mask: np.ndarray) -> None:
     """Writes ids as an indexed PNG with the DAVIS palette; missing parent folders are made.
 

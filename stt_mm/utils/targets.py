@@ -5,6 +5,7 @@ which, and only that result is replaced without being asked.
 """
 
 import hashlib
+import logging
 import os
 import tempfile
 import time
@@ -16,6 +17,8 @@ from pathlib import Path
 from ..errors import FileError, InputError
 from .images import list_images
 from .text import check_name
+
+logger = logging.getLogger(__name__)
 
 MARK = '.stt_mm'
 _ELSEWHERE = 'Name another place for the results.'
@@ -105,7 +108,10 @@ def claim_folder(path: str | Path, owner: str, suffix: str, sources: Iterable[So
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     if owner_of(path) != owner:
-        for file in [file for file in _files(path) if file.suffix.lower() == suffix]:
+        files = [file for file in _files(path) if file.suffix.lower() == suffix]
+        if files:
+            logger.warning('%s: %d files are removed, as overwrite says.', path, len(files))
+        for file in files:
             file.unlink()
             with suppress(OSError):
                 file.parent.relative_to(path).name and file.parent.rmdir()

@@ -114,6 +114,15 @@ def test_first_mask_without_object(root):
         DAVIS(str(root))
 
 
+def test_a_first_mask_of_void_alone(root):
+    """As people make one for one object; DAVIS-2016 takes it for that."""
+    mask = np.zeros((64, 96), np.uint8)
+    mask[8:40, 8:40] = 255
+    write_mask(mask_dir(root, 'video0') / '00000.png', mask)
+    with pytest.raises(ValueError, match=r'shows no object, as 255 is void where objects have numbers\. Write the obj'):
+        DAVIS(str(root))
+
+
 def test_missing_list_folder_and_root(root, tmp_path):
     with pytest.raises(FileNotFoundError, match=r'list not found: .*ImageSets/2017/train\.txt\. Expected'):
         DAVIS(str(root), split='train')

@@ -151,6 +151,7 @@ def test_all_faults_are_listed_and_may_count_as_empty_in_one_process_and_two(dav
         assert line.startswith(f'{path}: ')
         assert reason in line
     assert f'error: 8 faults in {pred}' in done.stderr
+    assert 'with --sparse masks of frames without a true one are no faults' in done.stderr
     assert 'Traceback' not in done.stderr
     assert not out.exists()
     for workers, folder in ((1, out), (2, tmp_path / 'two')):
@@ -354,7 +355,7 @@ def test_samples_of_a_plain_folder(tool, plain, task, first, objects, single):
     ('ytv', (1, 1), 1, 'no true mask before the last shows an object'), ('ytv', (0, 1), 1, None),
     ('ytv', (1, 1), 2, None), ('ytv', (1, 255), 2, 'no true mask before the last shows an object'),
     ('davis17', None, 2, 'the first mask, {}, shows no object'), ('davis17', (1, 1), 2, 'the first mask, {}, shows no'),
-    ('davis17', (0, 255), 2, 'the first mask, {}, shows no object'), ('davis16', (0, 255), 2, None),
+    ('davis17', (0, 255), 2, 'the first mask, {}, shows no object, as 255 is void'), ('davis16', (0, 255), 2, None),
     ('davis17', (0, 1), 1, 'masks: 2, of which the first and the last do not count'), ('davis17', (0, 1), 2, None),
 ])
 def test_what_a_plain_video_lacks_for_its_score(tool, tmp_path, task, first, last, reason):

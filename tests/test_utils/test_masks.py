@@ -1,4 +1,6 @@
 import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -45,6 +47,27 @@ def test_grey_and_binary_files_are_ids_too(tmp_path):
     Image.fromarray(ids == 3).save(tmp_path / 'binary.png')
     assert np.array_equal(read_mask(tmp_path / 'grey.png'), ids)
     assert np.array_equal(read_mask(tmp_path / 'binary.png'), ids == 3)
+
+
+@pytest.mark.parametrize('bits', [1, 2, 4, 8])
+def test_grey_of_few_bits_keeps_its_numbers(tmp_path, bits):
+    """Pillow spreads them over 0 to 255: 1 of two bits is 85."""
+    ids = np.arange(2 ** min(bits, 4)).reshape(2, -1).astype(np.uint8)
+    rows = [np.packbits(np.unpackbits(row[:, None], axis=1)[:, 8 - bits:].reshape(-1)).tobytes() for row in ids]
+    height, width = ids.shape
+    header = struct.pack('>IIBBBBB', width, height, bits, 0, 0, 0, 0)
+    content = zlib.compress(b''.join(b'\0' + row for row in rows))
+    (tmp_path / 'mask.png').write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(
+        struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+        for kind, body in ((b'IHDR', header), (b'IDAT', content), (b'IEND', b''))))
+    # Width, height, bits of a sample, no compression, black is 0, where the rows begin, all in one strip, its size.
+    data = b''.join(rows)
+    tags = ((256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 8), (278, height), (279, len(data)))
+    (tmp_path / 'mask.tif').write_bytes(
+        b'II*\0' + struct.pack('<I', 8 + len(data)) + data + struct.pack('<H', len(tags))
+        + b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in tags) + bytes(4))
+    assert read_mask(tmp_path / 'mask.png').tolist() == ids.tolist()
+    assert read_mask(tmp_path / 'mask.tif').tolist() == ids.tolist()
 
 
 def test_an_indexed_file_without_a_palette_is_ids(tmp_path):

@@ -67,7 +67,7 @@ def test_results_stay_out_of_data(data, path):
         check_folder('data/masks', 'mine', '.png', ['soft/a/0.png'], overwrite=True)
 
 
-def test_a_folder_belongs_to_one_result(tmp_path):
+def test_a_folder_belongs_to_one_result(tmp_path, caplog):
     folder = tmp_path / 'out'
     claim_folder(folder, 'frames of v', '.png')
     for name in ('a/0.png', 'a/1.png'):
@@ -79,7 +79,9 @@ def test_a_folder_belongs_to_one_result(tmp_path):
     with pytest.raises(ValueError, match=r'holds frames of v, and the results would mix.*--overwrite'):
         claim_folder(folder, 'frames of w', '.png')
     assert tree(folder) == ['.stt_mm', 'a/0.png', 'a/1.png']
+    assert caplog.messages == []
     claim_folder(folder, 'frames of w', '.png', overwrite=True)
+    assert caplog.messages == [f'{folder}: 2 files are removed, as overwrite says.']
     assert list(folder.iterdir()) == [folder / '.stt_mm']
     assert owner_of(folder) == 'frames of w'
     (folder / 'drawn.png').write_text('mine')
