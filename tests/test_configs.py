@@ -251,22 +251,25 @@ def test_every_registered_name_stands_in_a_config():
 ROOTS = ['stt_r18_ytv', 'stt_r50_ytv', 'crw_r18_ytv', 'joint_r18_ytv', 'joint_r50_ytv', 'stt_r18_ytv_ewc',
          'stt_r18_ytv_lwf', 'stt_r18_ytv_s4', 'stt_r18_ytv_s4_128',
          *(f'pretrain/{method}_{net}_in1k' for method in ('mocov2', 'simsiam', 'densecl', 'detco')
-           for net in ('r18', 'r50'))]
+           for net in ('r18', 'r50')),
+         'stt_r18_demo', 'stt_r18_demo_full', 'joint_r18_demo', 'pretrain/mocov2_r18_demo']
 
 
-def model_numbers(name):
-    """Every number and switch of a config's model, by its dotted key."""
-    leaves = flatten(load_config(ROOT / f'{name}.py').model.to_dict())
+def numbers(name):
+    """Every number and switch of a config's model, data and loops, by its dotted key."""
+    cfg = load_config(ROOT / f'{name}.py').to_dict()
+    parts = ('model', 'train_dataloader', 'val_dataloader', 'train_cfg', 'val_cfg')
+    leaves = flatten({part: cfg[part] for part in parts})
     return {key: list(value) if isinstance(value, tuple) else value for key, value in leaves.items()
             if isinstance(value, (bool, int, float, list, tuple)) and 'init_cfg' not in key}
 
 
-def test_the_numbers_of_the_models_are_those_of_the_table(data):
-    """Weights, temperatures, windows, queues, widths."""
-    table = json.loads((data / 'model_numbers.json').read_text())
+def test_the_numbers_of_models_and_data_are_those_of_the_table(data):
+    """Weights, temperatures, windows, queues, widths; batches, crops, strengths of colours, frames of a validation."""
+    table = json.loads((data / 'config_numbers.json').read_text())
     assert list(table) == ROOTS
     for name in ROOTS:
-        assert json.loads(json.dumps(model_numbers(name))) == table[name], name
+        assert json.loads(json.dumps(numbers(name))) == table[name], name
 
 
 def test_learning_rate_follows_the_released_schedule():
