@@ -263,7 +263,8 @@ def latest_checkpoint(work_dir: str | Path, trust: bool = False, scheduled: bool
 def training_files(folder: Path, best: bool = False) -> dict[Path, int]:
     """The checkpoints that a training has written, or those of its best scores, and their iterations, newest first."""
     name = _BEST_FILE if best else _TRAINING_FILE
-    found = {path: int(match[1]) for path in folder.glob('*.pth') if (match := name.fullmatch(path.name))}
+    found = {path: int(match[1]) for path in folder.glob('*.pth')
+             if (match := name.fullmatch(path.name)) and path.is_file()}
     return dict(sorted(found.items(), key=lambda item: item[1], reverse=True))
 
 

@@ -3,22 +3,24 @@
 import re
 from collections.abc import Iterator
 
+import av
 import simplejpeg
 
-from .image_check import ImageFault, check_size
+from .image_check import JPEG, ImageFault, check_size
 
 _SCAN_END = re.compile(rb'\xff+[^\x00\xff\xd0-\xd7]')
 _HOLE = bytes(64)
+_ONES = b'\xff\0' * 8  # No code is all ones, so a decoder that wants more than there is meets an error behind the scan.
 _SOF, _DHT, _SOS, _EOI = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}), 0xC4, 0xDA, 0xD9
 
 
 def check_jpeg(data: bytes) -> None:
-    """Follows the segments of a JPEG to its end, and decodes it with libjpeg; what lies behind that does not matter.
+    """Follows the segments and the entropy-coded data of a JPEG to its end; what lies behind that does not matter.
 
     Raises:
         ImageFault: the file is cut off, damaged or too large.
     """
-    kind, zero_codes = None, {}
+    kind, zero_codes, parts = None, {}, [JPEG]
     for marker, body, scan in _segments(data):
         if marker in _SOF and len(body) > 5:
             kind = marker
@@ -27,16 +29,14 @@ def check_jpeg(data: bytes) -> None:
             zero_codes.update(_zero_codes(body))
         elif marker == _SOS and kind in (0xC0, 0xC1) and _HOLE in scan and _moves(body, zero_codes):
             raise ImageFault(f'it is damaged: {scan.find(_HOLE)} bytes after the start of the picture there are zeros')
+        if marker < 0xE0:  # What applications add, such as thumbnails and comments, is not followed.
+            parts += [bytes((0xFF, marker)), (len(body) + 2).to_bytes(2, 'big'), body, scan, _ONES if scan else b'']
     if kind is None:
         raise ImageFault('it holds no picture')
-    try:
-        *_, color, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    except ValueError:
-        return  # Of a form that this decoder does not know. Who reads the picture will see.
-    try:  # Of an eighth of the size: the codes count, not the pixels.
-        simplejpeg.decode_jpeg(data, 'CMYK' if color == 'CMYK' else 'GRAY', min_height=1, min_width=1, min_factor=8)
-    except ValueError as error:
-        raise ImageFault(f'it is damaged: {str(error).removeprefix("Corrupt JPEG data: ")}') from error
+    if kind <= 0xC2 and _decodes(b''.join([*parts, b'\xff\xd9'])) is False:
+        raise ImageFault('it is damaged: the picture breaks off or holds a wrong code')
+    if warning := _warning(data):
+        raise ImageFault(f'it is damaged: {warning}')
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
@@ -76,3 +76,28 @@ def _moves(scan_header: bytes, zero_codes: dict[int, int]) -> bool:
     """
     tables = scan_header[2:1 + 2 * scan_header[0]:2]
     return any(zero_codes.get(key) for table in tables for key in (table >> 4, 0x10 | table & 15))
+
+
+def _decodes(data: bytes) -> bool | None:
+    """Whether all codes are right for FFmpeg, which follows each block; ``None`` for a form of colour unknown to it."""
+    decoder = av.CodecContext.create('mjpeg', 'r')
+    decoder.options = {'err_detect': 'explode', 'lowres': '3'}  # An eighth of the size: the codes count, not pixels.
+    try:
+        return bool(decoder.decode(av.Packet(data)))
+    except av.error.PatchWelcomeError:
+        return None
+    except av.error.FFmpegError:
+        return False
+
+
+def _warning(data: bytes) -> str | None:
+    """What libjpeg warns of, which notices data that are left over; ``None`` also for a form unknown to it."""
+    try:
+        *_, color, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+    except ValueError:
+        return None
+    try:
+        simplejpeg.decode_jpeg(data, 'CMYK' if color == 'CMYK' else 'GRAY', min_height=1, min_width=1, min_factor=8)
+    except ValueError as error:
+        return str(error).removeprefix('Corrupt JPEG data: ')
+    return None

@@ -109,7 +109,7 @@ def test_members_of_a_zip_that_are_folders_damaged_or_twice_there(tmp_path):
     assert mask_folder.MAX_MEMBER_BYTES == 67_108_864
     path, videos = tmp_path / 'a.zip', {'v/w': ExpectedMasks((2, 2), {name: frozenset() for name in '012'})}
     with zipfile.ZipFile(path, 'w') as archive:
-        archive.mkdir('v/')
+        archive.writestr('v/', '')
         archive.writestr('v/w/0.png', b'zero')
         with pytest.warns(UserWarning, match='Duplicate name'):
             archive.writestr('v/w/0.png', b'twice')
