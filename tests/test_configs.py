@@ -174,7 +174,7 @@ def test_config_loads_builds_and_round_trips(name, tmp_path, monkeypatch):
     cfg = load_config(ROOT / name)
     kind, row = ('evaluation', evaluation_row) if name.startswith('eval/') else ('training', training_row)
     assert name not in table(kind) or row(cfg) == table(kind)[name]
-    assert json.loads(json.dumps(numbers(cfg))) == config_numbers()[name]
+    assert name not in config_numbers() or json.loads(json.dumps(numbers(cfg))) == config_numbers()[name]
     assert cfg.default_scope == 'stt_mm'
     check_keys(cfg)
     cfg.dump(tmp_path / 'dumped.py')

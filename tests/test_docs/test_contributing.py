@@ -31,7 +31,7 @@ def project(tmp_path_factory):
     for name in SUPPORT:
         shutil.copy(ROOT / 'tests' / name, root / 'tests')
     (root / 'tests' / 'data').mkdir()
-    for path in (ROOT / 'tests' / 'data').glob('*.csv'):
+    for path in [*(ROOT / 'tests' / 'data').glob('*.csv'), ROOT / 'tests' / 'data' / 'config_numbers.json']:
         shutil.copy(path, root / 'tests' / 'data')
     shutil.copy(ROOT / 'pyproject.toml', root)
     for verb, name, body in blocks():
