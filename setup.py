@@ -14,8 +14,15 @@ def version() -> str:
 
 # requirements/minimum.txt pins each lower bound, and `bash tools/run_tests.sh --minimum` runs the suite with them.
 TIMM = ['timm>=1.0.20']
-TESTS = ['pytest>=8', 'pytest-xdist>=3.5', 'pytest-timeout>=2.3.1', 'hypothesis>=6.100',
-         'scipy>=1.12', *TIMM]
+TESTS = [
+    'pytest>=8',
+    'pytest-xdist>=3.5',
+    'pytest-timeout>=2.3.1',
+    'hypothesis>=6.100',
+    'scipy>=1.12',
+    'ruff>=0.17.6',
+    *TIMM,
+]
 
 setup(
     name='stt_mm',
@@ -44,5 +51,5 @@ setup(
         'matplotlib>=3.8',
         'tensorboard>=2.17',
     ],
-    extras_require={'timm': TIMM, 'tests': TESTS, 'dev': [*TESTS, 'ruff>=0.8', 'pre-commit>=3']},
+    extras_require={'timm': TIMM, 'tests': TESTS, 'dev': [*TESTS, 'pre-commit>=3']},
 )

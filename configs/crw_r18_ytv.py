@@ -15,7 +15,8 @@ model = dict(
         pool='max',
         strides=(1, 2, 1, 1),
         out_indices=(2, 3),
-        padding_mode='reflect'),
+        padding_mode='reflect',
+    ),
     in_channels=512,
     channels=128,
     # 49 patches of 64 x 64 at stride 32.
@@ -24,7 +25,8 @@ model = dict(
     temperature=0.05,
     edge_dropout=0.1,
     propagator=dict(type='LabelPropagator', protocol=dict(name='crw_davis')),
-    feature_stage='res4')
+    feature_stage='res4',
+)
 train_dataloader = dict(
     batch_size=20,
     dataset=dict(
@@ -33,7 +35,9 @@ train_dataloader = dict(
             dict(type='LoadFrames'),
             dict(type='ClipRandomResizedCrop', size=(256, 256), area=(0.8, 0.95), aspect=(1.5, 2.0)),
             dict(type='PackClip'),
-        ]))
+        ],
+    ),
+)
 # An epoch of the released code takes 5 clips of each video: 3,471 videos * 5 / 20 = 868 iterations. It trains for 25
 # epochs; the rate falls at epochs 20, 30 and 40, of which only the first is reached.
 param_scheduler = [dict(type='MultiStepLR', by_epoch=False, milestones=[17360, 26040, 34720], gamma=0.3)]

@@ -11,7 +11,7 @@ model = dict(
     backbone=dict(init_cfg=None),
     global_head=None,
     teacher=None,
-    image_stages=('res5', ),
+    image_stages=('res5',),
     # MoCo v2 as in pretrain/mocov2_r18_in1k.py.
     image_branch=dict(
         type='MoCo',
@@ -19,9 +19,12 @@ model = dict(
         feat_dim=128,
         momentum=0.001,
         data_preprocessor=dict(
-            type='SelfSupDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True),
+            type='SelfSupDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
+        ),
         neck=dict(type='MoCoV2Neck', in_channels=512, hid_channels=512, out_channels=128, with_avg_pool=True),
-        head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2)))
+        head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2),
+    ),
+)
 # One batch of train_dataloader (videos) and one of image_dataloader in each step.
 train_cfg = dict(
     type='JointIterLoop',
@@ -45,35 +48,45 @@ train_cfg = dict(
                         dict(
                             type='MultiView',
                             num_views=2,
-                            transforms=[[
-                                dict(
-                                    type='RandomResizedCrop',
-                                    scale=224,
-                                    crop_ratio_range=(0.2, 1.0),
-                                    backend='pillow'),
-                                dict(
-                                    type='RandomApply',
-                                    transforms=[
-                                        dict(
-                                            type='ColorJitter',
-                                            brightness=0.4,
-                                            contrast=0.4,
-                                            saturation=0.4,
-                                            hue=0.1)],
-                                    prob=0.8),
-                                # Weights of blue, green and red.
-                                dict(
-                                    type='RandomGrayscale',
-                                    prob=0.2,
-                                    keep_channels=True,
-                                    channel_weights=(0.114, 0.587, 0.2989)),
-                                dict(
-                                    type='GaussianBlur',
-                                    magnitude_range=(0.1, 2.0),
-                                    magnitude_std='inf',
-                                    prob=0.5),
-                                dict(type='RandomFlip', prob=0.5),
-                            ]]),
-                    ]),
+                            transforms=[
+                                [
+                                    dict(
+                                        type='RandomResizedCrop',
+                                        scale=224,
+                                        crop_ratio_range=(0.2, 1.0),
+                                        backend='pillow',
+                                    ),
+                                    dict(
+                                        type='RandomApply',
+                                        transforms=[
+                                            dict(
+                                                type='ColorJitter',
+                                                brightness=0.4,
+                                                contrast=0.4,
+                                                saturation=0.4,
+                                                hue=0.1,
+                                            )
+                                        ],
+                                        prob=0.8,
+                                    ),
+                                    # Weights of blue, green and red.
+                                    dict(
+                                        type='RandomGrayscale',
+                                        prob=0.2,
+                                        keep_channels=True,
+                                        channel_weights=(0.114, 0.587, 0.2989),
+                                    ),
+                                    dict(
+                                        type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=0.5
+                                    ),
+                                    dict(type='RandomFlip', prob=0.5),
+                                ]
+                            ],
+                        ),
+                    ],
+                ),
                 dict(type='PackInputs'),
-            ])))
+            ],
+        ),
+    ),
+)

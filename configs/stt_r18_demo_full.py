@@ -16,7 +16,9 @@ train_dataloader = dict(
             dict(type='ClipRandomResizedCrop', size=(128, 128), area=(0.1, 0.6), aspect=(0.75, 1.5)),
             dict(type='ClipFlip', prob=0.5),
             dict(type='PackClip'),
-        ]))
+        ],
+    ),
+)
 model = dict(propagator=dict(protocol=dict(short_side=320)))
 val_dataloader = dict(dataset=dict(data_root='demo/data/davis', max_frames=25))
 test_dataloader = val_dataloader

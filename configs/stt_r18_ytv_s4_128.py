@@ -5,4 +5,5 @@ _base_ = './stt_r18_ytv.py'
 model = dict(
     backbone=dict(pool='none', strides=(1, 1, 2, 8)),
     radii=dict(res3=24, res4=12),
-    propagator=dict(protocol=dict(name='stt_davis_s4')))
+    propagator=dict(protocol=dict(name='stt_davis_s4')),
+)

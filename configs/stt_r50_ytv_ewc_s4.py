@@ -3,4 +3,5 @@ _base_ = './stt_r50_ytv_ewc.py'
 model = dict(
     backbone=dict(pool='avg', strides=(1, 1, 1, 8)),
     radii=dict(res3=12, res4=12),
-    propagator=dict(protocol=dict(name='stt_davis_s4')))
+    propagator=dict(protocol=dict(name='stt_davis_s4')),
+)

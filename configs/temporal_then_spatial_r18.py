@@ -8,7 +8,10 @@ model = dict(
         depth=18,
         pool='max',
         strides=(1, 2, 2, 2),
-        out_indices=(3, ),
+        out_indices=(3,),
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='{{$STT_TEMPORAL_R18:work_dirs/temporal_then_spatial_r18_first/iter_90000.pth}}')))
+            checkpoint='{{$STT_TEMPORAL_R18:work_dirs/temporal_then_spatial_r18_first/iter_90000.pth}}',
+        ),
+    )
+)

@@ -4,6 +4,6 @@ _base_ = './temporal_then_spatial_r18.py'
 model = dict(
     type='PenalisedMoCo',
     penalty=dict(
-        type='EWCPenalty',
-        checkpoint='{{$STT_FISHER_TEMPORAL_R18:pretrained/fisher_temporal_r18.pth}}',
-        weight=1e3))
+        type='EWCPenalty', checkpoint='{{$STT_FISHER_TEMPORAL_R18:pretrained/fisher_temporal_r18.pth}}', weight=1e3
+    ),
+)

@@ -6,4 +6,6 @@ model = dict(
     penalty=dict(
         type='EWCPenalty',
         checkpoint='{{$STT_FISHER_TEMPORAL_R18_S4:pretrained/fisher_temporal_r18_s4.pth}}',
-        weight=1e3))
+        weight=1e3,
+    ),
+)

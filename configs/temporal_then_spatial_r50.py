@@ -8,7 +8,10 @@ model = dict(
         depth=50,
         pool='max',
         strides=(1, 2, 2, 2),
-        out_indices=(3, ),
+        out_indices=(3,),
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='{{$STT_TEMPORAL_R50:work_dirs/temporal_then_spatial_r50_first/iter_45000.pth}}')))
+            checkpoint='{{$STT_TEMPORAL_R50:work_dirs/temporal_then_spatial_r50_first/iter_45000.pth}}',
+        ),
+    )
+)

@@ -4,6 +4,6 @@ _base_ = './temporal_then_spatial_r50.py'
 model = dict(
     type='PenalisedMoCo',
     penalty=dict(
-        type='EWCPenalty',
-        checkpoint='{{$STT_FISHER_TEMPORAL_R50:pretrained/fisher_temporal_r50.pth}}',
-        weight=1e3))
+        type='EWCPenalty', checkpoint='{{$STT_FISHER_TEMPORAL_R50:pretrained/fisher_temporal_r50.pth}}', weight=1e3
+    ),
+)

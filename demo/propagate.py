@@ -49,8 +49,9 @@ def mask(text: str) -> tuple[int, str]:
     """``[FRAME:]file``."""
     before, colon, _ = text.partition(':')
     if colon and not before.isdecimal() and not os.path.exists(text) and not os.path.dirname(before):
-        raise argparse.ArgumentTypeError(f'{before!r} is no frame number; expected PNG or FRAME:PNG such as '
-                                         f'10:second.png, got {text!r}')
+        raise argparse.ArgumentTypeError(
+            f'{before!r} is no frame number; expected PNG or FRAME:PNG such as 10:second.png, got {text!r}'
+        )
     return labelled(text)
 
 
@@ -74,31 +75,63 @@ def frame_rate(text: str) -> float:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('video', help='video file, folder of frames, or number of a camera')
-    parser.add_argument('--mask', nargs='+', action='extend', default=[], type=mask, metavar='[FRAME:]PNG',
-                        help='ids of the objects that are new in that frame (default: frame 0)')
-    parser.add_argument('--points', nargs='+', action='extend', default=[], type=point, metavar='[FRAME:]X,Y',
-                        help='points to follow from that frame on (default: frame 0), in pixels from the upper left')
-    parser.add_argument('--out', type=Path, metavar='FILE.mp4',
-                        help='write the frames with what was found over them; or .mov, .mkv, .webm')
+    parser.add_argument(
+        '--mask',
+        nargs='+',
+        action='extend',
+        default=[],
+        type=mask,
+        metavar='[FRAME:]PNG',
+        help='ids of the objects that are new in that frame (default: frame 0)',
+    )
+    parser.add_argument(
+        '--points',
+        nargs='+',
+        action='extend',
+        default=[],
+        type=point,
+        metavar='[FRAME:]X,Y',
+        help='points to follow from that frame on (default: frame 0), in pixels from the upper left',
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        metavar='FILE.mp4',
+        help='write the frames with what was found over them; or .mov, .mkv, .webm',
+    )
     parser.add_argument('--mask-dir', type=Path, metavar='DIR', help='write the ids of each frame as a palette PNG')
-    parser.add_argument('--overwrite', action='store_true',
-                        help='remove the masks that --mask-dir holds, whatever they are of')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='remove the masks that --mask-dir holds, whatever they are of'
+    )
     parser.add_argument('--points-json', type=Path, metavar='FILE.json', help='write the points of each frame')
     parser.add_argument('--show', action='store_true', help='show the result in a window; q ends the run')
     parser.add_argument('--max-frames', type=int, metavar='N', help='stop after N frames')
-    parser.add_argument('--fps', type=frame_rate,
-                        help='frames per second of --out (default: the pace of the video, or 10)')
+    parser.add_argument(
+        '--fps', type=frame_rate, help='frames per second of --out (default: the pace of the video, or 10)'
+    )
     parser.add_argument('--alpha', type=float, default=0.5, help='opacity of the objects (default: %(default)s)')
-    parser.add_argument('--config', default=str(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py'),
-                        help='config with the network and the protocol (default: configs/eval/davis_r18_s8.py)')
-    parser.add_argument('--checkpoint', default=str(ROOT / 'demo' / 'stt_r18_demo-15906475.pth'),
-                        help='weights of the backbone, or "none" (default: the checkpoint in demo/)')
+    parser.add_argument(
+        '--config',
+        default=str(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py'),
+        help='config with the network and the protocol (default: configs/eval/davis_r18_s8.py)',
+    )
+    parser.add_argument(
+        '--checkpoint',
+        default=str(ROOT / 'demo' / 'stt_r18_demo-15906475.pth'),
+        help='weights of the backbone, or "none" (default: the checkpoint in demo/)',
+    )
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')
-    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
-                        help='override config values, e.g. model.propagator.protocol.short_side=360')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='override config values, e.g. model.propagator.protocol.short_side=360',
+    )
     add_weight_arguments(parser)
     args = parser.parse_args(argv)
     frames = [frame for frame, _ in args.mask]
@@ -119,8 +152,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def by_frame(points: list[tuple[int, tuple[float, float]]]) -> dict[int, np.ndarray]:
     """Frame number to its points ``[J, 2]``."""
-    return {frame: np.array([position for other, position in points if other == frame])
-            for frame in sorted({frame for frame, _ in points})}
+    return {
+        frame: np.array([position for other, position in points if other == frame])
+        for frame in sorted({frame for frame, _ in points})
+    }
 
 
 class Run:
@@ -128,8 +163,12 @@ class Run:
 
     def __init__(self, stream: VideoStream, max_frames: int | None, show: bool, alpha: float) -> None:
         total = min((number for number in (stream.num_frames, max_frames) if number is not None), default=None)
-        columns = (TextColumn('{task.completed:.0f}' + (f'/{total}' if total else '') + ' frames'), BarColumn(),
-                   Speed(), TimeRemainingColumn())
+        columns = (
+            TextColumn('{task.completed:.0f}' + (f'/{total}' if total else '') + ' frames'),
+            BarColumn(),
+            Speed(),
+            TimeRemainingColumn(),
+        )
         self.progress = Progress(*columns, console=Console(stderr=True))
         self.task = self.progress.add_task('', total=total)
         self.show = show
@@ -146,8 +185,11 @@ class Run:
     def ended_by_signals(self) -> Iterator[None]:
         """Let Ctrl-C, SIGTERM and the end of the terminal end the run, unless they are ignored (as under nohup)."""
         numbers = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)]
-        before = {number: signal.signal(number, self.interrupt) for number in numbers
-                  if signal.getsignal(number) != signal.SIG_IGN}
+        before = {
+            number: signal.signal(number, self.interrupt)
+            for number in numbers
+            if signal.getsignal(number) != signal.SIG_IGN
+        }
         try:
             yield
         finally:
@@ -172,20 +214,39 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         stream = open_video(args.video)
         checkpoint = None if args.checkpoint == 'none' else args.checkpoint
-        propagator = VideoPropagator(args.config, checkpoint, args.device, args.cfg_options, args.trust_checkpoint,
-                                     args.allow_partial, args.prefix, args.allow_other_geometry)
+        propagator = VideoPropagator(
+            args.config,
+            checkpoint,
+            args.device,
+            args.cfg_options,
+            args.trust_checkpoint,
+            args.allow_partial,
+            args.prefix,
+            args.allow_other_geometry,
+        )
         run = Run(stream, args.max_frames, args.show, args.alpha)
         with run.ended_by_signals():
             summary = propagator(
-                stream, dict(args.mask) or None, by_frame(args.points) or None, out=args.out, mask_dir=args.mask_dir,
-                points_json=args.points_json, fps=args.fps, alpha=args.alpha, max_frames=args.max_frames,
-                on_frame=run.on_frame, overwrite=args.overwrite)
+                stream,
+                dict(args.mask) or None,
+                by_frame(args.points) or None,
+                out=args.out,
+                mask_dir=args.mask_dir,
+                points_json=args.points_json,
+                fps=args.fps,
+                alpha=args.alpha,
+                max_frames=args.max_frames,
+                on_frame=run.on_frame,
+                overwrite=args.overwrite,
+            )
         if run.interrupted:
             print('ended early, as asked')
         protocol = summary['protocol']
-        print(f'{summary["frames"]} frames in {summary["seconds"]:.1f} s '
-              f'({summary["frames"] / summary["seconds"]:.1f} frames/s), protocol {protocol["name"]} '
-              f'v{protocol["version"]}, device {propagator.model.data_preprocessor.device}')
+        print(
+            f'{summary["frames"]} frames in {summary["seconds"]:.1f} s '
+            f'({summary["frames"] / summary["seconds"]:.1f} frames/s), protocol {protocol["name"]} '
+            f'v{protocol["version"]}, device {propagator.model.data_preprocessor.device}'
+        )
         for kind in ('out', 'mask_dir', 'points_json'):
             if summary[kind]:
                 print(f'{kind}: {summary[kind]}')

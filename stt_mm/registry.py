@@ -22,8 +22,17 @@ from stt_mm.errors import InputError, bugs_stay, library_errors
 from stt_mm.utils.checks import fits, in_words, similar
 
 LIBRARIES = ('mmcv', 'mmengine', 'mmpretrain', 'timm', 'torch', 'torchvision')
-_READ_BY_BUILDERS = {'_scope_', 'constructor', 'convert_to_iter_based', 'epoch_length', 'num_batch_per_epoch',
-                     'optimizer', 'paramwise_cfg', 'priority', 'type'}
+_READ_BY_BUILDERS = {
+    '_scope_',
+    'constructor',
+    'convert_to_iter_based',
+    'epoch_length',
+    'num_batch_per_epoch',
+    'optimizer',
+    'paramwise_cfg',
+    'priority',
+    'type',
+}
 _NUMBERS = (bool, int, float, NoneType)
 
 
@@ -43,8 +52,10 @@ def find_component(registry: Registry, name: Any, scope: str | None = None) -> C
             return found
         tree = [scoped, *([scoped.parent] if scoped.parent is not None else [])]
     known = {known for registry in tree for known in registry.module_dict}
-    raise InputError(f'{name!r} is not in the registry of {registry.name}s{similar(name, known)}. Correct the name, '
-                     'or import the module that registers it by custom_imports.')
+    raise InputError(
+        f'{name!r} is not in the registry of {registry.name}s{similar(name, known)}. Correct the name, '
+        'or import the module that registers it by custom_imports.'
+    )
 
 
 def author(component: Callable) -> str:
@@ -78,14 +89,21 @@ def wrong_arguments(component: Callable, given: Mapping[str, Any], typed: bool |
     if not typed and author(component) not in ('mmengine', 'torch'):
         return None
     # Without an annotation, a default that is a number tells. A class that hands **kwargs on takes what its bases take.
-    hints = {name: bool if isinstance(parameter.default, bool) else float for name, parameter in taken.items()
-             if parameter.default is not None and isinstance(parameter.default, _NUMBERS)}
+    hints = {
+        name: bool if isinstance(parameter.default, bool) else float
+        for name, parameter in taken.items()
+        if parameter.default is not None and isinstance(parameter.default, _NUMBERS)
+    }
     for kind in reversed(component.__mro__) if inspect.isclass(component) else [component]:
         with suppress(NameError, TypeError):  # annotations that cannot be resolved say nothing
             hints |= get_type_hints(kind.__init__ if inspect.isclass(kind) else kind)
-    unfit = [f'{name} must be {in_words(hints[name])}, got {value!r}' for name, value in given.items()
-             if name in hints and (typed or _is_numeric(hints[name]) and not isinstance(value, _NUMBERS))
-             and not fits(value, hints[name])]
+    unfit = [
+        f'{name} must be {in_words(hints[name])}, got {value!r}'
+        for name, value in given.items()
+        if name in hints
+        and (typed or _is_numeric(hints[name]) and not isinstance(value, _NUMBERS))
+        and not fits(value, hints[name])
+    ]
     return f'{component.__name__}: {"; ".join(unfit)}.' if unfit else None
 
 
@@ -96,9 +114,13 @@ def _is_numeric(hint: Any) -> bool:
 
 
 def _missing_arguments(component: Callable, given: Iterable[str]) -> str | None:
-    missing = [name for name, parameter in _parameters(component).items() if name not in given
-               and parameter.default is parameter.empty
-               and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)]
+    missing = [
+        name
+        for name, parameter in _parameters(component).items()
+        if name not in given
+        and parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    ]
     return f'{component.__name__} needs the argument {" and ".join(map(repr, missing))}.' if missing else None
 
 
@@ -128,8 +150,11 @@ def _checked(build: Callable) -> Callable:
         if wrong := wrong_arguments(component, given):
             raise InputError(wrong)
         try:
-            with (library_errors(f'{component.__name__} cannot be built') if author(component) in LIBRARIES
-                  else bugs_stay()):
+            with (
+                library_errors(f'{component.__name__} cannot be built')
+                if author(component) in LIBRARIES
+                else bugs_stay()
+            ):
                 return build(cfg, registry=registry, **options)
         except (TypeError, InputError) as error:
             cause = error.__cause__ if isinstance(error, InputError) else error
@@ -156,8 +181,13 @@ def checked_building() -> Iterator[None]:
 
 
 def _child(parent: Registry, *locations: str) -> Registry:
-    return Registry(parent.name, _checked(parent.build_func), parent=parent, scope='stt_mm',
-                    locations=[f'stt_mm.{name}' for name in locations])
+    return Registry(
+        parent.name,
+        _checked(parent.build_func),
+        parent=parent,
+        scope='stt_mm',
+        locations=[f'stt_mm.{name}' for name in locations],
+    )
 
 
 DATASETS = _child(root.DATASETS, 'datasets')

@@ -52,8 +52,11 @@ def write_fisher(path, backbone, offset=0.0):
     """A file as tools/estimate_fisher.py writes it, with weights that lie ``offset`` below those of the backbone."""
     parameters = dict(backbone.named_parameters())
     generator = torch.Generator().manual_seed(7)
-    content = dict(fisher={name: torch.rand(value.shape, generator=generator) for name, value in parameters.items()},
-                   reference={name: value.detach() - offset for name, value in parameters.items()}, meta={})
+    content = dict(
+        fisher={name: torch.rand(value.shape, generator=generator) for name, value in parameters.items()},
+        reference={name: value.detach() - offset for name, value in parameters.items()},
+        meta={},
+    )
     torch.save(content, path)
     return content
 
@@ -116,8 +119,11 @@ def check_trains_and_resumes(name, folder, **options):
     random = torch.get_rng_state()
     first = torch.load(folder / 'straight' / 'iter_1.pth', weights_only=True)['state_dict']
     last = straight.model.state_dict()
-    assert any(not torch.equal(first[key], value) for key, value in last.items()
-               if key.startswith('backbone.') and key.endswith('conv1.weight'))
+    assert any(
+        not torch.equal(first[key], value)
+        for key, value in last.items()
+        if key.startswith('backbone.') and key.endswith('conv1.weight')
+    )
     resumed = train(small(name, **options), folder / 'resumed', resume=folder / 'straight' / 'iter_1.pth')
     assert resumed.iter == straight.iter == 2
     assert torch.equal(torch.get_rng_state(), random)

@@ -16,12 +16,14 @@ def build():
     """The full method with weights from seed 0, BatchNorm in eval, per-image selection, one draw for all ranks."""
     init_default_scope('stt_mm')
     cfg = Config.fromfile(config_path('stt_r18_ytv'))
-    cfg.merge_from_dict({
-        'model.backbone.init_cfg': None,
-        'model.teacher.backbone.init_cfg': None,
-        'model.local_head.selection': 'per_image',
-        'model.data_preprocessor.rank_shared': True,
-    })
+    cfg.merge_from_dict(
+        {
+            'model.backbone.init_cfg': None,
+            'model.teacher.backbone.init_cfg': None,
+            'model.local_head.selection': 'per_image',
+            'model.data_preprocessor.rank_shared': True,
+        }
+    )
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
@@ -48,7 +50,7 @@ def gradients(model, clips):
 def main(path):
     dist.init_process_group('gloo')
     rank = dist.get_rank()
-    found = gradients(DistributedDataParallel(build()), batch()[2 * rank:2 * rank + 2])
+    found = gradients(DistributedDataParallel(build()), batch()[2 * rank : 2 * rank + 2])
     if rank == 0:
         torch.save(found, path)
     dist.destroy_process_group()

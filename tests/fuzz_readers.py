@@ -79,8 +79,12 @@ def encoded(image: np.ndarray, kind: str, **options: object) -> bytes:
 def png_frames() -> dict[str, bytes]:
     colour = texture((48, 64), 1)
     deep = cv2.imencode('.png', colour.astype(np.uint16) * 257)[1].tobytes()
-    return {'rgb.png': encoded(colour, 'PNG'), 'grey.png': encoded(colour[..., 0], 'PNG'), 'deep.png': deep,
-            'alpha.png': encoded(np.dstack([colour, colour[..., :1]]), 'PNG')}
+    return {
+        'rgb.png': encoded(colour, 'PNG'),
+        'grey.png': encoded(colour[..., 0], 'PNG'),
+        'deep.png': deep,
+        'alpha.png': encoded(np.dstack([colour, colour[..., :1]]), 'PNG'),
+    }
 
 
 def huge_pngs() -> dict[str, bytes]:
@@ -97,9 +101,12 @@ def huge_pngs() -> dict[str, bytes]:
 
 def jpegs() -> dict[str, bytes]:
     colour = texture((48, 64), 2)
-    return {'baseline.jpg': encoded(colour, 'JPEG'), 'grey.jpg': encoded(colour[..., 0], 'JPEG'),
-            'progressive.jpg': encoded(colour, 'JPEG', progressive=True),
-            'restarts.jpg': encoded(colour, 'JPEG', restart_marker_blocks=4)}
+    return {
+        'baseline.jpg': encoded(colour, 'JPEG'),
+        'grey.jpg': encoded(colour[..., 0], 'JPEG'),
+        'progressive.jpg': encoded(colour, 'JPEG', progressive=True),
+        'restarts.jpg': encoded(colour, 'JPEG', restart_marker_blocks=4),
+    }
 
 
 def png_masks() -> dict[str, bytes]:
@@ -107,14 +114,21 @@ def png_masks() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         write_mask(Path(folder, 'mask.png'), mask)
         palette = Path(folder, 'mask.png').read_bytes()
-    images = dict(grey=mask, bits=mask > 0, black_and_white=np.where(mask, 255, 0).astype(np.uint8),
-                  labels=mask.astype(np.uint16) * 300, rgb=np.dstack([mask] * 3))
+    images = dict(
+        grey=mask,
+        bits=mask > 0,
+        black_and_white=np.where(mask, 255, 0).astype(np.uint8),
+        labels=mask.astype(np.uint16) * 300,
+        rgb=np.dstack([mask] * 3),
+    )
     files = {'palette.png': palette, **{f'{name}.png': encoded(image, 'PNG') for name, image in images.items()}}
     for name, kind, image, options in (
-        ('plain.tif', 'TIFF', mask, {}), ('packed.tif', 'TIFF', mask, dict(compression='tiff_adobe_deflate')),
-        ('deep.tif', 'TIFF', mask.astype(np.int32), dict(compression='tiff_lzw')), ('ids.gif', 'GIF', mask, {}),
+        ('plain.tif', 'TIFF', mask, {}),
+        ('packed.tif', 'TIFF', mask, dict(compression='tiff_adobe_deflate')),
+        ('deep.tif', 'TIFF', mask.astype(np.int32), dict(compression='tiff_lzw')),
+        ('ids.gif', 'GIF', mask, {}),
         ('ids.bmp', 'BMP', mask, {}),
-    ):  # fmt: skip
+    ):
         files[name] = encoded(image, kind, **options)
     buffer = io.BytesIO()
     np.save(buffer, mask.astype(np.int64))
@@ -125,8 +139,12 @@ def huge_masks() -> dict[str, bytes]:
     head = b"{'descr': '<i8', 'fortran_order': False, 'shape': (2000000, 2000000), }".ljust(117) + b'\n'
     npy = b'\x93NUMPY\1\0' + struct.pack('<H', len(head)) + head + bytes(64)
     tif = encoded(np.zeros((30000, 30000), np.uint8), 'TIFF', compression='tiff_adobe_deflate')
-    return {**huge_pngs(), 'huge.npy': npy, 'huge.tif': tif, 'huge.gif': b'GIF89a' + struct.pack('<HH', 65535, 65535)
-            + png_masks()['ids.gif'][10:]}
+    return {
+        **huge_pngs(),
+        'huge.npy': npy,
+        'huge.tif': tif,
+        'huge.gif': b'GIF89a' + struct.pack('<HH', 65535, 65535) + png_masks()['ids.gif'][10:],
+    }
 
 
 def read_as_mask(path: Path) -> None:
@@ -140,8 +158,12 @@ def videos() -> dict[str, bytes]:
     frames = moving_shapes(12, (48, 64), 2)[0]
     files = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, codec in (('h264.mp4', 'libx264'), ('mpeg4.avi', 'mpeg4'), ('vp9.webm', 'libvpx-vp9'),
-                            ('h264.mkv', 'libx264')):
+        for name, codec in (
+            ('h264.mp4', 'libx264'),
+            ('mpeg4.avi', 'mpeg4'),
+            ('vp9.webm', 'libvpx-vp9'),
+            ('h264.mkv', 'libx264'),
+        ):
             with av.open(str(Path(folder, name)), 'w') as container:
                 stream = container.add_stream(codec, rate=10)
                 stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
@@ -192,8 +214,11 @@ def network() -> torch.nn.Module:
 def checkpoints() -> dict[str, bytes]:
     torch.manual_seed(0)
     weights = network().state_dict()
-    training = dict(meta=dict(iter=3), state_dict={f'backbone.{key}': value for key, value in weights.items()},
-                    optimizer=dict(state={0: dict(step=3)}, param_groups=[dict(lr=0.1, params=[0])]))
+    training = dict(
+        meta=dict(iter=3),
+        state_dict={f'backbone.{key}': value for key, value in weights.items()},
+        optimizer=dict(state={0: dict(step=3)}, param_groups=[dict(lr=0.1, params=[0])]),
+    )
     head, values = {}, b''
     for key, value in weights.items():
         if value.is_floating_point():
@@ -201,16 +226,21 @@ def checkpoints() -> dict[str, bytes]:
             head[key] = dict(dtype='F32', shape=list(value.shape), data_offsets=[len(values), end])
             values += value.numpy().tobytes()
     text = json.dumps(head).encode()
-    return {'plain.pth': saved(weights), 'training.pth': saved(training),
-            'legacy.pth': saved(weights, _use_new_zipfile_serialization=False),
-            'model.safetensors': struct.pack('<Q', len(text)) + text + values}
+    return {
+        'plain.pth': saved(weights),
+        'training.pth': saved(training),
+        'legacy.pth': saved(weights, _use_new_zipfile_serialization=False),
+        'model.safetensors': struct.pack('<Q', len(text)) + text + values,
+    }
 
 
 def absurd_checkpoints() -> dict[str, bytes]:
     """Members that unpack to 1.5 GiB, and a weight of 6 GiB whose rows are all the same four bytes."""
     weights = network().state_dict()
-    files = {'expanded.pth': saved({**weights, '0.weight': torch.zeros(1).expand(40000, 40000)}),
-             'no_number.pth': saved({**weights, '0.weight': torch.full((4, 3, 3, 3), float('nan'))})}
+    files = {
+        'expanded.pth': saved({**weights, '0.weight': torch.zeros(1).expand(40000, 40000)}),
+        'no_number.pth': saved({**weights, '0.weight': torch.full((4, 3, 3, 3), float('nan'))}),
+    }
     for member in ('data/0', 'data.pkl', 'version'):
         files[f'bomb_{member.replace("/", "_")}.pth'] = mutants.zip_bomb(saved(weights), member)
     return files
@@ -281,19 +311,30 @@ READERS = {
     'video': Reader(videos, read_video, both(mutants.any_bytes, mutants.mp4_boxes)),
     'mat': Reader(mats, read_joint_positions, both(mutants.any_bytes, mutants.mat_elements)),
     'pth': Reader(checkpoints, read_weights, damage_checkpoint, absurd_checkpoints),
-    'meta': Reader(damage=json_damage, **in_tree(
-        make_youtube_vos_valid, 'valid/meta.json', lambda root: YouTubeVOSBenchmark(str(root)))),
-    'train_list': Reader(damage=json_damage, **in_tree(
-        train_tree, 'train/meta.json', lambda root: YouTubeVOS(str(root), video_list='train/meta.json'))),
-    'davis_list': Reader(damage=list_damage, **in_tree(
-        make_davis, 'ImageSets/2017/val.txt', lambda root: DAVIS(str(root)))),
+    'meta': Reader(
+        damage=json_damage,
+        **in_tree(make_youtube_vos_valid, 'valid/meta.json', lambda root: YouTubeVOSBenchmark(str(root))),
+    ),
+    'train_list': Reader(
+        damage=json_damage,
+        **in_tree(train_tree, 'train/meta.json', lambda root: YouTubeVOS(str(root), video_list='train/meta.json')),
+    ),
+    'davis_list': Reader(
+        damage=list_damage, **in_tree(make_davis, 'ImageSets/2017/val.txt', lambda root: DAVIS(str(root)))
+    ),
     'vip_list': Reader(damage=list_damage, **in_tree(make_vip, 'lists/val_videos.txt', lambda root: VIP(str(root)))),
-    'jhmdb_list': Reader(damage=list_damage, **in_tree(
-        make_jhmdb, 'val_list.txt', lambda root: JHMDB(str(root), video_list='val_list.txt'))),
+    'jhmdb_list': Reader(
+        damage=list_damage,
+        **in_tree(make_jhmdb, 'val_list.txt', lambda root: JHMDB(str(root), video_list='val_list.txt')),
+    ),
     'instances': Reader(lambda: {'0.txt': b'1 2\n2 13\n3 2\n'}, read_instance_categories, list_damage),
-    'zip': Reader(zipped_masks, read_zip, both(mutants.any_bytes, mutants.zip_members),
-                  lambda: {'masks.zip': mutants.zip_bomb(zipped_masks()['masks.zip'], '1.png')}),
-}  # fmt: skip
+    'zip': Reader(
+        zipped_masks,
+        read_zip,
+        both(mutants.any_bytes, mutants.zip_members),
+        lambda: {'masks.zip': mutants.zip_bomb(zipped_masks()['masks.zip'], '1.png')},
+    ),
+}
 
 
 def files(reader: Reader, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
@@ -434,8 +475,11 @@ def main() -> None:
         start = time.monotonic()
         verdicts, failures = fuzz(name, args.count, args.seed, args.keep)
         failed += failures
-        print(f'{name:12} {", ".join(f"{verdict} {count}" for verdict, count in sorted(verdicts.items()))} '
-              f'({time.monotonic() - start:.0f} s)', flush=True)
+        print(
+            f'{name:12} {", ".join(f"{verdict} {count}" for verdict, count in sorted(verdicts.items()))} '
+            f'({time.monotonic() - start:.0f} s)',
+            flush=True,
+        )
         for line in failures[:20]:
             print(f'    {line[:300]}', flush=True)
     print(f'{len(failed)} failures')

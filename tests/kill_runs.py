@@ -47,8 +47,13 @@ def run_rank(config: Path, work_dir: Path, rank: int, processes: int, port: int)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     launcher = []
     if processes > 1:
-        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), MASTER_ADDR='127.0.0.1',
-                          MASTER_PORT=str(port))
+        os.environ.update(
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            WORLD_SIZE=str(processes),
+            MASTER_ADDR='127.0.0.1',
+            MASTER_PORT=str(port),
+        )
         launcher = ['--launcher', 'pytorch']
     tool('train').main([str(config), '--work-dir', str(work_dir), '--resume', *launcher])
 
@@ -58,8 +63,7 @@ def start(config: Path, work_dir: Path, processes: int) -> list[multiprocessing.
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    ranks = [FORK.Process(target=run_rank, args=(config, work_dir, rank, processes, port))
-             for rank in range(processes)]
+    ranks = [FORK.Process(target=run_rank, args=(config, work_dir, rank, processes, port)) for rank in range(processes)]
     for process in ranks:
         process.start()
     return ranks
@@ -142,7 +146,7 @@ def main() -> None:
                 straight[kind] = whole, time.monotonic() - began
             whole, seconds = straight[kind]
             work_dir, sent = Path(folder, f'run_{run}'), []
-            own = signals[run::args.runs]
+            own = signals[run :: args.runs]
             share = seconds / max(len(own), 1)
             while own:
                 ranks = start(config, work_dir, processes)
@@ -160,11 +164,17 @@ def main() -> None:
                 else:  # it was faster; only an unfinished training can be killed
                     shutil.rmtree(work_dir)
             code = finish(start(config, work_dir, processes))
-            found = compare(whole, work_dir) if not any(code) else [
-                f'exit codes {code}: {work_dir.with_suffix(".0.log").read_text()[-3000:]}']
+            found = (
+                compare(whole, work_dir)
+                if not any(code)
+                else [f'exit codes {code}: {work_dir.with_suffix(".0.log").read_text()[-3000:]}']
+            )
             failed += bool(found)
-            print(f'run {run}: {processes} process(es), {workers} worker(s), validation every {val_interval}: '
-                  f'{", ".join(sent) or "nothing sent"}: {"; ".join(found) or "equal"}', flush=True)
+            print(
+                f'run {run}: {processes} process(es), {workers} worker(s), validation every {val_interval}: '
+                f'{", ".join(sent) or "nothing sent"}: {"; ".join(found) or "equal"}',
+                flush=True,
+            )
     print(f'exit codes of the stopped processes: {dict(codes)}')
     print(f'{args.runs - failed} of {args.runs} runs are equal to those that nobody touched')
     sys.exit(bool(failed))

@@ -15,11 +15,55 @@ EXTREMES = (0, 1, -1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x8000
 BOMB_BYTES = 1536 * 2**20
 # What stands in a JSON file in place of something else.
 VALUES = (
-    None, True, -1, 0, 2**31, 2**80, 1e308, float('nan'), float('inf'), '', '..', '../../x', '/etc', 'a\\b', 'C:x',
-    '\u200b', '\ud800', '\0', 'x' * 5000, [], {}, [[]], [{}], {'': {}}, 'NaN', '00000',
-)  # fmt: skip
-WORDS = ('', '..', '../x', '/', 'a b c d', '\ufeff', '\u200b', '\0', '-1', '1e999', 'nan', '99999999999999999999', '#',
-         '"', 'x' * 5000, '\\', 'video0/', '1 2 3', '\x85', '\ud800')  # fmt: skip
+    None,
+    True,
+    -1,
+    0,
+    2**31,
+    2**80,
+    1e308,
+    float('nan'),
+    float('inf'),
+    '',
+    '..',
+    '../../x',
+    '/etc',
+    'a\\b',
+    'C:x',
+    '\u200b',
+    '\ud800',
+    '\0',
+    'x' * 5000,
+    [],
+    {},
+    [[]],
+    [{}],
+    {'': {}},
+    'NaN',
+    '00000',
+)
+WORDS = (
+    '',
+    '..',
+    '../x',
+    '/',
+    'a b c d',
+    '\ufeff',
+    '\u200b',
+    '\0',
+    '-1',
+    '1e999',
+    'nan',
+    '99999999999999999999',
+    '#',
+    '"',
+    'x' * 5000,
+    '\\',
+    'video0/',
+    '1 2 3',
+    '\x85',
+    '\ud800',
+)
 
 
 def place(data: bytes, rng: random.Random, longest: int = 64) -> slice:
@@ -70,8 +114,11 @@ def insert(data: bytes, rng: random.Random) -> bytes:
 def extreme_number(data: bytes, rng: random.Random) -> bytes:
     size = rng.choice((1, 2, 4, 4, 8))
     number = rng.choice(EXTREMES) % 256**size
-    return replaced(data, slice(where := rng.randrange(len(data)), where + size),
-                    number.to_bytes(size, rng.choice(('big', 'little'))))
+    return replaced(
+        data,
+        slice(where := rng.randrange(len(data)), where + size),
+        number.to_bytes(size, rng.choice(('big', 'little'))),
+    )
 
 
 def early(data: bytes, rng: random.Random) -> bytes:
@@ -80,8 +127,7 @@ def early(data: bytes, rng: random.Random) -> bytes:
     return rng.choice(BYTES[:-1])(data[:head], rng) + data[head:]
 
 
-BYTES: tuple[Mutator, ...] = (
-    flip_bits, overwrite, clear, truncate, remove, repeat, insert, extreme_number, early)
+BYTES: tuple[Mutator, ...] = (flip_bits, overwrite, clear, truncate, remove, repeat, insert, extreme_number, early)
 
 
 def any_bytes(data: bytes, rng: random.Random) -> bytes:
@@ -100,8 +146,9 @@ def split_png(data: bytes) -> list[tuple[bytes, bytes]]:
 
 def join_png(chunks: list[tuple[bytes, bytes]]) -> bytes:
     """A PNG file, with checksums that fit."""
-    parts = [struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
-             for kind, body in chunks]
+    parts = [
+        struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body)) for kind, body in chunks
+    ]
     return b'\x89PNG\r\n\x1a\n' + b''.join(parts)
 
 

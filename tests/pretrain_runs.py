@@ -25,8 +25,10 @@ def make_trees(root):
     """Images and a DAVIS-shaped tree; returns the overrides that name them."""
     make_images(Path(root, 'ImageNet', 'train'))
     make_davis(Path(root, 'DAVIS'))
-    return {'train_dataloader.dataset.data_root': f'{root}/ImageNet/train',
-            'val_dataloader.dataset.data_root': f'{root}/DAVIS'}
+    return {
+        'train_dataloader.dataset.data_root': f'{root}/ImageNet/train',
+        'val_dataloader.dataset.data_root': f'{root}/DAVIS',
+    }
 
 
 SMALL = {

@@ -23,16 +23,26 @@ BENCHMARKS = {
     'vip': ('vip_r18_s8', make_vip, ['model.propagator.protocol.size=64,64']),
     'vip_instance': ('vip_instance_r18_s8', make_vip, ['model.propagator.protocol.size=64,64']),
     'jhmdb': ('jhmdb_r18_s8', make_jhmdb, ['model.propagator.protocol.size=64,64']),
-    'ytv': ('ytv_r18_s8', partial(make_youtube_vos_valid, split='train', annotated=True),
-            ['model.propagator.protocol.short_side=48', 'test_dataloader.dataset.split=train']),
+    'ytv': (
+        'ytv_r18_s8',
+        partial(make_youtube_vos_valid, split='train', annotated=True),
+        ['model.propagator.protocol.short_side=48', 'test_dataloader.dataset.split=train'],
+    ),
 }
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(torch.cuda.is_available(), reason='compares CPU runs')]
 
 
 def run(*command, expect=0):
-    done = subprocess.run([str(part) for part in command], env=ENV, cwd=ROOT, text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=400)
+    done = subprocess.run(
+        [str(part) for part in command],
+        env=ENV,
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=400,
+    )
     assert done.returncode == expect, done.stdout[-3000:]
     return done.stdout
 
@@ -49,8 +59,12 @@ def tables(folder):
 def test_one_and_two_processes_and_a_resumed_one_agree(name, tmp_path):
     config, make, small = BENCHMARKS[name]
     make(tmp_path / 'data', num_videos=4)
-    options = ['--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/data', *small,
-               'test_dataloader.num_workers=0']
+    options = [
+        '--cfg-options',
+        f'test_dataloader.dataset.data_root={tmp_path}/data',
+        *small,
+        'test_dataloader.num_workers=0',
+    ]
 
     def dump(folder):
         return [] if name == 'jhmdb' else ['--dump-masks', folder / 'masks']
@@ -64,8 +78,10 @@ def test_one_and_two_processes_and_a_resumed_one_agree(name, tmp_path):
     assert result['protocol']['name'].startswith('stt_')
     assert result['global']
     assert any(file.endswith('.csv') for file in one)
-    masks = [sorted(path.relative_to(tmp_path / count) for path in (tmp_path / count).rglob('masks/**/*.png'))
-             for count in '12']
+    masks = [
+        sorted(path.relative_to(tmp_path / count) for path in (tmp_path / count).rglob('masks/**/*.png'))
+        for count in '12'
+    ]
     assert masks[0] == masks[1]
     assert bool(masks[0]) is (name != 'jhmdb')
 
@@ -78,8 +94,9 @@ def test_one_and_two_processes_and_a_resumed_one_agree(name, tmp_path):
     stamps = {path: path.stat().st_mtime_ns for path in records[2:]}
     for path in (tmp_path / 'broken').glob('*.*'):
         path.unlink()
-    out = run('bash', *command, 2, '--work-dir', tmp_path / 'broken', *dump(tmp_path / 'broken'), '--skip-done',
-              *options)
+    out = run(
+        'bash', *command, 2, '--work-dir', tmp_path / 'broken', *dump(tmp_path / 'broken'), '--skip-done', *options
+    )
     assert ' left out' in out
     assert tables(tmp_path / 'broken') == one
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
@@ -87,14 +104,19 @@ def test_one_and_two_processes_and_a_resumed_one_agree(name, tmp_path):
 
 def test_a_killed_evaluation_goes_on(tmp_path):
     make_davis(tmp_path / 'data', num_videos=6)
-    options = ['--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/data',
-               'model.propagator.protocol.short_side=48', 'test_dataloader.num_workers=0']
+    options = [
+        '--cfg-options',
+        f'test_dataloader.dataset.data_root={tmp_path}/data',
+        'model.propagator.protocol.short_side=48',
+        'test_dataloader.num_workers=0',
+    ]
     command = [sys.executable, 'tools/test.py', 'configs/eval/davis_r18_s8.py', 'none']
     run(*command, '--work-dir', tmp_path / 'straight', *options)
     killed = tmp_path / 'killed'
     with (tmp_path / 'log').open('w') as log:
-        process = subprocess.Popen([*command, '--work-dir', str(killed), *options], env=ENV, cwd=ROOT, stdout=log,
-                                   stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [*command, '--work-dir', str(killed), *options], env=ENV, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+        )
         deadline = time.monotonic() + 200
         while len(list(killed.glob('videos/davis/*.json'))) < 2:
             assert time.monotonic() < deadline
@@ -111,8 +133,12 @@ def test_a_killed_evaluation_goes_on(tmp_path):
 
 def test_results_of_another_checkpoint_are_refused_and_a_fresh_start_removes_them(tmp_path):
     make_davis(tmp_path / 'data', num_videos=2)
-    options = ['--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/data', 'test_dataloader.num_workers=0',
-               'model.propagator.protocol.short_side=48']
+    options = [
+        '--cfg-options',
+        f'test_dataloader.dataset.data_root={tmp_path}/data',
+        'test_dataloader.num_workers=0',
+        'model.propagator.protocol.short_side=48',
+    ]
     command = [sys.executable, 'tools/test.py', 'configs/eval/davis_r18_s8.py', 'none', '--work-dir', tmp_path / 'wd']
 
     def records():

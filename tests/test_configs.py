@@ -25,7 +25,8 @@ CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob('*.py') if '
 ABLATIONS = [name for name in CONFIGS if name.startswith('ablations/')]
 # Trained on images alone.
 PRETRAIN = [
-    name for name in CONFIGS if name.startswith(('pretrain/', 'temporal_then_spatial')) and '_first' not in name]
+    name for name in CONFIGS if name.startswith(('pretrain/', 'temporal_then_spatial')) and '_first' not in name
+]
 
 
 def flatten(value, prefix=''):
@@ -94,8 +95,11 @@ def text(value):
 
 def schedule(cfg):
     steps = cfg.param_scheduler if isinstance(cfg.param_scheduler, list) else [cfg.param_scheduler]
-    parts = (f'{step.type} ' + ' '.join(f'{key} {text(value)}' for key, value in sorted(step.items())
-                                        if key not in ('type', 'by_epoch')) for step in steps)
+    parts = (
+        f'{step.type} '
+        + ' '.join(f'{key} {text(value)}' for key, value in sorted(step.items()) if key not in ('type', 'by_epoch'))
+        for step in steps
+    )
     return '; '.join(parts) + ('; by epoch' if any(step.get('by_epoch', True) for step in steps) else '')
 
 
@@ -103,16 +107,32 @@ def training_row(cfg):
     """The numbers of a training, as the table has them."""
     optimizer, dataset = cfg.optim_wrapper.optimizer, cfg.train_dataloader.dataset
     images = cfg.train_cfg.get('image_dataloader') or {}
-    crops = [f'{crop["type"]} ' + ' '.join(text(crop.get(key)) for key in (
-        'size', 'scale', 'area', 'crop_ratio_range', 'aspect', 'aspect_ratio_range') if crop.get(key) is not None)
-        for crop in found_below([dataset.to_dict(), images], 'Crop')]
+    crops = [
+        f'{crop["type"]} '
+        + ' '.join(
+            text(crop.get(key))
+            for key in ('size', 'scale', 'area', 'crop_ratio_range', 'aspect', 'aspect_ratio_range')
+            if crop.get(key) is not None
+        )
+        for crop in found_below([dataset.to_dict(), images], 'Crop')
+    ]
     numbers = dict(
-        optimizer=optimizer.type, lr=optimizer.lr, weight_decay=optimizer.weight_decay,
-        momentum=optimizer.get('betas', optimizer.get('momentum')), batch=cfg.train_dataloader.batch_size,
-        base_batch=cfg.auto_scale_lr.base_batch_size, image_batch=images.get('batch_size'),
-        iterations=cfg.train_cfg.max_iters, validation=cfg.train_cfg.val_interval, schedule=schedule(cfg),
-        crops='; '.join(sorted(crops)), split=dataset.get('split'), clip=dataset.get('clip_length'),
-        interval=dataset.get('interval'), protocol=cfg.val_cfg.get('model', cfg.model).propagator.protocol.name)
+        optimizer=optimizer.type,
+        lr=optimizer.lr,
+        weight_decay=optimizer.weight_decay,
+        momentum=optimizer.get('betas', optimizer.get('momentum')),
+        batch=cfg.train_dataloader.batch_size,
+        base_batch=cfg.auto_scale_lr.base_batch_size,
+        image_batch=images.get('batch_size'),
+        iterations=cfg.train_cfg.max_iters,
+        validation=cfg.train_cfg.val_interval,
+        schedule=schedule(cfg),
+        crops='; '.join(sorted(crops)),
+        split=dataset.get('split'),
+        clip=dataset.get('clip_length'),
+        interval=dataset.get('interval'),
+        protocol=cfg.val_cfg.get('model', cfg.model).propagator.protocol.name,
+    )
     return {key: text(value) for key, value in numbers.items()}
 
 
@@ -122,11 +142,19 @@ def evaluation_row(cfg):
     networks = [cfg.model.backbone] if 'backbone' in cfg.model else cfg.model.backbones
     settings = ('depth', 'pool', 'strides', 'padding_mode', 'model_name', 'size', 'stride')
     geometry = ['/'.join(text(network[key]) for key in settings if key in network) for network in networks]
-    values = dict(dataset=dataset.type, year=dataset.get('year'), split=dataset.get('split'),
-                  labels=dataset.get('labels'), metric=cfg.test_evaluator.type, protocol=protocol.pop('name'),
-                  changed=' '.join(f'{key} {text(value)}' for key, value in sorted(protocol.items())),
-                  network='; '.join(geometry), stage=cfg.model.get('feature_stage', cfg.model.get('feature_stages')),
-                  colors=cfg.model.get('colors'), weights=cfg.model.get('weights'))
+    values = dict(
+        dataset=dataset.type,
+        year=dataset.get('year'),
+        split=dataset.get('split'),
+        labels=dataset.get('labels'),
+        metric=cfg.test_evaluator.type,
+        protocol=protocol.pop('name'),
+        changed=' '.join(f'{key} {text(value)}' for key, value in sorted(protocol.items())),
+        network='; '.join(geometry),
+        stage=cfg.model.get('feature_stage', cfg.model.get('feature_stages')),
+        colors=cfg.model.get('colors'),
+        weights=cfg.model.get('weights'),
+    )
     return {key: text(value) for key, value in values.items()}
 
 
@@ -149,8 +177,11 @@ def numbers(cfg):
     """Every number and switch of a config's model, data and loops, by its dotted key."""
     parts = ('model', 'train_dataloader', 'val_dataloader', 'train_cfg', 'val_cfg')
     leaves = flatten({part: cfg.to_dict().get(part) for part in parts})
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in leaves.items()
-            if isinstance(value, (bool, int, float, list, tuple)) and 'init_cfg' not in key}
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in leaves.items()
+        if isinstance(value, (bool, int, float, list, tuple)) and 'init_cfg' not in key
+    }
 
 
 @cache
@@ -202,8 +233,12 @@ def test_config_loads_builds_and_round_trips(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('name', ABLATIONS)
 def test_an_ablation_changes_what_it_says(name):
-    declared = {key for line in (ROOT / name).read_text().splitlines() if line.startswith('# changed keys:')
-                for key in line.split()[3:]}
+    declared = {
+        key
+        for line in (ROOT / name).read_text().splitlines()
+        if line.startswith('# changed keys:')
+        for key in line.split()[3:]
+    }
     keys = changed(name)
     if declared:
         assert all(any(key == one or key.startswith(f'{one}.') for one in declared) for key in keys), keys
@@ -217,11 +252,14 @@ def test_an_ablation_changes_what_it_says(name):
     assert (ROOT / name).read_text().startswith('# ')
 
 
-@pytest.mark.parametrize(('name', 'key', 'value'), [
-    ('ablations/recon_l1_r18.py', 'model.reconstruction_head.loss.penalty', 'l1'),
-    ('ablations/select_per_image_r18.py', 'model.local_head.selection', 'per_image'),
-    ('ablations/keep_30_r18.py', 'model.local_head.keep_ratio', 0.3),
-])
+@pytest.mark.parametrize(
+    ('name', 'key', 'value'),
+    [
+        ('ablations/recon_l1_r18.py', 'model.reconstruction_head.loss.penalty', 'l1'),
+        ('ablations/select_per_image_r18.py', 'model.local_head.selection', 'per_image'),
+        ('ablations/keep_30_r18.py', 'model.local_head.keep_ratio', 0.3),
+    ],
+)
 def test_one_line_differs_in_exactly_that_key(name, key, value):
     assert changed(name) == {key}
     assert flatten(Config.fromfile(ROOT / name).to_dict())[key] == value
@@ -234,12 +272,15 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path):
         load_config(path)
 
 
-@pytest.mark.parametrize('wrong', [
-    dict(model=dict(local_head=dict(keep_ration=0.5))),
-    dict(model=dict(backbone=dict(stride=8))),
-    dict(model=dict(propagator=dict(top_k=5))),
-    dict(model=dict(local_heads=None)),
-])
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        dict(model=dict(local_head=dict(keep_ration=0.5))),
+        dict(model=dict(backbone=dict(stride=8))),
+        dict(model=dict(propagator=dict(top_k=5))),
+        dict(model=dict(local_heads=None)),
+    ],
+)
 def test_a_misspelt_argument_is_refused_by_the_constructor(wrong):
     cfg = Config.fromfile(ROOT / 'stt_r18_ytv.py')
     without_checkpoints(cfg.model)
@@ -253,10 +294,17 @@ def test_every_registered_name_stands_in_a_config():
     import stt_mm.engine
     import stt_mm.evaluation.metrics
     import stt_mm.models  # noqa: F401
+
     texts = '\n'.join(path.read_text() for path in ROOT.rglob('*.py'))
     from stt_mm import registry
-    names = {name for kind in vars(registry).values() if isinstance(kind, registry.Registry)
-             for name, target in kind.module_dict.items() if target.__module__.startswith('stt_mm.')}
+
+    names = {
+        name
+        for kind in vars(registry).values()
+        if isinstance(kind, registry.Registry)
+        for name, target in kind.module_dict.items()
+        if target.__module__.startswith('stt_mm.')
+    }
     assert len(names) > 15
     # One is chosen by a command line flag, the other is what runs every config; neither is named by one.
     unnamed = {'AutocastOptimWrapper', 'Runner'}
@@ -267,6 +315,7 @@ def test_learning_rate_follows_the_released_schedule():
     """4 processes x 16 clips, 800 epochs of 3,471 videos, a warm-up of 20."""
     from mmengine.optim import OptimWrapper
     from mmengine.registry import PARAM_SCHEDULERS
+
     cfg = Config.fromfile(ROOT / 'ablations' / 'as_released_r18.py')
     processes = cfg.auto_scale_lr.base_batch_size // cfg.train_dataloader.batch_size
     # The videos are shared out, 868 for each process, and cut into batches.
@@ -276,8 +325,10 @@ def test_learning_rate_follows_the_released_schedule():
     warmup, cosine = cfg.param_scheduler
     assert (warmup.end, cosine.T_max) == (20 * epoch, 800 * epoch)
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedulers = [PARAM_SCHEDULERS.build(item, default_args=dict(optimizer=OptimWrapper(optimizer)))
-                  for item in cfg.param_scheduler]
+    schedulers = [
+        PARAM_SCHEDULERS.build(item, default_args=dict(optimizer=OptimWrapper(optimizer)))
+        for item in cfg.param_scheduler
+    ]
     rates = []
     for _ in range(cfg.train_cfg.max_iters):
         rates.append(optimizer.param_groups[0]['lr'])
@@ -308,8 +359,9 @@ def test_every_training_config_learns_from_a_clip(name, tmp_path):
             assert parameter.grad.isfinite().all(), parameter_name
 
 
-@pytest.mark.parametrize('name', [
-    pytest.param(name, marks=pytest.mark.slow) if 'r50' in name else name for name in PRETRAIN])
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=pytest.mark.slow) if 'r50' in name else name for name in PRETRAIN]
+)
 def test_every_stage_1_config_learns_from_images(name, tmp_path):
     """Through the config's own views and normalisation; the watched backbone is the trained one in another geometry."""
     cfg = load_config(ROOT / name)
@@ -355,10 +407,12 @@ def test_stage_1_is_watched_as_a_finished_file_is_scored(name):
 def test_the_second_half_starts_from_the_last_file_of_the_first(net, stride, monkeypatch):
     for variable in ('TEMPORAL', 'FISHER_TEMPORAL'):
         monkeypatch.delenv(f'STT_{variable}_{net}{stride}'.upper(), raising=False)
-    first, second, ewc = (load_config(ROOT / f'temporal_then_spatial_{net}{kind}{stride}.py')
-                          for kind in ('_first', '', '_ewc'))
+    first, second, ewc = (
+        load_config(ROOT / f'temporal_then_spatial_{net}{kind}{stride}.py') for kind in ('_first', '', '_ewc')
+    )
     assert second.model.backbone.init_cfg.checkpoint == (
-        f'work_dirs/temporal_then_spatial_{net}_first{stride}/iter_{first.train_cfg.max_iters}.pth')
+        f'work_dirs/temporal_then_spatial_{net}_first{stride}/iter_{first.train_cfg.max_iters}.pth'
+    )
     # Elastic weight consolidation is one more loss, and its file is not that of the other stride.
     assert ewc.model.pop('penalty').checkpoint == f'pretrained/fisher_temporal_{net}{stride}.pth'
     assert ewc.model.pop('type') == 'PenalisedMoCo'

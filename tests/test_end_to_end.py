@@ -19,10 +19,16 @@ from torch.testing import assert_close
 
 ROOT = Path(__file__).parents[1]
 ENV = dict(os.environ, OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', PYTHON=sys.executable)
-SMALL = ['train_dataloader.batch_size=2', 'train_dataloader.num_workers=1',
-         'train_dataloader.dataset.pipeline.1.size=64,64', 'model.propagator.protocol.short_side=48',
-         'train_cfg.max_iters=4', 'train_cfg.val_interval=4',
-         'default_hooks.checkpoint.interval=2', 'default_hooks.logger.interval=1']
+SMALL = [
+    'train_dataloader.batch_size=2',
+    'train_dataloader.num_workers=1',
+    'train_dataloader.dataset.pipeline.1.size=64,64',
+    'model.propagator.protocol.short_side=48',
+    'train_cfg.max_iters=4',
+    'train_cfg.val_interval=4',
+    'default_hooks.checkpoint.interval=2',
+    'default_hooks.logger.interval=1',
+]
 NO_STAGE_1 = ['model.backbone.init_cfg=None', 'model.teacher.backbone.init_cfg=None']
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='compares CPU runs')
@@ -34,26 +40,53 @@ def roots(tmp_path_factory):
     root = tmp_path_factory.mktemp('data')
     make_youtube_vos(root / 'YouTubeVOS')
     make_davis(root / 'DAVIS', num_videos=3)
-    return [f'train_dataloader.dataset.data_root={root}/YouTubeVOS', *(
-        f'{split}_dataloader.dataset.data_root={root}/DAVIS' for split in ('val', 'test'))]
+    return [
+        f'train_dataloader.dataset.data_root={root}/YouTubeVOS',
+        *(f'{split}_dataloader.dataset.data_root={root}/DAVIS' for split in ('val', 'test')),
+    ]
 
 
 def run(*command, expect=0):
-    done = subprocess.run([str(part) for part in command], env=ENV, cwd=ROOT, text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=400)
+    done = subprocess.run(
+        [str(part) for part in command],
+        env=ENV,
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=400,
+    )
     assert done.returncode == expect, done.stdout[-3000:]
     return done.stdout
 
 
 def train(config, work_dir, options, *flags):
-    return [sys.executable, 'tools/train.py', f'configs/{config}', '--work-dir', work_dir, *flags, '--cfg-options',
-            *options]
+    return [
+        sys.executable,
+        'tools/train.py',
+        f'configs/{config}',
+        '--work-dir',
+        work_dir,
+        *flags,
+        '--cfg-options',
+        *options,
+    ]
 
 
 @pytest.mark.slow
 def test_two_processes_train_validate_and_score_as_one(roots, tmp_path):
-    out = run('bash', 'tools/dist_train.sh', 'configs/stt_r18_ytv.py', 2, '--work-dir', tmp_path / 'both',
-              '--cfg-options', *roots, *SMALL, *NO_STAGE_1)
+    out = run(
+        'bash',
+        'tools/dist_train.sh',
+        'configs/stt_r18_ytv.py',
+        2,
+        '--work-dir',
+        tmp_path / 'both',
+        '--cfg-options',
+        *roots,
+        *SMALL,
+        *NO_STAGE_1,
+    )
     assert 'J&F-Mean' in out
     assert torch.load(tmp_path / 'both' / 'iter_4.pth', weights_only=True)['meta']['iter'] == 4
     scalars = next((tmp_path / 'both').glob('*/vis_data/scalars.json')).read_text().splitlines()
@@ -63,14 +96,28 @@ def test_two_processes_train_validate_and_score_as_one(roots, tmp_path):
 
     checkpoint, results = tmp_path / 'both' / 'iter_4.pth', {}
     for count in (1, 2):
-        run('bash', 'tools/dist_test.sh', 'configs/stt_r18_ytv.py', checkpoint, count, '--work-dir',
-            tmp_path / f'test{count}', '--out', tmp_path / f'{count}.json', '--dump-masks', tmp_path / f'masks{count}',
-            '--cfg-options', *roots, *SMALL)
+        run(
+            'bash',
+            'tools/dist_test.sh',
+            'configs/stt_r18_ytv.py',
+            checkpoint,
+            count,
+            '--work-dir',
+            tmp_path / f'test{count}',
+            '--out',
+            tmp_path / f'{count}.json',
+            '--dump-masks',
+            tmp_path / f'masks{count}',
+            '--cfg-options',
+            *roots,
+            *SMALL,
+        )
         results[count] = json.loads((tmp_path / f'{count}.json').read_text())
     assert results[1] == results[2]
     # What the two processes scored was the network of the file.
     assert results[1]['metrics']['J&F-Mean'] == next(
-        json.loads(line)['J&F-Mean'] for line in scalars if 'J&F-Mean' in line)
+        json.loads(line)['J&F-Mean'] for line in scalars if 'J&F-Mean' in line
+    )
     assert results[1]['protocol']['name'] == 'stt_davis_s8'
     assert results[1]['protocol']['short_side'] == 48
     assert results[1]['max_frames'] is None
@@ -88,8 +135,15 @@ def test_two_processes_train_validate_and_score_as_one(roots, tmp_path):
 
 @pytest.mark.slow
 def test_averaged_gradients_are_those_of_the_joined_batch(tmp_path):
-    run(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2',
-        'tests/ddp_gradients.py', tmp_path / 'gradients.pt')
+    run(
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc-per-node=2',
+        'tests/ddp_gradients.py',
+        tmp_path / 'gradients.pt',
+    )
     averaged = torch.load(tmp_path / 'gradients.pt', weights_only=True)
     joined = gradients(build(), batch())
     assert averaged.keys() == joined.keys()
@@ -101,16 +155,31 @@ def test_averaged_gradients_are_those_of_the_joined_batch(tmp_path):
 
 @pytest.mark.slow
 def test_temporal_only_trains_in_two_processes_without_unused_parameters(roots, tmp_path):
-    out = run('bash', 'tools/dist_train.sh', 'configs/stt_r18_ytv_temporal.py', 2, '--work-dir', tmp_path,
-              '--no-validate', '--cfg-options', *roots, *SMALL)
+    out = run(
+        'bash',
+        'tools/dist_train.sh',
+        'configs/stt_r18_ytv_temporal.py',
+        2,
+        '--work-dir',
+        tmp_path,
+        '--no-validate',
+        '--cfg-options',
+        *roots,
+        *SMALL,
+    )
     assert 'loss_global' not in out
     assert (tmp_path / 'iter_4.pth').exists()
 
 
 @pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_weights(roots, tmp_path):
-    options = [*roots, *SMALL, 'train_cfg.max_iters=8', 'default_hooks.checkpoint.interval=3',
-               'train_dataloader.dataset.on_error=skip']
+    options = [
+        *roots,
+        *SMALL,
+        'train_cfg.max_iters=8',
+        'default_hooks.checkpoint.interval=3',
+        'train_dataloader.dataset.on_error=skip',
+    ]
     run(*train('stt_r18_ytv_temporal.py', tmp_path / 'straight', options, '--no-validate', '--seed', '3'))
     command = train('stt_r18_ytv_temporal.py', tmp_path / 'killed', options, '--no-validate', '--seed', '3')
     process = subprocess.Popen(command, env=ENV, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -123,19 +192,23 @@ def test_a_killed_training_ends_with_the_same_weights(roots, tmp_path):
     process.wait(timeout=60)
     assert not (tmp_path / 'killed' / 'iter_6.pth').exists()
     (tmp_path / 'killed' / 'iter_4.pth').write_bytes((tmp_path / 'killed' / 'iter_3.pth').read_bytes()[:-4000])
-    out = run(*command[:-len(options) - 1], '--resume', 'auto', '--cfg-options', *options)
+    out = run(*command[: -len(options) - 1], '--resume', 'auto', '--cfg-options', *options)
     assert 'iter_4.pth' in out
-    straight, resumed = (torch.load(tmp_path / name / 'iter_8.pth', weights_only=True)['state_dict']
-                         for name in ('straight', 'killed'))
+    straight, resumed = (
+        torch.load(tmp_path / name / 'iter_8.pth', weights_only=True)['state_dict'] for name in ('straight', 'killed')
+    )
     assert all(torch.equal(value, resumed[name]) for name, value in straight.items())
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (['train_dataloader.dataset.data_root=/nowhere'], '/nowhere'),
-    (['model.local_head.keep_ration=0.5'], "has no argument 'keep_ration'"),
-    (['model.backbone.init_cfg.checkpoint=/nowhere.pth'], '/nowhere.pth'),
-    (['train_dataloade.batch_size=2'], "did you mean 'train_dataloader'"),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['train_dataloader.dataset.data_root=/nowhere'], '/nowhere'),
+        (['model.local_head.keep_ration=0.5'], "has no argument 'keep_ration'"),
+        (['model.backbone.init_cfg.checkpoint=/nowhere.pth'], '/nowhere.pth'),
+        (['train_dataloade.batch_size=2'], "did you mean 'train_dataloader'"),
+    ],
+)
 def test_a_bad_config_ends_in_one_line(roots, tmp_path, options, message):
     base = [option for option in NO_STAGE_1 if option.split('.init_cfg')[0] not in options[0]]
     out = run(*train('stt_r18_ytv.py', tmp_path, [*roots, *SMALL, *base, *options], '--no-validate'), expect=1)
@@ -150,8 +223,15 @@ def test_a_broken_frame_stops_a_training_with_workers_in_one_line(tmp_path):
     for frame in (tmp_path / 'YouTubeVOS').rglob('*.jpg'):
         frame.write_bytes(frame.read_bytes()[:1000])
     start = time.monotonic()
-    out = run(*train('stt_r18_ytv_temporal.py', tmp_path, [
-        *SMALL, f'train_dataloader.dataset.data_root={tmp_path}/YouTubeVOS'], '--no-validate'), expect=1)
+    out = run(
+        *train(
+            'stt_r18_ytv_temporal.py',
+            tmp_path,
+            [*SMALL, f'train_dataloader.dataset.data_root={tmp_path}/YouTubeVOS'],
+            '--no-validate',
+        ),
+        expect=1,
+    )
     assert time.monotonic() - start < 120
     errors = [line for line in out.splitlines() if line.startswith('error: ')]
     assert len(errors) == 1
@@ -171,16 +251,28 @@ def damaged(kind, root):
         frame.write_bytes(frame.read_bytes()[:1500])
 
 
-@pytest.mark.parametrize(('kind', 'message'), [
-    ('colours', 'video1/00000.png is an image of mode RGB'),
-    ('size', r'video1/00000.png is 40x50 \(height x width\), its frame'),
-    ('cut', 'video1/00002.jpg .*is cut off'),
-])
+@pytest.mark.parametrize(
+    ('kind', 'message'),
+    [
+        ('colours', 'video1/00000.png is an image of mode RGB'),
+        ('size', r'video1/00000.png is 40x50 \(height x width\), its frame'),
+        ('cut', 'video1/00002.jpg .*is cut off'),
+    ],
+)
 def test_bad_evaluation_data_ends_in_one_line(kind, message, tmp_path):
     damaged(kind, tmp_path / 'DAVIS')
-    out = run(sys.executable, 'tools/test.py', 'configs/eval/davis_color.py', 'none', '--work-dir', tmp_path,
-              '--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/DAVIS',
-              'model.propagator.protocol.short_side=48', expect=1)
+    out = run(
+        sys.executable,
+        'tools/test.py',
+        'configs/eval/davis_color.py',
+        'none',
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        f'test_dataloader.dataset.data_root={tmp_path}/DAVIS',
+        'model.propagator.protocol.short_side=48',
+        expect=1,
+    )
     errors = [line for line in out.splitlines() if line.startswith('error: ')]
     assert len(errors) == 1
     assert re.search(message, errors[0])

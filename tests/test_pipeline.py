@@ -63,16 +63,23 @@ def evaluate(config, dataset, metric, tmp_path, expected=None, **changes):
 @pytest.mark.parametrize(('short_side', 'name'), [(120, 'expected_s120'), (480, 'expected')])
 def test_davis_masks_and_scores_are_those_of_the_released_code(short_side, name, data, tmp_path):
     folder = data / 'pipeline'
-    scores = evaluate('davis_r18_s8', DAVIS(str(folder / 'davis')), DAVISMetric(), tmp_path,
-                      np.load(folder / f'{name}.npz'), short_side=short_side)
+    scores = evaluate(
+        'davis_r18_s8',
+        DAVIS(str(folder / 'davis')),
+        DAVISMetric(),
+        tmp_path,
+        np.load(folder / f'{name}.npz'),
+        short_side=short_side,
+    )
     for key, value in json.loads((folder / f'{name}.json').read_text()).items():
         assert scores[key] == pytest.approx(value, abs=1e-3)
 
 
 def test_vip_masks_and_scores_are_those_of_the_released_code(data, tmp_path):
     folder = data / 'pipeline'
-    scores = evaluate('vip_r18_s8', VIP(str(folder / 'vip')), VIPMetric(), tmp_path,
-                      np.load(folder / 'expected_vip.npz'))
+    scores = evaluate(
+        'vip_r18_s8', VIP(str(folder / 'vip')), VIPMetric(), tmp_path, np.load(folder / 'expected_vip.npz')
+    )
     expected = json.loads((folder / 'expected_vip.json').read_text())
     # The released code rounds to 0.01 %.
     assert scores['mIoU'] == pytest.approx(expected['mIoU'], abs=1e-4)

@@ -66,7 +66,9 @@ def numbered(number, size=(48, 96)):
 
 def shown(frame):
     """The number that :func:`numbered` drew."""
-    return int(((frame[frame.shape[0] // 2, frame.shape[1] // 16::frame.shape[1] // 8, 0] > 127) << np.arange(8)).sum())
+    return int(
+        ((frame[frame.shape[0] // 2, frame.shape[1] // 16 :: frame.shape[1] // 8, 0] > 127) << np.arange(8)).sum()
+    )
 
 
 def write_timed_video(path, times, codec='libx264', options=None, muxer=None, pixels='yuv420p', base=(1, 1000)):
@@ -106,8 +108,9 @@ def make_davis(root, num_videos=2, num_frames=5, size=(64, 96), num_objects=2):
     return root
 
 
-def make_youtube_vos_valid(root, split='valid', num_videos=2, num_frames=4, size=(64, 96), births=(0, 1),
-                           annotated=False, all_frames=False):
+def make_youtube_vos_valid(
+    root, split='valid', num_videos=2, num_frames=4, size=(64, 96), births=(0, 1), annotated=False, all_frames=False
+):
     """The layout of a split of YouTube-VOS; returns ``root``.
 
     Object k + 1 of each video appears in listed frame ``births[k]``; masks do not show it before. Listed frames are
@@ -126,10 +129,15 @@ def make_youtube_vos_valid(root, split='valid', num_videos=2, num_frames=4, size
                 unborn = [k + 1 for k, birth in enumerate(births) if birth > position]
                 mask = np.where(np.isin(masks[t], unborn), 0, masks[t]).astype(np.uint8)
                 write_mask(Path(root, split, 'Annotations', f'video{v}', f'{t:05d}.png'), mask)
-        meta[f'video{v}'] = {'objects': {
-            str(k + 1): {**({'category': ('dog', 'person')[k % 2]} if annotated else {}),
-                         'frames': [f'{t:05d}' for t in listed[birth:]]}
-            for k, birth in enumerate(births)}}
+        meta[f'video{v}'] = {
+            'objects': {
+                str(k + 1): {
+                    **({'category': ('dog', 'person')[k % 2]} if annotated else {}),
+                    'frames': [f'{t:05d}' for t in listed[birth:]],
+                }
+                for k, birth in enumerate(births)
+            }
+        }
     Path(root, split, 'meta.json').write_text(json.dumps({'videos': meta}))
     return root
 
@@ -142,8 +150,10 @@ def make_vip(root, num_videos=2, num_frames=3, size=(64, 96), categories=(2, 13,
         for t in range(num_frames):
             stem = f'{25 * t + 1:012d}'
             write_image(Path(root, 'Images', name, f'{stem}.jpg'), frames[t])
-            write_mask(Path(root, 'Annotations', 'Category_ids', name, f'{stem}.png'),
-                       np.array([0, *categories], np.uint8)[ids[t]])
+            write_mask(
+                Path(root, 'Annotations', 'Category_ids', name, f'{stem}.png'),
+                np.array([0, *categories], np.uint8)[ids[t]],
+            )
             write_mask(Path(root, 'Annotations', 'Instance_ids', name, f'{stem}.png'), ids[t])
             lines = [f'{k + 1} {category}\n' for k, category in enumerate(categories)]
             Path(root, 'Annotations', 'Instance_ids', name, f'{stem}.txt').write_text(''.join(lines))

@@ -62,7 +62,7 @@ def propagate_dense(query, keys, labels, inside, topk, temperature, masked=None,
         if masked is None or masked[frame]:
             scores[frame] = scores[frame].masked_fill(~inside, -math.inf)
     scores = scores.transpose(0, 1).flatten(1)
-    last = scores.sort(1, descending=True).values[:, min(topk, scores.shape[1]) - 1:][:, :1]
+    last = scores.sort(1, descending=True).values[:, min(topk, scores.shape[1]) - 1 :][:, :1]
     if ties == 'kept':
         kept = scores.masked_fill(scores < last, -math.inf)
     else:

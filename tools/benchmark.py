@@ -20,25 +20,33 @@ EPILOG = """examples:
   python tools/benchmark.py data                         # images and pairs of frames per second and process
   python tools/benchmark.py propagate                    # 480 x 854, R18, strides 8 and 4, against dense and floor
   python tools/benchmark.py metric                       # J and F of DAVIS against the plain form"""
-COMMANDS = dict(data=(data, 'samples loaded per second, against what the model takes'),
-                train=(train, 'parts of a training iteration, windowed against dense'),
-                pretrain=(pretrain, 'a step of DetCo against one of MoCo v2'),
-                propagate=(propagate, 'a step of label propagation, against the dense form and the bare products'),
-                metric=(davis_metric, 'the DAVIS metric, against the plain form'))
+COMMANDS = dict(
+    data=(data, 'samples loaded per second, against what the model takes'),
+    train=(train, 'parts of a training iteration, windowed against dense'),
+    pretrain=(pretrain, 'a step of DetCo against one of MoCo v2'),
+    propagate=(propagate, 'a step of label propagation, against the dense form and the bare products'),
+    metric=(davis_metric, 'the DAVIS metric, against the plain form'),
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest='command', required=True)
     for name, (module, text) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=module.__doc__,
-                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+        command = commands.add_parser(
+            name, help=text, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         module.add_arguments(command)
-        command.add_argument('--threads', type=int, default=os.cpu_count(),
-                             help='CPU threads (default: all, %(default)s)')
-        command.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
-                             help='cpu or cuda (default: %(default)s)')
+        command.add_argument(
+            '--threads', type=int, default=os.cpu_count(), help='CPU threads (default: all, %(default)s)'
+        )
+        command.add_argument(
+            '--device',
+            default='cuda' if torch.cuda.is_available() else 'cpu',
+            help='cpu or cuda (default: %(default)s)',
+        )
     args = parser.parse_args(argv)
     for name in ('threads', 'batch', 'repeats', 'size', 'frames', 'objects'):
         least = 3 if name == 'frames' else 1

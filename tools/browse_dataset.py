@@ -35,9 +35,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('-n', '--num', type=int, default=10, metavar='N', help='how many samples (default: 10)')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
         help='changes to the config, such as train_dataloader.dataset.data_root=data/mine',
-    )  # fmt: skip
+    )
     parser.add_argument('--overwrite', action='store_true', help='remove the pictures of another config from DIR')
     args = parser.parse_args(argv)
     if args.num < 1:
@@ -117,8 +120,13 @@ def browse(args: argparse.Namespace) -> None:
     out = Path(args.out)
     loader = cfg[f'{args.phase}_dataloader']
     digest = hashlib.sha256(repr(loader.to_dict()).encode()).hexdigest()[:8]
-    claim_folder(out, f'{args.num} pictures of {cfg.filename}, {args.phase} (data {digest})', '.png',
-                 [cfg.filename, *values_of(loader, 'data_root')], args.overwrite)
+    claim_folder(
+        out,
+        f'{args.num} pictures of {cfg.filename}, {args.phase} (data {digest})',
+        '.png',
+        [cfg.filename, *values_of(loader, 'data_root')],
+        args.overwrite,
+    )
     progress = Progress(args.num if hasattr(dataset, 'get_clip') else min(args.num, len(dataset)))
     for number in range(progress.task_num):
         if isinstance(dataset, ImageFolder):

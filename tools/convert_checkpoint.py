@@ -22,12 +22,17 @@ NORM = ('weight', 'bias', 'running_mean', 'running_var')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('source', help='checkpoint to read')
     parser.add_argument('out', help='file to write')
-    parser.add_argument('--depth', type=int, choices=sorted(BLOCKS), help='ResNet depth to check against '
-                        '(default: the one whose names fit best)')
+    parser.add_argument(
+        '--depth',
+        type=int,
+        choices=sorted(BLOCKS),
+        help='ResNet depth to check against (default: the one whose names fit best)',
+    )
     add_source_arguments(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
     return parser.parse_args(argv)
@@ -61,12 +66,13 @@ def check_names(found: set[str], depth: int | None, path: str) -> str:
     if not any(name.startswith('layer4.') for name in found):
         wanted = {name for name in wanted if not name.startswith('layer4.')}
     missing, unexpected = sorted(wanted - found), sorted(found - wanted)
-    report = (f'ResNet-{depth}: matched {len(found & wanted)}, missing {len(missing)}, '
-              f'unexpected {len(unexpected)}')
+    report = f'ResNet-{depth}: matched {len(found & wanted)}, missing {len(missing)}, unexpected {len(unexpected)}'
     if missing or unexpected:
         first = {kind: ', '.join(names[:3]) or 'none' for kind, names in dict(m=missing, u=unexpected).items()}
-        raise CheckpointError(f'{path} is no complete ResNet-{depth} ({report}). First missing: {first["m"]}; '
-                              f'first unexpected: {first["u"]}.')
+        raise CheckpointError(
+            f'{path} is no complete ResNet-{depth} ({report}). First missing: {first["m"]}; '
+            f'first unexpected: {first["u"]}.'
+        )
     return report
 
 
@@ -81,8 +87,9 @@ def main(argv: list[str] | None = None) -> None:
         counted = {name for name in found.weights if not name.endswith('num_batches_tracked')}
         report = check_names(counted, args.depth, args.source)
         print(f'source: {found.describe()}; {report}')
-        meta = dict(source=found.source, source_sha8=sha8(args.source), stt_mm_version=__version__,
-                    **geometry_in(origin))
+        meta = dict(
+            source=found.source, source_sha8=sha8(args.source), stt_mm_version=__version__, **geometry_in(origin)
+        )
         state_dict = {f'backbone.{name}': value.clone() for name, value in found.weights.items()}
         write_atomically(checkpoint_bytes(dict(state_dict=state_dict, meta=meta)), out)
         print(f'wrote {out} ({out.stat().st_size / 2**20:.1f} MiB)')

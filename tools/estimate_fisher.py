@@ -58,30 +58,47 @@ RATE = 0.9
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config that the checkpoint was trained with')
     parser.add_argument('checkpoint', help='full checkpoint of that training')
     parser.add_argument('--out', required=True, metavar='FILE', help='file to write')
-    parser.add_argument('--samples', type=int, default=10000, help='samples in all processes together, or batches with '
-                        '--method running (default: %(default)s)')
-    parser.add_argument('--method', choices=('empirical', 'running'), default='empirical',
-                        help='see below (default: %(default)s)')
+    parser.add_argument(
+        '--samples',
+        type=int,
+        default=10000,
+        help='samples in all processes together, or batches with --method running (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--method', choices=('empirical', 'running'), default='empirical', help='see below (default: %(default)s)'
+    )
     parser.add_argument('--min-max', action='store_true', help='map each tensor of the result to [0, 1]')
     parser.add_argument('--batch-size', type=int, default=16, help='of --method running (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the choice of samples (default: %(default)s)')
-    parser.add_argument('--save-interval', type=float, default=60, metavar='SECONDS',
-                        help='between two saves of what has been summed up (default: %(default)s)')
+    parser.add_argument(
+        '--save-interval',
+        type=float,
+        default=60,
+        metavar='SECONDS',
+        help='between two saves of what has been summed up (default: %(default)s)',
+    )
     parser.add_argument('--num-workers', type=int, default=2, help='data workers per process (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
-                        help='override config values, e.g. train_dataloader.dataset.data_root=/path')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='override config values, e.g. train_dataloader.dataset.data_root=/path',
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace FILE if it exists')
     args = parser.parse_args(argv)
     if min(args.samples, args.batch_size) < 1 or args.num_workers < 0:
         parser.error('--samples and --batch-size must be 1 or more, --num-workers 0 or more')
-    if not 0 <= args.seed < 2 ** 32 or not args.save_interval >= 0:
-        parser.error(f'--seed must be 0 to {2 ** 32 - 1} and --save-interval 0 or more, got {args.seed} and '
-                     f'{args.save_interval:g}')
+    if not 0 <= args.seed < 2**32 or not args.save_interval >= 0:
+        parser.error(
+            f'--seed must be 0 to {2**32 - 1} and --save-interval 0 or more, got {args.seed} and {args.save_interval:g}'
+        )
     return args
 
 
@@ -131,9 +148,11 @@ def build_model(cfg: Config, checkpoint: str) -> BaseModel:
     except RuntimeError as error:
         raise CheckpointError(f'{checkpoint} does not fit {cfg.filename}: {" ".join(str(error).split())}') from error
     if found.missing_keys:
-        raise CheckpointError(f'{checkpoint} lacks {len(found.missing_keys)} weights of the model of {cfg.filename}: '
-                              f'{", ".join(found.missing_keys[:3])}, ... Name the full checkpoint that the training '
-                              'with this config wrote.')
+        raise CheckpointError(
+            f'{checkpoint} lacks {len(found.missing_keys)} weights of the model of {cfg.filename}: '
+            f'{", ".join(found.missing_keys[:3])}, ... Name the full checkpoint that the training '
+            'with this config wrote.'
+        )
     check_finite(model.state_dict(), checkpoint, 'The training diverged or the file is damaged; take an earlier one.')
     for module in model.modules():
         if isinstance(module, BaseAveragedModel):
@@ -161,9 +180,11 @@ def gradient_function(model: BaseModel, seed: int) -> Callable[[dict, int], dict
         found = torch.autograd.grad(total, list(trained.values()), allow_unused=True)
         finite = [value.isfinite().all() for value in (total, *found) if value is not None]
         if not torch.stack(finite).all():
-            raise InputError(f'The loss of sample {position}, {total.item():.6g}, has a gradient that is infinite or '
-                             'not a number: the Fisher information would be too. Look at the data and at the weights '
-                             'of the losses.')
+            raise InputError(
+                f'The loss of sample {position}, {total.item():.6g}, has a gradient that is infinite or '
+                'not a number: the Fisher information would be too. Look at the data and at the weights '
+                'of the losses.'
+            )
         with torch.no_grad():
             for name, (value, kept) in buffers.items():
                 if value._version != versions[name]:
@@ -193,28 +214,41 @@ class Partial:
         if path.exists():
             content = read_checkpoint(path)
             parts = dict(settings=dict, done=int, values=dict)
-            if not isinstance(content, dict) or not all(isinstance(content.get(key), kind)
-                                                        for key, kind in parts.items()):
-                raise InputError(f'{path} is no unfinished estimate of this model. Remove it to begin anew, or name '
-                                 'another --out.')
+            if not isinstance(content, dict) or not all(
+                isinstance(content.get(key), kind) for key, kind in parts.items()
+            ):
+                raise InputError(
+                    f'{path} is no unfinished estimate of this model. Remove it to begin anew, or name another --out.'
+                )
             differing = [key for key in settings if content['settings'].get(key) != settings[key]]
             if differing:
-                raise InputError(f'{path} was begun with other settings ({", ".join(differing)}). Remove it to begin '
-                                 'anew, or name another --out.')
-            found = {name: (value.shape, value.dtype) for name, value in content['values'].items()
-                     if isinstance(value, Tensor) and value.isfinite().all() and not (value < 0).any()}
+                raise InputError(
+                    f'{path} was begun with other settings ({", ".join(differing)}). Remove it to begin '
+                    'anew, or name another --out.'
+                )
+            found = {
+                name: (value.shape, value.dtype)
+                for name, value in content['values'].items()
+                if isinstance(value, Tensor) and value.isfinite().all() and not (value < 0).any()
+            }
             if found != {name: (shape, torch.float64) for name, shape in shapes.items()} or not (
-                    0 <= content['done'] <= share):
-                raise InputError(f'{path} is damaged: it does not hold the sums of {share} or fewer samples for each '
-                                 'weight of this model. Remove it to begin anew.')
+                0 <= content['done'] <= share
+            ):
+                raise InputError(
+                    f'{path} is damaged: it does not hold the sums of {share} or fewer samples for each '
+                    'weight of this model. Remove it to begin anew.'
+                )
             self.done, self.values = content['done'], content['values']
         self.saved = time.monotonic()
 
     def save(self, interval: float = 0.0) -> None:
         """Write the file if the last time is at least ``interval`` seconds ago."""
         if time.monotonic() - self.saved >= interval:
-            content = dict(settings=self.settings, done=self.done,
-                           values={name: value.cpu() for name, value in self.values.items()})
+            content = dict(
+                settings=self.settings,
+                done=self.done,
+                values={name: value.cpu() for name, value in self.values.items()},
+            )
             write_atomically(checkpoint_bytes(content), self.path)
             self.saved = time.monotonic()
 
@@ -222,13 +256,21 @@ class Partial:
 def settings_of(args: argparse.Namespace, cfg: Config, world_size: int) -> dict:
     """All that the sums of a process depend on."""
     text = json.dumps([cfg.model.to_dict(), cfg.train_dataloader.dataset.to_dict()], sort_keys=True, default=str)
-    return dict(config=Path(cfg.filename).name, config_sha8=hashlib.sha256(text.encode()).hexdigest()[:8],
-                checkpoint_sha8=sha8(args.checkpoint), samples=args.samples, method=args.method, seed=args.seed,
-                batch_size=args.batch_size if args.method == 'running' else 1, processes=world_size)
+    return dict(
+        config=Path(cfg.filename).name,
+        config_sha8=hashlib.sha256(text.encode()).hexdigest()[:8],
+        checkpoint_sha8=sha8(args.checkpoint),
+        samples=args.samples,
+        method=args.method,
+        seed=args.seed,
+        batch_size=args.batch_size if args.method == 'running' else 1,
+        processes=world_size,
+    )
 
 
-def accumulate(args: argparse.Namespace, cfg: Config, model: BaseModel, partial: Partial, rank: int,
-               world_size: int) -> None:
+def accumulate(
+    args: argparse.Namespace, cfg: Config, model: BaseModel, partial: Partial, rank: int, world_size: int
+) -> None:
     """Go through the samples of this process that have not been summed up yet."""
     running = args.method == 'running'
     batch_size = args.batch_size if running else 1
@@ -236,7 +278,7 @@ def accumulate(args: argparse.Namespace, cfg: Config, model: BaseModel, partial:
     partial.values = {name: value.to(device) for name, value in partial.values.items()}
     gradients = gradient_function(model, args.seed)
     positions = range(rank, args.samples * batch_size, world_size)
-    rest = Samples(DATASETS.build(cfg.train_dataloader.dataset), args.seed, positions[partial.done * batch_size:])
+    rest = Samples(DATASETS.build(cfg.train_dataloader.dataset), args.seed, positions[partial.done * batch_size :])
     loader = DataLoader(rest, batch_size=batch_size, num_workers=args.num_workers, collate_fn=default_collate)
     bar = Progress(len(positions) // batch_size) if rank == 0 else None
     if bar is not None:
@@ -280,8 +322,15 @@ def main(argv: list[str] | None = None) -> None:
         if cfg.get('model') is None or cfg.get('train_dataloader') is None:
             raise InputError(f'{cfg.filename} is no training config: it has no model or no train_dataloader.')
         for path in (out, partial_path):
-            check_file(path, [args.config, args.checkpoint, *values_of(cfg.model, 'checkpoint'),
-                              *values_of(cfg.train_dataloader, 'data_root', 'ann_file', 'video_list')])
+            check_file(
+                path,
+                [
+                    args.config,
+                    args.checkpoint,
+                    *values_of(cfg.model, 'checkpoint'),
+                    *values_of(cfg.train_dataloader, 'data_root', 'ann_file', 'video_list'),
+                ],
+            )
         if out.exists() and not args.overwrite:
             raise FileError(f'{out} exists. Name another file or add --overwrite to replace it.')
         init_default_scope(cfg.get('default_scope', 'stt_mm'))
@@ -290,9 +339,13 @@ def main(argv: list[str] | None = None) -> None:
         settings = settings_of(args, cfg, world_size)
         model = build_model(cfg, args.checkpoint)
         shapes = {name: value.shape for name, value in model.backbone.named_parameters()}
-        partial = Partial(partial_path, settings, shapes,
-                          start=1.0 if args.method == 'running' else 0.0,
-                          share=len(range(rank, args.samples, world_size)))
+        partial = Partial(
+            partial_path,
+            settings,
+            shapes,
+            start=1.0 if args.method == 'running' else 0.0,
+            share=len(range(rank, args.samples, world_size)),
+        )
         accumulate(args, cfg, model, partial, rank, world_size)
         count = args.samples if args.method == 'empirical' else 1
         fisher = {name: value.cpu() / count for name, value in reduce_sums(partial.values, world_size)}
@@ -307,13 +360,18 @@ def main(argv: list[str] | None = None) -> None:
 def write(out: Path, fisher: dict[str, Tensor], model: BaseModel, settings: dict) -> None:
     """Fisher information and reference weights, float32, and how they came about."""
     reference = {name: value.detach().cpu() for name, value in model.backbone.named_parameters()}
-    content = dict(fisher={name: value.float() for name, value in fisher.items()}, reference=reference,
-                   meta=dict(settings, stt_mm_version=__version__))
+    content = dict(
+        fisher={name: value.float() for name, value in fisher.items()},
+        reference=reference,
+        meta=dict(settings, stt_mm_version=__version__),
+    )
     write_atomically(checkpoint_bytes(content), out)
     total = sum(float(value.sum()) for value in fisher.values())
     unused = sum(not bool(value.any()) for value in fisher.values())
-    print(f'wrote {out} ({out.stat().st_size / 2**20:.1f} MiB): {len(fisher)} parameters, trace {total:.4g}, '
-          f'{unused} without information')
+    print(
+        f'wrote {out} ({out.stat().st_size / 2**20:.1f} MiB): {len(fisher)} parameters, trace {total:.4g}, '
+        f'{unused} without information'
+    )
 
 
 if __name__ == '__main__':

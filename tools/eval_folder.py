@@ -39,8 +39,12 @@ PRED holds <video>/<frame>.png. GT is the folder of a data set in its official l
 only if nothing can be scored."""
 
 # The split that is scored by default, and a file or folder of the official layout.
-TASKS = {'davis17': ('val', 'ImageSets'), 'davis16': ('val', 'ImageSets'), 'vip': ('val', 'lists'),
-         'ytv': ('train', '{split}/meta.json')}
+TASKS = {
+    'davis17': ('val', 'ImageSets'),
+    'davis16': ('val', 'ImageSets'),
+    'vip': ('val', 'lists'),
+    'ytv': ('train', '{split}/meta.json'),
+}
 
 
 class PlainTruth(Sequence):
@@ -55,7 +59,8 @@ class PlainTruth(Sequence):
             raise MissingInputError(
                 f'{args.gt} has no {mark(args)}, so it is not the official layout for {args.task}, nor does it hold '
                 f'<video>/<frame>.png{f", as there are no masks in {bad[0]}" if bad else ""}. Give one of the two as '
-                'GT.')
+                'GT.'
+            )
         self.videos = [video for video in self.videos if video[0] not in skip]
         lacks = {name: self.lack(paths) for name, paths in self.videos}
         if reasons := {name: lack for name, lack in lacks.items() if lack}:
@@ -83,10 +88,16 @@ class PlainTruth(Sequence):
             for t, path in enumerate(paths):
                 for number in np.unique(read_object_ids(path)).tolist():
                     births.setdefault(number, t)
-        return dict(video_id=video_id, frame_names=[Path(path).stem for path in paths], original_size=first.shape,
-                    mask_paths=paths, given_masks={0: first}, single_object=self.task == 'davis16',
-                    output_frames=[True] * len(paths),
-                    objects={k: dict(category=None, first_frame=t) for k, t in sorted(births.items()) if k != 0})
+        return dict(
+            video_id=video_id,
+            frame_names=[Path(path).stem for path in paths],
+            original_size=first.shape,
+            mask_paths=paths,
+            given_masks={0: first},
+            single_object=self.task == 'davis16',
+            output_frames=[True] * len(paths),
+            objects={k: dict(category=None, first_frame=t) for k, t in sorted(births.items()) if k != 0},
+        )
 
 
 class OfficialTruth(Sequence):
@@ -98,8 +109,14 @@ class OfficialTruth(Sequence):
         elif args.task == 'ytv':
             self.dataset = YouTubeVOSBenchmark(args.gt, split=args.split, video_list=args.video_list, skip=skip)
         else:
-            self.dataset = DAVIS(args.gt, split=args.split, year=2000 + int(args.task[-2:]), resolution=args.resolution,
-                                 annotations='sparse' if args.sparse else 'full', skip=skip)
+            self.dataset = DAVIS(
+                args.gt,
+                split=args.split,
+                year=2000 + int(args.task[-2:]),
+                resolution=args.resolution,
+                annotations='sparse' if args.sparse else 'full',
+                skip=skip,
+            )
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -120,8 +137,10 @@ def load_truth(args: argparse.Namespace) -> tuple[Sequence, dict[str, str]]:
         for video_id, reason in error.reasons.items():
             print(f'{args.gt}: video {video_id} cannot be scored, {reason}')
         if not args.allow_faulty:
-            raise InputError(f'{len(error.reasons)} videos in {args.gt}, listed above, cannot be scored. Take them out '
-                             'of GT or its list; with --allow-faulty they are left out') from None
+            raise InputError(
+                f'{len(error.reasons)} videos in {args.gt}, listed above, cannot be scored. Take them out '
+                'of GT or its list; with --allow-faulty they are left out'
+            ) from None
         return kind(args, list(error.reasons)), error.reasons
 
 
@@ -169,8 +188,10 @@ def evaluate_video(truth: Sequence, args: argparse.Namespace, index: int) -> Vid
     for name, true_mask in zip(sample['frame_names'], sample['mask_paths'], strict=True):
         path = Path(args.pred, sample['video_id'], f'{name}.png')
         if true_mask is not None and path.is_file() and path.samefile(true_mask):
-            raise InputError(f'{path} is a mask of the truth in {args.gt}, which would be compared with itself. Name '
-                             'the folder of predicted masks as PRED.')
+            raise InputError(
+                f'{path} is a mask of the truth in {args.gt}, which would be compared with itself. Name '
+                'the folder of predicted masks as PRED.'
+            )
     masks, faults = check_video(Path(args.pred, sample['video_id']), expected)
     if faults and not args.allow_faulty:
         return Video(sample['video_id'], expected, faults, [])
@@ -207,24 +228,36 @@ def _evaluate_shared(index: int) -> Video:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('pred', metavar='PRED', help='folder of predicted masks')
     parser.add_argument('gt', metavar='GT', help='data set in its official layout, or plain folder of true masks')
     parser.add_argument('--task', required=True, choices=TASKS, help='benchmark whose rules hold')
     parser.add_argument('--out', metavar='DIR', help='where to write the JSON and CSV files')
-    parser.add_argument('--workers', type=int, default=1, metavar='N',
-                        help='processes; the result does not depend on them (default: %(default)s)')
-    parser.add_argument('--allow-faulty', action='store_true',
-                        help='score all the same; a frame with a fault counts as empty')
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=1,
+        metavar='N',
+        help='processes; the result does not depend on them (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--allow-faulty', action='store_true', help='score all the same; a frame with a fault counts as empty'
+    )
     parser.add_argument('--split', help='split of the official layout (default: val; ytv: train)')
-    parser.add_argument('--resolution', metavar='FOLDER',
-                        help="of DAVIS, '' where there is no such folder (default: 480p)")
-    parser.add_argument('--sparse', action='store_true',
-                        help='only some frames have a true mask: these are scored, and masks of others are no faults')
+    parser.add_argument(
+        '--resolution', metavar='FOLDER', help="of DAVIS, '' where there is no such folder (default: 480p)"
+    )
+    parser.add_argument(
+        '--sparse',
+        action='store_true',
+        help='only some frames have a true mask: these are scored, and masks of others are no faults',
+    )
     parser.add_argument('--video-list', metavar='FILE', help='ytv: score these videos only')
-    parser.add_argument('--seen-categories', metavar='FILE',
-                        help='ytv: categories of the training data, one per line or as JSON list')
+    parser.add_argument(
+        '--seen-categories', metavar='FILE', help='ytv: categories of the training data, one per line or as JSON list'
+    )
     args = parser.parse_args(argv)
     if args.workers < 1:
         parser.error('--workers must be at least 1')
@@ -236,8 +269,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args.split = split or TASKS[args.task][0]
     plain = not Path(args.gt, mark(args)).exists() and Path(args.gt).is_dir()
     if plain and (split or args.video_list or args.resolution is not None):
-        parser.error(f'--split, --resolution and --video-list are for a data set in its official layout, and {args.gt} '
-                     f'has no {mark(args)}')
+        parser.error(
+            f'--split, --resolution and --video-list are for a data set in its official layout, and {args.gt} '
+            f'has no {mark(args)}'
+        )
     args.resolution = '480p' if args.resolution is None else args.resolution
     return args
 
@@ -247,8 +282,9 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         for folder in (args.pred, args.gt):
             if not Path(folder).is_dir():
-                raise MissingInputError(f'{absent(folder, "folder")}. Expected <video>/<frame>.png in it, or a data '
-                                        'set.')
+                raise MissingInputError(
+                    f'{absent(folder, "folder")}. Expected <video>/<frame>.png in it, or a data set.'
+                )
         if args.out is not None:
             check_apart(args.out, [args.pred, args.gt])
         metric = build_metric(args, args.out)
@@ -267,11 +303,20 @@ def main(argv: list[str] | None = None) -> None:
         if faults and not args.allow_faulty:
             sparse = args.task.startswith('davis') and not args.sparse and any('extra file' in line for line in faults)
             more = ', and with --sparse masks of frames without a true one are no faults' if sparse else ''
-            raise InputError(f'{len(faults)} faults in {args.pred}, listed above, so nothing is scored. With '
-                             f'--allow-faulty frames with a fault count as empty{more}.')
+            raise InputError(
+                f'{len(faults)} faults in {args.pred}, listed above, so nothing is scored. With '
+                f'--allow-faulty frames with a fault count as empty{more}.'
+            )
         for entry in metric.results:
-            entry['protocol'] = dict(name=f'masks from {args.pred}', version=1, truth=args.gt, task=args.task,
-                                     split=args.split, faults=len(faults), left_out=list(left_out))
+            entry['protocol'] = dict(
+                name=f'masks from {args.pred}',
+                version=1,
+                truth=args.gt,
+                task=args.task,
+                split=args.split,
+                faults=len(faults),
+                left_out=list(left_out),
+            )
         if not metric.evaluate(len(truth)):
             raise InputError(f'Nothing could be scored: the truth in {args.gt} is not known')
 

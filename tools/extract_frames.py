@@ -29,8 +29,9 @@ def owner(video: Path, every: int, short_side: int, max_frames: int | None, qual
     return f'frames of {state_of(video)}, every {every}, short side {short_side}, quality {quality}{rest}'
 
 
-def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int | None, quality: int,
-            overwrite: bool = False) -> int:
+def extract(
+    video: Path, out: Path, every: int, short_side: int, max_frames: int | None, quality: int, overwrite: bool = False
+) -> int:
     """Write frames of one video as JPEG files.
 
     Args:
@@ -57,9 +58,11 @@ def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int
         frame = cv2.cvtColor(reader.read(index), cv2.COLOR_RGB2BGR)
         size = size or frame.shape[:2]
         if frame.shape[:2] != size:
-            raise FrameError(f'Frame {index} of {video} is {frame.shape[0]}x{frame.shape[1]} (height x width), the '
-                             f'first is {size[0]}x{size[1]}. Those before it are in {out}; scale or cut the video '
-                             f'before, or end there by --max-frames {number} --overwrite.')
+            raise FrameError(
+                f'Frame {index} of {video} is {frame.shape[0]}x{frame.shape[1]} (height x width), the '
+                f'first is {size[0]}x{size[1]}. Those before it are in {out}; scale or cut the video '
+                f'before, or end there by --max-frames {number} --overwrite.'
+            )
         scale = short_side / min(frame.shape[:2])
         if scale < 1:
             frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -67,19 +70,27 @@ def extract(video: Path, out: Path, every: int, short_side: int, max_frames: int
         if not cv2.imwrite(str(path), frame, [cv2.IMWRITE_JPEG_QUALITY, quality]):
             raise FileError(f'Cannot write {path}.')
     if len(indices) != max_frames and not reader.index.whole:
-        raise FrameError(f'{video} is cut off or damaged after {len(reader)} frames. Those are in {out}; get the file '
-                         f'again, or accept it by --max-frames {len(indices)} --overwrite.')
+        raise FrameError(
+            f'{video} is cut off or damaged after {len(reader)} frames. Those are in {out}; get the file '
+            f'again, or accept it by --max-frames {len(indices)} --overwrite.'
+        )
     return len(indices)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('videos', nargs='+', type=Path, help='video files')
     parser.add_argument('--out', type=Path, required=True, help='folder that gets one folder per video')
     parser.add_argument('--every', type=int, default=1, metavar='N', help='keep each N-th frame (default: %(default)s)')
-    parser.add_argument('--short-side', type=int, default=256, metavar='PIXELS',
-                        help='make larger frames smaller, to this short side (default: %(default)s)')
+    parser.add_argument(
+        '--short-side',
+        type=int,
+        default=256,
+        metavar='PIXELS',
+        help='make larger frames smaller, to this short side (default: %(default)s)',
+    )
     parser.add_argument('--max-frames', type=int, metavar='N', help='at most N frames per video (default: all)')
     parser.add_argument('--quality', type=int, default=90, help='of the JPEG files, 1 to 100 (default: %(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='remove the frames of another video of that name')
@@ -100,8 +111,13 @@ def main(argv: list[str] | None = None) -> None:
         targets = {video: inside(args.out, video.stem) for video in args.videos}
         check_distinct({str(video): out for video, out in targets.items()})
         for video, out in targets.items():
-            check_folder(out, owner(video, args.every, args.short_side, args.max_frames, args.quality), SUFFIX,
-                         args.videos, args.overwrite)
+            check_folder(
+                out,
+                owner(video, args.every, args.short_side, args.max_frames, args.quality),
+                SUFFIX,
+                args.videos,
+                args.overwrite,
+            )
         progress = Progress(len(targets))
         total = 0
         for video, out in targets.items():

@@ -30,15 +30,17 @@ TOPS = {'davis17-test-dev': '', 'ytv18': 'Annotations', 'ytv19': 'Annotations'}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('pred', metavar='PRED', type=Path, help='folder of masks (with --check-only also a zip file)')
     parser.add_argument('data_root', metavar='DATA_ROOT', help='folder of the data set, in its official layout')
     parser.add_argument('--task', required=True, choices=TOPS, help='what the masks are for')
     parser.add_argument('--out', type=Path, metavar='FILE.zip', help='the submission')
     parser.add_argument('--check-only', action='store_true', help='only list the faults')
-    parser.add_argument('--split', help='another split of the data set (default: test-dev for DAVIS, valid for '
-                        'YouTube-VOS)')
+    parser.add_argument(
+        '--split', help='another split of the data set (default: test-dev for DAVIS, valid for YouTube-VOS)'
+    )
     args = parser.parse_args(argv)
     if (args.out is None) != args.check_only:
         parser.error('give either --out FILE.zip or --check-only')
@@ -84,8 +86,10 @@ def main(argv: list[str] | None = None) -> None:
             print(fault)
         masks = [f'{video}/{name}.png' for video, expected in videos.items() for name in expected.frames]
         if faults:
-            raise InputError(f'{len(faults)} faults in {args.pred}, listed above; {len(masks)} masks of {len(videos)} '
-                             'videos are expected')
+            raise InputError(
+                f'{len(faults)} faults in {args.pred}, listed above; {len(masks)} masks of {len(videos)} '
+                'videos are expected'
+            )
         if args.check_only:
             print(f'{args.pred}: {len(masks)} masks of {len(videos)} videos, no faults')
             return

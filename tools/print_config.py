@@ -14,13 +14,22 @@ EXAMPLES = """examples:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file')
-    parser.add_argument('--diff', metavar='OTHER_CONFIG',
-                        help='print only the keys whose value differs: "-" lines of OTHER_CONFIG, "+" lines of CONFIG')
-    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
-                        help='override values of CONFIG before printing')
+    parser.add_argument(
+        '--diff',
+        metavar='OTHER_CONFIG',
+        help='print only the keys whose value differs: "-" lines of OTHER_CONFIG, "+" lines of CONFIG',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='override values of CONFIG before printing',
+    )
     return parser.parse_args(argv)
 
 

@@ -22,11 +22,15 @@ with torch.load(weights_only=True). <sha8> are the first digits of its SHA-256, 
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('checkpoint', help='training checkpoint to read')
-    parser.add_argument('out', metavar='OUT_DIR_OR_PREFIX', help='folder (existing, or ending in /) or start of the '
-                        'name of the file to write')
+    parser.add_argument(
+        'out',
+        metavar='OUT_DIR_OR_PREFIX',
+        help='folder (existing, or ending in /) or start of the name of the file to write',
+    )
     parser.add_argument('--fp16', action='store_true', help='store float16 weights: half the size, slightly rounded')
     add_source_arguments(parser)
     return parser.parse_args(argv)
@@ -38,12 +42,20 @@ def main(argv: list[str] | None = None) -> None:
         source = Path(args.checkpoint)
         found, origin = read_backbone(source, args.trust_checkpoint, args.prefix)
         dtype = torch.float16 if args.fp16 else torch.float32
-        state_dict = {f'backbone.{name}': value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
-                      for name, value in found.weights.items()}
-        check_finite(state_dict, f'{source} as {dtype}', 'The range of that type is too small for it: publish it '
-                     'without --fp16.')
-        meta = dict(source=found.source, source_sha8=sha8(source), stt_mm_version=__version__,
-                    dtype=str(dtype).removeprefix('torch.'), **geometry_in(origin))
+        state_dict = {
+            f'backbone.{name}': value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
+            for name, value in found.weights.items()
+        }
+        check_finite(
+            state_dict, f'{source} as {dtype}', 'The range of that type is too small for it: publish it without --fp16.'
+        )
+        meta = dict(
+            source=found.source,
+            source_sha8=sha8(source),
+            stt_mm_version=__version__,
+            dtype=str(dtype).removeprefix('torch.'),
+            **geometry_in(origin),
+        )
         data = checkpoint_bytes(dict(state_dict=state_dict, meta=meta))
         digest = hashlib.sha256(data).hexdigest()[:8]
         is_folder = args.out.endswith('/') or Path(args.out).is_dir()

@@ -62,10 +62,12 @@ class Progress:
             seconds = (now - self.first[0]) / (done - self.first[1]) * (self.total - done)
             left = f', {clock(seconds)} left'
         filled = 24 * done // self.total
-        text = (f'{self.label} [{"#" * filled}{"." * (24 - filled)}] {done}/{self.total}, {clock(now - self.start)} '
-                f'gone{left}{", " + note if note else ""}')
+        text = (
+            f'{self.label} [{"#" * filled}{"." * (24 - filled)}] {done}/{self.total}, {clock(now - self.start)} '
+            f'gone{left}{", " + note if note else ""}'
+        )
         if self.terminal:
-            sys.stdout.write('\r\033[K' + text[:shutil.get_terminal_size().columns - 1])
+            sys.stdout.write('\r\033[K' + text[: shutil.get_terminal_size().columns - 1])
         elif 10 * done // self.total > self.printed or now - self.printed_at > 30:
             sys.stdout.write(text + '\n')
             self.printed, self.printed_at = 10 * done // self.total, now
@@ -88,16 +90,33 @@ def clock(seconds: float) -> str:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--iters', type=int, default=150, metavar='N',
-                        help='training iterations of 8 clips (default: %(default)s)')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'), metavar='DIR',
-                        help='where everything is written, from the repository (default: %(default)s)')
-    parser.add_argument('--videos', type=int, default=8, metavar='N',
-                        help='evaluate on the first N of the 8 videos (default: %(default)s)')
-    parser.add_argument('--frames', type=int, default=25, metavar='N',
-                        help='evaluate on the first N of their 25 frames (default: %(default)s)')
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--iters', type=int, default=150, metavar='N', help='training iterations of 8 clips (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/quickstart'),
+        metavar='DIR',
+        help='where everything is written, from the repository (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--videos',
+        type=int,
+        default=8,
+        metavar='N',
+        help='evaluate on the first N of the 8 videos (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--frames',
+        type=int,
+        default=25,
+        metavar='N',
+        help='evaluate on the first N of their 25 frames (default: %(default)s)',
+    )
     args = parser.parse_args(argv)
     for name, low, high in (('iters', 1, 10**6), ('videos', 1, 8), ('frames', 3, 25)):
         if not low <= getattr(args, name) <= high:
@@ -135,8 +154,14 @@ def run(arguments: list[str], log: Path, progress_label: str, total: int, patter
     environment = {'OMP_WAIT_POLICY': 'PASSIVE', **os.environ, 'PYTHONUNBUFFERED': '1'}
     progress, matcher, last = Progress(progress_label, total), re.compile(pattern), ''
     with open(log, 'w', encoding='utf-8') as file:
-        child = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, errors='replace',
-                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        child = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=environment,
+            errors='replace',
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         try:
             for line in child.stdout:
                 file.write(line)
@@ -163,11 +188,26 @@ def run(arguments: list[str], log: Path, progress_label: str, total: int, patter
 def train(args: argparse.Namespace) -> Path:
     """Train from scratch for ``args.iters`` iterations; returns the checkpoint."""
     work_dir, iters = args.work_dir / 'train', args.iters
-    run(['tools/train.py', 'configs/stt_r18_demo.py', '--no-validate', '--work-dir', str(work_dir), '--cfg-options',
-         f'train_cfg.max_iters={iters}', f'param_scheduler.0.end={min(WARMUP, iters)}',
-         f'param_scheduler.1.end={iters}', f'param_scheduler.1.T_max={iters}',
-         f'default_hooks.checkpoint.interval={iters}', 'default_hooks.logger.interval=2'],
-        args.work_dir / 'logs' / 'train.log', 'training', iters, r'Iter\(train\) \[\s*(\d+)/')
+    run(
+        [
+            'tools/train.py',
+            'configs/stt_r18_demo.py',
+            '--no-validate',
+            '--work-dir',
+            str(work_dir),
+            '--cfg-options',
+            f'train_cfg.max_iters={iters}',
+            f'param_scheduler.0.end={min(WARMUP, iters)}',
+            f'param_scheduler.1.end={iters}',
+            f'param_scheduler.1.T_max={iters}',
+            f'default_hooks.checkpoint.interval={iters}',
+            'default_hooks.logger.interval=2',
+        ],
+        args.work_dir / 'logs' / 'train.log',
+        'training',
+        iters,
+        r'Iter\(train\) \[\s*(\d+)/',
+    )
     checkpoint = work_dir / f'iter_{iters}.pth'
     if not checkpoint.is_file():
         raise CommandFailed(f'the training wrote no {checkpoint}. The whole output: {args.work_dir}/logs/train.log')
@@ -177,13 +217,29 @@ def train(args: argparse.Namespace) -> Path:
 def evaluate(method: Method, args: argparse.Namespace) -> None:
     """Propagate the first masks of all videos and fill in the method's scores."""
     folder = args.work_dir / 'eval' / method.key
-    run(['tools/test.py', method.config, method.checkpoint, '--out', str(folder / 'result.json'), '--work-dir',
-         str(folder), '--dump-masks', str(args.work_dir / 'masks' / method.key), '--cfg-options',
-         f'test_dataloader.dataset.data_root={DAVIS}', f'model.propagator.protocol.short_side={SHORT_SIDE}',
-         f'test_dataloader.dataset.max_frames={args.frames}', f'test_dataloader.dataset.indices={args.videos}',
-         'default_hooks.logger.interval=1'],
-        args.work_dir / 'logs' / f'{method.key}.log', f'evaluating, {method.label}', args.videos,
-        r'Iter\(test\) \[\s*(\d+)/')
+    run(
+        [
+            'tools/test.py',
+            method.config,
+            method.checkpoint,
+            '--out',
+            str(folder / 'result.json'),
+            '--work-dir',
+            str(folder),
+            '--dump-masks',
+            str(args.work_dir / 'masks' / method.key),
+            '--cfg-options',
+            f'test_dataloader.dataset.data_root={DAVIS}',
+            f'model.propagator.protocol.short_side={SHORT_SIDE}',
+            f'test_dataloader.dataset.max_frames={args.frames}',
+            f'test_dataloader.dataset.indices={args.videos}',
+            'default_hooks.logger.interval=1',
+        ],
+        args.work_dir / 'logs' / f'{method.key}.log',
+        f'evaluating, {method.label}',
+        args.videos,
+        r'Iter\(test\) \[\s*(\d+)/',
+    )
     method.metrics = json.loads((folder / 'result.json').read_text(encoding='utf-8'))['metrics']
     print(f'{method.label}: J&F {100 * method.metrics["J&F-Mean"]:.1f}')
 
@@ -205,28 +261,37 @@ def verdict(trained: Method, baselines: list[Method]) -> str:
     # Differences of what the table shows, so that a reader can check them.
     scores = [round(100 * method.metrics['J&F-Mean'], 1) for method in (trained, *baselines)]
     gains = [round(scores[0] - score, 1) for score in scores[1:]]
-    text = ' and '.join(f'{abs(gain):.1f} {"above" if gain > 0 else "below"} {method.label}'
-                        for gain, method in zip(gains, baselines, strict=True))
+    text = ' and '.join(
+        f'{abs(gain):.1f} {"above" if gain > 0 else "below"} {method.label}'
+        for gain, method in zip(gains, baselines, strict=True)
+    )
     if min(gains) > 0:
         return f'The short training beats both baselines: J&F is {text}.'
-    return (f'The short training does NOT beat every baseline: J&F is {text}. A few minutes of training are little; '
-            'try more iterations (--iters).')
+    return (
+        f'The short training does NOT beat every baseline: J&F is {text}. A few minutes of training are little; '
+        'try more iterations (--iters).'
+    )
 
 
 def compare(args: argparse.Namespace) -> list[Method]:
     """Train, evaluate every method, print and write the table."""
-    trained = Method('trained', f'trained here, {args.iters} iterations', 'configs/eval/davis_r18_s8.py',
-                     str(train(args)))
-    baselines = [Method('color', 'raw Lab colour', 'configs/eval/davis_color.py', 'none'),
-                 Method('untrained', 'untrained network', 'configs/eval/davis_r18_s8.py', 'none')]
+    trained = Method(
+        'trained', f'trained here, {args.iters} iterations', 'configs/eval/davis_r18_s8.py', str(train(args))
+    )
+    baselines = [
+        Method('color', 'raw Lab colour', 'configs/eval/davis_color.py', 'none'),
+        Method('untrained', 'untrained network', 'configs/eval/davis_r18_s8.py', 'none'),
+    ]
     methods = [*baselines, trained]
     shipped = max(Path('demo').glob('stt_r18_demo-*.pth'), key=lambda path: path.stat().st_mtime, default=None)
     if shipped is not None:
         methods.append(Method('shipped', 'shipped checkpoint', trained.config, str(shipped)))
     for method in methods:
         evaluate(method, args)
-    text = (f'Label propagation on {DAVIS} (videos: {args.videos}, frames of each: {args.frames}), in percent\n\n'
-            f'{table(methods)}\n\n{verdict(trained, baselines)}')
+    text = (
+        f'Label propagation on {DAVIS} (videos: {args.videos}, frames of each: {args.frames}), in percent\n\n'
+        f'{table(methods)}\n\n{verdict(trained, baselines)}'
+    )
     if shipped is None:
         text += '\nThere is no demo/stt_r18_demo-*.pth here, so the row of the shipped checkpoint is missing.'
     print(f'\n{text}\nOne run on tiny videos: these numbers are no DAVIS scores.')

@@ -9,9 +9,8 @@ if [ "${1:-}" = --minimum ]; then
 else
     prepare_environment
 fi
-if "$PYTHON" -m ruff --version >/dev/null 2>&1; then
-    "$PYTHON" -m ruff check . || fail "ruff found the above. Most of it: $PYTHON -m ruff check --fix ."
-fi
+"$PYTHON" -m ruff check . || fail "ruff found the above. Most of it is repaired by: $PYTHON -m ruff check --fix ."
+"$PYTHON" -m ruff format --check . || fail "The above is laid out otherwise. It is repaired by: $PYTHON -m ruff format ."
 # One thread per process: the tests start many small processes, which would fight over the cores. A file stays in one of
 # the processes, because its tests share what was trained for them.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"

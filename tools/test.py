@@ -34,28 +34,46 @@ The backbone is taken from training and published files of this toolbox, release
 SimSiam, DINO and DINOv2, mmpretrain, timm and torchvision; the line "checkpoint:" tells which and how many weights
 matched."""
 
-TRAINING_KEYS = ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'val_cfg',
-                 'val_dataloader', 'val_evaluator', 'load_from')
+TRAINING_KEYS = (
+    'train_cfg',
+    'train_dataloader',
+    'optim_wrapper',
+    'param_scheduler',
+    'auto_scale_lr',
+    'val_cfg',
+    'val_dataloader',
+    'val_evaluator',
+    'load_from',
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file with test_dataloader, test_cfg and test_evaluator')
-    parser.add_argument('checkpoint',
-                        help='checkpoint file, or "none" to evaluate the network as its config initialises it')
+    parser.add_argument(
+        'checkpoint', help='checkpoint file, or "none" to evaluate the network as its config initialises it'
+    )
     parser.add_argument('--work-dir', help='where the log and results go (default: ./work_dirs/<config name>)')
     parser.add_argument('--out', metavar='FILE.json', help='also write metrics and checkpoint name to FILE.json')
     parser.add_argument('--dump-masks', metavar='DIR', help='write the predicted masks as palette PNGs below DIR')
-    parser.add_argument('--overwrite', action='store_true',
-                        help='remove the masks of another evaluation from the folder of --dump-masks')
-    parser.add_argument('--skip-done', action='store_true',
-                        help='go on with an interrupted evaluation: videos whose results are in the work directory, '
-                        'made by the same config and checkpoint, are not run again; with --dump-masks, if their masks '
-                        'are there too')
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='remove the masks of another evaluation from the folder of --dump-masks',
+    )
+    parser.add_argument(
+        '--skip-done',
+        action='store_true',
+        help='go on with an interrupted evaluation: videos whose results are in the work directory, '
+        'made by the same config and checkpoint, are not run again; with --dump-masks, if their masks '
+        'are there too',
+    )
     add_weight_arguments(parser)
-    parser.add_argument('--amp', action='store_true',
-                        help='features and products in half precision, weights of the votes in float32')
+    parser.add_argument(
+        '--amp', action='store_true', help='features and products in half precision, weights of the votes in float32'
+    )
     parser.add_argument('--compile', action='store_true', help='run the backbone through torch.compile')
     parser.add_argument('--seed', type=int, help='random seed (default: randomness.seed of the config)')
     add_common_arguments(parser)
@@ -80,8 +98,10 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.test_cfg.fp16 = True
     metrics = metrics_of(cfg)
     if (args.dump_masks or args.skip_done) and not metrics:
-        raise InputError(f'--dump-masks and --skip-done need a metric of a video benchmark, such as DAVISMetric, as '
-                         f'test_evaluator of {cfg.filename}.')
+        raise InputError(
+            f'--dump-masks and --skip-done need a metric of a video benchmark, such as DAVISMetric, as '
+            f'test_evaluator of {cfg.filename}.'
+        )
     for metric in metrics:
         metric['out_dir'] = metric.get('out_dir') or cfg.work_dir
         metric['run_id'] = run_id(cfg, args.checkpoint, args.prefix)
@@ -120,8 +140,10 @@ def initial_weights(cfg: Config) -> tuple:
 
 def done(cfg: Config) -> list[str]:
     """Videos whose results are there for every metric."""
-    ids = [set(completed(metric['out_dir'], METRICS.get(metric['type']).name, metric['run_id'],
-                         metric.get('dump_masks'))) for metric in metrics_of(cfg)]
+    ids = [
+        set(completed(metric['out_dir'], METRICS.get(metric['type']).name, metric['run_id'], metric.get('dump_masks')))
+        for metric in metrics_of(cfg)
+    ]
     return sorted(set.intersection(*ids))
 
 
@@ -131,9 +153,12 @@ def check_targets(cfg: Config, args: argparse.Namespace) -> list[str]:
     Returns:
         The files and folders that are read.
     """
-    sources = [args.config, args.checkpoint, *values_of(cfg.model, 'checkpoint'),
-               *values_of([cfg.test_dataloader, cfg.test_evaluator], 'data_root', 'ann_file', 'video_list',
-                          'seen_categories')]
+    sources = [
+        args.config,
+        args.checkpoint,
+        *values_of(cfg.model, 'checkpoint'),
+        *values_of([cfg.test_dataloader, cfg.test_evaluator], 'data_root', 'ann_file', 'video_list', 'seen_categories'),
+    ]
     check_apart(cfg.work_dir, sources)
     targets = {'--out': args.out} if args.out else {}
     for metric in metrics_of(cfg):
@@ -189,13 +214,19 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
         load_for_evaluation(model, None, allow_other_geometry=args.allow_other_geometry)
         runner.logger.info(f'checkpoint: none, the network is as its config initialises it (seed {runner.seed})')
         return dict(path=None, sha8=None, source='none')
-    report = load_for_evaluation(model, args.checkpoint, args.trust_checkpoint, args.allow_partial, args.prefix,
-                                 args.allow_other_geometry)
+    report = load_for_evaluation(
+        model, args.checkpoint, args.trust_checkpoint, args.allow_partial, args.prefix, args.allow_other_geometry
+    )
     runner.logger.info(f'checkpoint: {args.checkpoint}; {report}')
     if not report.complete:
         runner.logger.warning(f'--allow-partial: {report.details(limit=20)}')
-    return dict(path=args.checkpoint, sha8=sha8(args.checkpoint), source=report.source, matched_ratio=report.ratio,
-                geometry=dict(trained=report.geometry, used=getattr(model, 'geometry', None)))
+    return dict(
+        path=args.checkpoint,
+        sha8=sha8(args.checkpoint),
+        source=report.source,
+        matched_ratio=report.ratio,
+        geometry=dict(trained=report.geometry, used=getattr(model, 'geometry', None)),
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -217,8 +248,17 @@ def main(argv: list[str] | None = None) -> None:
         metrics = runner.test()
         if args.out and is_main_process():
             max_frames = cfg.test_dataloader.dataset.get('max_frames')
-            result = to_plain(dict(metrics=metrics, checkpoint=checkpoint, config=Path(cfg.filename).name,
-                                   protocol=protocol, max_frames=max_frames, seed=runner.seed), 'result')
+            result = to_plain(
+                dict(
+                    metrics=metrics,
+                    checkpoint=checkpoint,
+                    config=Path(cfg.filename).name,
+                    protocol=protocol,
+                    max_frames=max_frames,
+                    seed=runner.seed,
+                ),
+                'result',
+            )
             write_atomically((json.dumps(result, indent=2) + '\n').encode(), args.out)
             runner.logger.info(f'Results written to {args.out}')
         del runner

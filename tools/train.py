@@ -42,26 +42,42 @@ current iteration and end the run. STT_MM_TRACEBACK=1 in the environment shows t
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: ./work_dirs/<config name>)')
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='auto|PATH',
-                        help='continue from the newest readable checkpoint of the work directory (auto, also when no '
-                        'value is given; starts from scratch if there is none) or from PATH, a file iter_<N>.pth')
-    parser.add_argument('--overwrite', action='store_true',
-                        help='remove the checkpoints of an earlier training from the work directory, after the first '
-                        'iteration of this one')
-    parser.add_argument('--amp', action='store_true',
-                        help='mixed precision: float16 with loss scaling on CUDA, bfloat16 on the CPU')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='auto|PATH',
+        help='continue from the newest readable checkpoint of the work directory (auto, also when no '
+        'value is given; starts from scratch if there is none) or from PATH, a file iter_<N>.pth',
+    )
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='remove the checkpoints of an earlier training from the work directory, after the first '
+        'iteration of this one',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision: float16 with loss scaling on CUDA, bfloat16 on the CPU'
+    )
     parser.add_argument('--no-validate', action='store_true', help='do not validate during training')
-    parser.add_argument('--auto-scale-lr', action='store_true',
-                        help='scale the learning rate by (batch size x processes) / auto_scale_lr.base_batch_size')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by (batch size x processes) / auto_scale_lr.base_batch_size',
+    )
     parser.add_argument('--seed', type=int, help='random seed (default: randomness.seed of the config)')
     parser.add_argument('--compile', action='store_true', help='run the training step through torch.compile')
-    parser.add_argument('--trust-checkpoint', action='store_true',
-                        help='allow a checkpoint to resume or start from that holds more than tensors and plain data; '
-                        'it can run code, so know where it comes from')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='allow a checkpoint to resume or start from that holds more than tensors and plain data; '
+        'it can run code, so know where it comes from',
+    )
     add_common_arguments(parser)
     args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -96,8 +112,11 @@ def choose_start(cfg: Config, resume: str | None, trust: bool) -> None:
         start = latest_checkpoint(cfg.work_dir, trust=trust, scheduled=scheduled)
         cfg.resume = start is not None
         if process_rank() == 0:
-            news = (f'continuing from {start}' if cfg.resume else
-                    f'no readable checkpoint in {cfg.work_dir}, training starts from scratch')
+            news = (
+                f'continuing from {start}'
+                if cfg.resume
+                else f'no readable checkpoint in {cfg.work_dir}, training starts from scratch'
+            )
             logger.info('--resume auto: %s.', news)
         start = start or cfg.get('load_from')
     elif resume is not None:
@@ -106,8 +125,10 @@ def choose_start(cfg: Config, resume: str | None, trust: bool) -> None:
     else:
         start = cfg.get('load_from')
     if start and '://' in str(start) and not trust:
-        raise InputError(f'load_from={start} would be read without a look at what is in it, which can run code from '
-                         'the file. Download it and name the file, or pass --trust-checkpoint if you trust its origin.')
+        raise InputError(
+            f'load_from={start} would be read without a look at what is in it, which can run code from '
+            'the file. Download it and name the file, or pass --trust-checkpoint if you trust its origin.'
+        )
     if start and '://' not in str(start):
         if not cfg.get('resume'):
             read_checkpoint(start, trust=trust)
@@ -124,8 +145,9 @@ class ReplaceEarlier(Hook):
         self.files = files
         self.done = False
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
         """Do it, in the first process, before anything else is written."""
         if self.done:
             return
@@ -143,8 +165,10 @@ def files_in_the_way(cfg: Config, overwrite: bool) -> list[Path]:
     if cfg.get('resume') or not earlier:
         return []
     if not overwrite:
-        raise FileError(f'{folder} holds checkpoints of an earlier training, such as {earlier[-1].name}. Go on '
-                        'with it by --resume, keep it by another --work-dir, or add --overwrite to remove them.')
+        raise FileError(
+            f'{folder} holds checkpoints of an earlier training, such as {earlier[-1].name}. Go on '
+            'with it by --resume, keep it by another --work-dir, or add --overwrite to remove them.'
+        )
     source = Path(str(cfg.get('load_from')).removeprefix('trusted:'))
     if source.is_file() and any(path.samefile(source) for path in earlier):
         raise FileError(f'The training starts from {source}, which --overwrite would remove. Take another --work-dir.')
@@ -169,8 +193,9 @@ def main(argv: list[str] | None = None) -> None:
                 raise InputError(f'{cfg.filename} is no training config: it has no {key}.')
         merge_args(cfg, args)
         check_validation(cfg)
-        check_apart(cfg.work_dir, values_of([cfg.train_dataloader, cfg.train_cfg, cfg.get('val_dataloader')],
-                                            'data_root'))
+        check_apart(
+            cfg.work_dir, values_of([cfg.train_dataloader, cfg.train_cfg, cfg.get('val_dataloader')], 'data_root')
+        )
         choose_start(cfg, args.resume, args.trust_checkpoint)
         earlier = files_in_the_way(cfg, args.overwrite)
         prepare_runtime(cfg, args.launcher)

@@ -8,7 +8,8 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook', by_epoch=False, interval=1000, max_keep_ckpts=3, save_best='J&F-Mean', rule='greater'),
+        type='CheckpointHook', by_epoch=False, interval=1000, max_keep_ckpts=3, save_best='J&F-Mean', rule='greater'
+    ),
 )
 custom_hooks = [dict(type='StopSignalHook'), dict(type='FiniteLossHook')]
 

@@ -12,5 +12,6 @@ _base_ = '../stt_r18_ytv.py'
 model = dict(
     reconstruction_head=dict(target='all', resolution='stride', loss=dict(penalty='l1', scale=1.0)),
     local_head=dict(selection='per_image', source='affinity', weight=1.0, loss=dict(reduction='query')),
-    global_head=dict(teacher_temperature=None, weight=1.0, loss=dict(reduction='query')))
+    global_head=dict(teacher_temperature=None, weight=1.0, loss=dict(reduction='query')),
+)
 param_scheduler = [dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=False, begin=0, end=90000, T_max=90000)]

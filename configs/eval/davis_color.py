@@ -4,4 +4,5 @@ model = dict(
     type='Correspondence',
     backbone=dict(type='ColorPatches', size=3, stride=8),
     propagator=dict(type='LabelPropagator', protocol=dict(name='stt_davis_s8')),
-    feature_stage=None)
+    feature_stage=None,
+)

@@ -4,4 +4,5 @@ model = dict(
     type='Correspondence',
     backbone=dict(type='TimmBackbone', model_name='vit_small_patch16_224', position_embedding='dino'),
     propagator=dict(type='LabelPropagator', protocol=dict(name='dino_davis_p16')),
-    feature_stage=None)
+    feature_stage=None,
+)

@@ -12,18 +12,21 @@ model = dict(
             depth=18,
             pool='none',
             strides=(1, 2, 2),
-            out_indices=(2, ),
-            init_cfg=dict(type='Pretrained', checkpoint='work_dirs/stt_r18_ytv_temporal/iter_90000.pth')),
+            out_indices=(2,),
+            init_cfg=dict(type='Pretrained', checkpoint='work_dirs/stt_r18_ytv_temporal/iter_90000.pth'),
+        ),
         dict(
             type='CorrespondenceResNet',
             depth=50,
             pool='max',
             strides=(1, 2, 1),
-            out_indices=(2, ),
-            init_cfg=dict(type='Pretrained', checkpoint='{{$STT_STAGE1_R50:pretrained/stage1_r50.pth}}')),
+            out_indices=(2,),
+            init_cfg=dict(type='Pretrained', checkpoint='{{$STT_STAGE1_R50:pretrained/stage1_r50.pth}}'),
+        ),
     ],
     # lambda of the temporal network against 1: cosines count 0.754 and 0.246.
     weights=(1.75, 1.0),
     colors=('lab', 'rgb'),
     feature_stages=('res4', 'res4'),
-    propagator=dict(type='LabelPropagator', protocol=dict(name='sfc_fusion_davis')))
+    propagator=dict(type='LabelPropagator', protocol=dict(name='sfc_fusion_davis')),
+)

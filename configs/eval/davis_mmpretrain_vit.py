@@ -4,6 +4,8 @@ model = dict(
     type='Correspondence',
     backbone=dict(
         type='MMPretrainBackbone',
-        network=dict(type='mmpretrain.VisionTransformer', arch='deit-small', out_indices=[-1])),
+        network=dict(type='mmpretrain.VisionTransformer', arch='deit-small', out_indices=[-1]),
+    ),
     propagator=dict(type='LabelPropagator', protocol=dict(name='dino_davis_p16', color='rgb')),
-    feature_stage=None)
+    feature_stage=None,
+)

@@ -11,14 +11,17 @@ model = dict(
             depth=18,
             pool='max',
             strides=(1, 2, 1),
-            out_indices=(2, ),
-            init_cfg=dict(type='Pretrained', checkpoint='pretrained/sfc_fc_r18.pth')),
+            out_indices=(2,),
+            init_cfg=dict(type='Pretrained', checkpoint='pretrained/sfc_fc_r18.pth'),
+        ),
         dict(
             type='CorrespondenceResNet',
             depth=50,
             pool='max',
             strides=(1, 2, 1),
-            out_indices=(2, ),
-            init_cfg=dict(type='Pretrained', checkpoint='pretrained/moco_v1_r50.pth')),
+            out_indices=(2,),
+            init_cfg=dict(type='Pretrained', checkpoint='pretrained/moco_v1_r50.pth'),
+        ),
     ],
-    colors=('rgb', 'rgb'))
+    colors=('rgb', 'rgb'),
+)

@@ -2,4 +2,5 @@
 _base_ = './jhmdb_r18_s8.py'
 model = dict(
     backbone=dict(pool='max', strides=(1, 2, 1), padding_mode='reflect'),
-    propagator=dict(protocol=dict(name='crw_jhmdb')))
+    propagator=dict(protocol=dict(name='crw_jhmdb')),
+)

@@ -4,4 +4,5 @@ _base_ = './mocov2_r18_in1k.py'
 model = dict(
     type='DenseCL',
     loss_lambda=0.5,
-    neck=dict(_delete_=True, type='DenseCLNeck', in_channels=512, hid_channels=512, out_channels=128, num_grid=None))
+    neck=dict(_delete_=True, type='DenseCLNeck', in_channels=512, hid_channels=512, out_channels=128, num_grid=None),
+)

@@ -15,11 +15,14 @@ model = dict(
     stage_weights=(0.1, 0.4, 0.7, 1.0),
     normalize=False,
     data_preprocessor=dict(
-        type='SelfSupDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True),
+        type='SelfSupDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
+    ),
     backbone=dict(
-        type='ResNet', depth=18, out_indices=(0, 1, 2, 3), norm_cfg=dict(type='BN'), zero_init_residual=False),
+        type='ResNet', depth=18, out_indices=(0, 1, 2, 3), norm_cfg=dict(type='BN'), zero_init_residual=False
+    ),
     neck=dict(type='DetCoNeck', in_channels=(64, 128, 256, 512), out_channels=128),
-    head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2))
+    head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2),
+)
 # BatchNorm per process: the keys are shuffled between processes instead.
 sync_bn = None
 
@@ -29,7 +32,8 @@ _looks = [
     dict(
         type='RandomApply',
         transforms=[dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)],
-        prob=0.8),
+        prob=0.8,
+    ),
     # Weights of blue, green and red.
     dict(type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.114, 0.587, 0.2989)),
     dict(type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=0.5),
@@ -50,6 +54,9 @@ train_dataloader = dict(
             dict(type='LoadImage'),
             dict(
                 type='SeededCompose',
-                transforms=[dict(type='MultiView', num_views=[2, 2], transforms=[_global_view, _local_view])]),
+                transforms=[dict(type='MultiView', num_views=[2, 2], transforms=[_global_view, _local_view])],
+            ),
             dict(type='PackInputs'),
-        ]))
+        ]
+    )
+)

@@ -16,24 +16,33 @@ train_dataloader = dict(
                     dict(
                         type='MultiView',
                         num_views=2,
-                        transforms=[[
-                            dict(type='RandomResizedCrop', scale=96, crop_ratio_range=(0.1, 0.6), backend='pillow'),
-                            dict(
-                                type='RandomApply',
-                                transforms=[
-                                    dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)],
-                                prob=0.8),
-                            dict(
-                                type='RandomGrayscale',
-                                prob=0.2,
-                                keep_channels=True,
-                                channel_weights=(0.114, 0.587, 0.2989)),
-                            dict(type='GaussianBlur', magnitude_range=(0.1, 1.0), magnitude_std='inf', prob=0.5),
-                            dict(type='RandomFlip', prob=0.5),
-                        ]]),
-                ]),
+                        transforms=[
+                            [
+                                dict(type='RandomResizedCrop', scale=96, crop_ratio_range=(0.1, 0.6), backend='pillow'),
+                                dict(
+                                    type='RandomApply',
+                                    transforms=[
+                                        dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+                                    ],
+                                    prob=0.8,
+                                ),
+                                dict(
+                                    type='RandomGrayscale',
+                                    prob=0.2,
+                                    keep_channels=True,
+                                    channel_weights=(0.114, 0.587, 0.2989),
+                                ),
+                                dict(type='GaussianBlur', magnitude_range=(0.1, 1.0), magnitude_std='inf', prob=0.5),
+                                dict(type='RandomFlip', prob=0.5),
+                            ]
+                        ],
+                    ),
+                ],
+            ),
             dict(type='PackInputs'),
-        ]))
+        ],
+    ),
+)
 val_dataloader = dict(dataset=dict(data_root='demo/data/davis', max_frames=25))
 val_cfg = dict(model=dict(propagator=dict(protocol=dict(short_side=320))))
 param_scheduler = dict(end=600, T_max=600)

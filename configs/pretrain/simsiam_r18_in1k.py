@@ -9,7 +9,8 @@ _base_ = [
 model = dict(
     type='SimSiam',
     data_preprocessor=dict(
-        type='SelfSupDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True),
+        type='SelfSupDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
+    ),
     backbone=dict(type='ResNet', depth=18, norm_cfg=dict(type='BN'), zero_init_residual=True),
     neck=dict(
         type='NonLinearNeck',
@@ -19,7 +20,8 @@ model = dict(
         num_layers=3,
         with_last_bn_affine=False,
         with_avg_pool=True,
-        norm_cfg=dict(type='BN1d')),
+        norm_cfg=dict(type='BN1d'),
+    ),
     head=dict(
         type='LatentPredictHead',
         loss=dict(type='CosineSimilarityLoss'),
@@ -31,7 +33,10 @@ model = dict(
             with_avg_pool=False,
             with_last_bn=False,
             with_last_bias=True,
-            norm_cfg=dict(type='BN1d'))))
+            norm_cfg=dict(type='BN1d'),
+        ),
+    ),
+)
 # 0.05 for a batch of 256; the predictor keeps that rate. sync_bn of the runtime synchronises all BatchNorm on GPUs.
 optim_wrapper = dict(optimizer=dict(lr=0.05), paramwise_cfg=dict(custom_keys=dict(predictor=dict(fix_lr=True))))
 custom_hooks = [dict(type='StopSignalHook'), dict(type='FiniteLossHook'), dict(type='FixedRateHook')]

@@ -1,5 +1,5 @@
 """Trained models on one's own videos."""
 
-from .video_propagator import FrameResult, VideoPropagator
+from stt_mm.apis.video_propagator import FrameResult, VideoPropagator
 
 __all__ = ['FrameResult', 'VideoPropagator']

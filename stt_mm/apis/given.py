@@ -29,8 +29,9 @@ class Given:
     source: str = 'The mask'
 
 
-def collect_given(masks: Mapping[int, MaskLike] | MaskLike | None,
-                  points: Mapping[int, ArrayLike] | ArrayLike | None) -> dict[int, Given]:
+def collect_given(
+    masks: Mapping[int, MaskLike] | MaskLike | None, points: Mapping[int, ArrayLike] | ArrayLike | None
+) -> dict[int, Given]:
     """Labels by the frame they are for, rising.
 
     Args:
@@ -54,9 +55,11 @@ def collect_given(masks: Mapping[int, MaskLike] | MaskLike | None,
         mask = _ids(masks[frame], source, frame) if frame in masks else None
         for number in [] if mask is None else np.unique(mask[mask > 0]).tolist():
             if number in owner:
-                raise InputError(f'{source} for frame {frame} gives object {number}, which the mask for frame '
-                                 f'{owner[number]} gave already. Use an id that is free, such as '
-                                 f'{next(k for k in range(1, 257) if k not in owner)}.')
+                raise InputError(
+                    f'{source} for frame {frame} gives object {number}, which the mask for frame '
+                    f'{owner[number]} gave already. Use an id that is free, such as '
+                    f'{next(k for k in range(1, 257) if k not in owner)}.'
+                )
             owner[number] = frame
         given[int(frame)] = Given(mask, _points(points.get(frame, ()), frame), source)
     if not owner and not any(len(labels.points) for labels in given.values()):
@@ -76,12 +79,15 @@ def check_fit(given: Mapping[int, Given], size: tuple[int, int]) -> None:
             raise InputError(
                 f'{labels.source} for frame {frame} is {labels.mask.shape[0]}x{labels.mask.shape[1]} (height x width), '
                 f'the frames are {height}x{width}. Draw it at their size, or resize it by '
-                'stt_mm.utils.resize_mask(mask, size).')
+                'stt_mm.utils.resize_mask(mask, size).'
+            )
         outside = (labels.points < 0) | (labels.points > (width - 1, height - 1))
         if outside.any():
             x, y = labels.points[outside.any(1)][0].tolist()
-            raise InputError(f'Point {x:g},{y:g} for frame {frame} lies outside of the frame, where x is 0 to '
-                             f'{width - 1} and y is 0 to {height - 1}.')
+            raise InputError(
+                f'Point {x:g},{y:g} for frame {frame} lies outside of the frame, where x is 0 to '
+                f'{width - 1} and y is 0 to {height - 1}.'
+            )
 
 
 def by_frame(labels: object) -> Mapping:
@@ -107,6 +113,7 @@ def _points(points: ArrayLike, frame: int) -> np.ndarray:
     if points.size == 0:
         return np.empty((0, 2), np.float32)
     if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-        raise InputError(f'Points for frame {frame} must be [J, 2] finite numbers, x and y of each, got '
-                         f'{points.tolist()}.')
+        raise InputError(
+            f'Points for frame {frame} must be [J, 2] finite numbers, x and y of each, got {points.tolist()}.'
+        )
     return points

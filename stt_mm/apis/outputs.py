@@ -32,8 +32,14 @@ def json_list(path: str | Path) -> Iterator[Callable[[object], None]]:
             file.write('\n]\n' if separator == ',\n' else '[]\n')
 
 
-def check_outputs(sources: Iterable[str | Path | None], out: str | Path | None, mask_dir: str | Path | None,
-                  points_json: str | Path | None, owner: str, overwrite: bool = False) -> None:
+def check_outputs(
+    sources: Iterable[str | Path | None],
+    out: str | Path | None,
+    mask_dir: str | Path | None,
+    points_json: str | Path | None,
+    owner: str,
+    overwrite: bool = False,
+) -> None:
     """Makes the folders of results and tries to write into them.
 
     Args:
@@ -59,5 +65,7 @@ def check_outputs(sources: Iterable[str | Path | None], out: str | Path | None, 
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            raise FileError(f'Results cannot be written to the folder {folder} ({error.strerror}). Choose another one '
-                            'or change its permissions.') from error
+            raise FileError(
+                f'Results cannot be written to the folder {folder} ({error.strerror}). Choose another one '
+                'or change its permissions.'
+            ) from error

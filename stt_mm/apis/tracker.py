@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stt_mm.apis.given import Given
 from stt_mm.models import LabelPropagator
 from stt_mm.ops import keypoints_to_label, label_to_keypoints, mask_to_label
-
-from .given import Given
 
 logger = logging.getLogger(__name__)
 
@@ -94,9 +93,14 @@ class Tracker:
         ids = mask_to_label(torch.from_numpy(given.mask), tuple(grid))[1]
         lost = sorted(set(np.unique(given.mask).tolist()) - set(ids))
         if lost:
-            logger.warning('%s: object %s falls between the %dx%d cells of the features and is lost at once. Follow it '
-                           'as a point, or take a finer grid: a config at stride 4, or a larger '
-                           'model.propagator.protocol.short_side.', given.source, ', '.join(map(str, lost)), *grid)
+            logger.warning(
+                '%s: object %s falls between the %dx%d cells of the features and is lost at once. Follow it '
+                'as a point, or take a finer grid: a config at stride 4, or a larger '
+                'model.propagator.protocol.short_side.',
+                given.source,
+                ', '.join(map(str, lost)),
+                *grid,
+            )
 
 
 def _rescale(points: np.ndarray, size: tuple[int, int], other: tuple[int, int]) -> np.ndarray:

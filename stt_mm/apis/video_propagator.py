@@ -15,7 +15,11 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from numpy.typing import ArrayLike
 
+from stt_mm.apis.given import Given, MaskLike, by_frame, check_fit, collect_given
+from stt_mm.apis.outputs import MASK_SUFFIX, check_outputs, json_list
+from stt_mm.apis.tracker import Tracker
 from stt_mm.engine import load_config, override
+from stt_mm.errors import InputError
 from stt_mm.models import Correspondence, load_for_evaluation
 from stt_mm.registry import MODELS
 from stt_mm.utils import list_images, write_mask
@@ -25,11 +29,6 @@ from stt_mm.utils.targets import claim_folder, state_of
 from stt_mm.utils.video import VideoStream, open_video
 from stt_mm.visualization import VideoWriter, draw_points, overlay
 from stt_mm.visualization.video import check_fps
-
-from ..errors import InputError
-from .given import Given, MaskLike, by_frame, check_fit, collect_given
-from .outputs import MASK_SUFFIX, check_outputs, json_list
-from .tracker import Tracker
 
 Video = str | Path | int | Iterable[np.ndarray] | VideoStream
 Masks = Mapping[int, MaskLike] | MaskLike
@@ -89,15 +88,17 @@ class VideoPropagator:
         FileNotFoundError, ValueError: no such config or checkpoint, or one that cannot be used.
     """
 
-    def __init__(self,
-                 config: str | Path | Config,
-                 checkpoint: str | Path | None = None,
-                 device: str | torch.device | None = None,
-                 options: dict[str, Any] | None = None,
-                 trust_checkpoint: bool = False,
-                 allow_partial: bool = False,
-                 prefix: str | None = None,
-                 allow_other_geometry: bool = False) -> None:
+    def __init__(
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path | None = None,
+        device: str | torch.device | None = None,
+        options: dict[str, Any] | None = None,
+        trust_checkpoint: bool = False,
+        allow_partial: bool = False,
+        prefix: str | None = None,
+        allow_other_geometry: bool = False,
+    ) -> None:
         if isinstance(config, Config):
             cfg = copy.deepcopy(config)
             override(cfg, options)
@@ -107,14 +108,16 @@ class VideoPropagator:
         with DefaultScope.overwrite_default_scope('stt_mm'):
             model = MODELS.build(cfg.model)
             if not isinstance(model, Correspondence) or model.propagator is None:
-                raise InputError(f'{cfg.filename or "The config"} has no model with a propagator; take one of '
-                                 'configs/eval.')
+                raise InputError(
+                    f'{cfg.filename or "The config"} has no model with a propagator; take one of configs/eval.'
+                )
             load_for_evaluation(model, checkpoint, trust_checkpoint, allow_partial, prefix, allow_other_geometry)
         self._files = [checkpoint, cfg.filename]
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
 
-    def stream(self, video: Video, masks: Masks | None = None, points: Points | None = None,
-               max_frames: int | None = None) -> Iterator[FrameResult]:
+    def stream(
+        self, video: Video, masks: Masks | None = None, points: Points | None = None, max_frames: int | None = None
+    ) -> Iterator[FrameResult]:
         """Results one by one, each computed when it is asked for.
 
         Several videos may be in work at once. Frames before the first given label are handed through with an empty mask
@@ -138,25 +141,29 @@ class VideoPropagator:
         stream = open_video(video)
         if max_frames is not None and max_frames < 1:
             raise InputError(f'max_frames must be 1 or larger, got {max_frames}.')
-        ends = [(max_frames, f'only the first {max_frames} are to be read'),
-                (stream.num_frames if stream.exact else None, f'{stream.name} has {stream.num_frames} frames')]
+        ends = [
+            (max_frames, f'only the first {max_frames} are to be read'),
+            (stream.num_frames if stream.exact else None, f'{stream.name} has {stream.num_frames} frames'),
+        ]
         for end, why in ends:
             if end is not None and max(given) >= end:
                 raise InputError(f'A label is given for frame {max(given)}, but {why}, 0 to {end - 1}.')
         return self._run(stream, given, max_frames)
 
-    def __call__(self,
-                 video: Video,
-                 masks: Masks | None = None,
-                 points: Points | None = None,
-                 out: str | Path | None = None,
-                 mask_dir: str | Path | None = None,
-                 points_json: str | Path | None = None,
-                 fps: float | None = None,
-                 alpha: float = 0.5,
-                 max_frames: int | None = None,
-                 on_frame: Callable[[FrameResult], bool | None] | None = None,
-                 overwrite: bool = False) -> dict[str, Any]:
+    def __call__(
+        self,
+        video: Video,
+        masks: Masks | None = None,
+        points: Points | None = None,
+        out: str | Path | None = None,
+        mask_dir: str | Path | None = None,
+        points_json: str | Path | None = None,
+        fps: float | None = None,
+        alpha: float = 0.5,
+        max_frames: int | None = None,
+        on_frame: Callable[[FrameResult], bool | None] | None = None,
+        overwrite: bool = False,
+    ) -> dict[str, Any]:
         """Carry labels through a video and write the results; files are whole also if the run ends early.
 
         Args:
@@ -184,8 +191,11 @@ class VideoPropagator:
         stream = open_video(video)
         if mask_dir and masks is None or points_json and points is None:
             raise InputError('mask_dir needs masks, and points_json needs points.')
-        sources = [*self._files, *(mask for mask in by_frame(masks).values() if isinstance(mask, (str, Path))),
-                   *(list_images(stream.name) if Path(stream.name).is_dir() else [stream.name])]
+        sources = [
+            *self._files,
+            *(mask for mask in by_frame(masks).values() if isinstance(mask, (str, Path))),
+            *(list_images(stream.name) if Path(stream.name).is_dir() else [stream.name]),
+        ]
         owner = f'masks of {state_of(stream.name)}{"" if max_frames is None else f", {max_frames} frames"}'
         check_outputs(sources, out, mask_dir, points_json, owner, overwrite)
         start = time.perf_counter()
@@ -210,9 +220,14 @@ class VideoPropagator:
                 count += 1
                 if on_frame and on_frame(result):
                     break
-        return dict(frames=count, seconds=time.perf_counter() - start, protocol=self.model.protocol,
-                    out=film and film.path, mask_dir=mask_dir and Path(mask_dir),
-                    points_json=points_json and Path(points_json))
+        return dict(
+            frames=count,
+            seconds=time.perf_counter() - start,
+            protocol=self.model.protocol,
+            out=film and film.path,
+            mask_dir=mask_dir and Path(mask_dir),
+            points_json=points_json and Path(points_json),
+        )
 
     def _run(self, stream: VideoStream, given: Mapping[int, Given], max_frames: int | None) -> Iterator[FrameResult]:
         with_masks = any(labels.mask is not None for labels in given.values())
@@ -227,13 +242,16 @@ class VideoPropagator:
                 mask, points = np.zeros(frame.shape[:2], np.uint8), np.empty((0, 2), np.float32)
                 if count > min(given):
                     mask, points = tracker.step(self.model.feature(image), frame.shape[:2], given.get(count - 1))
-                yield FrameResult(count - 1, name, frame, mask if with_masks else None, points if with_points else None,
-                                  seconds)
+                yield FrameResult(
+                    count - 1, name, frame, mask if with_masks else None, points if with_points else None, seconds
+                )
         if count == 0:
             raise InputError(f'{stream.name} holds no frames.')
         if max(given) >= count:
-            raise InputError(f'A label is given for frame {max(given)}, but {stream.name} ended after {count} frames, '
-                             f'0 to {count - 1}. The results of these are complete.')
+            raise InputError(
+                f'A label is given for frame {max(given)}, but {stream.name} ended after {count} frames, '
+                f'0 to {count - 1}. The results of these are complete.'
+            )
 
 
 def _rate(stream: VideoStream, out: str | Path) -> float:

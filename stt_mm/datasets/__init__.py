@@ -1,17 +1,27 @@
 """Datasets of training clips and of benchmarks, their samplers, and (in ``transforms``) their pipelines."""
 
-from .base import VideoDataset
-from .benchmark import UnscorableVideos, VideoBenchmark
-from .davis import DAVIS
-from .image_folder import ImageFolder
-from .jhmdb import JHMDB
-from .samplers import LongestFirstSampler, TrainSampler
-from .video_folder import VideoFolder
-from .vip import VIP
-from .youtube_vos import YouTubeVOS
-from .youtube_vos_benchmark import YouTubeVOSBenchmark
+from stt_mm.datasets.base import VideoDataset
+from stt_mm.datasets.benchmark import UnscorableVideos, VideoBenchmark
+from stt_mm.datasets.davis import DAVIS
+from stt_mm.datasets.image_folder import ImageFolder
+from stt_mm.datasets.jhmdb import JHMDB
+from stt_mm.datasets.samplers import LongestFirstSampler, TrainSampler
+from stt_mm.datasets.video_folder import VideoFolder
+from stt_mm.datasets.vip import VIP
+from stt_mm.datasets.youtube_vos import YouTubeVOS
+from stt_mm.datasets.youtube_vos_benchmark import YouTubeVOSBenchmark
 
 __all__ = [
-    'DAVIS', 'ImageFolder', 'JHMDB', 'LongestFirstSampler', 'TrainSampler', 'UnscorableVideos', 'VIP',
-    'VideoBenchmark', 'VideoDataset', 'VideoFolder', 'YouTubeVOS', 'YouTubeVOSBenchmark',
-]  # fmt: skip
+    'DAVIS',
+    'ImageFolder',
+    'JHMDB',
+    'LongestFirstSampler',
+    'TrainSampler',
+    'UnscorableVideos',
+    'VIP',
+    'VideoBenchmark',
+    'VideoDataset',
+    'VideoFolder',
+    'YouTubeVOS',
+    'YouTubeVOSBenchmark',
+]

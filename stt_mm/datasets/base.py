@@ -100,8 +100,12 @@ class VideoDataset(BaseDataset, ABC):
             )
         MMLogger.get_current_instance().info(
             '%s: %d videos, %d skipped with fewer than %d frames (%s)',
-            name, len(kept), len(videos) - len(kept), min_frames, self.data_root,
-        )  # fmt: skip
+            name,
+            len(kept),
+            len(videos) - len(kept),
+            min_frames,
+            self.data_root,
+        )
         return kept
 
     def get_clip(self, index: int, draw: int = 0, seed: int = 0) -> dict:
@@ -143,8 +147,11 @@ class VideoDataset(BaseDataset, ABC):
         self.num_skipped += 1
         MMLogger.get_current_instance().warning(
             '%s: video %s skipped (%d so far in this process): %s',
-            type(self).__name__, video_id, self.num_skipped, reason,
-        )  # fmt: skip
+            type(self).__name__,
+            video_id,
+            self.num_skipped,
+            reason,
+        )
 
     def _warn_repeated(self, index: int) -> int:
         """Samplers that yield plain indices would train on the very same clip in each epoch: say so, once."""
@@ -152,8 +159,10 @@ class VideoDataset(BaseDataset, ABC):
             if index in self._plain_indices:
                 MMLogger.get_current_instance().warning(
                     '%s is asked for video %d again without a draw number and gives the same clip again. For training '
-                    "use sampler=dict(type='TrainSampler').", type(self).__name__, index,
-                )  # fmt: skip
+                    "use sampler=dict(type='TrainSampler').",
+                    type(self).__name__,
+                    index,
+                )
                 self._plain_indices = None
             else:
                 self._plain_indices.add(index)

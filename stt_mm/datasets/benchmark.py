@@ -136,9 +136,13 @@ class VideoBenchmark(BaseDataset, ABC):
         chosen = self.data_list
         self.data_list = [video for video in chosen if video['video_id'] not in self.skip]
         MMLogger.get_current_instance().info(
-            '%s: %d videos, %d frames%s (%s)', self.title, len(self), sum(map(self.num_frames, range(len(self)))),
-            f', {len(chosen) - len(self)} left out' if self.skip else '', self.data_root,
-        )  # fmt: skip
+            '%s: %d videos, %d frames%s (%s)',
+            self.title,
+            len(self),
+            sum(map(self.num_frames, range(len(self)))),
+            f', {len(chosen) - len(self)} left out' if self.skip else '',
+            self.data_root,
+        )
         lacks = {video['video_id']: self.lack(video) for video in self.data_list}
         if reasons := {video_id: lack for video_id, lack in lacks.items() if lack is not None}:
             raise UnscorableVideos(self.title, reasons)
@@ -152,9 +156,12 @@ class VideoBenchmark(BaseDataset, ABC):
         frames = FrameSequence(video['frame_paths'], name=video['video_id'])
         fields, metainfo = self.load_labels(video, frames)
         metainfo = dict(
-            video_id=video['video_id'], frame_names=frames.names, original_size=frames.original_size,
-            max_frames=self.max_frames, **metainfo,
-        )  # fmt: skip
+            video_id=video['video_id'],
+            frame_names=frames.names,
+            original_size=frames.original_size,
+            max_frames=self.max_frames,
+            **metainfo,
+        )
         return dict(inputs=frames, data_samples=BaseDataElement(metainfo=metainfo, **fields))
 
 

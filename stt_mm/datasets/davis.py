@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from stt_mm.datasets.benchmark import VideoBenchmark, check_mask_size, of_the_first
+from stt_mm.errors import InputError, MissingInputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.checks import check_choice
 from stt_mm.utils.drawn_masks import check_drawn, drop_void, made_for_ids
@@ -13,9 +15,6 @@ from stt_mm.utils.images import list_images
 from stt_mm.utils.mask_files import load_mask
 from stt_mm.utils.masks import lack_of_objects, read_object_ids
 from stt_mm.utils.text import absent, check_name, read_words
-
-from ..errors import InputError, MissingInputError
-from .benchmark import VideoBenchmark, check_mask_size, of_the_first
 
 LAYOUT = (
     '<data_root>/JPEGImages/<resolution>/<video>/00000.jpg, <data_root>/Annotations/<resolution>/<video>/00000.png and '

@@ -6,12 +6,11 @@ from typing import Literal
 
 from mmengine.logging import MMLogger
 
+from stt_mm.datasets.base import VideoDataset
+from stt_mm.errors import MissingInputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.images import list_images, natural_key, walk_folders
 from stt_mm.utils.text import absent
-
-from ..errors import MissingInputError
-from .base import VideoDataset
 
 
 @DATASETS.register_module()

@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import MMLogger
 
+from stt_mm.datasets.benchmark import VideoBenchmark, given_alone
+from stt_mm.errors import InputError, MissingInputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.mat import read_joint_positions
 from stt_mm.utils.text import absent, check_name, read_words
-
-from ..errors import InputError, MissingInputError
-from .benchmark import VideoBenchmark, given_alone
 
 LAYOUT = (
     '<data_root>/Rename_Images/<action>/<clip>/00001.png, '
@@ -92,8 +91,9 @@ class JHMDB(VideoBenchmark):
         return given_alone(video, self.max_frames)
 
     def _ids_of_list(self) -> list[str]:
-        candidates = list(dict.fromkeys(Path(folder, self.video_list) for folder in (
-            self.data_root, Path(self.data_root).parent)))
+        candidates = list(
+            dict.fromkeys(Path(folder, self.video_list) for folder in (self.data_root, Path(self.data_root).parent))
+        )
         path = next((path for path in candidates if path.is_file()), None)
         if path is None:
             raise MissingInputError(
@@ -136,8 +136,10 @@ class JHMDB(VideoBenchmark):
         if len(frame_paths) > len(keypoints):
             MMLogger.get_current_instance().info(
                 'JHMDB: %s has %d images and joints of %d frames; the rest is left out.',
-                video_id, len(frame_paths), len(keypoints),
-            )  # fmt: skip
+                video_id,
+                len(frame_paths),
+                len(keypoints),
+            )
         return dict(video_id=video_id, frame_paths=frame_paths[: len(keypoints)], keypoints=keypoints)
 
 

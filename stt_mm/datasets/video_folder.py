@@ -4,13 +4,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
+from stt_mm.datasets.base import VideoDataset
+from stt_mm.errors import MissingInputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.images import FrameError, list_images, natural_key, walk_folders
 from stt_mm.utils.text import absent
 from stt_mm.utils.video import VIDEO_SUFFIXES, VideoReader
-
-from ..errors import MissingInputError
-from .base import VideoDataset
 
 
 @DATASETS.register_module()
@@ -72,8 +71,10 @@ class VideoFolder(VideoDataset):
         try:
             index = VideoReader(path).index
             if not index.whole:
-                raise FrameError(f'{path} is cut off or damaged after {len(index.times)} frames. Get it again, or '
-                                 "leave such files out with on_error='skip'.")
+                raise FrameError(
+                    f'{path} is cut off or damaged after {len(index.times)} frames. Get it again, or '
+                    "leave such files out with on_error='skip'."
+                )
         except OSError as error:
             if self.on_error == 'raise':
                 raise

@@ -7,6 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from stt_mm.datasets.benchmark import VideoBenchmark, check_mask_size, given_alone
+from stt_mm.datasets.youtube_vos import read_video_list
+from stt_mm.errors import InputError, MissingInputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
@@ -14,10 +17,6 @@ from stt_mm.utils.images import list_images
 from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.masks import read_object_ids
 from stt_mm.utils.text import absent
-
-from ..errors import InputError, MissingInputError
-from .benchmark import VideoBenchmark, check_mask_size, given_alone
-from .youtube_vos import read_video_list
 
 LAYOUT = (
     '<data_root>/Images/<video>/<frame>.jpg, <data_root>/Annotations/{Category_ids,Instance_ids}/<video>/<frame>.png '

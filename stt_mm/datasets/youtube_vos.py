@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from stt_mm.datasets.base import VideoDataset
+from stt_mm.errors import InputError, MissingInputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.images import list_images
 from stt_mm.utils.text import absent, check_name, read_json, read_names
-
-from ..errors import InputError, MissingInputError
-from .base import VideoDataset
 
 
 @DATASETS.register_module()
@@ -66,7 +65,7 @@ class YouTubeVOS(VideoDataset):
         if missing and self.on_error == 'raise':
             raise MissingInputError(
                 f'YouTubeVOS: {len(missing)} of {len(listed)} videos of {list_file} have no folder in {frame_root}: '
-                f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}. Complete the download, give a "
+                f'{", ".join(missing[:5])}{", ..." if len(missing) > 5 else ""}. Complete the download, give a '
                 "video_list of what is there, or set on_error='skip'."
             )
         for video_id in missing:

@@ -8,16 +8,15 @@ from typing import Literal
 import numpy as np
 from mmengine.logging import MMLogger
 
+from stt_mm.datasets.benchmark import VideoBenchmark, check_mask_size, of_the_first
+from stt_mm.datasets.youtube_vos import read_video_list
+from stt_mm.errors import InputError, MissingInputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images, natural_key
 from stt_mm.utils.masks import read_object_ids
 from stt_mm.utils.text import absent, check_name, read_json
-
-from ..errors import InputError, MissingInputError
-from .benchmark import VideoBenchmark, check_mask_size, of_the_first
-from .youtube_vos import read_video_list
 
 LAYOUT = (
     '<data_root>/<split>/meta.json, <data_root>/<split>/JPEGImages/<video>/<frame>.jpg and '
@@ -99,8 +98,10 @@ class YouTubeVOSBenchmark(VideoBenchmark):
             MMLogger.get_current_instance().warning(
                 '%s: %d videos have masks for a part of their frames only, beyond those in which an object first '
                 'appears, and cannot be scored: %s. Complete the download if this split is fully annotated.',
-                self.title, len(partial), ', '.join(partial[:5]),
-            )  # fmt: skip
+                self.title,
+                len(partial),
+                ', '.join(partial[:5]),
+            )
         return videos
 
     def load_labels(self, video: dict, frames: FrameSequence) -> tuple[dict, dict]:
@@ -192,8 +193,9 @@ def read_meta(path: str | Path) -> dict[str, dict[int, dict]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise MissingInputError(f'YouTube-VOS: {absent(path, "file")}. Expected {LAYOUT}. Unpack YouTube-VOS there, or '
-                                'change data_root.')
+        raise MissingInputError(
+            f'YouTube-VOS: {absent(path, "file")}. Expected {LAYOUT}. Unpack YouTube-VOS there, or change data_root.'
+        )
     content = read_json(path)
     videos = content.get('videos') if isinstance(content, dict) else None
     if not isinstance(videos, dict) or not videos:

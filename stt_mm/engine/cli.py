@@ -16,8 +16,11 @@ from stt_mm.registry import checked_building
 
 _SECONDS_FOR_RANK_0 = 5
 # What the operating system refuses, whatever the code does: room, rights, open files.
-_OF_THE_SYSTEM = {getattr(errno, name) for name in (
-    'ENOSPC', 'EDQUOT', 'EFBIG', 'EACCES', 'EPERM', 'EROFS', 'EIO', 'EMFILE', 'ENFILE') if hasattr(errno, name)}
+_OF_THE_SYSTEM = {
+    getattr(errno, name)
+    for name in ('ENOSPC', 'EDQUOT', 'EFBIG', 'EACCES', 'EPERM', 'EROFS', 'EIO', 'EMFILE', 'ENFILE')
+    if hasattr(errno, name)
+}
 _CLOSING = {'(': ')', '[': ']'}
 _CONSTANTS = {'True': True, 'true': True, 'False': False, 'false': False, 'None': None}
 
@@ -25,14 +28,20 @@ _CONSTANTS = {'True': True, 'true': True, 'False': False, 'false': False, 'None'
 class ConfigOptions(argparse.Action):
     """``KEY=VALUE ...`` as a dict, each value read by :func:`option_value`; later options add to earlier ones."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list[str],
-                 option_string: str | None = None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: list[str],
+        option_string: str | None = None,
+    ) -> None:
         options = dict(getattr(namespace, self.dest) or {})
         for option in values:
             key, equals, value = option.partition('=')
             if not (key and equals):
-                raise argparse.ArgumentError(self, f'expected KEY=VALUE, got {option!r}. No spaces around "="; quote '
-                                             'a value with spaces.')
+                raise argparse.ArgumentError(
+                    self, f'expected KEY=VALUE, got {option!r}. No spaces around "="; quote a value with spaces.'
+                )
             try:
                 options[key] = option_value(value)
             except ValueError as error:
@@ -83,8 +92,10 @@ def _split(text: str) -> list[str]:
             continue
         parts[-1] += character
     if closing and (len(parts) > 1 or text[0] in _CLOSING):
-        raise ValueError(f'{closing[-1]!r} is missing in {text!r}. Close the brackets, or put quotes inside the quotes '
-                         'of the shell for a text with a bracket.')
+        raise ValueError(
+            f'{closing[-1]!r} is missing in {text!r}. Close the brackets, or put quotes inside the quotes '
+            'of the shell for a text with a bracket.'
+        )
     return parts
 
 
@@ -117,31 +128,48 @@ class Progress(ProgressBar):
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options``, ``--launcher`` and ``--local-rank``."""
-    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
-                        help='override config values, e.g. train_dataloader.batch_size=8 "randomness.seed=1"')
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
-                        help='who started the processes of a distributed run (default: %(default)s)')
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0,
-                        help='set by some launchers; not for you')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='override config values, e.g. train_dataloader.batch_size=8 "randomness.seed=1"',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='who started the processes of a distributed run (default: %(default)s)',
+    )
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers; not for you')
 
 
 def add_weight_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--trust-checkpoint``, ``--allow-partial``, ``--prefix`` and ``--allow-other-geometry`` of an evaluation."""
     add_source_arguments(parser)
-    parser.add_argument('--allow-partial', action='store_true',
-                        help='accept a checkpoint that fills less than 99%% of the backbone')
-    parser.add_argument('--allow-other-geometry', action='store_true',
-                        help='accept a checkpoint that was trained with another pool, other strides, stage or colours '
-                        'than the config has')
+    parser.add_argument(
+        '--allow-partial', action='store_true', help='accept a checkpoint that fills less than 99%% of the backbone'
+    )
+    parser.add_argument(
+        '--allow-other-geometry',
+        action='store_true',
+        help='accept a checkpoint that was trained with another pool, other strides, stage or colours '
+        'than the config has',
+    )
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--trust-checkpoint`` and ``--prefix``, for a checkpoint of any source."""
-    parser.add_argument('--trust-checkpoint', action='store_true',
-                        help='allow a checkpoint that holds more than tensors and plain data; it can run code, so know '
-                        'where it comes from')
-    parser.add_argument('--prefix', help="what stands before the backbone's names in a checkpoint of no known source, "
-                        'such as net.encoder')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='allow a checkpoint that holds more than tensors and plain data; it can run code, so know '
+        'where it comes from',
+    )
+    parser.add_argument(
+        '--prefix',
+        help="what stands before the backbone's names in a checkpoint of no known source, such as net.encoder",
+    )
 
 
 def process_rank() -> int:

@@ -76,8 +76,10 @@ def to_plain(value: Any, name: str = 'checkpoint') -> Any:
         return tuple(to_plain(item, f'{name}[{index}]') for index, item in enumerate(value))
     if isinstance(value, list):
         return [to_plain(item, f'{name}[{index}]') for index, item in enumerate(value)]
-    raise TypeError(f'{name} is a {type(value).__module__}.{type(value).__qualname__}, which a checkpoint of plain '
-                    'data cannot hold. Store numbers, strings, tensors, arrays, lists, tuples or dicts instead.')
+    raise TypeError(
+        f'{name} is a {type(value).__module__}.{type(value).__qualname__}, which a checkpoint of plain '
+        'data cannot hold. Store numbers, strings, tensors, arrays, lists, tuples or dicts instead.'
+    )
 
 
 def _plain_atom(value: Any) -> Any:
@@ -146,8 +148,11 @@ def prepare_runtime(cfg: Config, launcher: str) -> None:
         seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
         timeout = None if seconds is None else datetime.timedelta(seconds=seconds)
         torch.distributed.init_process_group('gloo', timeout=timeout)
-    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False,
-                   find_unused_parameters=cfg.get('find_unused_parameters', False))
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
     wrapper.update(cfg.get('model_wrapper_cfg') or {})
     wrapper['device_ids'] = None
     cfg.model_wrapper_cfg = wrapper
@@ -182,13 +187,17 @@ def broadcast_buffers(model: nn.Module) -> None:
 
 def _export_rank(launcher: str) -> None:
     """Set torchrun's environment variables from those of Slurm or Open MPI, for one node unless MASTER_ADDR is set."""
-    names = dict(pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
-                 slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
-                 mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'))[launcher]
+    names = dict(
+        pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+        slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+        mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+    )[launcher]
     lacking = [name for name in names if name not in os.environ]
     if lacking:
-        raise InputError(f'--launcher {launcher} expects the environment variables {", ".join(names)}; not set: '
-                         f'{", ".join(lacking)}. Start it with tools/dist_train.sh, srun or mpirun.')
+        raise InputError(
+            f'--launcher {launcher} expects the environment variables {", ".join(names)}; not set: '
+            f'{", ".join(lacking)}. Start it with tools/dist_train.sh, srun or mpirun.'
+        )
     for ours, theirs in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), names, strict=True):
         os.environ[ours] = os.environ[theirs]
     os.environ.setdefault('MASTER_ADDR', os.environ.get('SLURM_LAUNCH_NODE_IPADDR', '127.0.0.1'))
@@ -245,15 +254,21 @@ def check_queue(cfg: Config, world_size: int, batch_size: int | None = None) -> 
         ValueError: if the total batch does not divide the length of the queue.
     """
     branch = None if batch_size else cfg.model.get('image_branch')
-    model, loader, names = ((cfg.model, cfg.train_dataloader, ('train_dataloader', 'model')) if branch is None else (
-        branch, cfg.train_cfg.get('image_dataloader'), ('train_cfg.image_dataloader', 'model.image_branch')))
+    model, loader, names = (
+        (cfg.model, cfg.train_dataloader, ('train_dataloader', 'model'))
+        if branch is None
+        else (branch, cfg.train_cfg.get('image_dataloader'), ('train_cfg.image_dataloader', 'model.image_branch'))
+    )
     kinds = getattr(MODELS.get(model.type), '__mro__', ())
-    if loader is None or not any(kind.__module__.startswith('mmpretrain.') and kind.__name__ in ('MoCo', 'DenseCL')
-                                 for kind in kinds):
+    if loader is None or not any(
+        kind.__module__.startswith('mmpretrain.') and kind.__name__ in ('MoCo', 'DenseCL') for kind in kinds
+    ):
         return
     size, length = batch_size or loader.batch_size, model.get('queue_len', 65536)
     if length % (size * world_size):
         options = '--batch-size' if batch_size else f'{names[0]}.batch_size or {names[1]}.queue_len'
-        raise InputError(f'{model.type} needs a queue that is a multiple of the total batch, got queue_len={length} '
-                         f'and {size} images x {world_size} processes = {size * world_size}. Change '
-                         f'{options}, such as to a power of two.')
+        raise InputError(
+            f'{model.type} needs a queue that is a multiple of the total batch, got queue_len={length} '
+            f'and {size} images x {world_size} processes = {size * world_size}. Change '
+            f'{options}, such as to a power of two.'
+        )

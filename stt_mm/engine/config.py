@@ -20,8 +20,14 @@ from stt_mm.utils.checks import similar
 from stt_mm.utils.config_path import PACKAGE, config_path
 
 _READ_FROM_CFG = {
-    'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'fallback_scope',
-    'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn',
+    'activation_checkpointing',
+    'compile',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'fallback_scope',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'sync_bn',
 }
 KNOWN_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | _READ_FROM_CFG
 
@@ -37,8 +43,10 @@ def check_keys(cfg: Config) -> None:
     unknown = [key for key in cfg if not key.startswith('_') and key not in KNOWN_KEYS]
     if unknown:
         named = ', '.join(f'{key!r}{similar(key, KNOWN_KEYS)}' for key in unknown)
-        raise InputError(f'{cfg.filename or "The config"} has top-level keys that nothing reads: {named}. '
-                         'Correct or remove them; a variable of your own may start with an underscore.')
+        raise InputError(
+            f'{cfg.filename or "The config"} has top-level keys that nothing reads: {named}. '
+            'Correct or remove them; a variable of your own may start with an underscore.'
+        )
 
 
 def flatten(value: Any, name: str = '') -> dict[str, Any]:
@@ -56,8 +64,7 @@ def flatten(value: Any, name: str = '') -> dict[str, Any]:
 
 def values_of(node: Any, *keys: str) -> list[str]:
     """All texts that a nested config has under these keys, such as ``data_root`` or ``checkpoint``."""
-    return [value for key, value in flatten(node).items()
-            if key.rpartition('.')[2] in keys and isinstance(value, str)]
+    return [value for key, value in flatten(node).items() if key.rpartition('.')[2] in keys and isinstance(value, str)]
 
 
 def add_scopes(cfg: Config) -> None:
@@ -80,8 +87,10 @@ def add_scopes(cfg: Config) -> None:
     try:
         theirs = import_module(f'{scope}.registry')
     except ImportError as error:
-        raise InputError(f'{cfg.filename}: fallback_scope={scope!r} names no installed library with registries '
-                         f'({error}). Install it, or remove the key.') from error
+        raise InputError(
+            f'{cfg.filename}: fallback_scope={scope!r} names no installed library with registries '
+            f'({error}). Install it, or remove the key.'
+        ) from error
     kinds = {kind: ours for kind, ours in vars(registry).items() if isinstance(ours, Registry)}
 
     @cache

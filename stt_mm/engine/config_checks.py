@@ -18,25 +18,44 @@ from stt_mm.utils.checks import check_count, check_number, check_value, similar
 # What the dicts of these top-level keys are and what they are without a type, and what those below them are, down to
 # the next of the inner keys.
 _OUTER = {
-    'model': (registry.MODELS, None), 'optim_wrapper': (registry.OPTIM_WRAPPERS, 'OptimWrapper'),
-    'param_scheduler': (registry.PARAM_SCHEDULERS, None), 'train_cfg': (registry.LOOPS, None),
-    'val_cfg': (registry.LOOPS, 'ValLoop'), 'test_cfg': (registry.LOOPS, 'TestLoop'),
-    'val_evaluator': (registry.METRICS, None), 'test_evaluator': (registry.METRICS, None),
-    'default_hooks': (registry.HOOKS, None), 'custom_hooks': (registry.HOOKS, None),
-    'visualizer': (registry.VISUALIZERS, 'Visualizer'), 'log_processor': (registry.LOG_PROCESSORS, 'LogProcessor'),
+    'model': (registry.MODELS, None),
+    'optim_wrapper': (registry.OPTIM_WRAPPERS, 'OptimWrapper'),
+    'param_scheduler': (registry.PARAM_SCHEDULERS, None),
+    'train_cfg': (registry.LOOPS, None),
+    'val_cfg': (registry.LOOPS, 'ValLoop'),
+    'test_cfg': (registry.LOOPS, 'TestLoop'),
+    'val_evaluator': (registry.METRICS, None),
+    'test_evaluator': (registry.METRICS, None),
+    'default_hooks': (registry.HOOKS, None),
+    'custom_hooks': (registry.HOOKS, None),
+    'visualizer': (registry.VISUALIZERS, 'Visualizer'),
+    'log_processor': (registry.LOG_PROCESSORS, 'LogProcessor'),
 }
 _INNER = {
-    'optimizer': registry.OPTIMIZERS, 'dataset': registry.DATASETS, 'pipeline': registry.TRANSFORMS,
-    'sampler': registry.DATA_SAMPLERS, 'batch_sampler': registry.DATA_SAMPLERS, 'collate_fn': registry.FUNCTIONS,
-    'worker_init_fn': registry.FUNCTIONS, 'vis_backends': registry.VISBACKENDS, 'metrics': registry.METRICS,
+    'optimizer': registry.OPTIMIZERS,
+    'dataset': registry.DATASETS,
+    'pipeline': registry.TRANSFORMS,
+    'sampler': registry.DATA_SAMPLERS,
+    'batch_sampler': registry.DATA_SAMPLERS,
+    'collate_fn': registry.FUNCTIONS,
+    'worker_init_fn': registry.FUNCTIONS,
+    'vis_backends': registry.VISBACKENDS,
+    'metrics': registry.METRICS,
     'model': registry.MODELS,
     'network': None,  # of another library, which is looked up there when it is built
 }
 # Components that consist of others of their kind. A dict below another one is an argument.
 _NESTED = (registry.MODELS, registry.TRANSFORMS, registry.HOOKS)
 _NEEDED = {'optimizer', 'dataset', 'collate_fn'}
-_COUNTS = {'batch_size': 1, 'num_workers': 0, 'prefetch_factor': 1, 'T_max': 1, 'step_size': 1, 'window_size': 1,
-           'base_batch_size': 1}
+_COUNTS = {
+    'batch_size': 1,
+    'num_workers': 0,
+    'prefetch_factor': 1,
+    'T_max': 1,
+    'step_size': 1,
+    'window_size': 1,
+    'base_batch_size': 1,
+}
 _LOOPS = {'train_cfg': (EpochBasedTrainLoop, IterBasedTrainLoop), 'val_cfg': (ValLoop,), 'test_cfg': (TestLoop,)}
 
 
@@ -123,8 +142,8 @@ def check_components(cfg: Config) -> None:
     typed = {key: value for key, value in own.items() if key not in settings}
     _refuse(cfg.filename or 'The config', registry.wrong_arguments(Runner, typed, typed=True))
     seed = (cfg.get('randomness') or {}).get('seed')
-    if not 0 <= (seed or 0) < 2 ** 32:
-        raise InputError(f'randomness.seed must be between 0 and {2 ** 32 - 1}, got {seed}.')
+    if not 0 <= (seed or 0) < 2**32:
+        raise InputError(f'randomness.seed must be between 0 and {2**32 - 1}, got {seed}.')
     for key in own:
         kind, usual = _OUTER.get(key, (None, None))
         _check_node(cfg[key], key, kind, usual)
@@ -140,8 +159,10 @@ def check_validation(cfg: Config) -> None:
     keys = [f'val_{part}' for part in ('dataloader', 'cfg', 'evaluator')]
     lacking = [key for key in keys if cfg.get(key) is None]
     if 0 < len(lacking) < len(keys):
-        raise InputError(f'A validation needs {", ".join(keys)}; {" and ".join(lacking)} is missing. Set it, or set '
-                         'all of them to None to train without validation.')
+        raise InputError(
+            f'A validation needs {", ".join(keys)}; {" and ".join(lacking)} is missing. Set it, or set '
+            'all of them to None to train without validation.'
+        )
 
 
 def _refuse(place: str, wrong: str | None) -> None:

@@ -56,9 +56,11 @@ def _endless(loader: DataLoader) -> Iterator:
             iterator = iter(loader)
         first = list(islice(iterator, 1))
         if not first:
-            raise InputError(f'{type(loader.dataset).__name__}: {len(loader.dataset)} samples shared out over '
-                             f'{get_world_size()} processes do not fill a batch of {loader.batch_size}. Lower '
-                             "batch_size, or take sampler=dict(type='TrainSampler').")
+            raise InputError(
+                f'{type(loader.dataset).__name__}: {len(loader.dataset)} samples shared out over '
+                f'{get_world_size()} processes do not fill a batch of {loader.batch_size}. Lower '
+                "batch_size, or take sampler=dict(type='TrainSampler')."
+            )
         yield first.pop()
         yield from iterator
 
@@ -98,13 +100,26 @@ class IterLoop(IterBasedTrainLoop):
         ValueError: a number is below 1, or a data loader gives no batch.
     """
 
-    def __init__(self, runner: Runner, dataloader: DataLoader | dict, max_iters: int, val_begin: int = 1,
-                 val_interval: int = 1000, dynamic_intervals: list[tuple[int, int]] | None = None) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        max_iters: int,
+        val_begin: int = 1,
+        val_interval: int = 1000,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
         for name, value in dict(max_iters=max_iters, val_begin=val_begin, val_interval=val_interval).items():
             check_count(f'train_cfg.{name}', value)
         dataloader = _built(runner, dataloader)
-        super().__init__(runner, _NotStarted(dataloader), max_iters, val_begin=val_begin, val_interval=val_interval,
-                         dynamic_intervals=dynamic_intervals)
+        super().__init__(
+            runner,
+            _NotStarted(dataloader),
+            max_iters,
+            val_begin=val_begin,
+            val_interval=val_interval,
+            dynamic_intervals=dynamic_intervals,
+        )
         self.dataloader = dataloader
 
     def run(self) -> nn.Module:
@@ -175,8 +190,9 @@ class IterLoop(IterBasedTrainLoop):
             sampler.advance(self._iter * batch_size)
             print_log(f'Data continues after {self._iter} batches of {batch_size}.', logger='current')
         elif self._iter > 0:
-            print_log(f'{type(sampler).__name__} cannot advance: loading {self._iter} batches to skip them.',
-                      logger='current')
+            print_log(
+                f'{type(sampler).__name__} cannot advance: loading {self._iter} batches to skip them.', logger='current'
+            )
             with kept_random_state():
                 for _ in range(self._iter):
                     next(iterator)
@@ -198,9 +214,16 @@ class JointIterLoop(IterLoop):
         max_iters, val_begin, val_interval, dynamic_intervals: see :class:`IterLoop`.
     """
 
-    def __init__(self, runner: Runner, dataloader: DataLoader | dict, image_dataloader: DataLoader | dict,
-                 max_iters: int, val_begin: int = 1, val_interval: int = 1000,
-                 dynamic_intervals: list[tuple[int, int]] | None = None) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        image_dataloader: DataLoader | dict,
+        max_iters: int,
+        val_begin: int = 1,
+        val_interval: int = 1000,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
         super().__init__(runner, dataloader, max_iters, val_begin, val_interval, dynamic_intervals)
         self.image_dataloader = _built(runner, image_dataloader)
 

@@ -35,8 +35,14 @@ class PropagationValLoop(ValLoop):
         ValueError: the trained model has no backbone, or one that does not hold all weights of the evaluated one.
     """
 
-    def __init__(self, runner: Runner, dataloader: DataLoader | dict, evaluator: Evaluator | dict | list, model: dict,
-                 fp16: bool = False) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        evaluator: Evaluator | dict | list,
+        model: dict,
+        fp16: bool = False,
+    ) -> None:
         with library_errors('PropagationValLoop cannot be built'):
             super().__init__(runner, dataloader, evaluator, fp16)
         with kept_random_state():
@@ -66,16 +72,19 @@ class PropagationValLoop(ValLoop):
         """Let the evaluated backbone hold the tensors of the trained one, which moving it may have replaced."""
         trained = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
         if not isinstance(getattr(trained, 'backbone', None), nn.Module):
-            raise InputError(f'PropagationValLoop evaluates the backbone of the trained model, but '
-                             f'{type(trained).__name__} has none. Remove val_cfg, or pass --no-validate.')
+            raise InputError(
+                f'PropagationValLoop evaluates the backbone of the trained model, but '
+                f'{type(trained).__name__} has none. Remove val_cfg, or pass --no-validate.'
+            )
         source = trained.backbone.state_dict()
         target = self.model.backbone.state_dict()
-        differing = [name for name, value in target.items()
-                     if name not in source or source[name].shape != value.shape]
+        differing = [name for name, value in target.items() if name not in source or source[name].shape != value.shape]
         if differing:
-            raise InputError(f'PropagationValLoop: {len(differing)} of {len(target)} weights of the evaluated '
-                             f'{type(self.model.backbone).__name__} are missing or of another shape in the trained '
-                             f'{type(trained.backbone).__name__}, first {differing[0]}. Set '
-                             'val_cfg.model.backbone.depth to the depth that is trained.')
+            raise InputError(
+                f'PropagationValLoop: {len(differing)} of {len(target)} weights of the evaluated '
+                f'{type(self.model.backbone).__name__} are missing or of another shape in the trained '
+                f'{type(trained.backbone).__name__}, first {differing[0]}. Set '
+                'val_cfg.model.backbone.depth to the depth that is trained.'
+            )
         self.model.backbone.load_state_dict({name: source[name] for name in target}, assign=True)
         self.model.to(next(trained.backbone.parameters()).device)

@@ -13,8 +13,10 @@ from stt_mm.registry import FUNCTIONS, LIBRARIES, RUNNERS, author, find_componen
 
 
 def _collate(function: Callable[[list], Any], samples: list) -> Any:
-    with library_errors('The samples cannot be made a batch. A training pipeline ends with a step that packs tensors, '
-                        'such as PackClip, and its collate_fn is default_collate'):
+    with library_errors(
+        'The samples cannot be made a batch. A training pipeline ends with a step that packs tensors, '
+        'such as PackClip, and its collate_fn is default_collate'
+    ):
         return function(samples)
 
 
@@ -39,14 +41,16 @@ class Runner(mmengine_runner.Runner):
             super().dump_config()
 
     @staticmethod
-    def build_dataloader(dataloader: DataLoader | dict, seed: int | None = None,
-                         diff_rank_seed: bool = False) -> DataLoader:
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
         """MMEngine's loader, whose ``collate_fn`` may be a function of any scope."""
         settings = dataloader.get('collate_fn') if isinstance(dataloader, dict) else None
         if isinstance(settings, dict):
             settings = dict(settings)
             function = find_component(FUNCTIONS, settings.pop('type'))
             collate = partial(function, **settings)
-            dataloader = dict(dataloader, collate_fn=partial(_collate, collate) if author(function) in LIBRARIES
-                              else collate)
+            dataloader = dict(
+                dataloader, collate_fn=partial(_collate, collate) if author(function) in LIBRARIES else collate
+            )
         return mmengine_runner.Runner.build_dataloader(dataloader, seed, diff_rank_seed)

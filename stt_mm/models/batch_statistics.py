@@ -49,8 +49,11 @@ class BatchStatistics(nn.Module):
 
 
 def _norms(network: nn.Module) -> dict[str, _BatchNorm]:
-    return {layer: module for layer, module in network.named_modules()
-            if isinstance(module, _BatchNorm) and module.track_running_stats}
+    return {
+        layer: module
+        for layer, module in network.named_modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    }
 
 
 def _key(layer: str, name: str) -> str:

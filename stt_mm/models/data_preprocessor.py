@@ -35,14 +35,16 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         rank_shared: the same draw on every rank.
     """
 
-    def __init__(self,
-                 student_color: Literal['lab', 'rgb'] = 'lab',
-                 teacher_color: Literal['lab', 'rgb'] = 'rgb',
-                 dropout: Literal['one', 'bernoulli'] | None = 'one',
-                 drop_prob: float = 0.5,
-                 drop_per: Literal['call', 'sample'] = 'call',
-                 rescale: bool = True,
-                 rank_shared: bool = False) -> None:
+    def __init__(
+        self,
+        student_color: Literal['lab', 'rgb'] = 'lab',
+        teacher_color: Literal['lab', 'rgb'] = 'rgb',
+        dropout: Literal['one', 'bernoulli'] | None = 'one',
+        drop_prob: float = 0.5,
+        drop_per: Literal['call', 'sample'] = 'call',
+        rescale: bool = True,
+        rank_shared: bool = False,
+    ) -> None:
         super().__init__()
         check_choice('student_color', student_color, ('lab', 'rgb'))
         check_choice('teacher_color', teacher_color, ('lab', 'rgb'))
@@ -92,8 +94,10 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         if not isinstance(inputs, Tensor) or inputs.ndim != 5:
             got = f'{type(data).__name__} without them' if inputs is None else type(inputs).__name__
             got += f' of shape {tuple(inputs.shape)}' if isinstance(inputs, Tensor) else ''
-            raise InputError(f'A training batch must have inputs, a uint8 tensor [B, T, 3, H, W], got a {got}. End the '
-                             "pipeline with PackClip, and set collate_fn=dict(type='default_collate').")
+            raise InputError(
+                f'A training batch must have inputs, a uint8 tensor [B, T, 3, H, W], got a {got}. End the '
+                "pipeline with PackClip, and set collate_fn=dict(type='default_collate')."
+            )
         data = self.cast_data(data)
         # Colours are what the losses are measured in; autocast would round them.
         with torch.autocast(data['inputs'].device.type, enabled=False):

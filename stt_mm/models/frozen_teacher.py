@@ -25,7 +25,7 @@ class FrozenTeacher(BaseModule):
         super().__init__()
         network = MODELS.build(backbone)
         network.eval()
-        self._network = (network.requires_grad_(False), )
+        self._network = (network.requires_grad_(False),)
 
     @property
     def network(self) -> torch.nn.Module:
@@ -38,7 +38,8 @@ class FrozenTeacher(BaseModule):
         if getattr(self.network, 'checkpoint', None) is None:
             MMLogger.get_current_instance().warning(
                 'The teacher has no checkpoint: its targets come from random weights. Set '
-                "model.teacher.backbone.init_cfg=dict(type='Pretrained', checkpoint=PATH) to stage-1 weights.")
+                "model.teacher.backbone.init_cfg=dict(type='Pretrained', checkpoint=PATH) to stage-1 weights."
+            )
 
     def _apply(self, fn: Callable, recurse: bool = True) -> 'FrozenTeacher':
         self.network._apply(fn, recurse)

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 # On a CPU a tile's products should stay in its caches; a GPU wants few launches.
 LARGEST_TILE = dict(cpu=8, cuda=16)
-CPU_MEMORY = 2 ** 28
+CPU_MEMORY = 2**28
 
 
 @dataclass
@@ -115,8 +115,10 @@ class LabelPropagator:
             raise RuntimeError('Call start() with the first frame and its labels before step().')
         height, width, _, channels = self._keys.shape
         if feature.shape != (channels, height, width):
-            raise InputError(f'The first frame had features {(channels, height, width)}, this one has '
-                             f'{tuple(feature.shape)}: all frames of a video must share one size.')
+            raise InputError(
+                f'The first frame had features {(channels, height, width)}, this one has '
+                f'{tuple(feature.shape)}: all frames of a video must share one size.'
+            )
         feature = self._prepare(feature, self._time + 1)
         self._time += 1
         labels = self._propagate(feature)
@@ -178,11 +180,14 @@ class LabelPropagator:
         """
         known = {number for group in self._groups for number in (group.ids or ())[1:]}
         if twice := sorted(known & set(torch.unique(mask).tolist())):
-            raise InputError(f'Object {twice[0]} is followed already: the objects added at frame {frame} need other '
-                             f'ids than {sorted(known)}.')
+            raise InputError(
+                f'Object {twice[0]} is followed already: the objects added at frame {frame} need other '
+                f'ids than {sorted(known)}.'
+            )
         if self._size is not None and tuple(mask.shape) != self._size:
-            raise InputError(f'The mask added at frame {frame} is {tuple(mask.shape)} (height, width), the first one '
-                             f'{self._size}.')
+            raise InputError(
+                f'The mask added at frame {frame} is {tuple(mask.shape)} (height, width), the first one {self._size}.'
+            )
         mask = mask.to(self._keys.device)
         label, ids = self._label(mask, self._keys.shape[:2])
         self.add_labels(frame, label)
@@ -193,8 +198,10 @@ class LabelPropagator:
 
     def _prepare(self, feature: Tensor, frame: int) -> Tensor:
         if not torch.isfinite(feature).all():
-            raise InputError(f'The features of frame {frame} (the first is 0) are not finite: the weights are damaged, '
-                             'or too large for half precision.')
+            raise InputError(
+                f'The features of frame {frame} (the first is 0) are not finite: the weights are damaged, '
+                'or too large for half precision.'
+            )
         return F.normalize(feature.float(), dim=0).to(feature.dtype) if self.protocol.normalize else feature
 
     def _label(self, mask: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[int, ...]]:
@@ -216,7 +223,7 @@ class LabelPropagator:
     def _fed_back(self, label: Tensor, group: _Group) -> Tensor:
         if self.protocol.feedback == 'soft' or group.ids is None:
             return label
-        mask, _ = self._mask((label, ), (group.ids, ))
+        mask, _ = self._mask((label,), (group.ids,))
         small = resize_mask_nearest(mask, label.shape[1:])
         return torch.stack([small == number for number in group.ids]).to(label.dtype)
 
@@ -240,8 +247,16 @@ class LabelPropagator:
             try:
                 # The products follow the type of the features; autocast would round float32 ones as well.
                 with torch.autocast(feature.device.type, enabled=False):
-                    return propagate_many(feature, keys, voters, self._window, self.protocol.topk,
-                                          self.protocol.temperature, self.protocol.ties, tile)
+                    return propagate_many(
+                        feature,
+                        keys,
+                        voters,
+                        self._window,
+                        self.protocol.topk,
+                        self.protocol.temperature,
+                        self.protocol.ties,
+                        tile,
+                    )
             except RuntimeError as error:
                 if tile == 1 or not _is_out_of_memory(error):
                     raise
@@ -257,8 +272,14 @@ class LabelPropagator:
         if budget is None:
             budget = torch.cuda.mem_get_info(self._keys.device)[0] // 4 if device == 'cuda' else CPU_MEMORY
         window = self._window if self.protocol.first_window else None
-        return tile_side((height, width), frames, window, self._keys.element_size(), budget,
-                         LARGEST_TILE['cuda' if device == 'cuda' else 'cpu'])
+        return tile_side(
+            (height, width),
+            frames,
+            window,
+            self._keys.element_size(),
+            budget,
+            LARGEST_TILE['cuda' if device == 'cuda' else 'cpu'],
+        )
 
     def _remember(self, feature: Tensor, labels: list[Tensor]) -> None:
         births = {group.birth for group in self._groups}
@@ -283,5 +304,8 @@ def _check_grid(feature: Tensor, label: Tensor) -> None:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error) or (
-        'not enough memory' in str(error))
+    return (
+        isinstance(error, torch.cuda.OutOfMemoryError)
+        or "can't allocate memory" in str(error)
+        or ('not enough memory' in str(error))
+    )

@@ -20,7 +20,7 @@ class _MaskedSoftmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        affinity, = ctx.saved_tensors
+        (affinity,) = ctx.saved_tensors
         product = affinity * grad
         return product.addcmul_(affinity, product.sum(-1, keepdim=True), value=-1), None
 
@@ -100,4 +100,4 @@ def pool_local_affinity(affinity: Tensor, size: tuple[int, int], keep_mass: bool
         for x in range(2):
             part = F.pad(fine[:, :, y, :, x], (*padding(x), *padding(y)))
             pooled = pooled + part.unflatten(-1, (coarse_window, 2)).sum(-1).unflatten(-2, (coarse_window, 2)).sum(-2)
-    return pooled.view(batch, -1, coarse_window ** 2) / (4 if keep_mass else 16)
+    return pooled.view(batch, -1, coarse_window**2) / (4 if keep_mass else 16)

@@ -49,8 +49,9 @@ def scale_min_max(fisher: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return scaled
 
 
-def quadratic_penalty(parameters: Mapping[str, Tensor], reference: Mapping[str, Tensor],
-                      fisher: Mapping[str, Tensor]) -> Tensor:
+def quadratic_penalty(
+    parameters: Mapping[str, Tensor], reference: Mapping[str, Tensor], fisher: Mapping[str, Tensor]
+) -> Tensor:
     """``1/2 sum_p F_p (theta_p - theta*_p) ** 2``, a float32 scalar.
 
     Args:

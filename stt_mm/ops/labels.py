@@ -13,9 +13,9 @@ from torch import Tensor
 EPS = 1e-12
 
 
-def mask_to_label(mask: Tensor,
-                  grid: tuple[int, int],
-                  rule: Literal['nearest', 'bilinear'] = 'nearest') -> tuple[Tensor, tuple[int, ...]]:
+def mask_to_label(
+    mask: Tensor, grid: tuple[int, int], rule: Literal['nearest', 'bilinear'] = 'nearest'
+) -> tuple[Tensor, tuple[int, ...]]:
     """One-hot label on the feature grid.
 
     Args:
@@ -37,8 +37,9 @@ def mask_to_label(mask: Tensor,
 
 def resize_mask_nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """Ids, or what goes with them, ``[H, W]`` at another size, by the nearest pixel centre, as PIL to the pixel."""
-    rows, columns = (torch.from_numpy(_nearest(old, new)).to(mask.device)
-                     for old, new in zip(mask.shape, size, strict=True))
+    rows, columns = (
+        torch.from_numpy(_nearest(old, new)).to(mask.device) for old, new in zip(mask.shape, size, strict=True)
+    )
     return mask[rows][:, columns]
 
 
@@ -67,10 +68,9 @@ def resize_label(label: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(label[None], size=size, mode='bilinear')[0]
 
 
-def label_to_mask(labels: Sequence[Tensor],
-                  ids: Sequence[Sequence[int]],
-                  size: tuple[int, int],
-                  min_max: bool = True) -> tuple[Tensor, Tensor]:
+def label_to_mask(
+    labels: Sequence[Tensor], ids: Sequence[Sequence[int]], size: tuple[int, int], min_max: bool = True
+) -> tuple[Tensor, Tensor]:
     """Object ids at full size: bilinear resize, min-max per channel if wanted, arg-max.
 
     Groups of objects that were followed apart compete here: each brings its objects and its own background, and a pixel
@@ -91,6 +91,7 @@ def label_to_mask(labels: Sequence[Tensor],
         background = torch.stack([label[0] for label in full]).amin(0, keepdim=True)
         full = [torch.cat([background, *(label[1:] for label in full)])]
     value, channel = full[0].max(0)
-    names = torch.tensor([0, *(number for group in ids for number in group[1:])], dtype=torch.uint8,
-                         device=channel.device)
+    names = torch.tensor(
+        [0, *(number for group in ids for number in group[1:])], dtype=torch.uint8, device=channel.device
+    )
     return names[channel], value

@@ -28,16 +28,18 @@ class Voters(NamedTuple):
     global_copies: Sequence[int]
 
 
-def propagate(query: Tensor,
-              keys: Tensor,
-              labels: Tensor,
-              window: Window | None,
-              topk: int,
-              temperature: float,
-              copies: Sequence[int] | None = None,
-              global_copies: Sequence[int] | None = None,
-              ties: Literal['cut', 'kept'] = 'cut',
-              tile: int = 8) -> Tensor:
+def propagate(
+    query: Tensor,
+    keys: Tensor,
+    labels: Tensor,
+    window: Window | None,
+    topk: int,
+    temperature: float,
+    copies: Sequence[int] | None = None,
+    global_copies: Sequence[int] | None = None,
+    ties: Literal['cut', 'kept'] = 'cut',
+    tile: int = 8,
+) -> Tensor:
     """Top-k attention inside a window, jointly over all memory frames.
 
     The correlations are computed once for any number of label channels, tile by tile; neither a mask over all pairs nor
@@ -63,19 +65,22 @@ def propagate(query: Tensor,
         ValueError: if the shapes do not fit or a number is out of range.
     """
     frames = len(keys)
-    voters = Voters(labels, [1] * frames if copies is None else copies,
-                    [0] * frames if global_copies is None else global_copies)
+    voters = Voters(
+        labels, [1] * frames if copies is None else copies, [0] * frames if global_copies is None else global_copies
+    )
     return propagate_many(query, keys, [voters], window, topk, temperature, ties, tile)[0]
 
 
-def propagate_many(query: Tensor,
-                   keys: Tensor,
-                   voters: Sequence[Voters],
-                   window: Window | None,
-                   topk: int,
-                   temperature: float,
-                   ties: Literal['cut', 'kept'] = 'cut',
-                   tile: int = 8) -> list[Tensor]:
+def propagate_many(
+    query: Tensor,
+    keys: Tensor,
+    voters: Sequence[Voters],
+    window: Window | None,
+    topk: int,
+    temperature: float,
+    ties: Literal['cut', 'kept'] = 'cut',
+    tile: int = 8,
+) -> list[Tensor]:
     """:func:`propagate` for groups of labels that see different frames of one memory; products are computed once.
 
     Args:
@@ -94,17 +99,23 @@ def propagate_many(query: Tensor,
     _check(query, keys, voters, topk, temperature, ties, tile)
     queries, memory = query.permute(1, 2, 0), keys.permute(2, 3, 0, 1).contiguous()
     height, width, frames, _ = memory.shape
-    tables = [_at_least_float32(group.labels.permute(2, 3, 0, 1).reshape(height * width * frames, -1))
-              for group in voters]
+    tables = [
+        _at_least_float32(group.labels.permute(2, 3, 0, 1).reshape(height * width * frames, -1)) for group in voters
+    ]
     outs = [labels.new_empty(height, width, labels.shape[1]) for labels in tables]
-    searches = [_Search(memory, [group.copies for group in voters], window),
-                _Search(memory, [group.global_copies for group in voters], None)]
+    searches = [
+        _Search(memory, [group.copies for group in voters], window),
+        _Search(memory, [group.global_copies for group in voters], None),
+    ]
     for rows, columns in tiles(height, width, tile):
         block = queries[rows, columns].flatten(0, 1)
         near = [search.near(block, rows, columns) if search.frames else None for search in searches]
         for group, (table, out) in enumerate(zip(tables, outs, strict=True)):
-            found = [_best(cells, search.votes[group], topk, ties)
-                     for cells, search in zip(near, searches, strict=True) if search.votes[group].chosen]
+            found = [
+                _best(cells, search.votes[group], topk, ties)
+                for cells, search in zip(near, searches, strict=True)
+                if search.votes[group].chosen
+            ]
             scores, index, counts = (torch.cat(part, 1) for part in zip(*found, strict=True))
             scores = _exact(scores, index, block, memory)
             weights = _weights(scores, counts, topk, temperature, ties).to(table.dtype)
@@ -113,8 +124,9 @@ def propagate_many(query: Tensor,
     return [out.permute(2, 0, 1) for out in outs]
 
 
-def tile_side(grid: tuple[int, int], frames: int, window: Window | None, itemsize: int, max_memory: int,
-              largest: int) -> int:
+def tile_side(
+    grid: tuple[int, int], frames: int, window: Window | None, itemsize: int, max_memory: int, largest: int
+) -> int:
     """Largest power of two, at most ``largest``, whose correlations fit into a number of bytes; at least 1.
 
     Args:
@@ -166,8 +178,13 @@ class _Search:
         for numbers in copies:
             chosen = [place for place, frame in enumerate(searched) if numbers[frame]]
             frames = [searched[place] for place in chosen]
-            self.votes.append(_Votes(chosen, torch.tensor(frames, device=memory.device),
-                                     torch.tensor([numbers[frame] for frame in frames], device=memory.device)))
+            self.votes.append(
+                _Votes(
+                    chosen,
+                    torch.tensor(frames, device=memory.device),
+                    torch.tensor([numbers[frame] for frame in frames], device=memory.device),
+                )
+            )
 
     def near(self, block: Tensor, rows: slice, columns: slice) -> _Near:
         """Correlations of the queries ``[m, C]`` of a tile."""
@@ -175,7 +192,7 @@ class _Search:
         device, window = self.memory.device, self.window
         reach = max(height, width) if window is None else window.reach
         top, left = max(rows.start - reach, 0), max(columns.start - reach, 0)
-        near = self.memory[top:rows.stop + reach, left:columns.stop + reach]
+        near = self.memory[top : rows.stop + reach, left : columns.stop + reach]
         tall, wide = near.shape[:2]
         queries = block.t().expand(tall, channels, len(block))
         products = torch.bmm(near.flatten(1, 2), queries).view(tall * wide, frames, len(block))
@@ -247,18 +264,31 @@ def _at_least_float32(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
-def _check(query: Tensor, keys: Tensor, voters: Sequence[Voters], topk: int, temperature: float, ties: str,
-           tile: int) -> None:
+def _check(
+    query: Tensor, keys: Tensor, voters: Sequence[Voters], topk: int, temperature: float, ties: str, tile: int
+) -> None:
     frames = len(keys)
     for labels, copies, global_copies in voters:
-        if keys.dim() != 4 or query.shape != keys.shape[1:] or (
-                labels.shape[0], *labels.shape[2:]) != (frames, *query.shape[1:]):
-            raise ValueError('Expected query [C, H, W], keys [T, C, H, W] and labels [T, K, H, W] of one size, got '
-                             f'{tuple(query.shape)}, {tuple(keys.shape)} and {tuple(labels.shape)}.')
-        if not len(copies) == len(global_copies) == frames or min(*copies, *global_copies) < 0 or not (
-                any(copies) or any(global_copies)):
-            raise ValueError(f'copies and global_copies are numbers from 0 for each of {frames} frames, at least one '
-                             f'of them positive; got {list(copies)} and {list(global_copies)}.')
+        if (
+            keys.dim() != 4
+            or query.shape != keys.shape[1:]
+            or (labels.shape[0], *labels.shape[2:]) != (frames, *query.shape[1:])
+        ):
+            raise ValueError(
+                'Expected query [C, H, W], keys [T, C, H, W] and labels [T, K, H, W] of one size, got '
+                f'{tuple(query.shape)}, {tuple(keys.shape)} and {tuple(labels.shape)}.'
+            )
+        if (
+            not len(copies) == len(global_copies) == frames
+            or min(*copies, *global_copies) < 0
+            or not (any(copies) or any(global_copies))
+        ):
+            raise ValueError(
+                f'copies and global_copies are numbers from 0 for each of {frames} frames, at least one '
+                f'of them positive; got {list(copies)} and {list(global_copies)}.'
+            )
     if topk < 1 or temperature <= 0 or tile < 1 or ties not in ('cut', 'kept'):
-        raise ValueError("Expected topk >= 1, temperature > 0, tile >= 1 and ties 'cut' or 'kept', got "
-                         f'{topk}, {temperature}, {tile} and {ties!r}.')
+        raise ValueError(
+            "Expected topk >= 1, temperature > 0, tile >= 1 and ties 'cut' or 'kept', got "
+            f'{topk}, {temperature}, {tile} and {ties!r}.'
+        )

@@ -9,8 +9,9 @@ EPS = 1e-12
 BORDER = 3
 
 
-def window_entropy(affinity: Tensor, measure: Literal['neg_log_sum', 'shannon'],
-                   inside: Tensor | None = None) -> Tensor:
+def window_entropy(
+    affinity: Tensor, measure: Literal['neg_log_sum', 'shannon'], inside: Tensor | None = None
+) -> Tensor:
     """Entropy of each query's distribution over its window.
 
     Args:
@@ -43,7 +44,7 @@ def keep_per_image(entropy: Tensor, keep_ratio: float) -> Tensor:
     flat = entropy.flatten(1)
     ranked = flat.sort(dim=1, descending=True).values
     rank = max(int(flat.shape[1] * keep_ratio) - 1, 0)
-    return (flat > ranked[:, rank:rank + 1]).view_as(entropy)
+    return (flat > ranked[:, rank : rank + 1]).view_as(entropy)
 
 
 def keep_per_batch(entropy: Tensor, keep_ratio: float) -> Tensor:
@@ -66,7 +67,7 @@ def keep_released(entropy: Tensor, keep_ratio: float) -> Tensor:
     """
     ranked = entropy.sort(dim=-1, descending=True).values
     row = max(int(entropy.shape[1] * keep_ratio) - 1, 0)
-    return entropy > ranked[:, row:row + 1]
+    return entropy > ranked[:, row : row + 1]
 
 
 def soft_weights(entropy: Tensor) -> Tensor:

@@ -25,8 +25,10 @@ def grid_boxes(size: tuple[int, int], grid: int) -> Tensor:
     cells = grid + 1
     # A patch of 16 pixels has two cells per side at stride 8, the least that reflect padding works on.
     if any(side % cells for side in size) or min(size) < 8 * cells:
-        raise ValueError(f'{grid} x {grid} patches need frames whose sides are multiples of {cells} and at least '
-                         f'{8 * cells}, got {size[0]} x {size[1]}. Change size in the pipeline, or grid.')
+        raise ValueError(
+            f'{grid} x {grid} patches need frames whose sides are multiples of {cells} and at least '
+            f'{8 * cells}, got {size[0]} x {size[1]}. Change size in the pipeline, or grid.'
+        )
     strides = torch.tensor([side // cells for side in size])
     corners = torch.cartesian_prod(torch.arange(grid), torch.arange(grid)).view(-1, 2) * strides
     return torch.cat([corners, (2 * strides).expand_as(corners)], dim=1).float()
@@ -54,8 +56,9 @@ def cut_patches(frames: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     return patches.unflatten(2, (boxes.shape[1], size[0])).transpose(1, 2)
 
 
-def transitions(a: Tensor, b: Tensor, temperature: float, edge_dropout: float = 0.0,
-                generator: torch.Generator | None = None) -> Tensor:
+def transitions(
+    a: Tensor, b: Tensor, temperature: float, edge_dropout: float = 0.0, generator: torch.Generator | None = None
+) -> Tensor:
     """Probabilities of a step from each node of one frame to the nodes of another: softmax(cosine / temperature).
 
     Args:
@@ -76,8 +79,13 @@ def transitions(a: Tensor, b: Tensor, temperature: float, edge_dropout: float = 
     return logits.softmax(-1)
 
 
-def round_trips(nodes: Tensor, temperature: float, edge_dropout: float = 0.0, one_step: bool = False,
-                generator: torch.Generator | None = None) -> Tensor:
+def round_trips(
+    nodes: Tensor,
+    temperature: float,
+    edge_dropout: float = 0.0,
+    one_step: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """Where walks end that go from the first frame to a later one and back: ``A_1 ... A_k B_k ... B_1`` for k steps.
 
     Walks of all lengths share the matrices ``A_t`` there and ``B_t`` back, each of which drops edges on its own.
@@ -95,8 +103,9 @@ def round_trips(nodes: Tensor, temperature: float, edge_dropout: float = 0.0, on
         ValueError: for fewer than two frames.
     """
     if nodes.shape[1] < 2:
-        raise ValueError(f'A walk needs clips of 2 frames or more, got {nodes.shape[1]}. Raise clip_length of the '
-                         'dataset.')
+        raise ValueError(
+            f'A walk needs clips of 2 frames or more, got {nodes.shape[1]}. Raise clip_length of the dataset.'
+        )
     earlier, later = nodes[:, :-1], nodes[:, 1:]
     ahead = transitions(earlier, later, temperature, edge_dropout, generator).unbind(1)
     back = transitions(later, earlier, temperature, edge_dropout, generator).unbind(1)

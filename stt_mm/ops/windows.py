@@ -50,7 +50,7 @@ class Window:
         """Whether offsets, broadcast against each other, lie outside; bool."""
         dy, dx, radius = dy.abs(), dx.abs(), self.radius
         if self.shape == 'circle':
-            dy, dx, radius = dy ** 2, dx ** 2, radius ** 2
+            dy, dx, radius = dy**2, dx**2, radius**2
             return dy + dx >= radius if self.strict else dy + dx > radius
         return (dy >= radius) | (dx >= radius) if self.strict else (dy > radius) | (dx > radius)
 
@@ -90,8 +90,11 @@ def skewed(product: Tensor, tile: tuple[int, int], radius: int) -> Tensor:
 
 def tiles(height: int, width: int, side: int) -> list[tuple[slice, slice]]:
     """Row and column slices of tiles that cover a map, at most ``side`` cells high and wide."""
-    return [(slice(y, min(y + side, height)), slice(x, min(x + side, width)))
-            for y in range(0, height, side) for x in range(0, width, side)]
+    return [
+        (slice(y, min(y + side, height)), slice(x, min(x + side, width)))
+        for y in range(0, height, side)
+        for x in range(0, width, side)
+    ]
 
 
 def halo(tile: tuple[slice, slice], radius: int) -> tuple[slice, slice]:
@@ -158,8 +161,9 @@ def local_correlation(query: Tensor, key: Tensor, radius: int) -> Tensor:
         ValueError: if the shapes differ or the radius is negative.
     """
     if query.dim() != 4 or query.shape != key.shape:
-        raise ValueError(f'query and key must share one shape [B, C, H, W], got {tuple(query.shape)} and '
-                         f'{tuple(key.shape)}.')
+        raise ValueError(
+            f'query and key must share one shape [B, C, H, W], got {tuple(query.shape)} and {tuple(key.shape)}.'
+        )
     if radius < 0:
         raise ValueError(f'radius must be at least 0 cells, got {radius}.')
     return _LocalCorrelation.apply(query, key, radius)

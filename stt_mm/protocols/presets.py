@@ -34,39 +34,70 @@ _STT_S8 = Protocol(
     first_output='given',
     keypoints=None,
 )
-_STT_S4 = replace(_STT_S8, name='stt_davis_s4', source='STT, released test configs res18_d4 and res50_d4', stride=4,
-                  radius=35)
+_STT_S4 = replace(
+    _STT_S8, name='stt_davis_s4', source='STT, released test configs res18_d4 and res50_d4', stride=4, radius=35
+)
 _VIP = dict(short_side=None, size=(560, 560), first_label='nearest_twice', first_output='resized')
 _JHMDB = dict(short_side=None, size=(320, 320), keypoints='stt')
 _OURS = "none published: STT's DAVIS protocol, objects that appear later get a memory of their own"
-_VFS = replace(_STT_S8, name='vfs_davis_r18', source='VFS, released test config of R18', color='rgb', window='circle',
-               strict=True)
-_CRW = replace(_VFS, name='crw_davis', source='CRW, README and test.py', short_side=None, first_frame='padded',
-               first_window=False, temperature=0.05, first_label='bilinear', min_max=False)
-_DINO = replace(_STT_S8, name='dino_davis_p16', source='DINO, eval_video_segmentation.py', multiple=64,
-                color='rgb_dino', stride=16, num_context=7, first_frame='once', topk=5, temperature=0.1, ties='kept',
-                output='input')
-
-PRESETS = {preset.name: preset for preset in (
-    _STT_S8,
-    _STT_S4,
-    replace(_STT_S8, name='stt_vip_s8', radius=16, **_VIP),
-    replace(_STT_S4, name='stt_vip_s4', radius=35, **_VIP),
-    replace(_STT_S8, name='stt_jhmdb_s8', radius=5, **_JHMDB),
-    replace(_STT_S4, name='stt_jhmdb_s4', radius=12, **_JHMDB),
-    replace(_STT_S8, name='stt_ytv_s8', source=_OURS),
-    replace(_STT_S4, name='stt_ytv_s4', source=_OURS),
+_VFS = replace(
+    _STT_S8, name='vfs_davis_r18', source='VFS, released test config of R18', color='rgb', window='circle', strict=True
+)
+_CRW = replace(
     _VFS,
-    replace(_VFS, name='vfs_davis_r50', source='VFS, released test config of R50', radius=18),
-    _CRW,
-    replace(_CRW, name='crw_vip', source='CRW, command of its author for VIP', size=(560, 560), num_context=4),
-    replace(_CRW, name='crw_jhmdb', source='CRW, command of its author for JHMDB', size=(320, 320), num_context=7,
-            keypoints='crw'),
-    _DINO,
-    replace(_DINO, name='dino_davis_p8', stride=8),
-    replace(_CRW, name='sfc_davis', source='SFC, README, fine-grained correspondence alone'),
-    replace(_CRW, name='sfc_fusion_davis', source='SFC, README, fused', radius=15, topk=15, temperature=0.1),
-)}
+    name='crw_davis',
+    source='CRW, README and test.py',
+    short_side=None,
+    first_frame='padded',
+    first_window=False,
+    temperature=0.05,
+    first_label='bilinear',
+    min_max=False,
+)
+_DINO = replace(
+    _STT_S8,
+    name='dino_davis_p16',
+    source='DINO, eval_video_segmentation.py',
+    multiple=64,
+    color='rgb_dino',
+    stride=16,
+    num_context=7,
+    first_frame='once',
+    topk=5,
+    temperature=0.1,
+    ties='kept',
+    output='input',
+)
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        _STT_S8,
+        _STT_S4,
+        replace(_STT_S8, name='stt_vip_s8', radius=16, **_VIP),
+        replace(_STT_S4, name='stt_vip_s4', radius=35, **_VIP),
+        replace(_STT_S8, name='stt_jhmdb_s8', radius=5, **_JHMDB),
+        replace(_STT_S4, name='stt_jhmdb_s4', radius=12, **_JHMDB),
+        replace(_STT_S8, name='stt_ytv_s8', source=_OURS),
+        replace(_STT_S4, name='stt_ytv_s4', source=_OURS),
+        _VFS,
+        replace(_VFS, name='vfs_davis_r50', source='VFS, released test config of R50', radius=18),
+        _CRW,
+        replace(_CRW, name='crw_vip', source='CRW, command of its author for VIP', size=(560, 560), num_context=4),
+        replace(
+            _CRW,
+            name='crw_jhmdb',
+            source='CRW, command of its author for JHMDB',
+            size=(320, 320),
+            num_context=7,
+            keypoints='crw',
+        ),
+        _DINO,
+        replace(_DINO, name='dino_davis_p8', stride=8),
+        replace(_CRW, name='sfc_davis', source='SFC, README, fine-grained correspondence alone'),
+        replace(_CRW, name='sfc_fusion_davis', source='SFC, README, fused', radius=15, topk=15, temperature=0.1),
+    )
+}
 
 
 def get_protocol(settings: Mapping[str, Any] | str) -> Protocol:
@@ -85,6 +116,8 @@ def get_protocol(settings: Mapping[str, Any] | str) -> Protocol:
     if name not in list(PRESETS):
         close = get_close_matches(str(name), PRESETS, n=1)
         hint = f' Did you mean {close[0]!r}?' if close else ''
-        raise InputError(f'No protocol is called {name!r}.{hint} There are: {", ".join(PRESETS)}. To vary one, name it '
-                         "and change fields: protocol=dict(name='stt_davis_s8', topk=5).")
+        raise InputError(
+            f'No protocol is called {name!r}.{hint} There are: {", ".join(PRESETS)}. To vary one, name it '
+            "and change fields: protocol=dict(name='stt_davis_s8', topk=5)."
+        )
     return PRESETS[name].change(changes)

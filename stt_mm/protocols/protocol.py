@@ -14,11 +14,11 @@ _RANGES = dict(
     short_side=(1, _SIDE),
     multiple=(1, _SIDE),
     stride=(1, 1024),
-    num_context=(1, 10 ** 9),
-    radius=(0, 10 ** 9),
-    topk=(1, 10 ** 9),
+    num_context=(1, 10**9),
+    radius=(0, 10**9),
+    topk=(1, 10**9),
     # Below it the softmax leaves the range of float32; topk=1 lets the best pair alone vote.
-    temperature=(1e-6, 10 ** 9),
+    temperature=(1e-6, 10**9),
 )
 
 
@@ -98,14 +98,19 @@ class Protocol:
             if value is not None and not least <= value <= most:
                 raise InputError(f'{owner}: {field} must be at least {least:g} and at most {most:g}, got {value}.')
         if self.short_side is not None and self.size is not None:
-            raise InputError(f'{owner}: give short_side or size, not both; got {self.short_side} and {self.size}. Set '
-                             'one of them to None.')
+            raise InputError(
+                f'{owner}: give short_side or size, not both; got {self.short_side} and {self.size}. Set '
+                'one of them to None.'
+            )
         if self.size is not None and not self.stride <= min(self.size) <= max(self.size) <= _SIDE:
-            raise InputError(f'{owner}: size must be (height, width) of at least one cell of {self.stride} pixels and '
-                             f'at most {_SIDE}, got {self.size}.')
+            raise InputError(
+                f'{owner}: size must be (height, width) of at least one cell of {self.stride} pixels and '
+                f'at most {_SIDE}, got {self.size}.'
+            )
         if self.short_side is not None and self.short_side < self.stride:
-            raise InputError(f'{owner}: short_side must be at least one cell of {self.stride} pixels, got '
-                             f'{self.short_side}.')
+            raise InputError(
+                f'{owner}: short_side must be at least one cell of {self.stride} pixels, got {self.short_side}.'
+            )
         if self.strict and self.radius == 0:
             raise InputError(f'{owner}: a window of radius {self.radius}, strict={self.strict}, is empty.')
 
@@ -134,8 +139,10 @@ class Protocol:
         """
         allowed = {field.name for field in fields(self)} - {'name', 'version', 'source', 'changed'}
         if unknown := set(changes) - allowed:
-            raise InputError(f'Protocol {self.name} has no field {", ".join(sorted(unknown))} to change. Fields: '
-                             f'{", ".join(sorted(allowed))}.')
+            raise InputError(
+                f'Protocol {self.name} has no field {", ".join(sorted(unknown))} to change. Fields: '
+                f'{", ".join(sorted(allowed))}.'
+            )
         changed = replace(self, **changes)
         differing = {field for field in changes if getattr(changed, field) != getattr(self, field)}
         return replace(changed, changed=tuple(sorted({*self.changed, *differing})))

@@ -26,10 +26,15 @@ _SHA8_NAME = re.compile(r'-([0-9a-f]{8})(\.\w+)+$')
 _DATE = re.compile(r'(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$')
 # What a file is that begins like this, and what to do about it.
 _OTHER_KINDS = (
-    (re.compile(rb'version https://git-lfs'), 'a pointer of Git LFS, not the file that it stands for. Get that with '
-     '"git lfs pull"'),
-    (re.compile(rb'\s*<(!doctype|html|head|\?xml)', re.IGNORECASE), 'a web page, such as an error message or a '
-     'question of the server, saved under this name. Download the file itself'),
+    (
+        re.compile(rb'version https://git-lfs'),
+        'a pointer of Git LFS, not the file that it stands for. Get that with "git lfs pull"',
+    ),
+    (
+        re.compile(rb'\s*<(!doctype|html|head|\?xml)', re.IGNORECASE),
+        'a web page, such as an error message or a '
+        'question of the server, saved under this name. Download the file itself',
+    ),
     (re.compile(rb'\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf'), 'compressed. Unpack it first'),
 )
 _ZIP = b'PK\x03\x04'
@@ -92,8 +97,9 @@ def existing(path: str | Path) -> Path:
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        raise CheckpointError(f'Expected a checkpoint file, got the folder {path}. Name one file in it'
-                              f'{_listing(path)}.')
+        raise CheckpointError(
+            f'Expected a checkpoint file, got the folder {path}. Name one file in it{_listing(path)}.'
+        )
     if not path.is_file():
         raise MissingInputError(f'Checkpoint not found: {path}{_neighbours(path)}.')
     return path
@@ -120,8 +126,11 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
     named = _check_name(path)
     try:
         if not (_check_members(path) or named):
-            logger.warning('%s has no checksums, so damage of its content cannot be told. Compare its SHA-256 with '
-                           'that of its source, or write it again with torch.save.', path)
+            logger.warning(
+                '%s has no checksums, so damage of its content cannot be told. Compare its SHA-256 with '
+                'that of its source, or write it again with torch.save.',
+                path,
+            )
         if is_safetensors(path):
             return {name: value.to(map_location) for name, value in read_safetensors(path).items()}
         # CRW, DINO and others store their command line beside the weights; a Namespace is plain data.
@@ -135,11 +144,14 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
             raise CheckpointError(
                 f'{path} holds more than tensors and plain data: {", ".join(foreign)}. Reading it can run code from '
                 'the file. If you trust where it comes from, convert or test it with --trust-checkpoint '
-                '(trust=True).') from error
+                '(trust=True).'
+            ) from error
         if trust and isinstance(error, ImportError | AttributeError):
             raise CheckpointError(f'{path} needs code that is not installed: {_first_line(error)}.') from error
-        raise CheckpointError(f'{path} ({path.stat().st_size} bytes) is truncated, corrupt or no PyTorch checkpoint: '
-                              f'{_first_line(error)}. Download or write it again.') from error
+        raise CheckpointError(
+            f'{path} ({path.stat().st_size} bytes) is truncated, corrupt or no PyTorch checkpoint: '
+            f'{_first_line(error)}. Download or write it again.'
+        ) from error
 
 
 def _check_kind(path: Path) -> None:
@@ -157,15 +169,21 @@ def _check_kind(path: Path) -> None:
             return
         names = {member.filename.rpartition('/')[2] for member in members}
         if 'constants.pkl' in names:
-            raise CheckpointError(f'{path} is no checkpoint but a TorchScript program. Save its weights with '
-                                  'torch.save(torch.jit.load(PATH).state_dict(), OTHER).')
+            raise CheckpointError(
+                f'{path} is no checkpoint but a TorchScript program. Save its weights with '
+                'torch.save(torch.jit.load(PATH).state_dict(), OTHER).'
+            )
         if 'data.pkl' not in names:
-            raise CheckpointError(f'{path} is no checkpoint but a zip archive of other files '
-                                  f'({", ".join(sorted(names)[:3])}). Unpack it first.')
+            raise CheckpointError(
+                f'{path} is no checkpoint but a zip archive of other files '
+                f'({", ".join(sorted(names)[:3])}). Unpack it first.'
+            )
         unpacked = sum(member.file_size for member in members)
         if unpacked > path.stat().st_size:
-            raise CheckpointError(f'{path} ({path.stat().st_size} bytes) has compressed parts, which torch.save never '
-                                  f'writes; they would take {unpacked >> 20} MiB. If it is yours, save it again.')
+            raise CheckpointError(
+                f'{path} ({path.stat().st_size} bytes) has compressed parts, which torch.save never '
+                f'writes; they would take {unpacked >> 20} MiB. If it is yours, save it again.'
+            )
 
 
 def _check_name(path: Path) -> bool:
@@ -174,9 +192,11 @@ def _check_name(path: Path) -> bool:
     if not named or _DATE.match(named[1]):
         return False
     if (found := sha8(path)) != named[1]:
-        raise CheckpointError(f'{path} is not the file of that name: its SHA-256 begins with {found}, its name says '
-                              f'{named[1]}. It is damaged or was changed; download it again, or rename it if the '
-                              'change is meant.')
+        raise CheckpointError(
+            f'{path} is not the file of that name: its SHA-256 begins with {found}, its name says '
+            f'{named[1]}. It is damaged or was changed; download it again, or rename it if the '
+            'change is meant.'
+        )
     return True
 
 
@@ -224,9 +244,11 @@ def require_resumable(checkpoint: Any, path: Path, scheduled: bool = False) -> N
         step = re.search(r'_((?:iter|epoch)_\d+\.pth)$', path.name)
         others = [path.with_name(step.group(1))] if step and path.with_name(step.group(1)).is_file() else []
         others += [other for other in training_files(path.parent) if other != path]
-        raise CheckpointError(f'{path} is no file to resume from: it has no {", ".join(lacking)}. Name '
-                              f'{others[0] if others else "a file iter_<N>.pth of a work directory"} instead, or start '
-                              f'a new training from its weights with --cfg-options load_from={path}.')
+        raise CheckpointError(
+            f'{path} is no file to resume from: it has no {", ".join(lacking)}. Name '
+            f'{others[0] if others else "a file iter_<N>.pth of a work directory"} instead, or start '
+            f'a new training from its weights with --cfg-options load_from={path}.'
+        )
 
 
 def latest_checkpoint(work_dir: str | Path, trust: bool = False, scheduled: bool = False) -> Path | None:
@@ -254,17 +276,20 @@ def latest_checkpoint(work_dir: str | Path, trust: bool = False, scheduled: bool
         else:
             return path
     if files:
-        raise CheckpointError(f'Training can go on from none of the {len(files)} checkpoints in {work_dir} '
-                              f'({", ".join(path.name for path in files[:3])}{", ..." if len(files) > 3 else ""}); the '
-                              'warnings say why. To start anew, remove them or name another --work-dir.')
+        raise CheckpointError(
+            f'Training can go on from none of the {len(files)} checkpoints in {work_dir} '
+            f'({", ".join(path.name for path in files[:3])}{", ..." if len(files) > 3 else ""}); the '
+            'warnings say why. To start anew, remove them or name another --work-dir.'
+        )
     return None
 
 
 def training_files(folder: Path, best: bool = False) -> dict[Path, int]:
     """The checkpoints that a training has written, or those of its best scores, and their iterations, newest first."""
     name = _BEST_FILE if best else _TRAINING_FILE
-    found = {path: int(match[1]) for path in folder.glob('*.pth')
-             if (match := name.fullmatch(path.name)) and path.is_file()}
+    found = {
+        path: int(match[1]) for path in folder.glob('*.pth') if (match := name.fullmatch(path.name)) and path.is_file()
+    }
     return dict(sorted(found.items(), key=lambda item: item[1], reverse=True))
 
 

@@ -17,8 +17,16 @@ from stt_mm.errors import InputError
 
 _UNIONS = (types.UnionType, typing.Union)
 _PLAIN = (bool, int, float, str, types.NoneType)
-_WORDS = {bool: 'True or False', int: 'an integer', float: 'a finite number', str: 'text', types.NoneType: 'None',
-          Sequence: 'a list', list: 'a list', dict: 'a dict'}
+_WORDS = {
+    bool: 'True or False',
+    int: 'an integer',
+    float: 'a finite number',
+    str: 'text',
+    types.NoneType: 'None',
+    Sequence: 'a list',
+    list: 'a list',
+    dict: 'a dict',
+}
 
 
 def check_choice(name: str, value: object, choices: Collection) -> None:
@@ -31,8 +39,9 @@ def check_choice(name: str, value: object, choices: Collection) -> None:
         raise InputError(f'{name} must be one of {", ".join(map(repr, choices))}, got {value!r}.')
 
 
-def check_number(name: str, value: object, least: float = -math.inf, most: float = math.inf,
-                 above: float = -math.inf) -> None:
+def check_number(
+    name: str, value: object, least: float = -math.inf, most: float = math.inf, above: float = -math.inf
+) -> None:
     """Refuse what is not a finite number within its range; a bool is none.
 
     Args:
@@ -47,8 +56,12 @@ def check_number(name: str, value: object, least: float = -math.inf, most: float
     if not isinstance(value, numbers.Real) or isinstance(value, bool | np.bool_) or not math.isfinite(value):
         raise InputError(f'{name} must be a finite number, got {value!r}.')
     if not least <= value <= most or value <= above:
-        words = {'positive': above == 0, f'above {above:g}': math.isfinite(above) and above != 0,
-                 f'{least:g} or larger': math.isfinite(least), f'at most {most:g}': math.isfinite(most)}
+        words = {
+            'positive': above == 0,
+            f'above {above:g}': math.isfinite(above) and above != 0,
+            f'{least:g} or larger': math.isfinite(least),
+            f'at most {most:g}': math.isfinite(most),
+        }
         raise InputError(f'{name} must be {" and ".join(word for word, said in words.items() if said)}, got {value}.')
 
 
@@ -132,8 +145,14 @@ def check_value(name: str, value: object, hint: Any) -> None:
     Raises:
         ValueError: naming the key, what it may be, and the value.
     """
-    inner = next((part for part in (typing.get_args(hint) if typing.get_origin(hint) in _UNIONS else [hint])
-                  if typing.is_typeddict(part) or typing.get_origin(part) is dict), None)
+    inner = next(
+        (
+            part
+            for part in (typing.get_args(hint) if typing.get_origin(hint) in _UNIONS else [hint])
+            if typing.is_typeddict(part) or typing.get_origin(part) is dict
+        ),
+        None,
+    )
     if inner is None or not isinstance(value, dict):
         if not fits(value, hint):
             raise InputError(f'{name} must be {in_words(hint)}, got {value!r}.')

@@ -24,6 +24,7 @@ def config_path(name: str) -> Path:
     for root in roots:
         if (root / relative).is_file():
             return root / relative
-    known = sorted(str(path.relative_to(root))[:-3] for root in roots for path in root.rglob('*.py')
-                   if '_base_' not in path.parts)
+    known = sorted(
+        str(path.relative_to(root))[:-3] for root in roots for path in root.rglob('*.py') if '_base_' not in path.parts
+    )
     raise MissingInputError(f'No config named {name!r}. Shipped configs: {", ".join(known) or "none found"}.')

@@ -18,7 +18,7 @@ def is_cut_off(path: str | Path) -> bool:
         if head[:4] == b'RIFF':
             # All ones: the writer did not know the size.
             size = int.from_bytes(head[4:], 'little')
-            return size != 0xffffffff and 8 + size > end
+            return size != 0xFFFFFFFF and 8 + size > end
         if head[:4] == b'\x1a\x45\xdf\xa3':
             return _end_of_segment(file) > end
         if head[4:] in _MP4_BOXES:
@@ -53,5 +53,5 @@ def _variable_int(file: BinaryIO) -> int | None:
     """A number whose first byte tells how many follow; ``None`` if all its bits are set, which means unknown."""
     first = (file.read(1) or b'\0')[0]
     more = 8 - first.bit_length()
-    value = int.from_bytes(bytes([first & (0x7f >> more)]) + file.read(more), 'big')
+    value = int.from_bytes(bytes([first & (0x7F >> more)]) + file.read(more), 'big')
     return None if value == (1 << 7 * (more + 1)) - 1 else value

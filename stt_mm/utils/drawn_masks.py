@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
-from .masks import VOID
-from .palette import voc_palette
+from stt_mm.errors import InputError
+from stt_mm.utils.masks import VOID
+from stt_mm.utils.palette import voc_palette
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,8 @@ def check_drawn(mask: np.ndarray, palette: np.ndarray | None, where: str) -> Non
         raise InputError(
             f'{where} has smoothed edges, as a soft brush, a JPEG or a resize with interpolation leaves them: '
             f'{next(filter(None, faults))}. Draw with hard edges, or save the ids before they are smoothed; '
-            f'{_ONE_OBJECT}. If all of them are ids, write them by stt_mm.utils.write_mask and give that file.')
+            f'{_ONE_OBJECT}. If all of them are ids, write them by stt_mm.utils.write_mask and give that file.'
+        )
 
 
 def drop_void(mask: np.ndarray, where: str) -> np.ndarray:
@@ -74,7 +75,8 @@ def drop_void(mask: np.ndarray, where: str) -> np.ndarray:
         raise InputError(
             f'{where}: 255 beside other ids is void, but its {int(void.sum())} pixels are no border around the '
             f'other objects ({int(ids.sum())} pixels). If it is an object, give it an id of 1 to 254; if it is '
-            'void, set it to 0.')
+            'void, set it to 0.'
+        )
     logger.warning('%s: 255 beside other ids is void: %d pixels become background.', where, void.sum())
     return np.where(void, 0, mask).astype(np.uint8)
 
@@ -97,7 +99,8 @@ def _check_palette(palette: np.ndarray, used: np.ndarray, where: str) -> None:
         also = ' and another id black' if black else ' and another id white' if white else ''
         raise InputError(
             f'{where} is indexed, but its palette gives id 0, the background, the colour {first.tolist()}{also}, so a '
-            'program numbered its colours. Save ids instead of colours, for example by stt_mm.utils.write_mask.')
+            'program numbered its colours. Save ids instead of colours, for example by stt_mm.utils.write_mask.'
+        )
 
 
 def _solid(mask: np.ndarray) -> np.ndarray:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, MissingInputError
-from .images import FrameError, read_image
-from .video import VideoReader
-from .video_file import FrameIndex
+from stt_mm.errors import InputError, MissingInputError
+from stt_mm.utils.images import FrameError, read_image
+from stt_mm.utils.video import VideoReader
+from stt_mm.utils.video_file import FrameIndex
 
 
 class FrameSequence:

@@ -17,12 +17,15 @@ class GeometryError(InputError):
 
 def describe(geometry: Mapping[str, Any]) -> str:
     """A geometry on one line: ``network ResNet, depth 18, pool none, strides 1 2 2 4, ...``."""
-    return ', '.join(f'{name} {" ".join(map(str, value)) if isinstance(value, list | tuple) else value}'
-                     for name, value in geometry.items())
+    return ', '.join(
+        f'{name} {" ".join(map(str, value)) if isinstance(value, list | tuple) else value}'
+        for name, value in geometry.items()
+    )
 
 
-def check_geometry(path: str | Path, trained: Mapping[str, Any] | None, used: Mapping[str, Any] | None,
-                   allow_other: bool = False) -> None:
+def check_geometry(
+    path: str | Path, trained: Mapping[str, Any] | None, used: Mapping[str, Any] | None, allow_other: bool = False
+) -> None:
     """Refuse to use a network in another geometry than the one that it was trained in.
 
     Strides and the like hold no parameters, so that the weights fit and only the scores tell. Numbers per stage are
@@ -40,11 +43,15 @@ def check_geometry(path: str | Path, trained: Mapping[str, Any] | None, used: Ma
     differing = differences(trained, used)
     if not differing:
         return
-    message = (f'{path} was trained in another geometry: {describe(trained)}; the network at hand has '
-               f'{describe(used)}. They differ in {", ".join(differing)}.')
+    message = (
+        f'{path} was trained in another geometry: {describe(trained)}; the network at hand has '
+        f'{describe(used)}. They differ in {", ".join(differing)}.'
+    )
     if not allow_other:
-        raise GeometryError(f'{message} Take the config for that geometry (the training config will do), or pass '
-                            '--allow-other-geometry (allow_other_geometry=True).')
+        raise GeometryError(
+            f'{message} Take the config for that geometry (the training config will do), or pass '
+            '--allow-other-geometry (allow_other_geometry=True).'
+        )
     logger.warning('%s', message)
 
 
@@ -54,8 +61,11 @@ def differences(trained: Mapping[str, Any] | None, used: Mapping[str, Any] | Non
         return []
     stage = re.fullmatch(r'res(\d)', str(used.get('stage')))
     levels = int(stage[1]) - 1 if stage else None
-    return [name for name in dict.fromkeys([*trained, *used])
-            if _cut(trained.get(name), levels) != _cut(used.get(name), levels)]
+    return [
+        name
+        for name in dict.fromkeys([*trained, *used])
+        if _cut(trained.get(name), levels) != _cut(used.get(name), levels)
+    ]
 
 
 def _cut(value: Any, levels: int | None) -> Any:

@@ -15,9 +15,13 @@ PNG, JPEG = b'\x89PNG\r\n\x1a\n', b'\xff\xd8'
 MAX_PIXELS = 100_000_000
 # Pillow's own opener warns and refuses by a limit of its own, a global one; its plugins do not.
 _PLUGINS = (
-    (PNG, PngImagePlugin.PngImageFile), (b'BM', BmpImagePlugin.BmpImageFile), (b'GIF8', GifImagePlugin.GifImageFile),
-    (b'RIFF', WebPImagePlugin.WebPImageFile), (b'II', TiffImagePlugin.TiffImageFile),
-    (b'MM', TiffImagePlugin.TiffImageFile), (b'P', PpmImagePlugin.PpmImageFile),
+    (PNG, PngImagePlugin.PngImageFile),
+    (b'BM', BmpImagePlugin.BmpImageFile),
+    (b'GIF8', GifImagePlugin.GifImageFile),
+    (b'RIFF', WebPImagePlugin.WebPImageFile),
+    (b'II', TiffImagePlugin.TiffImageFile),
+    (b'MM', TiffImagePlugin.TiffImageFile),
+    (b'P', PpmImagePlugin.PpmImageFile),
 )
 
 T = TypeVar('T')
@@ -42,8 +46,10 @@ def check_size(width: int, height: int) -> None:
     if not text.isdecimal():
         raise InputError(f'STT_MM_MAX_PIXELS in the environment must be a whole number, got {text!r}.')
     if width * height > int(text):
-        raise ImageFault(f'it promises {width} x {height} pixels, more than the limit of {text}',
-                         'If it is right, set STT_MM_MAX_PIXELS in the environment to raise the limit.')
+        raise ImageFault(
+            f'it promises {width} x {height} pixels, more than the limit of {text}',
+            'If it is right, set STT_MM_MAX_PIXELS in the environment to raise the limit.',
+        )
 
 
 def check_png(data: bytes) -> None:
@@ -59,9 +65,11 @@ def check_png(data: bytes) -> None:
         if not kind.isalpha() or (kind == b'IHDR') != (place == len(PNG)) or (kind == b'IHDR' and length != 13):
             raise ImageFault(f'it is damaged: no proper chunk begins at byte {place}')
         if end > len(view):
-            raise ImageFault(f'it is cut off or damaged: its chunk {kind.decode()} at byte {place} promises {length} '
-                             f'bytes, {len(view) - place} are left')
-        if kind[:1].isupper() and zlib.crc32(view[place + 4:end - 4]) != int.from_bytes(view[end - 4:end], 'big'):
+            raise ImageFault(
+                f'it is cut off or damaged: its chunk {kind.decode()} at byte {place} promises {length} '
+                f'bytes, {len(view) - place} are left'
+            )
+        if kind[:1].isupper() and zlib.crc32(view[place + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], 'big'):
             raise ImageFault(f'it is damaged: the checksum of its chunk {kind.decode()} at byte {place} is wrong')
         if kind == b'IHDR':
             check_size(*struct.unpack_from('>II', view, place + 8))

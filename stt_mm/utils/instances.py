@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ..errors import InputError, MissingInputError
-from .text import read_words
+from stt_mm.errors import InputError, MissingInputError
+from stt_mm.utils.text import read_words
 
 
 def read_instance_categories(path: str | Path) -> dict[int, int]:

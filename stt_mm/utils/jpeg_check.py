@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import av
 import simplejpeg
 
-from .image_check import JPEG, ImageFault, check_size
+from stt_mm.utils.image_check import JPEG, ImageFault, check_size
 
 _SCAN_END = re.compile(rb'\xff+[^\x00\xff\xd0-\xd7]')
 _HOLE = bytes(64)
@@ -51,7 +51,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         if marker == 0xFF:  # A byte that fills.
             place += 1
             continue
-        end = place + 2 + int.from_bytes(data[place + 2:start], 'big')
+        end = place + 2 + int.from_bytes(data[place + 2 : start], 'big')
         following = _SCAN_END.search(data, end) if marker == _SOS else None
         if end < start or end > len(data) or (marker == _SOS and following is None):
             break
@@ -65,7 +65,7 @@ def _zero_codes(tables: bytes) -> dict[int, int]:
     symbols, place = {}, 0
     while place + 17 < len(tables):
         symbols[tables[place]] = tables[place + 17]
-        place += 17 + sum(tables[place + 1:place + 17])
+        place += 17 + sum(tables[place + 1 : place + 17])
     return symbols
 
 
@@ -74,7 +74,7 @@ def _moves(scan_header: bytes, zero_codes: dict[int, int]) -> bool:
 
     They do not where the codes of zeros mean "as before" and "end of block", as they may in a flat picture.
     """
-    tables = scan_header[2:1 + 2 * scan_header[0]:2]
+    tables = scan_header[2 : 1 + 2 * scan_header[0] : 2]
     return any(zero_codes.get(key) for table in tables for key in (table >> 4, 0x10 | table & 15))
 
 

@@ -19,8 +19,18 @@ _PRETRAIN_MARKS = ('neck.', 'head.', 'encoder_k.', 'target_net.', 'queue', 'mome
 _CONV_MODULE = re.compile(r'(?:^|\.)(?:conv\d|downsample)\.(?:conv|bn)\.')
 
 # Entries of a file that may hold the weights; the first one that is there does.
-CONTAINERS = ('state_dict', 'model', 'model_state_dict', 'teacher', 'target_encoder', 'module', 'net', 'network',
-              'params', 'encoder')
+CONTAINERS = (
+    'state_dict',
+    'model',
+    'model_state_dict',
+    'teacher',
+    'target_encoder',
+    'module',
+    'net',
+    'network',
+    'params',
+    'encoder',
+)
 # What trainers put before all names of a network that they hold.
 WRAPPERS = ('module.', 'model.', 'net.', 'network.', 'vit.', 'deit.', 'dinov2.', 'dinov2_with_registers.')
 # What torch puts into names when it wraps a part of a network, at any place.
@@ -135,27 +145,61 @@ SOURCES = (
     Source('CRW', 'encoder.model.', lambda keys, _: _any_starts(keys, 'encoder.model.'), drop=('fc.',)),
     Source('SFC', 'online_encoder.', lambda keys, _: _any_starts(keys, 'online_encoder.'), drop=('fc.',)),
     Source('MoCo v3', 'base_encoder.', lambda keys, _: _any_starts(keys, 'base_encoder.'), drop=('fc.', 'head.')),
-    Source('ViT of Hugging Face', '', lambda keys, _: keys >= _HUGGING_FACE, convert=hugging_face_to_timm,
-           drop=('pooler.', 'classifier.', 'decoder.', 'embeddings.mask_token')),
-    Source('official SimSiam', 'encoder.',
-           lambda keys, _: _any_starts(keys, 'encoder.') and _any_starts(keys, 'predictor.'), drop=('fc.',)),
+    Source(
+        'ViT of Hugging Face',
+        '',
+        lambda keys, _: keys >= _HUGGING_FACE,
+        convert=hugging_face_to_timm,
+        drop=('pooler.', 'classifier.', 'decoder.', 'embeddings.mask_token'),
+    ),
+    Source(
+        'official SimSiam',
+        'encoder.',
+        lambda keys, _: _any_starts(keys, 'encoder.') and _any_starts(keys, 'predictor.'),
+        drop=('fc.',),
+    ),
     Source('DINO training', 'backbone.', _is_teacher, convert=vit_to_timm, drop=('fc.', 'head.', 'mask_token')),
-    Source('VFS', 'backbone.', lambda keys, checkpoint: _is_conv_modules(keys, checkpoint)
-           and _any_starts(keys, 'img_head.'), convert=conv_modules_to_torchvision, drop=('fc.',)),
+    Source(
+        'VFS',
+        'backbone.',
+        lambda keys, checkpoint: _is_conv_modules(keys, checkpoint) and _any_starts(keys, 'img_head.'),
+        convert=conv_modules_to_torchvision,
+        drop=('fc.',),
+    ),
     Source('released STT', 'backbone.', _is_conv_modules, convert=conv_modules_to_torchvision, drop=('fc.',)),
-    Source('stt_mm published', 'backbone.',
-           lambda keys, checkpoint: _any_starts(keys, 'backbone.') and 'stt_mm_version' in meta_of(checkpoint)),
-    Source('mmpretrain', 'backbone.',
-           lambda keys, _: _any_starts(keys, 'backbone.') and _any_starts(keys, *_PRETRAIN_MARKS)),
+    Source(
+        'stt_mm published',
+        'backbone.',
+        lambda keys, checkpoint: _any_starts(keys, 'backbone.') and 'stt_mm_version' in meta_of(checkpoint),
+    ),
+    Source(
+        'mmpretrain',
+        'backbone.',
+        lambda keys, _: _any_starts(keys, 'backbone.') and _any_starts(keys, *_PRETRAIN_MARKS),
+    ),
     Source('stt_mm training', 'backbone.', lambda keys, _: _any_starts(keys, 'backbone.')),
-    Source('DINOv2', '', lambda keys, _: keys >= {*_PATCHES, 'mask_token', 'blocks.0.ls1.gamma'}, convert=vit_to_timm,
-           drop=('head.', 'mask_token')),
+    Source(
+        'DINOv2',
+        '',
+        lambda keys, _: keys >= {*_PATCHES, 'mask_token', 'blocks.0.ls1.gamma'},
+        convert=vit_to_timm,
+        drop=('head.', 'mask_token'),
+    ),
     Source('ViT of DINO, MAE or timm', '', lambda keys, _: keys >= _PATCHES, drop=('head.', 'decoder_', 'mask_token')),
-    Source('torchvision names under state_dict (DetCo)', '',
-           lambda keys, checkpoint: 'state_dict' in checkpoint and _is_bare(keys, checkpoint), drop=('fc.',)),
+    Source(
+        'torchvision names under state_dict (DetCo)',
+        '',
+        lambda keys, checkpoint: 'state_dict' in checkpoint and _is_bare(keys, checkpoint),
+        drop=('fc.',),
+    ),
     Source('torchvision', '', _is_bare, drop=('fc.',)),
-    Source('ResNet of ConvModules', '', lambda keys, _: keys >= _CONV_STEM, convert=conv_modules_to_torchvision,
-           drop=('fc.',)),
+    Source(
+        'ResNet of ConvModules',
+        '',
+        lambda keys, _: keys >= _CONV_STEM,
+        convert=conv_modules_to_torchvision,
+        drop=('fc.',),
+    ),
 )
 
 
@@ -174,8 +218,11 @@ class Backbone(NamedTuple):
 
     def describe(self) -> str:
         """The source, and what was not taken."""
-        return self.source + (f' ({", ".join(self.others)} of the file not taken; --prefix {self.others[0]} takes it)'
-                              if self.others else '')
+        return self.source + (
+            f' ({", ".join(self.others)} of the file not taken; --prefix {self.others[0]} takes it)'
+            if self.others
+            else ''
+        )
 
 
 def meta_of(checkpoint: Any) -> Mapping[str, Any]:
@@ -214,7 +261,7 @@ def weights_below(checkpoint: Any, prefix: str) -> dict[str, Tensor]:
     prefix = prefix.removesuffix('.') + '.'
     contained, _ = _contained(checkpoint)
     for weights in (contained, _clean(contained), all_weights(checkpoint)):
-        if found := {name[len(prefix):]: value for name, value in weights.items() if name.startswith(prefix)}:
+        if found := {name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)}:
             return _clean(found)
     return {}
 
@@ -224,8 +271,9 @@ def prefixes_in(checkpoint: Any) -> list[str]:
     names = all_weights(checkpoint)
     stems = [sorted(stem) for stem in (_STEM, _CONV_STEM, _PATCHES, _HUGGING_FACE)]
     found = [name.removesuffix(first) for first, *_ in stems for name in names if name.endswith(f'.{first}')]
-    known = [prefix for prefix in dict.fromkeys(found)
-             if any(all(prefix + name in names for name in stem) for stem in stems)]
+    known = [
+        prefix for prefix in dict.fromkeys(found) if any(all(prefix + name in names for name in stem) for stem in stems)
+    ]
     return known or list(dict.fromkeys(f'{name.split(".")[0]}.' for name in names if '.' in name))
 
 
@@ -247,12 +295,15 @@ def _recognise(weights: dict[str, Tensor], checkpoint: Any) -> Backbone | None:
     keys = set(weights)
     source = next((source for source in SOURCES if source.recognise(keys, checkpoint)), None) if keys else None
     if source is not None:
-        bare = {name.removeprefix(source.prefix): value for name, value in weights.items()
-                if name.startswith(source.prefix)}
+        bare = {
+            name.removeprefix(source.prefix): value for name, value in weights.items() if name.startswith(source.prefix)
+        }
         bare = source.convert({name: value for name, value in bare.items() if not name.startswith(source.drop)})
         return Backbone(bare, source.name, ())
-    inner = [(wrapper, {name[len(wrapper):]: value for name, value in weights.items() if name.startswith(wrapper)})
-             for wrapper in WRAPPERS]
+    inner = [
+        (wrapper, {name[len(wrapper) :]: value for name, value in weights.items() if name.startswith(wrapper)})
+        for wrapper in WRAPPERS
+    ]
     found = [(wrapper, backbone) for wrapper, part in inner if part and (backbone := _recognise(part, {}))]
     if len(found) != 1:
         # Of two networks in a file none is taken by guess.
@@ -271,15 +322,19 @@ def _contained(checkpoint: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
             weights, others = _contained(inner)
             wanted = _clean(weights).keys()
             # Of a teacher and its student it is known which one is meant.
-            same = [name for name, value in checkpoint.items() if entry not in ('teacher', 'target_encoder')
-                    and name != entry and wanted <= flat_weights(value).keys()]
+            same = [
+                name
+                for name, value in checkpoint.items()
+                if entry not in ('teacher', 'target_encoder') and name != entry and wanted <= flat_weights(value).keys()
+            ]
             return weights, (*same, *(f'{entry}.{name}' for name in others))
-    return {name: value for name, value in checkpoint.items()
-            if isinstance(name, str) and isinstance(value, Tensor)}, ()
+    return {
+        name: value for name, value in checkpoint.items() if isinstance(name, str) and isinstance(value, Tensor)
+    }, ()
 
 
 def _clean(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     weights = {_INSERTED.sub('', name): value for name, value in weights.items()}
     if all(name.startswith('module.') for name in weights):
-        weights = {name[len('module.'):]: value for name, value in weights.items()}
+        weights = {name[len('module.') :]: value for name, value in weights.items()}
     return weights

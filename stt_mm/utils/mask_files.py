@@ -8,29 +8,44 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError, MissingInputError
-from .image_check import JPEG, PNG, ImageFault, check_size, guarded, open_image
-from .text import without_mark
+from stt_mm.errors import InputError, MissingInputError
+from stt_mm.utils.image_check import JPEG, PNG, ImageFault, check_size, guarded, open_image
+from stt_mm.utils.text import without_mark
 
 _NPY = b'\x93NUMPY'
 # What files that are no masks begin with, what they are, and what to do.
 _FOREIGN = (
     (rb'\xff\xd8', 'a JPEG, whose compression changes ids', 'Save the mask as a PNG, from the program that drew it.'),
-    (rb'\0\0\0\x0cjP  |\xff\x4f\xff\x51', 'a JPEG 2000, whose compression may change ids',
-     'Save the mask as a PNG, from the program that drew it.'),
-    (rb'\s*\d+([ \t]+[01]?\.\d+){4}', 'boxes or polygons of YOLO, written as text',
-     'Draw them as ids: cv2.fillPoly, with x and y times width and height of the frame.'),
+    (
+        rb'\0\0\0\x0cjP  |\xff\x4f\xff\x51',
+        'a JPEG 2000, whose compression may change ids',
+        'Save the mask as a PNG, from the program that drew it.',
+    ),
+    (
+        rb'\s*\d+([ \t]+[01]?\.\d+){4}',
+        'boxes or polygons of YOLO, written as text',
+        'Draw them as ids: cv2.fillPoly, with x and y times width and height of the frame.',
+    ),
     (rb'\s*[\[{].*"shapes"', 'polygons of LabelMe', 'Draw them as ids: labelme_export_json, or skimage.draw.polygon.'),
-    (rb'\s*[\[{].*"(annotations|segmentation|counts)"', 'annotations of COCO',
-     'Draw them as ids: annToMask() of pycocotools.'),
+    (
+        rb'\s*[\[{].*"(annotations|segmentation|counts)"',
+        'annotations of COCO',
+        'Draw them as ids: annToMask() of pycocotools.',
+    ),
     (rb'\s*[\[{]', 'JSON', 'Draw what it describes as ids into a PNG.'),
-    (rb'MATLAB 5|\x89HDF', 'a MATLAB or HDF5 file',
-     "Save its array as a PNG: imwrite(uint8(mask), 'mask.png') in MATLAB."),
+    (
+        rb'MATLAB 5|\x89HDF',
+        'a MATLAB or HDF5 file',
+        "Save its array as a PNG: imwrite(uint8(mask), 'mask.png') in MATLAB.",
+    ),
     (rb'PK\x03\x04', 'a zip file, such as .npz or .pth', 'Save the one array in it: numpy.save("mask.npy", mask).'),
     (rb'....ftyp(?:avif|heic|mif1)', 'a photo (AVIF or HEIC)', 'Save the mask as a PNG.'),
     (rb'....ftyp|RIFF....AVI |\x1aE\xdf\xa3', 'a video', 'Save the mask of one frame as a PNG.'),
-    (rb'8BPS|gimp xcf|\s*<svg|\s*<\?xml|\s*<annotation', 'a drawing or annotation with layers or shapes',
-     'Export the ids as a PNG, without smoothed edges.'),
+    (
+        rb'8BPS|gimp xcf|\s*<svg|\s*<\?xml|\s*<annotation',
+        'a drawing or annotation with layers or shapes',
+        'Export the ids as a PNG, without smoothed edges.',
+    ),
     (rb'version https://git-lfs', 'the pointer of a file in Git LFS', 'Fetch the file: git lfs pull.'),
     (rb'\s*(?i:<!doctype html|<html)', 'a web page', 'Download the file itself.'),
 )
@@ -68,11 +83,14 @@ def as_ids(mask: np.ndarray, where: str) -> np.ndarray:
     if mask.ndim != 2 or mask.dtype.kind not in 'iub' or not mask.size:
         raise InputError(
             f'{where} must hold integers [H, W], the ids of objects, got {mask.dtype} {list(mask.shape)}. '
-            'Number the objects 1 to 255 and the background 0, in one channel.')
+            'Number the objects 1 to 255 and the background 0, in one channel.'
+        )
     low, high = int(mask.min()), int(mask.max())
     if low < 0 or high > 255:
-        raise InputError(f'{where} holds ids {low} to {high}. Number the objects 1 to 255, for example by '
-                         'numpy.unique(mask, return_inverse=True)[1].reshape(mask.shape).')
+        raise InputError(
+            f'{where} holds ids {low} to {high}. Number the objects 1 to 255, for example by '
+            'numpy.unique(mask, return_inverse=True)[1].reshape(mask.shape).'
+        )
     return mask.astype(np.uint8)
 
 
@@ -91,7 +109,8 @@ def _load_image(data: bytes, path: str | Path) -> tuple[np.ndarray, np.ndarray |
     kind = {'F': 'floating point numbers', 'LA': 'grey with opacity'}.get(image.mode, 'colours, which name no ids')
     raise InputError(
         f'Mask {path} is an image of mode {image.mode}: {kind}. Save the ids as integers in one channel, grey or '
-        'indexed (stt_mm.utils.write_mask); the section "Masks" of docs/own_video.md has commands for it.')
+        'indexed (stt_mm.utils.write_mask); the section "Masks" of docs/own_video.md has commands for it.'
+    )
 
 
 def _bits(image: Image.Image, data: bytes) -> int:
@@ -102,7 +121,7 @@ def _bits(image: Image.Image, data: bytes) -> int:
 def _palette(image: Image.Image) -> np.ndarray:
     colors = np.frombuffer(bytes(image.getpalette('RGB')), np.uint8).reshape(-1, 3)
     palette = np.zeros((256, 3), np.uint8)
-    palette[:len(colors)] = colors
+    palette[: len(colors)] = colors
     return palette
 
 
@@ -115,14 +134,14 @@ def _load_array(data: bytes) -> np.ndarray:
         raise ImageFault('it holds Python objects', 'Save the mask as an array of integers [H, W].')
     count = math.prod(shape)
     check_size(count, 1)
-    content = data[stream.tell():]
+    content = data[stream.tell() :]
     if len(content) < count * dtype.itemsize:
         raise ImageFault(f'it is cut off: its header promises {list(shape)} {dtype}, {len(content)} bytes are there')
     return guarded(lambda: np.frombuffer(content, dtype, count).reshape(shape, order='F' if fortran else 'C'))
 
 
 def _refuse_foreign(data: bytes, path: str | Path) -> None:
-    start = without_mark(data[:1 << 20])
+    start = without_mark(data[: 1 << 20])
     if start.lstrip()[:1] not in (b'[', b'{'):
         start = start[:4096]
     for pattern, kind, remedy in _FOREIGN:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, MissingInputError
-from .image_check import open_image
-from .masks import read_mask
-from .text import absent
+from stt_mm.errors import InputError, MissingInputError
+from stt_mm.utils.image_check import open_image
+from stt_mm.utils.masks import read_mask
+from stt_mm.utils.text import absent
 
 MAX_MEMBER_BYTES = 64 * 2**20  # of a mask in a zip file; a PNG of 4K takes less than 8 MiB
 # What zipfile raises at files that are cut off or damaged.
@@ -75,9 +75,7 @@ def check_video(folder: str | Path, expected: ExpectedMasks) -> tuple[dict[str, 
     return masks, faults
 
 
-def check_extra(
-    folder: str | Path, videos: Mapping[str, ExpectedMasks], free: Collection[str] = ()
-) -> list[str]:
+def check_extra(folder: str | Path, videos: Mapping[str, ExpectedMasks], free: Collection[str] = ()) -> list[str]:
     """One line for each file, or whole folder, that belongs to no expected mask; hidden ones are passed over, and so
     are the folders of the videos in ``free``, which may hold anything."""
     files, folders = _expected_paths(videos)

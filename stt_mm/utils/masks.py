@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError, writing
-from .mask_files import load_mask
-from .palette import voc_palette
+from stt_mm.errors import InputError, writing
+from stt_mm.utils.mask_files import load_mask
+from stt_mm.utils.palette import voc_palette
 
 VOID = 255
 

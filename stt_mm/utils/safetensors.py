@@ -11,9 +11,17 @@ from torch import Tensor
 from stt_mm.errors import InputError
 
 _DTYPES = {
-    'F64': torch.float64, 'F32': torch.float32, 'F16': torch.float16, 'BF16': torch.bfloat16, 'I64': torch.int64,
-    'I32': torch.int32, 'I16': torch.int16, 'I8': torch.int8, 'U8': torch.uint8, 'BOOL': torch.bool,
-}  # fmt: skip
+    'F64': torch.float64,
+    'F32': torch.float32,
+    'F16': torch.float16,
+    'BF16': torch.bfloat16,
+    'I64': torch.int64,
+    'I32': torch.int32,
+    'I16': torch.int16,
+    'I8': torch.int8,
+    'U8': torch.uint8,
+    'BOOL': torch.bool,
+}
 
 
 def is_safetensors(path: Path) -> bool:
@@ -21,7 +29,8 @@ def is_safetensors(path: Path) -> bool:
     with open(path, 'rb') as file:
         start = file.read(9)
     return path.suffix == '.safetensors' or (
-        start[8:] == b'{' and int.from_bytes(start[:8], 'little') <= path.stat().st_size)
+        start[8:] == b'{' and int.from_bytes(start[:8], 'little') <= path.stat().st_size
+    )
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -37,16 +46,25 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
             raise InputError(f'its header should have {length} bytes, and the file has {size}')
         try:
             header = json.loads(file.read(length))
-            entries = {name: (_DTYPES[entry['dtype']], [int(side) for side in entry['shape']],
-                              *map(int, entry['data_offsets']))
-                       for name, entry in header.items() if name != '__metadata__'}
+            entries = {
+                name: (
+                    _DTYPES[entry['dtype']],
+                    [int(side) for side in entry['shape']],
+                    *map(int, entry['data_offsets']),
+                )
+                for name, entry in header.items()
+                if name != '__metadata__'
+            }
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-            raise InputError(f'its header is not one of the safetensors format ({type(error).__name__}: '
-                             f'{error})') from error
+            raise InputError(
+                f'its header is not one of the safetensors format ({type(error).__name__}: {error})'
+            ) from error
         values = bytearray(file.read())
     if len(values) != max((entry[3] for entry in entries.values()), default=0):
-        raise InputError('its tensors should have '
-                         f'{max((entry[3] for entry in entries.values()), default=0)} bytes, and have {len(values)}')
+        raise InputError(
+            'its tensors should have '
+            f'{max((entry[3] for entry in entries.values()), default=0)} bytes, and have {len(values)}'
+        )
     return {name: _tensor(name, values, *entry) for name, entry in entries.items()}
 
 

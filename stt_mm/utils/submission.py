@@ -5,9 +5,9 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import InputError, MissingInputError
-from .checkpoint import write_atomically
-from .targets import check_file
+from stt_mm.errors import InputError, MissingInputError
+from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.utils.targets import check_file
 
 
 def write_submission(path: str | Path, files: Mapping[str, str | Path]) -> None:

@@ -14,9 +14,9 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from ..errors import FileError, InputError
-from .images import list_images
-from .text import check_name
+from stt_mm.errors import FileError, InputError
+from stt_mm.utils.images import list_images
+from stt_mm.utils.text import check_name
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +58,9 @@ def check_apart(path: str | Path, sources: Iterable[Source]) -> None:
             raise InputError(f'{path} is, or lies in, {source}, which is read. {_ELSEWHERE}')
 
 
-def check_folder(path: str | Path, owner: str, suffix: str, sources: Iterable[Source] = (),
-                 overwrite: bool = False) -> None:
+def check_folder(
+    path: str | Path, owner: str, suffix: str, sources: Iterable[Source] = (), overwrite: bool = False
+) -> None:
     """Refuse a folder for many result files that is not free for them.
 
     Args:
@@ -90,16 +91,21 @@ def check_folder(path: str | Path, owner: str, suffix: str, sources: Iterable[So
         return
     if not overwrite:
         what = f'holds {before or f"{len(files)} other files, such as {files[0].name}"}'
-        raise InputError(f'{path} {what}, and the results would mix. Name another folder, or add --overwrite '
-                         '(overwrite=True in Python) to remove what is there.')
+        raise InputError(
+            f'{path} {what}, and the results would mix. Name another folder, or add --overwrite '
+            '(overwrite=True in Python) to remove what is there.'
+        )
     for file in files:
         if file.suffix.lower() != suffix or file.is_symlink():
-            raise InputError(f'{path} holds {file.relative_to(path)}, which is no {suffix} file of results, so it is '
-                             'not emptied. Remove it, or name another folder.')
+            raise InputError(
+                f'{path} holds {file.relative_to(path)}, which is no {suffix} file of results, so it is '
+                'not emptied. Remove it, or name another folder.'
+            )
 
 
-def claim_folder(path: str | Path, owner: str, suffix: str, sources: Iterable[Source] = (),
-                 overwrite: bool = False) -> None:
+def claim_folder(
+    path: str | Path, owner: str, suffix: str, sources: Iterable[Source] = (), overwrite: bool = False
+) -> None:
     """Make a folder for the files of one result, empty of those of any other; see :func:`check_folder`.
 
     What is there of the same owner stays: the same command writes the same files again.
@@ -178,8 +184,10 @@ def check_distinct(targets: Mapping[str, str | Path]) -> None:
         folder = next(parent for parent in place.parents if parent.is_dir())
         other = found.setdefault(str(place).casefold() if ignores_case(folder) else str(place), what)
         if other != what:
-            raise InputError(f'{other} and {what} would both be written to {path}. Rename one, or name another place '
-                             'for one of them.')
+            raise InputError(
+                f'{other} and {what} would both be written to {path}. Rename one, or name another place '
+                'for one of them.'
+            )
 
 
 def _existing(sources: Iterable[Source]) -> Iterable[str | Path]:

@@ -8,19 +8,25 @@ import unicodedata
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import FileError, InputError, MissingInputError
+from stt_mm.errors import FileError, InputError, MissingInputError
 
 # UTF-32 before UTF-16: the mark of the one begins with that of the other.
 _MARKS = {
-    codecs.BOM_UTF8: 'utf-8', codecs.BOM_UTF32_LE: 'utf-32-le', codecs.BOM_UTF32_BE: 'utf-32-be',
-    codecs.BOM_UTF16_LE: 'utf-16-le', codecs.BOM_UTF16_BE: 'utf-16-be',
-}  # fmt: skip
+    codecs.BOM_UTF8: 'utf-8',
+    codecs.BOM_UTF32_LE: 'utf-32-le',
+    codecs.BOM_UTF32_BE: 'utf-32-be',
+    codecs.BOM_UTF16_LE: 'utf-16-le',
+    codecs.BOM_UTF16_BE: 'utf-16-be',
+}
 
 
 def absent(path: str | Path, kind: Literal['file', 'folder']) -> str:
     """Why a path is no file, or no folder: nothing is there, or the other of the two."""
-    return f'{path} is a {"folder" if kind == "file" else "file"}, no {kind}' if os.path.exists(path) else (
-        f'no {kind} {path}')
+    return (
+        f'{path} is a {"folder" if kind == "file" else "file"}, no {kind}'
+        if os.path.exists(path)
+        else (f'no {kind} {path}')
+    )
 
 
 def read_text(path: str | Path) -> str:

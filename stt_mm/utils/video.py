@@ -12,10 +12,10 @@ import av
 import cv2
 import numpy as np
 
-from ..errors import InputError, MissingInputError
-from .images import FrameError, list_images, read_image
-from .text import absent
-from .video_file import REPAIR, FrameIndex, VideoFile
+from stt_mm.errors import InputError, MissingInputError
+from stt_mm.utils.images import FrameError, list_images, read_image
+from stt_mm.utils.text import absent
+from stt_mm.utils.video_file import REPAIR, FrameIndex, VideoFile
 
 VIDEO_SUFFIXES = ('.mp4', '.mkv', '.avi', '.mov', '.webm', '.m4v')
 
@@ -75,8 +75,10 @@ class VideoReader:
                 break
         codec = self._file.codec
         self.close()
-        raise FrameError(f'Frame {number} of {len(self)} cannot be read from {self.path} (codec {codec}). The file is '
-                         f'cut off or damaged there; {REPAIR}')
+        raise FrameError(
+            f'Frame {number} of {len(self)} cannot be read from {self.path} (codec {codec}). The file is '
+            f'cut off or damaged there; {REPAIR}'
+        )
 
     def close(self) -> None:
         """Frees the decoder; the next read opens a new one."""
@@ -129,7 +131,7 @@ class VideoReader:
             return False
         self.index = index
         self._go_to(index.keys[-1])
-        return [frame.pts for frame in self._frames] == list(index.times[self._next:])
+        return [frame.pts for frame in self._frames] == list(index.times[self._next :])
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,9 @@ def open_video(source: str | Path | int | Iterable[np.ndarray] | VideoStream) ->
         return _open_folder(str(source))
     if os.path.isfile(source):
         return _open_file(str(source))
-    raise MissingInputError(f'Video not found: {source}. Expected a video file, a folder of images or the number of a '
-                            'camera.')
+    raise MissingInputError(
+        f'Video not found: {source}. Expected a video file, a folder of images or the number of a camera.'
+    )
 
 
 def _open_folder(folder: str) -> VideoStream:
@@ -218,7 +221,8 @@ def _open_file(path: str) -> VideoStream:
             promise = f' of the {file.promised} frames it promises' if (file.promised or 0) > count else ' frames'
             raise FrameError(
                 f'{path} ended after {count}{promise}: it is {"cut off" if file.cut else "damaged there"}. These are '
-                f'complete; set max_frames to {count} to accept it, get the file again, or {REPAIR}')
+                f'complete; set max_frames to {count} to accept it, get the file again, or {REPAIR}'
+            )
 
     return VideoStream(path, _of_one_size(frames(), path), file.promised, False, file.fps)
 
@@ -226,8 +230,10 @@ def _open_file(path: str) -> VideoStream:
 def _open_camera(index: int) -> VideoStream:
     capture, name = cv2.VideoCapture(index), f'camera {index}'
     if not capture.isOpened():
-        raise FrameError(f'{name.capitalize()} cannot be opened: there is none of that number, another program uses '
-                         f'it, or you may not read it (on Linux: /dev/video{index}).')
+        raise FrameError(
+            f'{name.capitalize()} cannot be opened: there is none of that number, another program uses '
+            f'it, or you may not read it (on Linux: /dev/video{index}).'
+        )
     # What waits in the driver is older than what the camera sees.
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
 

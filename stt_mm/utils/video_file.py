@@ -12,8 +12,8 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
-from .containers import is_cut_off
-from .images import FrameError
+from stt_mm.utils.containers import is_cut_off
+from stt_mm.utils.images import FrameError
 
 REPAIR = 'encode it again, for example: ffmpeg -i <video> -c:v libx264 fixed.mp4'
 
@@ -81,8 +81,9 @@ class VideoFile:
         kinds = sorted({stream.type for stream in self._container.streams})
         if kinds and 'video' not in kinds:
             self._container.close()
-            raise FrameError(f'{path} holds no video stream, only {" and ".join(kinds)}. Name the file '
-                             'that has the pictures.')
+            raise FrameError(
+                f'{path} holds no video stream, only {" and ".join(kinds)}. Name the file that has the pictures.'
+            )
         streams = [stream for stream in self._container.streams.video if stream.codec_context is not None]
         if not streams:
             self._container.close()
@@ -170,15 +171,17 @@ class VideoFile:
         try:
             picture = self._to_rgb.reformat(frame, format='rgb24', threads=1).to_ndarray()
         except (av.FFmpegError, ValueError) as error:
-            raise FrameError(f'The pixels of {self.path} ({frame.format.name}, {frame.width}x{frame.height}) cannot be '
-                             f'converted to RGB; {REPAIR}') from error
+            raise FrameError(
+                f'The pixels of {self.path} ({frame.format.name}, {frame.width}x{frame.height}) cannot be '
+                f'converted to RGB; {REPAIR}'
+            ) from error
         matrix = frame.side_data.get('DISPLAYMATRIX')
         if matrix is not None:
             a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
             # Where x and y go in the picture that is shown: x' = a x + c y, y' = b x + d y.
             if abs(b) + abs(c) > abs(a) + abs(d):
                 picture, a, d = picture.transpose(1, 0, 2), c, b
-            picture = picture[::-1 if d < 0 else 1, ::-1 if a < 0 else 1]
+            picture = picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
         return np.ascontiguousarray(picture)
 
     def _packets(self) -> Iterator[av.Packet]:
@@ -232,5 +235,7 @@ def _compact(numbers: list[int]) -> Sequence[int]:
 
 
 def _cannot_open(path: str) -> FrameError:
-    return FrameError(f'Video {path} cannot be opened ({os.path.getsize(path)} bytes): it is cut off, no video, or of '
-                      f'a codec that FFmpeg does not know. Get it again, or {REPAIR}')
+    return FrameError(
+        f'Video {path} cannot be opened ({os.path.getsize(path)} bytes): it is cut off, no video, or of '
+        f'a codec that FFmpeg does not know. Get it again, or {REPAIR}'
+    )

@@ -42,8 +42,9 @@ def check_finite(weights: Mapping[str, Tensor], where: str | Path, advice: str) 
     for name, value in weights.items():
         if not (finite := torch.isfinite(value)).all():
             wrong = value.numel() - int(finite.sum())
-            raise CheckpointError(f'{where}: {name} holds {wrong} of {value.numel()} values that are infinite or not a '
-                                  f'number. {advice}')
+            raise CheckpointError(
+                f'{where}: {name} holds {wrong} of {value.numel()} values that are infinite or not a number. {advice}'
+            )
 
 
 def geometry_in(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,11 +74,16 @@ def backbone_state_dict(checkpoint: Any, prefix: str | None = None) -> Backbone:
     if prefix is not None:
         below = list(weights_below(checkpoint, prefix))
         what = f'No network that is known lies below the prefix {prefix!r}'
-        raise CheckpointError(f'{what}; its names there: {", ".join(below[:5])}.{held}' if below else
-                              f'No name begins with the prefix {prefix!r}. First names: {", ".join(keys[:5])}.{held}')
-    raise CheckpointError(f'Unknown kind of checkpoint. Its first keys: {", ".join(keys[:5])}. Known sources: '
-                          f'{"; ".join(known.name for known in SOURCES)}. For any other say what stands before the '
-                          f"backbone's names: --prefix PREFIX (prefix=PREFIX).{held}")
+        raise CheckpointError(
+            f'{what}; its names there: {", ".join(below[:5])}.{held}'
+            if below
+            else f'No name begins with the prefix {prefix!r}. First names: {", ".join(keys[:5])}.{held}'
+        )
+    raise CheckpointError(
+        f'Unknown kind of checkpoint. Its first keys: {", ".join(keys[:5])}. Known sources: '
+        f'{"; ".join(known.name for known in SOURCES)}. For any other say what stands before the '
+        f"backbone's names: --prefix PREFIX (prefix=PREFIX).{held}"
+    )
 
 
 def read_backbone(path: str | Path, trust: bool = False, prefix: str | None = None) -> tuple[Backbone, Mapping]:
@@ -133,19 +139,30 @@ class LoadReport:
         return self.ratio >= MIN_RATIO and len(self.unexpected) <= (1 - MIN_RATIO) * len(self.matched)
 
     def __str__(self) -> str:
-        return (f'source: {self.source}; matched {len(self.matched)} ({self.ratio:.1%}), missing {len(self.missing)}, '
-                f'mismatched {len(self.mismatched)}, unexpected {len(self.unexpected)}, unused {len(self.unused)}')
+        return (
+            f'source: {self.source}; matched {len(self.matched)} ({self.ratio:.1%}), missing {len(self.missing)}, '
+            f'mismatched {len(self.mismatched)}, unexpected {len(self.unexpected)}, unused {len(self.unused)}'
+        )
 
     def details(self, limit: int = 5) -> str:
         """The first names of every list that is a problem, on one line."""
         lists = {'missing': self.missing, 'mismatched': self.mismatched, 'unexpected': self.unexpected}
-        return '; '.join(f'{kind}: {", ".join(names[:limit])}{", ..." if len(names) > limit else ""}'
-                         for kind, names in lists.items() if names)
+        return '; '.join(
+            f'{kind}: {", ".join(names[:limit])}{", ..." if len(names) > limit else ""}'
+            for kind, names in lists.items()
+            if names
+        )
 
 
-def load_backbone(module: nn.Module, path: str | Path, trust: bool = False, allow_partial: bool = False,
-                  prefix: str | None = None, geometry: Mapping[str, Any] | None = None,
-                  allow_other_geometry: bool = False) -> LoadReport:
+def load_backbone(
+    module: nn.Module,
+    path: str | Path,
+    trust: bool = False,
+    allow_partial: bool = False,
+    prefix: str | None = None,
+    geometry: Mapping[str, Any] | None = None,
+    allow_other_geometry: bool = False,
+) -> LoadReport:
     """Fill a backbone from a checkpoint of any known source.
 
     A checkpoint of no known source is taken too if its names are those of the module, so any architecture can be used.
@@ -182,11 +199,15 @@ def load_backbone(module: nn.Module, path: str | Path, trust: bool = False, allo
     if not report.matched or not (report.complete or allow_partial):
         advice = '' if not report.matched else ' tools/test.py --allow-partial (allow_partial=True) loads it anyway.'
         if 'cls_token' in report.missing:
-            advice = (' The network in the file has no class token: build it without one (options=dict('
-                      "class_token=False, global_pool='avg') of a TimmBackbone)." + advice)
+            advice = (
+                ' The network in the file has no class token: build it without one (options=dict('
+                "class_token=False, global_pool='avg') of a TimmBackbone)." + advice
+            )
         elif any('pos_embed' in name for name in report.mismatched):
-            advice = (' The position embedding is for another image size: build the network for that of the checkpoint '
-                      '(img_size); it is resampled to each frame.' + advice)
+            advice = (
+                ' The position embedding is for another image size: build the network for that of the checkpoint '
+                '(img_size); it is resampled to each frame.' + advice
+            )
         raise CheckpointError(f'{path} does not fit the backbone ({report}). {report.details()}.{advice}')
     check_finite(fitting, path, _ADVICE)
     if found.others:
@@ -210,8 +231,9 @@ def _by_own_names(checkpoint: Any, prefix: str | None, wanted: dict[str, Tensor]
     return Backbone(weights, 'names of the module', ())
 
 
-def _compare(wanted: dict[str, Tensor], weights: dict[str, Tensor], found: Backbone,
-             geometry: Mapping | None) -> tuple[dict[str, Tensor], LoadReport]:
+def _compare(
+    wanted: dict[str, Tensor], weights: dict[str, Tensor], found: Backbone, geometry: Mapping | None
+) -> tuple[dict[str, Tensor], LoadReport]:
     parts = {name.split('.')[0] for name in wanted}
     fitting: dict[str, Tensor] = {}
     missing, mismatched = [], []
@@ -223,9 +245,14 @@ def _compare(wanted: dict[str, Tensor], weights: dict[str, Tensor], found: Backb
         else:
             fitting[name] = weights[name].to(target.dtype)
     extra = [name for name in weights if name not in wanted]
-    lists = dict(matched=fitting, missing=missing, mismatched=mismatched,
-                 unexpected=[name for name in extra if name.split('.')[0] in parts],
-                 unused=[name for name in extra if name.split('.')[0] not in parts])
-    counted = {kind: tuple(name for name in names if 'num_batches_tracked' not in name)
-               for kind, names in lists.items()}
+    lists = dict(
+        matched=fitting,
+        missing=missing,
+        mismatched=mismatched,
+        unexpected=[name for name in extra if name.split('.')[0] in parts],
+        unused=[name for name in extra if name.split('.')[0] not in parts],
+    )
+    counted = {
+        kind: tuple(name for name in names if 'num_batches_tracked' not in name) for kind, names in lists.items()
+    }
     return fitting, LoadReport(source=found.source, geometry=geometry, **counted)

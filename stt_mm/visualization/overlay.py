@@ -156,5 +156,5 @@ def _side_by_side(pictures: Sequence[np.ndarray], width: int) -> np.ndarray:
     row = np.full((height, width, 3), 255, dtype=np.uint8)
     for index, picture in enumerate(pictures):
         left = _MARGIN + index * (step + _MARGIN)
-        row[:, left:left + step] = picture
+        row[:, left : left + step] = picture
     return row

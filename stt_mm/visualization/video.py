@@ -12,15 +12,20 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 
-from ..errors import FileError, InputError
-from .overlay import check_frame
+from stt_mm.errors import FileError, InputError
+from stt_mm.visualization.overlay import check_frame
 
 # Suffix to container, encoder and options. Near lossless to the eye, at a speed beyond that of any network. With
 # mbtree, the vector code of x264 gives another file now and then where the frame rate varies.
 _X264 = ('libx264', {'preset': 'fast', 'crf': '18', 'x264-params': 'mbtree=0'})
 _VP9 = ('libvpx-vp9', {'deadline': 'realtime', 'cpu-used': '6', 'crf': '20', 'b': '0'})
-_KINDS = {'.mp4': ('mp4', *_X264), '.m4v': ('mp4', *_X264), '.mov': ('mov', *_X264), '.mkv': ('matroska', *_X264),
-          '.webm': ('webm', *_VP9)}
+_KINDS = {
+    '.mp4': ('mp4', *_X264),
+    '.m4v': ('mp4', *_X264),
+    '.mov': ('mov', *_X264),
+    '.mkv': ('matroska', *_X264),
+    '.webm': ('webm', *_VP9),
+}
 _MATROSKA = ('.mkv', '.webm')
 
 # The number of threads is part of the result, so it is that of no machine.
@@ -53,8 +58,10 @@ class VideoWriter:
         self.num_frames = 0
         suffix = self.path.suffix.lower()
         if suffix not in _KINDS:
-            raise InputError(f'A video is written as {", ".join(_KINDS)}, got {path}. Rename it, for example to '
-                             f'{self.path.with_suffix(".mp4").name}.')
+            raise InputError(
+                f'A video is written as {", ".join(_KINDS)}, got {path}. Rename it, for example to '
+                f'{self.path.with_suffix(".mp4").name}.'
+            )
         check_fps(fps, suffix)
         self._rate = Fraction(fps).limit_denominator(1001)
         # Multiples of 1 / fps are kept exactly, other times to 6 microseconds.
@@ -87,14 +94,17 @@ class VideoWriter:
         if self._container is None:
             self._shape = frame.shape
         if frame.shape != self._shape:
-            raise InputError(f'Frame {self.num_frames} for {self.path} is {list(frame.shape)}, the first is '
-                             f'{list(self._shape)}. All frames of a video have one size.')
+            raise InputError(
+                f'Frame {self.num_frames} for {self.path} is {list(frame.shape)}, the first is '
+                f'{list(self._shape)}. All frames of a video have one size.'
+            )
         # Not rounded, so that the errors of many frames do not add up.
         self._time = self._time + 1 / self._rate if time is None else Fraction(time)
         self._pts = max(round(self._time * self._ticks), self._pts + 1)
         picture = av.VideoFrame.from_ndarray(_even(frame), format='rgb24')
-        picture = self._from_rgb.reformat(picture, format='yuv420p', dst_colorspace=Colorspace.ITU709,
-                                          dst_color_range=ColorRange.MPEG, threads=1)
+        picture = self._from_rgb.reformat(
+            picture, format='yuv420p', dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, threads=1
+        )
         picture.pts, picture.time_base = self._pts, Fraction(1, self._ticks)
         with self._file_errors():
             if self._container is None:
@@ -132,10 +142,14 @@ class VideoWriter:
         try:
             yield
         except (OSError, av.FFmpegError) as error:
-            advice = ('Make room on the disk, or choose another folder.' if isinstance(error, OSError) else
-                      'Times hours apart fit no video file: give a frame rate (--fps) in place of them.')
-            raise FileError(f'The video {self.path} cannot be written after {self.num_frames} frames '
-                            f'({error.strerror}). {advice}') from error
+            advice = (
+                'Make room on the disk, or choose another folder.'
+                if isinstance(error, OSError)
+                else 'Times hours apart fit no video file: give a frame rate (--fps) in place of them.'
+            )
+            raise FileError(
+                f'The video {self.path} cannot be written after {self.num_frames} frames ({error.strerror}). {advice}'
+            ) from error
 
 
 def check_fps(fps: float, suffix: str = '.mp4') -> None:

@@ -64,32 +64,42 @@ def test_given_arrays_are_not_written_to():
     assert mask[3, 3] == 255
 
 
-@pytest.mark.parametrize(('masks', 'points', 'message'), [
-    (None, None, 'nothing to follow'),
-    ({}, {}, 'nothing to follow'),
-    (None, np.empty((0, 2)), 'nothing to follow'),
-    ({-1: square()}, None, 'got -1'),
-    ({'0': square()}, None, "got '0'"),
-    (np.zeros((4, 5), np.uint8), None, 'for frame 0 is empty.*1 to 255'),
-    (square().astype(float), None, r'integers \[H, W\].*got float64 \[8, 10\]'),
-    (np.zeros((4, 5, 3), np.uint8), None, r'got uint8 \[4, 5, 3\]'),
-    (square().astype(np.int32) * 300, None, 'holds ids 0 to 300. Number the objects 1 to 255'),
-    (-square().astype(np.int32), None, 'holds ids -1 to 0'),
-    ({0: square(3), 7: square(3)}, None, 'frame 7 gives object 3, which the mask for frame 0 gave already.*such as 1'),
-    (None, [1, 2], r'frame 0 must be \[J, 2\].*\[1.0, 2.0\]'),
-    (None, {4: [[1, np.nan]]}, 'frame 4 must be .* finite'),
-])
+@pytest.mark.parametrize(
+    ('masks', 'points', 'message'),
+    [
+        (None, None, 'nothing to follow'),
+        ({}, {}, 'nothing to follow'),
+        (None, np.empty((0, 2)), 'nothing to follow'),
+        ({-1: square()}, None, 'got -1'),
+        ({'0': square()}, None, "got '0'"),
+        (np.zeros((4, 5), np.uint8), None, 'for frame 0 is empty.*1 to 255'),
+        (square().astype(float), None, r'integers \[H, W\].*got float64 \[8, 10\]'),
+        (np.zeros((4, 5, 3), np.uint8), None, r'got uint8 \[4, 5, 3\]'),
+        (square().astype(np.int32) * 300, None, 'holds ids 0 to 300. Number the objects 1 to 255'),
+        (-square().astype(np.int32), None, 'holds ids -1 to 0'),
+        (
+            {0: square(3), 7: square(3)},
+            None,
+            'frame 7 gives object 3, which the mask for frame 0 gave already.*such as 1',
+        ),
+        (None, [1, 2], r'frame 0 must be \[J, 2\].*\[1.0, 2.0\]'),
+        (None, {4: [[1, np.nan]]}, 'frame 4 must be .* finite'),
+    ],
+)
 def test_what_is_refused(masks, points, message):
     with pytest.raises(ValueError, match=message):
         collect_given(masks, points)
 
 
-@pytest.mark.parametrize(('name', 'array', 'message'), [
-    ('deep.png', square().astype(np.uint16) * 300, r'deep\.png holds ids 0 to 300\. Number the objects 1 to 255'),
-    ('colours.png', np.zeros((8, 10, 3), np.uint8), r'colours\.png is an image of mode RGB'),
-    ('a.jpg', square(), r'a\.jpg is a JPEG.*Save the mask as a PNG'),
-    ('none.png', np.zeros((8, 10), np.uint8), r'none\.png for frame 3 is empty'),
-])
+@pytest.mark.parametrize(
+    ('name', 'array', 'message'),
+    [
+        ('deep.png', square().astype(np.uint16) * 300, r'deep\.png holds ids 0 to 300\. Number the objects 1 to 255'),
+        ('colours.png', np.zeros((8, 10, 3), np.uint8), r'colours\.png is an image of mode RGB'),
+        ('a.jpg', square(), r'a\.jpg is a JPEG.*Save the mask as a PNG'),
+        ('none.png', np.zeros((8, 10), np.uint8), r'none\.png for frame 3 is empty'),
+    ],
+)
 def test_mask_files_that_hold_no_ids(tmp_path, name, array, message):
     Image.fromarray(array).save(tmp_path / name)
     with pytest.raises(ValueError, match=message):
@@ -133,25 +143,29 @@ def jpeg(mask, quality):
 
 
 @pytest.mark.parametrize('kind', ['.png', '.tif', '.npy', 'array'])
-@pytest.mark.parametrize('mask', [
-    discs(255, soft=True),
-    discs(127, 255, soft=True),
-    discs(1, 2, soft=True),
-    discs(1, 2, 3, soft=True),
-    discs(19, soft=True),
-    jpeg(discs(255), 95),
-    jpeg(discs(255), 40),
-    jpeg(discs(80, 160, 240), 90),
-    cv2.GaussianBlur(discs(255), (0, 0), 3),
-    cv2.resize(discs(255), (100, 75)),
-    cv2.resize(discs(1, 2, 3, 4, 5, 6), None, fx=1.4, fy=1.4),
-    cv2.resize(discs(2), None, fx=0.7, fy=0.7),
-    cv2.resize(discs(2), None, fx=1.4, fy=1.4),
-    jpeg(discs(1), 100),
-    jpeg(discs(2), 60),
-    jpeg(discs(1, 2), 90),
-    jpeg(discs(255), 100),
-], ids=lambda mask: f'{len(np.unique(mask))} values')
+@pytest.mark.parametrize(
+    'mask',
+    [
+        discs(255, soft=True),
+        discs(127, 255, soft=True),
+        discs(1, 2, soft=True),
+        discs(1, 2, 3, soft=True),
+        discs(19, soft=True),
+        jpeg(discs(255), 95),
+        jpeg(discs(255), 40),
+        jpeg(discs(80, 160, 240), 90),
+        cv2.GaussianBlur(discs(255), (0, 0), 3),
+        cv2.resize(discs(255), (100, 75)),
+        cv2.resize(discs(1, 2, 3, 4, 5, 6), None, fx=1.4, fy=1.4),
+        cv2.resize(discs(2), None, fx=0.7, fy=0.7),
+        cv2.resize(discs(2), None, fx=1.4, fy=1.4),
+        jpeg(discs(1), 100),
+        jpeg(discs(2), 60),
+        jpeg(discs(1, 2), 90),
+        jpeg(discs(255), 100),
+    ],
+    ids=lambda mask: f'{len(np.unique(mask))} values',
+)
 def test_smoothed_edges_are_refused(tmp_path, kind, mask):
     given = mask
     if kind != 'array':
@@ -163,10 +177,10 @@ def test_smoothed_edges_are_refused(tmp_path, kind, mask):
 
 def voronoi(count, size=(120, 160), reach=1e9):
     """``count`` objects that fill the picture, or reach that far from their centres."""
-    y, x = np.mgrid[:size[0], :size[1]]
+    y, x = np.mgrid[: size[0], : size[1]]
     centres = np.random.default_rng(0).random((count, 2)) * size
     distance = np.stack([(y - cy) ** 2 + (x - cx) ** 2 for cy, cx in centres])
-    return np.where(distance.min(0) < reach ** 2, distance.argmin(0) + 1, 0).astype(np.uint8)
+    return np.where(distance.min(0) < reach**2, distance.argmin(0) + 1, 0).astype(np.uint8)
 
 
 def bands(height):
@@ -177,15 +191,29 @@ def bands(height):
     return mask
 
 
-@pytest.mark.parametrize('mask', [
-    discs(255), discs(1), discs(127, 200), discs(64, 128, 191, 254), voronoi(254), voronoi(100), voronoi(254, reach=3),
-    voronoi(20, (40, 60)), bands(1), bands(2), np.eye(40, dtype=np.uint8) * 7,
-    np.kron(square() + 2 * (square().T[:8, :8].repeat(2, 1)[:, :10] > 0), np.ones((8, 8))).astype(np.uint8),
-    np.kron(discs(2)[::8, ::8], np.ones((8, 8), np.uint8)), np.kron(voronoi(5, (9, 12)), np.ones((16, 16), np.uint8)),
-    np.kron(voronoi(9, (15, 20), 4), np.ones((4, 4), np.uint8)),
-    np.where(cv2.erode(discs(1), np.ones((3, 3))) == discs(1), discs(1), 2),  # A skin around an object.
-    np.where(np.add.outer(range(8), range(10)) == 5, 2, square()),  # A thin object beside another.
-], ids=lambda mask: f'{len(np.unique(mask))} values')
+@pytest.mark.parametrize(
+    'mask',
+    [
+        discs(255),
+        discs(1),
+        discs(127, 200),
+        discs(64, 128, 191, 254),
+        voronoi(254),
+        voronoi(100),
+        voronoi(254, reach=3),
+        voronoi(20, (40, 60)),
+        bands(1),
+        bands(2),
+        np.eye(40, dtype=np.uint8) * 7,
+        np.kron(square() + 2 * (square().T[:8, :8].repeat(2, 1)[:, :10] > 0), np.ones((8, 8))).astype(np.uint8),
+        np.kron(discs(2)[::8, ::8], np.ones((8, 8), np.uint8)),
+        np.kron(voronoi(5, (9, 12)), np.ones((16, 16), np.uint8)),
+        np.kron(voronoi(9, (15, 20), 4), np.ones((4, 4), np.uint8)),
+        np.where(cv2.erode(discs(1), np.ones((3, 3))) == discs(1), discs(1), 2),  # A skin around an object.
+        np.where(np.add.outer(range(8), range(10)) == 5, 2, square()),  # A thin object beside another.
+    ],
+    ids=lambda mask: f'{len(np.unique(mask))} values',
+)
 def test_masks_with_hard_edges_are_taken_as_they_are(tmp_path, caplog, mask):
     Image.fromarray(mask).save(tmp_path / 'mask.png')
     np.testing.assert_array_equal(collect_given(tmp_path / 'mask.png', None)[0].mask, mask)
@@ -231,8 +259,13 @@ def test_a_palette_that_calls_another_id_the_background(tmp_path):
         collect_given(indexed(tmp_path / 'b.png', square(), [[255, 0, 0], [255, 255, 255]]), None)
     with pytest.raises(ValueError, match='and another id black'):
         collect_given(indexed(tmp_path / 'c.png', square(), [[255, 255, 255], [0, 0, 0]]), None)
-    for colors in ([[0, 0, 0], [255, 255, 255]], [[255, 255, 255], [0, 0, 200]], [[0, 0, 0], [236, 95, 103]],
-                   [[1, 1, 1], [255, 255, 255]], [[254, 255, 253], [9, 9, 9]]):
+    for colors in (
+        [[0, 0, 0], [255, 255, 255]],
+        [[255, 255, 255], [0, 0, 200]],
+        [[0, 0, 0], [236, 95, 103]],
+        [[1, 1, 1], [255, 255, 255]],
+        [[254, 255, 253], [9, 9, 9]],
+    ):
         path = indexed(tmp_path / 'd.png', square(), colors)
         np.testing.assert_array_equal(collect_given(path, None)[0].mask, square())
 
@@ -256,7 +289,8 @@ def test_void_is_said_with_its_size_and_refused_where_it_may_be_an_object(caplog
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(collect_given(mask, None)[0].mask, np.where(rim, 0, mask))
     assert [record.getMessage() for record in caplog.records] == [
-        f'The mask for frame 0: 255 beside other ids is void: {rim.sum()} pixels become background.']
+        f'The mask for frame 0: 255 beside other ids is void: {rim.sum()} pixels become background.'
+    ]
     apart = discs(1, 2, 0)
     apart[20:22, 190:230] = 255
     small, beside = np.zeros((60, 80), np.uint8), discs(1, 0)
@@ -270,26 +304,29 @@ def test_void_is_said_with_its_size_and_refused_where_it_may_be_an_object(caplog
             collect_given(swallowed, None)
 
 
-@pytest.mark.parametrize(('content', 'message'), [
-    (b'', 'cannot be used: it is empty'),
-    (b'{"version": "5.0", "shapes": []}', 'is polygons of LabelMe'),
-    (b'{"images": [], "annotations": []}', 'is annotations of COCO'),
-    (b'[[1, 2], [3, 4]]', 'is JSON'),
-    (b'\xef\xbb\xbf{"version": "5.0", "shapes": []}', 'is polygons of LabelMe'),
-    ('\ufeff{"version": "5.0", "shapes": []}'.encode('utf-16-le'), 'is polygons of LabelMe'),
-    (b'0 0.5 0.25 0.1 0.2\n1 0.5 0.25 0.1 0.2\n', 'is boxes or polygons of YOLO'),
-    (b'\0\0\0\x0cjP  \r\n\x87\n', 'is a JPEG 2000'),
-    (b'\xff\x4f\xff\x51\0\x2f', 'is a JPEG 2000'),
-    (b'MATLAB 5.0 MAT-file', 'is a MATLAB'),
-    (b'PK\x03\x04', 'is a zip file'),
-    (b'\0\0\0\x20ftypisom', 'is a video'),
-    (b'\0\0\0\x20ftypavif', r'is a photo \(AVIF'),
-    (b'8BPS\0\x01', 'is a drawing or annotation'),
-    (b'<html>404</html>', 'is a web page'),
-    (b'\xff\xd8\xff\xe0', 'is a JPEG'),
-    (b'some text', "cannot be used: it is no image of a known kind, it begins with b'some tex'"),
-    (b'\x93NUMPY\x01\x00\x05\x00abcd\n', 'cannot be used: it is cut off or damaged'),
-])
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'', 'cannot be used: it is empty'),
+        (b'{"version": "5.0", "shapes": []}', 'is polygons of LabelMe'),
+        (b'{"images": [], "annotations": []}', 'is annotations of COCO'),
+        (b'[[1, 2], [3, 4]]', 'is JSON'),
+        (b'\xef\xbb\xbf{"version": "5.0", "shapes": []}', 'is polygons of LabelMe'),
+        ('\ufeff{"version": "5.0", "shapes": []}'.encode('utf-16-le'), 'is polygons of LabelMe'),
+        (b'0 0.5 0.25 0.1 0.2\n1 0.5 0.25 0.1 0.2\n', 'is boxes or polygons of YOLO'),
+        (b'\0\0\0\x0cjP  \r\n\x87\n', 'is a JPEG 2000'),
+        (b'\xff\x4f\xff\x51\0\x2f', 'is a JPEG 2000'),
+        (b'MATLAB 5.0 MAT-file', 'is a MATLAB'),
+        (b'PK\x03\x04', 'is a zip file'),
+        (b'\0\0\0\x20ftypisom', 'is a video'),
+        (b'\0\0\0\x20ftypavif', r'is a photo \(AVIF'),
+        (b'8BPS\0\x01', 'is a drawing or annotation'),
+        (b'<html>404</html>', 'is a web page'),
+        (b'\xff\xd8\xff\xe0', 'is a JPEG'),
+        (b'some text', "cannot be used: it is no image of a known kind, it begins with b'some tex'"),
+        (b'\x93NUMPY\x01\x00\x05\x00abcd\n', 'cannot be used: it is cut off or damaged'),
+    ],
+)
 def test_files_that_are_no_masks_are_called_what_they_are(tmp_path, content, message):
     (tmp_path / 'mask.png').write_bytes(content)
     with pytest.raises(ValueError, match=r'^Mask .*mask\.png ' + message):
@@ -297,9 +334,11 @@ def test_files_that_are_no_masks_are_called_what_they_are(tmp_path, content, mes
 
 
 def test_arrays_and_pages_that_are_no_masks(tmp_path):
-    for array, message in ((square().astype(float), 'must hold integers .* got float64'),
-                           (np.array([[{}]]), 'it holds Python objects'),
-                           (square()[None], r'must hold integers .* got uint8 \[1, 8, 10\]')):
+    for array, message in (
+        (square().astype(float), 'must hold integers .* got float64'),
+        (np.array([[{}]]), 'it holds Python objects'),
+        (square()[None], r'must hold integers .* got uint8 \[1, 8, 10\]'),
+    ):
         np.save(tmp_path / 'mask.npy', array)
         with pytest.raises(ValueError, match=rf'mask\.npy .*{message}'):
             collect_given(tmp_path / 'mask.npy', None)
@@ -327,7 +366,7 @@ def test_changed_bytes_end_in_a_mask_or_a_named_error(tmp_path, name):
         reach = min(len(data), int(random.choice([40, 200, len(data)])))
         for place in random.integers(0, reach, random.integers(1, 6)):
             changed[place] = random.integers(256)
-        path.write_bytes(changed[:len(data) if random.random() < 0.7 else random.integers(len(data))])
+        path.write_bytes(changed[: len(data) if random.random() < 0.7 else random.integers(len(data))])
         try:
             message = f'{path} {collect_given(path, None)[0].mask.dtype}'
         except ValueError as error:
@@ -345,7 +384,7 @@ def test_the_first_point_outside_is_named():
 
 @pytest.mark.parametrize('frame', [np.int64(3), 3, 0])
 def test_frames_are_numbers_of_python_or_numpy(frame):
-    (number, labels), = collect_given({frame: square()}, None).items()
+    ((number, labels),) = collect_given({frame: square()}, None).items()
     assert (number, type(number)) == (frame, int)
     assert labels.points.shape == (0, 2)
     assert labels.source == 'The mask'

@@ -11,7 +11,13 @@ def test_folders_are_made_and_nothing_is_left_in_them(tmp_path):
     for _ in range(2):
         check_outputs([None], tmp_path / 'a/b/v.mp4', tmp_path / 'c/d', tmp_path / 'e/f/p.json', 'mine')
         assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*')) == [
-            'a', 'a/b', 'c', 'c/d', 'e', 'e/f']
+            'a',
+            'a/b',
+            'c',
+            'c/d',
+            'e',
+            'e/f',
+        ]
     check_outputs([], None, None, None, 'mine')
 
 
@@ -20,12 +26,14 @@ def test_each_result_has_a_place_of_its_own_where_nothing_is_read(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     for given, message in (
-            (('film.mp4', 'new', 'film.mp4'), 'the video and the points would both'),
-            (('new', 'new', None), 'the video and the masks would both'),
-            ((None, 'new', 'new'), 'the points and the masks would both'),
-            (('read/v.mp4', None, None), 'read here and would be replaced'),
-            ((None, None, 'read/v.mp4'), 'read here and would be replaced'), ((None, 'read', None), 'holds .* is read'),
-            ((None, 'out', None), 'the results would mix')):
+        (('film.mp4', 'new', 'film.mp4'), 'the video and the points would both'),
+        (('new', 'new', None), 'the video and the masks would both'),
+        ((None, 'new', 'new'), 'the points and the masks would both'),
+        (('read/v.mp4', None, None), 'read here and would be replaced'),
+        ((None, None, 'read/v.mp4'), 'read here and would be replaced'),
+        ((None, 'read', None), 'holds .* is read'),
+        ((None, 'out', None), 'the results would mix'),
+    ):
         out, masks, points = (None if name is None else tmp_path / name for name in given)
         with pytest.raises(ValueError, match=message):
             check_outputs([tmp_path / 'read' / 'v.mp4'], out, masks, points, 'mine')

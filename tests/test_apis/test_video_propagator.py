@@ -35,17 +35,20 @@ COLORS = np.array([[60, 60, 60], [230, 40, 40], [40, 60, 230]], np.uint8)
 
 @pytest.fixture(scope='module')
 def propagator():
-    return VideoPropagator('eval/davis_color', device='cpu', options={
-        'model.propagator.protocol.short_side': 128, 'model.propagator.protocol.radius': 5})
+    return VideoPropagator(
+        'eval/davis_color',
+        device='cpu',
+        options={'model.propagator.protocol.short_side': 128, 'model.propagator.protocol.radius': 5},
+    )
 
 
 def squares(num_frames=16, second_from=0):
     """A red square that moves right and a blue one that moves left from frame ``second_from`` on, and their ids."""
     masks = np.zeros((num_frames, *SIZE), np.uint8)
     for t in range(num_frames):
-        masks[t, 8:28, 8 + 2 * t:28 + 2 * t] = 1
+        masks[t, 8:28, 8 + 2 * t : 28 + 2 * t] = 1
         if t >= second_from:
-            masks[t, 36:56, 70 - 2 * (t - second_from):90 - 2 * (t - second_from)] = 2
+            masks[t, 36:56, 70 - 2 * (t - second_from) : 90 - 2 * (t - second_from)] = 2
     return COLORS[masks], masks
 
 
@@ -72,9 +75,15 @@ def test_objects_are_followed(propagator):
 
 def exact(short_side):
     """Each cell takes the label of the one cell that looks like it."""
-    return VideoPropagator('eval/davis_color', device='cpu', options={
-        'model.propagator.protocol.short_side': short_side, 'model.propagator.protocol.radius': 2,
-        'model.propagator.protocol.topk': 1})
+    return VideoPropagator(
+        'eval/davis_color',
+        device='cpu',
+        options={
+            'model.propagator.protocol.short_side': short_side,
+            'model.propagator.protocol.radius': 2,
+            'model.propagator.protocol.topk': 1,
+        },
+    )
 
 
 @pytest.mark.parametrize(('short_side', 'speed'), [(64, 16), (128, 8), (256, 4)])
@@ -104,16 +113,20 @@ def test_points_that_stand_still_stay_in_the_frame_up_to_its_border(short_side):
 @pytest.mark.parametrize('protocol', ['stt_vip_s8', 'stt_jhmdb_s8', 'crw_davis', 'crw_jhmdb', 'dino_davis_p8'])
 def test_every_kind_of_protocol_follows_masks_and_points(protocol):
     """Those that change the aspect ratio, resize masks twice, decide at the input's size or have their own codec."""
-    options = {'model.propagator.protocol.name': protocol, 'model.propagator.protocol.num_context': 3,
-               'model.propagator.protocol.topk': 1}
+    options = {
+        'model.propagator.protocol.name': protocol,
+        'model.propagator.protocol.num_context': 3,
+        'model.propagator.protocol.topk': 1,
+    }
     if 'davis' not in protocol:
         options['model.propagator.protocol.size'] = [200, 200]
     else:
         options['model.propagator.protocol.short_side'] = 192
     propagator = VideoPropagator('eval/davis_color', device='cpu', options=options)
     mask, points = squares(1)[1][0], np.array([[18.0, 30.0], [76.0, 20.0]])
-    results = list(propagator.stream([texture(SIZE, 5)] * 5, {0: only(mask, 1), 2: only(mask, 2)},
-                                     {0: points[:1], 2: points[1:]}))
+    results = list(
+        propagator.stream([texture(SIZE, 5)] * 5, {0: only(mask, 1), 2: only(mask, 2)}, {0: points[:1], 2: points[1:]})
+    )
     np.testing.assert_array_equal(results[0].mask, only(mask, 1))
     for result in results[2:]:
         assert min(overlap(result.mask == k, mask == k) for k in (1, 2)) > 0.75
@@ -154,8 +167,9 @@ def test_points_and_masks_do_not_disturb_each_other(propagator):
     given = {0: only(masks[0], 1), 4: only(masks[4], 2)}
     points = {0: [[18, 18], [50, 50]], 2: [[30, 20]], 4: [[80, 46]]}
     together = list(propagator.stream(frames, given, points))
-    for one, mask, joint in zip(together, propagator.stream(frames, given), propagator.stream(frames, points=points),
-                                strict=True):
+    for one, mask, joint in zip(
+        together, propagator.stream(frames, given), propagator.stream(frames, points=points), strict=True
+    ):
         np.testing.assert_array_equal(one.mask, mask.mask)
         np.testing.assert_allclose(one.points, joint.points, atol=1e-3)
     assert [len(result.points) for result in together] == [2] * 2 + [3] * 2 + [4] * 12
@@ -236,8 +250,11 @@ def test_files_hold_what_the_stream_gives(propagator, folder, tmp_path):
     assert 0 < summary['seconds'] < 60
     assert summary['protocol']['name'] == 'stt_davis_s8'
     assert summary['protocol']['changed'] == ['radius', 'short_side']
-    assert (summary['out'], summary['mask_dir'], summary['points_json']) == (out, tmp_path / 'masks',
-                                                                           tmp_path / 'points.json')
+    assert (summary['out'], summary['mask_dir'], summary['points_json']) == (
+        out,
+        tmp_path / 'masks',
+        tmp_path / 'points.json',
+    )
     assert sorted(path.name for path in (tmp_path / 'masks').glob('*.png')) == [f'img_{t}.png' for t in range(6)]
     rows = json.loads((tmp_path / 'points.json').read_text())
     reader = VideoReader(out)
@@ -280,8 +297,9 @@ def test_times_of_the_video_are_kept_unless_a_rate_is_given(propagator, tmp_path
     times = [0, 33, 67, 200, 1000, 1050]
     write_timed_video(tmp_path / 'in.mkv', times)
     for name, fps in (('a.mp4', None), ('b.mp4', 4.0)):
-        propagator(tmp_path / 'in.mkv', points=[[48, 24]], out=tmp_path / name, fps=fps,
-                   points_json=tmp_path / 'p.json')
+        propagator(
+            tmp_path / 'in.mkv', points=[[48, 24]], out=tmp_path / name, fps=fps, points_json=tmp_path / 'p.json'
+        )
         rows = json.loads((tmp_path / 'p.json').read_text())
         assert [row['time'] for row in rows] == pytest.approx([time / 1000 for time in times])
         with av.open(str(tmp_path / name)) as file:
@@ -303,9 +321,15 @@ def test_a_rate_that_no_file_can_keep_does_not_stop_the_run(propagator, tmp_path
 
 def test_a_run_that_is_stopped_leaves_whole_files(propagator, folder, tmp_path):
     seen = []
-    summary = propagator(folder, {0: tmp_path / 'first.png'}, {0: [[9, 9]]}, tmp_path / 'out.mp4',
-                         tmp_path / 'masks', tmp_path / 'points.json',
-                         on_frame=lambda result: seen.append(result.frame_index) or len(seen) == 3)
+    summary = propagator(
+        folder,
+        {0: tmp_path / 'first.png'},
+        {0: [[9, 9]]},
+        tmp_path / 'out.mp4',
+        tmp_path / 'masks',
+        tmp_path / 'points.json',
+        on_frame=lambda result: seen.append(result.frame_index) or len(seen) == 3,
+    )
     assert seen == [0, 1, 2]
     written = list((tmp_path / 'masks').glob('*.png'))
     assert summary['frames'] == len(VideoReader(tmp_path / 'out.mp4')) == len(written) == 3
@@ -315,8 +339,9 @@ def test_a_run_that_is_stopped_leaves_whole_files(propagator, folder, tmp_path):
 def test_what_was_found_before_an_error_is_kept(propagator, folder, tmp_path):
     (folder / 'img_4.png').write_bytes(b'broken')
     with pytest.raises(FrameError, match=r'img_4\.png'):
-        propagator(folder, tmp_path / 'first.png', [[9, 9]], tmp_path / 'out.mp4', tmp_path / 'masks',
-                   tmp_path / 'points.json')
+        propagator(
+            folder, tmp_path / 'first.png', [[9, 9]], tmp_path / 'out.mp4', tmp_path / 'masks', tmp_path / 'points.json'
+        )
     assert len(VideoReader(tmp_path / 'out.mp4')) == len(list((tmp_path / 'masks').glob('*.png'))) == 4
     assert len(json.loads((tmp_path / 'points.json').read_text())) == 4
 
@@ -342,7 +367,7 @@ def test_a_file_that_ends_early_is_told_at_its_end_and_can_be_accepted(propagato
     frames, masks = squares(40)
     write_video(tmp_path / 'in.avi', frames, 'MJPG')
     data = (tmp_path / 'in.avi').read_bytes()
-    (tmp_path / 'in.avi').write_bytes(data[:len(data) // 2])
+    (tmp_path / 'in.avi').write_bytes(data[: len(data) // 2])
     with pytest.raises(FrameError, match=r'in\.avi ended after (\d+) of the 40 frames it promises.*max_frames to \1'):
         propagator(tmp_path / 'in.avi', masks[0], out=tmp_path / 'out.mp4')
     count = len(VideoReader(tmp_path / 'out.mp4'))
@@ -364,8 +389,10 @@ def test_results_never_replace_what_is_read(propagator, folder, tmp_path):
         (dict(mask_dir=tmp_path / 'link'), r'link holds .*given/00000\.png, which is read'),
         (dict(mask_dir=tmp_path, overwrite=True), r'holds .*00000\.png, which is read'),
         (dict(points_json=mask), r'00000\.png is read'),
-        (dict(out=tmp_path / 'a.mp4', points_json=tmp_path / 'link' / '..' / 'a.mp4'),
-         'the video and the points would both be written to'),
+        (
+            dict(out=tmp_path / 'a.mp4', points_json=tmp_path / 'link' / '..' / 'a.mp4'),
+            'the video and the points would both be written to',
+        ),
     ]:
         with pytest.raises(ValueError, match=message):
             propagator(video, mask, [[1, 1]], **outputs)
@@ -419,17 +446,20 @@ def test_folder_that_cannot_be_written(propagator, tmp_path, kind):
         propagator(frames, masks[0], [[1, 1]], **{kind: path})
 
 
-@pytest.mark.parametrize(('masks', 'points', 'outputs', 'message'), [
-    (None, [[1, 1]], dict(mask_dir='masks'), 'mask_dir needs masks'),
-    (np.ones(SIZE, np.uint8), None, dict(points_json='p.json'), 'points_json needs points'),
-    (np.ones(SIZE, np.uint8), None, dict(out='a.avi'), r'\.mp4, .*\.webm, got .*a\.avi'),
-    (np.ones(SIZE, np.uint8), None, dict(out='a.mp4', fps=-1), 'fps must be 0.001 to 100000'),
-    (np.ones(SIZE, np.uint8), None, dict(out='a.mp4', fps=0), 'fps must be 0.001 to 100000'),
-    (np.ones(SIZE, np.uint8), None, dict(max_frames=0), 'max_frames must be 1'),
-    (np.ones((64, 90), np.uint8), None, dict(out='a.mp4'), '64x90 .*, the frames are 64x96'),
-    ({0: np.ones(SIZE, np.uint8), 2: np.ones(SIZE, np.uint8)}, None, dict(out='a.mp4'), 'frame 2 gives object 1'),
-    (None, {1: [[96, 3]]}, dict(out='a.mp4'), 'Point 96,3 for frame 1 .* 0 to 95'),
-])
+@pytest.mark.parametrize(
+    ('masks', 'points', 'outputs', 'message'),
+    [
+        (None, [[1, 1]], dict(mask_dir='masks'), 'mask_dir needs masks'),
+        (np.ones(SIZE, np.uint8), None, dict(points_json='p.json'), 'points_json needs points'),
+        (np.ones(SIZE, np.uint8), None, dict(out='a.avi'), r'\.mp4, .*\.webm, got .*a\.avi'),
+        (np.ones(SIZE, np.uint8), None, dict(out='a.mp4', fps=-1), 'fps must be 0.001 to 100000'),
+        (np.ones(SIZE, np.uint8), None, dict(out='a.mp4', fps=0), 'fps must be 0.001 to 100000'),
+        (np.ones(SIZE, np.uint8), None, dict(max_frames=0), 'max_frames must be 1'),
+        (np.ones((64, 90), np.uint8), None, dict(out='a.mp4'), '64x90 .*, the frames are 64x96'),
+        ({0: np.ones(SIZE, np.uint8), 2: np.ones(SIZE, np.uint8)}, None, dict(out='a.mp4'), 'frame 2 gives object 1'),
+        (None, {1: [[96, 3]]}, dict(out='a.mp4'), 'Point 96,3 for frame 1 .* 0 to 95'),
+    ],
+)
 def test_what_is_refused_before_anything_is_written(propagator, tmp_path, monkeypatch, masks, points, outputs, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=message):
@@ -523,8 +553,14 @@ print(json.dumps(dict(resident, frames=summary['frames'])))
 @pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='resident memory is read from /proc')
 def test_memory_does_not_grow_with_the_video(tmp_path):
     """2,000 frames and their masks would be 200 MB, a quarter of what the process takes."""
-    output = subprocess.run([sys.executable, '-c', MEMORY, str(ROOT / 'tests')], cwd=tmp_path, check=True, text=True,
-                            capture_output=True, timeout=300).stdout
+    output = subprocess.run(
+        [sys.executable, '-c', MEMORY, str(ROOT / 'tests')],
+        cwd=tmp_path,
+        check=True,
+        text=True,
+        capture_output=True,
+        timeout=300,
+    ).stdout
     resident = json.loads(output.splitlines()[-1])
     assert resident['frames'] == len(VideoReader(tmp_path / 'out.mp4')) == 2000
     assert resident['1999'] < 1.05 * resident['200'], resident
@@ -533,8 +569,11 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
 
 def test_a_fusion_takes_no_single_checkpoint(tmp_path):
     with pytest.raises(ValueError, match='has several networks, and one.pth is one file'):
-        VideoPropagator('eval/davis_late_fusion', 'one.pth', options={
-            'model.backbones.0.init_cfg': None, 'model.backbones.1.init_cfg': None})
+        VideoPropagator(
+            'eval/davis_late_fusion',
+            'one.pth',
+            options={'model.backbones.0.init_cfg': None, 'model.backbones.1.init_cfg': None},
+        )
 
 
 def test_points_are_written_to_a_hundredth_and_times_to_a_microsecond(propagator, tmp_path):

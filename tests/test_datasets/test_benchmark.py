@@ -56,15 +56,24 @@ def test_max_frames_cuts_all_that_has_one_entry_per_frame(case):
     dataset = build(root, max_frames=3)
     sample = dataset[0]['data_samples']
     assert dataset.num_frames(0) == sample.metainfo['max_frames'] == 3
-    lengths = {key: len(sample.get(key)) for key in ('frame_names', 'mask_paths', 'keypoints', 'output_frames')
-               if key in sample}
+    lengths = {
+        key: len(sample.get(key))
+        for key in ('frame_names', 'mask_paths', 'keypoints', 'output_frames')
+        if key in sample
+    }
     assert len(lengths) >= 2
     assert set(lengths.values()) == {3}, lengths
 
 
-@pytest.mark.parametrize(('indices', 'skip', 'expected'), [
-    (2, ('0',), '1'), (-2, ('1',), '2'), ([2, 0], ('2', 'none'), '0'), (None, '012', ''),
-])
+@pytest.mark.parametrize(
+    ('indices', 'skip', 'expected'),
+    [
+        (2, ('0',), '1'),
+        (-2, ('1',), '2'),
+        ([2, 0], ('2', 'none'), '0'),
+        (None, '012', ''),
+    ],
+)
 def test_skip_leaves_out_of_what_indices_choose(case, indices, skip, expected):
     build, root, video_ids = case
     skip = [video_ids[int(k)] if k.isdecimal() else k for k in skip]
@@ -161,17 +170,25 @@ def test_names_of_youtube_vos_that_point_out_of_the_data(tmp_path, name, place):
         YouTubeVOSBenchmark(str(root), video_list='list.json' if place == 'list' else None)
 
 
-@pytest.mark.parametrize(('build', 'make', 'path', 'line', 'options'), [
-    (VIP, make_vip, 'lists/val_videos.txt', '../x', {}),
-    (VIP, make_vip, 'lists/val_videos.txt', 'videos1/../videos1', {}),
-    (VIP, make_vip, 'lists/val_videos.txt', '\\\\host\\x', {}),
-    (DAVIS, make_davis, 'ImageSets/2017/val.txt', '../..', {}),
-    (DAVIS, make_davis, 'ImageSets/2017/val.txt', 'JPEGImages/../00000.jpg', {}),
-    (JHMDB, make_jhmdb, 'splits/walk_test_split1.txt', '../walk/clip0.avi 2', {}),
-    (JHMDB, make_jhmdb, 'val_list.txt', '../x', dict(video_list='val_list.txt')),
-    (JHMDB, make_jhmdb, 'val_list.txt', 'joint_positions\\..\\x\\j.mat Rename_Images\\..\\x',
-     dict(video_list='val_list.txt')),
-])
+@pytest.mark.parametrize(
+    ('build', 'make', 'path', 'line', 'options'),
+    [
+        (VIP, make_vip, 'lists/val_videos.txt', '../x', {}),
+        (VIP, make_vip, 'lists/val_videos.txt', 'videos1/../videos1', {}),
+        (VIP, make_vip, 'lists/val_videos.txt', '\\\\host\\x', {}),
+        (DAVIS, make_davis, 'ImageSets/2017/val.txt', '../..', {}),
+        (DAVIS, make_davis, 'ImageSets/2017/val.txt', 'JPEGImages/../00000.jpg', {}),
+        (JHMDB, make_jhmdb, 'splits/walk_test_split1.txt', '../walk/clip0.avi 2', {}),
+        (JHMDB, make_jhmdb, 'val_list.txt', '../x', dict(video_list='val_list.txt')),
+        (
+            JHMDB,
+            make_jhmdb,
+            'val_list.txt',
+            'joint_positions\\..\\x\\j.mat Rename_Images\\..\\x',
+            dict(video_list='val_list.txt'),
+        ),
+    ],
+)
 def test_names_of_lists_that_point_out_of_the_data(tmp_path, build, make, path, line, options):
     make(tmp_path)
     with open(tmp_path / path, 'a') as file:
@@ -242,13 +259,20 @@ def test_vip_masks_of_other_ids_are_refused_all_at_once(tmp_path):
     assert len(VIP(str(root), labels='instance')) == 3
 
 
-@pytest.mark.parametrize(('kind', 'make', 'options', 'message'), [
-    (VIP, make_vip, {}, '1, whose labels are given'),
-    (VIP, make_vip, dict(labels='instance'), '1, whose labels are given'),
-    (JHMDB, make_jhmdb, {}, '1, whose labels are given'),
-    (YouTubeVOSBenchmark, partial(make_youtube_vos_valid, split='train', annotated=True), dict(split='train'),
-     '1, with none after the first of an object'),
-])
+@pytest.mark.parametrize(
+    ('kind', 'make', 'options', 'message'),
+    [
+        (VIP, make_vip, {}, '1, whose labels are given'),
+        (VIP, make_vip, dict(labels='instance'), '1, whose labels are given'),
+        (JHMDB, make_jhmdb, {}, '1, whose labels are given'),
+        (
+            YouTubeVOSBenchmark,
+            partial(make_youtube_vos_valid, split='train', annotated=True),
+            dict(split='train'),
+            '1, with none after the first of an object',
+        ),
+    ],
+)
 def test_videos_of_which_only_the_given_frame_is_there_are_refused(kind, make, options, message, tmp_path):
     root = str(make(tmp_path / 'cut'))
     with pytest.raises(UnscorableVideos, match=rf'frames among the first 1 \(max_frames\): {message}.*skip='):

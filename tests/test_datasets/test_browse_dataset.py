@@ -121,8 +121,12 @@ def test_views_are_shown_in_their_colours(monkeypatch):
         def __getitem__(self, key):
             asked.append(key)
             # BGR, as the transforms of stage 1 yield it.
-            return dict(inputs=[torch.tensor([10, 20, 30 + k], dtype=torch.uint8)[:, None, None].expand(3, 4, width)
-                                for k, width in enumerate((2, 3))])
+            return dict(
+                inputs=[
+                    torch.tensor([10, 20, 30 + k], dtype=torch.uint8)[:, None, None].expand(3, 4, width)
+                    for k, width in enumerate((2, 3))
+                ]
+            )
 
         def get_data_info(self, index):
             return dict(video_id=f'image {index}')
@@ -134,6 +138,7 @@ def test_views_are_shown_in_their_colours(monkeypatch):
 
 def clip_of(crop, flip=False, height=40, loads=True):
     """A data set of clips of two frames, black and grey; what the model gets of them are parts of the very frames."""
+
     def load(results):
         return dict(results, frames=[np.full((height, 60, 3), value, np.uint8) for value in (0, 100)])
 
@@ -145,13 +150,15 @@ def clip_of(crop, flip=False, height=40, loads=True):
     def pack(results):
         top, left, rows, columns = crop or (0, 0, 20, 30)
         frames = results['frames'] if loads else [np.full((height, 60, 3), value, np.uint8) for value in (50, 150)]
-        clip = np.stack([frame[top:top + rows, left:left + columns] for frame in frames])
+        clip = np.stack([frame[top : top + rows, left : left + columns] for frame in frames])
         meta = dict(flip=flip) if crop is None else dict(crop=crop, flip=flip)
         return dict(inputs=torch.from_numpy(clip).permute(0, 3, 1, 2), data_samples=BaseDataElement(metainfo=meta))
 
     transforms = [lambda results: dict(results, index=3), *([load, brighten] if loads else []), pack]
-    return SimpleNamespace(pipeline=SimpleNamespace(transforms=transforms), get_clip=lambda index, draw: dict(
-        video_id=f'video {index}', frame_inds=[draw, 9]))
+    return SimpleNamespace(
+        pipeline=SimpleNamespace(transforms=transforms),
+        get_clip=lambda index, draw: dict(video_id=f'video {index}', frame_inds=[draw, 9]),
+    )
 
 
 def test_a_clip_is_shown_as_it_was_and_as_the_model_gets_it(monkeypatch):
@@ -165,8 +172,8 @@ def test_a_clip_is_shown_as_it_was_and_as_the_model_gets_it(monkeypatch):
         expected = np.full((40, 60, 3), value)
         expected[10:30, 20:40] = (255, 0, 0)
         expected[11:29, 21:39] = value
-        assert (above[:, 60 * k:60 * k + 60] == expected).all()
-        assert (below[:, 40 * k:40 * k + 40] == brighter).all()
+        assert (above[:, 60 * k : 60 * k + 60] == expected).all()
+        assert (below[:, 40 * k : 40 * k + 40] == brighter).all()
     assert not below[:, 80:].any()
     assert not picture[40:44].any()
     assert not picture[84:].any()
@@ -190,8 +197,10 @@ def test_the_frame_of_the_crop_grows_with_the_picture(monkeypatch, height, thick
     assert drawn == 2 * [((2, 1), (5, 3), (255, 0, 0), thickness)]
 
 
-@pytest.mark.parametrize(('shape', 'expected'), [
-    ((256, 100), (256, 100)), ((128, 100), (256, 200)), ((512, 99), (256, 50)), ((1000, 1), (256, 1))])
+@pytest.mark.parametrize(
+    ('shape', 'expected'),
+    [((256, 100), (256, 100)), ((128, 100), (256, 200)), ((512, 99), (256, 50)), ((1000, 1), (256, 1))],
+)
 def test_strips_are_256_high(shape, expected):
     assert tool.to_height(np.zeros((*shape, 3), np.uint8)).shape == (*expected, 3)
 
@@ -200,7 +209,8 @@ def test_rows_are_filled_up():
     rows = [np.full((2, width, 3), width, np.uint8) for width in (1, 3, 2)]
     picture = tool.stack_rows(rows)
     assert picture[..., 1].tolist() == sum(
-        ([[width] * width + [0] * (3 - width)] * 2 + [[0, 0, 0]] * 4 for width in (1, 3, 2)), [])
+        ([[width] * width + [0] * (3 - width)] * 2 + [[0, 0, 0]] * 4 for width in (1, 3, 2)), []
+    )
 
 
 def test_a_video_in_which_nothing_is_given_shows_its_first_frame():

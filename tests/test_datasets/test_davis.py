@@ -143,10 +143,17 @@ def test_arguments_out_of_range(root, kwargs):
         DAVIS(str(root), **kwargs)
 
 
-@pytest.mark.parametrize('line', [
-    '\\JPEGImages\\480p\\video0\\00000.jpg \\Annotations\\480p\\video0\\00000.png', 'JPEGImages/480p/video0/00000.jpg',
-    'video0\\', 'video0/', 'JPEGImages/480p/video0', './video0',
-])
+@pytest.mark.parametrize(
+    'line',
+    [
+        '\\JPEGImages\\480p\\video0\\00000.jpg \\Annotations\\480p\\video0\\00000.png',
+        'JPEGImages/480p/video0/00000.jpg',
+        'video0\\',
+        'video0/',
+        'JPEGImages/480p/video0',
+        './video0',
+    ],
+)
 def test_lines_that_are_paths(root, line):
     listing = root / 'ImageSets' / '2017' / 'val.txt'
     listing.write_text(f'{line}\nvideo0 5\n', newline='\r\n')
@@ -176,15 +183,23 @@ def test_sparse_annotations_are_read_only_if_asked_for(sparse):
     dataset = DAVIS(str(sparse), resolution='', annotations='sparse')
     sample = dataset[0]['data_samples']
     assert [path and path[-9:] for path in sample.mask_paths] == [
-        '00000.png', None, '00002.png', '00003.png', '00004.png'
-    ]  # fmt: skip
+        '00000.png',
+        None,
+        '00002.png',
+        '00003.png',
+        '00004.png',
+    ]
     with pytest.raises(ValueError, match=r'first 3 \(max_frames\): 2, of which the first and the last do not count'):
         DAVIS(str(sparse), resolution='', annotations='sparse', max_frames=3)
 
 
-@pytest.mark.parametrize(('old', 'new', 'match'), [
-    ('00000', '00001', r'no mask for frame .*00000\.jpg'), ('00002', '2', r'no frame for mask 2\.png'),
-])
+@pytest.mark.parametrize(
+    ('old', 'new', 'match'),
+    [
+        ('00000', '00001', r'no mask for frame .*00000\.jpg'),
+        ('00002', '2', r'no frame for mask 2\.png'),
+    ],
+)
 def test_sparse_masks_must_be_named_like_their_frames(sparse, old, new, match):
     folder = sparse / 'Annotations' / 'video1'
     (folder / f'{old}.png').rename(folder / f'{new}.png')
@@ -192,9 +207,17 @@ def test_sparse_masks_must_be_named_like_their_frames(sparse, old, new, match):
         DAVIS(str(sparse), resolution='', annotations='sparse')
 
 
-@pytest.mark.parametrize(('line', 'video'), [
-    ('bear', 'bear'), ('bear.v2', 'bear.v2'), ('a/bear/00000.jpg', 'bear'), ('a/bear', 'bear'),
-    ('/bear/0.png 1', 'bear'), ('//a//bear.v2//0.png', 'bear.v2')])
+@pytest.mark.parametrize(
+    ('line', 'video'),
+    [
+        ('bear', 'bear'),
+        ('bear.v2', 'bear.v2'),
+        ('a/bear/00000.jpg', 'bear'),
+        ('a/bear', 'bear'),
+        ('/bear/0.png 1', 'bear'),
+        ('//a//bear.v2//0.png', 'bear.v2'),
+    ],
+)
 def test_a_line_names_a_video_or_one_of_its_frames(tmp_path, line, video):
     (tmp_path / 'val.txt').write_text(f'{line}\n/\ndog\n{line}\n')
     assert read_davis_list(tmp_path / 'val.txt') == [video, 'dog']

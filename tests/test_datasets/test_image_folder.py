@@ -55,7 +55,8 @@ def cut(path):
 def test_official_imagenet_layout(imagenet):
     (imagenet / 'LOC_synset_mapping.txt').write_text('no image')
     assert ids(ImageFolder(str(imagenet))) == [
-        f'{wnid}/{wnid}_{image}.JPEG' for wnid in ('n01440764', 'n01443537', 'n15075141') for image in (2, 10, 18)]
+        f'{wnid}/{wnid}_{image}.JPEG' for wnid in ('n01440764', 'n01443537', 'n15075141') for image in (2, 10, 18)
+    ]
 
 
 def test_any_tree_hidden_parts_left_out_links_followed_once(imagenet, tmp_path):
@@ -64,7 +65,11 @@ def test_any_tree_hidden_parts_left_out_links_followed_once(imagenet, tmp_path):
     (tmp_path / 'mixed' / 'a' / 'back').symlink_to(tmp_path / 'mixed')
     (tmp_path / 'mixed' / 'linked').symlink_to(imagenet / 'n01440764')
     assert ids(ImageFolder(str(tmp_path / 'mixed'))) == [
-        'top.png', 'a/2/x.webp', 'a/10/x.bmp', *(f'linked/n01440764_{image}.JPEG' for image in (2, 10, 18))]
+        'top.png',
+        'a/2/x.webp',
+        'a/10/x.bmp',
+        *(f'linked/n01440764_{image}.JPEG' for image in (2, 10, 18)),
+    ]
 
 
 def test_nothing_there(tmp_path):
@@ -151,7 +156,8 @@ def test_a_batch_is_two_tensors_and_the_samples(imagenet):
     batch = default_collate([dataset[index, index, 0] for index in range(3)])
     assert [tuple(view.shape) for view in batch['inputs']] == [(3, 3, 224, 224)] * 2
     assert [Path(sample.img_path).name for sample in batch['data_samples']] == [
-        f'n01440764_{image}.JPEG' for image in (2, 10, 18)]
+        f'n01440764_{image}.JPEG' for image in (2, 10, 18)
+    ]
 
 
 @pytest.mark.parametrize('strength', [0.0, 0.1, 0.5])

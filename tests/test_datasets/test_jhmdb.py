@@ -55,13 +55,16 @@ def test_official_splits_give_the_test_clips(root):
         JHMDB(str(root), split=2)
 
 
-@pytest.mark.parametrize('line', [
-    'JHMDB/joint_positions/walk/clip2/joint_positions.mat JHMDB/Rename_Images/walk/clip2',
-    'Rename_Images/walk/clip2 joint_positions/walk/clip2/joint_positions.mat',
-    '/old/place/JHMDB/Rename_Images/walk/clip2/ /old/place/JHMDB/joint_positions/walk/clip2/joint_positions.mat',
-    'walk/clip2',
-    'clip2',
-])
+@pytest.mark.parametrize(
+    'line',
+    [
+        'JHMDB/joint_positions/walk/clip2/joint_positions.mat JHMDB/Rename_Images/walk/clip2',
+        'Rename_Images/walk/clip2 joint_positions/walk/clip2/joint_positions.mat',
+        '/old/place/JHMDB/Rename_Images/walk/clip2/ /old/place/JHMDB/joint_positions/walk/clip2/joint_positions.mat',
+        'walk/clip2',
+        'clip2',
+    ],
+)
 @pytest.mark.parametrize('data_root', ['itself', 'parent'])
 def test_forms_of_lists_and_roots(root, line, data_root):
     (root.parent / 'list.txt').write_text(f'{line}\n\n')
@@ -69,15 +72,18 @@ def test_forms_of_lists_and_roots(root, line, data_root):
     assert ids_of(JHMDB(str(folder), video_list='list.txt')) == ['walk/clip2']
 
 
-@pytest.mark.parametrize(('text', 'match'), [
-    ('\n', 'is empty'),
-    ('Rename_Images/walk/clip1 joint_positions/walk/clip2/joint_positions.mat', 'of one clip'),
-    ('a/b/c d/e/f', 'of one clip'),
-    ('Rename_Images/walk/clip2', 'of one clip'),
-    ('clip2 walk/clip2', 'of one clip'),
-    ('Rename_Images/walk/clip2 joint_positions/walk/clip2/joint_positions.mat x', 'of one clip'),
-    ('clip9', r'clip clip9 is in 0 actions'),
-])
+@pytest.mark.parametrize(
+    ('text', 'match'),
+    [
+        ('\n', 'is empty'),
+        ('Rename_Images/walk/clip1 joint_positions/walk/clip2/joint_positions.mat', 'of one clip'),
+        ('a/b/c d/e/f', 'of one clip'),
+        ('Rename_Images/walk/clip2', 'of one clip'),
+        ('clip2 walk/clip2', 'of one clip'),
+        ('Rename_Images/walk/clip2 joint_positions/walk/clip2/joint_positions.mat x', 'of one clip'),
+        ('clip9', r'clip clip9 is in 0 actions'),
+    ],
+)
 def test_broken_lists(root, text, match):
     (root / 'list.txt').write_text(text)
     with pytest.raises(ValueError, match=match):
@@ -126,13 +132,16 @@ def test_positions_of_one_frame(tmp_path):
     assert read_joint_positions(tmp_path / 'a.mat').tolist() == [[[0, 2], [1, 3.5]]]
 
 
-@pytest.mark.parametrize(('content', 'match'), [
-    (dict(other=np.zeros(3)), 'holds other, but no pos_img'),
-    (dict(pos_img=np.zeros((3, 15, 4))), r'got \[3, 15, 4\]'),
-    (dict(pos_img=np.zeros((2, 15, 0))), r'got \[2, 15, 0\]'),
-    (b'no MATLAB file', 'is no MATLAB file, it begins with .*no MATLAB file'),
-    (b'', 'is no MATLAB file'),
-])
+@pytest.mark.parametrize(
+    ('content', 'match'),
+    [
+        (dict(other=np.zeros(3)), 'holds other, but no pos_img'),
+        (dict(pos_img=np.zeros((3, 15, 4))), r'got \[3, 15, 4\]'),
+        (dict(pos_img=np.zeros((2, 15, 0))), r'got \[2, 15, 0\]'),
+        (b'no MATLAB file', 'is no MATLAB file, it begins with .*no MATLAB file'),
+        (b'', 'is no MATLAB file'),
+    ],
+)
 def test_broken_positions(tmp_path, content, match):
     path = tmp_path / 'a.mat'
     if isinstance(content, bytes):
@@ -176,8 +185,9 @@ def test_the_root_itself_comes_first(root):
     assert ids_of(JHMDB(str(root))) == ['walk/clip0', 'walk/clip1']
 
 
-@pytest.mark.parametrize(('line', 'fine'), [
-    ('clip2.avi 2', True), ('clip2.avi', False), ('clip2.avi 2 3', False), ('clip2.avi 3', False)])
+@pytest.mark.parametrize(
+    ('line', 'fine'), [('clip2.avi 2', True), ('clip2.avi', False), ('clip2.avi 2 3', False), ('clip2.avi 3', False)]
+)
 def test_lines_of_the_splits_have_two_words(root, line, fine):
     (root / 'splits' / 'walk_test_split2.txt').write_text(f'{line}\n')
     if fine:

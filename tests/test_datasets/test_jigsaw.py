@@ -68,7 +68,7 @@ def test_split_undoes_a_mosaic_that_a_loop_has_put_together():
     for image in range(2):
         for number in range(9):
             row, column = 5 * (number // 3), 7 * (number % 3)
-            joined[image, :, row:row + 5, column:column + 7] = parts[image, number]
+            joined[image, :, row : row + 5, column : column + 7] = parts[image, number]
     assert torch.equal(split_mosaic(joined), parts.flatten(0, 1))
 
 

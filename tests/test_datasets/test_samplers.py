@@ -41,9 +41,7 @@ def test_unshuffled(monkeypatch):
 def test_ranks_share_what_one_process_would_take(monkeypatch, world_size):
     batch, iterations = 2, 9
     whole = list(islice(sampler_of(monkeypatch), batch * world_size * iterations))
-    parts = [
-        list(islice(sampler_of(monkeypatch, rank, world_size), batch * iterations)) for rank in range(world_size)
-    ]
+    parts = [list(islice(sampler_of(monkeypatch, rank, world_size), batch * iterations)) for rank in range(world_size)]
     for i in range(iterations):
         together = {sample for part in parts for sample in part[batch * i : batch * (i + 1)]}
         assert together == set(whole[batch * world_size * i : batch * world_size * (i + 1)])
@@ -145,7 +143,7 @@ def test_the_stream_begins_in_any_pass(monkeypatch):
     for start in range(3 * SIZE):
         sampler = sampler_of(monkeypatch)
         sampler.advance(start)
-        assert list(islice(sampler, SIZE)) == whole[start:start + SIZE]
+        assert list(islice(sampler, SIZE)) == whole[start : start + SIZE]
 
 
 def test_each_pass_is_drawn_from_seed_and_number(monkeypatch):

@@ -102,7 +102,8 @@ def test_a_box_that_does_not_fit_is_drawn_so_often():
 
 def test_what_transforms_do_unless_told():
     assert repr(ClipRandomResizedCrop()) == (
-        'ClipRandomResizedCrop(size=(256, 256), area=(0.6, 1.0), aspect=(1.5, 2.0), attempts=20)')
+        'ClipRandomResizedCrop(size=(256, 256), area=(0.6, 1.0), aspect=(1.5, 2.0), attempts=20)'
+    )
     assert (repr(ClipResize()), repr(ClipFlip())) == ('ClipResize(size=(256, 256))', 'ClipFlip(prob=0.5)')
     assert ClipResize([1, 2]).size == (1, 2)
 
@@ -174,10 +175,17 @@ def test_what_cannot_be_read_is_named_with_its_video(tmp_path):
         LoadFrames()(dict(video_path=str(tmp_path / 'film.avi'), video_id='bear', frame_inds=[4]))
 
 
-@pytest.mark.parametrize(('cls', 'kwargs'), [
-    (ClipResize, dict(size=(1, 1))), (ClipRandomResizedCrop, dict(area=(1, 1))),
-    (ClipRandomResizedCrop, dict(aspect=(1, 1))), (ClipFlip, dict(prob=0)), (ClipFlip, dict(prob=1)),
-    (ClipRandomResizedCrop, dict(attempts=1))])
+@pytest.mark.parametrize(
+    ('cls', 'kwargs'),
+    [
+        (ClipResize, dict(size=(1, 1))),
+        (ClipRandomResizedCrop, dict(area=(1, 1))),
+        (ClipRandomResizedCrop, dict(aspect=(1, 1))),
+        (ClipFlip, dict(prob=0)),
+        (ClipFlip, dict(prob=1)),
+        (ClipRandomResizedCrop, dict(attempts=1)),
+    ],
+)
 def test_the_bounds_of_arguments_are_allowed(cls, kwargs):
     transform = cls(**kwargs)
     assert {name: getattr(transform, name) for name in kwargs} == kwargs
@@ -186,4 +194,5 @@ def test_the_bounds_of_arguments_are_allowed(cls, kwargs):
 def test_a_clip_is_packed_with_what_happened_to_it():
     results = ClipFlip(1)(ClipRandomResizedCrop((8, 16))(clip_of(coordinates(20, 40))))
     assert PackClip()(results)['data_samples'].metainfo == dict(
-        video_id='bear', frame_inds=[0, 1, 2], crop=results['crop'], flip=True)
+        video_id='bear', frame_inds=[0, 1, 2], crop=results['crop'], flip=True
+    )

@@ -43,6 +43,9 @@ USUAL = {
 
 @pytest.mark.parametrize('part', USUAL, ids=lambda part: part.__qualname__)
 def test_the_usual_arguments(part):
-    found = {name: argument.default for name, argument in inspect.signature(part).parameters.items()
-             if argument.default is not inspect.Parameter.empty}
+    found = {
+        name: argument.default
+        for name, argument in inspect.signature(part).parameters.items()
+        if argument.default is not inspect.Parameter.empty
+    }
     assert found == USUAL[part]

@@ -81,9 +81,10 @@ def test_video_file_that_is_cut_off(root):
 
 
 def test_clips_of_a_varying_frame_rate_hold_the_frames_that_they_name(tmp_path):
-    write_timed_video(tmp_path / 'a.mp4', np.cumsum(np.random.default_rng(0).integers(15, 90, 100)).tolist(),
-                      options={'g': '30'})
-    dataset = VideoFolder(str(tmp_path), pipeline=(dict(type='LoadFrames'), ), clip_length=3, interval=(1, 7))
+    write_timed_video(
+        tmp_path / 'a.mp4', np.cumsum(np.random.default_rng(0).integers(15, 90, 100)).tolist(), options={'g': '30'}
+    )
+    dataset = VideoFolder(str(tmp_path), pipeline=(dict(type='LoadFrames'),), clip_length=3, interval=(1, 7))
     for draw in range(20):
         clip = dataset[(0, draw)]
         assert [shown(frame) for frame in clip['frames']] == clip['frame_inds']

@@ -48,9 +48,14 @@ def test_category_masks_directly_below_annotations(root):
     assert np.array_equal(sample.given_masks[0], expected)
 
 
-@pytest.mark.parametrize(('labels', 'folder', 'suffix'), [
-    ('category', 'Category_ids', '.png'), ('instance', 'Instance_ids', '.png'), ('instance', 'Instance_ids', '.txt'),
-])
+@pytest.mark.parametrize(
+    ('labels', 'folder', 'suffix'),
+    [
+        ('category', 'Category_ids', '.png'),
+        ('instance', 'Instance_ids', '.png'),
+        ('instance', 'Instance_ids', '.txt'),
+    ],
+)
 def test_missing_annotation(root, labels, folder, suffix):
     (root / 'Annotations' / folder / 'videos1' / f'000000000026{suffix}').unlink()
     total = 3 if labels == 'category' else 6
@@ -89,11 +94,18 @@ def test_categories_round_trip(categories, blanks, tmp_path_factory):
     assert read_instance_categories(path) == categories
 
 
-@pytest.mark.parametrize(('text', 'match'), [
-    ('1 2 0.5\n', "got '1 2 0.5'"), ('1\n', "got '1'"), ('-1 2\n', "got '-1 2'"),
-    ('1 2\n1000000000 2\n', "got '10+ 2'"),
-    ('1 1000000000\n', "got '1 10+'"), ('1 hat\n', "got '1 hat'"), ('1 2\n1 3\n', '2 lines for 1 instances'),
-])
+@pytest.mark.parametrize(
+    ('text', 'match'),
+    [
+        ('1 2 0.5\n', "got '1 2 0.5'"),
+        ('1\n', "got '1'"),
+        ('-1 2\n', "got '-1 2'"),
+        ('1 2\n1000000000 2\n', "got '10+ 2'"),
+        ('1 1000000000\n', "got '1 10+'"),
+        ('1 hat\n', "got '1 hat'"),
+        ('1 2\n1 3\n', '2 lines for 1 instances'),
+    ],
+)
 def test_broken_categories(tmp_path, text, match):
     (tmp_path / '0.txt').write_text(text)
     with pytest.raises(ValueError, match=match):
@@ -135,8 +147,7 @@ def test_the_folder_of_the_kind_of_labels_comes_first(root):
     assert 'Category_ids' in VIP(str(root))[0]['data_samples'].mask_paths[0]
     for video in ('videos1', 'videos2'):
         shutil.rmtree(root / 'Annotations' / 'Instance_ids' / video)
-        shutil.copytree(root / 'Annotations' / 'Category_ids' / video, root / 'Annotations' / video,
-                        dirs_exist_ok=True)
+        shutil.copytree(root / 'Annotations' / 'Category_ids' / video, root / 'Annotations' / video, dirs_exist_ok=True)
     with pytest.raises(FileNotFoundError, match='no folder .*Instance_ids/videos1'):
         VIP(str(root), labels='instance')
 

@@ -63,8 +63,7 @@ def take(root, num_workers, iterations=4, consumed=0, batch_size=3):
     )
     loader.sampler.advance(consumed)
     return [
-        (batch['inputs'], [sample.metainfo for sample in batch['data_samples']])
-        for batch in islice(loader, iterations)
+        (batch['inputs'], [sample.metainfo for sample in batch['data_samples']]) for batch in islice(loader, iterations)
     ]
 
 
@@ -238,13 +237,23 @@ class Numbered(VideoDataset):
         super().__init__('somewhere', **settings)
 
     def load_videos(self):
-        return [dict(video_id=str(number), frame_paths=[f'{number}/{t}.png' for t in range(length)])
-                for number, length in enumerate(self.lengths)]
+        return [
+            dict(video_id=str(number), frame_paths=[f'{number}/{t}.png' for t in range(length)])
+            for number, length in enumerate(self.lengths)
+        ]
 
 
-@pytest.mark.parametrize(('settings', 'shortest'), [
-    ({}, 2), (dict(clip_length=3), 3), (dict(clip_length=3, interval=2), 5), (dict(interval=(3, 2)), 3),
-    (dict(interval=(1, 4), interval_probs=(0, 1)), 5), (dict(clip_length=1), 1)])
+@pytest.mark.parametrize(
+    ('settings', 'shortest'),
+    [
+        ({}, 2),
+        (dict(clip_length=3), 3),
+        (dict(clip_length=3, interval=2), 5),
+        (dict(interval=(3, 2)), 3),
+        (dict(interval=(1, 4), interval_probs=(0, 1)), 5),
+        (dict(clip_length=1), 1),
+    ],
+)
 def test_the_shortest_video_is_as_long_as_a_clip(settings, shortest):
     dataset = Numbered(*range(8), **settings)
     assert ids(dataset) == [str(length) for length in range(shortest, 8)]

@@ -129,23 +129,26 @@ def test_what_is_missing_is_named(root, tmp_path):
         YouTubeVOSBenchmark(str(root), video_list='none.txt')
 
 
-@pytest.mark.parametrize(('text', 'match'), [
-    ('{', 'no valid JSON'),
-    ('[]', 'lists no videos'),
-    ('{"videos": {}}', 'lists no videos'),
-    ('{"videos": ["a"]}', 'lists no videos'),
-    ('{"videos": {"a": {}}}', 'video a has no objects'),
-    ('{"videos": {"a": []}}', 'video a has no objects'),
-    ('{"videos": {"a": {"objects": {}}}}', 'video a has no objects'),
-    ('{"videos": {"a": {"objects": [1]}}}', 'video a has no objects'),
-    ('{"videos": {"a": {"objects": {"1": ["0"]}}}}', "object '1' of video a"),
-    ('{"videos": {"a": {"objects": {"1": {"frames": "0"}}}}}', "object '1' of video a"),
-    ('{"videos": {"a": {"objects": {"1": {"frames": {"0": 1}}}}}}', "object '1' of video a"),
-    ('{"videos": {"a": {"objects": {"1": {"frames": ["0", 5]}}}}}', "object '1' of video a"),
-    ('{"videos": {"a": {"objects": {"1": {"frames": []}}}}}', "object '1' of video a"),
-    ('{"videos": {"a": {"objects": {"x": {"frames": ["0"]}}}}}', "object 'x' of video a"),
-    ('{"videos": {"a": {"objects": {"300": {"frames": ["0"]}}}}}', "object '300' of video a"),
-])
+@pytest.mark.parametrize(
+    ('text', 'match'),
+    [
+        ('{', 'no valid JSON'),
+        ('[]', 'lists no videos'),
+        ('{"videos": {}}', 'lists no videos'),
+        ('{"videos": ["a"]}', 'lists no videos'),
+        ('{"videos": {"a": {}}}', 'video a has no objects'),
+        ('{"videos": {"a": []}}', 'video a has no objects'),
+        ('{"videos": {"a": {"objects": {}}}}', 'video a has no objects'),
+        ('{"videos": {"a": {"objects": [1]}}}', 'video a has no objects'),
+        ('{"videos": {"a": {"objects": {"1": ["0"]}}}}', "object '1' of video a"),
+        ('{"videos": {"a": {"objects": {"1": {"frames": "0"}}}}}', "object '1' of video a"),
+        ('{"videos": {"a": {"objects": {"1": {"frames": {"0": 1}}}}}}', "object '1' of video a"),
+        ('{"videos": {"a": {"objects": {"1": {"frames": ["0", 5]}}}}}', "object '1' of video a"),
+        ('{"videos": {"a": {"objects": {"1": {"frames": []}}}}}', "object '1' of video a"),
+        ('{"videos": {"a": {"objects": {"x": {"frames": ["0"]}}}}}', "object 'x' of video a"),
+        ('{"videos": {"a": {"objects": {"300": {"frames": ["0"]}}}}}', "object '300' of video a"),
+    ],
+)
 def test_broken_meta(root, text, match):
     (root / 'valid' / 'meta.json').write_text(text)
     with pytest.raises(ValueError, match=match):
@@ -157,9 +160,19 @@ def test_year_out_of_range(root):
         YouTubeVOSBenchmark(str(root), year=2017)
 
 
-@pytest.mark.parametrize(('number', 'fine'), [
-    ('1', True), ('254', True), ('000000007', True), ('0', False), ('255', False), ('0000000007', False), ('-1', False),
-    ('1.0', False)])
+@pytest.mark.parametrize(
+    ('number', 'fine'),
+    [
+        ('1', True),
+        ('254', True),
+        ('000000007', True),
+        ('0', False),
+        ('255', False),
+        ('0000000007', False),
+        ('-1', False),
+        ('1.0', False),
+    ],
+)
 def test_ids_are_1_to_254(tmp_path, number, fine):
     path = tmp_path / 'meta.json'
     path.write_text(json.dumps(dict(videos=dict(v=dict(objects={number: dict(frames=['00010', '00005', '00100'])})))))
@@ -174,19 +187,34 @@ def test_objects_come_in_the_order_of_their_ids(tmp_path):
     objects = {number: dict(frames=['0'], category=f'c{number}') for number in ('10', '9', '2')}
     (tmp_path / 'meta.json').write_text(json.dumps(dict(videos=dict(v=dict(objects=objects)))))
     assert [(number, entry['category']) for number, entry in read_meta(tmp_path / 'meta.json')['v'].items()] == [
-        (2, 'c2'), (9, 'c9'), (10, 'c10')]
+        (2, 'c2'),
+        (9, 'c9'),
+        (10, 'c10'),
+    ]
 
 
-@pytest.mark.parametrize(('settings', 'title'), [
-    ({}, 'YouTube-VOS-2018 valid'), (dict(year=2019), 'YouTube-VOS-2019 valid'),
-    (dict(all_frames=True), 'YouTube-VOS-2018 valid (all frames)')])
+@pytest.mark.parametrize(
+    ('settings', 'title'),
+    [
+        ({}, 'YouTube-VOS-2018 valid'),
+        (dict(year=2019), 'YouTube-VOS-2019 valid'),
+        (dict(all_frames=True), 'YouTube-VOS-2018 valid (all frames)'),
+    ],
+)
 def test_results_are_called_by_release_and_split(tmp_path, settings, title):
     assert YouTubeVOSBenchmark(str(make_youtube_vos_valid(tmp_path, all_frames=True)), **settings).title == title
 
 
-@pytest.mark.parametrize(('split', 'annotated', 'known'), [
-    ('valid', False, False), ('test', False, False), ('train', False, True), ('train', True, True),
-    ('valid', True, True)])
+@pytest.mark.parametrize(
+    ('split', 'annotated', 'known'),
+    [
+        ('valid', False, False),
+        ('test', False, False),
+        ('train', False, True),
+        ('train', True, True),
+        ('valid', True, True),
+    ],
+)
 def test_whether_the_truth_is_known(tmp_path, log, split, annotated, known):
     root = make_youtube_vos_valid(tmp_path, split=split, annotated=annotated)
     sample = YouTubeVOSBenchmark(str(root), split=split)[0]['data_samples']
@@ -211,7 +239,8 @@ def test_what_meta_lists_decides_when_an_object_is_born(tmp_path, births):
     sample = YouTubeVOSBenchmark(str(root))[0]['data_samples']
     assert {number: entry['first_frame'] for number, entry in sample.objects.items()} == dict(enumerate(births, 1))
     assert {t: sorted(set(np.unique(mask)) - {0}) for t, mask in sample.given_masks.items()} == {
-        t: [k + 1 for k, birth in enumerate(births) if birth == t] for t in sorted(set(births))}
+        t: [k + 1 for k, birth in enumerate(births) if birth == t] for t in sorted(set(births))
+    }
 
 
 def test_a_video_needs_a_second_frame_and_no_mask_for_it(tmp_path):

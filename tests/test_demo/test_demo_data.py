@@ -22,8 +22,11 @@ def test_labelled_videos_have_a_mask_for_each_of_their_25_frames():
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         assert len(info['frame_paths']) == len(info['mask_paths']) == 25
-        frame, first, last = (read_image(info['frame_paths'][0]), read_object_ids(info['mask_paths'][0]),
-                              read_object_ids(info['mask_paths'][-1]))
+        frame, first, last = (
+            read_image(info['frame_paths'][0]),
+            read_object_ids(info['mask_paths'][0]),
+            read_object_ids(info['mask_paths'][-1]),
+        )
         assert frame.shape[:2] == first.shape == last.shape == (160, 240)
         ids = set(np.unique(first)) - {0}
         assert ids == set(range(1, len(ids) + 1))

@@ -24,8 +24,16 @@ from stt_mm.utils import VideoReader, read_mask, write_mask
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'demo' / 'propagate.py'
 DAVIS = ROOT / 'demo' / 'data' / 'davis'
-SMALL = ('--config', 'eval/davis_color', '--checkpoint', 'none', '--device', 'cpu', '--cfg-options',
-         'model.propagator.protocol.short_side=64')
+SMALL = (
+    '--config',
+    'eval/davis_color',
+    '--checkpoint',
+    'none',
+    '--device',
+    'cpu',
+    '--cfg-options',
+    'model.propagator.protocol.short_side=64',
+)
 
 
 def load():
@@ -66,9 +74,28 @@ def test_a_fresh_clone_needs_no_more_than_a_video_and_a_mask(tmp_path):
     """The defaults are found from any folder, and the result is the one of Python."""
     frames, truths = (DAVIS / kind / '480p' / 'soccer' for kind in ('JPEGImages', 'Annotations'))
     first = truths / '00000.png'
-    output = subprocess.run([sys.executable, SCRIPT, frames, '--mask', first, '--out', 'out.mp4', '--mask-dir', 'masks',
-                             '--max-frames', '2', '--device', 'cpu'], cwd=tmp_path, check=True, text=True,
-                            capture_output=True, timeout=300)
+    output = subprocess.run(
+        [
+            sys.executable,
+            SCRIPT,
+            frames,
+            '--mask',
+            first,
+            '--out',
+            'out.mp4',
+            '--mask-dir',
+            'masks',
+            '--max-frames',
+            '2',
+            '--device',
+            'cpu',
+        ],
+        cwd=tmp_path,
+        check=True,
+        text=True,
+        capture_output=True,
+        timeout=300,
+    )
     assert len(VideoReader(tmp_path / 'out.mp4')) == len(list((tmp_path / 'masks').glob('*.png'))) == 2
     lines = output.stdout.splitlines()
     assert lines[0].startswith('2 frames in ')
@@ -76,18 +103,37 @@ def test_a_fresh_clone_needs_no_more_than_a_video_and_a_mask(tmp_path):
     assert lines[1:] == ['out: out.mp4', 'mask_dir: masks']
     assert '2/2 frames' in output.stderr
     assert 'frames/s' in output.stderr
-    found = VideoPropagator(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py', ROOT / 'demo' / 'stt_r18_demo-15906475.pth',
-                            'cpu').stream(frames, first, max_frames=2)
+    found = VideoPropagator(
+        ROOT / 'configs' / 'eval' / 'davis_r18_s8.py', ROOT / 'demo' / 'stt_r18_demo-15906475.pth', 'cpu'
+    ).stream(frames, first, max_frames=2)
     for t, result in enumerate(found):
         assert (read_mask(tmp_path / 'masks' / f'{t:05d}.png') == result.mask).mean() > 0.999
     assert (result.mask == read_mask(truths / '00001.png')).mean() > 0.9
 
 
 def test_objects_and_points_of_several_frames(place, capfd):
-    propagate.main(['frames', '--mask', 'first.png', '5:second.png', '--points', '20,20', '3:40,30.5', '30,30',
-                    '--mask-dir', 'masks', '--points-json', 'points.json', '--out', 'out.mov', *SMALL])
+    propagate.main(
+        [
+            'frames',
+            '--mask',
+            'first.png',
+            '5:second.png',
+            '--points',
+            '20,20',
+            '3:40,30.5',
+            '30,30',
+            '--mask-dir',
+            'masks',
+            '--points-json',
+            'points.json',
+            '--out',
+            'out.mov',
+            *SMALL,
+        ]
+    )
     expected = VideoPropagator('eval/davis_color', None, 'cpu', {'model.propagator.protocol.short_side': 64}).stream(
-        'frames', {0: 'first.png', 5: 'second.png'}, {0: [[20, 20], [30, 30]], 3: [[40, 30.5]]})
+        'frames', {0: 'first.png', 5: 'second.png'}, {0: [[20, 20], [30, 30]], 3: [[40, 30.5]]}
+    )
     rows = json.loads(Path('points.json').read_text())
     for result, row in zip(expected, rows, strict=True):
         np.testing.assert_array_equal(read_mask(f'masks/{result.name}.png'), result.mask)
@@ -107,27 +153,34 @@ def test_first_frames_of_a_file(place, capfd):
     assert '5/5 frames' in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(('args', 'message'), [
-    (['none.mp4', '--points', '1,1'], 'Video not found: none.mp4. Expected a video file, a folder of images or'),
-    (['first.png.txt', '--points', '1,1'], 'first.png.txt cannot be opened (8 bytes)'),
-    (['98', '--points', '1,1'], 'Camera 98 cannot be opened: there is none of that number'),
-    (['frames', '--mask', 'none.png'], 'Mask not found: none.png'),
-    (['frames', '--mask', 'deep.png'], 'Mask deep.png holds ids 300 to 300. Number the objects 1 to 255'),
-    (['frames', '--mask', 'colours.png'], 'Mask colours.png is an image of mode RGB'),
-    (['frames', '--mask', 'empty.png'], 'empty.png for frame 0 is empty: all its ids are 0'),
-    (['frames', '--mask', 'small.png'], 'small.png for frame 0 is 32x48 (height x width), the frames are 64x96'),
-    (['frames', '--mask', 'first.png', '5:first.png'], 'first.png for frame 5 gives object 1, which the mask for'),
-    (['frames', '--mask', 'first.png', '12:second.png'], 'given for frame 12, but frames has 12 frames, 0 to 11'),
-    (['video.mp4', '--mask', 'first.png', '12:second.png'], 'but video.mp4 ended after 12 frames, 0 to 11. The'),
-    (['video.mp4', '--points', '3:1,1', '--max-frames', '3'], 'frame 3, but only the first 3 are to be read'),
-    (['frames', '--points', '0:-1,3'], 'Point -1,3 for frame 0 lies outside of the frame, where x is 0 to 95'),
-    (['mixed', '--points', '1,1'], 'Frame 1 (00001) of mixed is 32x48 (height x width), the first is 64x96'),
-    (['frames', '--points', '1,1', '--mask-dir', 'masks'], 'mask_dir needs masks'),
-])
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['none.mp4', '--points', '1,1'], 'Video not found: none.mp4. Expected a video file, a folder of images or'),
+        (['first.png.txt', '--points', '1,1'], 'first.png.txt cannot be opened (8 bytes)'),
+        (['98', '--points', '1,1'], 'Camera 98 cannot be opened: there is none of that number'),
+        (['frames', '--mask', 'none.png'], 'Mask not found: none.png'),
+        (['frames', '--mask', 'deep.png'], 'Mask deep.png holds ids 300 to 300. Number the objects 1 to 255'),
+        (['frames', '--mask', 'colours.png'], 'Mask colours.png is an image of mode RGB'),
+        (['frames', '--mask', 'empty.png'], 'empty.png for frame 0 is empty: all its ids are 0'),
+        (['frames', '--mask', 'small.png'], 'small.png for frame 0 is 32x48 (height x width), the frames are 64x96'),
+        (['frames', '--mask', 'first.png', '5:first.png'], 'first.png for frame 5 gives object 1, which the mask for'),
+        (['frames', '--mask', 'first.png', '12:second.png'], 'given for frame 12, but frames has 12 frames, 0 to 11'),
+        (['video.mp4', '--mask', 'first.png', '12:second.png'], 'but video.mp4 ended after 12 frames, 0 to 11. The'),
+        (['video.mp4', '--points', '3:1,1', '--max-frames', '3'], 'frame 3, but only the first 3 are to be read'),
+        (['frames', '--points', '0:-1,3'], 'Point -1,3 for frame 0 lies outside of the frame, where x is 0 to 95'),
+        (['mixed', '--points', '1,1'], 'Frame 1 (00001) of mixed is 32x48 (height x width), the first is 64x96'),
+        (['frames', '--points', '1,1', '--mask-dir', 'masks'], 'mask_dir needs masks'),
+    ],
+)
 def test_errors_are_one_line(place, capfd, args, message):
     Path('first.png.txt').write_text('no video')
-    for name, array in (('deep', np.full((64, 96), 300, np.uint16)), ('colours', np.zeros((64, 96, 3), np.uint8)),
-                        ('empty', np.zeros((64, 96), np.uint8)), ('small', np.ones((32, 48), np.uint8))):
+    for name, array in (
+        ('deep', np.full((64, 96), 300, np.uint16)),
+        ('colours', np.zeros((64, 96, 3), np.uint8)),
+        ('empty', np.zeros((64, 96), np.uint8)),
+        ('small', np.ones((32, 48), np.uint8)),
+    ):
         Image.fromarray(array).save(f'{name}.png')
     for t, size in enumerate([(64, 96), (32, 48)]):
         write_image(f'mixed/{t:05d}.png', np.zeros((*size, 3), np.uint8))
@@ -174,22 +227,28 @@ def test_the_recording_of_a_laboratory_camera_is_left_alone(place, fps):
 
 def test_an_output_of_another_kind_is_refused(place, capfd):
     assert 'written as .mp4, .m4v, .mov, .mkv, .webm, got out.avi' in error_of(
-        capfd, 'frames', '--mask', 'first.png', '--out', 'out.avi')
+        capfd, 'frames', '--mask', 'first.png', '--out', 'out.avi'
+    )
     assert not Path('out.avi').exists()
 
 
-@pytest.mark.parametrize(('args', 'message'), [
-    (['frames', '--out', 'a.mp4'], 'nothing to follow: give --mask or --points'),
-    (['frames', '--points', '1,1'], 'say where the results go'),
-    (['frames', '--mask', 'a.png', 'b.png', '--out', 'a.mp4'], 'two masks are for one frame'),
-    (['frames', '--points', '1;1', '--out', 'a.mp4'], "'1;1' is no point; expected x,y or FRAME:x,y"),
-    (['frames', '--points', 'x:1,1', '--out', 'a.mp4'], "'x:1,1' is no point"),
-    (['frames', '--mask', 'a.png', 'x:b.png', '--out', 'a.mp4'], "'x' is no frame number"),
-    (['frames', '--points', '1,1', '--points-json', 'a.json', '--fps', '9'], '--fps is that of the video to write'),
-    *[(['frames', '--points', '1,1', '--out', 'a.mp4', '--fps', fps], 'fps must be 0.001 to 100000 frames per')
-      for fps in ('0', '-1', '1e9', 'nan', 'inf')],
-    (['frames', '--points', '1,1', '--out', 'a.mp4', '--fps', 'fast'], 'argument --fps'),
-])
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['frames', '--out', 'a.mp4'], 'nothing to follow: give --mask or --points'),
+        (['frames', '--points', '1,1'], 'say where the results go'),
+        (['frames', '--mask', 'a.png', 'b.png', '--out', 'a.mp4'], 'two masks are for one frame'),
+        (['frames', '--points', '1;1', '--out', 'a.mp4'], "'1;1' is no point; expected x,y or FRAME:x,y"),
+        (['frames', '--points', 'x:1,1', '--out', 'a.mp4'], "'x:1,1' is no point"),
+        (['frames', '--mask', 'a.png', 'x:b.png', '--out', 'a.mp4'], "'x' is no frame number"),
+        (['frames', '--points', '1,1', '--points-json', 'a.json', '--fps', '9'], '--fps is that of the video to write'),
+        *[
+            (['frames', '--points', '1,1', '--out', 'a.mp4', '--fps', fps], 'fps must be 0.001 to 100000 frames per')
+            for fps in ('0', '-1', '1e9', 'nan', 'inf')
+        ],
+        (['frames', '--points', '1,1', '--out', 'a.mp4', '--fps', 'fast'], 'argument --fps'),
+    ],
+)
 def test_arguments_that_do_not_go_together(args, message, capsys):
     with pytest.raises(SystemExit, match='2'):
         propagate.parse_args(args)
@@ -246,9 +305,27 @@ def test_q_in_the_window_ends_the_run_of_a_camera(place, monkeypatch, capfd):
 def test_sigterm_ends_the_run_with_whole_files(place):
     frames, _ = moving_shapes(12, (64, 96), 2)
     write_video('long.mp4', np.concatenate([frames] * 100))
-    process = subprocess.Popen([sys.executable, SCRIPT, 'long.mp4', '--mask', 'first.png', '--points', '9,9', '--out',
-                                'out.mp4', '--points-json', 'points.json', '--mask-dir', 'masks', *SMALL], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            SCRIPT,
+            'long.mp4',
+            '--mask',
+            'first.png',
+            '--points',
+            '9,9',
+            '--out',
+            'out.mp4',
+            '--points-json',
+            'points.json',
+            '--mask-dir',
+            'masks',
+            *SMALL,
+        ],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     end = time.monotonic() + 60
     while len(list(Path().glob('masks/*.png'))) < 5:
         assert process.poll() is None, process.communicate()
@@ -285,8 +362,22 @@ def test_signals_end_the_run_with_whole_files(place, monkeypatch, capfd, name, c
     before = signal.signal(number, not_mine)
     try:
         with pytest.raises(SystemExit) as stop:
-            propagate.main(['video.mp4', '--mask', 'first.png', '--points', '9,9', '--out', 'out.mp4', '--mask-dir',
-                            'masks', '--points-json', 'points.json', *SMALL])
+            propagate.main(
+                [
+                    'video.mp4',
+                    '--mask',
+                    'first.png',
+                    '--points',
+                    '9,9',
+                    '--out',
+                    'out.mp4',
+                    '--mask-dir',
+                    'masks',
+                    '--points-json',
+                    'points.json',
+                    *SMALL,
+                ]
+            )
         assert stop.value.code == 128 + (number if count == 1 else signal.SIGINT)
         assert signal.getsignal(number) is not_mine
     finally:
@@ -342,9 +433,11 @@ def test_every_argument_reaches_the_propagator(asked, capfd, monkeypatch):
     levels = []
     monkeypatch.setattr(propagate.cv2, 'setLogLevel', lambda level: levels.append(('4', level)), raising=False)
     monkeypatch.setattr(propagate.cv2, '__version__', '4.9.0')
-    line = ('v.mp4 --mask a.png 3:b.png --points 1,2 4:5,6 3,4 --out o.mp4 --fps 12.5 --alpha 0.25 --max-frames 9 '
-            '--mask-dir m --overwrite --config c.py --checkpoint w.pth --device cpu --cfg-options a=1 '
-            '--trust-checkpoint --prefix net --allow-other-geometry')
+    line = (
+        'v.mp4 --mask a.png 3:b.png --points 1,2 4:5,6 3,4 --out o.mp4 --fps 12.5 --alpha 0.25 --max-frames 9 '
+        '--mask-dir m --overwrite --config c.py --checkpoint w.pth --device cpu --cfg-options a=1 '
+        '--trust-checkpoint --prefix net --allow-other-geometry'
+    )
     propagate.main(line.split())
     made, (stream, mask, points, options) = asked
     assert made == ('c.py', 'w.pth', 'cpu', dict(a=1), True, False, 'net', True)
@@ -352,10 +445,12 @@ def test_every_argument_reaches_the_propagator(asked, capfd, monkeypatch):
     assert {frame: positions.tolist() for frame, positions in points.items()} == {0: [[1, 2], [3, 4]], 4: [[5, 6]]}
     run = options.pop('on_frame').__self__
     assert (run.alpha, run.show, run.progress.tasks[0].total) == (0.25, False, 9)
-    assert options == dict(out=Path('o.mp4'), mask_dir=Path('m'), points_json=None, fps=12.5, alpha=0.25, max_frames=9,
-                           overwrite=True)
+    assert options == dict(
+        out=Path('o.mp4'), mask_dir=Path('m'), points_json=None, fps=12.5, alpha=0.25, max_frames=9, overwrite=True
+    )
     assert capfd.readouterr().out == (
-        '2 frames in 0.8 s (2.5 frames/s), protocol a protocol v3, device cuda:7\nout: o.mp4\nmask_dir: m\n')
+        '2 frames in 0.8 s (2.5 frames/s), protocol a protocol v3, device cuda:7\nout: o.mp4\nmask_dir: m\n'
+    )
     assert levels == [('4', 0)]
 
 
@@ -369,8 +464,9 @@ def test_what_is_not_given_is_left_to_the_propagator(asked, capfd, monkeypatch):
     assert made == (str(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py'), None, None, None, False, True, None, False)
     assert (mask, list(points)) == (None, [0])
     options.pop('on_frame')
-    assert options == dict(out=None, mask_dir=None, points_json=Path('p.json'), fps=None, alpha=0.5, max_frames=None,
-                           overwrite=False)
+    assert options == dict(
+        out=None, mask_dir=None, points_json=Path('p.json'), fps=None, alpha=0.5, max_frames=None, overwrite=False
+    )
     captured = capfd.readouterr()
     assert captured.out.endswith('device cuda:7\npoints_json: p.json\n')
     assert '2 frames' in captured.err
@@ -379,8 +475,9 @@ def test_what_is_not_given_is_left_to_the_propagator(asked, capfd, monkeypatch):
     assert asked[3][1:3] == ({0: 'a.png'}, None)
 
 
-@pytest.mark.parametrize(('frames', 'limit', 'total'), [
-    (None, None, None), (5, None, 5), (None, 7, 7), (5, 7, 5), (7, 5, 5)])
+@pytest.mark.parametrize(
+    ('frames', 'limit', 'total'), [(None, None, None), (5, None, 5), (None, 7, 7), (5, 7, 5), (7, 5, 5)]
+)
 def test_the_end_of_the_bar(frames, limit, total):
     run = propagate.Run(SimpleNamespace(num_frames=frames), limit, False, 0.5)
     assert run.progress.tasks[0].total == total
@@ -389,9 +486,14 @@ def test_the_end_of_the_bar(frames, limit, total):
     assert (run.interrupted, run.signal) == (False, 0)
 
 
-@pytest.mark.parametrize(('task', 'text'), [
-    (dict(finished_speed=None, speed=None), '0.0 frames/s'), (dict(finished_speed=None, speed=2.26), '2.3 frames/s'),
-    (dict(finished_speed=3.0, speed=2.0), '3.0 frames/s')])
+@pytest.mark.parametrize(
+    ('task', 'text'),
+    [
+        (dict(finished_speed=None, speed=None), '0.0 frames/s'),
+        (dict(finished_speed=None, speed=2.26), '2.3 frames/s'),
+        (dict(finished_speed=3.0, speed=2.0), '3.0 frames/s'),
+    ],
+)
 def test_the_speed_in_the_bar(task, text):
     assert propagate.Speed().render(SimpleNamespace(**task)).plain == text
 
@@ -409,9 +511,17 @@ def test_the_bar_begins_with_the_first_frame_and_ends_with_the_run(capfd):
     assert not run.progress.live.is_started
 
 
-@pytest.mark.parametrize(('key', 'before', 'ended'), [
-    (-1, False, False), (ord('q'), False, True), (0x100000 | ord('q'), False, True), (ord('p'), False, False),
-    (ord('q') + 128, False, False), (-1, True, True)])
+@pytest.mark.parametrize(
+    ('key', 'before', 'ended'),
+    [
+        (-1, False, False),
+        (ord('q'), False, True),
+        (0x100000 | ord('q'), False, True),
+        (ord('p'), False, False),
+        (ord('q') + 128, False, False),
+        (-1, True, True),
+    ],
+)
 def test_a_key_in_the_window(monkeypatch, key, before, ended):
     """A run that a signal ends goes on to end, whatever is pressed."""
     shown, waited = [], []

@@ -102,7 +102,10 @@ def test_all_of_an_earlier_run_goes(tmp_path, made):
         (folder / name).touch()
     quickstart.prepare_work_dir(folder)
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*')) == [
-        '.quickstart', 'logs', 'notes.txt']
+        '.quickstart',
+        'logs',
+        'notes.txt',
+    ]
 
 
 def test_a_work_dir_that_cannot_be_written_is_named(tmp_path):
@@ -121,7 +124,9 @@ def test_what_is_written_is_shown_at_once(monkeypatch):
     monkeypatch.setattr(sys, 'stdout', Pipe())
     quickstart.Progress('training', 2).update(1)
     assert [line[:37] for line in sys.stdout.seen.splitlines()] == [
-        'training [........................] 0', 'training [############............] 1']
+        'training [........................] 0',
+        'training [############............] 1',
+    ]
 
 
 def test_progress_shows_that_it_advances_and_when_it_ends(capsys, monkeypatch):
@@ -145,8 +150,9 @@ def test_a_failing_step_gives_its_last_line_and_its_log(tmp_path):
     assert 'Iter 1/2' in log.read_text()
 
 
-@pytest.mark.parametrize(('seconds', 'text'), [
-    (0, '0:00'), (59.9, '0:59'), (60, '1:00'), (185, '3:05'), (6000, '100:00')])
+@pytest.mark.parametrize(
+    ('seconds', 'text'), [(0, '0:00'), (59.9, '0:59'), (60, '1:00'), (185, '3:05'), (6000, '100:00')]
+)
 def test_clock(seconds, text):
     assert quickstart.clock(seconds) == text
 
@@ -162,14 +168,23 @@ def test_progress_outside_of_a_terminal_has_a_line_for_each_tenth_and_half_minut
     now = [0.0]
     monkeypatch.setattr(quickstart.time, 'monotonic', lambda: now[0])
     progress = quickstart.Progress('training', 100)
-    for done, seconds in ((1, 0.5), (9, 2), (10, 3), (11, 4), (12, 33), (13, 34), (19, 63), (20, 64), (29, 95),
-                          (30, 96)):
+    for done, seconds in (
+        (1, 0.5),
+        (9, 2),
+        (10, 3),
+        (11, 4),
+        (12, 33),
+        (13, 34),
+        (19, 63),
+        (20, 64),
+        (29, 95),
+        (30, 96),
+    ):
         now[0] = seconds
         progress.update(done)
     progress.close()
     lines = capsys.readouterr().out.split('\n')
-    assert [line.partition('] ')[2].partition('/')[0] for line in lines] == [
-        '0', '10', '13', '20', '29', '30', '']
+    assert [line.partition('] ')[2].partition('/')[0] for line in lines] == ['0', '10', '13', '20', '29', '30', '']
     assert lines[1] == 'training [##......................] 10/100, 0:03 gone, 0:25 left'
     assert 'left' not in lines[0]
 
@@ -186,8 +201,10 @@ def test_progress_on_a_terminal_is_one_line(capsys, monkeypatch):
 def test_a_step_shows_its_steps_and_losses(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
-    script = ('import os; print(os.environ["OMP_WAIT_POLICY"], os.environ["PYTHONUNBUFFERED"], os.getcwd());'
-              'print("Iter(train) [ 1/2]  loss: 1.5e+00  lr: 1"); print("Iter(train) [ 2/2]")')
+    script = (
+        'import os; print(os.environ["OMP_WAIT_POLICY"], os.environ["PYTHONUNBUFFERED"], os.getcwd());'
+        'print("Iter(train) [ 1/2]  loss: 1.5e+00  lr: 1"); print("Iter(train) [ 2/2]")'
+    )
     quickstart.run(['-c', script], tmp_path / 'a.log', 'training', 2, r'Iter\(train\) \[\s*(\d+)/')
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith(f'$ {quickstart.python_name()} -c ')
@@ -201,7 +218,8 @@ def test_a_step_shows_its_steps_and_losses(tmp_path, capsys, monkeypatch):
 
 
 def test_the_line_of_a_terminal_ends_with_the_step_and_bytes_that_are_no_text_stand_in_the_log(
-        tmp_path, capsys, monkeypatch):
+    tmp_path, capsys, monkeypatch
+):
     monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
     script = r'import sys; sys.stdout.buffer.write(b"caf\xe9\n\n"); sys.stdout.flush(); sys.exit(3)'
     with pytest.raises(quickstart.CommandFailed, match=r'^a step failed: caf\ufffd\. The whole output: '):
@@ -245,8 +263,11 @@ def test_a_step_that_the_system_killed(tmp_path):
 def test_a_step_ends_with_the_quickstart(tmp_path, monkeypatch):
     """Whatever ends it; here Ctrl-C while the first step is shown."""
     children, popen = [], subprocess.Popen
-    monkeypatch.setattr(quickstart.subprocess, 'Popen', lambda *args, **options: children.append(
-        popen(*args, **options)) or children[-1])
+    monkeypatch.setattr(
+        quickstart.subprocess,
+        'Popen',
+        lambda *args, **options: children.append(popen(*args, **options)) or children[-1],
+    )
     update = quickstart.Progress.update
 
     def interrupted(self, done, note=''):
@@ -267,7 +288,7 @@ SCORES = dict(color=0.5, untrained=0.4, trained=0.6, shipped=0.7)
 def asked(arguments):
     """The config of a step as the step itself would load it, and its other arguments."""
     at = arguments.index('--cfg-options')
-    options = dict(text.split('=', 1) for text in arguments[at + 1:])
+    options = dict(text.split('=', 1) for text in arguments[at + 1 :])
     return load_config(arguments[1], {key: option_value(value) for key, value in options.items()}), arguments[:at]
 
 
@@ -304,17 +325,30 @@ def test_every_step_is_asked_for_what_the_arguments_say(steps, tmp_path, capsys)
     assert rest == ['tools/train.py', 'configs/stt_r18_demo.py', '--no-validate', '--work-dir', str(work / 'train')]
     assert train[1:4] == (work / 'logs' / 'train.log', 'training', 30)
     assert (cfg.train_cfg.max_iters, cfg.default_hooks.checkpoint.interval, cfg.default_hooks.logger.interval) == (
-        30, 30, 2)
+        30,
+        30,
+        2,
+    )
     assert [(part['end'], part.get('T_max')) for part in cfg.param_scheduler] == [(20, None), (30, 30)]
     assert quickstart.re.search(train[4], 'Iter(train) [ 12/30]')[1] == '12'
     keys = ['color', 'untrained', 'trained', 'shipped']
-    assert [step[0][2] for step in tests] == ['none', 'none', str(work / 'train' / 'iter_30.pth'),
-                                              'demo/stt_r18_demo-15906475.pth']
+    assert [step[0][2] for step in tests] == [
+        'none',
+        'none',
+        str(work / 'train' / 'iter_30.pth'),
+        'demo/stt_r18_demo-15906475.pth',
+    ]
     for key, (arguments, log, label, total, pattern) in zip(keys, tests, strict=True):
         cfg, rest = asked(arguments)
         assert rest[1] == f'configs/eval/davis_{"color" if key == "color" else "r18_s8"}.py'
-        assert rest[3:] == ['--out', str(work / 'eval' / key / 'result.json'), '--work-dir', str(work / 'eval' / key),
-                            '--dump-masks', str(work / 'masks' / key)]
+        assert rest[3:] == [
+            '--out',
+            str(work / 'eval' / key / 'result.json'),
+            '--work-dir',
+            str(work / 'eval' / key),
+            '--dump-masks',
+            str(work / 'masks' / key),
+        ]
         assert (log, total) == (work / 'logs' / f'{key}.log', 3)
         assert label.startswith('evaluating, ')
         dataset = cfg.test_dataloader.dataset
@@ -326,8 +360,12 @@ def test_every_step_is_asked_for_what_the_arguments_say(steps, tmp_path, capsys)
     table = (work / 'table.txt').read_text()
     assert table in out
     assert table.startswith('Label propagation on demo/data/davis (videos: 3, frames of each: 5), in percent\n\nmethod')
-    assert [line[len('trained here, 30 iterations'):].split()[0] for line in table.splitlines()[4:8]] == [
-        '50.0', '40.0', '60.0', '70.0']
+    assert [line[len('trained here, 30 iterations') :].split()[0] for line in table.splitlines()[4:8]] == [
+        '50.0',
+        '40.0',
+        '60.0',
+        '70.0',
+    ]
     assert 'trained here, 30 iterations: J&F 60.0' in out
     assert f'overlay video (shipped checkpoint): {work}/overlay.mp4' in out
     assert (work / 'logs').is_dir()
@@ -336,24 +374,37 @@ def test_every_step_is_asked_for_what_the_arguments_say(steps, tmp_path, capsys)
 def test_the_film_and_the_picture_show_the_best_method_and_all(steps, tmp_path, monkeypatch):
     shown = []
     comparison = visualization.comparison
-    monkeypatch.setattr(visualization, 'comparison', lambda rows, columns: shown.extend((rows, columns)) or comparison(
-        rows, columns))
+    monkeypatch.setattr(
+        visualization, 'comparison', lambda rows, columns: shown.extend((rows, columns)) or comparison(rows, columns)
+    )
     quickstart.main(['--work-dir', str(tmp_path / 'work')])
     rows, columns = shown
     # The masks of the 25 frames: the first, those at a third and two thirds, the last.
     assert columns == ['soccer, frame 0 (given)', 'soccer, frame 8', 'soccer, frame 16', 'soccer, frame 24']
-    assert [label for label, _ in rows] == ['human labels', *(
-        f'{label}, J&F {100 * score:.1f} on this video' for label, score in (
-            ('raw Lab colour', 0.5), ('untrained network', 0.4), ('trained here, 150 iterations', 0.6),
-            ('shipped checkpoint', 0.7)))]
+    assert [label for label, _ in rows] == [
+        'human labels',
+        *(
+            f'{label}, J&F {100 * score:.1f} on this video'
+            for label, score in (
+                ('raw Lab colour', 0.5),
+                ('untrained network', 0.4),
+                ('trained here, 150 iterations', 0.6),
+                ('shipped checkpoint', 0.7),
+            )
+        ),
+    ]
     assert {picture.shape for _, pictures in rows for picture in pictures} == {(240, 360, 3)}
-    frame = cv2.resize(read_image(ROOT / quickstart.DAVIS / 'JPEGImages' / '480p' / 'soccer' / '00008.jpg'), (360, 240),
-                       interpolation=cv2.INTER_CUBIC)
+    frame = cv2.resize(
+        read_image(ROOT / quickstart.DAVIS / 'JPEGImages' / '480p' / 'soccer' / '00008.jpg'),
+        (360, 240),
+        interpolation=cv2.INTER_CUBIC,
+    )
     mask = resize_mask(read_mask(ROOT / quickstart.DAVIS / 'Annotations' / '480p' / 'soccer' / '00008.png'), (240, 360))
     assert np.array_equal(rows[0][1][1], visualization.overlay(frame, mask))
     # The truth was dumped as every method's masks.
-    assert all(np.array_equal(one, other) for _, pictures in rows
-               for one, other in zip(rows[0][1], pictures, strict=True))
+    assert all(
+        np.array_equal(one, other) for _, pictures in rows for one, other in zip(rows[0][1], pictures, strict=True)
+    )
     film = cv2.VideoCapture(str(tmp_path / 'work' / 'overlay.mp4'))
     assert (film.get(cv2.CAP_PROP_FRAME_COUNT), film.get(cv2.CAP_PROP_FPS)) == (25, 8)
     frame = film.read()[1]
@@ -395,9 +446,15 @@ def test_without_the_usual_video_the_first_is_shown(steps, tmp_path, monkeypatch
     assert shown[0] == 'bus, frame 0 (given)'
 
 
-@pytest.mark.parametrize(('what', 'message'), [
-    ('data', 'demo/data is not complete in '), ('clips', 'demo/data is not complete in '),
-    ('package', 'stt_mm is not installed for '), ('checkpoint', 'the training wrote no ')])
+@pytest.mark.parametrize(
+    ('what', 'message'),
+    [
+        ('data', 'demo/data is not complete in '),
+        ('clips', 'demo/data is not complete in '),
+        ('package', 'stt_mm is not installed for '),
+        ('checkpoint', 'the training wrote no '),
+    ],
+)
 def test_what_is_not_there_is_one_line(steps, tmp_path, monkeypatch, what, message):
     if what in ('data', 'clips'):
         (tmp_path / 'demo' / 'data' / ('clips' if what == 'data' else 'davis')).mkdir(parents=True)
@@ -425,9 +482,23 @@ def test_ctrl_c(steps, tmp_path, monkeypatch, capsys):
 def test_whole_quickstart_on_one_video(tmp_path):
     work_dir = tmp_path / 'quickstart'
     result = subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / 'quickstart.py'), '--iters', '1', '--videos', '1', '--frames', '3',
-         '--work-dir', str(work_dir)],
-        capture_output=True, text=True, timeout=300, cwd=tmp_path)
+        [
+            sys.executable,
+            str(ROOT / 'tools' / 'quickstart.py'),
+            '--iters',
+            '1',
+            '--videos',
+            '1',
+            '--frames',
+            '3',
+            '--work-dir',
+            str(work_dir),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     for row in ('raw Lab colour', 'untrained network', 'trained here, 1 iterations'):
         assert len([line for line in (work_dir / 'table.txt').read_text().splitlines() if line.startswith(row)]) == 1
@@ -441,24 +512,30 @@ def shell(command: str, *programs: str, folder: Path, **variables: str) -> subpr
     programs_dir.mkdir()
     for name in ('bash', 'dirname', 'awk', 'sed', 'df', 'mkdir', 'rm', 'rmdir', 'cat', 'grep', *programs):
         (programs_dir / name).symlink_to(shutil.which(name))
-    return subprocess.run(['bash', '-c', f'source {ENVIRONMENT}; {command}'], capture_output=True, text=True,
-                          env={'PATH': str(programs_dir), 'TMPDIR': str(folder), **variables}, timeout=60)
+    return subprocess.run(
+        ['bash', '-c', f'source {ENVIRONMENT}; {command}'],
+        capture_output=True,
+        text=True,
+        env={'PATH': str(programs_dir), 'TMPDIR': str(folder), **variables},
+        timeout=60,
+    )
 
 
 def fake_environment(folder: Path) -> tuple[Path, Path]:
     """The running interpreter as a virtual environment in which pip installs nothing; returns it and its Python."""
     (folder / 'bin').mkdir(parents=True)
     python = folder / 'bin' / 'python'
-    python.write_text('#!/bin/sh\ncase "$1 $2 $3" in\n"-m pip --version") exit 0 ;;\n'
-                      '"-m pip install") echo "pip was called: $*" >&2; exit 9 ;;\nesac\n'
-                      f'exec {sys.executable} "$@"\n')
+    python.write_text(
+        '#!/bin/sh\ncase "$1 $2 $3" in\n"-m pip --version") exit 0 ;;\n'
+        '"-m pip install") echo "pip was called: $*" >&2; exit 9 ;;\nesac\n'
+        f'exec {sys.executable} "$@"\n'
+    )
     python.chmod(0o755)
     return folder, python
 
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='needs bash')
 class TestEnvironment:
-
     def test_no_python_is_one_clear_line(self, tmp_path):
         result = shell('prepare_environment', folder=tmp_path, STT_MM_VENV=str(tmp_path / 'venv'))
         assert result.returncode == 1
@@ -466,10 +543,18 @@ class TestEnvironment:
         assert 'Python 3.10 to 3.13 is needed, found none' in result.stderr
 
     def test_help_needs_no_installation(self, tmp_path):
-        result = subprocess.run(['bash', str(ROOT / 'tools' / 'quickstart.sh'), '--help'], capture_output=True,
-                                text=True, timeout=60, cwd=tmp_path,
-                                env={'PATH': os.environ['PATH'], 'PYTHON': os.path.realpath(sys.executable),
-                                     'STT_MM_VENV': str(tmp_path / 'venv')})
+        result = subprocess.run(
+            ['bash', str(ROOT / 'tools' / 'quickstart.sh'), '--help'],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=tmp_path,
+            env={
+                'PATH': os.environ['PATH'],
+                'PYTHON': os.path.realpath(sys.executable),
+                'STT_MM_VENV': str(tmp_path / 'venv'),
+            },
+        )
         assert result.returncode == 0, result.stderr
         assert '--iters' in result.stdout
         assert not (tmp_path / 'venv').exists()
@@ -485,16 +570,24 @@ class TestEnvironment:
     def test_a_folder_that_is_no_environment_is_left_as_it_is(self, tmp_path):
         (tmp_path / 'mine').mkdir()
         (tmp_path / 'mine' / 'thesis.txt').touch()
-        result = shell('prepare_environment', folder=tmp_path, STT_MM_VENV=str(tmp_path / 'mine'),
-                       PYTHON=os.path.realpath(sys.executable))
+        result = shell(
+            'prepare_environment',
+            folder=tmp_path,
+            STT_MM_VENV=str(tmp_path / 'mine'),
+            PYTHON=os.path.realpath(sys.executable),
+        )
         assert result.returncode == 1
         assert 'mine is not empty and no virtual environment' in result.stderr
         assert (tmp_path / 'mine' / 'thesis.txt').exists()
 
     def test_full_disk_is_told_before_anything_is_made(self, tmp_path):
         python = os.path.realpath(sys.executable)
-        result = shell('ENVIRONMENT_GB=99999999; prepare_environment', folder=tmp_path,
-                       STT_MM_VENV=str(tmp_path / 'venv'), PYTHON=python)
+        result = shell(
+            'ENVIRONMENT_GB=99999999; prepare_environment',
+            folder=tmp_path,
+            STT_MM_VENV=str(tmp_path / 'venv'),
+            PYTHON=python,
+        )
         assert result.returncode == 1
         assert 'needs about 99999999 GB' in result.stderr
         assert not (tmp_path / 'venv').exists()
@@ -502,8 +595,7 @@ class TestEnvironment:
     def test_a_stamped_environment_is_used_without_pip(self, tmp_path):
         fake, python = fake_environment(tmp_path / 'venv')
         stamp = f'PYTHON={python}; wanted_stamp > {fake}/.stt_mm_installed; PYTHON=; '
-        result = shell(f'{stamp} prepare_environment && echo "ready: $PYTHON"', folder=tmp_path,
-                       VIRTUAL_ENV=str(fake))
+        result = shell(f'{stamp} prepare_environment && echo "ready: $PYTHON"', folder=tmp_path, VIRTUAL_ENV=str(fake))
         assert result.returncode == 0, result.stderr
         assert f'ready: {python}' in result.stdout
         assert 'pip was called' not in result.stderr
@@ -524,10 +616,13 @@ class TestEnvironment:
 
     def test_a_python_too_new_for_the_oldest_versions_is_named(self, tmp_path):
         new = tmp_path / 'new_python'
-        new.write_text('#!/bin/sh\nif [ "$1" = --version ]; then echo Python 3.13.0; else '
-                       'case "$3" in *3.13*) exit 0 ;; *) exit 1 ;; esac; fi\n')
+        new.write_text(
+            '#!/bin/sh\nif [ "$1" = --version ]; then echo Python 3.13.0; else '
+            'case "$3" in *3.13*) exit 0 ;; *) exit 1 ;; esac; fi\n'
+        )
         new.chmod(0o755)
-        result = shell('prepare_environment --minimum', folder=tmp_path, STT_MM_VENV=str(tmp_path / 'venv'),
-                       PYTHON=str(new))
+        result = shell(
+            'prepare_environment --minimum', folder=tmp_path, STT_MM_VENV=str(tmp_path / 'venv'), PYTHON=str(new)
+        )
         assert result.returncode == 1
         assert 'Python 3.10 to 3.12 is needed, found Python 3.13.0' in result.stderr

@@ -27,13 +27,18 @@ def commands():
 def test_the_tables_are_those_of_the_runs(tools, number):
     tool, report = tools
     args = tool.parse_args(commands()[number - 1])
-    rows = [report.Row('untrained', 'untrained network'),
-            *(report.described(ROOT / name.partition('::')[0]) for name in args.configs)]
+    rows = [
+        report.Row('untrained', 'untrained network'),
+        *(report.described(ROOT / name.partition('::')[0]) for name in args.configs),
+    ]
     with open(ROOT / 'docs' / 'ablations' / f'table{number}.csv', newline='', encoding='utf-8') as file:
         runs = list(csv.DictReader(file))
     for row in rows:
-        row.runs = {int(run['seed']): {key: float(run[key]) for key in report.MEASURES}
-                    for run in runs if run['config'] == row.name}
+        row.runs = {
+            int(run['seed']): {key: float(run[key]) for key in report.MEASURES}
+            for run in runs
+            if run['config'] == row.name
+        }
         assert set(row.runs) == set(range(args.seeds))
     assert report.table(rows) in PAGE
 
@@ -43,8 +48,9 @@ def test_every_command_can_be_run(tools):
     assert len(commands()) == 2
     for command in commands():
         args = tool.parse_args(command)
-        args.configs = [tool.config_pair('::'.join(str(ROOT / part) for part in text.split('::')))
-                        for text in args.configs]
+        args.configs = [
+            tool.config_pair('::'.join(str(ROOT / part) for part in text.split('::'))) for text in args.configs
+        ]
         tool.check_rows(args)
         for train, evaluation in args.configs:
             tool.scaled(train, args)

@@ -47,14 +47,20 @@ def project(tmp_path_factory):
 
 
 def run(project, *arguments):
-    return subprocess.run([sys.executable, '-m', *arguments], cwd=project, capture_output=True, text=True, timeout=300,
-                          env={**os.environ, 'PYTHONPATH': str(project)})
+    return subprocess.run(
+        [sys.executable, '-m', *arguments],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, 'PYTHONPATH': str(project)},
+    )
 
 
 def test_each_file_is_named_above_its_block():
     text = (ROOT / 'CONTRIBUTING.md').read_text(encoding='utf-8')
     for _, name, _ in blocks():
-        before = text[:text.index(f'={name}\n')]
+        before = text[: text.index(f'={name}\n')]
         assert f'`{name}`' in before[-500:], f'{name} is not named in the text before its block'
 
 
@@ -84,13 +90,19 @@ def test_what_was_added_passes_the_tests_of_the_repository(project):
 
 
 def test_the_code_keeps_the_style(project):
-    pytest.importorskip('ruff')
     names = [name for verb, name, _ in blocks() if verb == 'title']
-    result = run(project, 'ruff', 'check', '--no-cache', *names)
-    assert result.returncode == 0, result.stdout
+    for command in (('check',), ('format', '--check')):
+        result = run(project, 'ruff', *command, '--no-cache', *names)
+        assert result.returncode == 0, result.stdout
 
 
 def test_components_come_from_the_copy(project):
-    output = subprocess.run([sys.executable, '-c', 'import stt_mm; print(stt_mm.__file__)'], cwd=project, check=True,
-                            capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(project)}).stdout
+    output = subprocess.run(
+        [sys.executable, '-c', 'import stt_mm; print(stt_mm.__file__)'],
+        cwd=project,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(project)},
+    ).stdout
     assert output.strip() == str(project / 'stt_mm' / '__init__.py')

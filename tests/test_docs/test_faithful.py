@@ -14,8 +14,11 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / 'docs' / 'faithful_to_paper.md'
 CLASS = re.compile(r'^([A-Z]\w+)\.(\w+)$')
 KEY = re.compile(r'^[a-z]\w*(\.\w+)*$')
-ROWS = [[cell.strip() for cell in line.strip('|').split('|')]
-        for line in PAGE.read_text(encoding='utf-8').splitlines() if re.match(r'\| \d+ \|', line)]
+ROWS = [
+    [cell.strip() for cell in line.strip('|').split('|')]
+    for line in PAGE.read_text(encoding='utf-8').splitlines()
+    if re.match(r'\| \d+ \|', line)
+]
 
 
 def code(cell):
@@ -74,8 +77,11 @@ def test_configs_set_the_argument(row):
         changed = Config.fromfile(path).to_dict()
         if row[0] == '33':
             continue
-        differs = any([holder.get(argument) for holder in holders(changed, cls)]
-                      != [holder.get(argument) for holder in holders(base, cls)] for cls, argument in classes(row))
+        differs = any(
+            [holder.get(argument) for holder in holders(changed, cls)]
+            != [holder.get(argument) for holder in holders(base, cls)]
+            for cls, argument in classes(row)
+        )
         keys = [text for text in code(row[5]) if KEY.match(text)]
         differs |= any(lookup(changed, key) != lookup(base, key) for key in keys)
         assert differs, f'row {row[0]}: {name} changes none of {row[5]}'
@@ -103,8 +109,10 @@ def test_default_column_is_the_default():
     for row in ROWS:
         for name, argument, rest in re.findall(r'`([A-Z]\w+)\.(\w+)`: ((?:`[^`]+`(?: \([^)]*\))?(?:, )?)+)', row[5]):
             for text in code(rest):
-                values = [holder.get(argument, inspect.signature(find(name).__init__).parameters[argument].default)
-                          for holder in holders(config, name)]
+                values = [
+                    holder.get(argument, inspect.signature(find(name).__init__).parameters[argument].default)
+                    for holder in holders(config, name)
+                ]
                 other = {'None': None, 'True': True, 'False': False}.get(text, text.strip("'"))
                 if argument != 'init_cfg':
                     assert values, f'{name} is not in the main config'

@@ -13,8 +13,10 @@ import pytest
 from mmengine.config import Config
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')),
-         *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [
+    *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')),
+    *sorted((ROOT / 'docs').glob('*.md')),
+]
 LINK = re.compile(r'\[[^\]]*\]\(([^)\s]+)\)')
 FOLDERS = ('configs', 'tools', 'docs', 'tests', 'demo', 'stt_mm', 'requirements')
 NAMED = re.compile(rf'(?<![\w/.<])((?:{"|".join(FOLDERS)})/[\w./-]*\w)')
@@ -56,9 +58,13 @@ def help_text(script, command='', known={}):  # noqa: B006 asked once per comman
     if (script, command) not in known:
         out = io.StringIO()
         # In this process: each of twenty would import torch anew.
-        with (mock.patch.object(sys, 'argv', [script, *([command] if command else []), '--help']),
-              mock.patch.object(sys, 'path', [str((ROOT / script).parent), *sys.path]), mock.patch.dict(os.environ),
-              redirect_stdout(out), pytest.raises(SystemExit) as stop):
+        with (
+            mock.patch.object(sys, 'argv', [script, *([command] if command else []), '--help']),
+            mock.patch.object(sys, 'path', [str((ROOT / script).parent), *sys.path]),
+            mock.patch.dict(os.environ),
+            redirect_stdout(out),
+            pytest.raises(SystemExit) as stop,
+        ):
             runpy.run_path(str(ROOT / script), run_name='__main__')
         assert not stop.value.code
         known[script, command] = out.getvalue()
@@ -76,7 +82,7 @@ def test_plain_text(page):
 
 
 def test_the_config_of_the_readme_loads(tmp_path):
-    (name, text), = TITLED.findall((ROOT / 'README.md').read_text(encoding='utf-8'))
+    ((name, text),) = TITLED.findall((ROOT / 'README.md').read_text(encoding='utf-8'))
     assert not (ROOT / name).exists()
     path = tmp_path / Path(name).name
     path.write_text(text.replace("'./", f"'{(ROOT / name).parent}/"), encoding='utf-8')
@@ -89,8 +95,13 @@ def test_the_ablation_of_the_readme_is_the_shipped_one(capsys):
     text = (ROOT / 'README.md').read_text(encoding='utf-8')
     assert (ROOT / 'configs' / 'ablations' / 'select_per_image_r18.py').read_text(encoding='utf-8') in text
     main = runpy.run_path(str(ROOT / 'tools' / 'print_config.py'))['main']
-    main([str(ROOT / 'configs' / 'ablations' / 'select_per_image_r18.py'), '--diff',
-          str(ROOT / 'configs' / 'stt_r18_ytv.py')])
+    main(
+        [
+            str(ROOT / 'configs' / 'ablations' / 'select_per_image_r18.py'),
+            '--diff',
+            str(ROOT / 'configs' / 'stt_r18_ytv.py'),
+        ]
+    )
     assert capsys.readouterr().out in text
 
 
@@ -104,7 +115,10 @@ def test_the_table_of_sources_is_that_of_the_code():
 
 def test_variables_are_those_of_the_configs():
     text = (ROOT / 'docs' / 'configs.md').read_text(encoding='utf-8')
-    used = {match for path in (ROOT / 'configs').rglob('*.py')
-            for match in re.findall(r'\{\{\$(\w+):([^}]+)\}\}', path.read_text(encoding='utf-8'))}
+    used = {
+        match
+        for path in (ROOT / 'configs').rglob('*.py')
+        for match in re.findall(r'\{\{\$(\w+):([^}]+)\}\}', path.read_text(encoding='utf-8'))
+    }
     for name, default in used:
         assert re.search(rf'^\| `{name}` \|.*`{re.escape(default)}` \|$', text, re.MULTILINE), name

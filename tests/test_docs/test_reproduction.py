@@ -16,10 +16,14 @@ from stt_mm.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / 'docs' / 'reproduction.md').read_text(encoding='utf-8')
-HEADS = [[cell.strip() for cell in line.strip('|').split('|')]
-         for line in PAGE.splitlines() if line.startswith('| row ')]
-ROWS = [dict(zip(HEADS[0], (cell.strip() for cell in line.strip('|').split('|')), strict=True))
-        for line in PAGE.splitlines() if re.match(r'\| t\d', line)]
+HEADS = [
+    [cell.strip() for cell in line.strip('|').split('|')] for line in PAGE.splitlines() if line.startswith('| row ')
+]
+ROWS = [
+    dict(zip(HEADS[0], (cell.strip() for cell in line.strip('|').split('|')), strict=True))
+    for line in PAGE.splitlines()
+    if re.match(r'\| t\d', line)
+]
 # What a cell may hold: scores, or that there are none.
 SCORES = re.compile(r'\d+\.\d( \(\d+\.\d / \d+\.\d\)| / \d+\.\d)?|none')
 
@@ -56,8 +60,9 @@ def commands(script):
     for name, value in re.findall(r'export (\w+)=(\S+)', PAGE):
         values[name] = Template(value).substitute(values)
     text = '\n'.join(re.findall(r'```bash\n(.*?)```', PAGE, re.DOTALL)).replace('\\\n', ' ')
-    return [shlex.split(Template(line).substitute(values).split(script)[1])
-            for line in text.splitlines() if script in line]
+    return [
+        shlex.split(Template(line).substitute(values).split(script)[1]) for line in text.splitlines() if script in line
+    ]
 
 
 def test_there_is_a_table_per_table_of_the_paper():
@@ -102,8 +107,9 @@ def test_a_training_that_goes_on_from_another_comes_after_it(row, monkeypatch):
 def test_fisher_information_is_estimated_where_the_training_starts(monkeypatch):
     for name in ('STT_FISHER_R50', 'STT_FISHER_TEMPORAL_R50', 'STT_TEMPORAL_R50'):
         monkeypatch.delenv(name, raising=False)
-    estimated = {args.out: args for args in map(load_tool('estimate_fisher').parse_args,
-                                                commands('tools/estimate_fisher.py'))}
+    estimated = {
+        args.out: args for args in map(load_tool('estimate_fisher').parse_args, commands('tools/estimate_fisher.py'))
+    }
     trained = [command[0] for command in commands('tools/dist_train.sh') if command[0].endswith('ewc.py')]
     assert len(trained) == len(estimated) == 2
     for name, args in zip(trained, estimated.values(), strict=True):
@@ -122,7 +128,7 @@ def test_lwf_reads_the_checkpoint_of_detco(tmp_path, monkeypatch):
     init_default_scope('stt_mm')
     detco = MODELS.build(load_config(ROOT / 'configs/pretrain/detco_r50_in1k.py', {'model.queue_len': 4}).model)
     torch.save(dict(state_dict=detco.state_dict()), tmp_path / 'detco.pth')
-    (config, _, *options), = (command for command in commands('tools/dist_train.sh') if 'lwf' in command[0])
+    ((config, _, *options),) = (command for command in commands('tools/dist_train.sh') if 'lwf' in command[0])
     args = load_tool('train').parse_args([str(ROOT / config), *options])
     penalty = MODELS.build(load_config(args.config, args.cfg_options).model.penalty)
     penalty.init_weights()
@@ -155,8 +161,11 @@ def test_the_page_does_not_claim_runs_that_nobody_made():
 def test_every_config_that_quotes_these_tables_has_a_row():
     trained = {Path(trainings(row)[-1]).stem for row in ROWS if trainings(row)}
     paths = [*(ROOT / 'configs').glob('*.py'), *(ROOT / 'configs' / 'ablations').glob('table*.py')]
-    quoting = {path.stem for path in paths
-               if re.match(r'# .*[Pp]aper Table \d\b.*J&F', path.read_text(encoding='utf-8').splitlines()[0])}
+    quoting = {
+        path.stem
+        for path in paths
+        if re.match(r'# .*[Pp]aper Table \d\b.*J&F', path.read_text(encoding='utf-8').splitlines()[0])
+    }
     assert len(quoting) >= 10
     assert quoting <= trained
 

@@ -13,8 +13,11 @@ from stt_mm.engine import compat, enable_amp, finish_runtime, prepare_runtime
 from stt_mm.engine.compat import broadcast_buffers, trusted_path
 
 RANKS = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')
-LAUNCHERS = {'pytorch': RANKS, 'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
-             'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK')}
+LAUNCHERS = {
+    'pytorch': RANKS,
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+}
 
 
 @pytest.fixture
@@ -48,29 +51,44 @@ def test_each_launcher_says_who_a_process_is(started, monkeypatch, launcher):
     prepare_runtime(cfg, launcher)
     assert [compat.os.environ[name] for name in RANKS] == ['1', '3', '2']
     assert (compat.os.environ['MASTER_ADDR'], compat.os.environ['MASTER_PORT']) == ('127.0.0.1', '29500')
-    assert started == [(('gloo', ), dict(timeout=None))]
-    assert cfg.to_dict() == dict(sync_bn=None, model_wrapper_cfg=dict(
-        type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=False, device_ids=None))
+    assert started == [(('gloo',), dict(timeout=None))]
+    assert cfg.to_dict() == dict(
+        sync_bn=None,
+        model_wrapper_cfg=dict(
+            type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=False, device_ids=None
+        ),
+    )
 
 
 def test_what_is_given_goes_before_what_is_usual(started, monkeypatch):
     launched(monkeypatch, 'slurm')
     monkeypatch.setenv('SLURM_LAUNCH_NODE_IPADDR', '10.0.0.7')
     monkeypatch.setenv('MASTER_PORT', '1234')
-    cfg = Config(dict(env_cfg=dict(dist_cfg=dict(timeout=90)), find_unused_parameters=True, model_wrapper_cfg=dict(
-        broadcast_buffers=True, device_ids=[0])))
+    cfg = Config(
+        dict(
+            env_cfg=dict(dist_cfg=dict(timeout=90)),
+            find_unused_parameters=True,
+            model_wrapper_cfg=dict(broadcast_buffers=True, device_ids=[0]),
+        )
+    )
     prepare_runtime(cfg, 'slurm')
-    assert started == [(('gloo', ), dict(timeout=datetime.timedelta(minutes=1.5)))]
+    assert started == [(('gloo',), dict(timeout=datetime.timedelta(minutes=1.5)))]
     assert (compat.os.environ['MASTER_ADDR'], compat.os.environ['MASTER_PORT']) == ('10.0.0.7', '1234')
-    assert cfg.model_wrapper_cfg == dict(type='MMDistributedDataParallel', broadcast_buffers=True,
-                                         find_unused_parameters=True, device_ids=None)
+    assert cfg.model_wrapper_cfg == dict(
+        type='MMDistributedDataParallel', broadcast_buffers=True, find_unused_parameters=True, device_ids=None
+    )
     prepare_runtime(cfg, 'slurm')
     assert len(started) == 1
 
 
-@pytest.mark.parametrize(('rank', 'sync_bn', 'said'), [
-    ('0', 'torch', ['No CUDA device: 3 processes on the CPU with gloo, without SyncBN.']),
-    ('0', None, ['No CUDA device: 3 processes on the CPU with gloo.']), ('1', 'torch', [])])
+@pytest.mark.parametrize(
+    ('rank', 'sync_bn', 'said'),
+    [
+        ('0', 'torch', ['No CUDA device: 3 processes on the CPU with gloo, without SyncBN.']),
+        ('0', None, ['No CUDA device: 3 processes on the CPU with gloo.']),
+        ('1', 'torch', []),
+    ],
+)
 def test_the_first_process_says_what_is_different(started, monkeypatch, rank, sync_bn, said):
     launched(monkeypatch, 'pytorch')
     monkeypatch.setenv('RANK', rank)
@@ -117,16 +135,28 @@ def test_every_buffer_is_that_of_rank_0(monkeypatch):
     assert torch.equal(model[0].weight, weight)
 
 
-@pytest.mark.parametrize(('given', 'cuda', 'expected'), [
-    ({}, True, dict(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16')),
-    (dict(type='AmpOptimWrapper', loss_scale=512.0, dtype='bfloat16'), True,
-     dict(type='AmpOptimWrapper', loss_scale=512.0, dtype='bfloat16')),
-    (dict(type='OptimWrapper', clip_grad=dict(max_norm=1)), True,
-     dict(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16', clip_grad=dict(max_norm=1))),
-    ({}, False, dict(type='AutocastOptimWrapper')),
-    (dict(type='AmpOptimWrapper', loss_scale=512.0, dtype='float16', accumulative_counts=2), False,
-     dict(type='AutocastOptimWrapper', accumulative_counts=2)),
-])
+@pytest.mark.parametrize(
+    ('given', 'cuda', 'expected'),
+    [
+        ({}, True, dict(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16')),
+        (
+            dict(type='AmpOptimWrapper', loss_scale=512.0, dtype='bfloat16'),
+            True,
+            dict(type='AmpOptimWrapper', loss_scale=512.0, dtype='bfloat16'),
+        ),
+        (
+            dict(type='OptimWrapper', clip_grad=dict(max_norm=1)),
+            True,
+            dict(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16', clip_grad=dict(max_norm=1)),
+        ),
+        ({}, False, dict(type='AutocastOptimWrapper')),
+        (
+            dict(type='AmpOptimWrapper', loss_scale=512.0, dtype='float16', accumulative_counts=2),
+            False,
+            dict(type='AutocastOptimWrapper', accumulative_counts=2),
+        ),
+    ],
+)
 def test_mixed_precision_with_and_without_cuda(monkeypatch, given, cuda, expected):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: cuda)
     cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD'), **given)))

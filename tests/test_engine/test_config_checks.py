@@ -19,11 +19,19 @@ def checked(changes, **whole):
     check_components(cfg)
 
 
-@pytest.mark.parametrize(('key', 'least'), [
-    ('train_dataloader.batch_size', 1), ('val_dataloader.batch_size', 1), ('train_dataloader.num_workers', 0),
-    ('train_dataloader.prefetch_factor', 1), ('param_scheduler.T_max', 1), ('log_processor.window_size', 1),
-    ('auto_scale_lr.base_batch_size', 1), ('randomness.seed', 0),
-])
+@pytest.mark.parametrize(
+    ('key', 'least'),
+    [
+        ('train_dataloader.batch_size', 1),
+        ('val_dataloader.batch_size', 1),
+        ('train_dataloader.num_workers', 0),
+        ('train_dataloader.prefetch_factor', 1),
+        ('param_scheduler.T_max', 1),
+        ('log_processor.window_size', 1),
+        ('auto_scale_lr.base_batch_size', 1),
+        ('randomness.seed', 0),
+    ],
+)
 def test_numbers_have_a_least_value(key, least):
     checked({key: least})
     with pytest.raises(InputError, match=rf'{key} must be .* got {least - 1}'):
@@ -38,43 +46,71 @@ def test_the_greatest_seed_and_none():
         checked({'randomness.seed': 2**32})
 
 
-@pytest.mark.parametrize(('changes', 'whole', 'message'), [
-    ({'param_scheduler.1.step_size': 0}, SCHEDULER, r'param_scheduler\.1\.step_size must be .* got 0'),
-    ({'param_scheduler.0.type': 'ConstLR'}, SCHEDULER, r"param_scheduler\.0\.type: 'ConstLR' is not"),
-    ({}, dict(custom_hooks=[dict(type='StopSignalHook', sync=1)]), r"custom_hooks\.0: StopSignalHook has no argument"),
-    ({}, dict(val_evaluator=[dict(type='ToyMetric'), dict(type='ToyMetrik')]), r"val_evaluator\.1\.type: 'ToyMetrik'"),
-    ({}, dict(val_evaluator=dict(type='Evaluator', metrics=[dict(type='ToyMetrik')])),
-     r"val_evaluator\.metrics\.0\.type: 'ToyMetrik'"),
-    ({}, dict(visualizer=dict(type='Visualizer', vis_backends=[dict(type='Backend')])),
-     r"visualizer\.vis_backends\.0\.type: 'Backend'"),
-    ({'val_dataloader.sampler': 3}, {}, r'val_dataloader\.sampler is written as'),
-    ({}, dict(train_cfg=dict(type='ValLoop')), r"train_cfg\.type: 'ValLoop' is a loop for another key"),
-    ({'val_cfg.type': 'TestLoop'}, {}, r"val_cfg\.type: 'TestLoop' is a loop for another key"),
-    ({'test_cfg.type': 'IterLoop'}, {}, r"test_cfg\.type: 'IterLoop' is a loop for another key"),
-    ({'optim_wrapper.clip_grad': dict(max_norm=-1)}, {}, r'optim_wrapper\.clip_grad\.max_norm must be .* got -1'),
-    ({'optim_wrapper.clip_grad': dict(type='value', clip_value=0)}, {}, r'clip_grad\.clip_value must be .* got 0'),
-    ({'optim_wrapper.clip_grad': dict(max_norm='x')}, {}, r'optim_wrapper\.clip_grad: .*max_norm must'),
-    ({'optim_wrapper.clip_grad': dict(type='norm', max_nrm=1)}, {}, r"no argument 'max_nrm'"),
-    ({'optim_wrapper.paramwise_cfg': dict(custom_keys=dict(bias=dict(decay_mul=0)))}, {},
-     r"custom_keys\.bias has no key 'decay_mul' \(did you mean 'decay_mult'"),
-    ({'optim_wrapper.paramwise_cfg': dict(custom_keys=dict(bias=dict(fix_lr=3)))}, {}, r'bias\.fix_lr must be'),
-])
+@pytest.mark.parametrize(
+    ('changes', 'whole', 'message'),
+    [
+        ({'param_scheduler.1.step_size': 0}, SCHEDULER, r'param_scheduler\.1\.step_size must be .* got 0'),
+        ({'param_scheduler.0.type': 'ConstLR'}, SCHEDULER, r"param_scheduler\.0\.type: 'ConstLR' is not"),
+        (
+            {},
+            dict(custom_hooks=[dict(type='StopSignalHook', sync=1)]),
+            r'custom_hooks\.0: StopSignalHook has no argument',
+        ),
+        (
+            {},
+            dict(val_evaluator=[dict(type='ToyMetric'), dict(type='ToyMetrik')]),
+            r"val_evaluator\.1\.type: 'ToyMetrik'",
+        ),
+        (
+            {},
+            dict(val_evaluator=dict(type='Evaluator', metrics=[dict(type='ToyMetrik')])),
+            r"val_evaluator\.metrics\.0\.type: 'ToyMetrik'",
+        ),
+        (
+            {},
+            dict(visualizer=dict(type='Visualizer', vis_backends=[dict(type='Backend')])),
+            r"visualizer\.vis_backends\.0\.type: 'Backend'",
+        ),
+        ({'val_dataloader.sampler': 3}, {}, r'val_dataloader\.sampler is written as'),
+        ({}, dict(train_cfg=dict(type='ValLoop')), r"train_cfg\.type: 'ValLoop' is a loop for another key"),
+        ({'val_cfg.type': 'TestLoop'}, {}, r"val_cfg\.type: 'TestLoop' is a loop for another key"),
+        ({'test_cfg.type': 'IterLoop'}, {}, r"test_cfg\.type: 'IterLoop' is a loop for another key"),
+        ({'optim_wrapper.clip_grad': dict(max_norm=-1)}, {}, r'optim_wrapper\.clip_grad\.max_norm must be .* got -1'),
+        ({'optim_wrapper.clip_grad': dict(type='value', clip_value=0)}, {}, r'clip_grad\.clip_value must be .* got 0'),
+        ({'optim_wrapper.clip_grad': dict(max_norm='x')}, {}, r'optim_wrapper\.clip_grad: .*max_norm must'),
+        ({'optim_wrapper.clip_grad': dict(type='norm', max_nrm=1)}, {}, r"no argument 'max_nrm'"),
+        (
+            {'optim_wrapper.paramwise_cfg': dict(custom_keys=dict(bias=dict(decay_mul=0)))},
+            {},
+            r"custom_keys\.bias has no key 'decay_mul' \(did you mean 'decay_mult'",
+        ),
+        ({'optim_wrapper.paramwise_cfg': dict(custom_keys=dict(bias=dict(fix_lr=3)))}, {}, r'bias\.fix_lr must be'),
+    ],
+)
 def test_places_are_named_in_lists_too(changes, whole, message):
     with pytest.raises(InputError, match=message):
         checked(changes, **whole)
 
 
-@pytest.mark.parametrize(('changes', 'whole'), [
-    ({}, {}), ({}, SCHEDULER), ({}, dict(val_cfg=None, val_dataloader=None, val_evaluator=None)),
-    ({}, dict(custom_hooks=[dict(type='StopSignalHook', priority=100), dict(type='FiniteLossHook', priority='LOW')])),
-    ({'default_hooks.timer': None}, {}),
-    ({'optim_wrapper.clip_grad': dict(type='value', clip_value=1)}, {}),
-    ({'optim_wrapper.clip_grad': dict(max_norm=1, norm_type='inf')}, {}),
-    ({'optim_wrapper.constructor': 'Mine', 'optim_wrapper.paramwise_cfg': dict(mine=3)}, {}),
-    ({'optim_wrapper.paramwise_cfg': dict(custom_keys=dict(bias=dict(lr=1, weight_decay=0, mark='x')))}, {}),
-    ({}, dict(val_evaluator=dict(type='Evaluator', metrics=[dict(type='ToyMetric')]))),
-    ({'env_cfg.mp_cfg': dict(mp_start_method='fork', opencv_num_threads=0)}, {}),
-])
+@pytest.mark.parametrize(
+    ('changes', 'whole'),
+    [
+        ({}, {}),
+        ({}, SCHEDULER),
+        ({}, dict(val_cfg=None, val_dataloader=None, val_evaluator=None)),
+        (
+            {},
+            dict(custom_hooks=[dict(type='StopSignalHook', priority=100), dict(type='FiniteLossHook', priority='LOW')]),
+        ),
+        ({'default_hooks.timer': None}, {}),
+        ({'optim_wrapper.clip_grad': dict(type='value', clip_value=1)}, {}),
+        ({'optim_wrapper.clip_grad': dict(max_norm=1, norm_type='inf')}, {}),
+        ({'optim_wrapper.constructor': 'Mine', 'optim_wrapper.paramwise_cfg': dict(mine=3)}, {}),
+        ({'optim_wrapper.paramwise_cfg': dict(custom_keys=dict(bias=dict(lr=1, weight_decay=0, mark='x')))}, {}),
+        ({}, dict(val_evaluator=dict(type='Evaluator', metrics=[dict(type='ToyMetric')]))),
+        ({'env_cfg.mp_cfg': dict(mp_start_method='fork', opencv_num_threads=0)}, {}),
+    ],
+)
 def test_what_is_right_passes(changes, whole):
     checked(changes, **whole)
 

@@ -17,8 +17,15 @@ from stt_mm.utils.checkpoint import latest_checkpoint
 
 
 def run_script(name, *args, cwd=None, timeout=180):
-    return subprocess.run(['bash', str(TOOLS / name), *map(str, args)], env=ENV, cwd=cwd, timeout=timeout, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.run(
+        ['bash', str(TOOLS / name), *map(str, args)],
+        env=ENV,
+        cwd=cwd,
+        timeout=timeout,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 @pytest.mark.slow
@@ -81,8 +88,11 @@ def test_launcher_without_its_environment_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='CPU variant of --amp')
 def test_amp_on_the_cpu_computes_in_bfloat16_and_trains_float32_weights(tmp_path):
-    cfg = Config.fromfile(write_config(tmp_path, "train_cfg['max_iters'] = 2\nval_cfg = None\nval_dataloader = None\n"
-                                                 "val_evaluator = None\n"))
+    cfg = Config.fromfile(
+        write_config(
+            tmp_path, "train_cfg['max_iters'] = 2\nval_cfg = None\nval_dataloader = None\nval_evaluator = None\n"
+        )
+    )
     cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale=512.0, dtype='float16', accumulative_counts=2)
     cfg.work_dir = str(tmp_path / 'work')
     enable_amp(cfg)
@@ -107,12 +117,23 @@ def test_amp_refuses_a_wrapper_it_does_not_know(tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason='starts gloo processes')
 def test_a_score_of_two_processes_is_that_of_the_file(tmp_path):
     """Both have the buffers of rank 0 when a validation starts, and no thread of the group outlives it."""
-    config = write_config(tmp_path, "model.update(norm=True, noise=0.0)\ntrain_cfg['val_interval'] = 4\n"
-                                    "default_hooks['checkpoint']['max_keep_ckpts'] = -1\n"
-                                    "val_dataloader['dataset']['length'] = 4\n")
+    config = write_config(
+        tmp_path,
+        "model.update(norm=True, noise=0.0)\ntrain_cfg['val_interval'] = 4\n"
+        "default_hooks['checkpoint']['max_keep_ckpts'] = -1\n"
+        "val_dataloader['dataset']['length'] = 4\n",
+    )
     work_dir = tmp_path / 'work'
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2',
-               str(Path(__file__).with_name('toy_ranks.py')), str(config), str(work_dir)]
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc-per-node=2',
+        str(Path(__file__).with_name('toy_ranks.py')),
+        str(config),
+        str(work_dir),
+    ]
     result = subprocess.run(command, env=ENV, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=180)
     assert result.returncode == 0, result.stdout
     ranks = [torch.load(work_dir / f'rank{rank}.pt', weights_only=True) for rank in (0, 1)]

@@ -143,10 +143,18 @@ def test_a_bad_loss_of_another_process_counts(other_rank):
     assert not loss_is_finite(runner([1.0]))
 
 
-@pytest.mark.parametrize(('other', 'losses', 'raised'), [
-    (1, [1.0] * 6, True), (0, [1.0] * 6, False), (0, [1.0] * 3 + [float('nan')] * 3, True),
-    (0, [float('nan')] * 5 + [1.0], False), (1, [1.0] * 5, False), (1, [1.0] * 7, False),
-    (0, [float('nan')] * 5, False)])
+@pytest.mark.parametrize(
+    ('other', 'losses', 'raised'),
+    [
+        (1, [1.0] * 6, True),
+        (0, [1.0] * 6, False),
+        (0, [1.0] * 3 + [float('nan')] * 3, True),
+        (0, [float('nan')] * 5 + [1.0], False),
+        (1, [1.0] * 5, False),
+        (1, [1.0] * 7, False),
+        (0, [float('nan')] * 5, False),
+    ],
+)
 def test_several_processes_look_at_multiples_of_the_limit(other_rank, other, losses, raised):
     other_rank.append(other)
     hook = FiniteLossHook(limit=3)

@@ -43,8 +43,11 @@ def joint(monkeypatch):
 
 
 def defaults(kind):
-    return {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()
-            if parameter.default is not parameter.empty}
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if parameter.default is not parameter.empty
+    }
 
 
 def test_what_is_usual():
@@ -73,8 +76,11 @@ def test_videos_and_images_come_together_and_go_on_after_a_resume(joint, tmp_pat
     stopped = train(tmp_path / 'b', JOINT, **options, **{'train_cfg.max_iters': 2})
     train(tmp_path / 'b', JOINT, resume=Path(stopped.work_dir, 'iter_2.pth'), **options)
     assert len(joint) == 4
-    assert all(torch.equal(one, other) for first, second in zip(whole, joint, strict=True)
-               for one, other in zip(first, second, strict=True))
+    assert all(
+        torch.equal(one, other)
+        for first, second in zip(whole, joint, strict=True)
+        for one, other in zip(first, second, strict=True)
+    )
     assert runner.iter == 4
 
 
@@ -99,9 +105,14 @@ def test_workers_outlive_a_signal_to_all_and_call_their_own_function(joint, tmp_
     hook = Signals()
     HOOKS.register_module(name='Signals', module=lambda: hook, force=True)
     init = dict(type='mmengine.touch', folder=str(tmp_path))
-    options = {**WORKERS, 'train_cfg.image_dataloader.num_workers': 1, 'train_cfg.val_interval': 2,
-               'train_dataloader.worker_init_fn': init, 'train_cfg.image_dataloader.worker_init_fn': init,
-               'val_dataloader.worker_init_fn': init}
+    options = {
+        **WORKERS,
+        'train_cfg.image_dataloader.num_workers': 1,
+        'train_cfg.val_interval': 2,
+        'train_dataloader.worker_init_fn': init,
+        'train_cfg.image_dataloader.worker_init_fn': init,
+        'val_dataloader.worker_init_fn': init,
+    }
     train(tmp_path, JOINT, custom_hooks=[dict(type='mmengine.Signals')], **options)
     assert hook.sent >= 4 * 4 * 2
     assert active_children() == []
@@ -115,8 +126,9 @@ def touch(worker_id, folder, **kwargs):
 
 @pytest.mark.parametrize('place', ['data', 'model', 'validation'])
 def test_no_worker_is_left_while_somebody_holds_the_error(tmp_path, monkeypatch, place):
-    kind, name = dict(data=(ToyDataset, '__getitem__'), model=(ToyModel, 'forward'),
-                      validation=(ToyMetric, 'process'))[place]
+    kind, name = dict(data=(ToyDataset, '__getitem__'), model=(ToyModel, 'forward'), validation=(ToyMetric, 'process'))[
+        place
+    ]
 
     def fail(*args, **kwargs):
         raise RuntimeError('no more')
@@ -126,7 +138,6 @@ def test_no_worker_is_left_while_somebody_holds_the_error(tmp_path, monkeypatch,
         train(tmp_path, **SMALL, **WORKERS)
     assert active_children() == []
     assert held.value is not None
-
 
 
 def test_workers_end_with_the_training_in_the_midst_of_a_sample_too(tmp_path, monkeypatch):

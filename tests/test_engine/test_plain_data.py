@@ -61,18 +61,20 @@ def test_state_dict_keeps_layer_versions():
 
 @pytest.mark.parametrize('thing', [object(), {1, 2}, len, np.array([object()])])
 def test_what_cannot_be_plain_is_named_by_its_key(thing):
-    with pytest.raises(TypeError, match=r"meta\.deep\[1\].*cannot hold"):
+    with pytest.raises(TypeError, match=r'meta\.deep\[1\].*cannot hold'):
         to_plain(dict(deep=[0, thing]), 'meta')
 
 
 def test_importing_the_engine_changes_nothing_in_mmengine():
-    code = ('import torch, mmengine.hooks, mmengine.dist as d\n'
-            'from mmengine.runner import Runner as R\n'
-            'from mmengine.runner.checkpoint import CheckpointLoader as L\n'
-            'from mmengine.registry import HOOKS\n'
-            'def look():\n'
-            '    return torch.load, dict(L._schemes), d.init_dist, HOOKS.get("CheckpointHook"), vars(R).copy()\n'
-            'before = look()\n'
-            'import stt_mm, stt_mm.engine\n'
-            'assert before == look()\n')
+    code = (
+        'import torch, mmengine.hooks, mmengine.dist as d\n'
+        'from mmengine.runner import Runner as R\n'
+        'from mmengine.runner.checkpoint import CheckpointLoader as L\n'
+        'from mmengine.registry import HOOKS\n'
+        'def look():\n'
+        '    return torch.load, dict(L._schemes), d.init_dist, HOOKS.get("CheckpointHook"), vars(R).copy()\n'
+        'before = look()\n'
+        'import stt_mm, stt_mm.engine\n'
+        'assert before == look()\n'
+    )
     subprocess.run([sys.executable, '-c', code], check=True)

@@ -60,10 +60,18 @@ def scoped(**content):
 
 def test_names_of_the_other_library_get_its_scope_and_no_others_do():
     init_default_scope('stt_mm')
-    model = dict(type='MoCo', backbone=dict(type='CorrespondenceResNet'), neck=[dict(type='MoCoV2Neck')],
-                 head=(dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss')), ),
-                 norm=dict(type='BN'), unknown=dict(type='NoSuchThing'), scoped=dict(type='mmdet.ResNet'),
-                 hook=dict(type='CheckpointHook'), jitter=dict(type='ColorJitter'), number=dict(type=3))
+    model = dict(
+        type='MoCo',
+        backbone=dict(type='CorrespondenceResNet'),
+        neck=[dict(type='MoCoV2Neck')],
+        head=(dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss')),),
+        norm=dict(type='BN'),
+        unknown=dict(type='NoSuchThing'),
+        scoped=dict(type='mmdet.ResNet'),
+        hook=dict(type='CheckpointHook'),
+        jitter=dict(type='ColorJitter'),
+        number=dict(type=3),
+    )
     found = scoped(fallback_scope='mmpretrain', model=model)['model']
     assert found['type'] == 'mmpretrain.MoCo'
     assert found['backbone']['type'] == 'CorrespondenceResNet'
@@ -122,14 +130,15 @@ def test_loss_of_moco_is_that_of_its_queue_by_hand(roots):
 # Training and resuming
 
 
-@pytest.mark.parametrize('name', [
-    name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES])
+@pytest.mark.parametrize(
+    'name', [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES]
+)
 def test_every_recipe_trains_two_steps_and_resumes(name, roots, tmp_path):
     """A run that goes on after one step ends with the very state of one that was not stopped."""
     cfg = small_config(name, roots)
     straight = run_config(cfg, tmp_path / 'a')
     assert 0 < straight.message_hub.get_scalar('val/J&F-Mean').current() < 1
-    assert straight.message_hub.get_scalar('train/loss').data[0].shape == (2, )
+    assert straight.message_hub.get_scalar('train/loss').data[0].shape == (2,)
     resumed = run_config(cfg, tmp_path / 'b', tmp_path / 'a' / 'iter_1.pth')
     assert_same(state(straight, 2), state(resumed, 2))
     one, two = state(straight, 1), state(straight, 2)
@@ -139,8 +148,7 @@ def test_every_recipe_trains_two_steps_and_resumes(name, roots, tmp_path):
 
 
 def test_validation_leaves_training_as_it_was(mocov2, roots, tmp_path):
-    cfg = small_config('mocov2_r18_in1k', roots, **{
-        'train_cfg.max_iters': 4, 'train_cfg.val_interval': 1})
+    cfg = small_config('mocov2_r18_in1k', roots, **{'train_cfg.max_iters': 4, 'train_cfg.val_interval': 1})
     assert_same(state(mocov2, 4), state(run_config(cfg, tmp_path), 4))
 
 
@@ -158,9 +166,19 @@ def test_key_encoder_follows_by_the_average(mocov2):
 
 def test_predictor_of_simsiam_keeps_its_rate(roots, tmp_path):
     """Doubled by --auto-scale-lr like all rates, but not lowered by the schedule."""
-    cfg = small_config('simsiam_r18_in1k', roots, **{
-        'auto_scale_lr.enable': True, 'auto_scale_lr.base_batch_size': 2, 'param_scheduler.T_max': 4,
-        'param_scheduler.end': 4, 'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None})
+    cfg = small_config(
+        'simsiam_r18_in1k',
+        roots,
+        **{
+            'auto_scale_lr.enable': True,
+            'auto_scale_lr.base_batch_size': 2,
+            'param_scheduler.T_max': 4,
+            'param_scheduler.end': 4,
+            'val_cfg': None,
+            'val_dataloader': None,
+            'val_evaluator': None,
+        },
+    )
     runner = run_config(cfg, tmp_path)
     stored = torch.load(tmp_path / 'iter_2.pth', weights_only=True)['optimizer']['param_groups']
     rates = {group.get('fix_lr', False): group['lr'] for group in stored}
@@ -184,9 +202,19 @@ def fixed_rates(runner):
 
 def test_fixed_rate_without_a_schedule_and_after_a_resume(roots, tmp_path):
     """0.05 from the config times 4 / 2 images, whether the run before had a schedule or this one has."""
-    cfg = small_config('simsiam_r18_in1k', roots, **{
-        'auto_scale_lr.enable': True, 'auto_scale_lr.base_batch_size': 2, 'param_scheduler.T_max': 4,
-        'param_scheduler.end': 4, 'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None})
+    cfg = small_config(
+        'simsiam_r18_in1k',
+        roots,
+        **{
+            'auto_scale_lr.enable': True,
+            'auto_scale_lr.base_batch_size': 2,
+            'param_scheduler.T_max': 4,
+            'param_scheduler.end': 4,
+            'val_cfg': None,
+            'val_dataloader': None,
+            'val_evaluator': None,
+        },
+    )
     plain = Config(cfg.to_dict())
     plain.param_scheduler = None
     assert fixed_rates(run_config(cfg, tmp_path / 'scheduled')) == {0.1}
@@ -207,7 +235,7 @@ def test_a_batch_that_does_not_fit_the_queue_is_refused():
     check_queue(cfg, 8)
     with pytest.raises(ValueError, match=r'queue_len=65536 and 32 images x 3 processes = 96\. Change'):
         check_queue(cfg, 3)
-    derived = type('Derived', (MODELS.get('mmpretrain.MoCo'), ), {})
+    derived = type('Derived', (MODELS.get('mmpretrain.MoCo'),), {})
     MODELS.register_module(name='DerivedMoCo', module=derived, force=True)
     cfg.model.type = 'DerivedMoCo'
     with pytest.raises(ValueError, match='DerivedMoCo needs a queue'):
@@ -220,9 +248,12 @@ def test_a_batch_of_images_that_does_not_fit_the_queue_of_the_branch_is_refused(
     """The images of joint training have a loader of their own; the number of clips does not matter."""
     cfg = load_config(CONFIGS / 'joint_r18_ytv.py', {'train_dataloader.batch_size': 7})
     check_queue(cfg, 4)
-    with pytest.raises(ValueError, match=r'^mmpretrain\.MoCo needs .*queue_len=65536 and 64 images x 3 processes = 192'
-                                         r'\. Change train_cfg\.image_dataloader\.batch_size or '
-                                         r'model\.image_branch\.queue_len'):
+    with pytest.raises(
+        ValueError,
+        match=r'^mmpretrain\.MoCo needs .*queue_len=65536 and 64 images x 3 processes = 192'
+        r'\. Change train_cfg\.image_dataloader\.batch_size or '
+        r'model\.image_branch\.queue_len',
+    ):
         check_queue(cfg, 3)
     cfg.model.image_branch.type = 'DetCo'
     check_queue(cfg, 3)
@@ -236,12 +267,18 @@ def test_watched_features_are_those_of_the_converted_checkpoint(mocov2, tmp_path
     loop, trained = mocov2.val_loop, mocov2.model.backbone
     assert {p.data_ptr() for p in loop.model.backbone.parameters()} <= {p.data_ptr() for p in trained.parameters()}
     source = Path(mocov2.work_dir) / 'iter_4.pth'
-    done = subprocess.run([sys.executable, TOOLS / 'convert_checkpoint.py', source, tmp_path / 'stage1.pth', '--depth',
-                           '18'], text=True, capture_output=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, TOOLS / 'convert_checkpoint.py', source, tmp_path / 'stage1.pth', '--depth', '18'],
+        text=True,
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
     assert 'source: mmpretrain; ResNet-18: matched 100, missing 0, unexpected 0' in done.stdout
     init_default_scope('stt_mm')
-    model = MODELS.build(load_config(CONFIGS / 'eval' / 'davis_spatial_r18_rgb.py', {
-        'model.propagator.protocol.short_side': 48}).model).eval()
+    model = MODELS.build(
+        load_config(CONFIGS / 'eval' / 'davis_spatial_r18_rgb.py', {'model.propagator.protocol.short_side': 48}).model
+    ).eval()
     load_backbone(model.backbone, tmp_path / 'stage1.pth')
     image = torch.randint(0, 256, (48, 80, 3), dtype=torch.uint8).numpy()
     expected, found = model.feature(image), loop.model.eval().feature(image)
@@ -262,9 +299,11 @@ def test_hooks_see_each_batch_and_what_was_predicted(mocov2, monkeypatch):
     monkeypatch.setattr(loop.model, 'val_step', lambda data: outputs if data is batch else None)
     monkeypatch.setattr(loop.evaluator, 'process', lambda **given: calls.append(('process', given)))
     loop.run_iter(3, batch)
-    assert calls == [('before_val_iter', dict(batch_idx=3, data_batch=batch)),
-                     ('process', dict(data_samples=outputs, data_batch=batch)),
-                     ('after_val_iter', dict(batch_idx=3, data_batch=batch, outputs=outputs))]
+    assert calls == [
+        ('before_val_iter', dict(batch_idx=3, data_batch=batch)),
+        ('process', dict(data_samples=outputs, data_batch=batch)),
+        ('after_val_iter', dict(batch_idx=3, data_batch=batch, outputs=outputs)),
+    ]
 
 
 def test_score_is_logged_with_its_protocol(mocov2):
@@ -275,11 +314,22 @@ def test_score_is_logged_with_its_protocol(mocov2):
     assert len(re.findall(r'davis, protocol stt_davis_s8, version 1: 2 videos', log)) == 2
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    ({'val_cfg.model.backbone.depth': 50}, r'first layer1\.0\.conv1\.weight\. Set val_cfg\.model\.backbone\.depth'),
-    ({'model.backbone.out_indices': (1, ), 'model.backbone.num_stages': 2, 'model.backbone.strides': (1, 2),
-      'model.backbone.dilations': (1, 1), 'model.neck.in_channels': 128}, r'first layer3\.0\.conv1\.weight'),
-])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'val_cfg.model.backbone.depth': 50}, r'first layer1\.0\.conv1\.weight\. Set val_cfg\.model\.backbone\.depth'),
+        (
+            {
+                'model.backbone.out_indices': (1,),
+                'model.backbone.num_stages': 2,
+                'model.backbone.strides': (1, 2),
+                'model.backbone.dilations': (1, 1),
+                'model.neck.in_channels': 128,
+            },
+            r'first layer3\.0\.conv1\.weight',
+        ),
+    ],
+)
 def test_a_network_that_cannot_be_watched_is_refused(changes, message, roots, tmp_path):
     cfg = small_config('mocov2_r18_in1k', roots, **changes)
     with pytest.raises(ValueError, match=message):
@@ -306,13 +356,20 @@ def test_student_and_teacher_start_from_stage_1(mocov2, tmp_path, converted, cap
     assert name == 'mmpretrain'
     assert len(weights) == 120  # 100 and 20 counters of BatchNorm
     if converted:
-        torch.save(dict(state_dict={f'backbone.{key}': value for key, value in weights.items()}),
-                   tmp_path / 'stage1.pth')
+        torch.save(
+            dict(state_dict={f'backbone.{key}': value for key, value in weights.items()}), tmp_path / 'stage1.pth'
+        )
         source = tmp_path / 'stage1.pth'
     init_default_scope('stt_mm')
-    model = MODELS.build(load_config(CONFIGS / 'stt_r18_ytv.py', {
-        'model.backbone.init_cfg.checkpoint': str(source),
-        'model.teacher.backbone.init_cfg.checkpoint': str(source)}).model)
+    model = MODELS.build(
+        load_config(
+            CONFIGS / 'stt_r18_ytv.py',
+            {
+                'model.backbone.init_cfg.checkpoint': str(source),
+                'model.teacher.backbone.init_cfg.checkpoint': str(source),
+            },
+        ).model
+    )
     model.init_weights()
     assert capfd.readouterr().out.count('matched 100 (100.0%), missing 0, mismatched 0, unexpected 0, unused 0') == 2
     trained = copy.deepcopy(mocov2.model.backbone)

@@ -12,12 +12,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 
-@pytest.mark.parametrize(('kind', 'method', 'arguments'), [
-    (IterBasedTrainLoop, '_decide_current_val_interval', ['self']),
-    (CheckpointHook, '_save_checkpoint_with_step', ['self', 'runner', 'step', 'meta']),
-    (CheckpointHook, '_save_best_checkpoint', ['self', 'runner', 'metrics']),
-    (CheckpointHook, '_init_rule', ['self', 'rules', 'key_indicators']),
-])
+@pytest.mark.parametrize(
+    ('kind', 'method', 'arguments'),
+    [
+        (IterBasedTrainLoop, '_decide_current_val_interval', ['self']),
+        (CheckpointHook, '_save_checkpoint_with_step', ['self', 'runner', 'step', 'meta']),
+        (CheckpointHook, '_save_best_checkpoint', ['self', 'runner', 'metrics']),
+        (CheckpointHook, '_init_rule', ['self', 'rules', 'key_indicators']),
+    ],
+)
 def test_methods_that_are_called_or_replaced(kind, method, arguments):
     assert list(inspect.signature(getattr(kind, method)).parameters) == arguments
 

@@ -24,23 +24,35 @@ from stt_mm.registry import (
 )
 
 
-@pytest.mark.parametrize(('component', 'given', 'message'), [
-    (FiniteLossHook, dict(limit=3), None),
-    (FiniteLossHook, dict(limit=3, priority='LOW', type='FiniteLossHook', _scope_='stt_mm'), None),
-    (FiniteLossHook, dict(limt=3), r"FiniteLossHook has no argument 'limt' (did you mean 'limit'?). It takes limit."),
-    (FiniteLossHook, dict(limit='x'), "FiniteLossHook: limit must be an integer, got 'x'."),
-    (FiniteLossHook, dict(limit=2.5), 'FiniteLossHook: limit must be an integer, got 2.5.'),
-    # Of others, what is a number must be none of another kind; which number is theirs to say.
-    (LoggerHook, dict(interval='x'), "LoggerHook: interval must be an integer, got 'x'."),
-    (LoggerHook, dict(interval=2.5), None), (LoggerHook, dict(out_suffix='.log', out_dir=['a']), None),
-    (SGD, dict(lr='x'), "SGD: lr must be "), (SGD, dict(lr=1, momentum=[1]), 'SGD: momentum must be '),
-    (SGD, dict(lr=0.1, nesterov=True), None), (Adam, dict(betas=(0.9, 0.99)), None),
-    (Adam, dict(betas=('a', 'b')), 'Adam: betas must be '), (SGD, dict(lr=torch.tensor(0.1)), None),
-    (nn.Conv2d, dict(kernel_size='x'), 'Conv2d: kernel_size must be '), (nn.Conv2d, dict(kernel_size=(3, 3)), None),
-    (nn.Conv2d, dict(padding='same', device='cpu'), None),
-    (pytest.raises, dict(match=3), None),
-    (max, dict(anything=3), None),
-])
+@pytest.mark.parametrize(
+    ('component', 'given', 'message'),
+    [
+        (FiniteLossHook, dict(limit=3), None),
+        (FiniteLossHook, dict(limit=3, priority='LOW', type='FiniteLossHook', _scope_='stt_mm'), None),
+        (
+            FiniteLossHook,
+            dict(limt=3),
+            r"FiniteLossHook has no argument 'limt' (did you mean 'limit'?). It takes limit.",
+        ),
+        (FiniteLossHook, dict(limit='x'), "FiniteLossHook: limit must be an integer, got 'x'."),
+        (FiniteLossHook, dict(limit=2.5), 'FiniteLossHook: limit must be an integer, got 2.5.'),
+        # Of others, what is a number must be none of another kind; which number is theirs to say.
+        (LoggerHook, dict(interval='x'), "LoggerHook: interval must be an integer, got 'x'."),
+        (LoggerHook, dict(interval=2.5), None),
+        (LoggerHook, dict(out_suffix='.log', out_dir=['a']), None),
+        (SGD, dict(lr='x'), 'SGD: lr must be '),
+        (SGD, dict(lr=1, momentum=[1]), 'SGD: momentum must be '),
+        (SGD, dict(lr=0.1, nesterov=True), None),
+        (Adam, dict(betas=(0.9, 0.99)), None),
+        (Adam, dict(betas=('a', 'b')), 'Adam: betas must be '),
+        (SGD, dict(lr=torch.tensor(0.1)), None),
+        (nn.Conv2d, dict(kernel_size='x'), 'Conv2d: kernel_size must be '),
+        (nn.Conv2d, dict(kernel_size=(3, 3)), None),
+        (nn.Conv2d, dict(padding='same', device='cpu'), None),
+        (pytest.raises, dict(match=3), None),
+        (max, dict(anything=3), None),
+    ],
+)
 def test_arguments_as_far_as_a_signature_tells(component, given, message):
     found = wrong_arguments(component, given)
     assert found == message or (message and message.endswith('be ') and found.startswith(message))
@@ -48,7 +60,8 @@ def test_arguments_as_far_as_a_signature_tells(component, given, message):
 
 def test_types_can_be_asked_for():
     assert wrong_arguments(LoggerHook, dict(interval=2.5), typed=True) == (
-        'LoggerHook: interval must be an integer, got 2.5.')
+        'LoggerHook: interval must be an integer, got 2.5.'
+    )
     assert wrong_arguments(FiniteLossHook, dict(limit='x'), typed=False) is None
 
 
@@ -72,11 +85,19 @@ def test_a_class_that_hands_arguments_on_takes_those_of_its_bases():
     assert wrong_arguments(Heir, dict(zzz=1)) == "Heir has no argument 'zzz'. It takes width."
 
 
-@pytest.mark.parametrize(('component', 'package'), [
-    (FiniteLossHook, 'stt_mm'), (LoggerHook, 'mmengine'), (SGD, 'torch'), (Parent, Parent.__module__.split('.')[0]),
-    (functools.partial(max), 'functools'), (''.join, ''),
-    (type('Mine', (LoggerHook, ), dict(__module__='mine')), 'mmengine'),
-    (type('Mine', (LoggerHook, ), dict(__module__='mine', __init__=lambda self: None)), 'mine')])
+@pytest.mark.parametrize(
+    ('component', 'package'),
+    [
+        (FiniteLossHook, 'stt_mm'),
+        (LoggerHook, 'mmengine'),
+        (SGD, 'torch'),
+        (Parent, Parent.__module__.split('.')[0]),
+        (functools.partial(max), 'functools'),
+        (''.join, ''),
+        (type('Mine', (LoggerHook,), dict(__module__='mine')), 'mmengine'),
+        (type('Mine', (LoggerHook,), dict(__module__='mine', __init__=lambda self: None)), 'mine'),
+    ],
+)
 def test_the_author_is_who_wrote_the_constructor(component, package):
     assert author(component) == package
 
@@ -94,16 +115,19 @@ def test_components_by_name_scope_or_themselves():
         find_component(HOOKS, 3)
 
 
-@pytest.mark.parametrize(('kind', 'cfg', 'message'), [
-    (HOOKS, dict(type='FiniteLossHook', limt=1), "FiniteLossHook has no argument 'limt'"),
-    (HOOKS, dict(type='FiniteLossHook', limit=0), 'FiniteLossHook: limit must be at least 1 iteration, got 0'),
-    (HOOKS, dict(limit=1), r'A hook is written as dict\(type=\.\.\.\), got \{'),
-    (HOOKS, 3, r'A hook is written as dict\(type=\.\.\.\), got 3'),
-    (OPTIMIZERS, dict(type='SGD', lr=-1.0, params=[torch.ones(1)]), 'SGD cannot be built: ValueError: Invalid'),
-    (OPTIMIZERS, dict(type='SGD', lr=1.0), r"SGD needs the argument 'params'\.$"),
-    (OPTIMIZERS, dict(type='Adam', lr='x', params=[torch.ones(1)]), 'Adam: lr must be'),
-    (HOOKS, [dict(type='FiniteLossHook')], r'A hook is written as dict\(type=\.\.\.\), got \['),
-])
+@pytest.mark.parametrize(
+    ('kind', 'cfg', 'message'),
+    [
+        (HOOKS, dict(type='FiniteLossHook', limt=1), "FiniteLossHook has no argument 'limt'"),
+        (HOOKS, dict(type='FiniteLossHook', limit=0), 'FiniteLossHook: limit must be at least 1 iteration, got 0'),
+        (HOOKS, dict(limit=1), r'A hook is written as dict\(type=\.\.\.\), got \{'),
+        (HOOKS, 3, r'A hook is written as dict\(type=\.\.\.\), got 3'),
+        (OPTIMIZERS, dict(type='SGD', lr=-1.0, params=[torch.ones(1)]), 'SGD cannot be built: ValueError: Invalid'),
+        (OPTIMIZERS, dict(type='SGD', lr=1.0), r"SGD needs the argument 'params'\.$"),
+        (OPTIMIZERS, dict(type='Adam', lr='x', params=[torch.ones(1)]), 'Adam: lr must be'),
+        (HOOKS, [dict(type='FiniteLossHook')], r'A hook is written as dict\(type=\.\.\.\), got \['),
+    ],
+)
 def test_what_cannot_be_built_is_an_input_error(kind, cfg, message):
     with pytest.raises(InputError, match=message):
         kind.build(cfg)
@@ -147,11 +171,23 @@ def test_a_runner_gets_its_config_as_it_is_and_keeps_its_errors(monkeypatch):
         RUNNERS.build(dict(runner_type='Broken', anything=3))
 
 
-@pytest.mark.parametrize(('name', 'modules'), [
-    ('DATASETS', ['datasets']), ('DATA_SAMPLERS', ['datasets']), ('TRANSFORMS', ['datasets.transforms']),
-    ('MODELS', ['models']), ('WEIGHT_INITIALIZERS', ['models']), ('METRICS', ['evaluation.metrics']),
-    ('HOOKS', ['engine']), ('LOOPS', ['engine']), ('OPTIM_WRAPPERS', ['engine']), ('VISUALIZERS', ['visualization']),
-    ('RUNNERS', ['engine']), ('EVALUATORS', [])])
+@pytest.mark.parametrize(
+    ('name', 'modules'),
+    [
+        ('DATASETS', ['datasets']),
+        ('DATA_SAMPLERS', ['datasets']),
+        ('TRANSFORMS', ['datasets.transforms']),
+        ('MODELS', ['models']),
+        ('WEIGHT_INITIALIZERS', ['models']),
+        ('METRICS', ['evaluation.metrics']),
+        ('HOOKS', ['engine']),
+        ('LOOPS', ['engine']),
+        ('OPTIM_WRAPPERS', ['engine']),
+        ('VISUALIZERS', ['visualization']),
+        ('RUNNERS', ['engine']),
+        ('EVALUATORS', []),
+    ],
+)
 def test_registries_know_where_to_import_their_classes_from(name, modules):
     assert getattr(registry, name)._locations == [f'stt_mm.{module}' for module in modules]
 
@@ -165,6 +201,7 @@ def test_defaults_that_are_numbers_tell_where_there_are_no_annotations():
     assert wrong_arguments(Mine, dict(width=2.5, fast=True, other='x', ratio=1)) is None
     assert wrong_arguments(Mine, dict(width=[1])) == 'Mine: width must be a finite number, got [1].'
     assert wrong_arguments(Mine, dict(fast='x', ratio='y')) == (
-        "Mine: fast must be True or False, got 'x'; ratio must be a finite number, got 'y'.")
+        "Mine: fast must be True or False, got 'x'; ratio must be a finite number, got 'y'."
+    )
     Mine.__module__ = 'elsewhere'
     assert wrong_arguments(Mine, dict(width='x')) is None

@@ -50,8 +50,9 @@ def test_every_written_file_is_plain(straight):
 
 def test_resume_continues_weights_and_history(straight, tmp_path):
     resumed = train(tmp_path, resume=Path(straight.work_dir) / 'iter_8.pth')
-    assert_same_weights(weights(Path(straight.work_dir) / 'iter_12.pth'),
-                        weights(Path(resumed.work_dir) / 'iter_12.pth'))
+    assert_same_weights(
+        weights(Path(straight.work_dir) / 'iter_12.pth'), weights(Path(resumed.work_dir) / 'iter_12.pth')
+    )
     for key in ('train/loss', 'train/lr'):
         expected, got = (runner.message_hub.get_scalar(key).data[0] for runner in (straight, resumed))
         assert len(got) == 12
@@ -76,8 +77,11 @@ def test_validation_interval_does_not_change_the_weights(straight, tmp_path):
 @pytest.mark.parametrize('workers', [0, 1])
 def test_resume_loads_no_skipped_sample_and_starts_workers_once(straight, tmp_path, workers):
     trace = tmp_path / 'trace.txt'
-    train(tmp_path, resume=Path(straight.work_dir) / 'iter_8.pth',
-          **{'train_dataloader.dataset.trace': str(trace), 'train_dataloader.num_workers': workers})
+    train(
+        tmp_path,
+        resume=Path(straight.work_dir) / 'iter_8.pth',
+        **{'train_dataloader.dataset.trace': str(trace), 'train_dataloader.num_workers': workers},
+    )
     lines = [line.split() for line in trace.read_text().splitlines()]
     assert len({pid for pid, *_ in lines}) == 1
     draws = [int(draw) for _, _, draw in lines]
@@ -109,18 +113,26 @@ def test_best_and_older_files(tmp_path):
     assert from_plain(checkpoint['message_hub'])['runtime_info']['best_ckpt'].endswith(best[0])
 
 
-@pytest.mark.parametrize(('keep', 'expected'), [(1, [5]), (2, [4, 5]), (3, [3, 4, 5]), (5, [1, 2, 3, 4, 5]),
-                                                (9, [1, 2, 3, 4, 5]), (-1, [1, 2, 3, 4, 5])])
+@pytest.mark.parametrize(
+    ('keep', 'expected'),
+    [(1, [5]), (2, [4, 5]), (3, [3, 4, 5]), (5, [1, 2, 3, 4, 5]), (9, [1, 2, 3, 4, 5]), (-1, [1, 2, 3, 4, 5])],
+)
 def test_the_newest_files_are_kept_and_the_older_ones_removed_one_by_one(keep, expected, tmp_path):
     hook = 'default_hooks.checkpoint'
-    settings = {f'{hook}.interval': 1, f'{hook}.max_keep_ckpts': keep, 'val_dataloader': None, 'val_cfg': None,
-                'val_evaluator': None, 'train_cfg.max_iters': 5}
+    settings = {
+        f'{hook}.interval': 1,
+        f'{hook}.max_keep_ckpts': keep,
+        'val_dataloader': None,
+        'val_cfg': None,
+        'val_evaluator': None,
+        'train_cfg.max_iters': 5,
+    }
     runner = train(tmp_path, **settings)
     names = [f'iter_{step}.pth' for step in expected]
     assert sorted(file.name for file in Path(runner.work_dir).glob('*.pth')) == names
     # A resumed run goes on with the list of the file.
     resumed = train(tmp_path, resume=Path(runner.work_dir, 'iter_5.pth'), **settings | {'train_cfg.max_iters': 6})
-    names = [f'iter_{step}.pth' for step in [*expected, 6]][-keep if keep > 0 else 0:]
+    names = [f'iter_{step}.pth' for step in [*expected, 6]][-keep if keep > 0 else 0 :]
     assert sorted(file.name for file in Path(resumed.work_dir).glob('*.pth')) == names
 
 
@@ -186,10 +198,13 @@ def test_a_config_that_says_resume_means_auto(straight, tmp_path):
     assert cfg.load_from is None
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    ({'model.norm': True}, 'backbone.1.weight is missing in the file and \\(4,\\) in the model'),
-    ({'optim_wrapper.paramwise_cfg': dict(custom_keys={'backbone.0': dict(lr_mult=2)})}, 'parameter groups of'),
-])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'model.norm': True}, 'backbone.1.weight is missing in the file and \\(4,\\) in the model'),
+        ({'optim_wrapper.paramwise_cfg': dict(custom_keys={'backbone.0': dict(lr_mult=2)})}, 'parameter groups of'),
+    ],
+)
 def test_a_file_of_another_model_is_refused_by_its_name(straight, tmp_path, change, message):
     start = Path(straight.work_dir, 'iter_8.pth')
     with pytest.raises(CheckpointError, match=f'{start} is from a training of another model: .*{message}'):
@@ -216,14 +231,22 @@ def test_other_settings_than_before_are_said(straight, tmp_path):
     (tmp_path / 'same').mkdir()
     same = train(tmp_path / 'same', resume=start)
     assert said not in Path(same.log_dir, f'{same.timestamp}.log').read_text()
-    changes = {'train_dataloader.batch_size': 2, 'optim_wrapper.optimizer.lr': 7.0, 'optim_wrapper.clip_grad': None,
-               'train_cfg._delete_': True, 'train_cfg.type': 'IterLoop', 'train_cfg.max_iters': 12}
+    changes = {
+        'train_dataloader.batch_size': 2,
+        'optim_wrapper.optimizer.lr': 7.0,
+        'optim_wrapper.clip_grad': None,
+        'train_cfg._delete_': True,
+        'train_cfg.type': 'IterLoop',
+        'train_cfg.max_iters': 12,
+    }
     other = train(tmp_path, resume=start, **changes)
     log = Path(other.log_dir, f'{other.timestamp}.log').read_text()
     line = next(line for line in log.splitlines() if said in line)
-    assert line.endswith(': train_dataloader.batch_size was 4 and is 2; train_cfg.val_interval was 5 and is not set; '
-                         'optim_wrapper.optimizer.lr was 0.01 and is 7.0; '
-                         'optim_wrapper.clip_grad was not set and is None.')
+    assert line.endswith(
+        ': train_dataloader.batch_size was 4 and is 2; train_cfg.val_interval was 5 and is not set; '
+        'optim_wrapper.optimizer.lr was 0.01 and is 7.0; '
+        'optim_wrapper.clip_grad was not set and is None.'
+    )
     rates = [runner.message_hub.get_scalar('train/lr').data[0][-4:].tolist() for runner in (straight, other)]
     assert rates[0] == rates[1]
     assert 'Data continues after 8 batches of 2.' in log
@@ -270,8 +293,11 @@ def test_stop_signal_puts_the_previous_handler_back(tmp_path):
 def test_stop_signal_in_a_long_iteration(tmp_path):
     """The data worker, which is idle meanwhile, outlives the signal for as long as the iteration lasts."""
     trace = tmp_path / 'trace.txt'
-    config = write_config(tmp_path, "model['seconds'] = 10.5\ntrain_dataloader['num_workers'] = 1\n"
-                                    f"train_dataloader['dataset']['trace'] = '{trace}'\n")
+    config = write_config(
+        tmp_path,
+        "model['seconds'] = 10.5\ntrain_dataloader['num_workers'] = 1\n"
+        f"train_dataloader['dataset']['trace'] = '{trace}'\n",
+    )
     process = start_tool(config, tmp_path / 'work')
     wait_for(trace, process)
     os.killpg(process.pid, signal.SIGTERM)
@@ -286,9 +312,12 @@ def test_stop_signal_in_a_long_iteration(tmp_path):
 def test_stop_signal_in_a_long_validation(straight, tmp_path):
     """Twenty seconds of validation, with a data worker, end at once."""
     trace = tmp_path / 'trace.txt'
-    config = write_config(tmp_path, "model['seconds'] = 0.1\ntrain_dataloader['num_workers'] = 1\n"
-                                    "val_dataloader['num_workers'] = 1\nval_dataloader['dataset']['length'] = 200\n"
-                                    f"val_dataloader['dataset']['trace'] = '{trace}'\n")
+    config = write_config(
+        tmp_path,
+        "model['seconds'] = 0.1\ntrain_dataloader['num_workers'] = 1\n"
+        "val_dataloader['num_workers'] = 1\nval_dataloader['dataset']['length'] = 200\n"
+        f"val_dataloader['dataset']['trace'] = '{trace}'\n",
+    )
     work_dir = tmp_path / 'work'
     process = start_tool(config, work_dir)
     wait_for(trace, process)
@@ -296,8 +325,10 @@ def test_stop_signal_in_a_long_validation(straight, tmp_path):
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 143, output
     assert 'Traceback' not in output
-    assert (f'SIGTERM: stopped in the validation after iteration 5 and saved {work_dir}/iter_5.pth; that validation is '
-            'not finished.') in output
+    assert (
+        f'SIGTERM: stopped in the validation after iteration 5 and saved {work_dir}/iter_5.pth; that validation is '
+        'not finished.'
+    ) in output
     assert len(trace.read_text().splitlines()) < 50
     assert latest_checkpoint(work_dir).name == 'iter_5.pth'
     resumed = start_tool(config, work_dir, '--resume', 'auto', '--cfg-options', 'val_dataloader.dataset.length=2')
@@ -311,8 +342,9 @@ def test_validation_that_a_signal_ended_is_repeated(tmp_path, monkeypatch, inter
     """After an iteration that was saved, one that was not, and the last one."""
     (tmp_path / 'b').mkdir()
     options = {'train_cfg.val_interval': interval}
-    whole = train(tmp_path, **options, **{'default_hooks.checkpoint.interval': 1,
-                                          'default_hooks.checkpoint.max_keep_ckpts': -1})
+    whole = train(
+        tmp_path, **options, **{'default_hooks.checkpoint.interval': 1, 'default_hooks.checkpoint.max_keep_ckpts': -1}
+    )
     process = ToyMetric.process
 
     def process_and_stop(*args, **kwargs):

@@ -40,8 +40,10 @@ class KeptFile(Kept, logging.FileHandler):
 
 
 def state():
-    return [(logging.getLogger(name).level, logging.getLogger(name).propagate, list(logging.getLogger(name).handlers))
-            for name in SOURCES] + [warnings.showwarning]
+    return [
+        (logging.getLogger(name).level, logging.getLogger(name).propagate, list(logging.getLogger(name).handlers))
+        for name in SOURCES
+    ] + [warnings.showwarning]
 
 
 def test_afterwards_everything_is_as_before(logger, monkeypatch):

@@ -43,8 +43,9 @@ def log(folder):
     return next(folder.glob('work/*/*.log')).read_text()
 
 
-@pytest.mark.parametrize(('number', 'code'), [
-    (signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)])
+@pytest.mark.parametrize(
+    ('number', 'code'), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)]
+)
 def test_a_signal_saves_what_an_uninterrupted_run_has_at_that_iteration(tmp_path, monkeypatch, number, code):
     monkeypatch.setenv('SLURM_JOB_ID', '1')
     (tmp_path / 'b').mkdir()

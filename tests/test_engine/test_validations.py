@@ -50,8 +50,10 @@ def best_files(runner):
     return sorted(path.name for path in Path(runner.work_dir).glob('best_*'))
 
 
-@pytest.mark.parametrize(('interval', 'number', 'after_the_score'), [
-    (4, 1, False), (4, 2, True), (4, 3, False), (4, 3, True), (5, 2, False), (5, 3, True), (12, 1, False)])
+@pytest.mark.parametrize(
+    ('interval', 'number', 'after_the_score'),
+    [(4, 1, False), (4, 2, True), (4, 3, False), (4, 3, True), (5, 2, False), (5, 3, True), (12, 1, False)],
+)
 def test_a_validation_that_was_killed_is_made_up(tmp_path, monkeypatch, interval, number, after_the_score):
     """Also the last one, and with another checkpoint interval; the best files are those of an uninterrupted run."""
     options = {**BEST, 'train_cfg.val_interval': interval}
@@ -139,16 +141,19 @@ class ValidatedAfter(Hook):
         self.steps.append(runner.iter)
 
 
-@pytest.mark.parametrize(('options', 'resume', 'expected'), [
-    ({}, None, [5, 10, 12]),
-    ({'val_begin': 6}, None, [10, 12]),
-    ({'val_begin': 10}, None, [10, 12]),
-    ({'val_interval': 3, 'dynamic_intervals': [(6, 4)]}, None, [3, 8, 12]),
-    ({'val_interval': 3, 'dynamic_intervals': [(6, 4)]}, 8, [8, 12]),
-    ({'val_interval': 3, 'dynamic_intervals': [(8, 5)]}, 8, [10, 12]),
-    ({'val_interval': 20}, 8, [12]),
-    ({'val_interval': 20, 'max_iters': 8}, 8, [8]),
-])
+@pytest.mark.parametrize(
+    ('options', 'resume', 'expected'),
+    [
+        ({}, None, [5, 10, 12]),
+        ({'val_begin': 6}, None, [10, 12]),
+        ({'val_begin': 10}, None, [10, 12]),
+        ({'val_interval': 3, 'dynamic_intervals': [(6, 4)]}, None, [3, 8, 12]),
+        ({'val_interval': 3, 'dynamic_intervals': [(6, 4)]}, 8, [8, 12]),
+        ({'val_interval': 3, 'dynamic_intervals': [(8, 5)]}, 8, [10, 12]),
+        ({'val_interval': 20}, 8, [12]),
+        ({'val_interval': 20, 'max_iters': 8}, 8, [8]),
+    ],
+)
 def test_validations_are_due_at_multiples_of_the_interval_and_at_the_end(tmp_path, options, resume, expected):
     steps = []
     HOOKS.register_module(name='ValidatedAfter', module=lambda: hook, force=True)
@@ -156,10 +161,15 @@ def test_validations_are_due_at_multiples_of_the_interval_and_at_the_end(tmp_pat
     start = None
     if resume:
         (tmp_path / 'a').mkdir()
-        start = Path(train(tmp_path / 'a', val_cfg=None, val_dataloader=None, val_evaluator=None).work_dir,
-                     f'iter_{resume}.pth')
-    train(tmp_path, resume=start, custom_hooks=[dict(type='mmengine.ValidatedAfter')],
-          **{f'train_cfg.{key}': value for key, value in options.items()})
+        start = Path(
+            train(tmp_path / 'a', val_cfg=None, val_dataloader=None, val_evaluator=None).work_dir, f'iter_{resume}.pth'
+        )
+    train(
+        tmp_path,
+        resume=start,
+        custom_hooks=[dict(type='mmengine.ValidatedAfter')],
+        **{f'train_cfg.{key}': value for key, value in options.items()},
+    )
     assert steps + hook.steps == expected
 
 
@@ -180,9 +190,15 @@ def test_the_best_file_is_written_before_the_old_one_goes(tmp_path, monkeypatch)
     assert [path.name for path in tmp_path.glob('work/best_*')] == ['best_score_iter_5.pth']
 
 
-@pytest.mark.parametrize(('metric', 'values', 'best'), [
-    ('J&F-Mean', [0.1, 0.3, 0.2], 10), ('davis/J&F-Mean', [0.4, 0.3, 0.2], 5), ('PCK@0.1', [0.1, 0.2, 0.3], 12),
-    ('loss_x', [0.3, 0.1, 0.2], 10)])
+@pytest.mark.parametrize(
+    ('metric', 'values', 'best'),
+    [
+        ('J&F-Mean', [0.1, 0.3, 0.2], 10),
+        ('davis/J&F-Mean', [0.4, 0.3, 0.2], 5),
+        ('PCK@0.1', [0.1, 0.2, 0.3], 12),
+        ('loss_x', [0.3, 0.1, 0.2], 10),
+    ],
+)
 def test_the_direction_of_known_metrics_needs_no_rule(tmp_path, monkeypatch, metric, values, best):
     values = iter(values)
     monkeypatch.setattr(ToyMetric, 'compute_metrics', lambda self, results: {metric: next(values)})
@@ -194,7 +210,9 @@ def test_several_best_files_and_the_first_metric(tmp_path, monkeypatch):
     values = iter([dict(PCK=0.1, loss=1.0), dict(PCK=0.0, loss=0.5), dict(PCK=0.2, loss=0.7)])
     monkeypatch.setattr(ToyMetric, 'compute_metrics', lambda self, results: next(values))
     assert best_files(train(tmp_path, **{f'{HOOK}.save_best': ['PCK', 'loss']})) == [
-        'best_PCK_iter_12.pth', 'best_loss_iter_10.pth']
+        'best_PCK_iter_12.pth',
+        'best_loss_iter_10.pth',
+    ]
     values = iter([dict(PCK=0.1), dict(PCK=0.3), dict(PCK=0.2)])
     assert best_files(train(tmp_path / 'work', **{f'{HOOK}.save_best': 'auto'})) == ['best_PCK_iter_10.pth']
 
@@ -239,9 +257,14 @@ def test_the_buffers_stay_those_of_training_in_one_process(tmp_path):
     assert torch.equal(first.model.backbone[1].running_mean, second.model.backbone[1].running_mean)
 
 
-@pytest.mark.parametrize(('option', 'missing'), [
-    ({}, set()), ({f'{HOOK}.save_optimizer': False}, {'optimizer'}),
-    ({f'{HOOK}.save_param_scheduler': False}, {'param_schedulers'})])
+@pytest.mark.parametrize(
+    ('option', 'missing'),
+    [
+        ({}, set()),
+        ({f'{HOOK}.save_optimizer': False}, {'optimizer'}),
+        ({f'{HOOK}.save_param_scheduler': False}, {'param_schedulers'}),
+    ],
+)
 def test_files_to_go_on_from_hold_all_that_is_asked_for_and_the_best_one_the_weights(tmp_path, option, missing):
     work_dir = Path(train(tmp_path, **BEST, **option, **{'train_cfg.max_iters': 5}).work_dir)
     weights = {'meta', 'message_hub', 'state_dict', 'random_states'}

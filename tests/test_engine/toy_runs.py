@@ -46,8 +46,14 @@ def start_tool(config, work_dir, *args):
 
 
 def start(command):
-    return subprocess.Popen(list(map(str, command)), env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True, start_new_session=True)
+    return subprocess.Popen(
+        list(map(str, command)),
+        env=ENV,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def wait_for(path, process):
@@ -74,8 +80,10 @@ def assert_same_training(first, second):
     assert_same_weights(first['state_dict'], second['state_dict'])
     assert first['meta']['iter'] == second['meta']['iter']
     assert first['param_schedulers'] == second['param_schedulers']
-    assert all(torch.equal(one['torch'], other['torch'])
-               for one, other in zip(first['random_states'], second['random_states'], strict=True))
+    assert all(
+        torch.equal(one['torch'], other['torch'])
+        for one, other in zip(first['random_states'], second['random_states'], strict=True)
+    )
     first, second = first['message_hub'], second['message_hub']
     assert first['runtime_info']['iter'] == second['runtime_info']['iter']
     assert np.array_equal(*(hub['log_scalars']['train/loss'].data[0] for hub in (first, second)))
@@ -86,12 +94,21 @@ def differences(first, second, name=''):
     if type(first) is not type(second):
         return [name]
     if isinstance(first, dict):
-        return [key for item in {**first, **second}
-                for key in differences(first.get(item), second.get(item), f'{name}.{item}')]
+        return [
+            key
+            for item in {**first, **second}
+            for key in differences(first.get(item), second.get(item), f'{name}.{item}')
+        ]
     if isinstance(first, list | tuple):
-        return [name] if len(first) != len(second) else [
-            key for index, (one, other) in enumerate(zip(first, second, strict=True))
-            for key in differences(one, other, f'{name}[{index}]')]
+        return (
+            [name]
+            if len(first) != len(second)
+            else [
+                key
+                for index, (one, other) in enumerate(zip(first, second, strict=True))
+                for key in differences(one, other, f'{name}[{index}]')
+            ]
+        )
     if isinstance(first, np.ndarray | torch.Tensor):
         return [] if first.dtype == second.dtype and np.array_equal(first, second, equal_nan=True) else [name]
     return [] if first == second else [name]
@@ -103,10 +120,12 @@ def state(path):
     hub = content.pop('message_hub')
     info = hub['runtime_info']
     return dict(
-        {key: value for key, value in content.items() if key != 'meta'}, iter=content['meta']['iter'],
+        {key: value for key, value in content.items() if key != 'meta'},
+        iter=content['meta']['iter'],
         history={key: list(buffer.data) for key, buffer in hub['log_scalars'].items() if 'time' not in key},
         info={key: info.get(key) for key in ('iter', 'epoch', 'best_score', 'scored_iter')},
-        best=Path(info.get('best_ckpt') or '').name)
+        best=Path(info.get('best_ckpt') or '').name,
+    )
 
 
 def assert_same_checkpoints(first, second):

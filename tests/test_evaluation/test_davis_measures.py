@@ -108,16 +108,27 @@ def test_tolerance_is_that_of_the_whole_frame():
 def test_empty_and_full_masks():
     empty, full, some = np.zeros((20, 30), bool), np.ones((20, 30), bool), square(5, 5, 6)
     values = {
-        (0, 0): (empty, empty), (1, 0): (full, empty), (1, 1): (full, full), (2, 0): (some, empty),
+        (0, 0): (empty, empty),
+        (1, 0): (full, empty),
+        (1, 1): (full, full),
+        (2, 0): (some, empty),
         (0, 2): (empty, some),
-    }  # fmt: skip
+    }
     assert {k: float(region_similarity(*v)) for k, v in values.items()} == {
-        (0, 0): 1, (1, 0): 0, (1, 1): 1, (2, 0): 0, (0, 2): 0
-    }  # fmt: skip
+        (0, 0): 1,
+        (1, 0): 0,
+        (1, 1): 1,
+        (2, 0): 0,
+        (0, 2): 0,
+    }
     # A mask that fills the frame has no boundary, so it equals an empty one in F.
     assert {k: float(boundary_measure(*v)) for k, v in values.items()} == {
-        (0, 0): 1, (1, 0): 1, (1, 1): 1, (2, 0): 0, (0, 2): 0
-    }  # fmt: skip
+        (0, 0): 1,
+        (1, 0): 1,
+        (1, 1): 1,
+        (2, 0): 0,
+        (0, 2): 0,
+    }
 
 
 def test_stacks_are_frame_by_frame():
@@ -195,7 +206,7 @@ def test_masks_that_do_not_fit():
     for measure in (region_similarity, boundary_measure):
         with pytest.raises(ValueError, match=r'\[4, 4\] and \[4, 5\]'):
             measure(np.zeros((4, 4), bool), np.zeros((4, 5), bool))
-        for shape in ((4, ), (1, 1, 4, 4)):
+        for shape in ((4,), (1, 1, 4, 4)):
             with pytest.raises(ValueError, match=r'must both be \[H, W\] or \[T, H, W\]'):
                 measure(np.zeros(shape, bool), np.zeros(shape, bool))
     for tolerance in (-0.1, 0, 1, 8):

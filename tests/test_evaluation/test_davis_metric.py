@@ -222,4 +222,4 @@ def test_a_row_of_the_log_for_each_video(root, log):
     rows = {line[:11].strip(): line[11:].split() for line in lines[1:4]}
     assert list(rows) == ['video0', 'video2', 'all objects']
     assert rows['all objects'] == [f'{metrics[key]:.4f}' for key in KEYS]
-    assert rows['video2'] == [f'{value:.4f}' for value in evaluate(root, indices=(2, )).values()]
+    assert rows['video2'] == [f'{value:.4f}' for value in evaluate(root, indices=(2,)).values()]

@@ -72,8 +72,16 @@ def test_equals_the_published_script(data):
     assert ap == pytest.approx(np.array(expected), rel=0, abs=1e-12)
     assert ap.mean() == pytest.approx(0.06508632692843219, rel=0, abs=1e-12)
     assert ap.mean(axis=0).round(6).tolist() == [
-        0.221178, 0.194403, 0.088028, 0.046788, 0.024269, 0.008187, 0.002924, 0, 0
-    ]  # fmt: skip
+        0.221178,
+        0.194403,
+        0.088028,
+        0.046788,
+        0.024269,
+        0.008187,
+        0.002924,
+        0,
+        0,
+    ]
 
 
 def row(*ids):
@@ -119,8 +127,12 @@ def test_arguments():
     with pytest.raises(ValueError, match=r'\[1, 1\] and \[1, 2\]'):
         match_instances(row(1), [], row(1, 1), {})
     wide = np.array([[256]])
-    for arguments in ((row(1), [(256, 5, 0.5)], row(1), {}), (row(1), [], row(1), {256: 5}), (wide, [], row(1), {}),
-                      (row(1), [], wide, {})):
+    for arguments in (
+        (row(1), [(256, 5, 0.5)], row(1), {}),
+        (row(1), [], row(1), {256: 5}),
+        (wide, [], row(1), {}),
+        (row(1), [], wide, {}),
+    ):
         with pytest.raises(ValueError, match='0 to 255, got 256'):
             match_instances(*arguments)
     assert match_instances(row(255), [(255, 5, 0.5)], row(255), {255: 5})[0] == [(5, 0.5, 1.0)]
@@ -129,8 +141,9 @@ def test_arguments():
 def test_only_parts_of_the_categories_1_to_19_are_evaluated():
     prediction = row(1, 2, 3, 4, 0)
     given = {1: 1, 2: 19, 3: 20, 4: 0, 0: 5}
-    matches, counts = match_instances(prediction, [(k, category, 0.5) for k, category in given.items()], prediction,
-                                      given)
+    matches, counts = match_instances(
+        prediction, [(k, category, 0.5) for k, category in given.items()], prediction, given
+    )
     assert matches == [(1, 0.5, 1.0), (19, 0.5, 1.0)]
     assert np.flatnonzero(counts).tolist() == [1, 19]
     # What is not evaluated may have any id.
@@ -142,7 +155,8 @@ def test_only_parts_of_the_categories_1_to_19_are_evaluated():
 
 def test_many_equal_scores_keep_their_order():
     rng = np.random.default_rng(0)
-    matches = [(5, score, float(hit)) for score, hit in zip(rng.choice([0.2, 0.5], 400), rng.random(400) < 0.5,
-                                                            strict=True)]
+    matches = [
+        (5, score, float(hit)) for score, hit in zip(rng.choice([0.2, 0.5], 400), rng.random(400) < 0.5, strict=True)
+    ]
     counts = np.bincount([5] * 250, minlength=20)
     assert instance_ap(matches, counts)[4, 0] == pytest.approx(slow_ap(matches, 250, 0.1), abs=1e-12)

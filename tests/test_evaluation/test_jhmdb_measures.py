@@ -137,11 +137,18 @@ def test_equals_the_published_scripts(data):
         assert pck(hits, scored).tolist() == pytest.approx(expected, abs=1e-8)
 
 
-@pytest.mark.parametrize(('shapes', 'message'), [
-    (((3, 2, 2), (3, 3, 2)), 'same joints'), (((2, 2, 2), (3, 2, 2)), 'every annotated frame'),
-    (((2, 3), (2, 3)), 'both be'), (((2, 3, 3),) * 2, 'both be'), (((3, 2), (3, 2, 2)), 'both be'),
-    (((3, 2, 2), (3, 2)), 'both be'), (((3, 2, 2, 2), (3, 2, 2)), 'both be'),
-])
+@pytest.mark.parametrize(
+    ('shapes', 'message'),
+    [
+        (((3, 2, 2), (3, 3, 2)), 'same joints'),
+        (((2, 2, 2), (3, 2, 2)), 'every annotated frame'),
+        (((2, 3), (2, 3)), 'both be'),
+        (((2, 3, 3),) * 2, 'both be'),
+        (((3, 2), (3, 2, 2)), 'both be'),
+        (((3, 2, 2), (3, 2)), 'both be'),
+        (((3, 2, 2, 2), (3, 2, 2)), 'both be'),
+    ],
+)
 def test_shapes_that_do_not_fit(shapes, message):
     with pytest.raises(ValueError, match=f'{message}.* got .* and '):
         count_keypoints(*(np.zeros(shape) for shape in shapes))

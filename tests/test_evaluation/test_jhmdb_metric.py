@@ -21,9 +21,9 @@ def sample(data, video_id, **fields):
     names = [f'{t + 1:05d}' for t in range(len(predictions))]
     truths = arrays[f'{video_id}/truths'].astype(np.float32)
     protocol = dict(name='stt_jhmdb_s8', version=1)
-    element.set_metainfo(dict(
-        video_id=video_id, frame_names=names, original_size=(240, 320), keypoints=truths, protocol=protocol
-    ))  # fmt: skip
+    element.set_metainfo(
+        dict(video_id=video_id, frame_names=names, original_size=(240, 320), keypoints=truths, protocol=protocol)
+    )
     return element
 
 
@@ -36,9 +36,7 @@ def evaluate(data, videos=VIDEOS, **kwargs):
 
 def test_both_forms_equal_their_scripts(data):
     metrics = evaluate(data)
-    rates = {
-        'STT': (61.39194139, 90.84249084, 100, 100, 100), 'CRW': (54.44444444, 89.19191919, 100, 100, 100)
-    }  # fmt: skip
+    rates = {'STT': (61.39194139, 90.84249084, 100, 100, 100), 'CRW': (54.44444444, 89.19191919, 100, 100, 100)}
     expected = {}
     for variant, lost in (('STT', 6), ('CRW', 5)):
         expected |= {f'{variant}/PCK@0.{n}': rate for n, rate in enumerate(rates[variant], start=1)}
@@ -95,7 +93,8 @@ def test_a_joint_that_is_never_scored_is_reported(data, tmp_path):
         assert metrics[f'{variant}/lost joints'] == full[f'{variant}/lost joints'] + frames
     with open(tmp_path / 'jhmdb_per_joint.csv', newline='') as file:
         assert list(csv.DictReader(file))[3] == {
-            'joint': '4', **{f'{variant}/PCK@0.{n}': '' for variant in ('STT', 'CRW') for n in range(1, 6)}
+            'joint': '4',
+            **{f'{variant}/PCK@0.{n}': '' for variant in ('STT', 'CRW') for n in range(1, 6)},
         }
 
 
@@ -103,8 +102,11 @@ def test_a_video_whose_joints_are_all_lost(data):
     metric = JHMDBMetric()
     metric.process(None, [sample(data, 'walk/w0', pred_keypoints=np.full((7, 15, 2), -1.0)).to_dict()])
     assert metric.evaluate(1) == {
-        'STT/lost joints': 105, 'STT/joints never scored': 15, 'CRW/lost joints': 90, 'CRW/joints never scored': 15
-    }  # fmt: skip
+        'STT/lost joints': 105,
+        'STT/joints never scored': 15,
+        'CRW/lost joints': 90,
+        'CRW/joints never scored': 15,
+    }
 
 
 def test_errors_name_the_video(data):
@@ -133,10 +135,12 @@ def test_the_log_has_a_table_for_each_form(data, caplog):
     lines = caplog.text.split('2 videos\n')[1].splitlines()
     names = [f'PCK@0.{n}' for n in range(1, 6)]
     for number, variant in enumerate(('STT', 'CRW')):
-        head, row = lines[2 * number:2 * number + 2]
+        head, row = lines[2 * number : 2 * number + 2]
         assert head.split() == [*names, 'lost', 'joints', 'joints', 'never', 'scored']
-        assert row.split() == [variant, *(f'{metrics[f"{variant}/{name}"]:.4f}' for name in (
-            *names, 'lost joints', 'joints never scored'))]
+        assert row.split() == [
+            variant,
+            *(f'{metrics[f"{variant}/{name}"]:.4f}' for name in (*names, 'lost joints', 'joints never scored')),
+        ]
 
 
 def test_tables_have_each_joint_and_each_video_in_both_forms(data, tmp_path):
@@ -146,15 +150,20 @@ def test_tables_have_each_joint_and_each_video_in_both_forms(data, tmp_path):
     with open(tmp_path / 'jhmdb_per_joint.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     for joint, row in enumerate(rows):
-        rates = [100 * record[variant]['hits'][n][joint] / record[variant]['scored'][joint]
-                 for variant in ('STT', 'CRW') for n in range(5)]
+        rates = [
+            100 * record[variant]['hits'][n][joint] / record[variant]['scored'][joint]
+            for variant in ('STT', 'CRW')
+            for n in range(5)
+        ]
         assert {key: float(value) for key, value in row.items()} == pytest.approx(
-            dict(zip(columns, rates, strict=True), joint=joint + 1))
+            dict(zip(columns, rates, strict=True), joint=joint + 1)
+        )
     with open(tmp_path / 'jhmdb_per_video.csv', newline='') as file:
-        row, = csv.DictReader(file)
+        (row,) = csv.DictReader(file)
     assert list(row) == ['video', *columns[:5], 'STT/lost joints', *columns[5:], 'CRW/lost joints']
     assert [row[f'{variant}/lost joints'] for variant in ('STT', 'CRW')] == [
-        str(record[variant]['lost']) for variant in ('STT', 'CRW')]
+        str(record[variant]['lost']) for variant in ('STT', 'CRW')
+    ]
 
 
 def test_joints_are_not_written_as_masks(tmp_path):

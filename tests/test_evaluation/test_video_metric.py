@@ -63,9 +63,13 @@ def test_a_record_is_on_disk_before_the_next_video(tmp_path):
     content = json.loads(path.read_text())
     assert len(content.pop('sha8')) == 8
     assert content == dict(
-        video_id='walk/clip0', run_id='r1', protocol=dict(name='toy', version=1, size=[4, 6]), max_frames=None,
-        masks=None, record=dict(pixels=5, by_frame={'0': [1, 2]}),
-    )  # fmt: skip
+        video_id='walk/clip0',
+        run_id='r1',
+        protocol=dict(name='toy', version=1, size=[4, 6]),
+        max_frames=None,
+        masks=None,
+        record=dict(pixels=5, by_frame={'0': [1, 2]}),
+    )
     assert completed(out, 'count', 'r1') == ['walk/clip0']
     assert completed(out, 'other', 'r1') == completed(str(tmp_path / 'nothing'), 'count', 'r1') == []
 
@@ -106,10 +110,17 @@ def test_records_of_another_run_are_refused(tmp_path):
         Count(resume=True)
 
 
-@pytest.mark.parametrize('content', [
-    '{"video_id": "a", "run', '', '[]', '{"video_id": "a"}', '\x00\x01',
-    '{"video_id": "a", "run_id": "", "protocol": {}, "record": {"pixels": 1}}',  # does not say on which frames
-])
+@pytest.mark.parametrize(
+    'content',
+    [
+        '{"video_id": "a", "run',
+        '',
+        '[]',
+        '{"video_id": "a"}',
+        '\x00\x01',
+        '{"video_id": "a", "run_id": "", "protocol": {}, "record": {"pixels": 1}}',  # does not say on which frames
+    ],
+)
 def test_a_damaged_record_counts_as_not_done(tmp_path, warnings, content):
     out = str(tmp_path)
     process(Count(out_dir=out), sample('a', 1), sample('b', 2))
@@ -121,10 +132,15 @@ def test_a_damaged_record_counts_as_not_done(tmp_path, warnings, content):
     assert process(Count(out_dir=out, resume=True), sample('a', 5)).evaluate(1) == dict(pixels=7.0)
 
 
-@pytest.mark.parametrize(('old', 'new'), [
-    ('"pixels": 1', '"pixels": 7'), ('{"pixels": 1, "by_frame": {"0": [1, 2]}}', 'null'), ('[1, 2]', '[]'),
-    ('"sha8"', '"sha9"'),
-])
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        ('"pixels": 1', '"pixels": 7'),
+        ('{"pixels": 1, "by_frame": {"0": [1, 2]}}', 'null'),
+        ('[1, 2]', '[]'),
+        ('"sha8"', '"sha9"'),
+    ],
+)
 def test_an_altered_record_counts_as_not_done(tmp_path, warnings, old, new):
     process(Count(out_dir=str(tmp_path)), sample('a', 1), sample('b', 2))
     path = tmp_path / 'videos' / 'count' / 'a.json'
@@ -169,10 +185,20 @@ def test_ids_stay_within_the_folder(tmp_path, video_id, folder):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(('key', 'value'), [
-    ('record', None), ('record', {'pixels': 9, 'by_frame': {'0': [1, 2]}}), ('record', []), ('masks', {'a': 5}),
-    ('protocol', 'toy'), ('max_frames', 'all'), ('run_id', 3), ('sha8', None), ('video_id', ['a']),
-])
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('record', None),
+        ('record', {'pixels': 9, 'by_frame': {'0': [1, 2]}}),
+        ('record', []),
+        ('masks', {'a': 5}),
+        ('protocol', 'toy'),
+        ('max_frames', 'all'),
+        ('run_id', 3),
+        ('sha8', None),
+        ('video_id', ['a']),
+    ],
+)
 def test_a_record_that_was_changed_counts_as_not_done(tmp_path, warnings, key, value):
     out = str(tmp_path)
     process(Count(out_dir=out), sample('a', 1), sample('b', 2))
@@ -210,8 +236,10 @@ def test_masks_are_not_dumped_among_the_true_ones(tmp_path, target):
 
 def test_two_frames_of_one_name_are_refused(tmp_path):
     with pytest.raises(ValueError, match='Video v has two frames named a, so one mask would replace the other'):
-        process(Count(dump_masks=str(tmp_path)), sample('v', 3, frame_names=['b', 'a', 'a'],
-                                                          pred_masks=np.zeros((3, 4, 6), np.uint8)))
+        process(
+            Count(dump_masks=str(tmp_path)),
+            sample('v', 3, frame_names=['b', 'a', 'a'], pred_masks=np.zeros((3, 4, 6), np.uint8)),
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -278,7 +306,8 @@ def test_numbers_stand_in_columns():
     assert text_table(rows).splitlines() == [
         '            J  a long measure',
         'a      0.5000          1.0000',
-        'all    0.2500         12.3457']
+        'all    0.2500         12.3457',
+    ]
 
 
 def test_tables_and_results_are_plain_files(tmp_path):
@@ -290,8 +319,10 @@ def test_tables_and_results_are_plain_files(tmp_path):
     assert (tmp_path / 'one.json').read_text() == '{\n  "a": [\n    1\n  ]\n}\n'
 
 
-@pytest.mark.parametrize(('numbers', 'text'), [
-    ([], ''), ([3], '3'), ([1, 2], '1 to 2'), ([1, 2, 3, 7], '1 to 3, 7'), ([1, 3, 5, 6], '1, 3, 5 to 6')])
+@pytest.mark.parametrize(
+    ('numbers', 'text'),
+    [([], ''), ([3], '3'), ([1, 2], '1 to 2'), ([1, 2, 3, 7], '1 to 3, 7'), ([1, 3, 5, 6], '1, 3, 5 to 6')],
+)
 def test_ranges_of_numbers(numbers, text):
     assert ranges(numbers) == text
 
@@ -299,9 +330,12 @@ def test_ranges_of_numbers(numbers, text):
 def test_records_are_forgotten_whatever_run_they_are_of_and_nothing_else(tmp_path):
     process(Count(out_dir=str(tmp_path), run_id='old'), sample('a', 1), sample('walk/b', 1))
     folder = tmp_path / 'videos' / 'count'
-    others = {'list.json': '[1]', 'half.json': '{"video_id": "a", "run',
-              'other.json': '{"video_id": "a", "run_id": ""}',
-              'notes.txt': 'mine'}
+    others = {
+        'list.json': '[1]',
+        'half.json': '{"video_id": "a", "run',
+        'other.json': '{"video_id": "a", "run_id": ""}',
+        'notes.txt': 'mine',
+    }
     for name, content in others.items():
         (folder / name).write_text(content)
     (tmp_path / 'videos' / 'other').mkdir()
@@ -310,7 +344,9 @@ def test_records_are_forgotten_whatever_run_they_are_of_and_nothing_else(tmp_pat
     (folder / 'oldest.json').write_text('{"video_id": "d", "run_id": "", "record": {}}')
     forget_records(str(tmp_path), 'count')
     assert {path.relative_to(tmp_path / 'videos').as_posix() for path in tmp_path.rglob('*.*')} == {
-        'other/a.json', *(f'count/{name}' for name in others)}
+        'other/a.json',
+        *(f'count/{name}' for name in others),
+    }
     forget_records(str(tmp_path / 'nowhere'), 'count')
 
 

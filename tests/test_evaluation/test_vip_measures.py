@@ -28,8 +28,10 @@ def test_iou_equals_its_definition(data, shape):
 def test_rows_are_true_categories():
     confusion = confusion_matrix(np.array([[0, 3, 3]]), np.array([[0, 0, 19]]))
     assert {tuple(index): int(confusion[tuple(index)]) for index in np.argwhere(confusion)} == {
-        (0, 0): 1, (0, 3): 1, (19, 3): 1
-    }  # fmt: skip
+        (0, 0): 1,
+        (0, 3): 1,
+        (19, 3): 1,
+    }
 
 
 def test_equals_the_published_scripts(data):

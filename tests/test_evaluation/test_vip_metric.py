@@ -20,10 +20,15 @@ VIDEOS = ('videos1', 'videos2')
 def element(video_id, predictions, **metainfo):
     names = [f'{t * 25 + 1:012d}' for t in range(len(predictions))]
     result = BaseDataElement(pred_masks=predictions)
-    result.set_metainfo(dict(
-        video_id=video_id, frame_names=names, original_size=predictions.shape[1:],
-        protocol=dict(name='stt_vip_s8', version=1), **metainfo,
-    ))  # fmt: skip
+    result.set_metainfo(
+        dict(
+            video_id=video_id,
+            frame_names=names,
+            original_size=predictions.shape[1:],
+            protocol=dict(name='stt_vip_s8', version=1),
+            **metainfo,
+        )
+    )
     return result
 
 
@@ -57,9 +62,12 @@ def instances(data):
                 category, score = line.split()
                 categories[i], scores[-1][i] = int(category), float(score)
         sample = element(
-            video_id, np.stack(masks), mask_paths=[str(path) for path in paths], categories=categories,
+            video_id,
+            np.stack(masks),
+            mask_paths=[str(path) for path in paths],
+            categories=categories,
             text_paths=[str(path.with_suffix('.txt')) for path in paths],
-        )  # fmt: skip
+        )
         sample.set_field(scores, 'pred_scores', dtype=list)
         samples[video_id] = sample
     return samples
@@ -149,8 +157,9 @@ def test_frames_without_a_mask_file_do_not_count(parts):
     sample.set_metainfo(dict(mask_paths=[None, *sample.mask_paths[1:]]))
     metrics = evaluate('VIPMetric', parts, ['videos1'])
     assert {key: metrics[key] for key in ('mIoU', 'mIoU-without-first-frame')} == {
-        'mIoU': expected, 'mIoU-without-first-frame': expected
-    }  # fmt: skip
+        'mIoU': expected,
+        'mIoU-without-first-frame': expected,
+    }
 
 
 def test_nothing_annotated(parts):
@@ -245,7 +254,8 @@ def test_rows_of_the_tables_of_parts(parts, tmp_path):
     for row in rows:
         alone = evaluate('VIPMetric', parts, [row['video']])
         assert {key: float(row[key]) for key in list(row)[1:]} == {
-            key: alone[key] for key in ('mIoU', 'mIoU-without-first-frame')}
+            key: alone[key] for key in ('mIoU', 'mIoU-without-first-frame')
+        }
 
 
 def test_a_video_whose_first_frame_alone_is_annotated(parts, tmp_path):
@@ -253,5 +263,5 @@ def test_a_video_whose_first_frame_alone_is_annotated(parts, tmp_path):
     sample.set_metainfo(dict(mask_paths=[sample.mask_paths[0], *[None] * 4]))
     metrics = evaluate('VIPMetric', parts, ['videos1'], out_dir=str(tmp_path))
     assert list(metrics) == ['mIoU', 'mean-accuracy', 'overall-accuracy']
-    row, = json.loads((tmp_path / 'vip_results.json').read_text())['per_video']
+    (row,) = json.loads((tmp_path / 'vip_results.json').read_text())['per_video']
     assert row['mIoU-without-first-frame'] is None

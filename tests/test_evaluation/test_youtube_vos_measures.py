@@ -64,9 +64,7 @@ def test_the_frame_of_birth_and_what_comes_before_do_not_count_and_the_last_fram
 def test_arguments_that_do_not_fit(changes, message):
     predictions = np.zeros((3, *SIZE), np.uint8)
     predictions[0, 0, 0] = 4
-    arguments = dict(
-        predictions=predictions, truths=np.zeros((2, *SIZE), np.uint8), frames=[0, 2], first_frames={4: 0}
-    )
+    arguments = dict(predictions=predictions, truths=np.zeros((2, *SIZE), np.uint8), frames=[0, 2], first_frames={4: 0})
     with pytest.raises(ValueError, match=message):
         score_objects(**{**arguments, **changes})
 
@@ -75,10 +73,17 @@ def test_overall_is_the_mean_of_four_numbers():
     scores = [(0.9, 0.7), (0.5, 0.3), (0.2, 0.6)]
     metrics, official = summarise_categories(scores, [True, True, False])
     assert official
-    assert metrics == pytest.approx({
-        'Overall': (0.7 + 0.5 + 0.2 + 0.6) / 4, 'J-Mean': 1.6 / 3, 'F-Mean': 1.6 / 3,
-        'J-Seen': 0.7, 'F-Seen': 0.5, 'J-Unseen': 0.2, 'F-Unseen': 0.6,
-    })  # fmt: skip
+    assert metrics == pytest.approx(
+        {
+            'Overall': (0.7 + 0.5 + 0.2 + 0.6) / 4,
+            'J-Mean': 1.6 / 3,
+            'F-Mean': 1.6 / 3,
+            'J-Seen': 0.7,
+            'F-Seen': 0.5,
+            'J-Unseen': 0.2,
+            'F-Unseen': 0.6,
+        }
+    )
 
 
 def test_overall_without_the_division():
@@ -87,7 +92,11 @@ def test_overall_without_the_division():
         metrics, official = summarise_categories(scores, seen)
         assert not official
         assert metrics == pytest.approx({'Overall': 0.6, 'J-Mean': 0.7, 'F-Mean': 0.5, **extra})
-    for wrong, shape in (([], r'\[0\]'), ([0.5, 0.5], r'\[2\]'), ([(0.5, 0.5, 0.5)], r'\[1, 3\]'),
-                         (np.zeros((0, 2)), r'\[0, 2\]')):
+    for wrong, shape in (
+        ([], r'\[0\]'),
+        ([0.5, 0.5], r'\[2\]'),
+        ([(0.5, 0.5, 0.5)], r'\[1, 3\]'),
+        (np.zeros((0, 2)), r'\[0, 2\]'),
+    ):
         with pytest.raises(ValueError, match=rf'at least one object, \[K, 2\], got {shape}'):
             summarise_categories(wrong)

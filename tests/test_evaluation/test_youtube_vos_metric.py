@@ -61,9 +61,14 @@ def test_seen_and_unseen(train, tmp_path, log):
     (tmp_path / 'seen.json').write_text('["dog", "snail"]')
     values = by_hand(train).mean(axis=0)
     expected = {
-        'Overall': values.mean(), 'J-Mean': values[:, 0].mean(), 'F-Mean': values[:, 1].mean(),
-        'J-Seen': values[0, 0], 'F-Seen': values[0, 1], 'J-Unseen': values[1, 0], 'F-Unseen': values[1, 1],
-    }  # fmt: skip
+        'Overall': values.mean(),
+        'J-Mean': values[:, 0].mean(),
+        'F-Mean': values[:, 1].mean(),
+        'J-Seen': values[0, 0],
+        'F-Seen': values[0, 1],
+        'J-Unseen': values[1, 0],
+        'F-Unseen': values[1, 1],
+    }
     assert 0.05 < values.min() < values.max() < 0.95
     for seen in (['dog', 'snail'], str(tmp_path / 'seen.txt'), str(tmp_path / 'seen.json')):
         assert evaluate(train, seen_categories=seen) == pytest.approx(expected, abs=1e-12)
@@ -160,8 +165,10 @@ def test_unscored_videos_are_told_up_to_five(train, log):
     assert 'no object could be scored' in log.text
 
 
-@pytest.mark.parametrize(('name', 'content'), [
-    ('a.json', '{"dog": 1}'), ('a.json', '["dog"'), ('a.txt', '\n'), ('a.JSON', '["dog", 1]'), ('a.json', '[]')])
+@pytest.mark.parametrize(
+    ('name', 'content'),
+    [('a.json', '{"dog": 1}'), ('a.json', '["dog"'), ('a.txt', '\n'), ('a.JSON', '["dog", 1]'), ('a.json', '[]')],
+)
 def test_broken_lists_of_categories(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=name):
@@ -207,8 +214,10 @@ def test_files_name_video_object_and_category(train, tmp_path, log):
         with open(tmp_path / 'out' / f'ytv_per_{name}.csv', newline='') as file:
             tables[name] = list(csv.DictReader(file))
     assert tables['video'] == [dict(Video='video0', Objects='2', J=str(j.mean()), F=str(f.mean()))]
-    assert tables['object'] == [dict(Video='video0', Object=str(k + 1), Category=category, J=str(j[k]), F=str(f[k]))
-                                for k, category in enumerate(('dog', 'person'))]
+    assert tables['object'] == [
+        dict(Video='video0', Object=str(k + 1), Category=category, J=str(j[k]), F=str(f[k]))
+        for k, category in enumerate(('dog', 'person'))
+    ]
     assert '1 of 2 videos are not scored, the truth of their frames is not known: video1' in log.text
     assert '1 videos, 2 objects; Overall is the mean of J and F over all objects' in log.text
     assert f'{metrics["Overall"]:.4f}' in log.text

@@ -18,22 +18,26 @@ def test_with_standard_geometry_it_is_torchvisions_network(depth, twin):
     assert not unexpected
     x = torch.randn(1, 3, 64, 64)
     out = reference.maxpool(reference.relu(reference.bn1(reference.conv1(x))))
-    for layer, ours in zip((reference.layer1, reference.layer2, reference.layer3, reference.layer4), network(x),
-                           strict=True):
+    for layer, ours in zip(
+        (reference.layer1, reference.layer2, reference.layer3, reference.layer4), network(x), strict=True
+    ):
         out = layer(out)
         assert_close(ours, out)
 
 
-@pytest.mark.parametrize(('pool', 'strides', 'grids'), [
-    ('none', (1, 2, 2, 4), [64, 32, 16, 4]),
-    ('avg', (1, 1, 1, 8), [32, 32, 32, 4]),
-    ('max', (1, 2, 2, 2), [32, 16, 8, 4]),
-    ('none', (1, 2, 2), [64, 32, 16]),
-])
+@pytest.mark.parametrize(
+    ('pool', 'strides', 'grids'),
+    [
+        ('none', (1, 2, 2, 4), [64, 32, 16, 4]),
+        ('avg', (1, 1, 1, 8), [32, 32, 32, 4]),
+        ('max', (1, 2, 2, 2), [32, 16, 8, 4]),
+        ('none', (1, 2, 2), [64, 32, 16]),
+    ],
+)
 def test_geometry_changes_grids_and_never_names(pool, strides, grids):
     network = CorrespondenceResNet(18, strides=strides, out_indices=range(len(strides)), pool=pool)
     assert [feature.shape[-1] for feature in network(torch.zeros(1, 3, 128, 128))] == grids
-    names = set(CorrespondenceResNet(18, out_indices=(3, )).state_dict())
+    names = set(CorrespondenceResNet(18, out_indices=(3,)).state_dict())
     assert set(network.state_dict()) <= names
     if len(strides) == 4:
         assert set(network.state_dict()) == names
@@ -42,11 +46,12 @@ def test_geometry_changes_grids_and_never_names(pool, strides, grids):
 @pytest.mark.parametrize(('depth', 'twin'), [(18, resnet18), (50, resnet50)])
 def test_reflect_padding_and_stride_1_are_those_of_crw(depth, twin):
     """In the twin, every padded convolution is a reflection of its input and then a convolution without padding."""
-    network = CorrespondenceResNet(depth, strides=(1, 2, 1), out_indices=(2, ), pool='max', padding_mode='reflect')
+    network = CorrespondenceResNet(depth, strides=(1, 2, 1), out_indices=(2,), pool='max', padding_mode='reflect')
     network.eval()
     reference = twin().eval()
-    network.load_state_dict({name: value for name, value in reference.state_dict().items()
-                             if not name.startswith(('fc', 'layer4'))})
+    network.load_state_dict(
+        {name: value for name, value in reference.state_dict().items() if not name.startswith(('fc', 'layer4'))}
+    )
     for module in reference.layer3.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.stride = (1, 1)
@@ -67,7 +72,7 @@ def test_reflect_padding_and_stride_1_are_those_of_crw(depth, twin):
 
 def test_a_student_loads_into_the_evaluation_network():
     student = CorrespondenceResNet(18, strides=(1, 2, 2, 4), out_indices=(1, 2, 3))
-    evaluation = CorrespondenceResNet(18, strides=(1, 2, 2), out_indices=(2, ))
+    evaluation = CorrespondenceResNet(18, strides=(1, 2, 2), out_indices=(2,))
     weights = {key: value for key, value in student.state_dict().items() if not key.startswith('layer4')}
     evaluation.load_state_dict(weights, strict=True)
     for network in (student, evaluation):
@@ -81,11 +86,13 @@ def test_unused_stages_are_not_run():
     network.keep_stages({'res3'})
     network.layer3.register_forward_hook(lambda *_: pytest.fail('res4 was run'))
     assert len(network(torch.zeros(1, 3, 32, 32))) == 1
-    assert network.stages == ('res3', )
+    assert network.stages == ('res3',)
 
 
-@pytest.mark.parametrize(('pool', 'expected'), [
-    ('none', lambda x: x), ('max', lambda x: F.max_pool2d(x, 3, 2, 1)), ('avg', lambda x: F.avg_pool2d(x, 3, 2, 1))])
+@pytest.mark.parametrize(
+    ('pool', 'expected'),
+    [('none', lambda x: x), ('max', lambda x: F.max_pool2d(x, 3, 2, 1)), ('avg', lambda x: F.avg_pool2d(x, 3, 2, 1))],
+)
 def test_the_pool_of_the_stem(pool, expected):
     x = torch.randn(1, 2, 13, 18)
     assert torch.equal(CorrespondenceResNet(18, pool=pool).maxpool(x), expected(x))
@@ -94,7 +101,8 @@ def test_the_pool_of_the_stem(pool, expected):
 def test_options_of_training_are_handed_on():
     network = CorrespondenceResNet(18, frozen_stages=2, norm_eval=True, with_cp=True).train()
     assert {name for name, value in network.named_parameters() if not value.requires_grad} == {
-        name for name, _ in network.named_parameters() if name.startswith(('conv1', 'bn1', 'layer1', 'layer2'))}
+        name for name, _ in network.named_parameters() if name.startswith(('conv1', 'bn1', 'layer1', 'layer2'))
+    }
     assert not any(module.training for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
     assert all(block.with_cp for block in network.layer3)
     free = CorrespondenceResNet(18).train()
@@ -125,9 +133,11 @@ def test_maps_come_lowest_first_and_what_is_above_them_is_frozen(out_indices):
     assert network.stages == ('res3', 'res5')
     assert [feature.shape[1] for feature in network(torch.zeros(1, 3, 64, 64))] == [128, 512]
     network.keep_stages(['res3'])
-    assert network.res_layers == CorrespondenceResNet(18, out_indices=(1, )).res_layers == ['layer1', 'layer2']
-    assert [any(value.requires_grad for value in layer.parameters())
-            for layer in (network.layer1, network.layer2, network.layer3, network.layer4)] == [True, True, False, False]
+    assert network.res_layers == CorrespondenceResNet(18, out_indices=(1,)).res_layers == ['layer1', 'layer2']
+    assert [
+        any(value.requires_grad for value in layer.parameters())
+        for layer in (network.layer1, network.layer2, network.layer3, network.layer4)
+    ] == [True, True, False, False]
 
 
 def test_pretrained_weights_are_loaded_strictly(tmp_path, capfd):
@@ -151,11 +161,11 @@ def test_pretrained_weights_are_loaded_strictly(tmp_path, capfd):
 
 def test_colour_patches_are_the_pixels_around_multiples_of_the_stride():
     frame = torch.arange(3 * 16 * 24.0).view(1, 3, 16, 24)
-    feature, = ColorPatches(size=3, stride=8)(frame)
+    (feature,) = ColorPatches(size=3, stride=8)(frame)
     assert feature.shape == (1, 27, 2, 3)
     assert torch.equal(feature.view(3, 3, 3, 2, 3)[:, :, :, 1, 2], frame[0, :, 7:10, 15:18])
     assert ColorPatches(size=3, stride=8)(torch.zeros(1, 3, 17, 24))[0].shape[-2:] == (3, 3)
     # The frame is mirrored beyond its border.
     rows, columns = torch.tensor([1, 0, 1]), torch.tensor([1, 0, 1])
     assert torch.equal(feature.view(3, 3, 3, 2, 3)[..., 0, 0], frame[0][:, rows][:, :, columns])
-    assert ColorPatches().stages == ('color', )
+    assert ColorPatches().stages == ('color',)

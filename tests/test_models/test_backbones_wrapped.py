@@ -29,18 +29,21 @@ def small_vit(name='vit_tiny_patch16_224', **settings):
     return TimmBackbone(name, options=dict(depth=3, **settings.pop('options', {})), **settings).eval()
 
 
-@pytest.mark.parametrize(('name', 'prefix', 'patch', 'options'), [
-    ('vit_small_patch16_224', 1, 16, {}),
-    ('vit_small_patch8_224', 1, 8, {}),
-    ('vit_small_patch14_reg4_dinov2', 5, 14, dict(img_size=56)),
-    ('vit_small_patch16_dinov3', 5, 16, {}),
-])
+@pytest.mark.parametrize(
+    ('name', 'prefix', 'patch', 'options'),
+    [
+        ('vit_small_patch16_224', 1, 16, {}),
+        ('vit_small_patch8_224', 1, 8, {}),
+        ('vit_small_patch14_reg4_dinov2', 5, 14, dict(img_size=56)),
+        ('vit_small_patch16_dinov3', 5, 16, {}),
+    ],
+)
 def test_a_map_of_timms_vit_is_its_tokens_without_the_first_ones(name, prefix, patch, options):
     backbone = small_vit(name, options=options)
     x = torch.randn(2, 3, 4 * patch, 7 * patch)
     tokens = backbone.network.forward_features(x)
     assert tokens.shape[1] == prefix + 28
-    feature, = backbone(x)
+    (feature,) = backbone(x)
     for row in range(4):
         for column in range(7):
             assert_close(feature[:, :, row, column], tokens[:, prefix + 7 * row + column])
@@ -76,9 +79,10 @@ def test_stages_of_a_convolutional_network_are_its_layers():
 
 def dino_tokens(network, x):
     """DINO's forward pass in its own order: grids by (cells + 0.1) / 14, sampled point by point with Keys' kernel."""
+
     def keys(t, a=-0.75):
         t = t.abs()
-        near, far = (a + 2) * t ** 3 - (a + 3) * t ** 2 + 1, a * (t ** 3 - 5 * t ** 2 + 8 * t - 4)
+        near, far = (a + 2) * t**3 - (a + 3) * t**2 + 1, a * (t**3 - 5 * t**2 + 8 * t - 4)
         return torch.where(t <= 1, near, torch.where(t < 2, far, torch.zeros_like(t)))
 
     def weights(cells, side):
@@ -147,12 +151,15 @@ def test_failures_of_another_kind_are_not_explained_away():
         small_vit()(torch.zeros(1, 4, 32, 32))
 
 
-@pytest.mark.parametrize(('name', 'stages', 'message'), [
-    ('vit_tinny_patch16_224', (-1, ), 'no network .* Did you mean .*vit_tiny_patch16_224'),
-    ('vit_tiny_patch16_224', ('block11', ), r"no stage 'block11'.*blocks\.11, or positions from -12 to 11"),
-    ('resnet18', (-6, ), 'no stage -6. .*positions from -5 to 4'),
-    ('resnet18', (5, ), 'no stage 5. Its stages: act1, layer1'),
-])
+@pytest.mark.parametrize(
+    ('name', 'stages', 'message'),
+    [
+        ('vit_tinny_patch16_224', (-1,), 'no network .* Did you mean .*vit_tiny_patch16_224'),
+        ('vit_tiny_patch16_224', ('block11',), r"no stage 'block11'.*blocks\.11, or positions from -12 to 11"),
+        ('resnet18', (-6,), 'no stage -6. .*positions from -5 to 4'),
+        ('resnet18', (5,), 'no stage 5. Its stages: act1, layer1'),
+    ],
+)
 def test_names_that_do_not_exist_are_refused_with_those_that_do(name, stages, message):
     timm()
     with pytest.raises(ValueError, match=message):
@@ -160,8 +167,10 @@ def test_names_that_do_not_exist_are_refused_with_those_that_do(name, stages, me
 
 
 def test_without_timm_the_package_loads_and_the_error_says_what_to_install():
-    code = ("import sys\nsys.modules['timm'] = None\nfrom stt_mm.models.backbones import TimmBackbone\n"
-            "try:\n    TimmBackbone('resnet18')\nexcept ValueError as error:\n    sys.exit(str(error))")
+    code = (
+        "import sys\nsys.modules['timm'] = None\nfrom stt_mm.models.backbones import TimmBackbone\n"
+        "try:\n    TimmBackbone('resnet18')\nexcept ValueError as error:\n    sys.exit(str(error))"
+    )
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, timeout=120)
     assert done.stderr.strip().splitlines()[-1] == 'TimmBackbone needs timm: pip install timm'
 
@@ -191,20 +200,21 @@ def test_positions_of_stages_are_counted_from_both_ends():
         assert TimmBackbone('resnet18', stages=stages).stages == names
 
 
-@pytest.mark.parametrize(('name', 'classifier'), [
-    ('vit_tiny_patch16_224', 'head.'), ('mobilenetv3_small_050', 'classifier.')])
+@pytest.mark.parametrize(
+    ('name', 'classifier'), [('vit_tiny_patch16_224', 'head.'), ('mobilenetv3_small_050', 'classifier.')]
+)
 def test_the_classifier_of_a_checkpoint_is_dropped(name, classifier, tmp_path):
     weights = timm().create_model(name).state_dict()
     assert {f'{classifier}weight', f'{classifier}bias'} <= weights.keys()
     torch.save(weights, tmp_path / 'file.pth')
     backbone = TimmBackbone(name)
-    assert backbone.classifier == (classifier, )
+    assert backbone.classifier == (classifier,)
     report = load_backbone(backbone, tmp_path / 'file.pth')
     assert (report.missing, report.unexpected) == ((), ())
 
 
 def test_a_network_of_mmpretrain_starts_as_there_or_from_its_checkpoint(tmp_path, capfd):
-    settings = dict(type='ResNet', depth=18, out_indices=(2, ))
+    settings = dict(type='ResNet', depth=18, out_indices=(2,))
     backbone = MMPretrainBackbone(settings)
     backbone.init_weights()
     assert backbone.network.is_init
@@ -222,9 +232,16 @@ def test_settings_become_plain_data():
     assert plain(dict(a=(1, 2.5), b=Path('x'), c=None)) == dict(a=[1, 2.5], b='x', c=None)
 
 
-@pytest.mark.parametrize('init_cfg', [
-    dict(type='Pretrained'), dict(checkpoint='file.pth'), dict(type='Kaiming', checkpoint='file.pth'),
-    dict(type='Pretrained', checkpoint='file.pth', map_location='cpu'), {}])
+@pytest.mark.parametrize(
+    'init_cfg',
+    [
+        dict(type='Pretrained'),
+        dict(checkpoint='file.pth'),
+        dict(type='Kaiming', checkpoint='file.pth'),
+        dict(type='Pretrained', checkpoint='file.pth', map_location='cpu'),
+        {},
+    ],
+)
 def test_other_initialisations_of_a_wrapped_network_are_refused(init_cfg):
     with pytest.raises(ValueError, match='init_cfg must be None or'):
         MMPretrainBackbone(dict(type='ResNet', depth=18), init_cfg)
@@ -256,8 +273,10 @@ def test_the_map_of_mmpretrains_vit_is_its_raw_tokens_without_the_first():
 
 def test_swin_and_resnet_of_mmpretrain():
     x = torch.randn(1, 3, 224, 256)
-    for network in (dict(type='mmpretrain.SwinTransformer', arch='tiny', out_indices=(1, 2)),
-                    dict(type='ResNet', depth=18, out_indices=(1, 2))):
+    for network in (
+        dict(type='mmpretrain.SwinTransformer', arch='tiny', out_indices=(1, 2)),
+        dict(type='ResNet', depth=18, out_indices=(1, 2)),
+    ):
         backbone = MMPretrainBackbone(network).eval()
         backbone.init_weights()
         assert type(backbone.network).__module__.startswith('mmpretrain.')
@@ -267,7 +286,7 @@ def test_swin_and_resnet_of_mmpretrain():
 
 
 def test_an_output_that_is_no_map_is_refused_with_the_fix():
-    backbone = MMPretrainBackbone(dict(type='ConvNeXt', arch='atto', out_indices=(3, ))).eval()
+    backbone = MMPretrainBackbone(dict(type='ConvNeXt', arch='atto', out_indices=(3,))).eval()
     with pytest.raises(ValueError, match=r'no map .* for out3 but \(1, 320\).*gap_before_final_norm=False'):
         backbone(torch.zeros(1, 3, 64, 64))
     with pytest.raises(ValueError, match=r'mmpretrain\.HRNet has no out_indices'):
@@ -283,18 +302,24 @@ class Kinds:
             self.settings, self.out_indices = settings, (2, 0)
 
     class WithTypes(Base):
-        OUT_TYPES = ('featmap', )
+        OUT_TYPES = ('featmap',)
 
     class WithArgument(Base):
         def __init__(self, out_type='cls_token', **settings):
             super().__init__(out_type=out_type, **settings)
 
 
-@pytest.mark.parametrize(('kind', 'given', 'found'), [
-    (Kinds.Base, {}, {}), (Kinds.WithTypes, {}, dict(out_type='featmap')),
-    (Kinds.WithArgument, {}, dict(out_type='featmap')), (Kinds.WithTypes, dict(out_type='raw'), dict(out_type='raw')),
-    (Kinds.Base, dict(out_indices=(0, 2)), dict(out_indices=[0, 2])), (Kinds.Base, dict(out_indices=2),
-                                                                       dict(out_indices=2))])
+@pytest.mark.parametrize(
+    ('kind', 'given', 'found'),
+    [
+        (Kinds.Base, {}, {}),
+        (Kinds.WithTypes, {}, dict(out_type='featmap')),
+        (Kinds.WithArgument, {}, dict(out_type='featmap')),
+        (Kinds.WithTypes, dict(out_type='raw'), dict(out_type='raw')),
+        (Kinds.Base, dict(out_indices=(0, 2)), dict(out_indices=[0, 2])),
+        (Kinds.Base, dict(out_indices=2), dict(out_indices=2)),
+    ],
+)
 def test_networks_that_return_tokens_are_told_to_return_maps(kind, given, found, monkeypatch):
     monkeypatch.setitem(MODELS.module_dict, 'Kind', kind)
     backbone = MMPretrainBackbone(dict(given, type='stt_mm.Kind'))
@@ -305,23 +330,37 @@ def test_networks_that_return_tokens_are_told_to_return_maps(kind, given, found,
 
 
 def test_an_output_of_lists_is_refused_too(monkeypatch):
-    backbone = MMPretrainBackbone(dict(type='ResNet', depth=18, out_indices=(2, )))
-    monkeypatch.setattr(backbone.network, 'forward', lambda x: ([x, x], ))
+    backbone = MMPretrainBackbone(dict(type='ResNet', depth=18, out_indices=(2,)))
+    monkeypatch.setattr(backbone.network, 'forward', lambda x: ([x, x],))
     with pytest.raises(ValueError, match='no map .* for out2 but list'):
         backbone(torch.zeros(1, 3, 64, 64))
 
 
 def plain_vit(**changes):
     """What marks a ViT with a class token and one learned embedding for it and each patch; ``None`` takes it away."""
-    marks = dict(_pos_embed=print, dynamic_img_size=True, num_prefix_tokens=1, cls_token=1, pos_embed=1,
-                 no_embed_class=False) | changes
+    marks = (
+        dict(
+            _pos_embed=print, dynamic_img_size=True, num_prefix_tokens=1, cls_token=1, pos_embed=1, no_embed_class=False
+        )
+        | changes
+    )
     return SimpleNamespace(**{name: value for name, value in marks.items() if value is not None})
 
 
-@pytest.mark.parametrize('changes', [
-    dict(_pos_embed=None), dict(dynamic_img_size=None), dict(dynamic_img_size=False), dict(num_prefix_tokens=None),
-    dict(num_prefix_tokens=0), dict(num_prefix_tokens=5), dict(cls_token=None), dict(pos_embed=None),
-    dict(no_embed_class=True)])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        dict(_pos_embed=None),
+        dict(dynamic_img_size=None),
+        dict(dynamic_img_size=False),
+        dict(num_prefix_tokens=None),
+        dict(num_prefix_tokens=0),
+        dict(num_prefix_tokens=5),
+        dict(cls_token=None),
+        dict(pos_embed=None),
+        dict(no_embed_class=True),
+    ],
+)
 def test_the_positions_of_dino_need_all_marks_of_a_plain_vit(changes):
     _use_dino_positions(whole := plain_vit(), 'x')
     assert whole._pos_embed is not print
@@ -329,11 +368,17 @@ def test_the_positions_of_dino_need_all_marks_of_a_plain_vit(changes):
         _use_dino_positions(plain_vit(**changes), 'x')
 
 
-@pytest.mark.parametrize(('error', 'size', 'message'), [
-    (torch.cuda.OutOfMemoryError('memory'), (32, 32), None), (torch.cuda.OutOfMemoryError('memory'), (32, 33), None),
-    (RuntimeError('other'), (32, 32), None), (RuntimeError('other'), (32, 33), 'other Both sides must be multiples'),
-    (AssertionError('other'), (32, 32), 'other If it is built for one size'),
-    (AssertionError('other'), (33, 32), 'other Both sides must be multiples')])
+@pytest.mark.parametrize(
+    ('error', 'size', 'message'),
+    [
+        (torch.cuda.OutOfMemoryError('memory'), (32, 32), None),
+        (torch.cuda.OutOfMemoryError('memory'), (32, 33), None),
+        (RuntimeError('other'), (32, 32), None),
+        (RuntimeError('other'), (32, 33), 'other Both sides must be multiples'),
+        (AssertionError('other'), (32, 32), 'other If it is built for one size'),
+        (AssertionError('other'), (33, 32), 'other Both sides must be multiples'),
+    ],
+)
 def test_which_failures_are_explained(error, size, message, monkeypatch):
     backbone = small_vit()
 
@@ -357,8 +402,9 @@ def test_options_reach_timm_and_the_record(monkeypatch):
     monkeypatch.setattr(library, 'create_model', record)
     backbone = TimmBackbone('vit_tiny_patch16_224.x', pretrained=True, norm=False, options=dict(depth=1))
     assert asked == [(('vit_tiny_patch16_224.x', True), dict(dynamic_img_size=True, num_classes=0, depth=1))]
-    assert backbone.geometry() == dict(network='vit_tiny_patch16_224', norm=False, positions='timm',
-                                       options=dict(depth=1))
+    assert backbone.geometry() == dict(
+        network='vit_tiny_patch16_224', norm=False, positions='timm', options=dict(depth=1)
+    )
     asked.clear()
     TimmBackbone('resnet18')
     assert [options for _, options in asked] == [dict(dynamic_img_size=True, num_classes=0), dict(num_classes=0)]
@@ -366,8 +412,9 @@ def test_options_reach_timm_and_the_record(monkeypatch):
         TimmBackbone('resnet18', options=dict(shape=3))
 
 
-@pytest.mark.parametrize(('said', 'dropped'), [
-    (None, ()), ('fc', ('fc.', )), (('head', 'head_dist'), ('head.', 'head_dist.')), ((), ())])
+@pytest.mark.parametrize(
+    ('said', 'dropped'), [(None, ()), ('fc', ('fc.',)), (('head', 'head_dist'), ('head.', 'head_dist.')), ((), ())]
+)
 def test_the_classifier_is_what_the_network_calls_so(said, dropped, monkeypatch):
     def create(*args):
         network = create_network(*args)

@@ -8,8 +8,12 @@ import pytest
 from continual_data import check_trains_and_resumes, set_files
 
 TESTS = Path(__file__).parent
-CONFIGS = sorted(path.stem for kind in ('joint', 'stt', 'temporal_then_spatial')
-                 for path in (TESTS.parents[1] / 'configs').glob(f'{kind}_*.py') if 'demo' not in path.stem)
+CONFIGS = sorted(
+    path.stem
+    for kind in ('joint', 'stt', 'temporal_then_spatial')
+    for path in (TESTS.parents[1] / 'configs').glob(f'{kind}_*.py')
+    if 'demo' not in path.stem
+)
 # Checked by the tests of their method.
 ELSEWHERE = {
     'joint_r50_ytv_s4': 'test_joint.py',
@@ -22,8 +26,11 @@ ELSEWHERE = {
     'temporal_then_spatial_r18_first': 'test_ewc.py',
 }
 # One file, after the first step.
-ONE_FILE = {'default_hooks.checkpoint.interval': 2, 'default_hooks.checkpoint.save_begin': 1,
-            'default_hooks.checkpoint.save_last': False}
+ONE_FILE = {
+    'default_hooks.checkpoint.interval': 2,
+    'default_hooks.checkpoint.save_begin': 1,
+    'default_hooks.checkpoint.save_last': False,
+}
 
 
 @pytest.fixture(scope='module')

@@ -52,7 +52,7 @@ def test_patches_are_where_they_should_be():
     assert patches.shape == (2, 49, 3, 64, 64)
     for number in range(49):
         top, left = 32 * (number // 7), 32 * (number % 7)
-        expected = coded()[:, :, top:top + 64, left:left + 64]
+        expected = coded()[:, :, top : top + 64, left : left + 64]
         assert_close(patches[:, number], expected, rtol=0, atol=1e-3)
 
 
@@ -77,11 +77,11 @@ def test_each_patch_of_each_frame_is_cropped_on_its_own():
 
 def test_crops_are_uniform_where_they_fit():
     crops = draw_crops(generator(1), 20000, (0.7, 0.7))
-    assert_close(crops[:, 2] * crops[:, 3], torch.full((20000, ), 0.7))
+    assert_close(crops[:, 2] * crops[:, 3], torch.full((20000,), 0.7))
     # Log-uniform in 3/4 .. 4/3, all of which fits here; 20,000 draws have a standard error of 0.001.
     aspects = (crops[:, 3] / crops[:, 2]).log()
     assert aspects.mean().item() == pytest.approx(0, abs=0.005)
-    assert aspects.std().item() == pytest.approx(2 * math.log(4 / 3) / 12 ** 0.5, abs=0.005)
+    assert aspects.std().item() == pytest.approx(2 * math.log(4 / 3) / 12**0.5, abs=0.005)
     free = crops[:, :2] / (1 - crops[:, 2:])
     assert free.mean(0).tolist() == pytest.approx([0.5, 0.5], abs=0.01)
     assert free.min() >= 0
@@ -97,8 +97,10 @@ def test_the_loss_is_that_of_the_walks_of_the_nodes():
     assert_close(losses['loss_walk'], walk_loss(trips))
     hits = sum(int(trips[-1, b, n].argmax()) == n for b in range(2) for n in range(49))
     assert losses['returned'].item() == pytest.approx(hits / 98)
-    assert_close(with_nodes(nodes, edge_dropout=0.0, one_step=True)['loss_walk'],
-                 walk_loss(round_trips(nodes, 0.05, one_step=True)))
+    assert_close(
+        with_nodes(nodes, edge_dropout=0.0, one_step=True)['loss_walk'],
+        walk_loss(round_trips(nodes, 0.05, one_step=True)),
+    )
     assert with_nodes(nodes)['loss_walk'] != losses['loss_walk']
 
 
@@ -152,6 +154,7 @@ def test_crops_and_dropped_edges_are_functions_of_seed_and_iteration():
 def test_the_draws_are_those_of_a_stream_of_their_own(info, monkeypatch):
     """Of seed, iteration, rank and 0; edges are dropped by what is drawn after the crops."""
     from stt_mm.models.correspondence import crw
+
     hub = SimpleNamespace(get_current_instance=lambda: SimpleNamespace(runtime_info=info))
     monkeypatch.setattr(crw, 'MessageHub', hub)
     monkeypatch.setattr(crw, 'get_rank', lambda: 3)
@@ -164,7 +167,7 @@ def test_the_draws_are_those_of_a_stream_of_their_own(info, monkeypatch):
     rng = generator(info.get('seed') or 0, info.get('iter', 0), 3, 0)
     expected = patches(frames['student'].flatten(0, 1), rng)
     assert torch.equal(used[0], expected)
-    assert used[1] == int(rng.integers(2 ** 31))
+    assert used[1] == int(rng.integers(2**31))
 
 
 @pytest.mark.parametrize('change', [dict(grid=2), dict(crop_area=(0.5, 0.5)), dict(edge_dropout=0)])
@@ -218,26 +221,32 @@ def test_milestones_are_epochs_of_five_clips_per_video():
     assert len(cfg.param_scheduler) == 1
 
 
-@pytest.mark.parametrize(('length', 'size', 'message'), [
-    (3, 48, 'multiples of 8 and at least 64, got 48 x 48'),
-    (3, 60, 'multiples of 8 and at least 64, got 60 x 60'),
-    (1, 64, '2 frames or more, got 1'),
-])
+@pytest.mark.parametrize(
+    ('length', 'size', 'message'),
+    [
+        (3, 48, 'multiples of 8 and at least 64, got 48 x 48'),
+        (3, 60, 'multiples of 8 and at least 64, got 60 x 60'),
+        (1, 64, '2 frames or more, got 1'),
+    ],
+)
 def test_impossible_clips_are_refused_with_a_reason(length, size, message):
     with pytest.raises(ValueError, match=message):
         losses_of(build(), clip(1, length, size))
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (dict(grid=1), 'grid must be 2 or more'),
-    (dict(crop_area=(0.9, 0.7)), 'crop_area'),
-    (dict(crop_area=(0, 0.7)), 'crop_area'),
-    (dict(crop_area=(0.7, 1.1)), 'crop_area'),
-    (dict(temperature=0.0), 'temperature must be positive'),
-    (dict(edge_dropout=-0.1), 'edge_dropout must be 0 or larger'),
-    (dict(edge_dropout=1.0), 'edge_dropout must be below 1, got 1.0'),
-    (dict(data_preprocessor=dict(type='ClipDataPreprocessor')), "trained on lab, the protocol crw_davis"),
-])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(grid=1), 'grid must be 2 or more'),
+        (dict(crop_area=(0.9, 0.7)), 'crop_area'),
+        (dict(crop_area=(0, 0.7)), 'crop_area'),
+        (dict(crop_area=(0.7, 1.1)), 'crop_area'),
+        (dict(temperature=0.0), 'temperature must be positive'),
+        (dict(edge_dropout=-0.1), 'edge_dropout must be 0 or larger'),
+        (dict(edge_dropout=1.0), 'edge_dropout must be below 1, got 1.0'),
+        (dict(data_preprocessor=dict(type='ClipDataPreprocessor')), 'trained on lab, the protocol crw_davis'),
+    ],
+)
 def test_impossible_models_are_refused_with_a_reason(change, message):
     with pytest.raises(ValueError, match=message):
         build(**change)
@@ -257,8 +266,10 @@ def test_the_first_box_that_fits_is_taken():
     places = rng.uniform(size=(2, 50))
     found, whole = draw_crops(generator(5), 50, (0.9, 1.0)).tolist(), 0
     for number, box in enumerate(found):
-        sides = [(math.sqrt(area / math.exp(aspect)), math.sqrt(area * math.exp(aspect)))
-                 for area, aspect in zip(areas[:, number], aspects[:, number], strict=True)]
+        sides = [
+            (math.sqrt(area / math.exp(aspect)), math.sqrt(area * math.exp(aspect)))
+            for area, aspect in zip(areas[:, number], aspects[:, number], strict=True)
+        ]
         height, width = next(((h, w) for h, w in sides if max(h, w) <= 1), (1, 1))
         whole += (height, width) == (1, 1)
         top, left = (place * (1 - side) for place, side in zip(places[:, number], (height, width), strict=True))

@@ -83,15 +83,22 @@ def test_bernoulli_draws_the_channels_independently(probability):
         rows.append(preprocessor.draw_dropped(1))
     rows = torch.stack(rows).float()
     assert not rows[:, 0].any()
-    assert (rows[:, 1] * rows[:, 2]).mean().item() == pytest.approx(probability ** 2, abs=0.05)
+    assert (rows[:, 1] * rows[:, 2]).mean().item() == pytest.approx(probability**2, abs=0.05)
     # Where none of the two is drawn, one of them is chosen evenly.
     single = probability + (1 - probability) ** 2 / 2
     assert rows.mean(0)[1:].tolist() == pytest.approx([single, single], abs=0.05)
 
 
-@pytest.mark.parametrize(('settings', 'shape', 'count'), [
-    ({}, (3, ), 1), (dict(dropout=None), (3, ), 0), (dict(drop_per='sample'), (5, 3), 1),
-    (dict(drop_per='sample', dropout=None), (3, ), 0), (dict(dropout='bernoulli', drop_prob=1), (3, ), 2)])
+@pytest.mark.parametrize(
+    ('settings', 'shape', 'count'),
+    [
+        ({}, (3,), 1),
+        (dict(dropout=None), (3,), 0),
+        (dict(drop_per='sample'), (5, 3), 1),
+        (dict(drop_per='sample', dropout=None), (3,), 0),
+        (dict(dropout='bernoulli', drop_prob=1), (3,), 2),
+    ],
+)
 def test_what_is_dropped_has_a_row_per_draw(settings, shape, count):
     dropped = ClipDataPreprocessor(**settings).draw_dropped(5)
     assert (tuple(dropped.shape), dropped.dtype) == (shape, torch.bool)
@@ -126,9 +133,16 @@ def test_samples_and_videos_pass_through():
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize('settings', [
-    {}, dict(dropout='bernoulli'), dict(drop_per='sample'), dict(student_color='rgb', dropout=None),
-    dict(teacher_color='lab')])
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {},
+        dict(dropout='bernoulli'),
+        dict(drop_per='sample'),
+        dict(student_color='rgb', dropout=None),
+        dict(teacher_color='lab'),
+    ],
+)
 def test_colours_are_those_of_full_precision_under_autocast(settings, dtype):
     preprocessor = ClipDataPreprocessor(**settings)
     data = clip()
@@ -149,8 +163,9 @@ def test_joint_training_too():
     expected = preprocessor(data, training=True)['inputs']
     with torch.autocast('cpu', dtype=torch.bfloat16):
         found = preprocessor(data, training=True)['inputs']
-    assert all(torch.equal(found['video']['inputs'][name], value)
-               for name, value in expected['video']['inputs'].items())
+    assert all(
+        torch.equal(found['video']['inputs'][name], value) for name, value in expected['video']['inputs'].items()
+    )
     assert all(map(torch.equal, found['image']['inputs'], expected['image']['inputs']))
 
 
@@ -195,12 +210,15 @@ def test_a_probability_is_a_number_from_0_to_1(wrong):
         ClipDataPreprocessor(dropout='bernoulli', drop_prob=wrong)
 
 
-@pytest.mark.parametrize(('batch', 'message'), [
-    (dict(frames=torch.zeros(1)), 'got a dict without them'),
-    ([dict(inputs=torch.zeros(1))], 'got a list without them'),
-    (dict(inputs=[torch.zeros(2, 3, 4, 4)]), 'got a list'),
-    (dict(inputs=torch.zeros(2, 3, 4, 4)), r'got a Tensor of shape \(2, 3, 4, 4\)'),
-])
+@pytest.mark.parametrize(
+    ('batch', 'message'),
+    [
+        (dict(frames=torch.zeros(1)), 'got a dict without them'),
+        ([dict(inputs=torch.zeros(1))], 'got a list without them'),
+        (dict(inputs=[torch.zeros(2, 3, 4, 4)]), 'got a list'),
+        (dict(inputs=torch.zeros(2, 3, 4, 4)), r'got a Tensor of shape \(2, 3, 4, 4\)'),
+    ],
+)
 def test_a_batch_that_nobody_packed_is_refused_with_what_to_do(batch, message):
     with pytest.raises(InputError, match=f'{message}. End the pipeline with PackClip, and set collate_fn'):
         ClipDataPreprocessor()(batch, training=True)

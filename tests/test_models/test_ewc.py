@@ -38,7 +38,7 @@ def test_value_and_gradient_follow_the_formula(tmp_path):
     network = Tiny()
     content = write_fisher(tmp_path / 'f.pth', network, offset=0.5)
     loss = penalty(tmp_path / 'f.pth').loss(network)['loss_ewc']
-    expected = 10 / 2 * 0.5 ** 2 * sum(float(value.sum()) for value in content['fisher'].values())
+    expected = 10 / 2 * 0.5**2 * sum(float(value.sum()) for value in content['fisher'].values())
     assert loss.item() == pytest.approx(expected, rel=1e-6)
     loss.backward()
     for name, parameter in network.named_parameters():
@@ -73,10 +73,13 @@ def test_it_adds_nothing_to_parameters_and_checkpoints(tmp_path):
     assert not held.state_dict()
 
 
-@pytest.mark.parametrize(('width', 'message'), [
-    (4, r'layer.weight is \(3, 2\) in the file and \(4, 2\) in the backbone; layer.bias is \(3,\)'),
-    (3, r'layer.bias is absent in the file and \(3,\) in the backbone'),
-])
+@pytest.mark.parametrize(
+    ('width', 'message'),
+    [
+        (4, r'layer.weight is \(3, 2\) in the file and \(4, 2\) in the backbone; layer.bias is \(3,\)'),
+        (3, r'layer.bias is absent in the file and \(3,\) in the backbone'),
+    ],
+)
 def test_names_and_shapes_must_fit(tmp_path, width, message):
     content = write_fisher(tmp_path / 'f.pth', Tiny())
     if width == 3:
@@ -115,13 +118,20 @@ def test_only_parameters_that_both_have_are_compared_at_the_start(capfd):
     reference['layer.bias'] = network.layer.bias.detach() - torch.tensor([0, 0.5, -0.25])
     check_start(network, SimpleNamespace(reference=reference, checkpoint='f.pth'))
     assert 'f.pth: 1 of 1 parameters of the backbone differ from it at the start, by up to 0.5.' in (
-        capfd.readouterr().out)
+        capfd.readouterr().out
+    )
 
 
 def test_a_file_in_double_precision_is_used_in_single(tmp_path):
     content = write_fisher(tmp_path / 'f.pth', Tiny())
-    torch.save({kind: {name: value.double() for name, value in values.items()}
-                for kind, values in content.items() if kind in ('fisher', 'reference')}, tmp_path / 'f.pth')
+    torch.save(
+        {
+            kind: {name: value.double() for name, value in values.items()}
+            for kind, values in content.items()
+            if kind in ('fisher', 'reference')
+        },
+        tmp_path / 'f.pth',
+    )
     assert penalty(tmp_path / 'f.pth').loss(Tiny())['loss_ewc'].dtype == torch.float32
 
 
@@ -139,9 +149,18 @@ def test_a_file_that_is_read_again_is_compared_again(tmp_path):
 
 def test_the_options_of_moco_are_handed_on():
     cfg = small('temporal_then_spatial_r18').model
-    model = MODELS.build(dict(
-        cfg, type='PenalisedMoCo', penalty=None, queue_len=6, feat_dim=128, momentum=0.25, init_cfg=dict(type='Normal'),
-        data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor', mean=[1, 2, 3], std=[4, 5, 6])))
+    model = MODELS.build(
+        dict(
+            cfg,
+            type='PenalisedMoCo',
+            penalty=None,
+            queue_len=6,
+            feat_dim=128,
+            momentum=0.25,
+            init_cfg=dict(type='Normal'),
+            data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor', mean=[1, 2, 3], std=[4, 5, 6]),
+        )
+    )
     assert model.queue.shape == (128, 6)
     assert model.encoder_k.momentum == 0.25
     assert model.data_preprocessor.mean.flatten().tolist() == [1, 2, 3]
@@ -180,8 +199,12 @@ def test_wrong_files_are_named(tmp_path):
         with pytest.raises(CheckpointError, match=f'nan.pth: {name} holds .* infinite or not a number'):
             penalty(tmp_path / 'nan.pth')
     name, value = next(iter(content['fisher'].items()))
-    wrong = [('fisher', value - 9, 'as low as -'), ('fisher', value.long(), 'torch.int64'),
-             ('fisher', value + 1j, 'torch.complex64'), ('reference', value.long(), 'torch.int64')]
+    wrong = [
+        ('fisher', value - 9, 'as low as -'),
+        ('fisher', value.long(), 'torch.int64'),
+        ('fisher', value + 1j, 'torch.complex64'),
+        ('reference', value.long(), 'torch.int64'),
+    ]
     for part, changed, message in wrong:
         torch.save(dict(content, **{part: dict(content[part], **{name: changed})}), tmp_path / 'wrong.pth')
         with pytest.raises(CheckpointError, match=f'wrong.pth: {part} of {name} is {message}'):
@@ -241,9 +264,11 @@ def test_moco_with_a_penalty_is_moco_with_one_more_loss(tmp_path, monkeypatch):
 def test_detco_after_the_temporal_stage_as_documented(tmp_path, monkeypatch):
     set_files(monkeypatch, tmp_path)
     text = (ROOT / 'docs/continual.md').read_text().split('```python\n_base_')[1].split('```')[0]
-    text = text.replace('./pretrain', f'{ROOT}/configs/pretrain').replace(
-        'work_dirs/temporal_then_spatial_r18_first/iter_90000.pth', os.environ['STT_TEMPORAL_R18']).replace(
-        'pretrained/fisher_temporal_r18.pth', os.environ['STT_FISHER_TEMPORAL_R18'])
+    text = (
+        text.replace('./pretrain', f'{ROOT}/configs/pretrain')
+        .replace('work_dirs/temporal_then_spatial_r18_first/iter_90000.pth', os.environ['STT_TEMPORAL_R18'])
+        .replace('pretrained/fisher_temporal_r18.pth', os.environ['STT_FISHER_TEMPORAL_R18'])
+    )
     (tmp_path / 'detco.py').write_text(f'_base_{text}')
     cfg = load_config(tmp_path / 'detco.py')
     model = MODELS.build(dict(cfg.model, queue_len=4))
@@ -263,8 +288,12 @@ def test_detco_after_the_temporal_stage_as_documented(tmp_path, monkeypatch):
 def start_of(name, checkpoint):
     """A config with the penalty, initialised; returns the model."""
     stage1 = dict(type='Pretrained', checkpoint=str(checkpoint.with_name('stage1.pth')), _delete_=True)
-    model = MODELS.build(small(name, **{'model.penalty': dict(type='EWCPenalty', checkpoint=str(checkpoint)),
-                                        'model.backbone.init_cfg': stage1}).model)
+    model = MODELS.build(
+        small(
+            name,
+            **{'model.penalty': dict(type='EWCPenalty', checkpoint=str(checkpoint)), 'model.backbone.init_cfg': stage1},
+        ).model
+    )
     model.init_weights()
     return model
 
@@ -306,8 +335,9 @@ def test_one_line_switches_it_off(tmp_path):
     assert off == plain
 
 
-@pytest.mark.parametrize('name', [
-    'stt_r18_ytv_ewc', pytest.param('temporal_then_spatial_r18_ewc', marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    'name', ['stt_r18_ytv_ewc', pytest.param('temporal_then_spatial_r18_ewc', marks=pytest.mark.slow)]
+)
 def test_config_trains_and_resumes(name, tmp_path, monkeypatch, capfd):
     set_files(monkeypatch, tmp_path)
     runner = check_trains_and_resumes(name, tmp_path)
@@ -345,8 +375,16 @@ def test_names_of_stage_1_and_stage_2_agree():
 def test_two_processes_hold_the_same_weights(tmp_path, monkeypatch):
     set_files(monkeypatch, tmp_path)
     small('stt_r18_ytv_ewc').dump(tmp_path / 'config.py')
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2',
-               str(ROOT / 'tests/two_process_states.py'), str(tmp_path / 'config.py'), str(tmp_path / 'work')]
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc-per-node=2',
+        str(ROOT / 'tests/two_process_states.py'),
+        str(tmp_path / 'config.py'),
+        str(tmp_path / 'work'),
+    ]
     result = subprocess.run(command, env=ENV, timeout=180, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert result.returncode == 0, result.stdout
     ranks = [torch.load(tmp_path / 'work' / f'rank{rank}.pth', weights_only=True) for rank in (0, 1)]

@@ -41,8 +41,13 @@ def build(name, **changes):
 
 
 def save(path, model, **meta):
-    torch.save(dict(state_dict={f'backbone.{name}': value for name, value in model.backbone.state_dict().items()},
-                    meta=dict(geometry=model.geometry, **meta)), path)
+    torch.save(
+        dict(
+            state_dict={f'backbone.{name}': value for name, value in model.backbone.state_dict().items()},
+            meta=dict(geometry=model.geometry, **meta),
+        ),
+        path,
+    )
     return path
 
 
@@ -54,11 +59,25 @@ def student(tmp_path_factory):
 
 def test_the_record_is_that_of_the_network():
     assert build('stt_r18_ytv').geometry == dict(
-        network='ResNet', depth=18, pool='none', strides=[1, 2, 2, 4], widths=[64, 128, 256, 512], padding='zeros',
-        stage='res4', color='lab')
+        network='ResNet',
+        depth=18,
+        pool='none',
+        strides=[1, 2, 2, 4],
+        widths=[64, 128, 256, 512],
+        padding='zeros',
+        stage='res4',
+        color='lab',
+    )
     assert build('stt_r50_ytv_temporal_s4', **{'model.teacher': None}).geometry == dict(
-        network='ResNet', depth=50, pool='avg', strides=[1, 1, 1], widths=[256, 512, 1024], padding='zeros',
-        stage='res4', color='lab')
+        network='ResNet',
+        depth=50,
+        pool='avg',
+        strides=[1, 1, 1],
+        widths=[256, 512, 1024],
+        padding='zeros',
+        stage='res4',
+        color='lab',
+    )
     assert build('crw_r18_ytv').geometry['padding'] == 'reflect'
     assert build('eval/davis_color').geometry is None
 
@@ -66,8 +85,11 @@ def test_the_record_is_that_of_the_network():
 def test_equal_grids_do_not_hide_another_geometry(student):
     used = build('eval/davis_r18_s4')
     before = used.backbone.conv1.weight.clone()
-    with pytest.raises(GeometryError, match=r'iter_9\.pth .*pool none, strides 1 1 2 8, .*at hand has .*pool avg, '
-                                            r'strides 1 1 1, .*differ in pool, strides\. .*--allow-other-geometry'):
+    with pytest.raises(
+        GeometryError,
+        match=r'iter_9\.pth .*pool none, strides 1 1 2 8, .*at hand has .*pool avg, '
+        r'strides 1 1 1, .*differ in pool, strides\. .*--allow-other-geometry',
+    ):
         load_for_evaluation(used, student)
     assert torch.equal(used.backbone.conv1.weight, before)
     assert load_for_evaluation(build('eval/davis_r18_s4_128'), student).complete
@@ -86,15 +108,18 @@ def test_another_geometry_can_be_allowed_and_is_said(student, caplog):
     assert 'They differ in pool, strides' in caplog.text
 
 
-@pytest.mark.parametrize(('changes', 'differing'), [
-    ({'model.backbone.pool': 'max'}, 'pool'),
-    ({'model.backbone.strides': (1, 1, 4)}, 'strides'),
-    ({'model.backbone.strides': (1, 1, 2, 2)}, None),
-    ({'model.backbone.padding_mode': 'reflect'}, 'padding'),
-    ({'model.propagator.protocol.color': 'rgb'}, 'color'),
-    ({'model.feature_stage': 'res3', 'model.backbone.out_indices': (1, 2)}, 'stage'),
-    ({'model.backbone.depth': 50}, 'depth, widths'),
-])
+@pytest.mark.parametrize(
+    ('changes', 'differing'),
+    [
+        ({'model.backbone.pool': 'max'}, 'pool'),
+        ({'model.backbone.strides': (1, 1, 4)}, 'strides'),
+        ({'model.backbone.strides': (1, 1, 2, 2)}, None),
+        ({'model.backbone.padding_mode': 'reflect'}, 'padding'),
+        ({'model.propagator.protocol.color': 'rgb'}, 'color'),
+        ({'model.feature_stage': 'res3', 'model.backbone.out_indices': (1, 2)}, 'stage'),
+        ({'model.backbone.depth': 50}, 'depth, widths'),
+    ],
+)
 def test_what_counts_up_to_the_stage_that_is_evaluated(changes, differing, student):
     model = build('eval/davis_r18_s4_128', **changes)
     if differing is None:
@@ -130,8 +155,17 @@ def test_an_evaluation_that_starts_from_init_cfg_is_compared_too(student):
         load_for_evaluation(model, None)
     load_for_evaluation(model, None, allow_other_geometry=True)
     assert len(model.protocol['trained_geometry']) == 1
-    right, wrong = (dict(type='CorrespondenceResNet', depth=18, pool=pool, strides=(1, 1, 2), out_indices=(2, ),
-                         init_cfg=dict(type='Pretrained', checkpoint=str(student))) for pool in ('none', 'avg'))
+    right, wrong = (
+        dict(
+            type='CorrespondenceResNet',
+            depth=18,
+            pool=pool,
+            strides=(1, 1, 2),
+            out_indices=(2,),
+            init_cfg=dict(type='Pretrained', checkpoint=str(student)),
+        )
+        for pool in ('none', 'avg')
+    )
     propagator = dict(type='LabelPropagator', protocol='stt_davis_s4')
     load_for_evaluation(LateFusion([right, right], propagator), None)
     with pytest.raises(GeometryError, match='differ in pool'):
@@ -151,16 +185,24 @@ def test_networks_of_other_libraries(tmp_path):
 
     def model(**options):
         backbone = dict(type='TimmBackbone', model_name='resnet10t', stages=['layer3'], options=options)
-        return MODELS.build(dict(type='Correspondence', backbone=backbone, feature_stage=None,
-                                 propagator=dict(type='LabelPropagator', protocol='stt_davis_s8')))
+        return MODELS.build(
+            dict(
+                type='Correspondence',
+                backbone=backbone,
+                feature_stage=None,
+                propagator=dict(type='LabelPropagator', protocol='stt_davis_s8'),
+            )
+        )
 
     save(tmp_path / 'timm.pth', model(output_stride=8))
     load_for_evaluation(model(output_stride=8), tmp_path / 'timm.pth')
     with pytest.raises(GeometryError, match='differ in options'):
         load_for_evaluation(model(), tmp_path / 'timm.pth')
     assert TimmBackbone('vit_tiny_patch16_224', options=dict(depth=1)).geometry()['positions'] == 'timm'
-    one, two = (MMPretrainBackbone(dict(type='ResNet', depth=18, strides=strides, out_indices=(2, ))).geometry()
-                for strides in ((1, 2, 2, 2), (1, 2, 1, 1)))
+    one, two = (
+        MMPretrainBackbone(dict(type='ResNet', depth=18, strides=strides, out_indices=(2,))).geometry()
+        for strides in ((1, 2, 2, 2), (1, 2, 1, 1))
+    )
     assert one['network'] == two['network'] == 'ResNet'
     with pytest.raises(GeometryError, match='differ in settings'):
         check_geometry('file.pth', one, two)
@@ -214,5 +256,5 @@ def test_eval_returns_the_module():
 
 
 def test_load_backbone_compares_only_what_it_is_given(student):
-    network = CorrespondenceResNet(18, pool='avg', strides=(1, 1, 1), out_indices=(2, ))
+    network = CorrespondenceResNet(18, pool='avg', strides=(1, 1, 1), out_indices=(2,))
     assert load_backbone(network, student).geometry['pool'] == 'none'

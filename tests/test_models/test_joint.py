@@ -53,7 +53,7 @@ def backward(losses):
 def alone(joint):
     """MoCo and STT as networks of their own, with the weights of a joint model."""
     cfg = small('joint_r18_ytv').model
-    backbone = dict(cfg.backbone, out_indices=(3, ))
+    backbone = dict(cfg.backbone, out_indices=(3,))
     moco = MODELS.build(dict(cfg.image_branch, backbone=backbone))
     moco.backbone.load_state_dict(joint.backbone.state_dict())
     moco.neck.load_state_dict(joint.image_branch.neck.state_dict())
@@ -101,13 +101,14 @@ def test_the_shared_backbone_stands_once(tmp_path):
     names = [name for name, value in model.named_parameters() if value.requires_grad]
     assert {name.split('.')[0] for name in names} == {'backbone', 'image_branch'}
     assert [name for name in names if name.startswith('image_branch')] == [
-        f'image_branch.neck.mlp.{layer}.{kind}' for layer in (0, 2) for kind in ('weight', 'bias')]
+        f'image_branch.neck.mlp.{layer}.{kind}' for layer in (0, 2) for kind in ('weight', 'bias')
+    ]
     optimizer = build_optim_wrapper(model, dict(optimizer=dict(type='Adam', lr=1e-4))).optimizer
     held = [id(value) for group in optimizer.param_groups for value in group['params']]
     assert len(held) == len(set(held))
     assert model.image_branch.backbone.network is model.backbone
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'joint.pth')
-    other = MODELS.build(dict(type='CorrespondenceResNet', depth=18, strides=(1, 2, 2), out_indices=(2, )))
+    other = MODELS.build(dict(type='CorrespondenceResNet', depth=18, strides=(1, 2, 2), out_indices=(2,)))
     report = load_backbone(other, tmp_path / 'joint.pth')
     assert not report.missing
     assert not report.unexpected
@@ -181,7 +182,7 @@ def test_statistics_come_back_after_an_error():
         fail()
     assert network[0].running_mean is own
     assert own.tolist() == [0, 0, 0]
-    assert_close(other.state_dict()['0-running_mean'], torch.full((3, ), 0.1))
+    assert_close(other.state_dict()['0-running_mean'], torch.full((3,), 0.1))
 
 
 def test_evaluation_takes_the_video_statistics():
@@ -206,10 +207,19 @@ def test_separate_statistics_start_as_those_of_the_checkpoint(tmp_path):
 
 def test_detco_can_be_the_image_branch():
     branch = dict(
-        _delete_=True, type='DetCo', queue_len=16, neck=dict(type='DetCoNeck', in_channels=(64, 128, 256, 512)),
-        head=dict(type='mmpretrain.ContrastiveHead', loss=dict(type='mmpretrain.CrossEntropyLoss'), temperature=0.2))
-    model = build(**{'model.image_branch': branch, 'model.image_stages': ('res2', 'res3', 'res4', 'res5'),
-                     'model.backbone.out_indices': (0, 1, 2, 3)})
+        _delete_=True,
+        type='DetCo',
+        queue_len=16,
+        neck=dict(type='DetCoNeck', in_channels=(64, 128, 256, 512)),
+        head=dict(type='mmpretrain.ContrastiveHead', loss=dict(type='mmpretrain.CrossEntropyLoss'), temperature=0.2),
+    )
+    model = build(
+        **{
+            'model.image_branch': branch,
+            'model.image_stages': ('res2', 'res3', 'res4', 'res5'),
+            'model.backbone.out_indices': (0, 1, 2, 3),
+        }
+    )
     data = step()
     mosaics = [torch.randint(0, 256, (4, 3, 96, 96), dtype=torch.uint8) for _ in range(2)]
     data['image']['inputs'] = [view for pair in zip(data['image']['inputs'], mosaics, strict=True) for view in pair]
@@ -239,7 +249,8 @@ def test_one_line_changes_gamma(tmp_path):
 def test_two_lines_switch_the_teacher_to_r50():
     lines = config_diff('ablations/teacher_r50_r18', 'stt_r18_ytv')
     assert {line.split(' = ')[0] for line in lines} == {
-        f'{sign} model.teacher.backbone.{key}' for sign in '+-' for key in ('depth', 'init_cfg.checkpoint')}
+        f'{sign} model.teacher.backbone.{key}' for sign in '+-' for key in ('depth', 'init_cfg.checkpoint')
+    }
 
 
 def test_config_trains_and_resumes_where_both_samplers_were(tmp_path, monkeypatch):
@@ -259,8 +270,9 @@ def test_config_trains_and_resumes_where_both_samplers_were(tmp_path, monkeypatc
     two = deepcopy(cfg)
     train(small('joint_r18_ytv', **{'model.dual_bn': True}), tmp_path / 'resumed', tmp_path / 'straight' / 'iter_1.pth')
     assert asked == dict(ImageFolder=[2, 3], YouTubeVOS=[2, 3])
-    first, second = (torch.load(tmp_path / run / 'iter_2.pth', weights_only=True)['state_dict']
-                     for run in ('straight', 'resumed'))
+    first, second = (
+        torch.load(tmp_path / run / 'iter_2.pth', weights_only=True)['state_dict'] for run in ('straight', 'resumed')
+    )
     assert all(torch.equal(second[name], value) for name, value in first.items())
     assert first['image_branch.queue_ptr'] == 4
     assert 'image_statistics.bn1-running_mean' in first
@@ -283,8 +295,16 @@ def test_two_processes_hold_the_same_weights_and_queue(tmp_path, monkeypatch):
     make_data(tmp_path / 'data')
     monkeypatch.setenv('STT_DATA', str(tmp_path / 'data'))
     small('joint_r18_ytv').dump(tmp_path / 'config.py')
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2',
-               str(ROOT / 'tests/two_process_states.py'), str(tmp_path / 'config.py'), str(tmp_path / 'work')]
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc-per-node=2',
+        str(ROOT / 'tests/two_process_states.py'),
+        str(tmp_path / 'config.py'),
+        str(tmp_path / 'work'),
+    ]
     result = subprocess.run(command, env=ENV, timeout=240, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert result.returncode == 0, result.stdout
     ranks = [torch.load(tmp_path / 'work' / f'rank{rank}.pth', weights_only=True) for rank in (0, 1)]

@@ -28,9 +28,13 @@ def fused(first=None, second=None, protocol=None, **changes):
     """Two small networks of random weights at stride 8."""
     network = dict(type='CorrespondenceResNet', depth=18, pool='none', strides=(1, 2, 2), out_indices=(1, 2))
     pooled = dict(network, pool='max', strides=(1, 2, 1))
-    settings = dict(type='LateFusion', backbones=[network | (first or {}), pooled | (second or {})],
-                    colors=('lab', 'rgb'), feature_stages=('res4', 'res4'),
-                    propagator=dict(type='LabelPropagator', protocol=dict(name='sfc_fusion_davis', **(protocol or {}))))
+    settings = dict(
+        type='LateFusion',
+        backbones=[network | (first or {}), pooled | (second or {})],
+        colors=('lab', 'rgb'),
+        feature_stages=('res4', 'res4'),
+        propagator=dict(type='LabelPropagator', protocol=dict(name='sfc_fusion_davis', **(protocol or {}))),
+    )
     torch.manual_seed(0)
     model = MODELS.build(dict(settings, **changes))
     model.init_weights()
@@ -39,10 +43,20 @@ def fused(first=None, second=None, protocol=None, **changes):
 
 def alone(model, number, image):
     """Unit features ``[C, h * w]`` of one of the networks, from a Correspondence of its own colours."""
-    single = MODELS.build(dict(type='Correspondence', feature_stage='res4', propagator=dict(
-        type='LabelPropagator', protocol=dict(name='sfc_fusion_davis', color=model.colors[number])),
-        backbone=dict(type='CorrespondenceResNet', depth=18, pool=('none', 'max')[number],
-                      strides=(1, 2, (2, 1)[number]), out_indices=(2, ))))
+    single = MODELS.build(
+        dict(
+            type='Correspondence',
+            feature_stage='res4',
+            propagator=dict(type='LabelPropagator', protocol=dict(name='sfc_fusion_davis', color=model.colors[number])),
+            backbone=dict(
+                type='CorrespondenceResNet',
+                depth=18,
+                pool=('none', 'max')[number],
+                strides=(1, 2, (2, 1)[number]),
+                out_indices=(2,),
+            ),
+        )
+    )
     single.backbone.load_state_dict(model.backbones[number].state_dict())
     return F.normalize(single.eval().feature(image).flatten(1), dim=0)
 
@@ -54,7 +68,7 @@ def test_the_fused_cosine_is_the_weighted_mean_of_cosines(weight):
     with torch.no_grad():
         query, key = (F.normalize(model.feature(image).flatten(1), dim=0) for image in images)
         fine, semantic = ((alone(model, k, images[0]).T @ alone(model, k, images[1])) for k in (0, 1))
-    expected = (weight ** 2 * fine + semantic) / (weight ** 2 + 1)
+    expected = (weight**2 * fine + semantic) / (weight**2 + 1)
     assert_close(query.T @ key, expected, rtol=0, atol=1e-6)
     if weight in (0.0, 1e4):
         assert_close(query.T @ key, (semantic, fine)[weight > 1], rtol=0, atol=1e-6)
@@ -77,7 +91,7 @@ def test_half_precision_is_fused_in_float32(monkeypatch):
     for network, weight in zip(model.backbones, model.weights, strict=True):
         maps = torch.rand(1, 50, 8, 9).half()
         monkeypatch.setattr(network, 'forward', lambda frame, maps=maps: (maps,))
-        expected.append(maps.double() / maps.double().norm(dim=1) * weight / sum(w ** 2 for w in model.weights) ** 0.5)
+        expected.append(maps.double() / maps.double().norm(dim=1) * weight / sum(w**2 for w in model.weights) ** 0.5)
     feature = model.extract_feat(torch.zeros(1, 6, 16, 24))['fused']
     wrong = feature != torch.cat(expected, dim=1).half()
     assert feature.dtype == torch.float16
@@ -93,7 +107,7 @@ def test_labels_go_by_the_fused_affinity_before_the_top_k():
     model.propagator.start(features[0], label)
     found = model.propagator.step(features[1])
     cosines = [alone(model, k, frames[1]).T @ alone(model, k, frames[0]) for k in (0, 1)]
-    scores = (1.75 ** 2 * cosines[0] + cosines[1]) / (1.75 ** 2 + 1)
+    scores = (1.75**2 * cosines[0] + cosines[1]) / (1.75**2 + 1)
     scores[~window_cells('circle', 2, False, 6, 9)] = -torch.inf
     best, index = scores.topk(3)
     votes = torch.zeros_like(scores).scatter_(1, index, (best / 0.1).softmax(1))
@@ -119,24 +133,34 @@ def test_grids_of_different_size_are_refused_with_the_fix():
         fused(first=dict(strides=(1, 2, 2)), second=dict(strides=(1, 1, 1))).feature(texture((48, 72), 0))
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    (dict(backbones=[dict(type='CorrespondenceResNet', depth=18)], weights=(1.0, ), colors=('rgb', ),
-          feature_stages=('res4', )), 'two or more backbones'),
-    (dict(weights=(1.0, )), '2 backbones, 1 weights, 2 colors, 2 feature_stages'),
-    (dict(weights=(1.0, -1.0)), 'weights must be 0 or larger'),
-    (dict(weights=(0, 0)), 'one of the weights must be positive'),
-    (dict(colors=('lab', 'hsv')), r"colors\[1\] must be one of 'lab', 'rgb', 'rgb_dino', got 'hsv'"),
-    (dict(feature_stages=('res4', 'res5')), r"feature_stages\[1\] must be one of 'res3', 'res4', got 'res5'"),
-])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (
+            dict(
+                backbones=[dict(type='CorrespondenceResNet', depth=18)],
+                weights=(1.0,),
+                colors=('rgb',),
+                feature_stages=('res4',),
+            ),
+            'two or more backbones',
+        ),
+        (dict(weights=(1.0,)), '2 backbones, 1 weights, 2 colors, 2 feature_stages'),
+        (dict(weights=(1.0, -1.0)), 'weights must be 0 or larger'),
+        (dict(weights=(0, 0)), 'one of the weights must be positive'),
+        (dict(colors=('lab', 'hsv')), r"colors\[1\] must be one of 'lab', 'rgb', 'rgb_dino', got 'hsv'"),
+        (dict(feature_stages=('res4', 'res5')), r"feature_stages\[1\] must be one of 'res3', 'res4', got 'res5'"),
+    ],
+)
 def test_what_cannot_be_fused_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         fused(**changes)
 
 
 def test_what_is_not_said_is_the_last_stage_and_the_colours_of_the_protocol():
-    model = fused(colors=None, feature_stages=None, first=dict(out_indices=(0, 1)), second=dict(out_indices=(2, )))
+    model = fused(colors=None, feature_stages=None, first=dict(out_indices=(0, 1)), second=dict(out_indices=(2,)))
     assert (model.feature_stages, model.colors) == (('res3', 'res4'), ('rgb', 'rgb'))
-    assert [network.stages for network in model.backbones] == [('res3', ), ('res4', )]
+    assert [network.stages for network in model.backbones] == [('res3',), ('res4',)]
     assert fused(colors=None, propagator=None).colors == ('rgb', 'rgb')
     assert fused(colors=None, protocol=dict(color='lab')).colors == ('lab', 'lab')
 
@@ -150,9 +174,16 @@ def test_the_record_names_weights_colours_and_checkpoints(tmp_path):
     assert record['color'] == ['lab', 'rgb']
     assert record['changed'] == ['color']
     assert record['fusion'] == [
-        dict(network='CorrespondenceResNet', weight=1.75, color='lab', feature_stage='res4', checkpoint='temporal.pth',
-             sha8=sha8(path)),
-        dict(network='CorrespondenceResNet', weight=1.0, color='rgb', feature_stage='res4', checkpoint=None, sha8=None)]
+        dict(
+            network='CorrespondenceResNet',
+            weight=1.75,
+            color='lab',
+            feature_stage='res4',
+            checkpoint='temporal.pth',
+            sha8=sha8(path),
+        ),
+        dict(network='CorrespondenceResNet', weight=1.0, color='rgb', feature_stage='res4', checkpoint=None, sha8=None),
+    ]
     assert fused(colors=None).protocol['changed'] == []
     assert fused(propagator=None).protocol is None
 
@@ -167,8 +198,10 @@ def test_the_shipped_configs_have_stride_8_and_their_colours():
 
 def test_the_network_of_sfc_is_one_and_the_same_alone_and_fused():
     """Its weights were trained with zero padding; reflect padding belongs to CRW, on whose code SFC builds."""
-    alone, fusion, crw = (load_config(ROOT / 'configs' / 'eval' / f'davis_{name}.py').model
-                          for name in ('sfc_r18', 'sfc_fusion', 'crw_r18'))
+    alone, fusion, crw = (
+        load_config(ROOT / 'configs' / 'eval' / f'davis_{name}.py').model
+        for name in ('sfc_r18', 'sfc_fusion', 'crw_r18')
+    )
     for cfg in fusion.backbones:
         cfg.pop('init_cfg')
     assert fusion.backbones[0] == alone.backbone
@@ -176,8 +209,11 @@ def test_the_network_of_sfc_is_one_and_the_same_alone_and_fused():
     found = {}
     for name, cfg in (('alone', alone.backbone), ('fused', fusion.backbones[0]), ('crw', crw.backbone)):
         modules = MODELS.build(cfg).named_modules()
-        found[name] = {key: (module.stride, module.padding_mode) for key, module in modules
-                       if isinstance(module, torch.nn.Conv2d) and any(module.padding)}
+        found[name] = {
+            key: (module.stride, module.padding_mode)
+            for key, module in modules
+            if isinstance(module, torch.nn.Conv2d) and any(module.padding)
+        }
     assert found['alone'] == found['fused']
     assert {mode for _, mode in found['alone'].values()} == {'zeros'}
     assert [key for key, (stride, _) in found['alone'].items() if stride == (2, 2)] == ['conv1', 'layer2.0.conv1']
@@ -194,8 +230,15 @@ def test_tools_test_runs_the_shipped_config(tmp_path, monkeypatch, capsys):
     spec.loader.exec_module(tool)
     monkeypatch.chdir(tmp_path)
     config = str(ROOT / 'configs' / 'eval' / 'davis_late_fusion.py')
-    options = ['--work-dir', 'out', '--out', 'result.json', '--cfg-options', 'test_dataloader.dataset.data_root=DAVIS',
-               'test_dataloader.num_workers=0']
+    options = [
+        '--work-dir',
+        'out',
+        '--out',
+        'result.json',
+        '--cfg-options',
+        'test_dataloader.dataset.data_root=DAVIS',
+        'test_dataloader.num_workers=0',
+    ]
     checkpoints = [f'model.backbones.{k}.init_cfg.checkpoint={name}.pth' for k, name in enumerate(('r18', 'r50'))]
 
     with pytest.raises(SystemExit):

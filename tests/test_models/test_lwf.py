@@ -43,8 +43,9 @@ def test_the_loss_is_the_cross_entropy_of_two_softmaxes_over_the_queue(stage1):
     for z_new, z_old in zip(new.double(), old.double(), strict=True):
         weights = [[math.exp(float(z @ key) / 0.2 / 2) for key in stage1.queue.double().T] for z in (z_new, z_old)]
         p_new, p_old = ([value / sum(row) for value in row] for row in weights)
-        rows.append((-sum(b * math.log(a) for a, b in zip(p_new, p_old, strict=True)),
-                     -sum(b * math.log(b) for b in p_old)))
+        rows.append(
+            (-sum(b * math.log(a) for a, b in zip(p_new, p_old, strict=True)), -sum(b * math.log(b) for b in p_old))
+        )
     crossed, entropy = (sum(column) / 3 for column in zip(*rows, strict=True))
     assert found['loss_lwf'].item() == pytest.approx(crossed, rel=1e-5)
     assert found['lwf_entropy'].item() == pytest.approx(entropy, rel=1e-5)
@@ -81,11 +82,15 @@ def test_the_entropy_is_logged_without_the_weight(stage1):
 def test_embeddings_need_no_queue(tmp_path, stage1):
     cfg = load_config('pretrain/simsiam_r18_in1k').model
     torch.save(dict(state_dict=MODELS.build(cfg).state_dict()), tmp_path / 'simsiam.pth')
-    options = {'model.penalty.checkpoint': str(tmp_path / 'simsiam.pth'),
-               'model.penalty.neck': dict(cfg.neck, _delete_=True),
-               'model.backbone.init_cfg.checkpoint': str(tmp_path / 'simsiam.pth')}
-    model = build(**options, **{'model.penalty.distance': 'embedding', 'model.backbone.pool': 'max',
-                                'model.backbone.strides': (1, 2, 2, 2)}).eval()
+    options = {
+        'model.penalty.checkpoint': str(tmp_path / 'simsiam.pth'),
+        'model.penalty.neck': dict(cfg.neck, _delete_=True),
+        'model.backbone.init_cfg.checkpoint': str(tmp_path / 'simsiam.pth'),
+    }
+    model = build(
+        **options,
+        **{'model.penalty.distance': 'embedding', 'model.backbone.pool': 'max', 'model.backbone.strides': (1, 2, 2, 2)},
+    ).eval()
     frames = torch.randn(2, 3, 64, 64)
     assert model.penalty.loss(model.backbone, frames) == dict(loss_lwf=0, lwf_entropy=0)
     with torch.no_grad():
@@ -155,9 +160,13 @@ def test_a_detco_checkpoint_is_read_by_its_names(tmp_path, monkeypatch, stage1):
     weights |= {f'neck.global_mlps.3.{name}': value for name, value in stage1.neck.state_dict().items()}
     weights['queues.global_res5.queue'] = stage1.queue
     torch.save(dict(state_dict=weights), tmp_path / 'detco.pth')
-    penalty = build(**{'model.penalty.checkpoint': str(tmp_path / 'detco.pth'),
-                       'model.penalty.neck_prefix': 'neck.global_mlps.3.',
-                       'model.penalty.queue_name': 'queues.global_res5.queue'}).penalty
+    penalty = build(
+        **{
+            'model.penalty.checkpoint': str(tmp_path / 'detco.pth'),
+            'model.penalty.neck_prefix': 'neck.global_mlps.3.',
+            'model.penalty.queue_name': 'queues.global_res5.queue',
+        }
+    ).penalty
     assert torch.equal(penalty.old.queue, stage1.queue)
     assert torch.equal(penalty.old.neck.mlp[2].weight, stage1.neck.mlp[2].weight)
 
@@ -207,9 +216,15 @@ def test_a_queue_in_half_precision_is_used_in_full(tmp_path, stage1):
     assert queue.dtype == torch.float32
 
 
-@pytest.mark.parametrize(('name', 'wrong', 'message'), [
-    ('weight', -1, 'weight must be 0 or larger'), ('temperature', -1, 'temperature must be positive'),
-    ('logit_temperature', 0, 'logit_temperature must be positive'), ('distance', 'cosine', 'distance must be one of')])
+@pytest.mark.parametrize(
+    ('name', 'wrong', 'message'),
+    [
+        ('weight', -1, 'weight must be 0 or larger'),
+        ('temperature', -1, 'temperature must be positive'),
+        ('logit_temperature', 0, 'logit_temperature must be positive'),
+        ('distance', 'cosine', 'distance must be one of'),
+    ],
+)
 def test_a_setting_out_of_its_range_is_named(name, wrong, message):
     with pytest.raises(ValueError, match=message):
         MODELS.build(dict(type='LwFPenalty', checkpoint='file.pth', backbone={}, neck={}, **{name: wrong}))
@@ -233,13 +248,19 @@ def test_the_old_parts_follow_the_type_and_the_device(stage1):
     assert {value.device.type for value in penalty.to('meta').old.state_dict().values()} == {'meta'}
 
 
-@pytest.mark.parametrize(('name', 'distance', 'refused'), [
-    ('neck.mlp.2.weight', 'distribution', True), ('neck.mlp.0.bias', 'embedding', True),
-    ('queue', 'distribution', True), ('queue', 'embedding', False)])
+@pytest.mark.parametrize(
+    ('name', 'distance', 'refused'),
+    [
+        ('neck.mlp.2.weight', 'distribution', True),
+        ('neck.mlp.0.bias', 'embedding', True),
+        ('queue', 'distribution', True),
+        ('queue', 'embedding', False),
+    ],
+)
 def test_each_part_of_the_head_must_be_there_and_fit(tmp_path, stage1, name, distance, refused):
     weights = stage1.state_dict()
     changes = {'model.penalty.checkpoint': str(tmp_path / 'file.pth'), 'model.penalty.distance': distance}
-    for value in (None, weights[name][:1]) if name != 'queue' else (None, ):
+    for value in (None, weights[name][:1]) if name != 'queue' else (None,):
         content = {key: kept for key, kept in weights.items() if key != name}
         torch.save(dict(state_dict=content if value is None else dict(content, **{name: value})), tmp_path / 'file.pth')
         if refused:

@@ -28,8 +28,15 @@ def small(**changes):
 
 
 def from_params(params):
-    return LabelPropagator(dict(name='stt_davis_s8', radius=params['neighbor_range'] // 2, topk=params['topk'],
-                                temperature=params['temperature'], num_context=params['precede_frames']))
+    return LabelPropagator(
+        dict(
+            name='stt_davis_s8',
+            radius=params['neighbor_range'] // 2,
+            topk=params['topk'],
+            temperature=params['temperature'],
+            num_context=params['precede_frames'],
+        )
+    )
 
 
 @pytest.mark.parametrize('name', ['masks_3obj', 'masks_short_memory'])
@@ -78,8 +85,18 @@ def test_every_protocol_equals_its_own_list_of_frames(name):
     for time in range(1, 8):
         entries = memory_of(name, time, context)
         order = [t for t, _ in entries]
-        labels.append(propagate_dense(frames[time], frames[order], torch.stack(labels)[order], inside, protocol.topk,
-                                      protocol.temperature, [windowed for _, windowed in entries], protocol.ties))
+        labels.append(
+            propagate_dense(
+                frames[time],
+                frames[order],
+                torch.stack(labels)[order],
+                inside,
+                protocol.topk,
+                protocol.temperature,
+                [windowed for _, windowed in entries],
+                protocol.ties,
+            )
+        )
         assert_close(propagator.step(3 * frames[time]), labels[-1], rtol=0, atol=1e-5)
 
 
@@ -164,8 +181,12 @@ def test_a_second_video_starts_with_an_empty_memory():
 
 
 @settings(deadline=None, max_examples=20)
-@given(birth=st.integers(0, 6), first_frame=st.sampled_from(['repeated', 'padded', 'once']), window=st.booleans(),
-       seed=st.integers(0, 99))
+@given(
+    birth=st.integers(0, 6),
+    first_frame=st.sampled_from(['repeated', 'padded', 'once']),
+    window=st.booleans(),
+    seed=st.integers(0, 99),
+)
 def test_late_labels_have_a_memory_of_their_own(birth, first_frame, window, seed):
     """Each group is followed as if the video had begun with its frame and held nothing else."""
     generator = torch.Generator().manual_seed(seed)
@@ -294,8 +315,9 @@ def test_values_of_a_mask_decided_at_the_input_size():
     low, high = full.amin((1, 2), keepdim=True), full.amax((1, 2), keepdim=True)
     best, winner = ((full - low) / (high - low + 1e-12)).max(0)
     lines = [Image.fromarray(np.arange(side, dtype=np.int32)[None]) for side in size]
-    rows, columns = (np.array(line.resize((new, 1), Image.NEAREST))[0]
-                     for line, new in zip(lines, (100, 150), strict=True))
+    rows, columns = (
+        np.array(line.resize((new, 1), Image.NEAREST))[0] for line, new in zip(lines, (100, 150), strict=True)
+    )
     assert_close(values, best[rows][:, columns])
     assert torch.equal(ids, (3 * winner[rows][:, columns]).to(torch.uint8))
 
@@ -313,9 +335,16 @@ def test_a_small_budget_gives_the_same_labels():
         assert_close(*pair, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(('device', 'given', 'budget', 'largest'), [
-    ('cpu', None, 2 ** 28, 8), ('cuda', None, 250, 16), ('cpu', 99, 99, 8), ('cuda', 99, 99, 16),
-    ('mps', None, 2 ** 28, 8)])
+@pytest.mark.parametrize(
+    ('device', 'given', 'budget', 'largest'),
+    [
+        ('cpu', None, 2**28, 8),
+        ('cuda', None, 250, 16),
+        ('cpu', 99, 99, 8),
+        ('cuda', 99, 99, 16),
+        ('mps', None, 2**28, 8),
+    ],
+)
 @pytest.mark.parametrize('first_window', [True, False])
 def test_tiles_are_as_large_as_the_device_allows(monkeypatch, device, given, budget, largest, first_window):
     asked = []
@@ -328,11 +357,15 @@ def test_tiles_are_as_large_as_the_device_allows(monkeypatch, device, given, bud
     assert asked == [((5, 6), 3, Window('square', 2) if first_window else None, 2, budget, largest)]
 
 
-@pytest.mark.parametrize(('error', 'expected'), [
-    (torch.cuda.OutOfMemoryError('CUDA out of memory.'), [8, 4, 2, 1]),
-    (RuntimeError("DefaultCPUAllocator: can't allocate memory"), [8, 4, 2, 1]),
-    (RuntimeError('DefaultCPUAllocator: not enough memory'), [8, 4, 2, 1]),
-    (RuntimeError('some other'), [8])])
+@pytest.mark.parametrize(
+    ('error', 'expected'),
+    [
+        (torch.cuda.OutOfMemoryError('CUDA out of memory.'), [8, 4, 2, 1]),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), [8, 4, 2, 1]),
+        (RuntimeError('DefaultCPUAllocator: not enough memory'), [8, 4, 2, 1]),
+        (RuntimeError('some other'), [8]),
+    ],
+)
 def test_a_lack_of_memory_that_no_tile_helps_is_raised(monkeypatch, error, expected):
     tiles = []
 
@@ -391,10 +424,14 @@ def test_wrong_use_is_explained():
 
 
 def color_model(**changes):
-    return MODELS.build(dict(
-        type='stt_mm.Correspondence', feature_stage=None,
-        backbone=dict(type='stt_mm.ColorPatches', size=3, stride=4),
-        propagator=dict(type='stt_mm.LabelPropagator', protocol=dict(name='stt_davis_s8', **changes))))
+    return MODELS.build(
+        dict(
+            type='stt_mm.Correspondence',
+            feature_stage=None,
+            backbone=dict(type='stt_mm.ColorPatches', size=3, stride=4),
+            propagator=dict(type='stt_mm.LabelPropagator', protocol=dict(name='stt_davis_s8', **changes)),
+        )
+    )
 
 
 def test_a_moving_object_is_followed_through_a_video():
@@ -403,8 +440,11 @@ def test_a_moving_object_is_followed_through_a_video():
     sample = model.predict(list(frames), BaseDataElement(given_masks={0: masks[0]}, metainfo=dict(with_scores=True)))
     assert sample.pred_masks.shape == masks.shape
     assert np.array_equal(sample.pred_masks[0], masks[0])
-    overlap = [((sample.pred_masks[-1] == k) & (masks[-1] == k)).sum() / ((sample.pred_masks[-1] == k) |
-                                                                          (masks[-1] == k)).sum() for k in (1, 2)]
+    overlap = [
+        ((sample.pred_masks[-1] == k) & (masks[-1] == k)).sum()
+        / ((sample.pred_masks[-1] == k) | (masks[-1] == k)).sum()
+        for k in (1, 2)
+    ]
     assert min(overlap) > 0.6
     assert sample.protocol['name'] == 'stt_davis_s8'
     assert sample.protocol['topk'] == 3
@@ -433,8 +473,12 @@ def test_joints_are_followed_through_a_video():
 
 def test_the_input_is_resized_and_coloured_as_the_protocol_says():
     frames, _ = moving_shapes(1, (30, 50), 1)
-    for changes, size in ((dict(short_side=15), (15, 25)), (dict(short_side=None, size=(12, 20)), (12, 20)),
-                          (dict(short_side=24, multiple=16), (24, 32)), (dict(short_side=None), (30, 50))):
+    for changes, size in (
+        (dict(short_side=15), (15, 25)),
+        (dict(short_side=None, size=(12, 20)), (12, 20)),
+        (dict(short_side=24, multiple=16), (24, 32)),
+        (dict(short_side=None), (30, 50)),
+    ):
         assert color_model(**changes).prepare(frames[0]).shape == (3, *size)
     expected = (frames[0].astype(np.float32) / 255 - [0.485, 0.456, 0.406]) / [0.228, 0.224, 0.225]
     ours = color_model(short_side=None, color='rgb_dino').prepare(frames[0])
@@ -442,11 +486,16 @@ def test_the_input_is_resized_and_coloured_as_the_protocol_says():
 
 
 def test_training_and_protocol_must_agree_on_colours():
-    with pytest.raises(ValueError, match=r"trained on lab, .* evaluates on rgb\. Set model\.propagator\.protocol"):
-        MODELS.build(dict(
-            type='stt_mm.Correspondence', data_preprocessor=dict(type='stt_mm.ClipDataPreprocessor'),
-            backbone=dict(type='stt_mm.ColorPatches'), feature_stage=None,
-            propagator=dict(type='stt_mm.LabelPropagator', protocol='vfs_davis_r18')))
+    with pytest.raises(ValueError, match=r'trained on lab, .* evaluates on rgb\. Set model\.propagator\.protocol'):
+        MODELS.build(
+            dict(
+                type='stt_mm.Correspondence',
+                data_preprocessor=dict(type='stt_mm.ClipDataPreprocessor'),
+                backbone=dict(type='stt_mm.ColorPatches'),
+                feature_stage=None,
+                propagator=dict(type='stt_mm.LabelPropagator', protocol='vfs_davis_r18'),
+            )
+        )
 
 
 def test_a_stride_that_the_protocol_is_not_meant_for_is_told_once(caplog):
@@ -463,6 +512,7 @@ def test_a_stride_that_the_protocol_is_not_meant_for_is_told_once(caplog):
 def test_features_that_are_not_finite_name_their_frame(wrong, value):
     propagator, features = LabelPropagator('stt_davis_s8'), torch.rand(5, 8, 4, 5)
     features[wrong, 2, 1, 1] = value
+
     def run():
         propagator.start(features[0], torch.rand(2, 4, 5))
         return [propagator.step(feature) for feature in features[1:]]
@@ -495,11 +545,13 @@ def test_a_feature_of_a_frame_is_that_of_its_input():
     assert torch.equal(feature, model(model.prepare(frames[0])[None])[0])
 
 
-@pytest.mark.parametrize('given', [
-    dict(given_masks={0: np.ones((8, 8), np.uint8)}), dict(given_keypoints=np.ones((1, 2)))])
+@pytest.mark.parametrize(
+    'given', [dict(given_masks={0: np.ones((8, 8), np.uint8)}), dict(given_keypoints=np.ones((1, 2)))]
+)
 def test_a_model_without_a_propagator_says_so(given):
-    model = MODELS.build(dict(type='stt_mm.Correspondence', feature_stage=None,
-                              backbone=dict(type='stt_mm.ColorPatches')))
+    model = MODELS.build(
+        dict(type='stt_mm.Correspondence', feature_stage=None, backbone=dict(type='stt_mm.ColorPatches'))
+    )
     assert model.protocol is None
     with pytest.raises(RuntimeError, match='set model.propagator in the config'):
         model.predict([np.ones((8, 8, 3), np.uint8)], BaseDataElement(**given))
@@ -531,17 +583,27 @@ def test_weights_are_read_as_they_are_asked_for(known, monkeypatch):
     report = SimpleNamespace(geometry=dict(depth=1))
     monkeypatch.setattr('stt_mm.models.correspondence.base.load_backbone', lambda *args: asked.append(args) or report)
     backbone = torch.nn.Linear(2, 2)
-    model = MODELS.build(dict(type='stt_mm.Correspondence', feature_stage=None,
-                              backbone=dict(type='stt_mm.CorrespondenceResNet', depth=18)))
+    model = MODELS.build(
+        dict(
+            type='stt_mm.Correspondence',
+            feature_stage=None,
+            backbone=dict(type='stt_mm.CorrespondenceResNet', depth=18),
+        )
+    )
     if not known:
         model = SimpleNamespace(backbone=backbone)
     assert load_for_evaluation(model, 'file.pth', True, True, 'a.', True) is report
     assert load_for_evaluation(model, 'file.pth') is report
     geometry = model.geometry if known else None
-    assert asked == [(model.backbone, 'file.pth', True, True, 'a.', geometry, True),
-                     (model.backbone, 'file.pth', False, False, None, geometry, False)]
-    for other, message in ((SimpleNamespace(backbones=[]), 'several networks'), (color_model(), 'no backbone with wei'),
-                           (SimpleNamespace(), 'no backbone with weights')):
+    assert asked == [
+        (model.backbone, 'file.pth', True, True, 'a.', geometry, True),
+        (model.backbone, 'file.pth', False, False, None, geometry, False),
+    ]
+    for other, message in (
+        (SimpleNamespace(backbones=[]), 'several networks'),
+        (color_model(), 'no backbone with wei'),
+        (SimpleNamespace(), 'no backbone with weights'),
+    ):
         with pytest.raises(ValueError, match=message):
             load_for_evaluation(other, 'file.pth')
 
@@ -582,9 +644,14 @@ def test_points_stay_soft_where_masks_are_fed_back_hard():
 
 @pytest.mark.parametrize('stage', ['res3', 'res4'])
 def test_the_record_of_an_evaluation_names_the_stage(stage):
-    model = MODELS.build(dict(type='stt_mm.Correspondence', feature_stage=stage,
-                              backbone=dict(type='stt_mm.CorrespondenceResNet', depth=18),
-                              propagator=dict(type='stt_mm.LabelPropagator', protocol='stt_davis_s8')))
+    model = MODELS.build(
+        dict(
+            type='stt_mm.Correspondence',
+            feature_stage=stage,
+            backbone=dict(type='stt_mm.CorrespondenceResNet', depth=18),
+            propagator=dict(type='stt_mm.LabelPropagator', protocol='stt_davis_s8'),
+        )
+    )
     assert model.protocol == dict(model.propagator.protocol.record(), feature_stage=stage)
     assert [geometry['stage'] for _, geometry in model.networks()] == [stage]
     assert model(torch.zeros(1, 3, 64, 64)).shape == dict(res3=(1, 128, 16, 16), res4=(1, 256, 8, 8))[stage]

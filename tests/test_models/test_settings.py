@@ -14,7 +14,10 @@ from stt_mm.models.pretrain.mosaic import split_mosaic
 
 init_default_scope('stt_mm')
 PARTS = {
-    'AffinityLoss': {}, 'ReconstructionLoss': {}, 'ClipDataPreprocessor': {}, 'ColorPatches': {},
+    'AffinityLoss': {},
+    'ReconstructionLoss': {},
+    'ClipDataPreprocessor': {},
+    'ColorPatches': {},
     'ReconstructionHead': dict(loss=dict(type='ReconstructionLoss')),
     'LocalCorrelationHead': dict(loss=dict(type='AffinityLoss')),
     'GlobalCorrelationHead': dict(loss=dict(type='AffinityLoss')),
@@ -25,35 +28,76 @@ PARTS = {
 USUAL = {
     'AffinityLoss': dict(reduction='element'),
     'ReconstructionLoss': dict(scale=20.0),
-    'ClipDataPreprocessor': dict(student_color='lab', teacher_color='rgb', dropout='one', drop_prob=0.5,
-                                 drop_per='call', rescale=True, rank_shared=False),
+    'ClipDataPreprocessor': dict(
+        student_color='lab',
+        teacher_color='rgb',
+        dropout='one',
+        drop_prob=0.5,
+        drop_per='call',
+        rescale=True,
+        rank_shared=False,
+    ),
     'ColorPatches': dict(size=3, stride=8),
-    'ReconstructionHead': dict(stages=('res3', 'res4'), weights=(1.0, 1.0), target='dropped', resolution='full',
-                               upsample='half_pixel'),
-    'LocalCorrelationHead': dict(weight=1000.0, fine='res3', coarse='res4', pooling='avg', detach=True,
-                                 selection='released', measure='neg_log_sum', source='window', keep_ratio=0.7),
-    'GlobalCorrelationHead': dict(weight=50.0, stage='res5', student_temperature=None, teacher_temperature=0.07,
-                                  normalize=False),
+    'ReconstructionHead': dict(
+        stages=('res3', 'res4'), weights=(1.0, 1.0), target='dropped', resolution='full', upsample='half_pixel'
+    ),
+    'LocalCorrelationHead': dict(
+        weight=1000.0,
+        fine='res3',
+        coarse='res4',
+        pooling='avg',
+        detach=True,
+        selection='released',
+        measure='neg_log_sum',
+        source='window',
+        keep_ratio=0.7,
+    ),
+    'GlobalCorrelationHead': dict(
+        weight=50.0, stage='res5', student_temperature=None, teacher_temperature=0.07, normalize=False
+    ),
     'EWCPenalty': dict(weight=1000.0),
-    'CorrespondenceResNet': dict(strides=(1, 2, 2, 4), out_indices=(1, 2, 3), pool='none', padding_mode='zeros',
-                                 frozen_stages=-1, norm_eval=False, with_cp=False),
+    'CorrespondenceResNet': dict(
+        strides=(1, 2, 2, 4),
+        out_indices=(1, 2, 3),
+        pool='none',
+        padding_mode='zeros',
+        frozen_stages=-1,
+        norm_eval=False,
+        with_cp=False,
+    ),
 }
 # The same of what is costly to build, and of functions.
 USUAL_ARGUMENTS = {
     models.STT: dict(temperature=None, normalize=False, feature_stage='res4'),
-    models.Joint: dict(gamma=1.0, image_stages=('res5', ), dual_bn=False, temperature=None, normalize=False,
-                       feature_stage='res4'),
-    models.ContrastiveRandomWalk: dict(in_channels=512, channels=128, grid=7, crop_area=(0.7, 0.9), temperature=0.05,
-                                       edge_dropout=0.1, one_step=False, feature_stage='res4'),
+    models.Joint: dict(
+        gamma=1.0, image_stages=('res5',), dual_bn=False, temperature=None, normalize=False, feature_stage='res4'
+    ),
+    models.ContrastiveRandomWalk: dict(
+        in_channels=512,
+        channels=128,
+        grid=7,
+        crop_area=(0.7, 0.9),
+        temperature=0.05,
+        edge_dropout=0.1,
+        one_step=False,
+        feature_stage='res4',
+    ),
     models.LateFusion: dict(weights=(1.75, 1.0), colors=None, feature_stages=None),
-    models.LwFPenalty: dict(weight=1.0, temperature=2.0, logit_temperature=0.2, distance='distribution', stage='res5',
-                            neck_prefix='neck.', queue_name='queue'),
+    models.LwFPenalty: dict(
+        weight=1.0,
+        temperature=2.0,
+        logit_temperature=0.2,
+        distance='distribution',
+        stage='res5',
+        neck_prefix='neck.',
+        queue_name='queue',
+    ),
     models.DetCo: dict(queue_len=65536, momentum=0.001, stage_weights=(0.1, 0.4, 0.7, 1.0), normalize=False),
     models.DetCoNeck: dict(hid_channels=None, out_channels=128, grid=3),
     models.PenalisedMoCo: dict(queue_len=65536, feat_dim=128, momentum=0.001),
     MemoryBank: dict(size=65536, dim=128),
     split_mosaic: dict(grid=3),
-    models.TimmBackbone: dict(stages=(-1, ), pretrained=False, norm=True, position_embedding='timm'),
+    models.TimmBackbone: dict(stages=(-1,), pretrained=False, norm=True, position_embedding='timm'),
     models.LabelPropagator: dict(protocol='stt_davis_s8', max_memory=None),
     models.load_for_evaluation: dict(trust=False, allow_partial=False, allow_other_geometry=False),
     VIPInstanceMetric: dict(resume=False, drop_incomplete=True),
@@ -69,15 +113,25 @@ USUAL_ARGUMENTS = {
     ops.pool_local_affinity: dict(keep_mass=False),
     ops.label_to_mask: dict(min_max=True),
 }
-CHOICES = [('AffinityLoss', 'reduction'), ('ReconstructionLoss', 'penalty'),
-           *(('ClipDataPreprocessor', name) for name in ('student_color', 'teacher_color', 'dropout', 'drop_per')),
-           *(('ReconstructionHead', name) for name in ('target', 'resolution', 'upsample')),
-           *(('LocalCorrelationHead', name) for name in ('pooling', 'selection', 'measure', 'source')),
-           ('CorrespondenceResNet', 'pool'), ('CorrespondenceResNet', 'padding_mode')]
-NUMBERS = [('ReconstructionLoss', 'scale', [0, -1]), ('EWCPenalty', 'weight', [-1]),
-           ('LocalCorrelationHead', 'keep_ratio', [0, 1.1]), ('LocalCorrelationHead', 'weight', [-1]),
-           ('GlobalCorrelationHead', 'weight', [-1]), ('GlobalCorrelationHead', 'student_temperature', [0, -1]),
-           ('GlobalCorrelationHead', 'teacher_temperature', [0, -1]), ('ClipDataPreprocessor', 'drop_prob', [-1, 2])]
+CHOICES = [
+    ('AffinityLoss', 'reduction'),
+    ('ReconstructionLoss', 'penalty'),
+    *(('ClipDataPreprocessor', name) for name in ('student_color', 'teacher_color', 'dropout', 'drop_per')),
+    *(('ReconstructionHead', name) for name in ('target', 'resolution', 'upsample')),
+    *(('LocalCorrelationHead', name) for name in ('pooling', 'selection', 'measure', 'source')),
+    ('CorrespondenceResNet', 'pool'),
+    ('CorrespondenceResNet', 'padding_mode'),
+]
+NUMBERS = [
+    ('ReconstructionLoss', 'scale', [0, -1]),
+    ('EWCPenalty', 'weight', [-1]),
+    ('LocalCorrelationHead', 'keep_ratio', [0, 1.1]),
+    ('LocalCorrelationHead', 'weight', [-1]),
+    ('GlobalCorrelationHead', 'weight', [-1]),
+    ('GlobalCorrelationHead', 'student_temperature', [0, -1]),
+    ('GlobalCorrelationHead', 'teacher_temperature', [0, -1]),
+    ('ClipDataPreprocessor', 'drop_prob', [-1, 2]),
+]
 
 
 def build(name, **settings):
@@ -113,26 +167,42 @@ def test_the_colour_channels_of_lab():
     assert CHANNELS == {'all': (0, 1, 2), 'ab': (1, 2)}
 
 
-@pytest.mark.parametrize(('name', 'wrong'), [
-    ('ReconstructionHead', dict(stages=(), weights=())), ('ReconstructionHead', dict(weights=(1.0, ))),
-    ('ReconstructionHead', dict(weights=(1.0, -0.5))), ('ColorPatches', dict(size=0)), ('ColorPatches', dict(size=-1)),
-    ('ColorPatches', dict(size=2)), ('ColorPatches', dict(stride=0)),
-    ('CorrespondenceResNet', dict(strides=(), out_indices=())),
-    ('CorrespondenceResNet', dict(strides=(1, 2, 2, 2, 2))), ('CorrespondenceResNet', dict(strides=(1, 2, 2))),
-    ('CorrespondenceResNet', dict(out_indices=(-1, 2))), ('CorrespondenceResNet', dict(depth=19)),
-    ('ClipDataPreprocessor', dict(dropout='bernoulli', drop_per='sample')),
-])
+@pytest.mark.parametrize(
+    ('name', 'wrong'),
+    [
+        ('ReconstructionHead', dict(stages=(), weights=())),
+        ('ReconstructionHead', dict(weights=(1.0,))),
+        ('ReconstructionHead', dict(weights=(1.0, -0.5))),
+        ('ColorPatches', dict(size=0)),
+        ('ColorPatches', dict(size=-1)),
+        ('ColorPatches', dict(size=2)),
+        ('ColorPatches', dict(stride=0)),
+        ('CorrespondenceResNet', dict(strides=(), out_indices=())),
+        ('CorrespondenceResNet', dict(strides=(1, 2, 2, 2, 2))),
+        ('CorrespondenceResNet', dict(strides=(1, 2, 2))),
+        ('CorrespondenceResNet', dict(out_indices=(-1, 2))),
+        ('CorrespondenceResNet', dict(depth=19)),
+        ('ClipDataPreprocessor', dict(dropout='bernoulli', drop_per='sample')),
+    ],
+)
 def test_settings_that_do_not_fit_each_other_are_refused(name, wrong):
     with pytest.raises(ValueError, match='must|Expected|needs|cannot be built'):
         build(name, **wrong)
 
 
-@pytest.mark.parametrize(('name', 'settings'), [
-    ('ReconstructionHead', dict(stages=('res3', ), weights=(0, ))), ('ColorPatches', dict(size=1, stride=1)),
-    ('CorrespondenceResNet', dict(strides=(1, ), out_indices=(0, ))), ('EWCPenalty', dict(weight=0)),
-    ('LocalCorrelationHead', dict(keep_ratio=1, weight=0)), ('GlobalCorrelationHead', dict(weight=0)),
-    ('ClipDataPreprocessor', dict(drop_prob=0)), ('ClipDataPreprocessor', dict(drop_prob=1)),
-])
+@pytest.mark.parametrize(
+    ('name', 'settings'),
+    [
+        ('ReconstructionHead', dict(stages=('res3',), weights=(0,))),
+        ('ColorPatches', dict(size=1, stride=1)),
+        ('CorrespondenceResNet', dict(strides=(1,), out_indices=(0,))),
+        ('EWCPenalty', dict(weight=0)),
+        ('LocalCorrelationHead', dict(keep_ratio=1, weight=0)),
+        ('GlobalCorrelationHead', dict(weight=0)),
+        ('ClipDataPreprocessor', dict(drop_prob=0)),
+        ('ClipDataPreprocessor', dict(drop_prob=1)),
+    ],
+)
 def test_the_bounds_of_settings_are_allowed(name, settings):
     build(name, **settings)
 
@@ -141,19 +211,23 @@ def test_the_initialisation_of_a_whole_model_is_handed_on():
     init_cfg = dict(type='Constant', val=3, layer='Conv2d')
     backbone = dict(type='CorrespondenceResNet', depth=18)
     fusion = models.LateFusion([backbone] * 2, init_cfg=init_cfg)
-    for model in (models.Correspondence(backbone, init_cfg=init_cfg), fusion,
-                  models.DetCoNeck((3, ), init_cfg=init_cfg)):
+    for model in (
+        models.Correspondence(backbone, init_cfg=init_cfg),
+        fusion,
+        models.DetCoNeck((3,), init_cfg=init_cfg),
+    ):
         assert model.init_cfg == init_cfg
     model = models.Correspondence(backbone)
     assert (model.init_cfg, model.feature_stage) == (None, 'res4')
     assert models.Correspondence(backbone, feature_stage=None).feature_stage == 'res5'
 
 
-@pytest.mark.parametrize('settings', [
-    dict(weight=0), dict(weight=0.5), dict(temperature=0.5), dict(logit_temperature=0.01)])
+@pytest.mark.parametrize(
+    'settings', [dict(weight=0), dict(weight=0.5), dict(temperature=0.5), dict(logit_temperature=0.01)]
+)
 def test_the_bounds_of_learning_without_forgetting(settings):
     network = dict(type='CorrespondenceResNet', depth=18)
-    penalty = models.LwFPenalty('file.pth', network, dict(type='DetCoNeck', in_channels=(3, )), **settings)
+    penalty = models.LwFPenalty('file.pth', network, dict(type='DetCoNeck', in_channels=(3,)), **settings)
     usual = dict(weight=1.0, temperature=2.0, logit_temperature=0.2) | settings
     assert penalty.weight == usual['weight']
     assert penalty.sharpness == pytest.approx(1 / (usual['temperature'] * usual['logit_temperature']))

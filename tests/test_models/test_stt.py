@@ -42,16 +42,26 @@ def test_losses_and_gradients_are_those_of_the_released_code(name, channel, data
     golden = np.load(data / f'stt_losses_released_{name}.npz')
     assert golden['dropped_channel'] == channel
     lab = torch.from_numpy(golden['lab']).float() * float(golden['lab_scale'])
-    features = {stage: torch.from_numpy(golden[f'student_{stage}']).requires_grad_()
-                for stage in ('res3', 'res4', 'res5')}
+    features = {
+        stage: torch.from_numpy(golden[f'student_{stage}']).requires_grad_() for stage in ('res3', 'res4', 'res5')
+    }
     teacher = torch.from_numpy(golden['teacher_res5'])
     dropped = torch.arange(3) == channel
     model = MODELS.build(small().model)
-    losses = model.head_losses({stage: feature[:, 1] for stage, feature in features.items()},
-                               {stage: feature[:, 0] for stage, feature in features.items()}, lab[:, 0], lab[:, 1],
-                               dropped, (teacher[:, 0], teacher[:, 1]))
-    names = dict(loss_recon_res3='loss_stage0_l1_loss', loss_recon_res4='loss_stage1_l1_loss',
-                 loss_local='loss_local_corrdis_loss', loss_global='loss_global_corrdis_loss')
+    losses = model.head_losses(
+        {stage: feature[:, 1] for stage, feature in features.items()},
+        {stage: feature[:, 0] for stage, feature in features.items()},
+        lab[:, 0],
+        lab[:, 1],
+        dropped,
+        (teacher[:, 0], teacher[:, 1]),
+    )
+    names = dict(
+        loss_recon_res3='loss_stage0_l1_loss',
+        loss_recon_res4='loss_stage1_l1_loss',
+        loss_local='loss_local_corrdis_loss',
+        loss_global='loss_global_corrdis_loss',
+    )
     for ours, theirs in names.items():
         assert losses[ours].item() == pytest.approx(float(golden[theirs]), rel=1e-6)
     sum(losses[key] for key in names).backward()
@@ -69,7 +79,8 @@ def test_grids_of_the_training_geometry():
     model = build()
     features = model.extract_feat(torch.zeros(1, 3, 256, 256))
     assert {stage: tuple(f.shape[1:]) for stage, f in features.items()} == dict(
-        res3=(128, 64, 64), res4=(256, 32, 32), res5=(512, 8, 8))
+        res3=(128, 64, 64), res4=(256, 32, 32), res5=(512, 8, 8)
+    )
     assert model.teacher(torch.zeros(1, 3, 256, 256)).shape == (1, 512, 8, 8)
 
 
@@ -83,10 +94,16 @@ def test_gradients_reach_the_stages_that_each_term_uses():
     for term in ('loss_recon_res3', 'loss_recon_res4', 'loss_local', 'loss_global'):
         model.zero_grad()
         losses_of(model, clip())[term].backward()
-        reached[term] = [any(p.grad is not None and p.grad.any() for p in getattr(model.backbone, layer).parameters())
-                         for layer in ('layer2', 'layer3', 'layer4')]
-    assert reached == dict(loss_recon_res3=[True, False, False], loss_recon_res4=[True, True, False],
-                           loss_local=[True, True, False], loss_global=[True, True, True])
+        reached[term] = [
+            any(p.grad is not None and p.grad.any() for p in getattr(model.backbone, layer).parameters())
+            for layer in ('layer2', 'layer3', 'layer4')
+        ]
+    assert reached == dict(
+        loss_recon_res3=[True, False, False],
+        loss_recon_res4=[True, True, False],
+        loss_local=[True, True, False],
+        loss_global=[True, True, True],
+    )
     assert all(p.grad is None for p in model.teacher.network.parameters())
 
 
@@ -95,8 +112,10 @@ def test_pseudo_label_has_no_gradient_unless_asked():
     for detach in (True, False):
         model = MODELS.build(small(local_head=dict(detach=detach, selection=None)).model)
         torch.manual_seed(1)
-        features = {stage: [torch.randn(1, 16, n, n, requires_grad=True) for _ in range(2)]
-                    for stage, n in (('res3', 32), ('res4', 16))}
+        features = {
+            stage: [torch.randn(1, 16, n, n, requires_grad=True) for _ in range(2)]
+            for stage, n in (('res3', 32), ('res4', 16))
+        }
         queries, keys = ({stage: pair[side] for stage, pair in features.items()} for side in (0, 1))
         affinities = model.local_affinities(queries, keys)
         model.local_head.loss(queries, keys, affinities, 0.25)['loss_local'].backward()
@@ -155,7 +174,7 @@ def test_global_loss_vanishes_for_equal_features_and_equal_scales_only():
         losses[temperature] = head.loss(features, features.flip(0), features, features.flip(0))['loss_global'].item()
     assert losses[None] == 0
     assert losses[0.07] > 0
-    assert pytest.approx(323.25, abs=0.01) == 512 ** 0.5 / 0.07
+    assert pytest.approx(323.25, abs=0.01) == 512**0.5 / 0.07
 
 
 def test_teacher_may_have_another_depth():
@@ -205,6 +224,7 @@ def test_a_frame_without_chroma_costs_nothing_to_rebuild():
 
 def test_reductions_of_the_released_code():
     from stt_mm.models import AffinityLoss
+
     prediction, target = torch.rand(2, 1024, 169), torch.rand(2, 1024, 169)
     weight = torch.rand(2, 1024) > 0.3
     kept = (prediction - target).square().sum(-1)[weight].mean()
@@ -218,6 +238,7 @@ def test_reductions_of_the_released_code():
 
 def test_quarter_mass_pseudo_label_punishes_confidence():
     from stt_mm.models import AffinityLoss
+
     loss = AffinityLoss('query')
     target = torch.zeros(1, 1, 169, dtype=torch.float64)
     target[..., 84] = 0.25
@@ -243,6 +264,7 @@ def test_what_lies_outside_of_the_frame_does_not_make_a_match_surer():
     from twins import dense_affinity, dense_mask
 
     from stt_mm.ops import keep_per_image
+
     model = MODELS.build(small(local_head=dict(selection='per_image', source='affinity'), radii=dict(res4=2)).model)
     query, key = torch.randn(2, 1, 16, 8, 10)
     affinity = model.local_affinities({'res3': query, 'res4': query}, {'res3': key, 'res4': key})['res4']
@@ -255,15 +277,18 @@ def test_what_lies_outside_of_the_frame_does_not_make_a_match_surer():
 @pytest.mark.parametrize('align', ['half_pixel', 'aligned'])
 def test_the_head_enlarges_the_rebuilt_frame_as_it_is_told(align):
     from stt_mm.ops import subsample, upsample
-    head = MODELS.build(dict(small().model.reconstruction_head, stages=('res3', ), weights=(1.0, ), upsample=align))
+
+    head = MODELS.build(dict(small().model.reconstruction_head, stages=('res3',), weights=(1.0,), upsample=align))
     frame = torch.rand(1, 3, 16, 24)
     # Each cell is rebuilt from the same cell of the same frame.
     affinity = torch.zeros(1, 24, 9)
     affinity[..., 4] = 1
     dropped = torch.tensor([False, True, False])
     found = head.loss(dict(res3=affinity), frame, frame, dict(res3=(4, 6)), dropped)['loss_recon_res3']
-    losses = {rule: head.loss_fn(upsample(subsample(frame[:, 1:2], 4), 4, rule), frame[:, 1:2])
-              for rule in ('half_pixel', 'aligned')}
+    losses = {
+        rule: head.loss_fn(upsample(subsample(frame[:, 1:2], 4), 4, rule), frame[:, 1:2])
+        for rule in ('half_pixel', 'aligned')
+    }
     assert_close(found, losses[align])
     assert not torch.isclose(*losses.values())
 
@@ -271,8 +296,10 @@ def test_the_head_enlarges_the_rebuilt_frame_as_it_is_told(align):
 @pytest.mark.parametrize(('target', 'channels'), [('dropped', [2]), ('ab', [1, 2]), ('all', [0, 1, 2])])
 def test_what_is_rebuilt_on_the_grid_are_the_channels_that_are_asked_for(target, channels):
     from stt_mm.ops import subsample
-    head = MODELS.build(dict(small().model.reconstruction_head, stages=('res3', ), weights=(0.5, ), target=target,
-                             resolution='stride'))
+
+    head = MODELS.build(
+        dict(small().model.reconstruction_head, stages=('res3',), weights=(0.5,), target=target, resolution='stride')
+    )
     reference, frame = torch.rand(2, 1, 3, 16, 24)
     affinity = torch.zeros(1, 24, 9)
     affinity[..., 4] = 1
@@ -286,6 +313,7 @@ def test_what_is_rebuilt_on_the_grid_are_the_channels_that_are_asked_for(target,
 def test_the_pseudo_label_is_pooled_as_it_is_told(pooling):
     """The mean of the affinities of 2 x 2 queries with 2 x 2 keys, their sum over the keys, or that of their logits."""
     from twins import dense_affinity, dense_mask, pool_dense, to_dense
+
     model = MODELS.build(small(local_head=dict(pooling=pooling), radii=dict(res3=4, res4=2)).model)
     fine, coarse = torch.randn(2, 1, 16, 8, 12), torch.randn(2, 1, 16, 4, 6)
     queries, keys = (dict(res3=fine[side], res4=coarse[side]) for side in (0, 1))
@@ -338,10 +366,11 @@ def test_the_penalty_sees_what_the_teacher_sees():
 
     model.penalty = Penalty()
     frames, student, teacher = torch.rand(3, 2, 3, 3, 64, 64)
-    losses = model.loss(dict(frames=frames, student=student, teacher=teacher,
-                             dropped=torch.tensor([False, True, False])))
+    losses = model.loss(
+        dict(frames=frames, student=student, teacher=teacher, dropped=torch.tensor([False, True, False]))
+    )
     assert 'loss_penalty' in losses
-    (backbone, given), = seen
+    ((backbone, given),) = seen
     assert backbone is model.backbone
     assert torch.equal(given, torch.stack([teacher[0, 0], teacher[0, -1], teacher[1, 0], teacher[1, -1]]))
 
@@ -353,25 +382,31 @@ def test_stride_4_uses_the_pseudo_label_without_pooling():
     assert losses_of(model, clip())['loss_local'] > 0
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (dict(radii=dict(_delete_=True, res3=12)), 'ReconstructionHead needs res4'),
-    (dict(feature_stage='res9'), "'res9' is not among"),
-    (dict(backbone=dict(out_indices=(1, 3)), feature_stage='res3', global_head=None), 'Head needs res4, but'),
-    (dict(backbone=dict(out_indices=(1, 2))), 'global_head needs res5, but the backbone returns res3, res4'),
-    (dict(local_head=dict(selection='median')), 'selection must be one of'),
-    (dict(local_head=dict(keep_ratio=1.5)), 'keep_ratio must be positive and at most 1, got'),
-    (dict(backbone=dict(pool='median')), "pool must be one of 'none', 'max', 'avg'"),
-    (dict(temperature=-1.0), 'temperature must be positive'),
-    (dict(teacher=None), 'global_head needs a teacher'),
-    (dict(temperature=float('nan')), 'temperature must be a finite number or None, got nan'),
-    (dict(global_head=dict(teacher_temperature=float('inf'))), 'teacher_temperature must be a finite number'),
-    (dict(local_head=dict(weight=float('nan'))), 'weight must be a finite number'),
-    (dict(local_head=dict(keep_ratio='0.7')), "keep_ratio must be a finite number, got '0.7'"),
-    (dict(reconstruction_head=dict(weights=(1.0, float('nan')))), r'weights must be \[a finite number, \.\.\.\], got'),
-    (dict(reconstruction_head=dict(loss=dict(scale=float('inf')))), 'scale must be a finite number'),
-    (dict(radii=dict(res3=10 ** 6)), r"radii\['res3'\] must be 1 or larger and at most 256, got 1000000"),
-    (dict(radii=dict(res3=2.5)), r"radii\['res3'\] must be a whole number"),
-])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(radii=dict(_delete_=True, res3=12)), 'ReconstructionHead needs res4'),
+        (dict(feature_stage='res9'), "'res9' is not among"),
+        (dict(backbone=dict(out_indices=(1, 3)), feature_stage='res3', global_head=None), 'Head needs res4, but'),
+        (dict(backbone=dict(out_indices=(1, 2))), 'global_head needs res5, but the backbone returns res3, res4'),
+        (dict(local_head=dict(selection='median')), 'selection must be one of'),
+        (dict(local_head=dict(keep_ratio=1.5)), 'keep_ratio must be positive and at most 1, got'),
+        (dict(backbone=dict(pool='median')), "pool must be one of 'none', 'max', 'avg'"),
+        (dict(temperature=-1.0), 'temperature must be positive'),
+        (dict(teacher=None), 'global_head needs a teacher'),
+        (dict(temperature=float('nan')), 'temperature must be a finite number or None, got nan'),
+        (dict(global_head=dict(teacher_temperature=float('inf'))), 'teacher_temperature must be a finite number'),
+        (dict(local_head=dict(weight=float('nan'))), 'weight must be a finite number'),
+        (dict(local_head=dict(keep_ratio='0.7')), "keep_ratio must be a finite number, got '0.7'"),
+        (
+            dict(reconstruction_head=dict(weights=(1.0, float('nan')))),
+            r'weights must be \[a finite number, \.\.\.\], got',
+        ),
+        (dict(reconstruction_head=dict(loss=dict(scale=float('inf')))), 'scale must be a finite number'),
+        (dict(radii=dict(res3=10**6)), r"radii\['res3'\] must be 1 or larger and at most 256, got 1000000"),
+        (dict(radii=dict(res3=2.5)), r"radii\['res3'\] must be a whole number"),
+    ],
+)
 def test_impossible_models_are_refused_with_a_reason(change, message):
     with pytest.raises(ValueError, match=message):
         MODELS.build(small(**change).model)
@@ -427,8 +462,10 @@ def test_a_clip_counts_by_its_first_and_its_last_frame():
     model = build(global_head=None, teacher=None, local_head=dict(selection=None)).eval()
     clip = torch.rand(1, 3, 3, 64, 64)
     dropped = torch.tensor([False, True, False])
-    losses = [model.loss(dict(frames=frames, student=frames, teacher=frames, dropped=dropped))
-              for frames in (clip, clip[:, [0, 2]], clip[:, [0, 1]])]
+    losses = [
+        model.loss(dict(frames=frames, student=frames, teacher=frames, dropped=dropped))
+        for frames in (clip, clip[:, [0, 2]], clip[:, [0, 1]])
+    ]
     assert losses[0] == losses[1]
     assert losses[0]['loss_recon_res3'] != losses[2]['loss_recon_res3']
 
@@ -439,8 +476,9 @@ def test_cosines_of_the_global_head_do_not_see_the_length_of_a_feature(normalize
     head = MODELS.build(dict(small().model.global_head, normalize=normalize, student_temperature=0.5))
     query, key, teacher_query, teacher_key = torch.randn(4, 1, 8, 3, 5)
     length = 1 + torch.rand(1, 1, 3, 5)
-    plain, scaled = (head.loss(query * factor, key, teacher_query, teacher_key)['loss_global']
-                     for factor in (1, length))
+    plain, scaled = (
+        head.loss(query * factor, key, teacher_query, teacher_key)['loss_global'] for factor in (1, length)
+    )
     assert torch.isclose(plain, scaled) == normalize
 
 
@@ -448,6 +486,7 @@ def test_cosines_of_the_global_head_do_not_see_the_length_of_a_feature(normalize
 def test_the_measure_is_taken_over_the_windows_of_the_coarse_affinity(radius):
     """Of raw products, with zeros beyond the border, as unfolding makes them."""
     from stt_mm.ops import keep_per_image
+
     head = MODELS.build(dict(small().model.local_head, selection='per_image', source='window', keep_ratio=0.5))
     query, key = torch.randn(2, 2, 8, 9, 11, dtype=torch.float64)
     cells = (2 * radius + 1) ** 2
@@ -469,7 +508,7 @@ def test_radii_at_their_bounds(radius):
 
 @pytest.mark.parametrize('frames', [(16, 22), (18, 24), (20, 24), (16, 28)])
 def test_frames_that_do_not_fit_a_grid_name_the_stride(frames):
-    head = MODELS.build(dict(small().model.reconstruction_head, stages=('res3', ), weights=(1.0, )))
+    head = MODELS.build(dict(small().model.reconstruction_head, stages=('res3',), weights=(1.0,)))
     picture = torch.rand(1, 3, *frames)
     stride = -(-frames[1] // 6)
     with pytest.raises(ValueError, match=f'{frames[0]} x {frames[1]} pixels do not fit the stride {stride} of res3'):
@@ -514,8 +553,9 @@ def test_local_cosines_do_not_see_the_length_of_a_feature(normalize):
     model = MODELS.build(small(normalize=normalize, global_head=None, teacher=None, radii=dict(res3=2, res4=1)).model)
     features = [torch.randn(2, 8, 6, 5) for _ in range(2)]
     scaled = [feature * (1 + torch.rand(2, 1, 6, 5)) for feature in features]
-    one, two = (model.local_affinities(*({'res3': value, 'res4': value} for value in pair))
-                for pair in (features, scaled))
+    one, two = (
+        model.local_affinities(*({'res3': value, 'res4': value} for value in pair)) for pair in (features, scaled)
+    )
     assert one.keys() == two.keys() == {'res3', 'res4'}
     for stage, value in one.items():
         assert torch.allclose(value, two[stage], atol=1e-6) == normalize
@@ -538,14 +578,17 @@ def test_the_teacher_sees_the_first_frame_and_the_last(monkeypatch):
     model.loss(dict(frames=frames, student=student, teacher=teacher, dropped=torch.tensor([False, True, False])))
     assert torch.equal(seen[0], torch.cat([teacher[:, 0], teacher[:, 2]]))
     with torch.no_grad():
-        expected = [*(model.extract_feat(student[:, t])['res5'] for t in (2, 0)),
-                    *(model.teacher(teacher[:, t]) for t in (2, 0))]
+        expected = [
+            *(model.extract_feat(student[:, t])['res5'] for t in (2, 0)),
+            *(model.teacher(teacher[:, t]) for t in (2, 0)),
+        ]
     for ours, value in zip(given[0], expected, strict=True):
         assert_close(ours, value, rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_in_which_no_query_is_kept_costs_nothing():
     from stt_mm.models import AffinityLoss
+
     prediction, target = torch.rand(2, 2, 4, 9)
     for reduction in ('element', 'query'):
         assert AffinityLoss(reduction)(prediction, target, torch.zeros(2, 4)) == 0

@@ -29,8 +29,11 @@ def test_gradients_equal_those_of_the_full_matrix(height, width, radius):
     windowed = reconstruct(local_affinity(query, key, radius, 0.7), value)
     dense = (dense_affinity(query, key, radius, 0.7) @ value.flatten(2).transpose(1, 2)).transpose(1, 2)
     assert_close(windowed.flatten(2), dense)
-    for ours, twin in zip(torch.autograd.grad(windowed.square().sum(), (query, key)),
-                          torch.autograd.grad(dense.square().sum(), (query, key)), strict=True):
+    for ours, twin in zip(
+        torch.autograd.grad(windowed.square().sum(), (query, key)),
+        torch.autograd.grad(dense.square().sum(), (query, key)),
+        strict=True,
+    ):
         assert_close(ours, twin)
 
 
@@ -39,8 +42,9 @@ def test_correlation_passes_gradcheck():
     assert torch.autograd.gradcheck(lambda q, k: local_correlation(q, k, 2), (query, key))
 
 
-@pytest.mark.parametrize(('radius', 'grid', 'counts', 'total'),
-                         [(12, 64, (625, 325, 169), 2085136), (6, 32, (169, 91, 49), 139876)])
+@pytest.mark.parametrize(
+    ('radius', 'grid', 'counts', 'total'), [(12, 64, (625, 325, 169), 2085136), (6, 32, (169, 91, 49), 139876)]
+)
 def test_window_mask_counts(radius, grid, counts, total):
     cells = window_mask(grid, grid, radius).sum(-1).view(grid, grid)
     assert (cells[grid // 2, grid // 2], cells[0, grid // 2], cells[0, 0]) == counts
@@ -51,14 +55,14 @@ def test_window_mask_counts(radius, grid, counts, total):
 
 def test_flat_features_spread_evenly_over_the_cells_inside_the_frame():
     affinity = local_affinity(torch.zeros(1, 4, 32, 32), torch.zeros(1, 4, 32, 32), 6, 0.5).view(32, 32, 169)
-    assert_close(affinity[16, 16], torch.full((169, ), 1 / 169))
+    assert_close(affinity[16, 16], torch.full((169,), 1 / 169))
     assert_close(affinity[0, 0].max(), torch.tensor(1 / 49))
     assert not affinity.isnan().any()
 
 
 def test_scale_is_one_over_the_temperature():
     query, key = torch.randn(2, 1, 16, 6, 6)
-    assert torch.equal(local_affinity(query, key, 2, 16 ** -0.5), local_affinity(query / 4, key, 2, 1.0))
+    assert torch.equal(local_affinity(query, key, 2, 16**-0.5), local_affinity(query / 4, key, 2, 1.0))
 
 
 @pytest.mark.parametrize(('shift', 'radius', 'found'), [((3, -5), 6, 1.0), ((6, 6), 6, 1.0), ((7, 0), 6, 0.0)])
@@ -120,11 +124,14 @@ def test_support_of_the_pooled_window_is_the_coarse_window():
     assert torch.equal(pooled[0] > 0, window_mask(32, 32, 6))
 
 
-@pytest.mark.parametrize(('shift', 'cells'), [
-    ((4, -6), {(2, -3): 0.25}),
-    ((3, 0), {(1, 0): 0.125, (2, 0): 0.125}),
-    ((3, 5), {(1, 2): 0.0625, (1, 3): 0.0625, (2, 2): 0.0625, (2, 3): 0.0625}),
-])
+@pytest.mark.parametrize(
+    ('shift', 'cells'),
+    [
+        ((4, -6), {(2, -3): 0.25}),
+        ((3, 0), {(1, 0): 0.125, (2, 0): 0.125}),
+        ((3, 5), {(1, 2): 0.0625, (1, 3): 0.0625, (2, 2): 0.0625, (2, 3): 0.0625}),
+    ],
+)
 def test_a_shift_is_pooled_to_half_of_it(shift, cells):
     fine = torch.zeros(1, 64 * 64, 25, 25)
     fine[..., 12 + shift[0], 12 + shift[1]] = 1
@@ -139,7 +146,7 @@ def test_a_flat_window_is_not_flat_after_pooling():
     flat = torch.full((1, 64 * 64, 625), 1 / 625)
     pooled = pool_local_affinity(flat, (64, 64)).view(32, 32, 13, 13)[16, 16] * 625
     assert_close(pooled[1:-1, 1:-1], torch.ones(11, 11))
-    assert_close(pooled[0, 1:-1], torch.full((11, ), 0.75))
+    assert_close(pooled[0, 1:-1], torch.full((11,), 0.75))
     assert_close(pooled[0, 0], torch.tensor(0.5625))
     assert_close(pooled.sum() / 625, torch.tensor(0.25))
 

@@ -19,7 +19,7 @@ KNOWN = {
 @pytest.mark.parametrize(('rgb', 'normalised'), KNOWN.items())
 def test_known_colours(rgb, normalised):
     lab = rgb_to_lab(torch.tensor(rgb).view(3, 1, 1) / 255).flatten()
-    scaled = (lab - torch.tensor([50., 0, 0])) / torch.tensor([50., 127, 127])
+    scaled = (lab - torch.tensor([50.0, 0, 0])) / torch.tensor([50.0, 127, 127])
     assert_close(scaled, torch.tensor(normalised, dtype=torch.float32), rtol=0, atol=4e-3)
 
 
@@ -35,8 +35,10 @@ def lab_by_hand(rgb):
     """sRGB to XYZ to Lab, number by number, with the constants of the standards."""
     linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in rgb]
     rows = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
-    xyz = [sum(factor * value for factor, value in zip(row, linear, strict=True)) / white
-           for row, white in zip(rows, (0.950456, 1, 1.088754), strict=True)]
+    xyz = [
+        sum(factor * value for factor, value in zip(row, linear, strict=True)) / white
+        for row, white in zip(rows, (0.950456, 1, 1.088754), strict=True)
+    ]
     x, y, z = (value ** (1 / 3) if value > 0.008856 else 7.787 * value + 16 / 116 for value in xyz)
     return [116 * y - 16 if xyz[1] > 0.008856 else 903.3 * xyz[1], 500 * (x - y), 200 * (y - z)]
 
@@ -59,8 +61,9 @@ def test_the_gradient_is_that_of_finite_differences_from_black_to_white(value):
     jacobian = torch.autograd.functional.jacobian(rgb_to_lab, rgb).view(3, 3)
     # Downwards, as white is the end of the range; at black upwards.
     step = 1e-6 if value == 0 else -1e-6
-    moved = torch.stack([rgb_to_lab(rgb + step * unit.view(3, 1, 1)).flatten()
-                         for unit in torch.eye(3, dtype=torch.float64)], dim=1)
+    moved = torch.stack(
+        [rgb_to_lab(rgb + step * unit.view(3, 1, 1)).flatten() for unit in torch.eye(3, dtype=torch.float64)], dim=1
+    )
     assert_close(jacobian, (moved - rgb_to_lab(rgb).view(3, 1)) / step, rtol=1e-3, atol=1e-2)
 
 
@@ -74,11 +77,14 @@ def test_a_picture_becomes_what_the_frames_of_training_become(color):
     assert_close(found, expected, rtol=0, atol=0.01 if color == 'lab' else 1e-6)
 
 
-@pytest.mark.parametrize(('color', 'expected'), [
-    ('rgb', [(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225]),
-    ('rgb_dino', [(1 - 0.485) / 0.228, -0.456 / 0.224, -0.406 / 0.225]),
-    ('lab', KNOWN[255, 0, 0]),
-])
+@pytest.mark.parametrize(
+    ('color', 'expected'),
+    [
+        ('rgb', [(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225]),
+        ('rgb_dino', [(1 - 0.485) / 0.228, -0.456 / 0.224, -0.406 / 0.225]),
+        ('lab', KNOWN[255, 0, 0]),
+    ],
+)
 def test_a_red_picture_becomes_known_numbers(color, expected):
     found = image_to_input(np.array([[[255, 0, 0]]], np.uint8), color)
     assert found.flatten().tolist() == pytest.approx(expected, abs=2e-3)
@@ -98,9 +104,15 @@ def test_dropping_one_channel_enlarges_the_others_and_keeps_the_original():
     assert torch.equal(drop_channels(frames, dropped, rescale=False)[:, :, 0], frames[:, :, 0])
 
 
-@pytest.mark.parametrize(('dropped', 'factors'), [
-    ([False, False, False], [1, 1, 1]), ([False, True, True], [3, 0, 0]), ([True, False, False], [0, 1.5, 1.5]),
-    ([True, True, True], [0, 0, 0])])
+@pytest.mark.parametrize(
+    ('dropped', 'factors'),
+    [
+        ([False, False, False], [1, 1, 1]),
+        ([False, True, True], [3, 0, 0]),
+        ([True, False, False], [0, 1.5, 1.5]),
+        ([True, True, True], [0, 0, 0]),
+    ],
+)
 def test_what_is_kept_makes_up_for_what_is_dropped(dropped, factors):
     frames = torch.randn(2, 2, 3, 4, 5)
     expected = frames * torch.tensor(factors)[:, None, None]

@@ -31,26 +31,29 @@ def enqueued():
     return bank.queue
 
 
-@pytest.mark.parametrize(('operation', 'shape'), [
-    (lambda: ops.rgb_to_lab(meta(2, 3, 4, 5)), (2, 3, 4, 5)),
-    (lambda: ops.normalise_frames(meta(2, 3, 4, 5), 'rgb'), (2, 3, 4, 5)),
-    (lambda: ops.local_affinity(meta(2, 4, 6, 9), meta(2, 4, 6, 9), 2, 1.0), (2, 54, 25)),
-    (lambda: ops.reconstruct(meta(2, 54, 25), meta(2, 3, 6, 9)), (2, 3, 6, 9)),
-    (lambda: ops.transitions(meta(2, 5, 4), meta(2, 6, 4), 0.1, 0.5), (2, 5, 6)),
-    (lambda: ops.round_trips(meta(2, 3, 5, 4), 0.1, 0.5), (1, 2, 5, 5)),
-    (lambda: ops.cut_patches(meta(2, 3, 8, 9), meta(2, 5, 4), (4, 6)), (2, 5, 3, 4, 6)),
-    (lambda: ops.keypoints_to_label(meta(5, 2), (32, 48), (32, 48), (4, 6), 'stt'), (5, 4, 6)),
-    (lambda: ops.keypoints_to_label(meta(5, 2), (32, 48), (32, 48), (4, 6), 'crw'), (6, 4, 6)),
-    (lambda: ops.label_to_keypoints(meta(5, 4, 6), (32, 48), 'stt'), (5, 2)),
-    (lambda: ops.label_to_keypoints(meta(5, 4, 6), (32, 48), 'crw'), (4, 2)),
-    (lambda: ops.resize_mask_nearest(meta(8, 9, dtype=torch.uint8), (5, 7)), (5, 7)),
-    (lambda: ops.label_to_mask((meta(2, 4, 6), ), ((0, 3), ), (8, 9), True)[0], (8, 9)),
-    (lambda: propagated(ops.Window('square', 2)), (2, 6, 9)),
-    (lambda: propagated(None), (2, 6, 9)),
-    (lambda: selected('window'), (2, 54)),
-    (lambda: selected('affinity'), (2, 54)),
-    (enqueued, (4, 8)),
-])
+@pytest.mark.parametrize(
+    ('operation', 'shape'),
+    [
+        (lambda: ops.rgb_to_lab(meta(2, 3, 4, 5)), (2, 3, 4, 5)),
+        (lambda: ops.normalise_frames(meta(2, 3, 4, 5), 'rgb'), (2, 3, 4, 5)),
+        (lambda: ops.local_affinity(meta(2, 4, 6, 9), meta(2, 4, 6, 9), 2, 1.0), (2, 54, 25)),
+        (lambda: ops.reconstruct(meta(2, 54, 25), meta(2, 3, 6, 9)), (2, 3, 6, 9)),
+        (lambda: ops.transitions(meta(2, 5, 4), meta(2, 6, 4), 0.1, 0.5), (2, 5, 6)),
+        (lambda: ops.round_trips(meta(2, 3, 5, 4), 0.1, 0.5), (1, 2, 5, 5)),
+        (lambda: ops.cut_patches(meta(2, 3, 8, 9), meta(2, 5, 4), (4, 6)), (2, 5, 3, 4, 6)),
+        (lambda: ops.keypoints_to_label(meta(5, 2), (32, 48), (32, 48), (4, 6), 'stt'), (5, 4, 6)),
+        (lambda: ops.keypoints_to_label(meta(5, 2), (32, 48), (32, 48), (4, 6), 'crw'), (6, 4, 6)),
+        (lambda: ops.label_to_keypoints(meta(5, 4, 6), (32, 48), 'stt'), (5, 2)),
+        (lambda: ops.label_to_keypoints(meta(5, 4, 6), (32, 48), 'crw'), (4, 2)),
+        (lambda: ops.resize_mask_nearest(meta(8, 9, dtype=torch.uint8), (5, 7)), (5, 7)),
+        (lambda: ops.label_to_mask((meta(2, 4, 6),), ((0, 3),), (8, 9), True)[0], (8, 9)),
+        (lambda: propagated(ops.Window('square', 2)), (2, 6, 9)),
+        (lambda: propagated(None), (2, 6, 9)),
+        (lambda: selected('window'), (2, 54)),
+        (lambda: selected('affinity'), (2, 54)),
+        (enqueued, (4, 8)),
+    ],
+)
 def test_the_result_lies_where_the_input_lies(operation, shape):
     found = operation()
     assert (found.device.type, tuple(found.shape)) == ('meta', shape)

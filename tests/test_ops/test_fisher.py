@@ -34,7 +34,7 @@ def test_the_square_of_the_mean_is_not():
     fisher = dict(w=torch.ones(3))
     mean = torch.stack(list(linear_gaussian())).mean(0)
     update_running(fisher, dict(w=mean), rate=0.9)
-    assert_close(fisher['w'], torch.full((3, ), 0.1), rtol=0, atol=1e-6)
+    assert_close(fisher['w'], torch.full((3,), 0.1), rtol=0, atol=1e-6)
 
 
 def test_running_form_by_hand():
@@ -49,11 +49,11 @@ def test_a_parameter_without_gradient_has_no_information():
     add_squared(sums, dict(w=None))
     update_running(running, dict(w=None), rate=0.9)
     assert sums['w'].tolist() == [0, 0]
-    assert_close(running['w'], torch.full((2, ), 0.1))
+    assert_close(running['w'], torch.full((2,), 0.1))
 
 
 def test_scale_min_max():
-    scaled = scale_min_max(dict(a=torch.tensor([[1.0, 3.0], [2.0, 5.0]]), flat=torch.full((3, ), 4.0)))
+    scaled = scale_min_max(dict(a=torch.tensor([[1.0, 3.0], [2.0, 5.0]]), flat=torch.full((3,), 4.0)))
     assert_close(scaled['a'], torch.tensor([[0, 0.5], [0.25, 1]]))
     assert scaled['flat'].tolist() == [0, 0, 0]
 

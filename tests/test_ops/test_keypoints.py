@@ -159,9 +159,12 @@ def test_joints_that_are_not_in_the_frame_are_lost(codec):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    x=st.floats(0, 1, width=32), y=st.floats(0, 1, width=32), height=st.integers(60, 300), width=st.integers(60, 300),
+    x=st.floats(0, 1, width=32),
+    y=st.floats(0, 1, width=32),
+    height=st.integers(60, 300),
+    width=st.integers(60, 300),
     codec=st.sampled_from(['stt', 'crw']),
-)  # fmt: skip
+)
 def test_a_joint_in_a_frame_of_any_size_comes_back_within_one_and_a_half_cells(x, y, height, width, codec):
     keypoints = torch.tensor([[x * (width - 1), y * (height - 1)]])
     label = keypoints_to_label(keypoints, (height, width), INPUT, GRID, codec)

@@ -10,8 +10,13 @@ from stt_mm.ops import label_to_mask, mask_to_label, normalise_label, resize_mas
 
 
 @settings(deadline=None, max_examples=60)
-@given(height=st.integers(1, 90), width=st.integers(1, 90), new_height=st.integers(1, 120),
-       new_width=st.integers(1, 120), seed=st.integers(0, 99))
+@given(
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    new_height=st.integers(1, 120),
+    new_width=st.integers(1, 120),
+    seed=st.integers(0, 99),
+)
 def test_sampling_of_the_mask_is_that_of_pil(height, width, new_height, new_width, seed):
     mask = np.random.default_rng(seed).integers(0, 5, (height, width), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(mask).resize((new_width, new_height), Image.NEAREST))

@@ -12,8 +12,12 @@ from twins import propagate_dense, window_cells
 
 from stt_mm.ops import Voters, Window, propagate, propagate_many, tile_side
 
-WINDOWS = st.one_of(st.none(), st.builds(
-    Window, st.sampled_from(['square', 'circle']), st.sampled_from([0.5, 1, 2, 2.5, 3, 5, 40]), st.booleans()))
+WINDOWS = st.one_of(
+    st.none(),
+    st.builds(
+        Window, st.sampled_from(['square', 'circle']), st.sampled_from([0.5, 1, 2, 2.5, 3, 5, 40]), st.booleans()
+    ),
+)
 
 
 def memory(frames, height, width, classes=2, seed=0, dtype=torch.float64):
@@ -31,8 +35,16 @@ def cells(window, height, width):
 
 
 @settings(deadline=None, max_examples=80)
-@given(frames=st.integers(1, 4), height=st.integers(1, 11), width=st.integers(1, 11), window=WINDOWS,
-       topk=st.integers(1, 40), seed=st.integers(0, 999), tile=st.sampled_from([1, 3, 8]), data=st.data())
+@given(
+    frames=st.integers(1, 4),
+    height=st.integers(1, 11),
+    width=st.integers(1, 11),
+    window=WINDOWS,
+    topk=st.integers(1, 40),
+    seed=st.integers(0, 999),
+    tile=st.sampled_from([1, 3, 8]),
+    data=st.data(),
+)
 def test_every_window_and_memory_equals_the_dense_form(frames, height, width, window, topk, seed, tile, data):
     query, keys, labels = memory(frames, height, width, seed=seed)
     numbers = st.lists(st.integers(0, 3), min_size=frames, max_size=frames)
@@ -41,15 +53,22 @@ def test_every_window_and_memory_equals_the_dense_form(frames, height, width, wi
     entries = [(t, True) for t in range(frames) for _ in range(copies[t])]
     entries += [(t, False) for t in range(frames) for _ in range(global_copies[t])]
     order = [t for t, _ in entries]
-    expected = propagate_dense(query, keys[order], labels[order], cells(window, height, width), topk, 0.07,
-                               [masked for _, masked in entries])
+    expected = propagate_dense(
+        query, keys[order], labels[order], cells(window, height, width), topk, 0.07, [masked for _, masked in entries]
+    )
     ours = propagate(query, keys, labels, window, topk, 0.07, copies, global_copies, tile=tile)
     assert_close(ours, expected, rtol=0, atol=1e-9)
 
 
 @settings(deadline=None, max_examples=40)
-@given(frames=st.integers(1, 3), height=st.integers(1, 9), width=st.integers(1, 9), window=WINDOWS,
-       topk=st.integers(1, 12), seed=st.integers(0, 999))
+@given(
+    frames=st.integers(1, 3),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    window=WINDOWS,
+    topk=st.integers(1, 12),
+    seed=st.integers(0, 999),
+)
 def test_kept_ties_all_vote(frames, height, width, window, topk, seed):
     query, keys, labels = memory(frames, height, width, seed=seed)
     # Features from a few integers: most correlations have equals.
@@ -58,15 +77,29 @@ def test_kept_ties_all_vote(frames, height, width, window, topk, seed):
     assert_close(propagate(query, keys, labels, window, topk, 0.1, ties='kept'), expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize(('window', 'count'), [
-    (Window('circle', 2, strict=True), 9), (Window('circle', 2.5, strict=True), 21),
-    (Window('circle', 3, strict=True), 25), (Window('circle', 4, strict=True), 45),
-    (Window('circle', 5, strict=True), 69), (Window('circle', 12, strict=True), 437),
-    (Window('circle', 18, strict=True), 1005), (Window('circle', 24, strict=True), 1789), (Window('square', 5), 121),
-    (Window('square', 12), 625), (Window('square', 16), 1089), (Window('square', 35), 5041),
-    (Window('square', 3, strict=True), 25), (Window('circle', 1), 5), (Window('square', 0), 1),
-    (Window('circle', 0), 1), (Window('square', 0.5, strict=True), 1), (Window(), 625),
-])
+@pytest.mark.parametrize(
+    ('window', 'count'),
+    [
+        (Window('circle', 2, strict=True), 9),
+        (Window('circle', 2.5, strict=True), 21),
+        (Window('circle', 3, strict=True), 25),
+        (Window('circle', 4, strict=True), 45),
+        (Window('circle', 5, strict=True), 69),
+        (Window('circle', 12, strict=True), 437),
+        (Window('circle', 18, strict=True), 1005),
+        (Window('circle', 24, strict=True), 1789),
+        (Window('square', 5), 121),
+        (Window('square', 12), 625),
+        (Window('square', 16), 1089),
+        (Window('square', 35), 5041),
+        (Window('square', 3, strict=True), 25),
+        (Window('circle', 1), 5),
+        (Window('square', 0), 1),
+        (Window('circle', 0), 1),
+        (Window('square', 0.5, strict=True), 1),
+        (Window(), 625),
+    ],
+)
 def test_cells_of_a_window(window, count):
     offsets = torch.arange(-40, 41)
     inside = ~window.outside(offsets[:, None], offsets)
@@ -81,8 +114,9 @@ def test_a_window_does_not_change():
     assert len({window, Window('square', 2), Window('circle', 2)}) == 2
 
 
-@pytest.mark.parametrize('name', ['square_r12_s8like', 'square_odd_range7', 'no_l2', 'circle_r5', 'no_window',
-                                  'square_first_unmasked'])
+@pytest.mark.parametrize(
+    'name', ['square_r12_s8like', 'square_odd_range7', 'no_l2', 'circle_r5', 'no_window', 'square_first_unmasked']
+)
 def test_golden(name, data):
     golden = np.load(data / f'propagate_{name}.npz')
     params = json.loads(str(golden['params']))
@@ -92,9 +126,16 @@ def test_golden(name, data):
     diameter, circle = params['neighbor_range'], params['shape'] == 'circle'
     window = None if diameter is None else Window(params['shape'], diameter // 2, strict=circle)
     free = params['unmasked_leading_frames']
-    out = propagate(query, keys, labels, window, params['topk'], params['temperature'],
-                    copies=[int(t >= free) for t in range(len(keys))],
-                    global_copies=[int(t < free) for t in range(len(keys))])
+    out = propagate(
+        query,
+        keys,
+        labels,
+        window,
+        params['topk'],
+        params['temperature'],
+        copies=[int(t >= free) for t in range(len(keys))],
+        global_copies=[int(t < free) for t in range(len(keys))],
+    )
     assert_close(out, torch.from_numpy(golden['out']), rtol=0, atol=1e-5)
 
 
@@ -152,7 +193,7 @@ def test_tiles_fit_into_the_memory():
     assert tile_side(grid, 21, window, 4, bytes_of_8, largest=16) == 8
     assert tile_side(grid, 21, window, 4, bytes_of_8 - 1, largest=16) == 4
     assert tile_side(grid, 21, None, 4, 1, largest=16) == 1
-    assert tile_side((4, 4), 1, window, 4, 10 ** 9, largest=16) == 16
+    assert tile_side((4, 4), 1, window, 4, 10**9, largest=16) == 16
 
 
 def test_bad_arguments_are_named():
@@ -204,4 +245,4 @@ def test_no_more_cells_than_the_frame_has_are_counted(grid, window, cells_of_8):
     assert tile_side(grid, 3, window, 2, needed, largest=16) == 8
     assert tile_side(grid, 3, window, 2, needed - 1, largest=16) == 4
     assert tile_side(grid, 3, window, 2, needed, largest=8) == 8
-    assert tile_side(grid, 3, window, 2, 10 ** 9, largest=2) == 2
+    assert tile_side(grid, 3, window, 2, 10**9, largest=2) == 2

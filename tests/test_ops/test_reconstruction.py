@@ -50,13 +50,19 @@ def test_the_aligned_enlargement_repeats_the_last_sample_at_the_border():
     assert_close(upsample(grid, 4, 'aligned')[0, 0], column[:, None] + row)
 
 
-@pytest.mark.parametrize(('resolution', 'upsampling'), [
-    ('full', 'half_pixel'), ('full', 'aligned'), ('stride', 'aligned')])
+@pytest.mark.parametrize(
+    ('resolution', 'upsampling'), [('full', 'half_pixel'), ('full', 'aligned'), ('stride', 'aligned')]
+)
 @pytest.mark.parametrize('size', [(32, 96), (96, 32)])
 def test_the_head_rebuilds_frames_that_are_not_square(resolution, upsampling, size):
     from stt_mm.models import ReconstructionHead
-    head = ReconstructionHead(dict(type='ReconstructionLoss', penalty='l1', scale=1.0), stages=('res3', 'res4'),
-                              resolution=resolution, upsample=upsampling)
+
+    head = ReconstructionHead(
+        dict(type='ReconstructionLoss', penalty='l1', scale=1.0),
+        stages=('res3', 'res4'),
+        resolution=resolution,
+        upsample=upsampling,
+    )
     reference, target = torch.rand(2, 1, 3, *size, generator=torch.Generator().manual_seed(0))
     dropped = torch.tensor([False, True, False])
     grids = {stage: (size[0] // stride, size[1] // stride) for stage, stride in (('res3', 4), ('res4', 8))}
@@ -74,6 +80,7 @@ def test_the_head_rebuilds_frames_that_are_not_square(resolution, upsampling, si
 @pytest.mark.parametrize(('difference', 'cost'), [(0.01, 0.02), (0.05, 0.5), (0.1, 1.5), (0.5, 9.5)])
 def test_penalty_of_the_released_code(difference, cost):
     from stt_mm.models import ReconstructionLoss
+
     target = torch.zeros(1, 1, 2, 2)
     assert_close(ReconstructionLoss()(target + difference, target), torch.tensor(cost))
     assert_close(ReconstructionLoss('l1', 1.0)(target + difference, target), torch.tensor(difference))

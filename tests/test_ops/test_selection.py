@@ -62,8 +62,7 @@ def test_the_rank_of_the_threshold_is_rounded_down_and_at_least_the_first(ratio)
     assert keep_per_batch(entropy, ratio).sum() == ranks[80]
     for kept, image in zip(keep_released(entropy, ratio), entropy.tolist(), strict=True):
         thresholds = sorted(image[ranks[5]], reverse=True)
-        assert kept.tolist() == [[value > least for value, least in zip(row, thresholds, strict=True)]
-                                 for row in image]
+        assert kept.tolist() == [[value > least for value, least in zip(row, thresholds, strict=True)] for row in image]
 
 
 def test_batch_threshold_is_shared():

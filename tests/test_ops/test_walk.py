@@ -39,14 +39,20 @@ def slow_loss(clip, temperature, shortest):
             total = 0.0
             for between in itertools.product(range(number), repeat=len(matrices) - 1):
                 walk = (start, *between, start)
-                total += math.prod(matrix[m][n] for matrix, (m, n)
-                                   in zip(matrices, itertools.pairwise(walk), strict=True))
+                total += math.prod(
+                    matrix[m][n] for matrix, (m, n) in zip(matrices, itertools.pairwise(walk), strict=True)
+                )
             costs.append(-math.log(total))
     return np.mean(costs)
 
 
-@given(seed=st.integers(0, 10 ** 6), number=st.integers(1, 3), length=st.integers(2, 4),
-       temperature=st.floats(0.05, 2), one_step=st.booleans())
+@given(
+    seed=st.integers(0, 10**6),
+    number=st.integers(1, 3),
+    length=st.integers(2, 4),
+    temperature=st.floats(0.05, 2),
+    one_step=st.booleans(),
+)
 @settings(max_examples=25, deadline=None)
 def test_the_loss_is_that_of_all_walks_counted_one_by_one(seed, number, length, temperature, one_step):
     nodes = random_nodes(2, length, number, 3, seed=seed)
@@ -104,8 +110,9 @@ def test_dropped_edges_have_no_probability_and_their_part_goes_to_the_others():
 
 def test_the_way_back_drops_edges_of_its_own():
     """A node comes home if its own edge is kept in both directions: 0.81, against 0.9 if they were dropped together."""
-    trips = round_trips(orthonormal(49, 2).expand(200, -1, -1, -1), 0.01, 0.1,
-                        generator=torch.Generator().manual_seed(0))
+    trips = round_trips(
+        orthonormal(49, 2).expand(200, -1, -1, -1), 0.01, 0.1, generator=torch.Generator().manual_seed(0)
+    )
     home = (trips.diagonal(dim1=-2, dim2=-1) > 0.5).double().mean()
     assert home.item() == pytest.approx(0.81, abs=0.02)
 
@@ -165,18 +172,18 @@ def test_frames_that_the_grid_does_not_fit(size):
 def test_boxes_at_whole_pixels_are_copied():
     frames = torch.rand(2, 3, 48, 96)
     boxes = grid_boxes((48, 96), 2).expand(2, -1, -1).clone()
-    boxes[1, 0] = torch.tensor([5., 7, 32, 64])
+    boxes[1, 0] = torch.tensor([5.0, 7, 32, 64])
     patches = cut_patches(frames, boxes, (32, 64))
     assert patches.shape == (2, 4, 3, 32, 64)
     for frame, row in zip(range(2), boxes.int().tolist(), strict=True):
         for number, (top, left, height, width) in enumerate(row):
-            expected = frames[frame, :, top:top + height, left:left + width]
+            expected = frames[frame, :, top : top + height, left : left + width]
             assert_close(patches[frame, number], expected, rtol=0, atol=1e-4)
 
 
 def test_other_boxes_are_resized_about_their_centre():
     """Row and column as colours: a linear picture is interpolated exactly."""
-    frame = torch.stack(torch.meshgrid(torch.arange(40.), torch.arange(60.), indexing='ij'))[None]
+    frame = torch.stack(torch.meshgrid(torch.arange(40.0), torch.arange(60.0), indexing='ij'))[None]
     top, left, height, width = 3.25, 20.5, 12.0, 30.0
     patch = cut_patches(frame, torch.tensor([[[top, left, height, width]]]), (16, 16))[0, 0]
     places = (torch.arange(16) + 0.5) / 16

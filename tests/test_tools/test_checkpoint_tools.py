@@ -24,21 +24,39 @@ def test_the_names_of_a_resnet(depth):
     names = names_of(depth)
     assert convert.resnet_names(depth) == names
     assert convert.check_names(names, None, 'a.pth') == (
-        f'ResNet-{depth}: matched {len(names)}, missing 0, unexpected 0')
+        f'ResNet-{depth}: matched {len(names)}, missing 0, unexpected 0'
+    )
     # A backbone of three stages is whole as well.
     three = {name for name in names if not name.startswith('layer4')}
     assert convert.check_names(three, None, 'a.pth') == f'ResNet-{depth}: matched {len(three)}, missing 0, unexpected 0'
 
 
-@pytest.mark.parametrize(('more', 'less', 'depth', 'message'), [
-    (set(), {'conv1.weight'}, None, r'ResNet-18 \(ResNet-18: matched 99, missing 1, unexpected 0\)\. First missing: '
-                                    r'conv1\.weight; first unexpected: none\.'),
-    ({'d', 'b', 'a', 'c'}, set(), None, r'\(ResNet-18: matched 100, missing 0, unexpected 4\)\. First missing: none; '
-                                        r'first unexpected: a, b, c\.'),
-    (set(), {'bn1.bias', 'bn1.weight', 'conv1.weight', 'layer1.0.conv1.weight'}, None,
-     r'missing 4, unexpected 0\)\. First missing: bn1\.bias, bn1\.weight, conv1\.weight; first'),
-    (set(), set(), 50, r'ResNet-50 \(ResNet-50: matched 100, missing 165, unexpected 0\)'),
-])
+@pytest.mark.parametrize(
+    ('more', 'less', 'depth', 'message'),
+    [
+        (
+            set(),
+            {'conv1.weight'},
+            None,
+            r'ResNet-18 \(ResNet-18: matched 99, missing 1, unexpected 0\)\. First missing: '
+            r'conv1\.weight; first unexpected: none\.',
+        ),
+        (
+            {'d', 'b', 'a', 'c'},
+            set(),
+            None,
+            r'\(ResNet-18: matched 100, missing 0, unexpected 4\)\. First missing: none; '
+            r'first unexpected: a, b, c\.',
+        ),
+        (
+            set(),
+            {'bn1.bias', 'bn1.weight', 'conv1.weight', 'layer1.0.conv1.weight'},
+            None,
+            r'missing 4, unexpected 0\)\. First missing: bn1\.bias, bn1\.weight, conv1\.weight; first',
+        ),
+        (set(), set(), 50, r'ResNet-50 \(ResNet-50: matched 100, missing 165, unexpected 0\)'),
+    ],
+)
 def test_what_is_no_whole_resnet_is_named(more, less, depth, message):
     with pytest.raises(ValueError, match=rf'^a\.pth is no complete .*{message}'):
         tool('convert_checkpoint').check_names((names_of(18) | more) - less, depth, 'a.pth')
@@ -58,7 +76,7 @@ def views(tmp_path, monkeypatch):
 @pytest.mark.parametrize(('tool_name', 'options'), [('convert', []), ('publish', []), ('publish', ['--fp16'])])
 def test_files_hold_the_weights_and_no_more(views, capfd, tool_name, options):
     call(f'{tool_name}_checkpoint', 'iter_9.pth', 'out/a.pth', *options)
-    path, = Path('out').iterdir()
+    (path,) = Path('out').iterdir()
     content = torch.load(path, weights_only=True)
     assert list(content['state_dict']) == [f'backbone.{name}' for name in views]
     for name, value in views.items():
@@ -87,27 +105,50 @@ def test_a_converted_file_is_replaced_when_asked(views, capfd):
     assert 'state_dict' in torch.load('a.pth', weights_only=True)
 
 
-@pytest.mark.parametrize(('out', 'expected'), [
-    ('new/', 'new/iter_9-'), ('folder', 'folder/iter_9-'), ('folder/', 'folder/iter_9-'), ('name', 'name-'),
-    ('new/name.v2.pth', 'new/name.v2-'), ('new/name.v2', 'new/name.v2-')])
+@pytest.mark.parametrize(
+    ('out', 'expected'),
+    [
+        ('new/', 'new/iter_9-'),
+        ('folder', 'folder/iter_9-'),
+        ('folder/', 'folder/iter_9-'),
+        ('name', 'name-'),
+        ('new/name.v2.pth', 'new/name.v2-'),
+        ('new/name.v2', 'new/name.v2-'),
+    ],
+)
 def test_where_a_published_file_goes(tmp_path, monkeypatch, out, expected):
     monkeypatch.chdir(tmp_path)
     Path('folder').mkdir()
     save_resnet('iter_9.pth')
     call('publish_checkpoint', 'iter_9.pth', out)
-    path, = (path for path in tmp_path.rglob('*.pth') if path.name != 'iter_9.pth')
+    (path,) = (path for path in tmp_path.rglob('*.pth') if path.name != 'iter_9.pth')
     assert re.fullmatch(f'{expected}[0-9a-f]{{8}}', path.relative_to(tmp_path).as_posix().removesuffix('.pth'))
 
 
 def test_configs_are_compared_key_by_key():
     module = tool('print_config')
-    old = Config(dict(a=1, b=dict(c=[1, 2], d={}), e=[dict(x=1), 3], f=(dict(y=2), ), g='text', h=[]))
+    old = Config(dict(a=1, b=dict(c=[1, 2], d={}), e=[dict(x=1), 3], f=(dict(y=2),), g='text', h=[]))
     assert module.flatten(old) == {
-        'a': 1, 'b.c': [1, 2], 'b.d': {}, 'e.0.x': 1, 'e.1': 3, 'f.0.y': 2, 'g': 'text', 'h': []}
-    new = Config(dict(a=1, b=dict(c=[1, 3], d=dict(z=None)), e=[dict(x=1), 4], f=(dict(y=2), ), g='text', n=None))
+        'a': 1,
+        'b.c': [1, 2],
+        'b.d': {},
+        'e.0.x': 1,
+        'e.1': 3,
+        'f.0.y': 2,
+        'g': 'text',
+        'h': [],
+    }
+    new = Config(dict(a=1, b=dict(c=[1, 3], d=dict(z=None)), e=[dict(x=1), 4], f=(dict(y=2),), g='text', n=None))
     assert module.diff(old, new) == [
-        '- b.c = [1, 2]', '+ b.c = [1, 3]', '- b.d = {}', '+ b.d.z = None', '- e.1 = 3', '+ e.1 = 4', '- h = []',
-        '+ n = None']
+        '- b.c = [1, 2]',
+        '+ b.c = [1, 3]',
+        '- b.d = {}',
+        '+ b.d.z = None',
+        '- e.1 = 3',
+        '+ e.1 = 4',
+        '- h = []',
+        '+ n = None',
+    ]
     assert module.diff(old, old) == []
 
 

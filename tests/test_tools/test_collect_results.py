@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = '''# Title
+PAGE = """# Title
 
 | row | in the paper | evaluation | paper | ours | remarks |
 | --- | --- | --- | --- | --- | --- |
@@ -17,7 +17,7 @@ PAGE = '''# Title
 | t4-vip | parts | `configs/eval/vip_r18_s8.py` | 41.0 | not run | d |
 | t4-jhmdb | joints | `configs/eval/jhmdb_r18_s8.py` | 63.1 | not run | e |
 | t4-crw | joints | `configs/eval/jhmdb_crw_r18.py` | 59.3 | not run | f |
-'''
+"""
 
 
 @pytest.fixture
@@ -64,20 +64,30 @@ def test_a_fusion_is_held_to_its_weights_but_not_to_its_files(tool, tmp_path):
     assert 'fusion is ' in tool.fill(PAGE, tmp_path / 'bad')[2][0]
 
 
-@pytest.mark.parametrize(('row', 'config', 'scores', 'videos', 'changes', 'message'), [
-    ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(name='vfs_davis_r18'), "name is 'vfs_davis_r18', not 'stt_davis_s8'"),
-    ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(topk=5, changed=['topk']), "is ['topk'], not []; topk is 5, not 10"),
-    ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(version=0), 'version is 0, not 1'),
-    ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(trained_geometry=[dict(depth=18)]), "trained_geometry is [{'depth': 18}]"),
-    ('t1-1', 'davis_r18_s8', DAVIS, 8, {}, 'is of 8 videos, the benchmark has 30'),
-    ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(frames=25), 'is of the first 25 frames of each video'),
-    ('t1-1', 'davis_r18_s8', {}, 30, {}, 'is no complete result of DAVISMetric'),
-    ('t1-1', 'vip_r18_s8', {'mIoU': 0.4}, 50, {}, 'davis_results.json'),
-    ('t1-9', 'davis_r18_s8', DAVIS, 30, {}, 'no row is called t1-9'),
-])
+@pytest.mark.parametrize(
+    ('row', 'config', 'scores', 'videos', 'changes', 'message'),
+    [
+        ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(name='vfs_davis_r18'), "name is 'vfs_davis_r18', not 'stt_davis_s8'"),
+        ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(topk=5, changed=['topk']), "is ['topk'], not []; topk is 5, not 10"),
+        ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(version=0), 'version is 0, not 1'),
+        (
+            't1-1',
+            'davis_r18_s8',
+            DAVIS,
+            30,
+            dict(trained_geometry=[dict(depth=18)]),
+            "trained_geometry is [{'depth': 18}]",
+        ),
+        ('t1-1', 'davis_r18_s8', DAVIS, 8, {}, 'is of 8 videos, the benchmark has 30'),
+        ('t1-1', 'davis_r18_s8', DAVIS, 30, dict(frames=25), 'is of the first 25 frames of each video'),
+        ('t1-1', 'davis_r18_s8', {}, 30, {}, 'is no complete result of DAVISMetric'),
+        ('t1-1', 'vip_r18_s8', {'mIoU': 0.4}, 50, {}, 'davis_results.json'),
+        ('t1-9', 'davis_r18_s8', DAVIS, 30, {}, 'no row is called t1-9'),
+    ],
+)
 def test_a_result_that_does_not_belong_is_refused(tool, tmp_path, row, config, scores, videos, changes, message):
     write(tool, tmp_path / row, config, scores, videos, **changes)
-    page, filled, (line, ) = tool.fill(PAGE, tmp_path)
+    page, filled, (line,) = tool.fill(PAGE, tmp_path)
     assert (page, filled) == (PAGE, [])
     assert message in line
 
@@ -130,7 +140,9 @@ def test_each_result_is_judged_by_itself(tool, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == [
         't1-1: 69.3 (66.7 / 71.9)',
         f'refused: t1-2: {folder}/t1-2/davis_results.json is of 8 videos, the benchmark has 30.',
-        f'refused: {folder}/another: no row is called another', f'refused: {folder}/unknown: no row is called unknown']
+        f'refused: {folder}/another: no row is called another',
+        f'refused: {folder}/unknown: no row is called unknown',
+    ]
     (tmp_path / 'empty').mkdir()
     with pytest.raises(SystemExit, match='False'):
         tool.main([str(tmp_path / 'empty'), '--page', str(page)])
@@ -138,9 +150,13 @@ def test_each_result_is_judged_by_itself(tool, tmp_path, capsys):
 
 
 def test_a_benchmark_has_its_number_of_videos_and_its_scale(tool):
-    assert {name: (benchmark.file, benchmark.videos, benchmark.scale) for name, benchmark in tool.BENCHMARKS.items()} \
-        == dict(DAVISMetric=('davis_results.json', 30, 100), VIPMetric=('vip_results.json', 50, 100),
-                JHMDBMetric=('jhmdb_results.json', 268, 1))
+    assert {
+        name: (benchmark.file, benchmark.videos, benchmark.scale) for name, benchmark in tool.BENCHMARKS.items()
+    } == dict(
+        DAVISMetric=('davis_results.json', 30, 100),
+        VIPMetric=('vip_results.json', 50, 100),
+        JHMDBMetric=('jhmdb_results.json', 268, 1),
+    )
 
 
 def test_a_field_that_only_one_of_the_protocols_has_is_a_difference(tool, tmp_path):

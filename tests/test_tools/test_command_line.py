@@ -78,8 +78,11 @@ def test_help_explains_every_argument_and_gives_examples(name, capsys):
     text = capsys.readouterr().out
     assert f'python tools/{name}.py' in text
     lines = text.splitlines()
-    silent = [line for line, after in zip(lines, lines[1:], strict=False)
-              if line.startswith('  -') and '  ' not in line.strip() and not after.startswith(' ' * 20)]
+    silent = [
+        line
+        for line, after in zip(lines, lines[1:], strict=False)
+        if line.startswith('  -') and '  ' not in line.strip() and not after.startswith(' ' * 20)
+    ]
     assert silent == []
 
 
@@ -97,8 +100,13 @@ def test_slurm_command(tmp_path):
     (tmp_path / 'srun').chmod(0o755)
     env = dict(os.environ, PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='4', SRUN_ARGS='--signal=SIGUSR1@120 --quiet')
     env.pop('PYTHON', None)
-    result = subprocess.run([TOOLS / 'slurm_train.sh', 'part', 'job', 'c.py', 'w dir', '--amp'], env=env, text=True,
-                            capture_output=True, check=True)
+    result = subprocess.run(
+        [TOOLS / 'slurm_train.sh', 'part', 'job', 'c.py', 'w dir', '--amp'],
+        env=env,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
     assert '--partition=part --job-name=job --gres=gpu:4 --ntasks=4 --ntasks-per-node=4' in result.stdout
     assert '--signal=SIGUSR1@120 --quiet python -u' in result.stdout
     assert 'train.py c.py --work-dir w dir --launcher slurm --amp' in result.stdout
@@ -128,8 +136,16 @@ def test_train_then_resume_then_test(config, tmp_path, capfd):
     assert 'matched 4 (100.0%), missing 0' in ''.join(capfd.readouterr())
     assert (result['max_frames'], result['protocol'], result['checkpoint']['matched_ratio']) == (None, None, 1)
     assert result['checkpoint']['geometry'] == dict(trained=None, used=None)
-    call('test', config, 'none', '--out', 'none.json', '--cfg-options', 'test_dataloader.dataset.max_frames=2',
-         'randomness.seed=3')
+    call(
+        'test',
+        config,
+        'none',
+        '--out',
+        'none.json',
+        '--cfg-options',
+        'test_dataloader.dataset.max_frames=2',
+        'randomness.seed=3',
+    )
     untrained = json.loads((tmp_path / 'none.json').read_text())
     assert untrained['metrics'] != result['metrics']
     assert (untrained['max_frames'], untrained['seed']) == (2, 3)
@@ -174,8 +190,9 @@ def test_dump_masks_reaches_the_metric(config, tmp_path):
     module.merge_args(cfg, args)
     toy, davis = cfg.test_evaluator
     assert toy == dict(type='ToyMetric')
-    assert dict(davis, run_id='') == dict(type='stt_mm.DAVISMetric', out_dir='w', dump_masks='masks', run_id='',
-                                          resume=False)
+    assert dict(davis, run_id='') == dict(
+        type='stt_mm.DAVISMetric', out_dir='w', dump_masks='masks', run_id='', resume=False
+    )
     other = module.parse_args([str(config), str(config), '--work-dir', 'w'])
     assert davis['run_id'] != module.run_id(cfg, other.checkpoint, None)
     assert 'train_dataloader' not in cfg
@@ -186,11 +203,14 @@ def test_dump_masks_reaches_the_metric(config, tmp_path):
     assert cfg.test_evaluator.out_dir == 'w'
 
 
-@pytest.mark.parametrize(('metric', 'options', 'message'), [
-    (dict(type='JHMDBMetric'), ['--dump-masks', 'm'], 'JHMDBMetric scores no masks, so'),
-    (dict(type='DAVISMetric', submission='a.zip'), [], "submission='a.zip' is packed from the masks"),
-    (dict(type='YouTubeVOSMetric', seen_categories='seen.txt'), [], 'List of categories not found: seen.txt'),
-])
+@pytest.mark.parametrize(
+    ('metric', 'options', 'message'),
+    [
+        (dict(type='JHMDBMetric'), ['--dump-masks', 'm'], 'JHMDBMetric scores no masks, so'),
+        (dict(type='DAVISMetric', submission='a.zip'), [], "submission='a.zip' is packed from the masks"),
+        (dict(type='YouTubeVOSMetric', seen_categories='seen.txt'), [], 'List of categories not found: seen.txt'),
+    ],
+)
 def test_a_metric_that_cannot_be_is_refused_before_anything_is_loaded(config, metric, options, message):
     module = tool('test')
     cfg = module.load_config(config)
@@ -211,8 +231,14 @@ def test_what_is_skipped_by_config_stays_so_with_skip_done(config, tmp_path):
         return cfg
 
     metric = METRICS.build(dict(merged().test_evaluator, resume=False))
-    sample = dict(video_id='done', frame_names=['0', '1'], original_size=(2, 2), mask_paths=['0.png', None],
-                  pred_masks=np.zeros((2, 2, 2), np.uint8), protocol={})
+    sample = dict(
+        video_id='done',
+        frame_names=['0', '1'],
+        original_size=(2, 2),
+        mask_paths=['0.png', None],
+        pred_masks=np.zeros((2, 2, 2), np.uint8),
+        protocol={},
+    )
     metric.process(None, [sample])
     assert merged().test_dataloader.dataset.skip == ['done', 'short']
 
@@ -232,8 +258,13 @@ def test_results_of_other_weights_are_not_those_of_this_run(tmp_path, monkeypatc
     module = tool('test')
 
     def run_id(seed=0, checkpoint='none', test_cfg=None, **model):
-        return module.run_id(Config(dict(model=model, test_dataloader=dict(dataset={}), test_cfg=test_cfg or {},
-                                         randomness=dict(seed=seed))), checkpoint, None)
+        return module.run_id(
+            Config(
+                dict(model=model, test_dataloader=dict(dataset={}), test_cfg=test_cfg or {}, randomness=dict(seed=seed))
+            ),
+            checkpoint,
+            None,
+        )
 
     def network(**init_cfg):
         return dict(type='Net', init_cfg=dict(type='Pretrained', **init_cfg))
@@ -253,19 +284,22 @@ def test_results_of_other_weights_are_not_those_of_this_run(tmp_path, monkeypatc
         assert run_id(checkpoint='a.pth', **plain) == run_id(seed=1, checkpoint='a.pth', **plain)
 
 
-@pytest.mark.parametrize(('text', 'message'), [
-    ('train_dataloder = dict()', r"'train_dataloder' \(did you mean 'train_dataloader'"),
-    ('model = dict(type="ToyModel", nois=1.0)', "nois"),
-    ('model = dict(type="NoModel")', r"model.type: 'NoModel' is not in the registry of models \(did you mean 'T"),
-    ("train_dataloader['dataset']['lenght'] = 3", 'lenght'),
-    ("train_cfg['max_iter'] = 3", 'max_iter'),
-    ("default_hooks['checkpoint']['intervall'] = 3", 'intervall'),
-    ("optim_wrapper['optimizer']['learning_rate'] = 3", 'learning_rate'),
-    ('x = 1 +', 'cannot be loaded as a config: SyntaxError'),
-    ('_base_ = "nowhere.py"', 'nowhere.py'),
-    ('del train_cfg', 'no train_cfg'),
-    ('del auto_scale_lr', '--auto-scale-lr needs auto_scale_lr'),
-])
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('train_dataloder = dict()', r"'train_dataloder' \(did you mean 'train_dataloader'"),
+        ('model = dict(type="ToyModel", nois=1.0)', 'nois'),
+        ('model = dict(type="NoModel")', r"model.type: 'NoModel' is not in the registry of models \(did you mean 'T"),
+        ("train_dataloader['dataset']['lenght'] = 3", 'lenght'),
+        ("train_cfg['max_iter'] = 3", 'max_iter'),
+        ("default_hooks['checkpoint']['intervall'] = 3", 'intervall'),
+        ("optim_wrapper['optimizer']['learning_rate'] = 3", 'learning_rate'),
+        ('x = 1 +', 'cannot be loaded as a config: SyntaxError'),
+        ('_base_ = "nowhere.py"', 'nowhere.py'),
+        ('del train_cfg', 'no train_cfg'),
+        ('del auto_scale_lr', '--auto-scale-lr needs auto_scale_lr'),
+    ],
+)
 def test_mistakes_in_a_config_end_in_one_line(text, message, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     line = error_of(capfd, 'train', write_config(tmp_path, text + '\n'), '--auto-scale-lr')
@@ -294,99 +328,138 @@ def test_options_that_are_no_assignment_end_in_the_usage(name, option, capsys):
     assert capsys.readouterr().err.splitlines()[-1].split('error: ')[1].startswith('argument --cfg-options: ')
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (['optim_wrapper.optimizer.type=Adamm'],
-     r"optim_wrapper\.optimizer\.type: 'Adamm' is not in the registry of optimizers \(did you mean 'Adam'"),
-    (['optim_wrapper.optimizer.type=ToyModel'], r"optim_wrapper\.optimizer\.type: 'ToyModel' is not in the registry"),
-    (['optim_wrapper.optimizer.type=3'], 'optimizer must be a name, got 3'),
-    (['optim_wrapper.optimizer=None'], r'optim_wrapper\.optimizer is written as dict\(type=\.\.\.\), got None'),
-    (['optim_wrapper.optimizer.lr=-1'], 'Adam cannot be built: ValueError: Invalid learning rate'),
-    (['optim_wrapper.clip_grad.max=1'], r"optim_wrapper\.clip_grad: .* no argument 'max'"),
-    (['optim_wrapper.type=Wrapper'], r"optim_wrapper\.type: 'Wrapper' is not in the registry"),
-    (['param_scheduler.type=CosineLR'], r"param_scheduler\.type: 'CosineLR' is not"),
-    (['train_dataloader.num_workers=1', 'train_dataloader.prefetch_factor=0'], 'train_dataloader.prefetch_factor must'),
-    (['optim_wrapper.clip_grad.max_norm=-1'], r'clip_grad\.max_norm must be positive'),
-    (['optim_wrapper.clip_grad.max_norm=0'], r'clip_grad\.max_norm must be positive'),
-    (['optim_wrapper.clip_grad.max_norm=x'], 'max_norm must be a finite number'),
-    (['param_scheduler.T_max=x'], "T_max must be a whole number of at least 1, got 'x'"),
-    (['param_scheduler.end=-1'], 'CosineAnnealingLR cannot be built'),
-    (['model.nois=1.0'], r"model: ToyModel has no argument 'nois' \(did you mean 'noise'\?\)"),
-    (['model=3'], 'model must be .*, got 3'),
-    (['model.noise.level=3'], '--cfg-options do not fit .*toy.py'),
-    (['custom_hooks.7.interval=3'], '--cfg-options do not fit .*toy.py: .*Index 7'),
-    (['custom_hooks.first.interval=3'], '--cfg-options do not fit .*toy.py'),
-    (['custom_hooks.0.type=StopHook'], r"custom_hooks\.0\.type: 'StopHook' is not .*'StopSignalHook'"),
-    (['custom_imports.imports=[no_such_module]'], '--cfg-options do not fit .*no_such_module'),
-    (['train_cfg.val_interval=0'], r'train_cfg\.val_interval must be a whole number of at least 1, got 0'),
-    (['train_cfg.val_interval=-5'], r'train_cfg\.val_interval must be .* got -5'),
-    (['train_cfg.max_iters=0'], r'train_cfg\.max_iters must be .* got 0'),
-    (['train_cfg.max_iters=-5'], r'train_cfg\.max_iters must be .* got -5'),
-    (['train_cfg.max_iters=many'], "train_cfg: IterLoop: max_iters must be an integer, got 'many'"),
-    (['default_hooks.checkpoint.interval=0'], 'CheckpointHook: interval, unless it is -1, .* got 0'),
-    (['default_hooks.checkpoint.max_keep_ckpts=0'], 'CheckpointHook: max_keep_ckpts, .* got 0'),
-    (['default_hooks.checkpoint.save_best=Jaccard', 'train_cfg.val_interval=1'],
-     "save_best=Jaccard is no metric of the validation, which gives score"),
-    (['default_hooks.logger.interval=0'], 'LoggerHook cannot be built: ValueError'),
-    (['default_hooks.loger.interval=3'], 'A hook is written as dict'),
-    (['train_dataloader.batch_size=0'], r'train_dataloader\.batch_size must be a whole number of at least 1, got 0'),
-    (['train_dataloader.num_workers=-1'], r'train_dataloader\.num_workers must be .* got -1'),
-    (['train_dataloader.num_worker=1'], r"train_dataloader: DataLoader has no argument 'num_worker'"),
-    (['train_dataloader.pin_memory=2', 'train_dataloader.timeout=-3'],
-     'The data loader of the training cannot be built: ValueError: timeout'),
-    (['train_dataloader.sampler.type=DefaultSampler', 'train_dataloader.batch_size=50',
-      'train_dataloader.drop_last=True'], 'ToyDataset: 10 samples .* do not fill a batch of 50'),
-    (['train_dataloader.sampler.shufle=True'], r"train_dataloader\.sampler: TrainSampler has no argument 'shufle'"),
-    (['train_dataloader.dataset=None'], r'train_dataloader\.dataset is written as'),
-    (['train_dataloader.dataset.type=ToyDatset'], r"train_dataloader\.dataset\.type: 'ToyDatset' .*'ToyDataset'"),
-    (['train_dataloader.collate_fn.type=defalt_collate'], "collate_fn.type: 'defalt_collate' .*'default_collate'"),
-    (['val_evaluator.type=ToyMetrics'], r"val_evaluator\.type: 'ToyMetrics' is not .*'ToyMetric'"),
-    (['val_evaluator=None'], 'val_cfg, val_evaluator; val_evaluator is missing'),
-    (['log_level=LOUD'], "log_level must be one of .*, got 'LOUD'"),
-    (['randomness.sed=1'], r"randomness has no key 'sed' \(did you mean 'seed'"),
-    (['randomness.seed=-1'], r'randomness\.seed must be between 0 and .* got -1'),
-    (['load_from=nofile.pth'], 'Checkpoint not found: nofile.pth'),
-    (['load_from=https://example.org/a.pth'], 'load_from=https://example.org/a.pth would be read without a look'),
-    (['load_from=3'], 'load_from must be .*, got 3'),
-    (['sync_bn=Torch'], "sync_bn must be one of 'torch', 'mmcv' or None, got 'Torch'"),
-    (['param_scheduler.T_max=0'], r'param_scheduler\.T_max must be a whole number of at least 1, got 0'),
-    (['log_processor.window_size=0'], r'log_processor\.window_size must be a whole number of at least 1, got 0'),
-    (['log_processor.window_size=x'], r"log_processor\.window_size must be .* got 'x'"),
-    (['optim_wrapper.paramwise_cfg.norm_decay=0'], r"paramwise_cfg has no key 'norm_decay' \(did you mean 'norm_d"),
-    (['optim_wrapper.paramwise_cfg=3'], r'optim_wrapper\.paramwise_cfg must be a dict, got 3'),
-    (['optim_wrapper.paramwise_cfg.custom_keys=[1]'], r'paramwise_cfg\.custom_keys must be a dict, got \[1\]'),
-    (['optim_wrapper.paramwise_cfg.custom_keys.bias=3'], r'custom_keys\.bias must be a dict, got 3'),
-    (['optim_wrapper.paramwise_cfg.custom_keys.bias.lr_mul=3'], r"custom_keys\.bias has no key 'lr_mul' \(did"),
-    (['optim_wrapper.paramwise_cfg.custom_keys.bias.lr_mult=x'], r"custom_keys\.bias\.lr_mult must be a finite number"),
-    (['env_cfg.cudnn_bench=True'], r"env_cfg has no key 'cudnn_bench' \(did you mean 'cudnn_benchmark'"),
-    (['env_cfg.mp_cfg.mp_start_method=x'], r"env_cfg\.mp_cfg\.mp_start_method must be one of 'fork', .* got 'x'"),
-    (['env_cfg.dist_cfg.backed=nccl'], r"env_cfg\.dist_cfg has no key 'backed' \(did you mean 'backend'"),
-    (['train_dataloader.pin_memory=yes'], "train_dataloader: DataLoader: pin_memory must be True or False, got 'yes'"),
-    (['train_dataloader.worker_init_fn=x'], r'train_dataloader\.worker_init_fn is written as dict\(type=\.\.\.\), got'),
-    (['randomness.seed=a'], r"randomness\.seed must be an integer or None, got 'a'"),
-    (['randomness.seed=1.5'], r'randomness\.seed must be an integer or None, got 1\.5'),
-    (['custom_hooks.0.priority=HUGE'], r"custom_hooks\.0\.priority must be a name such as LOW, .* got 'HUGE'"),
-    (['default_hooks.logger.priority=-3'], r'default_hooks\.logger\.priority must be .* got -3'),
-    (['default_hooks.timer=3'], r'default_hooks\.timer is written as dict\(type=\.\.\.\), got 3'),
-    (['val_cfg=None'], 'A validation needs .* val_cfg is missing'),
-    (['optim_wrapper.optimizer.lr=x'], r"optim_wrapper\.optimizer: Adam: lr must be a finite number .*, got 'x'"),
-    (['optim_wrapper.optimizer.betas=[a,b]'], r"optim_wrapper\.optimizer: Adam: betas must be .*, got \['a', 'b'\]"),
-    (['test_cfg.type=ValLoop'], r"test_cfg\.type: 'ValLoop' is a loop for another key"),
-    (['val_cfg.type=IterLoop'], r"val_cfg\.type: 'IterLoop' is a loop for another key"),
-    (['auto_scale_lr.base_batch_size=0'], r'auto_scale_lr\.base_batch_size must be a whole number of at least 1'),
-    (['auto_scale_lr.enabled=True'], "auto_scale_lr has no key 'enabled'"),
-    (['compile=3'], 'compile must be True or False or a dict, got 3'),
-    (['log_level=2.5'], r'log_level must be .*, got 2\.5'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (
+            ['optim_wrapper.optimizer.type=Adamm'],
+            r"optim_wrapper\.optimizer\.type: 'Adamm' is not in the registry of optimizers \(did you mean 'Adam'",
+        ),
+        (
+            ['optim_wrapper.optimizer.type=ToyModel'],
+            r"optim_wrapper\.optimizer\.type: 'ToyModel' is not in the registry",
+        ),
+        (['optim_wrapper.optimizer.type=3'], 'optimizer must be a name, got 3'),
+        (['optim_wrapper.optimizer=None'], r'optim_wrapper\.optimizer is written as dict\(type=\.\.\.\), got None'),
+        (['optim_wrapper.optimizer.lr=-1'], 'Adam cannot be built: ValueError: Invalid learning rate'),
+        (['optim_wrapper.clip_grad.max=1'], r"optim_wrapper\.clip_grad: .* no argument 'max'"),
+        (['optim_wrapper.type=Wrapper'], r"optim_wrapper\.type: 'Wrapper' is not in the registry"),
+        (['param_scheduler.type=CosineLR'], r"param_scheduler\.type: 'CosineLR' is not"),
+        (
+            ['train_dataloader.num_workers=1', 'train_dataloader.prefetch_factor=0'],
+            'train_dataloader.prefetch_factor must',
+        ),
+        (['optim_wrapper.clip_grad.max_norm=-1'], r'clip_grad\.max_norm must be positive'),
+        (['optim_wrapper.clip_grad.max_norm=0'], r'clip_grad\.max_norm must be positive'),
+        (['optim_wrapper.clip_grad.max_norm=x'], 'max_norm must be a finite number'),
+        (['param_scheduler.T_max=x'], "T_max must be a whole number of at least 1, got 'x'"),
+        (['param_scheduler.end=-1'], 'CosineAnnealingLR cannot be built'),
+        (['model.nois=1.0'], r"model: ToyModel has no argument 'nois' \(did you mean 'noise'\?\)"),
+        (['model=3'], 'model must be .*, got 3'),
+        (['model.noise.level=3'], '--cfg-options do not fit .*toy.py'),
+        (['custom_hooks.7.interval=3'], '--cfg-options do not fit .*toy.py: .*Index 7'),
+        (['custom_hooks.first.interval=3'], '--cfg-options do not fit .*toy.py'),
+        (['custom_hooks.0.type=StopHook'], r"custom_hooks\.0\.type: 'StopHook' is not .*'StopSignalHook'"),
+        (['custom_imports.imports=[no_such_module]'], '--cfg-options do not fit .*no_such_module'),
+        (['train_cfg.val_interval=0'], r'train_cfg\.val_interval must be a whole number of at least 1, got 0'),
+        (['train_cfg.val_interval=-5'], r'train_cfg\.val_interval must be .* got -5'),
+        (['train_cfg.max_iters=0'], r'train_cfg\.max_iters must be .* got 0'),
+        (['train_cfg.max_iters=-5'], r'train_cfg\.max_iters must be .* got -5'),
+        (['train_cfg.max_iters=many'], "train_cfg: IterLoop: max_iters must be an integer, got 'many'"),
+        (['default_hooks.checkpoint.interval=0'], 'CheckpointHook: interval, unless it is -1, .* got 0'),
+        (['default_hooks.checkpoint.max_keep_ckpts=0'], 'CheckpointHook: max_keep_ckpts, .* got 0'),
+        (
+            ['default_hooks.checkpoint.save_best=Jaccard', 'train_cfg.val_interval=1'],
+            'save_best=Jaccard is no metric of the validation, which gives score',
+        ),
+        (['default_hooks.logger.interval=0'], 'LoggerHook cannot be built: ValueError'),
+        (['default_hooks.loger.interval=3'], 'A hook is written as dict'),
+        (
+            ['train_dataloader.batch_size=0'],
+            r'train_dataloader\.batch_size must be a whole number of at least 1, got 0',
+        ),
+        (['train_dataloader.num_workers=-1'], r'train_dataloader\.num_workers must be .* got -1'),
+        (['train_dataloader.num_worker=1'], r"train_dataloader: DataLoader has no argument 'num_worker'"),
+        (
+            ['train_dataloader.pin_memory=2', 'train_dataloader.timeout=-3'],
+            'The data loader of the training cannot be built: ValueError: timeout',
+        ),
+        (
+            [
+                'train_dataloader.sampler.type=DefaultSampler',
+                'train_dataloader.batch_size=50',
+                'train_dataloader.drop_last=True',
+            ],
+            'ToyDataset: 10 samples .* do not fill a batch of 50',
+        ),
+        (['train_dataloader.sampler.shufle=True'], r"train_dataloader\.sampler: TrainSampler has no argument 'shufle'"),
+        (['train_dataloader.dataset=None'], r'train_dataloader\.dataset is written as'),
+        (['train_dataloader.dataset.type=ToyDatset'], r"train_dataloader\.dataset\.type: 'ToyDatset' .*'ToyDataset'"),
+        (['train_dataloader.collate_fn.type=defalt_collate'], "collate_fn.type: 'defalt_collate' .*'default_collate'"),
+        (['val_evaluator.type=ToyMetrics'], r"val_evaluator\.type: 'ToyMetrics' is not .*'ToyMetric'"),
+        (['val_evaluator=None'], 'val_cfg, val_evaluator; val_evaluator is missing'),
+        (['log_level=LOUD'], "log_level must be one of .*, got 'LOUD'"),
+        (['randomness.sed=1'], r"randomness has no key 'sed' \(did you mean 'seed'"),
+        (['randomness.seed=-1'], r'randomness\.seed must be between 0 and .* got -1'),
+        (['load_from=nofile.pth'], 'Checkpoint not found: nofile.pth'),
+        (['load_from=https://example.org/a.pth'], 'load_from=https://example.org/a.pth would be read without a look'),
+        (['load_from=3'], 'load_from must be .*, got 3'),
+        (['sync_bn=Torch'], "sync_bn must be one of 'torch', 'mmcv' or None, got 'Torch'"),
+        (['param_scheduler.T_max=0'], r'param_scheduler\.T_max must be a whole number of at least 1, got 0'),
+        (['log_processor.window_size=0'], r'log_processor\.window_size must be a whole number of at least 1, got 0'),
+        (['log_processor.window_size=x'], r"log_processor\.window_size must be .* got 'x'"),
+        (['optim_wrapper.paramwise_cfg.norm_decay=0'], r"paramwise_cfg has no key 'norm_decay' \(did you mean 'norm_d"),
+        (['optim_wrapper.paramwise_cfg=3'], r'optim_wrapper\.paramwise_cfg must be a dict, got 3'),
+        (['optim_wrapper.paramwise_cfg.custom_keys=[1]'], r'paramwise_cfg\.custom_keys must be a dict, got \[1\]'),
+        (['optim_wrapper.paramwise_cfg.custom_keys.bias=3'], r'custom_keys\.bias must be a dict, got 3'),
+        (['optim_wrapper.paramwise_cfg.custom_keys.bias.lr_mul=3'], r"custom_keys\.bias has no key 'lr_mul' \(did"),
+        (
+            ['optim_wrapper.paramwise_cfg.custom_keys.bias.lr_mult=x'],
+            r'custom_keys\.bias\.lr_mult must be a finite number',
+        ),
+        (['env_cfg.cudnn_bench=True'], r"env_cfg has no key 'cudnn_bench' \(did you mean 'cudnn_benchmark'"),
+        (['env_cfg.mp_cfg.mp_start_method=x'], r"env_cfg\.mp_cfg\.mp_start_method must be one of 'fork', .* got 'x'"),
+        (['env_cfg.dist_cfg.backed=nccl'], r"env_cfg\.dist_cfg has no key 'backed' \(did you mean 'backend'"),
+        (
+            ['train_dataloader.pin_memory=yes'],
+            "train_dataloader: DataLoader: pin_memory must be True or False, got 'yes'",
+        ),
+        (
+            ['train_dataloader.worker_init_fn=x'],
+            r'train_dataloader\.worker_init_fn is written as dict\(type=\.\.\.\), got',
+        ),
+        (['randomness.seed=a'], r"randomness\.seed must be an integer or None, got 'a'"),
+        (['randomness.seed=1.5'], r'randomness\.seed must be an integer or None, got 1\.5'),
+        (['custom_hooks.0.priority=HUGE'], r"custom_hooks\.0\.priority must be a name such as LOW, .* got 'HUGE'"),
+        (['default_hooks.logger.priority=-3'], r'default_hooks\.logger\.priority must be .* got -3'),
+        (['default_hooks.timer=3'], r'default_hooks\.timer is written as dict\(type=\.\.\.\), got 3'),
+        (['val_cfg=None'], 'A validation needs .* val_cfg is missing'),
+        (['optim_wrapper.optimizer.lr=x'], r"optim_wrapper\.optimizer: Adam: lr must be a finite number .*, got 'x'"),
+        (
+            ['optim_wrapper.optimizer.betas=[a,b]'],
+            r"optim_wrapper\.optimizer: Adam: betas must be .*, got \['a', 'b'\]",
+        ),
+        (['test_cfg.type=ValLoop'], r"test_cfg\.type: 'ValLoop' is a loop for another key"),
+        (['val_cfg.type=IterLoop'], r"val_cfg\.type: 'IterLoop' is a loop for another key"),
+        (['auto_scale_lr.base_batch_size=0'], r'auto_scale_lr\.base_batch_size must be a whole number of at least 1'),
+        (['auto_scale_lr.enabled=True'], "auto_scale_lr has no key 'enabled'"),
+        (['compile=3'], 'compile must be True or False or a dict, got 3'),
+        (['log_level=2.5'], r'log_level must be .*, got 2\.5'),
+    ],
+)
 def test_wrong_values_in_a_config_end_in_one_line(options, message, config, capfd):
     line = error_of(capfd, 'train', config, '--cfg-options', *options)
     assert re.search(message, line), line
 
 
-@pytest.mark.parametrize('options', [
-    {'log_level': 'WARN', 'env_cfg': dict(dist_cfg=dict(backend='gloo', world_size=2, rank=0))},
-    {'custom_hooks': [dict(type='ProfilerHook', on_trace_ready=dict(type='tb_trace'))]},
-    {'optim_wrapper.paramwise_cfg': dict(bias_lr_mult=None, norm_decay_mult=0)},
-])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'log_level': 'WARN', 'env_cfg': dict(dist_cfg=dict(backend='gloo', world_size=2, rank=0))},
+        {'custom_hooks': [dict(type='ProfilerHook', on_trace_ready=dict(type='tb_trace'))]},
+        {'optim_wrapper.paramwise_cfg': dict(bias_lr_mult=None, norm_decay_mult=0)},
+    ],
+)
 def test_what_mmengine_takes_is_accepted(config, options):
     load_config(config, options)
 
@@ -399,15 +472,24 @@ def test_initialisers_may_be_several(config):
 
 def test_numbers_of_log_levels_and_marks_of_other_hooks_are_accepted(config):
     marks = dict(fix_lr=True, weight_decay=0, lars_exclude=True)
-    load_config(config, {'log_level': 20, 'optim_wrapper.clip_grad.max_norm': float('inf'),
-                         'optim_wrapper.paramwise_cfg.custom_keys.bias': marks})
+    load_config(
+        config,
+        {
+            'log_level': 20,
+            'optim_wrapper.clip_grad.max_norm': float('inf'),
+            'optim_wrapper.paramwise_cfg.custom_keys.bias': marks,
+        },
+    )
 
 
 @pytest.mark.parametrize('base', ['', "_base_ = 'base.py'\n"])
 def test_what_a_config_imports_is_no_key(base, config, tmp_path):
     write_config(tmp_path, name='base.py')
-    rest = 'model = dict(noise=float(torch.tensor(0.5)))' if base else (
-        config.read_text() + 'model.update(noise=float(torch.tensor(0.5)))')
+    rest = (
+        'model = dict(noise=float(torch.tensor(0.5)))'
+        if base
+        else (config.read_text() + 'model.update(noise=float(torch.tensor(0.5)))')
+    )
     config.write_text(f'{base}import math\nimport torch\nfrom torch.optim import Adam\n{rest}\n')
     cfg = load_config(config)
     assert cfg.model.noise == 0.5
@@ -423,13 +505,26 @@ def test_a_function_of_this_package_makes_the_batches(config, monkeypatch):
         made.append(start + len(samples))
         return torch.utils.data.default_collate(samples)
 
-    call('train', config, '--no-validate', '--cfg-options', 'train_dataloader.collate_fn.type=counted_batch',
-         'train_dataloader.collate_fn.start=10')
+    call(
+        'train',
+        config,
+        '--no-validate',
+        '--cfg-options',
+        'train_dataloader.collate_fn.type=counted_batch',
+        'train_dataloader.collate_fn.start=10',
+    )
     assert made == [14, 14]
     monkeypatch.setitem(FUNCTIONS.module_dict, 'counted_batch', lambda samples, start: {}['a bug'])
     with pytest.raises(KeyError, match='a bug'):
-        call('train', config, '--no-validate', '--overwrite', '--cfg-options',
-             'train_dataloader.collate_fn.type=counted_batch', 'train_dataloader.collate_fn.start=10')
+        call(
+            'train',
+            config,
+            '--no-validate',
+            '--overwrite',
+            '--cfg-options',
+            'train_dataloader.collate_fn.type=counted_batch',
+            'train_dataloader.collate_fn.start=10',
+        )
 
 
 def test_samples_that_make_no_batch_end_in_one_line(config, monkeypatch, capfd):
@@ -454,13 +549,23 @@ def test_an_interrupt_before_a_training_listens_ends_in_one_line(config, monkeyp
 
 
 def test_a_loader_without_workers_needs_nothing_else(config):
-    call('train', config, '--cfg-options', 'train_dataloader.num_workers=0', 'train_dataloader.prefetch_factor=4',
-         'train_dataloader.persistent_workers=True', 'val_dataloader.persistent_workers=True')
+    call(
+        'train',
+        config,
+        '--cfg-options',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.prefetch_factor=4',
+        'train_dataloader.persistent_workers=True',
+        'val_dataloader.persistent_workers=True',
+    )
 
 
 @pytest.mark.parametrize('kind', [ValueError, TypeError, KeyError, AssertionError, OSError])
-@pytest.mark.parametrize('place', [(ToyModel, 'forward'), (ToyModel, '__init__'), (ToyDataset, '__init__'),
-                                   (ToyMetric, '__init__')], ids=lambda place: f'{place[0].__name__}.{place[1]}')
+@pytest.mark.parametrize(
+    'place',
+    [(ToyModel, 'forward'), (ToyModel, '__init__'), (ToyDataset, '__init__'), (ToyMetric, '__init__')],
+    ids=lambda place: f'{place[0].__name__}.{place[1]}',
+)
 def test_a_fault_of_the_code_keeps_its_traceback(place, kind, config, monkeypatch):
     """Whoever calls the code: the runner's loops and wrappers are of another library."""
     original = getattr(*place)
@@ -518,7 +623,7 @@ def test_components_of_others_may_take_more_than_they_say(config):
     for hook['what'] in ('text', None, [1]):
         assert load_config(config, dict(custom_hooks=[hook])).custom_hooks[0].n is None
     load_config(config, {'optim_wrapper.clip_grad': dict(type='value', clip_value=0.1)})
-    load_config(config, {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.loss_scale': 512.})
+    load_config(config, {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.loss_scale': 512.0})
 
 
 def test_a_full_disk_is_named_with_file_and_size(config, tmp_path, monkeypatch, capfd):
@@ -542,13 +647,33 @@ def test_an_error_does_not_hang_on_a_progress_bar(capsys):
     assert users == []
 
 
-@pytest.mark.parametrize(('text', 'value'), [
-    ('/my videos/clips', '/my videos/clips'), (' 5 ', 5), ('5e-1', 0.5), ('True', True), ('false', False),
-    ('None', None), ('none', 'none'), ('a b,c', ['a b', 'c']), ('1,', [1]), ('[]', []), ('()', ()), ('', ''),
-    ('[1, (2,3) , [a b, None]]', [1, (2, 3), ['a b', None]]), ('(1,2),(3,4)', [(1, 2), (3, 4)]),
-    ("'5'", '5'), ('"/my, videos"', '/my, videos'), ('"a","b"', ['a', 'b']), ("it's", "it's"),
-    ('/a (old, best)/b', '/a (old, best)/b'), ('a)', 'a)'), ('a (', 'a ('), ('dict(a=1)', 'dict(a=1)'),
-])
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('/my videos/clips', '/my videos/clips'),
+        (' 5 ', 5),
+        ('5e-1', 0.5),
+        ('True', True),
+        ('false', False),
+        ('None', None),
+        ('none', 'none'),
+        ('a b,c', ['a b', 'c']),
+        ('1,', [1]),
+        ('[]', []),
+        ('()', ()),
+        ('', ''),
+        ('[1, (2,3) , [a b, None]]', [1, (2, 3), ['a b', None]]),
+        ('(1,2),(3,4)', [(1, 2), (3, 4)]),
+        ("'5'", '5'),
+        ('"/my, videos"', '/my, videos'),
+        ('"a","b"', ['a', 'b']),
+        ("it's", "it's"),
+        ('/a (old, best)/b', '/a (old, best)/b'),
+        ('a)', 'a)'),
+        ('a (', 'a ('),
+        ('dict(a=1)', 'dict(a=1)'),
+    ],
+)
 def test_values_of_options(text, value):
     found = option_value(text)
     assert found == value
@@ -582,8 +707,12 @@ def test_warnings_of_all_modules_reach_the_log_of_the_run(config, tmp_path, monk
     call('train', config, '--resume', '--cfg-options', 'train_cfg.max_iters=3')
     output = ''.join(capfd.readouterr())
     log = max(tmp_path.glob('work_dirs/toy/*/*.log'))
-    for text in ('tiles of 64', 'tiles of 32', 'UserWarning: made of glass',
-                 'Passed over an unreadable checkpoint: work_dirs/toy/iter_9.pth'):
+    for text in (
+        'tiles of 64',
+        'tiles of 32',
+        'UserWarning: made of glass',
+        'Passed over an unreadable checkpoint: work_dirs/toy/iter_9.pth',
+    ):
         assert log.read_text().count(text) == output.count(text) == 1, text
     assert logging.getLogger('stt_mm').handlers == []
 
@@ -614,21 +743,35 @@ def test_trusted_checkpoint_resumes(config, tmp_path, capfd):
 
 
 def test_print_config_diff(config, tmp_path, capsys):
-    other = write_config(tmp_path, "model['noise'] = 0.5\ntrain_cfg['max_iters'] = 2\nfind_unused_parameters = True\n"
-                                   "default_hooks['checkpoint']['interval'] = 1\n", 'other.py')
+    other = write_config(
+        tmp_path,
+        "model['noise'] = 0.5\ntrain_cfg['max_iters'] = 2\nfind_unused_parameters = True\n"
+        "default_hooks['checkpoint']['interval'] = 1\n",
+        'other.py',
+    )
     call('print_config', other, '--diff', config)
     assert capsys.readouterr().out.splitlines() == [
-        '+ find_unused_parameters = True', '- model.noise = 0.1', '+ model.noise = 0.5']
+        '+ find_unused_parameters = True',
+        '- model.noise = 0.1',
+        '+ model.noise = 0.5',
+    ]
     call('print_config', config, '--cfg-options', 'model.noise=7')
-    assert "noise=7" in capsys.readouterr().out
+    assert 'noise=7' in capsys.readouterr().out
 
 
 def test_convert_and_publish(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     weights = ResNet(depth=18).state_dict()
-    torch.save(dict(state_dict={**{f'module.encoder_q.{name}': value for name, value in weights.items()},
-                                'module.encoder_q.fc.weight': torch.zeros(2), 'module.queue': torch.zeros(2)}),
-               'moco.tar')
+    torch.save(
+        dict(
+            state_dict={
+                **{f'module.encoder_q.{name}': value for name, value in weights.items()},
+                'module.encoder_q.fc.weight': torch.zeros(2),
+                'module.queue': torch.zeros(2),
+            }
+        ),
+        'moco.tar',
+    )
     call('convert_checkpoint', 'moco.tar', 'out/stage1.pth')
     assert 'source: official MoCo; ResNet-18: matched 100, missing 0, unexpected 0' in capfd.readouterr().out
     converted = torch.load('out/stage1.pth', weights_only=True)
@@ -639,15 +782,19 @@ def test_convert_and_publish(tmp_path, monkeypatch, capfd):
     assert 'no complete ResNet-50' in error_of(capfd, 'convert_checkpoint', 'moco.tar', 'x.pth', '--depth', 50)
     assert not Path('x.pth').exists()
 
-    training = dict(state_dict={**converted['state_dict'], 'teacher.conv1.weight': torch.zeros(2)},
-                    optimizer=dict(state=1), message_hub={}, meta={})
+    training = dict(
+        state_dict={**converted['state_dict'], 'teacher.conv1.weight': torch.zeros(2)},
+        optimizer=dict(state=1),
+        message_hub={},
+        meta={},
+    )
     counters = torch.arange(100)
     for place, name in enumerate(name for name in weights if name.endswith('num_batches_tracked')):
         training['state_dict'][f'backbone.{name}'] = counters[place]
     torch.save(training, 'iter_9.pth')
     for _ in range(2):
         call('publish_checkpoint', 'iter_9.pth', 'public/', '--fp16')
-    published, = Path('public').iterdir()
+    (published,) = Path('public').iterdir()
     digest = tool('publish_checkpoint').sha8(published)
     assert published.name == f'iter_9-{digest}.pth'
     content = torch.load(published, weights_only=True)

@@ -22,29 +22,41 @@ def write(path, metrics, max_frames=None, **protocol):
 
 
 def test_common_metrics_and_differing_fields_are_shown(tool, tmp_path, capsys):
-    first = write(tmp_path / 'one.json', {'J&F-Mean': 0.5, 'J-Mean': 0.4}, color='lab', topk=10, changed=[],
-                  source='a paper')
-    second = write(tmp_path / 'second.json', {'J-Mean': 0.3, 'J&F-Mean': 0.61239}, 25, color='rgb', topk=10,
-                   changed=['color'])
+    first = write(
+        tmp_path / 'one.json', {'J&F-Mean': 0.5, 'J-Mean': 0.4}, color='lab', topk=10, changed=[], source='a paper'
+    )
+    second = write(
+        tmp_path / 'second.json', {'J-Mean': 0.3, 'J&F-Mean': 0.61239}, 25, color='rgb', topk=10, changed=['color']
+    )
     tool.main([first, second])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines[:3]] == [
-        ['J&F-Mean', 'J-Mean'], ['one', '0.5000', '0.4000'], ['second', '0.6124', '0.3000']]
+        ['J&F-Mean', 'J-Mean'],
+        ['one', '0.5000', '0.4000'],
+        ['second', '0.6124', '0.3000'],
+    ]
     assert lines[3:] == ['not the same color: one "lab", second "rgb"', 'not the same max_frames: one null, second 25']
     tool.main([first])
     assert 'not the same' not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(('text', 'message'), [
-    ('{"metrics": {}}', 'is no result of tools/test.py, the file that its --out names: it has no protocol, max_frames'),
-    ('{"metrics": 3, "protocol": null, "max_frames": null}', 'it has no metrics, or not as such a file has it'),
-    ('{"metrics": {}, "protocol": [1], "max_frames": null}', 'it has no protocol, or not as'),
-    ('{"metrics": {}, "protocol": null, "max_frames": "all"}', 'it has no max_frames, or not as'),
-    ('[1]', 'it has no metrics, protocol, max_frames'), ('3', 'it has no metrics, protocol, max_frames'),
-    ('"metrics"', 'it has no metrics, protocol, max_frames'),
-    ('J&F 70', 'a.json is no valid JSON'),
-    ('\0', 'a.json is no text'),
-])
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        (
+            '{"metrics": {}}',
+            'is no result of tools/test.py, the file that its --out names: it has no protocol, max_frames',
+        ),
+        ('{"metrics": 3, "protocol": null, "max_frames": null}', 'it has no metrics, or not as such a file has it'),
+        ('{"metrics": {}, "protocol": [1], "max_frames": null}', 'it has no protocol, or not as'),
+        ('{"metrics": {}, "protocol": null, "max_frames": "all"}', 'it has no max_frames, or not as'),
+        ('[1]', 'it has no metrics, protocol, max_frames'),
+        ('3', 'it has no metrics, protocol, max_frames'),
+        ('"metrics"', 'it has no metrics, protocol, max_frames'),
+        ('J&F 70', 'a.json is no valid JSON'),
+        ('\0', 'a.json is no text'),
+    ],
+)
 def test_other_files_are_refused(tool, tmp_path, capsys, text, message):
     (tmp_path / 'a.json').write_text(text)
     with pytest.raises(SystemExit):
@@ -63,8 +75,10 @@ def test_results_that_cannot_be_told_apart_or_compared_are_refused(tool, tmp_pat
 
 def test_of_three_results_one_differs_and_one_has_no_protocol(tool, tmp_path, capsys):
     """Fields that only some have, in their order; the sources of the numbers are no difference."""
-    files = [write(tmp_path / f'{name}.json', dict(mIoU=score, extra=1.0), topk=topk)
-             for name, score, topk in (('a', 0.1, 5), ('b', 0.2, 5), ('c', 0.3, 7))]
+    files = [
+        write(tmp_path / f'{name}.json', dict(mIoU=score, extra=1.0), topk=topk)
+        for name, score, topk in (('a', 0.1, 5), ('b', 0.2, 5), ('c', 0.3, 7))
+    ]
     (tmp_path / 'd.json').write_text(json.dumps(dict(metrics=dict(mIoU=0.4), protocol=None, max_frames=3)))
     tool.main(files[:2])
     assert capsys.readouterr().out.count('not the same') == 0

@@ -17,10 +17,28 @@ spec = importlib.util.spec_from_file_location('dataset_check', TOOL)
 check = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(check)
 # Facts of the releases, typed in here once more.
-TWENTY = {'blackswan': 50, 'bmx-trees': 80, 'breakdance': 84, 'camel': 90, 'car-roundabout': 75, 'car-shadow': 40,
-          'cows': 104, 'dance-twirl': 90, 'dog': 60, 'drift-chicane': 52, 'drift-straight': 50, 'goat': 90,
-          'horsejump-high': 50, 'kite-surf': 50, 'libby': 49, 'motocross-jump': 40, 'paragliding-launch': 80,
-          'parkour': 100, 'scooter-black': 43, 'soapbox': 99}
+TWENTY = {
+    'blackswan': 50,
+    'bmx-trees': 80,
+    'breakdance': 84,
+    'camel': 90,
+    'car-roundabout': 75,
+    'car-shadow': 40,
+    'cows': 104,
+    'dance-twirl': 90,
+    'dog': 60,
+    'drift-chicane': 52,
+    'drift-straight': 50,
+    'goat': 90,
+    'horsejump-high': 50,
+    'kite-surf': 50,
+    'libby': 49,
+    'motocross-jump': 40,
+    'paragliding-launch': 80,
+    'parkour': 100,
+    'scooter-black': 43,
+    'soapbox': 99,
+}
 
 
 def run(capsys, *args):
@@ -101,8 +119,17 @@ def test_davis_of_another_year_lacks_ten_videos(davis16, capsys):
 def test_each_thing_that_davis_lacks_is_named(davis16, capsys):
     dog, cows, goat = (davis16 / 'JPEGImages' / '480p' / name for name in ('dog', 'cows', 'goat'))
     mask = davis16 / 'Annotations' / '480p' / 'libby' / '00007.png'
-    moved = [(path, path.read_bytes()) for path in (dog / '00003.jpg', dog / '00059.jpg', goat / '00000.jpg', mask,
-                                                    cows / '00001.jpg', cows / '00002.jpg')]
+    moved = [
+        (path, path.read_bytes())
+        for path in (
+            dog / '00003.jpg',
+            dog / '00059.jpg',
+            goat / '00000.jpg',
+            mask,
+            cows / '00001.jpg',
+            cows / '00002.jpg',
+        )
+    ]
     try:
         for path, content in moved:
             path.unlink() if path.parent in (dog, mask.parent) else path.write_bytes(content[: len(content) // 2])
@@ -151,8 +178,14 @@ def test_youtube_vos(tmp_path, capsys, manifests):
     manifests('ytv18', 'valid', num_videos=2, num_objects=4)
     code, lines, _ = run(capsys, 'ytv18', root, '--decode')
     assert code == 0
-    assert lines[1:] == ['videos    2 of 2', 'frames    8', 'objects   4 of 4', 'masks     4',
-                         'note: meta.json is that of YouTube-VOS 2018', 'complete']
+    assert lines[1:] == [
+        'videos    2 of 2',
+        'frames    8',
+        'objects   4 of 4',
+        'masks     4',
+        'note: meta.json is that of YouTube-VOS 2018',
+        'complete',
+    ]
     code, lines, _ = run(capsys, 'ytv19', root)
     assert code == 1
     assert 'problem: this is YouTube-VOS 2018, not YouTube-VOS 2019' in lines
@@ -178,15 +211,18 @@ def test_vip(tmp_path, capsys, manifests):
     mask = next((root / 'Annotations' / 'Category_ids').glob('**/*.png'))
     mask.rename(mask.with_suffix('.bak'))
     code, lines, _ = run(capsys, 'vip', root, '--labels', 'category')
-    assert (code, [line for line in lines if line.startswith('problem')]) == (1, [
-        f'problem: {mask.parent}: 1 of 3 category masks missing: {mask.name}'])
+    assert (code, [line for line in lines if line.startswith('problem')]) == (
+        1,
+        [f'problem: {mask.parent}: 1 of 3 category masks missing: {mask.name}'],
+    )
     assert not any('category' in line for line in run(capsys, 'vip', root, '--labels', 'instance')[1][1:])
     mask.with_suffix('.bak').rename(mask)
     code, lines, _ = run(capsys, 'vip', root, '--decode')
     assert code == 1
     assert [line for line in lines if line.startswith('problem')] == [
         f'problem: {folder}: 1 of 3 instance lists missing: 000000000051.txt',
-        f'problem: unreadable: {folder}/000000000026.txt: expected lines "id category", got \'1 hat\'.']
+        f'problem: unreadable: {folder}/000000000026.txt: expected lines "id category", got \'1 hat\'.',
+    ]
     (root / 'lists' / 'val_videos.txt').unlink()
     assert f'problem: no list {root}/lists/val_videos.txt' in run(capsys, 'vip', root)[1]
 
@@ -204,11 +240,14 @@ def test_jhmdb(tmp_path, capsys, manifests):
     assert [line for line in lines if line.startswith('problem')] == [
         'problem: videos: 0 found, the release has 2',
         f'problem: {root}/Rename_Images/walk/clip0: 1 of 4 frames missing: 00002.png',
-        f'problem: no file {root}/joint_positions/walk/clip1/joint_positions.mat']
+        f'problem: no file {root}/joint_positions/walk/clip1/joint_positions.mat',
+    ]
     code, _, error = run(capsys, 'jhmdb', root, '--split', '3')
     assert code == 1
-    assert error == (f'error: JHMDB: no {root}/splits/<action>_test_split3.txt. Unpack the splits of JHMDB there, or '
-                     'give a list of clips (video_list).\n')
+    assert error == (
+        f'error: JHMDB: no {root}/splits/<action>_test_split3.txt. Unpack the splits of JHMDB there, or '
+        'give a list of clips (video_list).\n'
+    )
 
 
 def test_long_reports_are_cut_unless_asked(davis16, capsys, monkeypatch):
@@ -239,8 +278,10 @@ def test_thirty_problems_are_listed(capsys, number, more):
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == ['', 'title', '  note: a note']
     assert lines[3:33] == [f'  problem: p{k}' for k in range(30)]
-    assert lines[33:] == [*([f'  ... and {more} more problems; --all lists them'] if more else []),
-                          f'incomplete: {number} problems']
+    assert lines[33:] == [
+        *([f'  ... and {more} more problems; --all lists them'] if more else []),
+        f'incomplete: {number} problems',
+    ]
 
 
 def test_a_report_adds_up_and_puts_wrong_numbers_first(capsys):
@@ -250,8 +291,13 @@ def test_a_report_adds_up_and_puts_wrong_numbers_first(capsys):
     report.problems.append('another')
     assert not report.show(True)
     assert capsys.readouterr().out.splitlines()[2:] == [
-        '  frames    4 of 5', '  videos    2 of 2', '  masks     4',
-        '  problem: frames: 4 found, the release has 5', '  problem: another', 'incomplete: 2 problems']
+        '  frames    4 of 5',
+        '  videos    2 of 2',
+        '  masks     4',
+        '  problem: frames: 4 found, the release has 5',
+        '  problem: another',
+        'incomplete: 2 problems',
+    ]
 
 
 @pytest.mark.parametrize(('count', 'text'), [(0, ''), (1, '0'), (5, '0, 1, 2, 3, 4'), (6, '0, 1, 2, 3, 4 and 1 more')])
@@ -289,9 +335,12 @@ def test_files_of_a_folder(tmp_path):
     assert read == ['a', 'b', 'bad', 'a', 'empty']
     assert report.found == dict(things=5)
     assert report.problems == [
-        f'unreadable: {tmp_path}/full/bad is bad', f'{tmp_path}/full: 1 of 3 things missing: .hidden',
-        f'{tmp_path}/full: empty files: empty', f'{tmp_path}/nothing: empty, 2 things expected',
-        f'no folder {tmp_path}/none']
+        f'unreadable: {tmp_path}/full/bad is bad',
+        f'{tmp_path}/full: 1 of 3 things missing: .hidden',
+        f'{tmp_path}/full: empty files: empty',
+        f'{tmp_path}/nothing: empty, 2 things expected',
+        f'no folder {tmp_path}/none',
+    ]
 
 
 @pytest.fixture
@@ -324,8 +373,10 @@ def test_videos_that_the_release_does_not_name_are_those_of_the_list(small_davis
     assert (code, lines[1:3]) == (1, ['videos    1 of 2', 'frames    3'])
     (small_davis / 'ImageSets' / '2017' / 'test-dev.txt').unlink()
     code, lines, _ = run(capsys, 'davis17', small_davis, '--split', 'test-dev')
-    assert problems(lines) == ['videos: 0 found, the release has 2',
-                               f'no list {small_davis}/ImageSets/2017/test-dev.txt']
+    assert problems(lines) == [
+        'videos: 0 found, the release has 2',
+        f'no list {small_davis}/ImageSets/2017/test-dev.txt',
+    ]
 
 
 def test_a_list_that_is_missing_is_the_only_thing_said_of_the_list(davis16, capsys):
@@ -350,10 +401,16 @@ def test_first_masks_that_are_empty_files_count_no_objects(small_davis, capsys):
     assert problems(lines) == [f'{small_davis}/Annotations/480p/video0: empty files: 00000.png']
 
 
-@pytest.mark.parametrize(('height', 'resolution', 'message'), [
-    (480, '480p', None), (479, '480p', '479 pixels high, which is not 480p; perhaps the full'),
-    (481, '480p', '481 pixels high, which is not 480p'), (1080, 'Full-Resolution', None),
-    (480, 'Full-Resolution', '480 pixels high, which is 480p')])
+@pytest.mark.parametrize(
+    ('height', 'resolution', 'message'),
+    [
+        (480, '480p', None),
+        (479, '480p', '479 pixels high, which is not 480p; perhaps the full'),
+        (481, '480p', '481 pixels high, which is not 480p'),
+        (1080, 'Full-Resolution', None),
+        (480, 'Full-Resolution', '480 pixels high, which is 480p'),
+    ],
+)
 def test_the_height_says_the_resolution(tmp_path, height, resolution, message):
     report = check.Report('title', {}, False)
     path = tmp_path / '00000.jpg'
@@ -372,16 +429,26 @@ def test_full_resolution_is_looked_for_in_its_folders(small_davis, capsys):
         (small_davis / kind / '480p').rename(small_davis / kind / 'Full-Resolution')
     code, lines, _ = run(capsys, 'davis17', small_davis, '--split', 'train', '--resolution', 'Full-Resolution')
     assert code == 1
-    assert problems(lines) == [f'{small_davis}/JPEGImages/Full-Resolution/video{v}: frames are 480 pixels high, which '
-                               'is 480p' for v in (0, 1)]
+    assert problems(lines) == [
+        f'{small_davis}/JPEGImages/Full-Resolution/video{v}: frames are 480 pixels high, which is 480p' for v in (0, 1)
+    ]
 
 
 def test_the_train_split_of_youtube_vos_has_masks_of_all_frames(tmp_path, capsys, manifests):
     root = make_youtube_vos_valid(tmp_path / 'ytv', split='train', annotated=True)
     manifests('ytv19', 'train', num_videos=2, num_objects=4)
     code, lines, _ = run(capsys, 'ytv19', root, '--split', 'train')
-    assert (code, lines[1:]) == (0, ['videos    2 of 2', 'frames    8', 'objects   4 of 4', 'masks     8',
-                                     'note: meta.json is that of YouTube-VOS 2019', 'complete'])
+    assert (code, lines[1:]) == (
+        0,
+        [
+            'videos    2 of 2',
+            'frames    8',
+            'objects   4 of 4',
+            'masks     8',
+            'note: meta.json is that of YouTube-VOS 2019',
+            'complete',
+        ],
+    )
     (root / 'train' / 'JPEGImages' / 'video0' / '00010.jpg').unlink()
     code, lines, _ = run(capsys, 'ytv19', root, '--split', 'train')
     assert (code, lines[1]) == (1, 'videos    1 of 2')
@@ -405,9 +472,15 @@ def test_vip_without_frames_or_with_masks_by_video_alone(tmp_path, capsys, manif
         path.unlink()
     (annotations / 'Instance_ids' / 'videos2').rmdir()
     code, lines, _ = run(capsys, 'vip', root, '--labels', 'instance')
-    assert (code, problems(lines)) == (1, [
-        'videos: 0 found, the release has 2', f'{root}/Images/videos1: no frames', f'no folder {root}/Images/videos2',
-        f'no folder {annotations}/Instance_ids/videos2'])
+    assert (code, problems(lines)) == (
+        1,
+        [
+            'videos: 0 found, the release has 2',
+            f'{root}/Images/videos1: no frames',
+            f'no folder {root}/Images/videos2',
+            f'no folder {annotations}/Instance_ids/videos2',
+        ],
+    )
 
 
 def test_each_thing_that_jhmdb_has_wrong_is_named(tmp_path, capsys, manifests):
@@ -426,8 +499,10 @@ def test_each_thing_that_jhmdb_has_wrong_is_named(tmp_path, capsys, manifests):
     assert found[0] == 'videos: 3 found, the release has 4'
     assert found[1].startswith('unreadable: ')
     assert f'{joints}/clip0/joint_positions.mat' in found[1]
-    assert found[2:] == [f'{joints}/clip1/joint_positions.mat: joints of 4 frames, the release has 3',
-                         f'{joints}/clip3/joint_positions.mat: 14 joints, the release has 15']
+    assert found[2:] == [
+        f'{joints}/clip1/joint_positions.mat: joints of 4 frames, the release has 3',
+        f'{joints}/clip3/joint_positions.mat: 14 joints, the release has 15',
+    ]
     (joints / 'clip4' / 'joint_positions.mat').unlink()
     code, lines, _ = run(capsys, 'jhmdb', root)
     assert 'note: 4 of 5 clips have joints; the test clips of split 1 alone are checked' in lines

@@ -113,7 +113,7 @@ def test_linear_model_has_its_analytic_fisher_information(world, tmp_path):
 def test_running_form_forgets_its_start_where_the_mean_gradient_vanishes(world, tmp_path):
     found = run(world, tmp_path / 'f.pth', '--method', 'running', '--batch-size', 16, '--samples', 3)
     assert_close(found['fisher']['used.weight'], torch.full((1, 3), 1e-3), rtol=1e-3, atol=1e-9)
-    assert_close(found['fisher']['idle.bias'], torch.full((1, ), 1e-3))
+    assert_close(found['fisher']['idle.bias'], torch.full((1,), 1e-3))
 
 
 def test_min_max(world, tmp_path):
@@ -126,8 +126,17 @@ def test_min_max(world, tmp_path):
 def test_a_file_says_how_it_came_about(world, tmp_path, capsys, method, batch_size):
     meta = run(world, tmp_path / 'f.pth', '--samples', 5, '--method', method, '--batch-size', 4, '--seed', 3)['meta']
     assert re.fullmatch('[0-9a-f]{8}', meta.pop('config_sha8'))
-    assert meta == dict(config='world.py', checkpoint_sha8=tool.sha8(world[1]), samples=5, method=method, seed=3,
-                        batch_size=batch_size, processes=1, min_max=False, stt_mm_version=tool.__version__)
+    assert meta == dict(
+        config='world.py',
+        checkpoint_sha8=tool.sha8(world[1]),
+        samples=5,
+        method=method,
+        seed=3,
+        batch_size=batch_size,
+        processes=1,
+        min_max=False,
+        stt_mm_version=tool.__version__,
+    )
     out = capsys.readouterr()
     assert out.out.startswith(f'wrote {tmp_path}/f.pth (0.0 MiB): 3 parameters, trace ')
     assert ('2 without information' in out.out) == (method == 'empirical')
@@ -138,7 +147,7 @@ def test_the_sums_of_all_processes_meet(monkeypatch):
     calls = []
     monkeypatch.setattr(tool.dist, 'init_process_group', calls.append)
     monkeypatch.setattr(tool.dist, 'all_reduce', lambda value: value.mul_(3))
-    values = dict(a=torch.ones(2), b=torch.full((1, ), 2.0))
+    values = dict(a=torch.ones(2), b=torch.full((1,), 2.0))
     assert {name: value.tolist() for name, value in tool.reduce_sums(values, 1)} == dict(a=[1, 1], b=[2])
     assert calls == []
     for cuda, backend in ((False, 'gloo'), (True, 'nccl')):
@@ -168,9 +177,13 @@ def test_one_of_two_processes(world, tmp_path, monkeypatch, capsys, rank):
         assert content['meta']['processes'] == 2
 
 
-@pytest.mark.parametrize(('size', 'options', 'message'), [
-    ('2', ['--method', 'running'], '--method running depends on the order of its batches'),
-    ('3', ['--samples', '2'], '3 processes cannot share 2 samples')])
+@pytest.mark.parametrize(
+    ('size', 'options', 'message'),
+    [
+        ('2', ['--method', 'running'], '--method running depends on the order of its batches'),
+        ('3', ['--samples', '2'], '3 processes cannot share 2 samples'),
+    ],
+)
 def test_what_several_processes_cannot_do(world, tmp_path, monkeypatch, capsys, size, options, message):
     monkeypatch.setenv('WORLD_SIZE', size)
     with pytest.raises(SystemExit, match='1'):
@@ -220,8 +233,12 @@ def test_video_pairs_and_stages_that_are_not_run(tmp_path, monkeypatch):
     cfg.dump(tmp_path / 'temporal.py')
     model = MODELS.build(cfg.model)
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'temporal.pth')
-    found = run([str(tmp_path / 'temporal.py'), str(tmp_path / 'temporal.pth'), '--num-workers', '0'],
-                tmp_path / 'f.pth', '--samples', 2)
+    found = run(
+        [str(tmp_path / 'temporal.py'), str(tmp_path / 'temporal.pth'), '--num-workers', '0'],
+        tmp_path / 'f.pth',
+        '--samples',
+        2,
+    )
     informed = {name for name, value in found['fisher'].items() if value.any()}
     assert informed >= {'conv1.weight', 'layer3.1.bn2.weight'}
     assert not any(name.startswith('layer4') for name in informed)
@@ -283,10 +300,13 @@ def test_a_begun_file_of_other_settings_is_refused(world, tmp_path, capsys, monk
     assert 'f.pth.part0 was begun with other settings (samples, seed)' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(('more', 'message'), [
-    ([], 'f.pth exists. Name another file or add --overwrite'),
-    (['--overwrite', '--cfg-options', 'train_dataloader=None'], 'is no training config'),
-])
+@pytest.mark.parametrize(
+    ('more', 'message'),
+    [
+        ([], 'f.pth exists. Name another file or add --overwrite'),
+        (['--overwrite', '--cfg-options', 'train_dataloader=None'], 'is no training config'),
+    ],
+)
 def test_one_line_for_what_cannot_work(world, tmp_path, capsys, more, message):
     (tmp_path / 'f.pth').touch()
     with pytest.raises(SystemExit):
@@ -296,8 +316,10 @@ def test_one_line_for_what_cannot_work(world, tmp_path, capsys, more, message):
 
 def test_a_checkpoint_without_the_head_is_refused(images, tmp_path, capsys):
     weights = torch.load(tmp_path / 'moco.pth', weights_only=True)['state_dict']
-    torch.save(dict(state_dict={name: value for name, value in weights.items() if name.startswith('backbone')}),
-               tmp_path / 'moco.pth')
+    torch.save(
+        dict(state_dict={name: value for name, value in weights.items() if name.startswith('backbone')}),
+        tmp_path / 'moco.pth',
+    )
     with pytest.raises(SystemExit):
         run(images, tmp_path / 'f.pth')
     # Queue and pointer, 4 of the head, and of the key encoder 100 of the backbone, 4 of the head and a counter.
@@ -316,7 +338,7 @@ def fails(capsys, arguments, out, *more):
         run(arguments, out, *more)
     error = capsys.readouterr().err
     assert not out.exists()
-    return error[error.index('error:'):]
+    return error[error.index('error:') :]
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
@@ -336,9 +358,18 @@ def test_weights_and_gradients_that_are_not_finite_are_refused(value, world, tmp
     assert 'has a gradient that is infinite or not a number' in fails(capsys, world, tmp_path / 'f.pth')
 
 
-@pytest.mark.parametrize('content', [[1, 2], dict(state_dict={}), b'text',
-                                     *(dict(settings={}, done=1, values={}) | wrong for wrong in (
-                                         dict(settings=3), dict(done='one'), dict(values=None)))])
+@pytest.mark.parametrize(
+    'content',
+    [
+        [1, 2],
+        dict(state_dict={}),
+        b'text',
+        *(
+            dict(settings={}, done=1, values={}) | wrong
+            for wrong in (dict(settings=3), dict(done='one'), dict(values=None))
+        ),
+    ],
+)
 def test_a_part_that_is_another_file_is_named(content, world, tmp_path, capsys):
     part = tmp_path / 'f.pth.part0'
     if isinstance(content, bytes):
@@ -350,10 +381,18 @@ def test_a_part_that_is_another_file_is_named(content, world, tmp_path, capsys):
     assert len(error.splitlines()) == 1
 
 
-@pytest.mark.parametrize('damage', [
-    dict(values={}), dict(done=10 ** 6), dict(done=-1),
-    *(dict(entry=entry) for entry in (torch.ones(3, 1), torch.full((1, 3), float('nan')), torch.full((1, 3), -1.0), 1)),
-])
+@pytest.mark.parametrize(
+    'damage',
+    [
+        dict(values={}),
+        dict(done=10**6),
+        dict(done=-1),
+        *(
+            dict(entry=entry)
+            for entry in (torch.ones(3, 1), torch.full((1, 3), float('nan')), torch.full((1, 3), -1.0), 1)
+        ),
+    ],
+)
 def test_a_damaged_part_is_refused(damage, world, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(tool, 'write', lambda *_: sys.exit(3))
     with pytest.raises(SystemExit):
@@ -388,8 +427,19 @@ def test_another_geometry_than_that_of_the_training_is_refused(world, tmp_path, 
 def test_two_processes_give_what_one_gives(images, tmp_path):
     """Five samples: one process has three of them, the other two."""
     one = run(images, tmp_path / 'one.pth', '--samples', 5)
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2', str(TOOL), *images,
-               '--out', str(tmp_path / 'two.pth'), '--samples', '5']
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc-per-node=2',
+        str(TOOL),
+        *images,
+        '--out',
+        str(tmp_path / 'two.pth'),
+        '--samples',
+        '5',
+    ]
     result = subprocess.run(command, env=ENV, timeout=180, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert result.returncode == 0, result.stdout
     two = torch.load(tmp_path / 'two.pth', weights_only=True)
@@ -402,8 +452,17 @@ def test_two_processes_give_what_one_gives(images, tmp_path):
 @pytest.mark.slow
 def test_a_killed_run_goes_on(images, tmp_path):
     whole = run(images, tmp_path / 'whole.pth', '--samples', 12)
-    command = [sys.executable, str(TOOL), *images, '--out', str(tmp_path / 'f.pth'), '--samples', '12',
-               '--save-interval', '0']
+    command = [
+        sys.executable,
+        str(TOOL),
+        *images,
+        '--out',
+        str(tmp_path / 'f.pth'),
+        '--samples',
+        '12',
+        '--save-interval',
+        '0',
+    ]
     process = subprocess.Popen(command, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     part = tmp_path / 'f.pth.part0'
     deadline = time.monotonic() + 120
@@ -446,6 +505,7 @@ def test_draws_of_the_model_follow_seed_and_position():
 
 def test_samples_are_those_of_the_stream_and_their_draws_follow_the_position(monkeypatch):
     """Three of seven samples, as the second of two processes has them; each may be asked for alone."""
+
     class Draws(Dataset):
         def __len__(self):
             return 5
@@ -460,8 +520,12 @@ def test_samples_are_those_of_the_stream_and_their_draws_follow_the_position(mon
     assert len(samples) == 3
     for number in (2, 0, 1):
         index, draw, _ = samples.keys[number]
-        expected = (index, random.Random(3 + draw).random(), np.random.RandomState(3 + draw).rand(),
-                    float(torch.rand((), generator=torch.Generator().manual_seed(3 + draw))))
+        expected = (
+            index,
+            random.Random(3 + draw).random(),
+            np.random.RandomState(3 + draw).rand(),
+            float(torch.rand((), generator=torch.Generator().manual_seed(3 + draw))),
+        )
         assert samples[number] == expected
     asked = []
 
@@ -515,32 +579,56 @@ def test_settings_do_not_depend_on_the_order_of_a_config(world):
     args = tool.parse_args([*world, '--out', 'f', '--samples', '5', '--seed', '7', '--batch-size', '3'])
 
     def settings(model):
-        return tool.settings_of(args, Config(dict(model=model, train_dataloader=dict(dataset=dict(root=Path('r')))),
-                                             filename=world[0]), 2)
+        return tool.settings_of(
+            args, Config(dict(model=model, train_dataloader=dict(dataset=dict(root=Path('r')))), filename=world[0]), 2
+        )
 
     one = settings(dict(a=1, b=2))
     assert settings(dict(b=2, a=1)) == one
     assert settings(dict(a=1, b=3)) != one
     assert one.pop('config_sha8') == hashlib.sha256(b'[{"a": 1, "b": 2}, {"root": "r"}]').hexdigest()[:8]
-    assert one == dict(config='world.py', checkpoint_sha8=tool.sha8(world[1]), samples=5, method='empirical', seed=7,
-                       batch_size=1, processes=2)
+    assert one == dict(
+        config='world.py',
+        checkpoint_sha8=tool.sha8(world[1]),
+        samples=5,
+        method='empirical',
+        seed=7,
+        batch_size=1,
+        processes=2,
+    )
 
 
-@pytest.mark.parametrize(('method', 'rank', 'batch_size', 'positions'), [
-    ('empirical', 1, 1, [5, 7]), ('running', 0, 3, list(range(6, 12)))])
+@pytest.mark.parametrize(
+    ('method', 'rank', 'batch_size', 'positions'), [('empirical', 1, 1, [5, 7]), ('running', 0, 3, list(range(6, 12)))]
+)
 def test_what_is_left_is_loaded_as_asked(world, tmp_path, monkeypatch, method, rank, batch_size, positions):
     """The sums go to the device of the model; here to one that holds no values."""
     made = []
     monkeypatch.setattr(tool, 'DataLoader', lambda dataset, **options: made.append((dataset, options)) or [])
-    args = tool.parse_args([*world, '--out', 'f', '--samples', '4' if method == 'running' else '8', '--method', method,
-                            '--batch-size', '3', '--num-workers', '5', '--seed', '2'])
+    args = tool.parse_args(
+        [
+            *world,
+            '--out',
+            'f',
+            '--samples',
+            '4' if method == 'running' else '8',
+            '--method',
+            method,
+            '--batch-size',
+            '3',
+            '--num-workers',
+            '5',
+            '--seed',
+            '2',
+        ]
+    )
     cfg = Config(dict(train_dataloader=dict(dataset=dict(type='LinearWorld'))))
     partial = tool.Partial(tmp_path / 'p', {}, dict(a=torch.Size([2])), 0.0, 4)
     partial.done = 2
     saved = []
     monkeypatch.setattr(partial, 'save', lambda: saved.append(partial.values['a'].device.type))
     tool.accumulate(args, cfg, LinearWorldModel({}).to('meta'), partial, rank, 2 if rank else 1)
-    (dataset, options), = made
+    ((dataset, options),) = made
     assert options == dict(batch_size=batch_size, num_workers=5, collate_fn=tool.default_collate)
     stream = list(islice(TrainSampler(LinearWorld(), seed=2), 12))
     assert dataset.keys == [stream[position] for position in positions]
@@ -567,6 +655,7 @@ def test_a_config_without_a_model_is_none_of_a_training(world, tmp_path, capsys)
 
 def test_a_model_is_as_it_was_after_each_gradient():
     """Buffers that the loss changes are put back, and parameters without a part in it have no gradient."""
+
     class Counting(LinearWorldModel):
         def __init__(self, backbone):
             super().__init__(backbone)

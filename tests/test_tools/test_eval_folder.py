@@ -96,9 +96,10 @@ def test_davis_2016_and_vip_and_youtube_vos(davis, tmp_path):
     shifted(ytv / 'train' / 'Annotations', tmp_path / 'ytv_pred')
     (tmp_path / 'seen.txt').write_text('dog\n')
     for task, pred, truth, options in (
-        ('davis16', 'pred', davis, []), ('vip', 'vip_pred', vip, []),
+        ('davis16', 'pred', davis, []),
+        ('vip', 'vip_pred', vip, []),
         ('ytv', 'ytv_pred', ytv, ['--seen-categories', tmp_path / 'seen.txt']),
-    ):  # fmt: skip
+    ):
         done = evaluate(tmp_path / pred, truth, '--task', task, '--out', tmp_path / 'out', *options)
         assert done.returncode == 0, done.stderr
     seen = YouTubeVOSMetric(seen_categories=['dog'])
@@ -161,8 +162,14 @@ def test_all_faults_are_listed_and_may_count_as_empty_in_one_process_and_two(dav
         assert [line for line in done.stdout.splitlines() if line.startswith(str(pred))] == lines
     for path in out.iterdir():
         assert path.read_bytes() == (tmp_path / 'two' / path.name).read_bytes()
-    for name in ('video0/00001', 'video0/00002', 'video0/00003', 'video1/00002', 'video1/00003',
-                 *(f'video2/{t:05d}' for t in range(5))):
+    for name in (
+        'video0/00001',
+        'video0/00002',
+        'video0/00003',
+        'video1/00002',
+        'video1/00003',
+        *(f'video2/{t:05d}' for t in range(5)),
+    ):
         write_mask(clean / f'{name}.png', np.zeros((64, 96), np.uint8))
     by_metric(DAVIS(str(davis)), DAVISMetric(out_dir=str(tmp_path / 'expected')), clean)
     assert results(tmp_path / 'out', 'davis') == results(tmp_path / 'expected', 'davis')
@@ -207,10 +214,19 @@ def test_every_set_of_ids_is_judged_as_in_a_run_and_by_the_official_evaluation(p
     expected = official_region(prediction, truth)
     metric, paths = DAVISMetric(), [str(folder / 'truth' / 'v' / f'{t}.png') for t in range(4)]
     try:
-        metric.process(None, [dict(
-            video_id='v', frame_names=list('0123'), original_size=(3, 4), mask_paths=paths, pred_masks=prediction,
-            protocol={},
-        )])  # fmt: skip
+        metric.process(
+            None,
+            [
+                dict(
+                    video_id='v',
+                    frame_names=list('0123'),
+                    original_size=(3, 4),
+                    mask_paths=paths,
+                    pred_masks=prediction,
+                    protocol={},
+                )
+            ],
+        )
     except ValueError:
         assert expected is None
     try:
@@ -278,11 +294,17 @@ def test_youtube_vos_without_an_object_is_a_fault(tmp_path):
     assert 'video v cannot be scored, no true mask before the last shows an object' in done.stdout
 
 
-@pytest.mark.parametrize(('task', 'option', 'plain'), [
-    ('vip', ['--sparse'], False), ('ytv', ['--sparse'], True), ('ytv', ['--resolution', ''], False),
-    ('davis17', ['--split', 'train'], True), ('davis17', ['--resolution', '480p'], True),
-    ('ytv', ['--video-list', 'list.txt'], True),
-])
+@pytest.mark.parametrize(
+    ('task', 'option', 'plain'),
+    [
+        ('vip', ['--sparse'], False),
+        ('ytv', ['--sparse'], True),
+        ('ytv', ['--resolution', ''], False),
+        ('davis17', ['--split', 'train'], True),
+        ('davis17', ['--resolution', '480p'], True),
+        ('ytv', ['--video-list', 'list.txt'], True),
+    ],
+)
 def test_options_that_do_nothing_are_refused(davis, tmp_path, task, option, plain):
     truth = davis / 'Annotations' / '480p' if plain else davis
     done = evaluate(tmp_path / 'pred', truth, '--task', task, *option)
@@ -304,8 +326,14 @@ def test_a_result_says_what_was_scored_against_what(davis, tmp_path):
     done = evaluate(tmp_path / 'pred', davis, '--task', 'davis17', '--out', out, '--allow-faulty')
     assert done.returncode == 0, done.stderr
     assert json.loads((out / 'davis_results.json').read_text())['protocol'] == dict(
-        name=f'masks from {tmp_path}/pred', version=1, truth=str(davis), task='davis17', split='val', faults=1,
-        left_out=[])
+        name=f'masks from {tmp_path}/pred',
+        version=1,
+        truth=str(davis),
+        task='davis17',
+        split='val',
+        faults=1,
+        left_out=[],
+    )
 
 
 @pytest.fixture
@@ -330,10 +358,15 @@ def plain(tmp_path):
     return tmp_path / 'truth'
 
 
-@pytest.mark.parametrize(('task', 'first', 'objects', 'single'), [
-    ('davis17', [[3, 0, 0, 0], [0, 0, 0, 0]], {}, False), ('davis16', [[1, 0, 0, 0], [0, 0, 0, 1]], {}, True),
-    ('vip', [[3, 0, 0, 0], [0, 0, 0, 0]], {}, False),
-    ('ytv', [[3, 0, 0, 0], [0, 0, 0, 0]], {1: 1, 3: 0}, False)])
+@pytest.mark.parametrize(
+    ('task', 'first', 'objects', 'single'),
+    [
+        ('davis17', [[3, 0, 0, 0], [0, 0, 0, 0]], {}, False),
+        ('davis16', [[1, 0, 0, 0], [0, 0, 0, 1]], {}, True),
+        ('vip', [[3, 0, 0, 0], [0, 0, 0, 0]], {}, False),
+        ('ytv', [[3, 0, 0, 0], [0, 0, 0, 0]], {1: 1, 3: 0}, False),
+    ],
+)
 def test_samples_of_a_plain_folder(tool, plain, task, first, objects, single):
     truth = tool.PlainTruth(arguments(tool, 'p', plain, '--task', task))
     assert len(truth) == 1
@@ -341,23 +374,37 @@ def test_samples_of_a_plain_folder(tool, plain, task, first, objects, single):
     assert sample.pop('given_masks')[0].tolist() == first
     assert list(sample['objects']) == sorted(objects)
     assert sample == dict(
-        video_id='v', frame_names=['0', '1', '2'], original_size=(2, 4), single_object=single,
-        mask_paths=[str(plain / 'v' / f'{t}.png') for t in range(3)], output_frames=[True] * 3,
-        objects={number: dict(category=None, first_frame=t) for number, t in objects.items()})
+        video_id='v',
+        frame_names=['0', '1', '2'],
+        original_size=(2, 4),
+        single_object=single,
+        mask_paths=[str(plain / 'v' / f'{t}.png') for t in range(3)],
+        output_frames=[True] * 3,
+        objects={number: dict(category=None, first_frame=t) for number, t in objects.items()},
+    )
     assert len(tool.PlainTruth(arguments(tool, 'p', plain, '--task', task), ['v'])) == 0
     assert len(tool.PlainTruth(arguments(tool, 'p', plain, '--task', task), ['other'])) == 1
 
 
-@pytest.mark.parametrize(('task', 'first', 'last', 'reason'), [
-    # (number of the frame that shows an object, its id), or None
-    *((task, None, 0, 'masks: 1, of which the first is given') for task in ('davis17', 'davis16', 'vip', 'ytv')),
-    ('vip', None, 1, None), ('ytv', None, 1, 'no true mask before the last shows an object'),
-    ('ytv', (1, 1), 1, 'no true mask before the last shows an object'), ('ytv', (0, 1), 1, None),
-    ('ytv', (1, 1), 2, None), ('ytv', (1, 255), 2, 'no true mask before the last shows an object'),
-    ('davis17', None, 2, 'the first mask, {}, shows no object'), ('davis17', (1, 1), 2, 'the first mask, {}, shows no'),
-    ('davis17', (0, 255), 2, 'the first mask, {}, shows no object, as 255 is void'), ('davis16', (0, 255), 2, None),
-    ('davis17', (0, 1), 1, 'masks: 2, of which the first and the last do not count'), ('davis17', (0, 1), 2, None),
-])
+@pytest.mark.parametrize(
+    ('task', 'first', 'last', 'reason'),
+    [
+        # (number of the frame that shows an object, its id), or None
+        *((task, None, 0, 'masks: 1, of which the first is given') for task in ('davis17', 'davis16', 'vip', 'ytv')),
+        ('vip', None, 1, None),
+        ('ytv', None, 1, 'no true mask before the last shows an object'),
+        ('ytv', (1, 1), 1, 'no true mask before the last shows an object'),
+        ('ytv', (0, 1), 1, None),
+        ('ytv', (1, 1), 2, None),
+        ('ytv', (1, 255), 2, 'no true mask before the last shows an object'),
+        ('davis17', None, 2, 'the first mask, {}, shows no object'),
+        ('davis17', (1, 1), 2, 'the first mask, {}, shows no'),
+        ('davis17', (0, 255), 2, 'the first mask, {}, shows no object, as 255 is void'),
+        ('davis16', (0, 255), 2, None),
+        ('davis17', (0, 1), 1, 'masks: 2, of which the first and the last do not count'),
+        ('davis17', (0, 1), 2, None),
+    ],
+)
 def test_what_a_plain_video_lacks_for_its_score(tool, tmp_path, task, first, last, reason):
     for t in range(last + 1):
         mask = np.zeros((2, 2), np.uint8)
@@ -381,14 +428,21 @@ def test_a_folder_without_masks_is_no_truth(tool, tmp_path):
         tool.PlainTruth(args)
 
 
-@pytest.mark.parametrize(('words', 'kind', 'options'), [
-    (['vip'], 'VIP', dict(split='val')), (['vip', '--split', 'test'], 'VIP', dict(split='test')),
-    (['ytv'], 'YouTubeVOSBenchmark', dict(split='train', video_list=None)),
-    (['ytv', '--split', 'valid', '--video-list', 'l'], 'YouTubeVOSBenchmark', dict(split='valid', video_list='l')),
-    (['davis17'], 'DAVIS', dict(split='val', year=2017, resolution='480p', annotations='full')),
-    (['davis16', '--split', 'train', '--resolution', '', '--sparse'], 'DAVIS',
-     dict(split='train', year=2016, resolution='', annotations='sparse')),
-])
+@pytest.mark.parametrize(
+    ('words', 'kind', 'options'),
+    [
+        (['vip'], 'VIP', dict(split='val')),
+        (['vip', '--split', 'test'], 'VIP', dict(split='test')),
+        (['ytv'], 'YouTubeVOSBenchmark', dict(split='train', video_list=None)),
+        (['ytv', '--split', 'valid', '--video-list', 'l'], 'YouTubeVOSBenchmark', dict(split='valid', video_list='l')),
+        (['davis17'], 'DAVIS', dict(split='val', year=2017, resolution='480p', annotations='full')),
+        (
+            ['davis16', '--split', 'train', '--resolution', '', '--sparse'],
+            'DAVIS',
+            dict(split='train', year=2016, resolution='', annotations='sparse'),
+        ),
+    ],
+)
 def test_the_data_set_of_a_task(tool, words, kind, options):
     asked, made = [], tool.OfficialTruth.__init__.__globals__
     for name in ('VIP', 'YouTubeVOSBenchmark', 'DAVIS'):
@@ -398,9 +452,15 @@ def test_the_data_set_of_a_task(tool, words, kind, options):
     assert asked == [(kind, 'g', dict(options, skip=['x']))]
 
 
-@pytest.mark.parametrize(('task', 'ids', 'first', 'inner'), [
-    ('davis17', {1, 2, 3}, set(range(256)), {1, 2, 3}), ('davis16', {1, 255}, set(range(256)), {1, 255}),
-    ('vip', set(range(1, 20)), set(range(1, 20)), set(range(1, 20))), ('ytv', {1, 3}, {1, 3}, {1, 3})])
+@pytest.mark.parametrize(
+    ('task', 'ids', 'first', 'inner'),
+    [
+        ('davis17', {1, 2, 3}, set(range(256)), {1, 2, 3}),
+        ('davis16', {1, 255}, set(range(256)), {1, 255}),
+        ('vip', set(range(1, 20)), set(range(1, 20)), set(range(1, 20))),
+        ('ytv', {1, 3}, {1, 3}, {1, 3}),
+    ],
+)
 def test_ids_that_a_prediction_may_hold(tool, plain, task, ids, first, inner):
     sample = tool.PlainTruth(arguments(tool, 'p', plain, '--task', task))[0]
     assert set(tool.legal_ids(task, sample)) == ids
@@ -412,8 +472,12 @@ def test_ids_that_a_prediction_may_hold(tool, plain, task, ids, first, inner):
 
 def test_the_metric_of_a_task(tool):
     seen = Path('seen')
-    for words, kind in ((['davis17'], DAVISMetric), (['davis16'], DAVISMetric), (['vip'], VIPMetric),
-                        (['ytv'], YouTubeVOSMetric)):
+    for words, kind in (
+        (['davis17'], DAVISMetric),
+        (['davis16'], DAVISMetric),
+        (['vip'], VIPMetric),
+        (['ytv'], YouTubeVOSMetric),
+    ):
         metric = tool.build_metric(arguments(tool, 'p', 'g', '--task', *words), 'out')
         assert type(metric) is kind
         assert str(metric.out_dir) == 'out'

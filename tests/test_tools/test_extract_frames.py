@@ -45,8 +45,10 @@ def test_every_second_frame_at_a_smaller_size(tmp_path, capfd):
     assert np.argmin(errors) == 4
 
 
-@pytest.mark.parametrize(('short_side', 'shape'), [
-    (256, (48, 64, 3)), (60, (48, 64, 3)), (48, (48, 64, 3)), (36, (36, 48, 3)), (24, (24, 32, 3))])
+@pytest.mark.parametrize(
+    ('short_side', 'shape'),
+    [(256, (48, 64, 3)), (60, (48, 64, 3)), (48, (48, 64, 3)), (36, (36, 48, 3)), (24, (24, 32, 3))],
+)
 def test_only_larger_frames_are_made_smaller(tmp_path, short_side, shape):
     write_video(tmp_path / 'clip.avi', moving_shapes(2, (48, 64), 1)[0], 'MJPG')
     assert load_tool().extract(tmp_path / 'clip.avi', tmp_path / 'out', 1, short_side, None, 90) == 2
@@ -64,7 +66,7 @@ def test_what_a_file_holds_that_is_cut_off_is_written_and_said(tmp_path):
     tool = load_tool()
     write_video(tmp_path / 'a.avi', moving_shapes(20, (64, 96), 1)[0], 'MJPG')
     data = (tmp_path / 'a.avi').read_bytes()
-    (tmp_path / 'a.avi').write_bytes(data[:len(data) // 2])
+    (tmp_path / 'a.avi').write_bytes(data[: len(data) // 2])
     with pytest.raises(FrameError, match=r'a\.avi is cut off or damaged after \d+ frames.*--max-frames') as error:
         tool.extract(tmp_path / 'a.avi', tmp_path / 'out', 1, 64, None, 90)
     count = len(list((tmp_path / 'out').glob('*.jpg')))
@@ -87,8 +89,9 @@ def test_files_are_the_frames_averaged_to_the_size_in_the_quality(tmp_path, size
     write_video(tmp_path / 'clip.avi', noise, 'MJPG')
     frame = cv2.cvtColor(VideoReader(tmp_path / 'clip.avi').read(1), cv2.COLOR_RGB2BGR)
     load_tool().extract(tmp_path / 'clip.avi', tmp_path / 'out', 1, 32, None, quality)
-    expected = cv2.imencode('.jpg', cv2.resize(frame, smaller[::-1], interpolation=cv2.INTER_AREA),
-                            [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    expected = cv2.imencode(
+        '.jpg', cv2.resize(frame, smaller[::-1], interpolation=cv2.INTER_AREA), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )[1]
     assert (tmp_path / 'out' / '00001.jpg').read_bytes() == expected.tobytes()
 
 

@@ -65,7 +65,6 @@ def test_youtube_vos(ytv, tmp_path):
     assert (done.returncode, 'nowhere' in done.stderr, 'nor zip file. Expected' in done.stderr) == (1, True, True)
 
 
-
 def spoil(pred):
     """Seven faults; returns where and what they are."""
     (pred / 'video0' / '00005.png').unlink()
@@ -154,11 +153,15 @@ def test_davis_test_dev(tmp_path):
     assert submit(target, root, '--task', 'davis17-test-dev', '--check-only').returncode == 0
 
 
-@pytest.mark.parametrize(('task', 'options', 'kind', 'expected'), [
-    ('davis17-test-dev', [], 'DAVIS', dict(split='test-dev')),
-    ('davis17-test-dev', ['--split', 'val'], 'DAVIS', dict(split='val')),
-    ('ytv18', [], 'YouTubeVOSBenchmark', dict(year=2018, split='valid')),
-    ('ytv19', ['--split', 'test'], 'YouTubeVOSBenchmark', dict(year=2019, split='test'))])
+@pytest.mark.parametrize(
+    ('task', 'options', 'kind', 'expected'),
+    [
+        ('davis17-test-dev', [], 'DAVIS', dict(split='test-dev')),
+        ('davis17-test-dev', ['--split', 'val'], 'DAVIS', dict(split='val')),
+        ('ytv18', [], 'YouTubeVOSBenchmark', dict(year=2018, split='valid')),
+        ('ytv19', ['--split', 'test'], 'YouTubeVOSBenchmark', dict(year=2019, split='test')),
+    ],
+)
 def test_the_data_set_that_a_task_is_for(task, options, kind, expected):
     tool, asked = runpy.run_path(str(TOOL)), []
     build = tool['build_dataset']

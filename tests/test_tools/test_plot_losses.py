@@ -29,8 +29,14 @@ def write_log(work_dir, time, *lines):
 
 
 def test_a_resumed_run_is_one_curve_and_validation_is_left_out(tool, tmp_path):
-    write_log(tmp_path, '20260101_000000', {'iter': 1, 'loss': 4.0, 'loss_a': 3.0, 'lr': 0.1},
-              {'iter': 2, 'loss': 3.0, 'loss_a': 2.0}, {'J&F-Mean': 0.5, 'step': 2}, {'iter': 4, 'loss': 9.0})
+    write_log(
+        tmp_path,
+        '20260101_000000',
+        {'iter': 1, 'loss': 4.0, 'loss_a': 3.0, 'lr': 0.1},
+        {'iter': 2, 'loss': 3.0, 'loss_a': 2.0},
+        {'J&F-Mean': 0.5, 'step': 2},
+        {'iter': 4, 'loss': 9.0},
+    )
     write_log(tmp_path, '20260102_000000', {'iter': 3, 'loss': 2.0, 'loss_a': 1.0, 'kept_ratio': 0.5}, '{"iter": 4, "l')
     write_log(tmp_path, '20260103_000000')
     assert tool.read_losses(tmp_path) == {'loss': {1: 4.0, 2: 3.0, 3: 2.0}, 'loss_a': {1: 3.0, 2: 2.0, 3: 1.0}}
@@ -48,13 +54,20 @@ def test_faults_are_named(tool, tmp_path, capsys):
     assert 'scalars.json, line 2 is no JSON' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(('line', 'message'), [
-    ('[1]', 'is no JSON object'), ('3', 'is no JSON object'), ('null', 'is no JSON object'),
-    ('{"iter": 2, "loss": "x"}', ': loss must be a number'), ('{"iter": 2, "loss": null}', ': loss must be a number'),
-    ('{"iter": 2, "loss": true}', ': loss must be a number'),
-    ('{"iter": -1, "loss": 1.0}', ': iter must be a whole number'),
-    ('{"iter": "a", "loss": 1.0}', ': iter must be a whole number'), ('{"iter": 1.5}', ': iter must be a whole number'),
-])
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        ('[1]', 'is no JSON object'),
+        ('3', 'is no JSON object'),
+        ('null', 'is no JSON object'),
+        ('{"iter": 2, "loss": "x"}', ': loss must be a number'),
+        ('{"iter": 2, "loss": null}', ': loss must be a number'),
+        ('{"iter": 2, "loss": true}', ': loss must be a number'),
+        ('{"iter": -1, "loss": 1.0}', ': iter must be a whole number'),
+        ('{"iter": "a", "loss": 1.0}', ': iter must be a whole number'),
+        ('{"iter": 1.5}', ': iter must be a whole number'),
+    ],
+)
 def test_lines_of_another_kind_are_named(tool, tmp_path, capsys, line, message):
     write_log(tmp_path, '1', {'iter': 1, 'loss': 1.0}, f'{line}\n')
     with pytest.raises(SystemExit):
@@ -94,21 +107,30 @@ def test_the_picture_has_a_panel_for_each_run(tool, tmp_path, capsys):
 def drawn(monkeypatch):
     """The figures that are saved, whatever a user's own settings of Matplotlib say."""
     figures, savefig = [], Figure.savefig
-    monkeypatch.setattr(Figure, 'savefig', lambda self, *args, **options: figures.append(self) or savefig(
-        self, *args, **options))
+    monkeypatch.setattr(
+        Figure, 'savefig', lambda self, *args, **options: figures.append(self) or savefig(self, *args, **options)
+    )
     with rc_context({'savefig.format': 'pdf', 'savefig.dpi': 50, 'axes.grid': False}):
         yield figures
 
 
-@pytest.mark.parametrize(('values', 'linear', 'scale'), [
-    ([10.0, 1.0], False, 'log'), ([9.9, 1.0], False, 'linear'), ([10.0, 1.0], True, 'linear'),
-    ([1, 0.05], False, 'log'), ([10.0, 0.0], False, 'linear'), ([10.0, -1.0], False, 'linear')])
+@pytest.mark.parametrize(
+    ('values', 'linear', 'scale'),
+    [
+        ([10.0, 1.0], False, 'log'),
+        ([9.9, 1.0], False, 'linear'),
+        ([10.0, 1.0], True, 'linear'),
+        ([1, 0.05], False, 'log'),
+        ([10.0, 0.0], False, 'linear'),
+        ([10.0, -1.0], False, 'linear'),
+    ],
+)
 def test_panels_that_span_a_factor_of_ten_are_logarithmic(tool, tmp_path, drawn, values, linear, scale):
     curve = dict(enumerate(values, start=1))
     runs = {f'run {number}': dict(loss=curve, loss_a={1: values[0]}) for number in range(4)}
     path = tmp_path / 'new' / 'deep' / 'a.png'
     tool.draw(runs, path, not linear)
-    (figure, ), axes = drawn, drawn[0].axes
+    (figure,), axes = drawn, drawn[0].axes
     assert figure.get_size_inches().tolist() == [18, 8]
     assert [panel.get_title() for panel in axes] == list(runs)
     for panel in axes:

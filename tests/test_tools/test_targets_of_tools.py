@@ -41,13 +41,34 @@ def masks(folder):
 def arguments(*args, data='DAVIS', config=DAVIS, checkpoint='none', **options):
     """Of tools/test.py, with changed fields of the protocol."""
     changes = [f'model.propagator.protocol.{key}={value}' for key, value in dict(short_side=48, **options).items()]
-    return ['test', config, checkpoint, '--work-dir', 'work', *args, '--cfg-options',
-            f'test_dataloader.dataset.data_root={data}', 'test_dataloader.num_workers=0',
-            'test_dataloader.persistent_workers=False', *changes]
+    return [
+        'test',
+        config,
+        checkpoint,
+        '--work-dir',
+        'work',
+        *args,
+        '--cfg-options',
+        f'test_dataloader.dataset.data_root={data}',
+        'test_dataloader.num_workers=0',
+        'test_dataloader.persistent_workers=False',
+        *changes,
+    ]
 
 
-@pytest.mark.parametrize('target', ['DAVIS/Annotations/480p', 'DAVIS/Annotations', 'DAVIS', 'DAVIS/results',
-                                    'DAVIS/Annotations/480p/new', 'link', 'link/new', 'DAVIS/../DAVIS/JPEGImages/480p'])
+@pytest.mark.parametrize(
+    'target',
+    [
+        'DAVIS/Annotations/480p',
+        'DAVIS/Annotations',
+        'DAVIS',
+        'DAVIS/results',
+        'DAVIS/Annotations/480p/new',
+        'link',
+        'link/new',
+        'DAVIS/../DAVIS/JPEGImages/480p',
+    ],
+)
 def test_masks_are_not_dumped_into_the_data(root, capfd, target):
     Path('link').symlink_to('DAVIS/Annotations/480p')
     line = error_of(capfd, *arguments('--dump-masks', target, '--overwrite'))
@@ -77,26 +98,41 @@ def test_a_copy_of_hard_links_is_not_written_through(root, capfd):
     assert len(masks('masks')) == 10
 
 
-@pytest.mark.parametrize(('name', 'make'), [('vip_r18_s8', make_vip), ('vip_instance_r18_s8', make_vip),
-                                            ('ytv_r18_s8', make_youtube_vos_valid)])
+@pytest.mark.parametrize(
+    ('name', 'make'),
+    [('vip_r18_s8', make_vip), ('vip_instance_r18_s8', make_vip), ('ytv_r18_s8', make_youtube_vos_valid)],
+)
 def test_the_data_of_every_benchmark_is_safe(name, make, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     before = contents(make(tmp_path / 'data'))
     for target in ('data', 'data/valid/Annotations', 'data/Annotations/Category_ids'):
-        args = ['test', f'eval/{name}', 'none', '--dump-masks', target, '--overwrite', '--work-dir', 'work',
-                '--cfg-options', 'test_dataloader.dataset.data_root=data']
+        args = [
+            'test',
+            f'eval/{name}',
+            'none',
+            '--dump-masks',
+            target,
+            '--overwrite',
+            '--work-dir',
+            'work',
+            '--cfg-options',
+            'test_dataloader.dataset.data_root=data',
+        ]
         assert 'is, or lies in, data, which is read' in error_of(capfd, *args)
     assert contents(tmp_path / 'data') == before
 
 
-@pytest.mark.parametrize(('args', 'message'), [
-    (['--out', 'weights.pth'], 'weights.pth is read here'),
-    (['--out', 'my_config.py'], 'my_config.py is read here'),
-    (['--out', 'DAVIS/ImageSets/2017/val.txt'], 'val.txt lies in DAVIS, whose files are read here'),
-    (['--out', 'work/davis_results.json'], '--out and the results of davis would both be written to'),
-    (['--work-dir', 'DAVIS'], 'DAVIS is, or lies in, DAVIS, which is read'),
-    (['--work-dir', 'DAVIS/work'], 'DAVIS/work is, or lies in, DAVIS'),
-])
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['--out', 'weights.pth'], 'weights.pth is read here'),
+        (['--out', 'my_config.py'], 'my_config.py is read here'),
+        (['--out', 'DAVIS/ImageSets/2017/val.txt'], 'val.txt lies in DAVIS, whose files are read here'),
+        (['--out', 'work/davis_results.json'], '--out and the results of davis would both be written to'),
+        (['--work-dir', 'DAVIS'], 'DAVIS is, or lies in, DAVIS, which is read'),
+        (['--work-dir', 'DAVIS/work'], 'DAVIS/work is, or lies in, DAVIS'),
+    ],
+)
 def test_results_do_not_replace_what_is_read(root, capfd, args, message):
     torch.save(dict(state_dict={}), 'weights.pth')
     Path('my_config.py').write_text(f'_base_ = {str(DAVIS)!r}\n')
@@ -129,11 +165,15 @@ def test_done_is_a_video_whose_masks_are_there(root, capfd):
     whole = masks('masks')
     assert len(whole) == 10
     assert '2 finished videos have no masks, or not those of this run, in masks (video0, video1)' in ''.join(
-        capfd.readouterr())
+        capfd.readouterr()
+    )
     results = Path('work/davis_results.json').read_bytes()
-    for damage in (lambda: shutil.rmtree('masks'), Path('masks/video1/00003.png').unlink,
-                   lambda: Path('masks/video1/00002.png').write_bytes(b''),
-                   lambda: shutil.copy('masks/video0/00001.png', 'masks/video1/00001.png')):
+    for damage in (
+        lambda: shutil.rmtree('masks'),
+        Path('masks/video1/00003.png').unlink,
+        lambda: Path('masks/video1/00002.png').write_bytes(b''),
+        lambda: shutil.copy('masks/video0/00001.png', 'masks/video1/00001.png'),
+    ):
         damage()
         stamp = Path('work/videos/davis/video0.json').stat().st_mtime_ns
         call(*dump)
@@ -141,7 +181,8 @@ def test_done_is_a_video_whose_masks_are_there(root, capfd):
         assert Path('work/davis_results.json').read_bytes() == results
     assert Path('work/videos/davis/video0.json').stat().st_mtime_ns == stamp
     assert [json.loads(text)['record'] for text in scores.values()] == [
-        json.loads(text)['record'] for text in contents(Path('work/videos')).values()]
+        json.loads(text)['record'] for text in contents(Path('work/videos')).values()
+    ]
 
 
 def test_a_fresh_evaluation_forgets_the_one_before(root):
@@ -156,8 +197,9 @@ def test_the_config_of_a_work_directory_is_kept(tmp_path, monkeypatch):
     """One that is read from there, and that of a training when its network is tested in the same folder."""
     monkeypatch.chdir(tmp_path)
     Path('work').mkdir()
-    config = write_config(tmp_path / 'work', "# By hand.\ntrain_cfg['max_iters'] = 1\ndel val_cfg, val_dataloader, "
-                                             'val_evaluator\n')
+    config = write_config(
+        tmp_path / 'work', "# By hand.\ntrain_cfg['max_iters'] = 1\ndel val_cfg, val_dataloader, val_evaluator\n"
+    )
     text = config.read_text()
     call('train', config, '--work-dir', 'work')
     call('test', config, 'none', '--work-dir', 'work')
@@ -178,30 +220,59 @@ def test_training_stays_out_of_its_data(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     Path('clips').mkdir()
     for target in ('clips', 'clips/work'):
-        line = error_of(capfd, 'train', 'stt_r18_demo', '--work-dir', target, '--cfg-options',
-                        'train_dataloader.dataset.data_root=clips')
+        line = error_of(
+            capfd,
+            'train',
+            'stt_r18_demo',
+            '--work-dir',
+            target,
+            '--cfg-options',
+            'train_dataloader.dataset.data_root=clips',
+        )
         assert f'{target} is, or lies in, clips, which is read' in line
     assert not list(Path('clips').iterdir())
 
 
-@pytest.mark.parametrize(('name', 'args'), [
-    ('convert_checkpoint', ['source.pth', 'link.pth', '--overwrite']),
-    ('convert_checkpoint', ['source.pth', 'source.pth', '--overwrite']),
-    ('estimate_fisher', ['pretrain/mocov2_r18_demo', 'source.pth', '--out', 'link.pth', '--overwrite']),
-    ('estimate_fisher', ['pretrain/mocov2_r18_demo', 'fisher.pth.part0', '--out', 'fisher.pth']),
-    ('make_submission', ['DAVIS', 'DAVIS', '--task', 'davis17-test-dev', '--out', 'DAVIS/old.zip']),
-    ('make_submission', ['run', 'DAVIS', '--task', 'davis17-test-dev', '--out', 'run/new.zip']),
-    ('estimate_fisher', ['pretrain/mocov2_r18_demo', 'source.pth', '--overwrite', '--out',
-                         'DAVIS/JPEGImages/480p/video0/00001.jpg', '--cfg-options',
-                         'train_dataloader.dataset.data_root=DAVIS/JPEGImages']),
-    ('eval_folder', ['DAVIS/Annotations/480p', 'DAVIS', '--task', 'davis17']),
-    ('eval_folder', ['DAVIS/Annotations/480p', 'DAVIS/Annotations/480p', '--task', 'davis17']),
-    ('analysis/run_ablation', ['stt_r18_demo', '--data', 'DAVIS/JPEGImages/480p', '--eval-data', 'DAVIS', '--work-dir',
-                               'DAVIS/JPEGImages/480p/ablation']),
-    ('eval_folder', ['DAVIS/Annotations/480p', 'DAVIS', '--task', 'davis17', '--out', 'DAVIS/Annotations']),
-    ('eval_folder', ['DAVIS/Annotations/480p', 'DAVIS', '--task', 'davis17', '--out', 'DAVIS/Annotations/480p']),
-    ('analysis/plot_losses', ['run', '--out', 'run/losses.png']),
-])
+@pytest.mark.parametrize(
+    ('name', 'args'),
+    [
+        ('convert_checkpoint', ['source.pth', 'link.pth', '--overwrite']),
+        ('convert_checkpoint', ['source.pth', 'source.pth', '--overwrite']),
+        ('estimate_fisher', ['pretrain/mocov2_r18_demo', 'source.pth', '--out', 'link.pth', '--overwrite']),
+        ('estimate_fisher', ['pretrain/mocov2_r18_demo', 'fisher.pth.part0', '--out', 'fisher.pth']),
+        ('make_submission', ['DAVIS', 'DAVIS', '--task', 'davis17-test-dev', '--out', 'DAVIS/old.zip']),
+        ('make_submission', ['run', 'DAVIS', '--task', 'davis17-test-dev', '--out', 'run/new.zip']),
+        (
+            'estimate_fisher',
+            [
+                'pretrain/mocov2_r18_demo',
+                'source.pth',
+                '--overwrite',
+                '--out',
+                'DAVIS/JPEGImages/480p/video0/00001.jpg',
+                '--cfg-options',
+                'train_dataloader.dataset.data_root=DAVIS/JPEGImages',
+            ],
+        ),
+        ('eval_folder', ['DAVIS/Annotations/480p', 'DAVIS', '--task', 'davis17']),
+        ('eval_folder', ['DAVIS/Annotations/480p', 'DAVIS/Annotations/480p', '--task', 'davis17']),
+        (
+            'analysis/run_ablation',
+            [
+                'stt_r18_demo',
+                '--data',
+                'DAVIS/JPEGImages/480p',
+                '--eval-data',
+                'DAVIS',
+                '--work-dir',
+                'DAVIS/JPEGImages/480p/ablation',
+            ],
+        ),
+        ('eval_folder', ['DAVIS/Annotations/480p', 'DAVIS', '--task', 'davis17', '--out', 'DAVIS/Annotations']),
+        ('eval_folder', ['DAVIS/Annotations/480p', 'DAVIS', '--task', 'davis17', '--out', 'DAVIS/Annotations/480p']),
+        ('analysis/plot_losses', ['run', '--out', 'run/losses.png']),
+    ],
+)
 def test_tools_do_not_write_onto_their_sources(root, capfd, monkeypatch, name, args):
     monkeypatch.syspath_prepend(ROOT / 'tools' / 'analysis')
     torch.save(dict(state_dict={'backbone.conv1.weight': torch.ones(2)}), 'source.pth')
@@ -253,8 +324,9 @@ def test_extraction_keeps_videos_apart(tmp_path, monkeypatch, capfd):
     assert sorted(frames('f/v')) == ['00000.jpg', '00001.jpg']
     Path('f/v/00000.jpg').rename('f/v/holiday.heic')
     capfd.readouterr()
-    assert 'holds holiday.heic, which is no .jpg' in error_of(capfd, 'extract_frames', 'a/v.mp4', '--out', 'f',
-                                                              '--overwrite')
+    assert 'holds holiday.heic, which is no .jpg' in error_of(
+        capfd, 'extract_frames', 'a/v.mp4', '--out', 'f', '--overwrite'
+    )
 
 
 def test_frames_of_a_video_that_was_replaced_do_not_stay_among_the_new_ones(tmp_path, monkeypatch, capfd):
@@ -269,8 +341,7 @@ def test_frames_of_a_video_that_was_replaced_do_not_stay_among_the_new_ones(tmp_
     assert list(frames('f/v')) == ['00000.jpg', '00001.jpg']
 
 
-@pytest.mark.parametrize('option', [['--quality', '500'], ['--quality', '0'], ['--max-frames', '0'],
-                                    ['--every', '0']])
+@pytest.mark.parametrize('option', [['--quality', '500'], ['--quality', '0'], ['--max-frames', '0'], ['--every', '0']])
 def test_extraction_in_numbers_that_mean_nothing(option, capsys):
     with pytest.raises(SystemExit, match='2'):
         tool('extract_frames').parse_args(['v.mp4', '--out', 'f', *option])
@@ -281,8 +352,10 @@ def test_pictures_of_a_dataset_stay_out_of_it(root, monkeypatch):
     module = tool('browse_dataset')
 
     def browse(*args):
-        monkeypatch.setattr('sys.argv', ['browse', str(DAVIS), '-p', 'test', *args, '--cfg-options',
-                                         f'test_dataloader.dataset.data_root={root}'])
+        monkeypatch.setattr(
+            'sys.argv',
+            ['browse', str(DAVIS), '-p', 'test', *args, '--cfg-options', f'test_dataloader.dataset.data_root={root}'],
+        )
         module.browse(module.parse_args())
 
     for target in (root, root / 'Annotations' / '480p', root / 'new'):
@@ -317,8 +390,19 @@ def test_a_submission_is_not_one_of_the_results(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     make_youtube_vos_valid(tmp_path / 'data')
     Path('data/old.zip').write_bytes(b'zip')
-    line = error_of(capfd, 'test', 'eval/ytv_r18_s8', 'none', '--dump-masks', 'masks', '--work-dir', 'work',
-                    '--cfg-options', 'test_dataloader.dataset.data_root=data', 'test_evaluator.submission=data/old.zip')
+    line = error_of(
+        capfd,
+        'test',
+        'eval/ytv_r18_s8',
+        'none',
+        '--dump-masks',
+        'masks',
+        '--work-dir',
+        'work',
+        '--cfg-options',
+        'test_dataloader.dataset.data_root=data',
+        'test_evaluator.submission=data/old.zip',
+    )
     assert 'data/old.zip lies in data, whose files are read here and would be replaced' in line
 
 
@@ -326,7 +410,7 @@ def test_frames_of_another_size_are_not_extracted(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     videos('v.mp4')
     read = VideoReader.read
-    monkeypatch.setattr(VideoReader, 'read', lambda self, number: read(self, number)[:, :48 - 8 * (number > 3)])
+    monkeypatch.setattr(VideoReader, 'read', lambda self, number: read(self, number)[:, : 48 - 8 * (number > 3)])
     line = error_of(capfd, 'extract_frames', 'v.mp4', '--out', 'f')
     assert 'Frame 4 of v.mp4 is 32x40 (height x width), the first is 32x48' in line
     assert len(frames('f/v')) == 4

@@ -37,10 +37,20 @@ def merged(module, cfg, *options):
 def test_what_only_training_needs_is_removed(module, cfg):
     cfg.load_from, cfg.resume = 'a.pth', True
     before = cfg.to_dict()
-    training = {'train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'val_cfg',
-                'val_dataloader', 'val_evaluator', 'load_from'}
+    training = {
+        'train_cfg',
+        'train_dataloader',
+        'optim_wrapper',
+        'param_scheduler',
+        'auto_scale_lr',
+        'val_cfg',
+        'val_dataloader',
+        'val_evaluator',
+        'load_from',
+    }
     assert merged(module, cfg).to_dict() == {key: value for key, value in before.items() if key not in training} | dict(
-        resume=False, launcher='none', work_dir='work_dirs/toy')
+        resume=False, launcher='none', work_dir='work_dirs/toy'
+    )
     cfg.work_dir = 'mine'
     assert merged(module, cfg).work_dir == 'mine'
     assert merged(module, cfg, '--work-dir', 'other', '--launcher', 'slurm').work_dir == 'other'
@@ -72,8 +82,11 @@ def test_masks_and_records_are_those_of_benchmarks(module, cfg, option):
 def test_each_metric_gets_its_folders(module, cfg, tmp_path, monkeypatch):
     built = []
     monkeypatch.setattr(METRICS, 'build', built.append)
-    cfg.test_evaluator = (dict(type='ToyMetric'), dict(type='DAVISMetric', out_dir=str(tmp_path / 'mine')),
-                          dict(type='stt_mm.VIPMetric'))
+    cfg.test_evaluator = (
+        dict(type='ToyMetric'),
+        dict(type='DAVISMetric', out_dir=str(tmp_path / 'mine')),
+        dict(type='stt_mm.VIPMetric'),
+    )
     merged(module, cfg, '--work-dir', str(tmp_path), '--skip-done')
     _, davis, vip = cfg.test_evaluator
     assert (davis.out_dir, vip.out_dir) == (str(tmp_path / 'mine'), str(tmp_path))
@@ -95,8 +108,14 @@ def test_a_video_is_done_when_every_metric_has_it(module, monkeypatch):
     found = {'davis': ['b', 'a', 'c'], 'vip': ['c', 'b', 'd']}
     asked = []
     monkeypatch.setattr(module, 'completed', lambda *args: asked.append(args) or found[args[1]])
-    cfg = Config(dict(test_evaluator=[dict(type='DAVISMetric', out_dir='o', run_id='r', dump_masks='m'),
-                                      dict(type='VIPMetric', out_dir='p', run_id='s')]))
+    cfg = Config(
+        dict(
+            test_evaluator=[
+                dict(type='DAVISMetric', out_dir='o', run_id='r', dump_masks='m'),
+                dict(type='VIPMetric', out_dir='p', run_id='s'),
+            ]
+        )
+    )
     assert module.done(cfg) == ['b', 'c']
     assert asked == [('o', 'davis', 'r', 'm'), ('p', 'vip', 's', None)]
 
@@ -122,8 +141,14 @@ def test_none_may_be_written_in_capitals(module, cfg):
 def test_results_of_a_metric_stay_out_of_the_data(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('data').mkdir()
-    cfg = Config(dict(work_dir='work', model={}, test_dataloader=dict(dataset=dict(data_root='data')),
-                      test_evaluator=dict(type='DAVISMetric', out_dir='data/results')))
+    cfg = Config(
+        dict(
+            work_dir='work',
+            model={},
+            test_dataloader=dict(dataset=dict(data_root='data')),
+            test_evaluator=dict(type='DAVISMetric', out_dir='data/results'),
+        )
+    )
     args = SimpleNamespace(config='c.py', checkpoint='none', out=None)
     with pytest.raises(ValueError, match='data/results is, or lies in, data, which is read'):
         module.check_targets(cfg, args)
@@ -140,8 +165,10 @@ def test_room_is_made_before_a_run(module, tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'claim_dump', lambda *args: calls.append(('claim', *args)))
     monkeypatch.setattr(module, 'forget_records', lambda *args: calls.append(('forget', *args)))
     monkeypatch.setattr(module, 'barrier', lambda: calls.append('barrier'))
-    videos = [dict(video_id='b', frame_paths=['x/1.jpg', 'x/2.jpg'], mask_paths=['y/1.png', None]),
-              dict(video_id='a', frame_paths=['z/1.jpg'], mask_paths=None)]
+    videos = [
+        dict(video_id='b', frame_paths=['x/1.jpg', 'x/2.jpg'], mask_paths=['y/1.png', None]),
+        dict(video_id='a', frame_paths=['z/1.jpg'], mask_paths=None),
+    ]
 
     def make(skip_done=False, data=videos, rank=0, **metric):
         calls.clear()
@@ -152,8 +179,11 @@ def test_room_is_made_before_a_run(module, tmp_path, monkeypatch):
         module.make_room(cfg, SimpleNamespace(overwrite=True, skip_done=skip_done), runner, ['s'])
         return calls
 
-    assert make(dump_masks='m') == [('claim', 'm', 'r', ['s', 'x', 'y', 'z'], True), ('forget', str(tmp_path), 'davis'),
-                                    'barrier']
+    assert make(dump_masks='m') == [
+        ('claim', 'm', 'r', ['s', 'x', 'y', 'z'], True),
+        ('forget', str(tmp_path), 'davis'),
+        'barrier',
+    ]
     (tmp_path / 'videos' / 'davis').mkdir(parents=True)
     (tmp_path / 'videos' / 'davis' / '.a.json.abcdefgh.tmp').touch()
     assert make(skip_done=True) == ['barrier']
@@ -195,8 +225,9 @@ def test_what_the_result_says_of_the_checkpoint(module, tmp_path, monkeypatch, c
             return f'{limit} names'
 
     asked = []
-    monkeypatch.setattr(module, 'load_for_evaluation', lambda *args, **options: asked.append(
-        (args, options)) or Report())
+    monkeypatch.setattr(
+        module, 'load_for_evaluation', lambda *args, **options: asked.append((args, options)) or Report()
+    )
     monkeypatch.setattr(module, 'sha8', lambda path: f'sha of {path}')
     Report.complete = complete
     logger = logging.getLogger('stt_mm.a test')
@@ -207,13 +238,22 @@ def test_what_the_result_says_of_the_checkpoint(module, tmp_path, monkeypatch, c
             args.allow_partial = args.allow_other_geometry = 'given'
             result = module.load_weights(runner, args)
             if checkpoint == 'w.pth':
-                assert result == dict(path='w.pth', sha8='sha of w.pth', source='a source', matched_ratio=0.75,
-                                      geometry=dict(trained=dict(depth=18), used=dict(depth=50)))
+                assert result == dict(
+                    path='w.pth',
+                    sha8='sha of w.pth',
+                    source='a source',
+                    matched_ratio=0.75,
+                    geometry=dict(trained=dict(depth=18), used=dict(depth=50)),
+                )
     assert result == dict(path=None, sha8=None, source='none')
-    assert asked == [((runner.model, 'w.pth', True, 'given', 'net', 'given'), {}),
-                     ((runner.model, None), dict(allow_other_geometry='given'))]
-    expected = [('INFO', 'checkpoint: w.pth; matched 3'),
-                ('INFO', 'checkpoint: none, the network is as its config initialises it (seed 4)')]
+    assert asked == [
+        ((runner.model, 'w.pth', True, 'given', 'net', 'given'), {}),
+        ((runner.model, None), dict(allow_other_geometry='given')),
+    ]
+    expected = [
+        ('INFO', 'checkpoint: w.pth; matched 3'),
+        ('INFO', 'checkpoint: none, the network is as its config initialises it (seed 4)'),
+    ]
     if not complete:
         expected.insert(1, ('WARNING', '--allow-partial: 20 names'))
     assert [(record.levelname, record.message) for record in caplog.records] == expected
@@ -225,12 +265,19 @@ def test_each_part_of_an_evaluation_is_done_once_and_in_order(module, tmp_path, 
     config, calls = write_config(tmp_path), []
     for name in ('prepare_runtime', 'check_targets', 'load_weights', 'compile_networks', 'make_room', 'finish_runtime'):
         original = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *args, name=name, original=original: calls.append(name) or original(
-            *args))
+        monkeypatch.setattr(
+            module, name, lambda *args, name=name, original=original: calls.append(name) or original(*args)
+        )
     monkeypatch.setattr(torch.nn.Sequential, 'compile', lambda self: calls.append('compiled'))
     module.main([str(config), 'none', *(['--compile'] if compiled else [])])
-    assert calls == ['check_targets', 'prepare_runtime', 'load_weights',
-                     *(['compile_networks', 'compiled'] if compiled else []), 'make_room', 'finish_runtime']
+    assert calls == [
+        'check_targets',
+        'prepare_runtime',
+        'load_weights',
+        *(['compile_networks', 'compiled'] if compiled else []),
+        'make_room',
+        'finish_runtime',
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ['toy.py', 'work_dirs']
 
 
@@ -244,11 +291,24 @@ def test_the_result_file_and_the_log_of_an_evaluation(module, tmp_path, monkeypa
         return forward(*args, **options)
 
     monkeypatch.setattr(Correspondence, 'forward', telling)
-    module.main([
-        'eval/davis_color', 'none', '--work-dir', 'work', '--out', 'r.json', '--seed', '5', '--cfg-options',
-        'test_dataloader.dataset.data_root=data', 'test_dataloader.dataset.max_frames=3',
-        'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False',
-        'model.propagator.protocol.short_side=48'])
+    module.main(
+        [
+            'eval/davis_color',
+            'none',
+            '--work-dir',
+            'work',
+            '--out',
+            'r.json',
+            '--seed',
+            '5',
+            '--cfg-options',
+            'test_dataloader.dataset.data_root=data',
+            'test_dataloader.dataset.max_frames=3',
+            'test_dataloader.num_workers=0',
+            'test_dataloader.persistent_workers=False',
+            'model.propagator.protocol.short_side=48',
+        ]
+    )
     content = json.loads(Path('r.json').read_text())
     assert Path('r.json').read_text() == json.dumps(content, indent=2) + '\n'
     assert content.keys() == {'metrics', 'checkpoint', 'config', 'protocol', 'max_frames', 'seed'}

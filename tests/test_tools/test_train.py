@@ -57,8 +57,10 @@ def test_a_rate_is_scaled_from_a_batch_that_is_known(cfg, value):
         merged(cfg, '--auto-scale-lr')
 
 
-@pytest.mark.parametrize(('load_from', 'trust', 'refused'), [
-    ('https://example.org/a.pth', False, True), ('https://example.org/a.pth', True, False), (None, False, False)])
+@pytest.mark.parametrize(
+    ('load_from', 'trust', 'refused'),
+    [('https://example.org/a.pth', False, True), ('https://example.org/a.pth', True, False), (None, False, False)],
+)
 def test_what_a_training_starts_from(cfg, load_from, trust, refused):
     cfg.load_from = load_from
     if refused:
@@ -85,8 +87,7 @@ def test_earlier_checkpoints_are_in_the_way_of_a_new_training_only(tmp_path):
     with pytest.raises(OSError, match='holds checkpoints of an earlier training, such as iter_12.pth'):
         module.files_in_the_way(cfg, False)
     found = module.files_in_the_way(cfg, True)
-    assert [path.name for path in found] == [
-        'best_score_iter_2.pth', 'iter_3.pth', 'iter_12.pth', 'last_checkpoint']
+    assert [path.name for path in found] == ['best_score_iter_2.pth', 'iter_3.pth', 'iter_12.pth', 'last_checkpoint']
     assert module.files_in_the_way(Config(dict(work_dir=str(work_dir), resume=True)), False) == []
     for start in (work_dir / 'iter_3.pth', f'trusted:{work_dir}/iter_3.pth'):
         with pytest.raises(OSError, match='iter_3.pth, which --overwrite would remove'):
@@ -116,10 +117,14 @@ def start(monkeypatch, caplog):
 
     def choose(resume, /, trust=False, latest=None, rank=0, **cfg):
         read = []
-        monkeypatch.setattr(module, 'latest_checkpoint', lambda work_dir, **options: read.append(
-            ('latest', work_dir, options)) or latest)
-        monkeypatch.setattr(module, 'read_checkpoint', lambda path, **options: read.append(
-            (str(path), options)) or path)
+        monkeypatch.setattr(
+            module,
+            'latest_checkpoint',
+            lambda work_dir, **options: read.append(('latest', work_dir, options)) or latest,
+        )
+        monkeypatch.setattr(
+            module, 'read_checkpoint', lambda path, **options: read.append((str(path), options)) or path
+        )
         monkeypatch.setattr(module, 'require_resumable', lambda *args: read.append(('resumable', *args)))
         monkeypatch.setattr(module, 'trusted_path', lambda path: f'trusted:{path}')
         monkeypatch.setattr(module, 'process_rank', lambda: rank)
@@ -141,32 +146,53 @@ def test_a_new_training_reads_once_what_it_starts_from(start):
 @pytest.mark.parametrize('trust', [False, True])
 def test_a_file_to_resume_from_is_read_once(start, trust):
     name = 'trusted:iter_3.pth' if trust else 'iter_3.pth'
-    for cfg, scheduled in ((dict(load_from='a.pth'), False), (dict(resume=True, load_from='a.pth'), False),
-                           (dict(param_scheduler=dict(type='x')), True), (dict(param_scheduler=[]), False)):
+    for cfg, scheduled in (
+        (dict(load_from='a.pth'), False),
+        (dict(resume=True, load_from='a.pth'), False),
+        (dict(param_scheduler=dict(type='x')), True),
+        (dict(param_scheduler=[]), False),
+    ):
         read = [('iter_3.pth', dict(trust=trust)), ('resumable', 'iter_3.pth', Path('iter_3.pth'), scheduled)]
         assert start('iter_3.pth', trust, **cfg) == (True, name, read, [])
     # As a config may ask for it.
     assert start(None, trust, resume=True, load_from='iter_3.pth', param_scheduler=[1]) == (
-        True, name, [read[0], (*read[1][:3], True)], [])
+        True,
+        name,
+        [read[0], (*read[1][:3], True)],
+        [],
+    )
 
 
 @pytest.mark.parametrize(('resume', 'cfg'), [('auto', {}), (None, dict(resume=True)), ('auto', dict(resume=True))])
 def test_the_newest_checkpoint_or_a_new_start(start, resume, cfg):
     latest = ('latest', 'w', dict(trust=False, scheduled=False))
     assert start(resume, latest='w/iter_3.pth', **cfg) == (
-        True, 'w/iter_3.pth', [latest], ['--resume auto: continuing from w/iter_3.pth.'])
+        True,
+        'w/iter_3.pth',
+        [latest],
+        ['--resume auto: continuing from w/iter_3.pth.'],
+    )
     assert start(resume, **cfg) == (
-        False, None, [latest],
-        ['--resume auto: no readable checkpoint in w, training starts from scratch.'])
+        False,
+        None,
+        [latest],
+        ['--resume auto: no readable checkpoint in w, training starts from scratch.'],
+    )
     assert start(resume, rank=1, **cfg)[3] == []
 
 
 def test_without_a_checkpoint_the_weights_of_the_config_are_the_start(start):
     latest = ('latest', 'w', dict(trust=True, scheduled=True))
     assert start('auto', True, load_from='a.pth', param_scheduler=[1])[:3] == (
-        False, 'trusted:a.pth', [latest, ('a.pth', dict(trust=True))])
+        False,
+        'trusted:a.pth',
+        [latest, ('a.pth', dict(trust=True))],
+    )
     assert start('auto', True, latest='w/iter_3.pth', load_from='a.pth', param_scheduler=[1])[:3] == (
-        True, 'trusted:w/iter_3.pth', [latest])
+        True,
+        'trusted:w/iter_3.pth',
+        [latest],
+    )
 
 
 @pytest.mark.parametrize('code', [None, 143])
@@ -202,8 +228,15 @@ def test_each_part_of_a_training_is_done_once_and_nothing_outlives_it(tmp_path, 
     else:
         with pytest.raises(SystemExit, match=str(code)):
             module.main([config])
-    assert calls == ['validation', ('prepare', 'none'), ('hook', 'ReplaceEarlier', []), 'log', ('queue', 3), 'train',
-                     ({} if code is None else dict(together=False), None)]
+    assert calls == [
+        'validation',
+        ('prepare', 'none'),
+        ('hook', 'ReplaceEarlier', []),
+        'log',
+        ('queue', 3),
+        'train',
+        ({} if code is None else dict(together=False), None),
+    ]
 
 
 @pytest.mark.parametrize('key', ['model', 'train_cfg', 'train_dataloader', 'optim_wrapper'])

@@ -21,7 +21,8 @@ def test_the_checkpoints_it_asks_for_are_those_that_training_writes():
 
 
 def test_help_needs_no_installation():
-    done = subprocess.run(['bash', str(SCRIPT), '--help'], text=True, capture_output=True,
-                          env=dict(PATH='/usr/bin:/bin'))
+    done = subprocess.run(
+        ['bash', str(SCRIPT), '--help'], text=True, capture_output=True, env=dict(PATH='/usr/bin:/bin')
+    )
     assert done.returncode == 0
     assert done.stdout.startswith('usage: bash tools/two_stages.sh [WORK_DIR]')

@@ -40,8 +40,10 @@ def backbone():
 @pytest.fixture(scope='module')
 def names(backbone):
     """The reference: torchvision names and tensors, statistics filled with noise."""
-    return OrderedDict((name, torch.rand_like(value) if value.is_floating_point() else value + 3)
-                       for name, value in backbone.state_dict().items())
+    return OrderedDict(
+        (name, torch.rand_like(value) if value.is_floating_point() else value + 3)
+        for name, value in backbone.state_dict().items()
+    )
 
 
 def prefixed(prefix, weights):
@@ -69,21 +71,48 @@ def other(name='x', *shape):
 
 
 SOURCES = {
-    'mmpretrain': lambda w: dict(state_dict={
-        **prefixed('backbone.', w), **prefixed('encoder_k.module.0.', w), **prefixed('target_net.0.', w),
-        **other('neck.fc.weight'), **other('head.predictor.weight'), **other('queue'),
-        **other('data_preprocessor.mean')}),
-    'official MoCo': lambda w: dict(epoch=200, arch='resnet18', state_dict={
-        **prefixed('module.encoder_k.', w), **prefixed('module.encoder_q.', w),
-        **other('module.encoder_q.fc.0.weight'), **other('module.queue'), **other('module.queue_ptr')}),
-    'official SimSiam': lambda w: dict(state_dict={
-        **prefixed('module.encoder.', w), **other('module.encoder.fc.0.weight'), **other('module.predictor.0.weight')}),
+    'mmpretrain': lambda w: dict(
+        state_dict={
+            **prefixed('backbone.', w),
+            **prefixed('encoder_k.module.0.', w),
+            **prefixed('target_net.0.', w),
+            **other('neck.fc.weight'),
+            **other('head.predictor.weight'),
+            **other('queue'),
+            **other('data_preprocessor.mean'),
+        }
+    ),
+    'official MoCo': lambda w: dict(
+        epoch=200,
+        arch='resnet18',
+        state_dict={
+            **prefixed('module.encoder_k.', w),
+            **prefixed('module.encoder_q.', w),
+            **other('module.encoder_q.fc.0.weight'),
+            **other('module.queue'),
+            **other('module.queue_ptr'),
+        },
+    ),
+    'official SimSiam': lambda w: dict(
+        state_dict={
+            **prefixed('module.encoder.', w),
+            **other('module.encoder.fc.0.weight'),
+            **other('module.predictor.0.weight'),
+        }
+    ),
     'torchvision': lambda w: {**w, **other('fc.weight'), **other('fc.bias')},
     'torchvision names under state_dict (DetCo)': lambda w: dict(state_dict={**w, **other('fc.weight')}),
-    'released STT': lambda w: dict(state_dict={
-        **prefixed('backbone.', conv_module_names(w)), **prefixed('backbone_t.', conv_module_names(other_weights(w)))}),
-    'stt_mm training': lambda w: dict(meta={}, message_hub={}, state_dict={
-        **prefixed('teacher.', other_weights(w)), **prefixed('backbone.', w), **other('local_head.scale')}),
+    'released STT': lambda w: dict(
+        state_dict={
+            **prefixed('backbone.', conv_module_names(w)),
+            **prefixed('backbone_t.', conv_module_names(other_weights(w))),
+        }
+    ),
+    'stt_mm training': lambda w: dict(
+        meta={},
+        message_hub={},
+        state_dict={**prefixed('teacher.', other_weights(w)), **prefixed('backbone.', w), **other('local_head.scale')},
+    ),
     'stt_mm published': lambda w: dict(meta=dict(stt_mm_version='1'), state_dict=prefixed('backbone.', w)),
 }
 
@@ -209,8 +238,12 @@ def test_a_file_that_lacks_something_is_not_resumed_from(key, tmp_path, caplog):
     del owner[key.removeprefix('meta.')]
     for name in ('iter_8.pth', 'best_J&F-Mean_iter_8.pth', 'best_score_iter_4.pth', 'published-weights.pth'):
         torch.save(checkpoint, tmp_path / name)
-    for name, right in (('iter_8', 'iter_4'), ('best_J&F-Mean_iter_8', 'iter_8'), ('best_score_iter_4', 'iter_4'),
-                        ('published-weights', 'iter_8')):
+    for name, right in (
+        ('iter_8', 'iter_4'),
+        ('best_J&F-Mean_iter_8', 'iter_8'),
+        ('best_score_iter_4', 'iter_4'),
+        ('published-weights', 'iter_8'),
+    ):
         path = tmp_path / f'{name}.pth'
         with pytest.raises(CheckpointError, match=rf'{re.escape(str(path))} is no .* no (meta, )?{key}.*{right}.pth'):
             require_resumable(read_checkpoint(path), path, scheduled=True)
@@ -284,7 +317,7 @@ def test_a_damaged_part_is_named(damage, tmp_path):
     if damage == 'bit':
         content[place] ^= 64
     else:
-        content[place:place + 1000] = bytes(1000)
+        content[place : place + 1000] = bytes(1000)
     path.write_bytes(content)
     torch.load(path)
     with pytest.raises(CheckpointError, match=r'iter_5\.pth .*corrupt.*its part iter_5/data/1 is damaged'):
@@ -329,14 +362,20 @@ class Nothing(nn.Module):
         return x
 
 
-@pytest.mark.parametrize(('content', 'what'), [
-    (b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n', 'pointer of Git LFS.*git lfs pull'),
-    (b'\n<!DOCTYPE html><html><head><title>Quota exceeded</title>', 'a web page'),
-    (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', 'a web page'),
-    (b'\x1f\x8b\x08rest', 'compressed. Unpack'),
-    ('zip', r'zip archive of other files \(weights.txt\)'),
-    ('script', 'TorchScript program'),
-])
+@pytest.mark.parametrize(
+    ('content', 'what'),
+    [
+        (
+            b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n',
+            'pointer of Git LFS.*git lfs pull',
+        ),
+        (b'\n<!DOCTYPE html><html><head><title>Quota exceeded</title>', 'a web page'),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', 'a web page'),
+        (b'\x1f\x8b\x08rest', 'compressed. Unpack'),
+        ('zip', r'zip archive of other files \(weights.txt\)'),
+        ('script', 'TorchScript program'),
+    ],
+)
 def test_what_is_no_checkpoint_is_called_what_it_is(content, what, tmp_path):
     path = tmp_path / 'file.pth'
     if content == 'zip':
@@ -356,8 +395,9 @@ def write_safetensors(path, weights):
     names = {torch.float32: 'F32', torch.float16: 'F16', torch.int64: 'I64'}
     for name, value in weights.items():
         data = value.numpy().tobytes()
-        header[name] = dict(dtype=names[value.dtype], shape=list(value.shape),
-                            data_offsets=[len(values), len(values) + len(data)])
+        header[name] = dict(
+            dtype=names[value.dtype], shape=list(value.shape), data_offsets=[len(values), len(values) + len(data)]
+        )
         values += data
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, 'little') + text + values)
@@ -376,10 +416,13 @@ def test_safetensors_are_read_and_damaged_ones_refused(tmp_path):
         assert found.keys() == some.keys()
         assert all(torch.equal(found[key], value) for key, value in some.items())
     content = (tmp_path / 'net.safetensors').read_bytes()
-    damaged = {'cut': (content[:-3], 'should have .* bytes, and have'), 'short': (content[:5], 'header should have'),
-               'header': (content.replace(b'"dtype"', b'"dtyqe"'), 'not one of the safetensors format'),
-               'shape': (content.replace(b'[3, 4]', b'[3, 5]'), r'b of shape \[3, 5\] does not fit'),
-               'sign': (content.replace(b'[3, 4]', b'[3,-4]'), 'does not fit')}
+    damaged = {
+        'cut': (content[:-3], 'should have .* bytes, and have'),
+        'short': (content[:5], 'header should have'),
+        'header': (content.replace(b'"dtype"', b'"dtyqe"'), 'not one of the safetensors format'),
+        'shape': (content.replace(b'[3, 4]', b'[3, 5]'), r'b of shape \[3, 5\] does not fit'),
+        'sign': (content.replace(b'[3, 4]', b'[3,-4]'), 'does not fit'),
+    }
     for name, (data, message) in damaged.items():
         (tmp_path / f'{name}.safetensors').write_bytes(data)
         with pytest.raises(CheckpointError, match=rf'{name}\.safetensors .*{message}'):
@@ -398,14 +441,17 @@ def test_weights_that_are_not_finite_are_refused(value, names, backbone, tmp_pat
         load_backbone(backbone, tmp_path / 'file.pth')
     assert torch.equal(backbone.conv1.weight, before)
     # A stage that the network does not have is not looked at.
-    load_backbone(ResNet(depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1, )),
-                  tmp_path / 'file.pth')
+    load_backbone(
+        ResNet(depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,)), tmp_path / 'file.pth'
+    )
 
 
 def test_compressed_parts_are_refused_before_they_are_unpacked(tmp_path):
     torch.save(dict(weight=torch.zeros(2**20)), tmp_path / 'stored.pth')
-    with zipfile.ZipFile(tmp_path / 'stored.pth') as source, \
-            zipfile.ZipFile(tmp_path / 'small.pth', 'w', zipfile.ZIP_DEFLATED) as target:
+    with (
+        zipfile.ZipFile(tmp_path / 'stored.pth') as source,
+        zipfile.ZipFile(tmp_path / 'small.pth', 'w', zipfile.ZIP_DEFLATED) as target,
+    ):
         for name in source.namelist():
             target.writestr(name, source.read(name))
     assert read_checkpoint(tmp_path / 'stored.pth')['weight'].shape == (2**20,)
@@ -454,8 +500,10 @@ def test_weights_are_read_onto_the_device_that_is_named(tmp_path):
         assert read_checkpoint(tmp_path / name)['a'].device.type == 'cpu'
 
 
-@pytest.mark.parametrize(('text', 'line'), [
-    ('\n  a b. c\nd', 'a b'), ('a...', 'a'), ('', 'ValueError'), ('a' * 300, 'a' * 200), ('x.y. z', 'x.y')])
+@pytest.mark.parametrize(
+    ('text', 'line'),
+    [('\n  a b. c\nd', 'a b'), ('a...', 'a'), ('', 'ValueError'), ('a' * 300, 'a' * 200), ('x.y. z', 'x.y')],
+)
 def test_the_first_sentence_of_an_error(text, line):
     assert _first_line(ValueError(text)) == line
 
@@ -520,9 +568,17 @@ def test_large_parts_are_compared_to_their_end_and_empty_ones_pass(tmp_path):
         read_checkpoint(path)
 
 
-@pytest.mark.parametrize(('start', 'found'), [
-    (b'\x02' + bytes(7) + b'{}', True), (b'\x02' + bytes(7) + b'[]', False), (b'\x02' + bytes(6) + b'\1{}', False),
-    (b'\x0a' + bytes(7) + b'{}', True), (b'\x0b' + bytes(7) + b'{}', False), (b'\x02' + bytes(7), False)])
+@pytest.mark.parametrize(
+    ('start', 'found'),
+    [
+        (b'\x02' + bytes(7) + b'{}', True),
+        (b'\x02' + bytes(7) + b'[]', False),
+        (b'\x02' + bytes(6) + b'\1{}', False),
+        (b'\x0a' + bytes(7) + b'{}', True),
+        (b'\x0b' + bytes(7) + b'{}', False),
+        (b'\x02' + bytes(7), False),
+    ],
+)
 def test_safetensors_are_known_by_their_first_bytes(tmp_path, start, found):
     for name, expected in (('a.pth', found), ('a.safetensors', True)):
         (tmp_path / name).write_bytes(start)
@@ -547,8 +603,9 @@ def test_tensors_of_safetensors_keep_their_types_and_lie_in_the_file(tmp_path):
 
 def report(matched=0, missing=0, mismatched=0, unexpected=0):
     lists = dict(matched=matched, missing=missing, mismatched=mismatched, unexpected=unexpected)
-    return LoadReport('a', **{kind: tuple(f'{kind}{k}' for k in range(count)) for kind, count in lists.items()},
-                      unused=())
+    return LoadReport(
+        'a', **{kind: tuple(f'{kind}{k}' for k in range(count)) for kind, count in lists.items()}, unused=()
+    )
 
 
 def test_how_much_of_a_network_was_filled():
@@ -561,7 +618,8 @@ def test_how_much_of_a_network_was_filled():
     assert not report(99, unexpected=1).complete
     assert report(5, 6, 5).details() == (
         'missing: missing0, missing1, missing2, missing3, missing4, ...; '
-        'mismatched: mismatched0, mismatched1, mismatched2, mismatched3, mismatched4')
+        'mismatched: mismatched0, mismatched1, mismatched2, mismatched3, mismatched4'
+    )
 
 
 def test_another_geometry_is_refused_unless_allowed(backbone, names, tmp_path):
@@ -573,8 +631,9 @@ def test_another_geometry_is_refused_unless_allowed(backbone, names, tmp_path):
         check_geometry('a.pth', dict(pool='max'), dict(pool='avg'))
 
 
-@pytest.mark.parametrize(('stage', 'expected'), [('res3', []), ('res4', ['strides']), ('last', ['strides']),
-                                                 (None, ['strides'])])
+@pytest.mark.parametrize(
+    ('stage', 'expected'), [('res3', []), ('res4', ['strides']), ('last', ['strides']), (None, ['strides'])]
+)
 def test_geometries_differ_up_to_their_stage(stage, expected):
     trained, used = dict(strides=[1, 2, 3, 4], stage=stage), dict(strides=(1, 2, 4), stage=stage)
     assert differences(trained, used) == expected
@@ -594,7 +653,7 @@ def test_names_of_the_module_are_at_least_99_in_100(tmp_path):
             assert load_backbone(module, tmp_path / 'file.pth').source == 'names of the module'
             assert sum(value.item() for value in module) == 100, 'in turn, so that all are filled'
     # Below a prefix, and in another type.
-    doubles = {f'net.{number}': torch.full((1, ), 2.0, dtype=torch.float64) for number in range(100)}
+    doubles = {f'net.{number}': torch.full((1,), 2.0, dtype=torch.float64) for number in range(100)}
     torch.save(doubles | {'more': torch.ones(1)}, tmp_path / 'file.pth')
     assert load_backbone(module, tmp_path / 'file.pth', prefix='net').ratio == 1
     assert {(value.item(), value.dtype) for value in module} == {(2, torch.float32)}

@@ -45,24 +45,29 @@ def test_the_last_byte_tells_whether_a_file_is_whole(tmp_path, name):
         assert is_cut_off(path) is cut
 
 
-@pytest.mark.parametrize(('data', 'cut'), [
-    (HEAD + box(b'mdat', size=100), True),  # Nothing but its eight bytes is there.
-    (HEAD + box(b'mdat', size=9), True),
-    (HEAD + box(b'moov', size=100), True),
-    (HEAD + box(b'moof', size=100), True),
-    (HEAD + box(b'free', size=100), False),  # No frame is lost.
-    (HEAD + box(b'mdat', bytes(50), size=0), False),  # Up to the end.
-    (HEAD + box(b'gps ', bytes(50), size=7), False),
-    (HEAD + box(b'mdat', size=100)[:7], False),  # What is no box.
-    (b'RIFF' + b'\xff' * 4, False),
-    (b'RIFF' + b'\xff\xff\xff\xfe' + bytes(9), True),
-    (ebml(b'\xff'), False),  # All ones: not known.
-    (ebml(b'\x7f\xff'), False),
-    (ebml(b'\x01' + 7 * b'\xff'), False),
-    (ebml(b'\xfe'), True),
-    (ebml(b'\x7f\xfe'), True),
-    (b'', False), (b'RI', False), (b'not a video at all', False),
-])
+@pytest.mark.parametrize(
+    ('data', 'cut'),
+    [
+        (HEAD + box(b'mdat', size=100), True),  # Nothing but its eight bytes is there.
+        (HEAD + box(b'mdat', size=9), True),
+        (HEAD + box(b'moov', size=100), True),
+        (HEAD + box(b'moof', size=100), True),
+        (HEAD + box(b'free', size=100), False),  # No frame is lost.
+        (HEAD + box(b'mdat', bytes(50), size=0), False),  # Up to the end.
+        (HEAD + box(b'gps ', bytes(50), size=7), False),
+        (HEAD + box(b'mdat', size=100)[:7], False),  # What is no box.
+        (b'RIFF' + b'\xff' * 4, False),
+        (b'RIFF' + b'\xff\xff\xff\xfe' + bytes(9), True),
+        (ebml(b'\xff'), False),  # All ones: not known.
+        (ebml(b'\x7f\xff'), False),
+        (ebml(b'\x01' + 7 * b'\xff'), False),
+        (ebml(b'\xfe'), True),
+        (ebml(b'\x7f\xfe'), True),
+        (b'', False),
+        (b'RI', False),
+        (b'not a video at all', False),
+    ],
+)
 def test_parts_that_reach_beyond_the_end(tmp_path, data, cut):
     (tmp_path / 'a').write_bytes(data)
     assert is_cut_off(tmp_path / 'a') is cut

@@ -16,10 +16,10 @@ def soft(lines, length, hard=0, ids=0):
     mask[:200, 101:150] = 8
     row = 10
     for part in np.array_split(np.arange(length), lines):
-        mask[row:row + len(part), 101] = 1
+        mask[row : row + len(part), 101] = 1
         row += len(part) + 5
     for number in range(ids):
-        mask[220:230, 20 * number + 10:20 * number + 20] = 20 + 3 * number
+        mask[220:230, 20 * number + 10 : 20 * number + 20] = 20 + 3 * number
     mask[:hard, 300:310] = 30
     return mask
 
@@ -37,11 +37,17 @@ def refused(mask, palette=None):
     return False
 
 
-@pytest.mark.parametrize(('lines', 'length', 'ids', 'expected'), [
-    (1, 65, 0, False), (1, 66, 0, True),  # Pixels between two others.
-    (4, 40, 0, False), (5, 40, 0, True),  # Pieces.
-    (5, 40, 2, True), (5, 40, 3, False),  # A quarter of the ids.
-])
+@pytest.mark.parametrize(
+    ('lines', 'length', 'ids', 'expected'),
+    [
+        (1, 65, 0, False),
+        (1, 66, 0, True),  # Pixels between two others.
+        (4, 40, 0, False),
+        (5, 40, 0, True),  # Pieces.
+        (5, 40, 2, True),
+        (5, 40, 3, False),  # A quarter of the ids.
+    ],
+)
 def test_smoothed_edges_are_counted_in_pixels_pieces_and_ids(lines, length, ids, expected):
     mask = soft(lines, length, ids=ids)
     if lines == 1:
@@ -64,7 +70,7 @@ def test_specks_beside_the_next_id_are_of_a_jpeg():
         mask = np.zeros((60, 80), np.uint8)
         mask[10:40, 10:50] = 5
         for k in range(count):
-            mask[10 + 6 * k:12 + 6 * k, 50:52] = number
+            mask[10 + 6 * k : 12 + 6 * k, 50:52] = number
         assert refused(mask) == expected
         mask[50, 70] = number
         assert not refused(mask), 'one speck lies alone'
@@ -77,7 +83,7 @@ def test_specks_beside_the_next_id_are_of_a_jpeg():
 @pytest.mark.parametrize(('thin', 'expected'), [(9, True), (10, False)])
 def test_specks_lie_beside_an_id_of_which_half_is_solid(thin, expected):
     mask = np.zeros((60, 80), np.uint8)
-    mask[10:13, 10:13] = mask[20, 10:10 + thin] = 5
+    mask[10:13, 10:13] = mask[20, 10 : 10 + thin] = 5
     mask[[10, 12, 11], [13, 13, 9]] = 6
     assert refused(mask) == expected
 
@@ -86,53 +92,70 @@ def patches(whole, half, single, others, pieces=1):
     """Areas of id 2 in one of id 1, with 4, 2, 1 and 0 corners on the grid of 8 pixels, and nothing between pieces."""
     mask = np.ones((17 * 16, 17 * 16), np.uint8)
     cells = iter([(16 * row, 16 * column) for row in range(16) for column in range(16)])
-    for count, (top, left, bottom, right) in ((whole, (8, 8, 16, 16)), (half, (8, 8, 16, 13)), (single, (8, 8, 12, 13)),
-                                              (others, (3, 3, 6, 7))):
+    for count, (top, left, bottom, right) in (
+        (whole, (8, 8, 16, 16)),
+        (half, (8, 8, 16, 13)),
+        (single, (8, 8, 12, 13)),
+        (others, (3, 3, 6, 7)),
+    ):
         for _ in range(count):
             row, column = next(cells)
-            mask[row + top:row + bottom, column + left:column + right] = 2
+            mask[row + top : row + bottom, column + left : column + right] = 2
     for number in range(1, pieces):
         mask[17 * 16 - 3 * number] = 0
     return mask
 
 
-@pytest.mark.parametrize(('arguments', 'expected'), [
-    ((2, 0, 1, 0), False), ((2, 1, 0, 0), True),  # 9 and 10 corners.
-    ((3, 0, 0, 22), True), ((3, 0, 0, 23), False),  # 12 of 100 and of 104.
-    ((3, 1, 0, 0, 3), False), ((3, 1, 1, 0, 3), True),  # 14 and 15 for three pieces.
-    ((9, 1, 0, 0), False), ((4, 1, 0, 0), True),  # 38 of 40, as in a mask that was enlarged, and 18 of 20.
-])
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        ((2, 0, 1, 0), False),
+        ((2, 1, 0, 0), True),  # 9 and 10 corners.
+        ((3, 0, 0, 22), True),
+        ((3, 0, 0, 23), False),  # 12 of 100 and of 104.
+        ((3, 1, 0, 0, 3), False),
+        ((3, 1, 1, 0, 3), True),  # 14 and 15 for three pieces.
+        ((9, 1, 0, 0), False),
+        ((4, 1, 0, 0), True),  # 38 of 40, as in a mask that was enlarged, and 18 of 20.
+    ],
+)
 def test_corners_on_the_blocks_of_a_jpeg_are_counted(arguments, expected):
     mask = patches(*arguments)
     fault = _worn(mask, _solid(mask), np.unique(mask[mask > 0]))
     assert bool(fault) == expected
     whole, half, single, others, *_ = arguments
     if expected:
-        assert fault.startswith(f'of the {4 * (whole + half + single + others)} corners of its areas '
-                                f'{4 * whole + 2 * half + single} lie on')
+        assert fault.startswith(
+            f'of the {4 * (whole + half + single + others)} corners of its areas {4 * whole + 2 * half + single} lie on'
+        )
 
 
 def bordered(size, top, left, height, width, border):
     """An object of id 1 with void all around it."""
     mask = np.zeros(size, np.uint8)
-    mask[top - border:top + height + border, left - border:left + width + border] = 255
-    mask[top:top + height, left:left + width] = 1
+    mask[top - border : top + height + border, left - border : left + width + border] = 255
+    mask[top : top + height, left : left + width] = 1
     return mask
 
 
-@pytest.mark.parametrize(('size', 'border', 'expected'), [
-    ((100, 300), 10, False), ((100, 300), 12, True), ((1000, 1200), 40, False), ((1000, 1200), 44, True)])
+@pytest.mark.parametrize(
+    ('size', 'border', 'expected'),
+    [((100, 300), 10, False), ((100, 300), 12, True), ((1000, 1200), 40, False), ((1000, 1200), 44, True)],
+)
 @pytest.mark.parametrize('place', ['inside', 'border'])
 def test_void_is_as_thin_as_a_border(caplog, size, border, expected, place):
     height, width = int(0.6 * size[0]), int(0.6 * size[1])
     left = size[1] - border - width - (5 if place == 'inside' else 0)
     mask = bordered(size, border + 3, left, height, width, border)
     for rows in (slice(0, border + 3), slice(border + 3 + height, None)):  # Corners are thicker.
-        mask[rows, :left] = mask[rows, left + width:] = 0
+        mask[rows, :left] = mask[rows, left + width :] = 0
     void = np.count_nonzero(mask == 255)
     if expected:
-        with pytest.raises(InputError, match=f'a.png: 255 beside other ids is void, but its {void} pixels .* '
-                                             rf'other objects \({height * width} pixels\)'):
+        with pytest.raises(
+            InputError,
+            match=f'a.png: 255 beside other ids is void, but its {void} pixels .* '
+            rf'other objects \({height * width} pixels\)',
+        ):
             drop_void(mask, 'a.png')
     else:
         np.testing.assert_array_equal(drop_void(mask, 'a.png'), mask == 1)
@@ -142,7 +165,7 @@ def test_void_is_as_thin_as_a_border(caplog, size, border, expected, place):
 @pytest.mark.parametrize(('more', 'expected'), [(4, False), (5, True)])
 def test_void_covers_no_more_than_what_it_borders(more, expected):
     mask = bordered((40, 60), 10, 10, 10, 10, 2)  # 100 pixels in 96.
-    mask[22, 8:8 + more] = 255
+    mask[22, 8 : 8 + more] = 255
     mask[30:, 40:] = 5  # Another object far away does not count.
     if expected:
         with pytest.raises(InputError, match='are no border'):
@@ -156,7 +179,7 @@ def test_void_runs_along_half_of_the_outline(around, expected):
     mask = np.zeros((40, 60), np.uint8)
     mask[10:20, 10:20] = 1
     mask[9, 9:21] = 255  # 12 of the 44 pixels around.
-    mask[10:10 + around - 12, 9] = 255
+    mask[10 : 10 + around - 12, 9] = 255
     if expected:
         with pytest.raises(InputError, match='are no border'):
             drop_void(mask, 'a.png')
@@ -169,8 +192,8 @@ def test_specks_have_eight_pixels_at_most(more, expected):
     mask = np.zeros((60, 80), np.uint8)
     mask[10:40, 10:50] = 5
     for top in (10, 20, 30):
-        mask[top:top + 4, 50:52] = 6
-    mask[34, 50:50 + more] = 6
+        mask[top : top + 4, 50:52] = 6
+    mask[34, 50 : 50 + more] = 6
     assert bool(_worn(mask, _solid(mask), np.array([5, 6]))) == expected
 
 
@@ -192,10 +215,20 @@ def test_specks_tell_where_a_quarter_is_background(rows, expected):
     assert bool(_worn(mask, _solid(mask), np.array([5, 6, 9]))) == expected
 
 
-@pytest.mark.parametrize(('first', 'second', 'expected'), [
-    ((15, 15, 15), (9, 9, 9), False), ((16, 0, 0), (9, 9, 9), True), ((240, 255, 250), (9, 9, 9), False),
-    ((239, 239, 239), (9, 9, 9), True), ((15, 15, 15), (0, 0, 0), True), ((255, 255, 255), (0, 0, 0), True),
-    ((0, 0, 0), (0, 0, 0), False), ((0, 0, 0), (255, 255, 255), False), ((255, 0, 0), (255, 255, 255), True)])
+@pytest.mark.parametrize(
+    ('first', 'second', 'expected'),
+    [
+        ((15, 15, 15), (9, 9, 9), False),
+        ((16, 0, 0), (9, 9, 9), True),
+        ((240, 255, 250), (9, 9, 9), False),
+        ((239, 239, 239), (9, 9, 9), True),
+        ((15, 15, 15), (0, 0, 0), True),
+        ((255, 255, 255), (0, 0, 0), True),
+        ((0, 0, 0), (0, 0, 0), False),
+        ((0, 0, 0), (255, 255, 255), False),
+        ((255, 0, 0), (255, 255, 255), True),
+    ],
+)
 def test_the_background_is_about_black_or_white(first, second, expected):
     mask = np.zeros((40, 40), np.uint8)
     mask[10:30, 10:30] = 1

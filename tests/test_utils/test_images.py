@@ -100,8 +100,13 @@ def scan_start(data):
 
 
 FORMS = [
-    dict(), dict(quality=100, subsampling=0), dict(quality=20), dict(optimize=True), dict(progressive=True),
-    dict(restart_marker_blocks=3), dict(restart_marker_rows=1, progressive=True),
+    dict(),
+    dict(quality=100, subsampling=0),
+    dict(quality=20),
+    dict(optimize=True),
+    dict(progressive=True),
+    dict(restart_marker_blocks=3),
+    dict(restart_marker_rows=1, progressive=True),
 ]
 
 
@@ -147,11 +152,11 @@ def test_a_hole_in_a_flat_jpeg_is_told_from_flatness():
     """In the tables of the second picture zeros mean "as before", so that it consists of them."""
     flat = Image.new('RGB', (640, 480))
     plain, flat_tables = encoded(flat), encoded(flat, optimize=True)
-    assert bytes(64) in flat_tables[scan_start(flat_tables):]
+    assert bytes(64) in flat_tables[scan_start(flat_tables) :]
     check_jpeg(flat_tables)
     start = scan_start(plain) + 300
     with pytest.raises(ImageFault, match='300 bytes after the start of the picture there are zeros'):
-        check_jpeg(plain[:start] + bytes(128) + plain[start + 128:])
+        check_jpeg(plain[:start] + bytes(128) + plain[start + 128 :])
 
 
 @pytest.mark.parametrize('form', FORMS, ids=str)
@@ -179,7 +184,7 @@ def test_zeros_in_the_midst_of_a_jpeg(form):
     for start in (0.1, 0.3, 0.5, 0.7):
         place, size = scan_start(data) + int(start * (len(data) - scan_start(data))), len(data) // 5
         with pytest.raises(ImageFault, match='it is damaged: .*'):
-            check_jpeg(data[:place] + bytes(size) + data[place + size:])
+            check_jpeg(data[:place] + bytes(size) + data[place + size :])
 
 
 def test_a_jpeg_of_a_form_that_the_checker_does_not_know_is_left_to_the_reader(monkeypatch):
@@ -213,15 +218,21 @@ def png(width=8, height=8, length=None):
     return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', rows, length) + chunk(b'IEND', b'')
 
 
-@pytest.mark.parametrize(('data', 'message'), [
-    (png(length=4278190996), r'chunk IDAT at byte 33 promises 4278190996 bytes, \d+ are left'),
-    (png(30000, 30000), r'30000 x 30000 pixels, more than the limit of 100000000\. .*set STT_MM_MAX_PIXELS'),
-    (png()[:-12], 'cut off, its end is missing'),
-    (png().replace(b'IDATx', b'IDATy'), 'the checksum of its chunk IDAT at byte 33 is wrong'),
-    (b'BM' + struct.pack('<IIIIiiHHIIIIII', 60, 0, 54, 40, 30000, -30000, 1, 24, 0, 0, 0, 0, 0, 0), '30000 x 30000'),
-    (b'GIF89a' + struct.pack('<HHBBB', 60000, 60000, 0, 0, 0) + b',' + bytes(9) + b';', '60000 x 60000'),
-    (encoded(picture()).replace(struct.pack('>HH', 120, 200), b'\xf0\0\xf0\0'), '61440 x 61440'),
-])
+@pytest.mark.parametrize(
+    ('data', 'message'),
+    [
+        (png(length=4278190996), r'chunk IDAT at byte 33 promises 4278190996 bytes, \d+ are left'),
+        (png(30000, 30000), r'30000 x 30000 pixels, more than the limit of 100000000\. .*set STT_MM_MAX_PIXELS'),
+        (png()[:-12], 'cut off, its end is missing'),
+        (png().replace(b'IDATx', b'IDATy'), 'the checksum of its chunk IDAT at byte 33 is wrong'),
+        (
+            b'BM' + struct.pack('<IIIIiiHHIIIIII', 60, 0, 54, 40, 30000, -30000, 1, 24, 0, 0, 0, 0, 0, 0),
+            '30000 x 30000',
+        ),
+        (b'GIF89a' + struct.pack('<HHBBB', 60000, 60000, 0, 0, 0) + b',' + bytes(9) + b';', '60000 x 60000'),
+        (encoded(picture()).replace(struct.pack('>HH', 120, 200), b'\xf0\0\xf0\0'), '61440 x 61440'),
+    ],
+)
 def test_headers_that_ask_for_too_much_are_refused_at_once(tmp_path, data, message):
     (tmp_path / 'frame.png').write_bytes(data)
     start = time.perf_counter()
@@ -257,7 +268,7 @@ def test_changed_bytes_end_in_a_picture_or_a_named_error(tmp_path, kind):
         reach = min(len(data), int(random.choice([40, 200, len(data)])))
         for place in random.integers(0, reach, random.integers(1, 6)):
             changed[place] = random.integers(256)
-        path.write_bytes(changed[:len(data) if random.random() < 0.7 else random.integers(len(data))])
+        path.write_bytes(changed[: len(data) if random.random() < 0.7 else random.integers(len(data))])
         try:
             image = read_image(path)
         except FrameError as error:
@@ -277,8 +288,10 @@ def test_each_folder_is_walked_once_whatever_links_lead_there(tmp_path):
     for number in range(3):
         (tmp_path / 'root' / f'a{number}').symlink_to(tmp_path / 'root')
     found = [(str(folder), files) for folder, files in walk_folders(tmp_path / 'root')]
-    assert found == [(str(tmp_path / 'root' / name), files) for name, files in (
-        ('', ['0.jpg']), ('b', ['1.jpg']), ('b/c', ['2.jpg']), ('z', ['3.jpg']), ('z/d', []))]
+    assert found == [
+        (str(tmp_path / 'root' / name), files)
+        for name, files in (('', ['0.jpg']), ('b', ['1.jpg']), ('b/c', ['2.jpg']), ('z', ['3.jpg']), ('z/d', []))
+    ]
 
 
 def test_an_image_that_was_found_whole_is_not_checked_again(tmp_path, monkeypatch):
@@ -305,10 +318,16 @@ START, HEADER = b'\x89PNG\r\n\x1a\n', struct.pack('>IIBBBBB', 8, 8, 8, 0, 0, 0, 
 ROWS, END = chunk(b'IDAT', zlib.compress(bytes(72))), chunk(b'IEND', b'')
 
 
-@pytest.mark.parametrize(('chunks', 'place'), [
-    ((chunk(b'IHDR', HEADER + b'\0'), ROWS, END), 8), ((chunk(b'IHDR', HEADER[:-1]), ROWS, END), 8),
-    ((ROWS, chunk(b'IHDR', HEADER), END), 8), ((chunk(b'IHDR', HEADER), chunk(b'IHDR', HEADER), ROWS, END), 33),
-    ((chunk(b'IHDR', HEADER), chunk(b'ID1T', b''), END), 33)])
+@pytest.mark.parametrize(
+    ('chunks', 'place'),
+    [
+        ((chunk(b'IHDR', HEADER + b'\0'), ROWS, END), 8),
+        ((chunk(b'IHDR', HEADER[:-1]), ROWS, END), 8),
+        ((ROWS, chunk(b'IHDR', HEADER), END), 8),
+        ((chunk(b'IHDR', HEADER), chunk(b'IHDR', HEADER), ROWS, END), 33),
+        ((chunk(b'IHDR', HEADER), chunk(b'ID1T', b''), END), 33),
+    ],
+)
 def test_chunks_of_a_png_in_another_order_or_size_are_damage(chunks, place):
     with pytest.raises(ImageFault, match=f'it is damaged: no proper chunk begins at byte {place}$'):
         check_png(START + b''.join(chunks))
@@ -316,6 +335,7 @@ def test_chunks_of_a_png_in_another_order_or_size_are_damage(chunks, place):
 
 def test_checksums_of_chunks_that_matter():
     """A capital at the start of its name says that a chunk is needed, whatever follows."""
+
     def with_extra(kind):
         extra = bytearray(chunk(kind, b'abc'))
         extra[-1] ^= 1
@@ -366,9 +386,21 @@ def test_the_code_of_zeros_is_the_first_of_its_table():
     assert _zero_codes(second[:-1]) == _zero_codes(b'') == {}
 
 
-@pytest.mark.parametrize(('codes', 'moves'), [
-    ({0: 0, 0x10: 0, 1: 0, 0x11: 0}, False), ({0: 3}, True), ({0x12: 3}, True), ({1: 3}, True), ({0x1F: 3}, True),
-    ({3: 3}, True), ({0x14: 3}, True), ({0x13: 3}, False), ({}, False), ({2: 3, 0x10: 3, 0x11: 3, 0x0F: 3}, False)])
+@pytest.mark.parametrize(
+    ('codes', 'moves'),
+    [
+        ({0: 0, 0x10: 0, 1: 0, 0x11: 0}, False),
+        ({0: 3}, True),
+        ({0x12: 3}, True),
+        ({1: 3}, True),
+        ({0x1F: 3}, True),
+        ({3: 3}, True),
+        ({0x14: 3}, True),
+        ({0x13: 3}, False),
+        ({}, False),
+        ({2: 3, 0x10: 3, 0x11: 3, 0x0F: 3}, False),
+    ],
+)
 def test_zeros_move_a_block_by_the_tables_of_the_scan(codes, moves):
     """Three components, whose tables are 0 and 2, 1 and 15, 3 and 4, of which the latter are for what follows."""
     assert _moves(bytes((3, 1, 0x02, 2, 0x1F, 3, 0x34, 0, 63, 0x11)), codes) is moves
@@ -377,7 +409,7 @@ def test_zeros_move_a_block_by_the_tables_of_the_scan(codes, moves):
 def test_a_jpeg_that_ends_between_or_in_its_segments():
     data = encoded(picture())
     first = 4 + int.from_bytes(data[4:6], 'big')
-    assert data[first:first + 1] == b'\xff'
+    assert data[first : first + 1] == b'\xff'
     for end in (2, 3, 4, 5, first - 1, first, first + 1, first + 3, scan_start(data), scan_start(data) + 50):
         with pytest.raises(ImageFault, match='it is cut off or damaged, its end is missing'):
             check_jpeg(data[:end])

@@ -44,18 +44,31 @@ RESNETS = {
     # model.py: CRW.encoder = From3D(resnet without fc); train.py saves the command line too.
     'CRW': lambda w: dict(
         model={**prefixed('encoder.model.', w), **head('selfsim_fc.0.weight', 'selfsim_fc.0.bias')},
-        optimizer={}, lr_scheduler={}, epoch=3, args=argparse.Namespace(lr=1e-4, model_type='scratch')),
+        optimizer={},
+        lr_scheduler={},
+        epoch=3,
+        args=argparse.Namespace(lr=1e-4, model_type='scratch'),
+    ),
     # The fine-grained network and its moving average.
-    'SFC': lambda w: dict(model={
-        **prefixed('online_encoder.', w),
-        **prefixed('target_encoder.', {name: torch.zeros_like(value) for name, value in w.items()})}),
-    'VFS': lambda w: dict(meta={}, state_dict={
-        **{f'backbone.{vfs_name(name)}': value for name, value in w.items()},
-        **head('img_head.projection_fcs.0.weight', 'img_head.predictor_fcs.0.weight')}),
+    'SFC': lambda w: dict(
+        model={
+            **prefixed('online_encoder.', w),
+            **prefixed('target_encoder.', {name: torch.zeros_like(value) for name, value in w.items()}),
+        }
+    ),
+    'VFS': lambda w: dict(
+        meta={},
+        state_dict={
+            **{f'backbone.{vfs_name(name)}': value for name, value in w.items()},
+            **head('img_head.projection_fcs.0.weight', 'img_head.predictor_fcs.0.weight'),
+        },
+    ),
     'DINO training': lambda w: dict(
         student=prefixed('module.backbone.', {name: torch.zeros_like(value) for name, value in w.items()}),
         teacher={**prefixed('module.backbone.', w), **head('module.head.mlp.0.weight')},
-        epoch=3, args=argparse.Namespace(arch='resnet50')),
+        epoch=3,
+        args=argparse.Namespace(arch='resnet50'),
+    ),
     'torchvision': lambda w: {**w, **head('fc.weight', 'fc.bias')},
 }
 
@@ -66,7 +79,7 @@ def test_resnets_load_at_100_percent(source, make, depth, tmp_path):
     original = noisy(make())
     weights = {name: value for name, value in original.state_dict().items() if not name.startswith('fc.')}
     torch.save(RESNETS[source](weights), tmp_path / 'file.pth')
-    backbone = CorrespondenceResNet(depth, strides=(1, 2, 2, 2), out_indices=(3, ), pool='max')
+    backbone = CorrespondenceResNet(depth, strides=(1, 2, 2, 2), out_indices=(3,), pool='max')
     backbone.eval()
     report = load_backbone(backbone, tmp_path / 'file.pth')
     assert (report.source, report.ratio, report.unexpected, report.unused) == (source, 1.0, (), ())
@@ -79,7 +92,7 @@ def test_resnets_load_at_100_percent(source, make, depth, tmp_path):
 
 def test_the_file_of_torchvisions_resnet18_fills_a_three_stage_backbone(tmp_path):
     torch.save(resnet18().state_dict(), tmp_path / 'resnet18.pth')
-    report = load_backbone(CorrespondenceResNet(18, strides=(1, 2, 2), out_indices=(2, )), tmp_path / 'resnet18.pth')
+    report = load_backbone(CorrespondenceResNet(18, strides=(1, 2, 2), out_indices=(2,)), tmp_path / 'resnet18.pth')
     assert report.ratio == 1.0
     assert all(name.startswith('layer4.') for name in report.unused)
 
@@ -88,10 +101,14 @@ VITS = {
     'DINO training': lambda w: dict(
         student=prefixed('module.backbone.', {name: torch.zeros_like(value) for name, value in w.items()}),
         teacher={**prefixed('backbone.', w), **head('head.mlp.0.weight', 'head.last_layer.weight_v')},
-        optimizer={}, epoch=3, args=argparse.Namespace(arch='vit_tiny')),
+        optimizer={},
+        epoch=3,
+        args=argparse.Namespace(arch='vit_tiny'),
+    ),
     'ViT of DINO, MAE or timm': lambda w: w,
-    'stt_mm training': lambda w: dict(meta={}, message_hub={}, state_dict={
-        **prefixed('backbone.network.', w), **prefixed('teacher.network.', w)}),
+    'stt_mm training': lambda w: dict(
+        meta={}, message_hub={}, state_dict={**prefixed('backbone.network.', w), **prefixed('teacher.network.', w)}
+    ),
     'stt_mm published': lambda w: dict(meta=dict(stt_mm_version='1'), state_dict=prefixed('backbone.network.', w)),
 }
 
@@ -118,8 +135,10 @@ def test_vits_under_timms_names(source, vit, tmp_path):
 
 def test_files_with_a_classifier_or_a_decoder(vit, tmp_path):
     weights = vit.network.state_dict()
-    for name, extra in (('timm', head('head.weight', 'head.bias')),
-                        ('mae', head('mask_token', 'decoder_pos_embed', 'decoder_blocks.0.attn.qkv.weight'))):
+    for name, extra in (
+        ('timm', head('head.weight', 'head.bias')),
+        ('mae', head('mask_token', 'decoder_pos_embed', 'decoder_blocks.0.attn.qkv.weight')),
+    ):
         torch.save(dict(model={**weights, **extra}), tmp_path / f'{name}.pth')
         fresh = TimmBackbone('vit_tiny_patch16_224', options=dict(depth=2))
         check(fresh, vit, tmp_path / f'{name}.pth', 'ViT of DINO, MAE or timm')
@@ -149,23 +168,32 @@ def test_dinov2_with_registers(tmp_path):
     weights = dict(original.network.state_dict())
     registers, token, positions = (weights.pop(name) for name in ('reg_token', 'cls_token', 'pos_embed'))
     shift = torch.randint(1, 9, token.shape) / 8
-    weights.update(register_tokens=registers, cls_token=token - shift, pos_embed=torch.cat([shift, positions], 1),
-                   mask_token=torch.zeros(1, 384))
+    weights.update(
+        register_tokens=registers,
+        cls_token=token - shift,
+        pos_embed=torch.cat([shift, positions], 1),
+        mask_token=torch.zeros(1, 384),
+    )
     torch.save(weights, tmp_path / 'file.pth')
     fresh = TimmBackbone('vit_small_patch14_reg4_dinov2', options=options).eval()
     report = load_backbone(fresh, tmp_path / 'file.pth')
     assert (report.source, report.ratio, report.unexpected) == ('DINOv2', 1.0, ())
     # The features of random weights differ by 3e-7 only where the position is dropped.
     loaded = fresh.network.state_dict()
-    assert all(torch.equal(loaded[name], value) for name, value in original.network.state_dict().items()
-               if name != 'cls_token')
+    assert all(
+        torch.equal(loaded[name], value) for name, value in original.network.state_dict().items() if name != 'cls_token'
+    )
     torch.testing.assert_close(loaded['cls_token'], original.network.cls_token, rtol=0, atol=1e-6)
 
 
 def test_the_gated_mlp_of_dinov2_giant_is_renamed():
     weights = {f'blocks.3.mlp.{part}.{leaf}': torch.rand(2) for part in ('w12', 'w3') for leaf in ('weight', 'bias')}
     assert set(vit_to_timm(weights)) == {
-        'blocks.3.mlp.fc1.weight', 'blocks.3.mlp.fc1.bias', 'blocks.3.mlp.fc2.weight', 'blocks.3.mlp.fc2.bias'}
+        'blocks.3.mlp.fc1.weight',
+        'blocks.3.mlp.fc1.bias',
+        'blocks.3.mlp.fc2.weight',
+        'blocks.3.mlp.fc2.bias',
+    }
 
 
 def test_networks_of_timm_by_their_own_names(tmp_path):
@@ -180,8 +208,10 @@ def test_networks_of_mmpretrain(tmp_path):
     network = dict(type='VisionTransformer', arch='deit-tiny', layer_cfgs=dict(), img_size=64, out_indices=[-1])
     original = noisy(MMPretrainBackbone(network))
     weights = original.network.state_dict()
-    torch.save(dict(meta={}, state_dict={**prefixed('backbone.', weights), **head('head.layers.head.weight')}),
-               tmp_path / 'classifier.pth')
+    torch.save(
+        dict(meta={}, state_dict={**prefixed('backbone.', weights), **head('head.layers.head.weight')}),
+        tmp_path / 'classifier.pth',
+    )
     torch.save(weights, tmp_path / 'bare.pth')
     for name, source in (('classifier', 'mmpretrain'), ('bare', 'names of the module')):
         check(MMPretrainBackbone(network), original, tmp_path / f'{name}.pth', source)
@@ -218,14 +248,21 @@ TRAINERS = {
     'compiled, in DDP': lambda w: dict(model=prefixed('module._orig_mod.', w)),
     'compiled backbone': lambda w: dict(state_dict=prefixed('backbone._orig_mod.', w)),
     'compiled layer': lambda w: {name.replace('layer2.', 'layer2._orig_mod.'): value for name, value in w.items()},
-    'Lightning': lambda w: {'state_dict': prefixed('model.', w) | head('criterion.weight', 'classifier.weight'),
-                            'pytorch-lightning_version': '2.4.0'},
+    'Lightning': lambda w: {
+        'state_dict': prefixed('model.', w) | head('criterion.weight', 'classifier.weight'),
+        'pytorch-lightning_version': '2.4.0',
+    },
     'Lightning, compiled': lambda w: dict(state_dict=prefixed('model._orig_mod.backbone.', w)),
     'net': lambda w: dict(net=w),
     'params': lambda w: dict(params=w, params_ema=wrong(w)),
-    'MoCo v3': lambda w: dict(arch='resnet50', state_dict={
-        **prefixed('module.base_encoder.', w), **prefixed('module.momentum_encoder.', wrong(w)),
-        **head('module.base_encoder.fc.0.weight', 'module.predictor.0.weight')}),
+    'MoCo v3': lambda w: dict(
+        arch='resnet50',
+        state_dict={
+            **prefixed('module.base_encoder.', w),
+            **prefixed('module.momentum_encoder.', wrong(w)),
+            **head('module.base_encoder.fc.0.weight', 'module.predictor.0.weight'),
+        },
+    ),
     'timm with EMA': lambda w: dict(state_dict=w, state_dict_ema=wrong(w), epoch=3),
     'the target of two encoders': lambda w: dict(encoder=wrong(w), target_encoder=prefixed('module.', w), predictor=w),
     'nested': lambda w: dict(model=dict(state_dict=w), optimizer=dict(state={0: dict(momentum=torch.zeros(2))})),
@@ -235,7 +272,7 @@ TRAINERS = {
 
 
 def filled(path, **settings):
-    backbone = CorrespondenceResNet(18, strides=(1, 2, 2, 2), out_indices=(3, ), pool='max').eval()
+    backbone = CorrespondenceResNet(18, strides=(1, 2, 2, 2), out_indices=(3,), pool='max').eval()
     return backbone.state_dict(), load_backbone(backbone, path, **settings)
 
 
@@ -260,14 +297,21 @@ def test_weights_that_were_not_taken_are_named_and_can_be(trainer, other, resnet
 def test_a_prefix_names_what_no_source_has(prefix, resnet, tmp_path):
     content = dict(state_dict=prefixed('net.encoder.', resnet) | prefixed('net.target.', wrong(resnet)))
     torch.save(content, tmp_path / 'file.pth')
-    with pytest.raises(CheckpointError, match=r'--prefix PREFIX .*Prefixes in the file: state_dict\.net\.encoder\., '
-                                              r'state_dict\.net\.target\.'):
+    with pytest.raises(
+        CheckpointError,
+        match=r'--prefix PREFIX .*Prefixes in the file: state_dict\.net\.encoder\., '
+        r'state_dict\.net\.target\.',
+    ):
         filled(tmp_path / 'file.pth')
     loaded, report = filled(tmp_path / 'file.pth', prefix=prefix)
     assert (report.ratio, report.source) == (1.0, 'torchvision')
     assert all(torch.equal(loaded[name], value) for name, value in resnet.items())
-    network = CorrespondenceResNet(18, strides=(1, 2), out_indices=(1, ), init_cfg=dict(
-        type='Pretrained', checkpoint=str(tmp_path / 'file.pth'), prefix=prefix))
+    network = CorrespondenceResNet(
+        18,
+        strides=(1, 2),
+        out_indices=(1,),
+        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'file.pth'), prefix=prefix),
+    )
     network.init_weights()
     assert torch.equal(network.layer2[1].conv2.weight, resnet['layer2.1.conv2.weight'])
     with pytest.raises(CheckpointError, match=r"No name begins with the prefix 'encoder'.*net\.encoder"):
@@ -288,16 +332,21 @@ def test_an_encoder_without_predictor_is_not_simsiam(resnet, tmp_path):
 
 
 def test_an_init_cfg_of_other_keys_is_refused():
-    for make in (lambda **settings: CorrespondenceResNet(18, **settings),
-                 lambda **settings: MMPretrainBackbone(dict(type='ResNet', depth=18), **settings)):
+    for make in (
+        lambda **settings: CorrespondenceResNet(18, **settings),
+        lambda **settings: MMPretrainBackbone(dict(type='ResNet', depth=18), **settings),
+    ):
         with pytest.raises(ValueError, match='init_cfg must be None or .*map_location'):
             make(init_cfg=dict(type='Pretrained', checkpoint='a.pth', map_location='cpu'))
 
 
 def hugging_face_name(name):
     """timm's name -> that of transformers' DINOv2, part by part; query, key and value are split beside it."""
-    top = {'cls_token': 'embeddings.cls_token', 'pos_embed': 'embeddings.position_embeddings',
-           'reg_token': 'embeddings.register_tokens'}
+    top = {
+        'cls_token': 'embeddings.cls_token',
+        'pos_embed': 'embeddings.position_embeddings',
+        'reg_token': 'embeddings.register_tokens',
+    }
     if name in top:
         return top[name]
     parts = name.split('.')
@@ -321,15 +370,20 @@ def hugging_face(weights, dino=True):
             continue
         new = hugging_face_name(name)
         if not dino:
-            for ours, theirs in (('.norm1.', '.layernorm_before.'), ('.norm2.', '.layernorm_after.'),
-                                 ('.mlp.fc1.', '.intermediate.dense.'), ('.mlp.fc2.', '.output.dense.')):
+            for ours, theirs in (
+                ('.norm1.', '.layernorm_before.'),
+                ('.norm2.', '.layernorm_after.'),
+                ('.mlp.fc1.', '.intermediate.dense.'),
+                ('.mlp.fc2.', '.output.dense.'),
+            ):
                 new = new.replace(ours, theirs)
         renamed[new] = value
     return renamed
 
 
-@pytest.mark.parametrize(('prefix', 'extra'), [
-    ('', ('pooler.dense.weight', )), ('vit.', ('classifier.weight', 'decoder.mask_token'))])
+@pytest.mark.parametrize(
+    ('prefix', 'extra'), [('', ('pooler.dense.weight',)), ('vit.', ('classifier.weight', 'decoder.mask_token'))]
+)
 def test_a_vit_of_hugging_face(prefix, extra, vit, tmp_path):
     weights = hugging_face(vit.network.state_dict(), dino=False)
     torch.save(prefixed(prefix, weights) | head(*extra), tmp_path / 'file.pth')
@@ -337,8 +391,9 @@ def test_a_vit_of_hugging_face(prefix, extra, vit, tmp_path):
     check(fresh, vit, tmp_path / 'file.pth', 'ViT of Hugging Face' + (f', below {prefix}' if prefix else ''))
 
 
-@pytest.mark.parametrize(('model', 'prefix'), [
-    ('vit_small_patch14_dinov2', ''), ('vit_small_patch14_reg4_dinov2', 'dinov2_with_registers.')])
+@pytest.mark.parametrize(
+    ('model', 'prefix'), [('vit_small_patch14_dinov2', ''), ('vit_small_patch14_reg4_dinov2', 'dinov2_with_registers.')]
+)
 def test_dinov2_of_hugging_face(model, prefix, tmp_path):
     pytest.importorskip('timm')
     options = dict(depth=2, img_size=56)
@@ -351,8 +406,9 @@ def test_dinov2_of_hugging_face(model, prefix, tmp_path):
     fresh = TimmBackbone(model, options=options).eval()
     report = load_backbone(fresh, tmp_path / 'file.pth')
     assert (report.ratio, report.unexpected) == (1.0, ())
-    assert all(torch.equal(fresh.network.state_dict()[name], value)
-               for name, value in original.network.state_dict().items())
+    assert all(
+        torch.equal(fresh.network.state_dict()[name], value) for name, value in original.network.state_dict().items()
+    )
 
 
 def test_a_vit_without_class_token_says_how_to_build_it(vit, tmp_path):
@@ -381,15 +437,24 @@ LEAST = {
     'official MoCo': (prefixed('encoder_q.', dict.fromkeys(STEM)), {'encoder_q.fc.weight', 'queue'}, {}),
     'CRW': (prefixed('encoder.model.', dict.fromkeys(STEM)), {'encoder.model.fc.weight', 'encoder.x'}, {}),
     'SFC': (prefixed('online_encoder.', dict.fromkeys(STEM)), {'online_encoder.fc.weight', 'target_encoder.x'}, {}),
-    'MoCo v3': (prefixed('base_encoder.', dict.fromkeys(PATCHES)),
-                {'base_encoder.fc.weight', 'base_encoder.head.weight', 'predictor.x'}, {}),
+    'MoCo v3': (
+        prefixed('base_encoder.', dict.fromkeys(PATCHES)),
+        {'base_encoder.fc.weight', 'base_encoder.head.weight', 'predictor.x'},
+        {},
+    ),
     'official SimSiam': (prefixed('encoder.', dict.fromkeys(STEM)), {'encoder.fc.weight', 'predictor.x'}, {}),
-    'DINO training': (prefixed('backbone.', dict.fromkeys(PATCHES)), {
-        'backbone.fc.weight', 'backbone.head.weight', 'backbone.mask_token', 'head.x'}, dict(around='teacher')),
+    'DINO training': (
+        prefixed('backbone.', dict.fromkeys(PATCHES)),
+        {'backbone.fc.weight', 'backbone.head.weight', 'backbone.mask_token', 'head.x'},
+        dict(around='teacher'),
+    ),
     'VFS': (prefixed('backbone.', dict.fromkeys(CONV_STEM)), {'backbone.fc.weight', 'img_head.x'}, {}),
     'released STT': (prefixed('backbone.', dict.fromkeys(CONV_STEM)), {'backbone.fc.weight', 'x'}, {}),
-    'stt_mm published': (prefixed('backbone.', dict.fromkeys(STEM)), {'neck.x'}, dict(
-        around='state_dict', meta=dict(stt_mm_version='1'))),
+    'stt_mm published': (
+        prefixed('backbone.', dict.fromkeys(STEM)),
+        {'neck.x'},
+        dict(around='state_dict', meta=dict(stt_mm_version='1')),
+    ),
     'mmpretrain': (prefixed('backbone.', dict.fromkeys(STEM)), {'neck.x'}, dict(around='state_dict')),
     'stt_mm training': (prefixed('backbone.', dict.fromkeys(STEM)), {'teacher.x'}, dict(around='state_dict')),
     'DINOv2': (dict.fromkeys({*PATCHES, 'blocks.0.ls1.gamma'}), {'mask_token', 'head.weight'}, {}),
@@ -397,12 +462,19 @@ LEAST = {
     'torchvision names under state_dict (DetCo)': (dict.fromkeys(STEM), set(), dict(around='state_dict')),
     'torchvision': (dict.fromkeys(STEM), set(), {}),
     'ResNet of ConvModules': (dict.fromkeys(CONV_STEM), set(), {}),
-    'ViT of Hugging Face': (dict.fromkeys({'embeddings.patch_embeddings.projection.weight',
-                                           'encoder.layer.0.attention.attention.query.weight'}), set(), {}),
+    'ViT of Hugging Face': (
+        dict.fromkeys(
+            {'embeddings.patch_embeddings.projection.weight', 'encoder.layer.0.attention.attention.query.weight'}
+        ),
+        set(),
+        {},
+    ),
 }
 LEFT_OUT = {
-    'ViT of DINO, MAE or timm': {'decoder_x', 'mask_token'}, 'torchvision': {'fc.weight', 'head.x'},
-    'torchvision names under state_dict (DetCo)': {'fc.weight'}, 'ResNet of ConvModules': {'fc.weight'},
+    'ViT of DINO, MAE or timm': {'decoder_x', 'mask_token'},
+    'torchvision': {'fc.weight', 'head.x'},
+    'torchvision names under state_dict (DetCo)': {'fc.weight'},
+    'ResNet of ConvModules': {'fc.weight'},
     'ViT of Hugging Face': {'pooler.x', 'classifier.x', 'decoder.x', 'embeddings.mask_token'},
 }
 
@@ -416,9 +488,16 @@ def in_file(names, around=None, **beside):
 def test_the_fewest_names_tell_a_source_and_heads_are_left_out(source):
     names, extra, around = LEAST[source]
     extra = extra | LEFT_OUT.get(source, set())
-    wanted = {'VFS': STEM, 'released STT': STEM, 'ResNet of ConvModules': STEM, 'ViT of DINO, MAE or timm': PATCHES,
-              'DINO training': PATCHES, 'MoCo v3': PATCHES, 'DINOv2': {*PATCHES, 'blocks.0.ls1.gamma'},
-              'ViT of Hugging Face': {'patch_embed.proj.weight'}}.get(source, STEM)
+    wanted = {
+        'VFS': STEM,
+        'released STT': STEM,
+        'ResNet of ConvModules': STEM,
+        'ViT of DINO, MAE or timm': PATCHES,
+        'DINO training': PATCHES,
+        'MoCo v3': PATCHES,
+        'DINOv2': {*PATCHES, 'blocks.0.ls1.gamma'},
+        'ViT of Hugging Face': {'patch_embed.proj.weight'},
+    }.get(source, STEM)
     for more in (extra - {'head.x'}, extra):
         found = find_backbone(in_file([*names, *more], **around))
         if source == 'torchvision' and more == extra:
@@ -439,8 +518,10 @@ def test_names_of_one_kind_alone_tell_nothing():
 
 
 def test_layers_without_query_key_or_value_are_no_attention():
-    whole = {f'encoder.layer.0.attention.attention.{part}.weight': torch.full((1, 2), float(number))
-             for number, part in enumerate(('query', 'key', 'value'))}
+    whole = {
+        f'encoder.layer.0.attention.attention.{part}.weight': torch.full((1, 2), float(number))
+        for number, part in enumerate(('query', 'key', 'value'))
+    }
     assert hugging_face_to_timm(whole)['blocks.0.attn.qkv.weight'].tolist() == [[0, 0], [1, 1], [2, 2]]
     for part in ('query', 'key', 'value'):
         rest = {name: value for name, value in whole.items() if part not in name}
@@ -448,7 +529,7 @@ def test_layers_without_query_key_or_value_are_no_attention():
 
 
 def test_registers_alone_change_the_position_of_the_class_token():
-    tokens = dict(cls_token=torch.ones(1, 1, 2), pos_embed=torch.arange(6.).view(1, 3, 2))
+    tokens = dict(cls_token=torch.ones(1, 1, 2), pos_embed=torch.arange(6.0).view(1, 3, 2))
     renamed = vit_to_timm(dict(tokens, register_tokens=torch.zeros(1, 4, 2)))
     assert renamed.keys() == {'cls_token', 'pos_embed', 'reg_token'}
     assert renamed['cls_token'].tolist() == [[[1, 2]]]
@@ -462,4 +543,7 @@ def test_prefixes_of_known_networks_are_named_first():
     assert prefixes_in(names) == ['a.b.']
     assert prefixes_in(in_file(['c.x', 'd', 'c.y', 'e.z.w'])) == ['c.', 'e.']
     assert all_weights({0: torch.zeros(1), 'a': {'b': torch.zeros(1), 'c': {'d': torch.zeros(1)}}, 'e': 3}).keys() == {
-        '0', 'a.b', 'a.c.d'}
+        '0',
+        'a.b',
+        'a.c.d',
+    }

@@ -62,7 +62,7 @@ def test_a_member_that_unpacks_to_more_than_a_mask_is_not_unpacked(tmp_path, mon
     with zipfile.ZipFile(tmp_path / 'masks.zip', 'w', zipfile.ZIP_DEFLATED) as file:
         file.writestr('v/00000.png', bytes(2**20 + 1))
     videos = {'v': ExpectedMasks((4, 4), {'00000': frozenset({1})})}
-    fault, = check_zip(tmp_path / 'masks.zip', videos, tmp_path / 'out')
+    (fault,) = check_zip(tmp_path / 'masks.zip', videos, tmp_path / 'out')
     assert fault == f'{tmp_path}/masks.zip/v/00000.png: unpacks to 1 MiB, which is no mask'
     assert not list((tmp_path / 'out').rglob('*.png'))
 
@@ -89,20 +89,35 @@ def test_what_is_wrong_with_a_mask_is_told(tmp_path):
     assert told['broken.png'].startswith('cannot be used: it is empty')
     assert len(faults) == 7
     assert check_video(tmp_path / 'none', expected) == (
-        {}, [f'{tmp_path}/none: the video is missing, 8 masks are expected there'])
+        {},
+        [f'{tmp_path}/none: the video is missing, 8 masks are expected there'],
+    )
 
 
 def test_extra_files_and_folders_are_told_and_hidden_or_free_ones_are_not(tmp_path):
-    for name in ('a/v/0.png', 'a/v/1.png', 'a/v/.hidden', 'a/.git/x', 'a/w/2.png', 'b/f/any', 'b/f/deep/any', 'b/g.txt',
-                 'top.txt', '.top'):
+    for name in (
+        'a/v/0.png',
+        'a/v/1.png',
+        'a/v/.hidden',
+        'a/.git/x',
+        'a/w/2.png',
+        'b/f/any',
+        'b/f/deep/any',
+        'b/g.txt',
+        'top.txt',
+        '.top',
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     faults = check_extra(tmp_path, {'a/v': ExpectedMasks((2, 2), {'0': frozenset(), 'none': frozenset()})}, ['b/f'])
-    assert sorted(faults) == sorted([
-        f'{tmp_path}/top.txt: extra file, no mask of that name is expected',
-        f'{tmp_path}/a/v/1.png: extra file, no mask of that name is expected',
-        f'{tmp_path}/b/g.txt: extra file, no mask of that name is expected',
-        f'{tmp_path}/a/w: extra folder, no video of that name is expected'])
+    assert sorted(faults) == sorted(
+        [
+            f'{tmp_path}/top.txt: extra file, no mask of that name is expected',
+            f'{tmp_path}/a/v/1.png: extra file, no mask of that name is expected',
+            f'{tmp_path}/b/g.txt: extra file, no mask of that name is expected',
+            f'{tmp_path}/a/w: extra folder, no video of that name is expected',
+        ]
+    )
 
 
 def test_members_of_a_zip_that_are_folders_damaged_or_twice_there(tmp_path):
@@ -121,7 +136,9 @@ def test_members_of_a_zip_that_are_folders_damaged_or_twice_there(tmp_path):
     assert faults[1].startswith(f'{path}/v/w/1.png: cannot be unpacked (Bad CRC')
     assert len(faults) == 2
     assert sorted(str(file.relative_to(tmp_path / 'out')) for file in (tmp_path / 'out').rglob('*.png')) == [
-        'v/w/0.png', 'v/w/2.png']
+        'v/w/0.png',
+        'v/w/2.png',
+    ]
     assert (tmp_path / 'out' / 'v/w/2.png').read_bytes() == b'two'
     (tmp_path / 'b.zip').write_bytes(path.read_bytes()[:50])
     with pytest.raises(InputError, match=r'b\.zip is no zip file, or it is cut off'):
@@ -146,5 +163,7 @@ def test_a_submission_replaces_none_of_its_masks(tmp_path):
     write_submission(tmp_path / 'b.ZIP', {'v/1.png': tmp_path / 'a.ZIP', 'v/0.png': tmp_path / 'a.ZIP'})
     with zipfile.ZipFile(tmp_path / 'b.ZIP') as archive:
         assert [(info.filename, info.compress_type) for info in archive.infolist()] == [
-            ('v/0.png', zipfile.ZIP_STORED), ('v/1.png', zipfile.ZIP_STORED)]
+            ('v/0.png', zipfile.ZIP_STORED),
+            ('v/1.png', zipfile.ZIP_STORED),
+        ]
         assert archive.read('v/0.png') == b'mask'

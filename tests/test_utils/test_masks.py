@@ -16,8 +16,18 @@ from stt_mm.utils.palette import display_colors
 
 def test_palette_is_that_of_voc():
     palette = voc_palette()
-    expected = [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128], [128, 0, 128], [0, 128, 128],
-                [128, 128, 128], [64, 0, 0], [192, 0, 0]]  # fmt: skip
+    expected = [
+        [0, 0, 0],
+        [128, 0, 0],
+        [0, 128, 0],
+        [128, 128, 0],
+        [0, 0, 128],
+        [128, 0, 128],
+        [0, 128, 128],
+        [128, 128, 128],
+        [64, 0, 0],
+        [192, 0, 0],
+    ]
     assert palette[:10].tolist() == expected
     assert palette[20].tolist() == [0, 64, 128]
     assert palette[255].tolist() == [224, 224, 192]
@@ -53,19 +63,28 @@ def test_grey_and_binary_files_are_ids_too(tmp_path):
 def test_grey_of_few_bits_keeps_its_numbers(tmp_path, bits):
     """Pillow spreads them over 0 to 255: 1 of two bits is 85."""
     ids = np.arange(2 ** min(bits, 4)).reshape(2, -1).astype(np.uint8)
-    rows = [np.packbits(np.unpackbits(row[:, None], axis=1)[:, 8 - bits:].reshape(-1)).tobytes() for row in ids]
+    rows = [np.packbits(np.unpackbits(row[:, None], axis=1)[:, 8 - bits :].reshape(-1)).tobytes() for row in ids]
     height, width = ids.shape
     header = struct.pack('>IIBBBBB', width, height, bits, 0, 0, 0, 0)
     content = zlib.compress(b''.join(b'\0' + row for row in rows))
-    (tmp_path / 'mask.png').write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(
-        struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
-        for kind, body in ((b'IHDR', header), (b'IDAT', content), (b'IEND', b''))))
+    (tmp_path / 'mask.png').write_bytes(
+        b'\x89PNG\r\n\x1a\n'
+        + b''.join(
+            struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+            for kind, body in ((b'IHDR', header), (b'IDAT', content), (b'IEND', b''))
+        )
+    )
     # Width, height, bits of a sample, no compression, black is 0, where the rows begin, all in one strip, its size.
     data = b''.join(rows)
     tags = ((256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 8), (278, height), (279, len(data)))
     (tmp_path / 'mask.tif').write_bytes(
-        b'II*\0' + struct.pack('<I', 8 + len(data)) + data + struct.pack('<H', len(tags))
-        + b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in tags) + bytes(4))
+        b'II*\0'
+        + struct.pack('<I', 8 + len(data))
+        + data
+        + struct.pack('<H', len(tags))
+        + b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in tags)
+        + bytes(4)
+    )
     assert read_mask(tmp_path / 'mask.png').tolist() == ids.tolist()
     assert read_mask(tmp_path / 'mask.tif').tolist() == ids.tolist()
 
@@ -75,14 +94,19 @@ def test_an_indexed_file_without_a_palette_is_ids(tmp_path):
     write_mask(tmp_path / 'mask.png', ids)
     data = (tmp_path / 'mask.png').read_bytes()
     start = data.index(b'PLTE') - 4
-    (tmp_path / 'mask.png').write_bytes(data[:start] + data[start + 12 + int.from_bytes(data[start:start + 4], 'big'):])
+    (tmp_path / 'mask.png').write_bytes(
+        data[:start] + data[start + 12 + int.from_bytes(data[start : start + 4], 'big') :]
+    )
     assert np.array_equal(read_mask(tmp_path / 'mask.png'), ids)
 
 
-@pytest.mark.parametrize(('mode', 'array'), [
-    ('RGB', np.zeros((4, 4, 3), np.uint8)),
-    ('RGBA', np.zeros((4, 4, 4), np.uint8)),
-])
+@pytest.mark.parametrize(
+    ('mode', 'array'),
+    [
+        ('RGB', np.zeros((4, 4, 3), np.uint8)),
+        ('RGBA', np.zeros((4, 4, 4), np.uint8)),
+    ],
+)
 def test_colours_are_refused(tmp_path, mode, array):
     path = tmp_path / 'mask.png'
     Image.fromarray(array).save(path)
@@ -131,17 +155,20 @@ def test_resize_takes_pixel_centres():
     assert resize_mask(np.array([[7, 8]], np.uint8), (2, 4)).tolist() == [[7, 7, 8, 8]] * 2
 
 
-@pytest.mark.parametrize(('name', 'place', 'size', 'message'), [
-    ('a.png', 16, (30000).to_bytes(4, 'big') * 2, 'checksum of its chunk IHDR'),
-    ('a.png', 33, b'\xff\0\0\0', r'chunk IDAT at byte 33 promises 4278190080 bytes'),
-    ('a.gif', 6, b'\x60\xea\x60\xea', '60000 x 60000 pixels, more than the limit'),
-    ('a.bmp', 18, (30000).to_bytes(4, 'little') * 2, '30000 x 30000 pixels, more than the limit'),
-])
+@pytest.mark.parametrize(
+    ('name', 'place', 'size', 'message'),
+    [
+        ('a.png', 16, (30000).to_bytes(4, 'big') * 2, 'checksum of its chunk IHDR'),
+        ('a.png', 33, b'\xff\0\0\0', r'chunk IDAT at byte 33 promises 4278190080 bytes'),
+        ('a.gif', 6, b'\x60\xea\x60\xea', '60000 x 60000 pixels, more than the limit'),
+        ('a.bmp', 18, (30000).to_bytes(4, 'little') * 2, '30000 x 30000 pixels, more than the limit'),
+    ],
+)
 def test_a_header_that_asks_for_too_much(tmp_path, name, place, size, message):
     path = tmp_path / name
     Image.fromarray(np.eye(64, dtype=np.uint8)).save(path)
     data = bytearray(path.read_bytes())
-    data[place:place + len(size)] = size
+    data[place : place + len(size)] = size
     path.write_bytes(data)
     with pytest.raises(ValueError, match=rf'Mask .*{name} cannot be used: .*{message}'):
         read_mask(path)
@@ -163,7 +190,7 @@ def test_arrays_that_promise_too_much_are_refused_by_their_header(tmp_path, monk
     path = tmp_path / 'mask.npy'
     np.save(path, np.ones((8, 10), np.uint16))
     data = path.read_bytes()
-    path.write_bytes(data.replace(b"(8, 10), }" + b' ' * 50, f'({2**32}, {2**32}), }}'.encode().ljust(60)))
+    path.write_bytes(data.replace(b'(8, 10), }' + b' ' * 50, f'({2**32}, {2**32}), }}'.encode().ljust(60)))
     with pytest.raises(InputError, match=rf'mask\.npy cannot be used: it promises {2**64} x 1 pixels, more than'):
         read_mask(path)
     path.write_bytes(data[:-1])
@@ -188,9 +215,18 @@ def test_arrays_of_each_version_of_the_format(tmp_path, version, order):
     np.testing.assert_array_equal(read_mask(tmp_path / 'mask.npy'), mask)
 
 
-@pytest.mark.parametrize(('mask', 'fine'), [
-    (np.full((2, 3), 255), True), (np.full((2, 3), 256), False), (np.full((2, 3), -1), False),
-    (np.ones((2, 3), bool), True), (np.ones((2, 3)), False), (np.ones((0, 3), int), False), (np.ones(3, int), False)])
+@pytest.mark.parametrize(
+    ('mask', 'fine'),
+    [
+        (np.full((2, 3), 255), True),
+        (np.full((2, 3), 256), False),
+        (np.full((2, 3), -1), False),
+        (np.ones((2, 3), bool), True),
+        (np.ones((2, 3)), False),
+        (np.ones((0, 3), int), False),
+        (np.ones(3, int), False),
+    ],
+)
 def test_ids_are_integers_up_to_255(mask, fine):
     if fine:
         np.testing.assert_array_equal(as_ids(mask, 'It'), mask)

@@ -46,7 +46,7 @@ def write(path, order, *variables):
 @settings(max_examples=100, deadline=None)
 @given(
     data=st.data(), kind=st.sampled_from(sorted(TYPES)), shape=SHAPES, compressed=st.booleans(), fortran=st.booleans()
-)  # fmt: skip
+)
 def test_what_scipy_writes_is_read_as_scipy_reads_it(data, kind, shape, compressed, fortran, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / 'scipy.mat'
     values = data.draw(hnp.arrays(np.dtype(kind), shape))
@@ -59,9 +59,14 @@ def test_what_scipy_writes_is_read_as_scipy_reads_it(data, kind, shape, compress
 
 @settings(max_examples=100, deadline=None)
 @given(
-    data=st.data(), order=st.sampled_from('<>'), kind=st.sampled_from(['f8', 'f4', 'i2', 'u8']), shape=SHAPES,
-    stored=st.sampled_from(['i1', 'u1', 'u2', 'i4', None]), small=st.booleans(), compressed=st.booleans(),
-)  # fmt: skip
+    data=st.data(),
+    order=st.sampled_from('<>'),
+    kind=st.sampled_from(['f8', 'f4', 'i2', 'u8']),
+    shape=SHAPES,
+    stored=st.sampled_from(['i1', 'u1', 'u2', 'i4', None]),
+    small=st.booleans(),
+    compressed=st.booleans(),
+)
 def test_all_that_the_format_allows(data, order, kind, shape, stored, small, compressed, tmp_path_factory):
     stored = stored if stored and (kind[0] == 'f' or np.can_cast(stored, kind)) else kind
     limits = np.iinfo(stored) if stored[0] != 'f' else np.iinfo('i2')
@@ -106,10 +111,15 @@ def test_matlab_4_is_named_with_the_way_out(tmp_path):
         read_joint_positions(tmp_path / 'a.mat')
 
 
-@pytest.mark.parametrize(('content', 'what'), [
-    ('text', 'as text'), (dict(a=1), 'as a struct'), (np.array([1, 'a'], object), 'as a cell array'),
-    (np.ones((2, 15, 4)) * 1j, 'as complex'),
-])
+@pytest.mark.parametrize(
+    ('content', 'what'),
+    [
+        ('text', 'as text'),
+        (dict(a=1), 'as a struct'),
+        (np.array([1, 'a'], object), 'as a cell array'),
+        (np.ones((2, 15, 4)) * 1j, 'as complex'),
+    ],
+)
 def test_what_is_no_array_of_real_numbers(tmp_path, content, what):
     savemat(tmp_path / 'a.mat', dict(pos_img=content))
     with pytest.raises(InputError, match=f'holds pos_img {what}. Expected real numbers'):
@@ -139,8 +149,11 @@ def test_no_file_asks_for_more_memory_than_joints_need(tmp_path):
     write(tmp_path / 'large.mat', '<', variable('<', 'pos_img', np.zeros((2, 3)), 'f8'))
     with open(tmp_path / 'large.mat', 'r+b') as file:
         file.truncate(2**33)
-    for name, match in (('bomb', 'asks for 1024 MiB'), ('wide', 'cannot be read as a MATLAB file'),
-                        ('large', 'more than 64 MiB')):
+    for name, match in (
+        ('bomb', 'asks for 1024 MiB'),
+        ('wide', 'cannot be read as a MATLAB file'),
+        ('large', 'more than 64 MiB'),
+    ):
         with pytest.raises(InputError, match=match):
             read_joint_positions(tmp_path / f'{name}.mat')
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 * 1024  # KiB
@@ -171,9 +184,18 @@ def test_damaged_files_are_read_or_refused(tmp_path):
     assert time.monotonic() - start < 20
 
 
-@pytest.mark.parametrize(('head', 'is_4'), [
-    ((0, 2, 15, 0, 8), True), ((4999, 2, 15, 1, 64), True), ((0, 2, 15, 0, 2), True), ((5000, 2, 15, 0, 8), False),
-    ((0, 2, 15, 2, 8), False), ((0, 2, 15, 0, 1), False), ((0, 2, 15, 0, 65), False)])
+@pytest.mark.parametrize(
+    ('head', 'is_4'),
+    [
+        ((0, 2, 15, 0, 8), True),
+        ((4999, 2, 15, 1, 64), True),
+        ((0, 2, 15, 0, 2), True),
+        ((5000, 2, 15, 0, 8), False),
+        ((0, 2, 15, 2, 8), False),
+        ((0, 2, 15, 0, 1), False),
+        ((0, 2, 15, 0, 65), False),
+    ],
+)
 @pytest.mark.parametrize('order', '<>')
 def test_heads_of_matlab_4(tmp_path, head, is_4, order):
     path = tmp_path / 'a.mat'

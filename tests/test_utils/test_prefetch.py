@@ -51,6 +51,7 @@ def wait_until(condition):
 
 def test_making_and_using_overlap():
     """Two parties that each take 20 ms for an item need about 20 ms for both, not 40."""
+
     def source():
         for index in range(20):
             time.sleep(0.02)

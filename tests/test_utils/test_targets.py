@@ -36,8 +36,9 @@ def tree(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file())
 
 
-@pytest.mark.parametrize('path', ['data/masks/a/0.png', 'data/../data/masks/a/0.png', 'soft/a/0.png', 'soft.png',
-                                  'hard.png'])
+@pytest.mark.parametrize(
+    'path', ['data/masks/a/0.png', 'data/../data/masks/a/0.png', 'soft/a/0.png', 'soft.png', 'hard.png']
+)
 @pytest.mark.parametrize('source', ['data/masks/a/0.png', 'soft/a/0.png', 'hard.png'])
 def test_a_file_that_is_read_is_not_written(data, path, source):
     with pytest.raises(ValueError, match=r'read here and would be replaced'):
@@ -122,8 +123,9 @@ def test_the_mark_is_not_written_through_a_link(tmp_path):
     assert (tmp_path / 'precious').read_text() == 'theirs'
 
 
-@pytest.mark.parametrize('name', ['', '.', '..', '/abs', '../up', 'a/../../b', 'a//b', './a', 'a/', 'C:x', 'a\\b',
-                                  'a\0'])
+@pytest.mark.parametrize(
+    'name', ['', '.', '..', '/abs', '../up', 'a/../../b', 'a//b', './a', 'a/', 'C:x', 'a\\b', 'a\0']
+)
 def test_names_lead_nowhere_else(tmp_path, name):
     with pytest.raises(ValueError, match='holds the name'):
         inside(tmp_path, name)

@@ -40,13 +40,16 @@ def test_backslashes_are_slashes_and_one_at_the_end_goes(tmp_path):
     assert read_names(tmp_path / 'a.txt')[1:] == ['ice', 'bear']
 
 
-@pytest.mark.parametrize(('data', 'message'), [
-    (b'bus\nh\xfctte\n', 'is no UTF-8 text: byte 5 is 0xfc'),
-    (b'\xef\xbb\xbfh\xfctte', 'byte 4 is 0xfc'),
-    ('bus\n'.encode('utf-16-le'), 'byte 1 is 0. If it is UTF-16 without a byte order mark'),
-    (b'\xff\xfeb\0u', 'is no UTF-16-LE text: byte 4 is 0x75'),
-    (b'\x89PNG\r\n\x1a\n\0\0', 'byte 0 is 0x89'),
-])
+@pytest.mark.parametrize(
+    ('data', 'message'),
+    [
+        (b'bus\nh\xfctte\n', 'is no UTF-8 text: byte 5 is 0xfc'),
+        (b'\xef\xbb\xbfh\xfctte', 'byte 4 is 0xfc'),
+        ('bus\n'.encode('utf-16-le'), 'byte 1 is 0. If it is UTF-16 without a byte order mark'),
+        (b'\xff\xfeb\0u', 'is no UTF-16-LE text: byte 4 is 0x75'),
+        (b'\x89PNG\r\n\x1a\n\0\0', 'byte 0 is 0x89'),
+    ],
+)
 @pytest.mark.parametrize('read', [read_text, read_json, read_lines])
 def test_other_text_is_refused_by_file_and_byte(tmp_path, data, message, read):
     path = tmp_path / 'list.txt'
@@ -103,19 +106,42 @@ def test_damaged_json_is_read_or_refused(tmp_path):
     assert all('a.json' in message for message in messages)
 
 
-@pytest.mark.parametrize('name', [
-    '', '.', '..', '../a', 'a/../b', 'a/..', '/a', 'a//b', 'a/', './a', 'C:/a', 'c:a', '\\\\host\\a', '..\\a', 'a\\b',
-    'a\0', 'a\nb', 'a\u200b', 'a\ud800', 'a/' + 'b' * 256, 'ü' * 128,
-    'a/' * 1500 + 'a',
-])
+@pytest.mark.parametrize(
+    'name',
+    [
+        '',
+        '.',
+        '..',
+        '../a',
+        'a/../b',
+        'a/..',
+        '/a',
+        'a//b',
+        'a/',
+        './a',
+        'C:/a',
+        'c:a',
+        '\\\\host\\a',
+        '..\\a',
+        'a\\b',
+        'a\0',
+        'a\nb',
+        'a\u200b',
+        'a\ud800',
+        'a/' + 'b' * 256,
+        'ü' * 128,
+        'a/' * 1500 + 'a',
+    ],
+)
 def test_names_that_point_elsewhere(name):
     with pytest.raises(InputError, match='list.txt holds the name') as caught:
         check_name(name, 'list.txt')
     assert str(caught.value).isascii()
 
 
-@pytest.mark.parametrize('name', [
-    'bus', 'a/' + 'b' * 255, 'walk/clip 1', '..a', 'a..', 'grün', '00000', 'ab:c', '....'])
+@pytest.mark.parametrize(
+    'name', ['bus', 'a/' + 'b' * 255, 'walk/clip 1', '..a', 'a..', 'grün', '00000', 'ab:c', '....']
+)
 def test_names_that_are_fine(name):
     check_name(name, 'list.txt')
 

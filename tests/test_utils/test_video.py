@@ -101,8 +101,10 @@ def test_frame_of_another_size(folder):
         read.extend(frame for _, frame, _ in open_video(folder).frames)
 
 
-@pytest.mark.parametrize(('frame', 'got'), [(np.zeros((4, 5, 3)), r'float64 \[4, 5, 3\]'),
-                                            (np.zeros((4, 5), np.uint8), r'uint8 \[4, 5\]'), ('a.png', 'str')])
+@pytest.mark.parametrize(
+    ('frame', 'got'),
+    [(np.zeros((4, 5, 3)), r'float64 \[4, 5, 3\]'), (np.zeros((4, 5), np.uint8), r'uint8 \[4, 5\]'), ('a.png', 'str')],
+)
 def test_what_is_no_frame(frame, got):
     with pytest.raises(ValueError, match=rf'Frame 1 of the given frames must be .*got {got}'):
         list(open_video([np.zeros((4, 5, 3), np.uint8), frame]).frames)
@@ -128,7 +130,7 @@ def test_file_that_cannot_be_opened(tmp_path, frames, kind):
     path = tmp_path / 'a.mp4'
     write_video(path, frames)
     data = path.read_bytes()
-    path.write_bytes({'empty': b'', 'text': b'a diary', 'cut': data[:len(data) // 2]}[kind])
+    path.write_bytes({'empty': b'', 'text': b'a diary', 'cut': data[: len(data) // 2]}[kind])
     with pytest.raises(FrameError, match=rf'{path.name} cannot be opened .* bytes.*FFmpeg does not know.*ffmpeg -i'):
         open_video(path)
 
@@ -165,7 +167,7 @@ def test_file_that_is_cut_off_gives_what_it_holds_and_says_so(tmp_path):
     frames, _ = moving_shapes(40, (48, 64), 1)
     write_video(tmp_path / 'a.avi', frames, 'MJPG')
     data = (tmp_path / 'a.avi').read_bytes()
-    (tmp_path / 'a.avi').write_bytes(data[:len(data) // 2])
+    (tmp_path / 'a.avi').write_bytes(data[: len(data) // 2])
     stream = open_video(tmp_path / 'a.avi')
     assert stream.num_frames == 40
     read = []
@@ -219,13 +221,13 @@ def test_camera(monkeypatch, number):
 
 
 def test_camera_that_gives_nothing(monkeypatch):
-    monkeypatch.setattr(cv2, 'VideoCapture', type('Dark', (Camera, ), dict(read=lambda self: (False, None))))
+    monkeypatch.setattr(cv2, 'VideoCapture', type('Dark', (Camera,), dict(read=lambda self: (False, None))))
     with pytest.raises(FrameError, match='Camera 7 gave no more frames after 0'):
         next(open_video(7).frames)
 
 
 def test_camera_that_cannot_be_opened(monkeypatch):
-    monkeypatch.setattr(cv2, 'VideoCapture', type('Closed', (Camera, ), dict(opened=False)))
+    monkeypatch.setattr(cv2, 'VideoCapture', type('Closed', (Camera,), dict(opened=False)))
     with pytest.raises(FrameError, match='Camera 7 cannot be opened: .*another program.*/dev/video7'):
         open_video('7')
 
@@ -256,7 +258,7 @@ class Film:
 
 
 def film(monkeypatch, path, **changes):
-    monkeypatch.setattr('stt_mm.utils.video.VideoFile', type('Changed', (Film, ), changes))
+    monkeypatch.setattr('stt_mm.utils.video.VideoFile', type('Changed', (Film,), changes))
     path.touch()
     return open_video(path)
 
@@ -264,14 +266,19 @@ def film(monkeypatch, path, **changes):
 def test_times_go_on_where_they_start_anew_or_lack(monkeypatch, tmp_path):
     frames = list(film(monkeypatch, tmp_path / 'a.mp4').frames)
     assert [name for name, _, _ in frames] == [f'{number:05d}' for number in range(8)]
-    assert [seconds for _, _, seconds in frames] == [0, 0, .2, .2, .2, .5, None, .5]
-    assert [seconds for _, _, seconds in film(monkeypatch, tmp_path / 'a.mp4', pts=(9, 0, 1)).frames] == [0, 0, .1]
+    assert [seconds for _, _, seconds in frames] == [0, 0, 0.2, 0.2, 0.2, 0.5, None, 0.5]
+    assert [seconds for _, _, seconds in film(monkeypatch, tmp_path / 'a.mp4', pts=(9, 0, 1)).frames] == [0, 0, 0.1]
 
 
-@pytest.mark.parametrize(('state', 'promised', 'message'), [
-    (dict(cut=True), 9, 'ended after 8 of the 9 frames it promises: it is cut off'),
-    (dict(cut=True), 8, 'ended after 8 frames: it is cut off'),
-    (dict(damaged=True), None, 'ended after 8 frames: it is damaged there'), ({}, 9, None)])
+@pytest.mark.parametrize(
+    ('state', 'promised', 'message'),
+    [
+        (dict(cut=True), 9, 'ended after 8 of the 9 frames it promises: it is cut off'),
+        (dict(cut=True), 8, 'ended after 8 frames: it is cut off'),
+        (dict(damaged=True), None, 'ended after 8 frames: it is damaged there'),
+        ({}, 9, None),
+    ],
+)
 def test_what_a_film_promises_is_told_where_it_ends_early(monkeypatch, tmp_path, state, promised, message):
     stream = film(monkeypatch, tmp_path / 'a.mp4', promised=promised, **state)
     assert (stream.num_frames, stream.exact, stream.fps) == (promised, False, 25)
@@ -284,8 +291,9 @@ def test_what_a_film_promises_is_told_where_it_ends_early(monkeypatch, tmp_path,
 
 def test_a_camera_keeps_one_frame_waiting_and_says_when_each_came(monkeypatch):
     kept, clock = [], iter([100, 103, 104.5, 110, 111, 112])
-    watched = type('Watched', (Camera, ), dict(set=lambda self, key, value: kept.append((key, value)),
-                                               get=lambda self, key: 0.5))
+    watched = type(
+        'Watched', (Camera,), dict(set=lambda self, key, value: kept.append((key, value)), get=lambda self, key: 0.5)
+    )
     monkeypatch.setattr(cv2, 'VideoCapture', watched)
     monkeypatch.setattr('stt_mm.utils.video.time.monotonic', lambda: next(clock))
     stream = open_video(7)
@@ -297,7 +305,7 @@ def test_a_camera_keeps_one_frame_waiting_and_says_when_each_came(monkeypatch):
 @pytest.mark.parametrize(('fps', 'expected'), [(0.0, None), (-1.0, None), (25.0, 25.0)])
 def test_a_camera_that_does_not_know_its_rate(monkeypatch, fps, expected):
     cameras = []
-    silent = type('Silent', (Camera, ), dict(get=lambda self, key: fps, read=lambda self: (True, None)))
+    silent = type('Silent', (Camera,), dict(get=lambda self, key: fps, read=lambda self: (True, None)))
     monkeypatch.setattr(cv2, 'VideoCapture', lambda number: cameras.append(silent(number)) or cameras[-1])
     stream = open_video(7)
     assert stream.fps == expected
@@ -306,8 +314,15 @@ def test_a_camera_that_does_not_know_its_rate(monkeypatch, fps, expected):
     assert cameras[0].closed
 
 
-@pytest.mark.parametrize('frame', [np.zeros((4, 5, 4), np.uint8), np.zeros((4, 5, 3, 1), np.uint8),
-                                   np.zeros((4, 5, 3), np.int8), np.zeros((3, ), np.uint8)])
+@pytest.mark.parametrize(
+    'frame',
+    [
+        np.zeros((4, 5, 4), np.uint8),
+        np.zeros((4, 5, 3, 1), np.uint8),
+        np.zeros((4, 5, 3), np.int8),
+        np.zeros((3,), np.uint8),
+    ],
+)
 def test_arrays_that_are_no_frames(frame):
     with pytest.raises(ValueError, match='must be a NumPy array uint8'):
         list(open_video([frame]).frames)
@@ -330,8 +345,9 @@ def test_a_reader_opens_its_file_when_it_reads_and_anew_in_another_process(tmp_p
     assert shown(reader.read(27)) == 27
 
 
-@pytest.mark.parametrize(('late', 'asked', 'opened'), [
-    (0, [32], 0), (1, [32, 16], 0), (2, [32, 16], 1), (None, [32], 1)])
+@pytest.mark.parametrize(
+    ('late', 'asked', 'opened'), [(0, [32], 0), (1, [32, 16], 0), (2, [32, 16], 1), (None, [32], 1)]
+)
 def test_a_seek_that_comes_out_late_is_tried_once_more(tmp_path, monkeypatch, late, asked, opened):
     """Then all is decoded from the start, as where a container cannot seek at all (``None``)."""
     write_timed_video(tmp_path / 'a.mp4', range(60), options={'g': '20'}, base=(1, 30))
@@ -361,14 +377,25 @@ def test_what_comes_before_a_known_frame_is_read_from_the_start_without_a_seek(t
 TIMES, DECODED = (0, 2, 3, 7, 9), FrameIndex((5, 6), (), True)
 
 
-@pytest.mark.parametrize(('promised', 'shown_at', 'agrees'), [
-    (FrameIndex(TIMES, (0, 3), True), TIMES, True), (None, TIMES, False), (FrameIndex(TIMES, (), True), TIMES, False),
-    (FrameIndex(TIMES, (0, 3), True), (1, 2, 3, 7, 9), False), (FrameIndex(TIMES, (0, 3), True), (), False),
-    (FrameIndex(TIMES, (0, 3), True), (0, 2, 3, 7, 8), False), (FrameIndex(TIMES, (0, 3), True), TIMES[:-1], False),
-    (FrameIndex(TIMES, (0, 3), True), (*TIMES, 10), False), (FrameIndex(TIMES, (0, 3), True), (0, 1, 3, 7, 9), True),
-    (FrameIndex(TIMES, (0, 4), True), TIMES, True), (FrameIndex(TIMES, (0, ), True), (0, 2, 3, 7, 8), False)])
+@pytest.mark.parametrize(
+    ('promised', 'shown_at', 'agrees'),
+    [
+        (FrameIndex(TIMES, (0, 3), True), TIMES, True),
+        (None, TIMES, False),
+        (FrameIndex(TIMES, (), True), TIMES, False),
+        (FrameIndex(TIMES, (0, 3), True), (1, 2, 3, 7, 9), False),
+        (FrameIndex(TIMES, (0, 3), True), (), False),
+        (FrameIndex(TIMES, (0, 3), True), (0, 2, 3, 7, 8), False),
+        (FrameIndex(TIMES, (0, 3), True), TIMES[:-1], False),
+        (FrameIndex(TIMES, (0, 3), True), (*TIMES, 10), False),
+        (FrameIndex(TIMES, (0, 3), True), (0, 1, 3, 7, 9), True),
+        (FrameIndex(TIMES, (0, 4), True), TIMES, True),
+        (FrameIndex(TIMES, (0,), True), (0, 2, 3, 7, 8), False),
+    ],
+)
 def test_packets_are_believed_if_the_first_frame_and_those_after_the_last_key_frame_come_as_they_say(
-        tmp_path, monkeypatch, promised, shown_at, agrees):
+    tmp_path, monkeypatch, promised, shown_at, agrees
+):
     class Fake:
         def __init__(self, path):
             self.start = 0
@@ -399,6 +426,7 @@ def test_packets_are_believed_if_the_first_frame_and_those_after_the_last_key_fr
 
 def test_a_frame_that_did_not_come_shifts_no_other(tmp_path, monkeypatch):
     """Frame 2 of 5 is damaged; at the end one comes without a time."""
+
     class Fake:
         codec = 'none'
 
@@ -413,7 +441,7 @@ def test_a_frame_that_did_not_come_shifts_no_other(tmp_path, monkeypatch):
 
     (tmp_path / 'a.mp4').touch()
     monkeypatch.setattr('stt_mm.utils.video.VideoFile', Fake)
-    reader = VideoReader(tmp_path / 'a.mp4', FrameIndex(TIMES, (0, ), True))
+    reader = VideoReader(tmp_path / 'a.mp4', FrameIndex(TIMES, (0,), True))
     assert [reader.read(number) for number in (0, 1, 3)] == [0, 2, 7]
     for number in (2, 4):
         with pytest.raises(FrameError, match=f'Frame {number} of 5 cannot be read from .*codec none'):

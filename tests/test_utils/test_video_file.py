@@ -96,8 +96,9 @@ def test_index_of_an_even_video_is_small(tmp_path):
 
 def test_edit_list_leaves_frames_out(tmp_path):
     """The file holds all frames; its edit list starts with number 10, which needs the frames before to be decoded."""
-    write_timed_video(tmp_path / 'a.mp4', [40 * (t - 10) for t in EVEN], options={'g': '24'},
-                      muxer={'avoid_negative_ts': 'disabled'})
+    write_timed_video(
+        tmp_path / 'a.mp4', [40 * (t - 10) for t in EVEN], options={'g': '24'}, muxer={'avoid_negative_ts': 'disabled'}
+    )
     with av.open(str(tmp_path / 'a.mp4')) as file:
         assert file.streams.video[0].frames == COUNT
     stream = list(open_video(tmp_path / 'a.mp4').frames)
@@ -111,7 +112,7 @@ def test_edit_list_leaves_frames_out(tmp_path):
 def test_recording_that_starts_between_two_key_frames(tmp_path, kind):
     path = make(tmp_path, kind)
     data = path.read_bytes()
-    path.write_bytes(data[:3 * 188] + data[len(data) // 3 // 188 * 188:])
+    path.write_bytes(data[: 3 * 188] + data[len(data) // 3 // 188 * 188 :])
     frames = [frame for _, frame, _ in open_video(path).frames]
     assert 30 < len(frames) < 80
     reader = VideoReader(path)
@@ -144,15 +145,16 @@ def test_header_that_promises_too_much_does_not_make_a_whole_file_damaged(tmp_pa
     assert (len(index.times), index.whole) == (COUNT, True)
 
 
-@pytest.mark.parametrize(('kind', 'muxer'), [('mp4', {'movflags': 'faststart'}), ('mkv', {}), ('vp9', {}),
-                                             ('mjpeg', {}), ('mpeg4', {})])
+@pytest.mark.parametrize(
+    ('kind', 'muxer'), [('mp4', {'movflags': 'faststart'}), ('mkv', {}), ('vp9', {}), ('mjpeg', {}), ('mpeg4', {})]
+)
 def test_file_that_is_cut_off_keeps_the_frames_that_it_holds(tmp_path, kind, muxer):
     name, times, arguments = KINDS[kind]
     path = tmp_path / name
     write_timed_video(path, times, muxer=muxer, **arguments)
     assert not is_cut_off(path)
     data = path.read_bytes()
-    path.write_bytes(data[:len(data) * (9 if kind == 'mp4' else 6) // 10])
+    path.write_bytes(data[: len(data) * (9 if kind == 'mp4' else 6) // 10])
     frames = []
     with pytest.raises(FrameError, match=rf'{name} ended after \d+ .*: it is cut off'):
         frames.extend(frame for _, frame, _ in open_video(path).frames)
@@ -172,7 +174,7 @@ def test_damage_in_the_middle_is_told_and_never_shifts_the_numbers(tmp_path):
     with av.open(str(path)) as file:
         broken = [packet for packet in file.demux(file.streams.video[0]) if packet.size][40]
         start = data.find(bytes(broken))
-    path.write_bytes(data[:start] + bytes(broken.size) + data[start + broken.size:])
+    path.write_bytes(data[:start] + bytes(broken.size) + data[start + broken.size :])
     read = []
     with pytest.raises(FrameError, match=r'a\.avi ended after 40 .*damaged there.*ffmpeg -i'):
         read.extend(open_video(path).frames)
@@ -190,7 +192,7 @@ def test_whole_files_that_do_not_know_their_size_or_hold_more(tmp_path):
     data = webm.read_bytes()
     segment = data.find(b'\x18\x53\x80\x67') + 4
     assert data[segment] == 1, 'a size of eight bytes'
-    webm.write_bytes(data[:segment] + b'\x01' + 7 * b'\xff' + data[segment + 8:])
+    webm.write_bytes(data[:segment] + b'\x01' + 7 * b'\xff' + data[segment + 8 :])
     avi.write_bytes(b'RIFF' + 4 * b'\xff' + avi.read_bytes()[8:])
     mp4.write_bytes(mp4.read_bytes() + b'\x7f\xff\xff\xffgps 12.5')
     for path in (webm, avi, mp4):
@@ -198,10 +200,16 @@ def test_whole_files_that_do_not_know_their_size_or_hold_more(tmp_path):
         assert len(list(open_video(path).frames)) == len(VideoReader(path)) == COUNT
 
 
-ROTATIONS = {'upright': ((1, 0, 0, 1), lambda x: x), '90': ((0, -1, 1, 0), np.rot90),
-             '180': ((-1, 0, 0, -1), lambda x: np.rot90(x, 2)), '270': ((0, 1, -1, 0), lambda x: np.rot90(x, 3)),
-             'mirrored': ((-1, 0, 0, 1), lambda x: x[:, ::-1]), 'upside down': ((1, 0, 0, -1), lambda x: x[::-1]),
-             'transposed': ((0, 1, 1, 0), lambda x: x.transpose(1, 0, 2)), '45': ((1, -1, 1, 1), lambda x: x)}
+ROTATIONS = {
+    'upright': ((1, 0, 0, 1), lambda x: x),
+    '90': ((0, -1, 1, 0), np.rot90),
+    '180': ((-1, 0, 0, -1), lambda x: np.rot90(x, 2)),
+    '270': ((0, 1, -1, 0), lambda x: np.rot90(x, 3)),
+    'mirrored': ((-1, 0, 0, 1), lambda x: x[:, ::-1]),
+    'upside down': ((1, 0, 0, -1), lambda x: x[::-1]),
+    'transposed': ((0, 1, 1, 0), lambda x: x.transpose(1, 0, 2)),
+    '45': ((1, -1, 1, 1), lambda x: x),
+}
 
 
 @pytest.mark.parametrize('name', ROTATIONS)
@@ -217,9 +225,17 @@ def test_video_is_turned_as_its_display_matrix_says(tmp_path, name):
     np.testing.assert_array_equal(list(open_video(path).frames)[5][1], turn(stored))
 
 
-@pytest.mark.parametrize(('pixels', 'matrix', 'full_range'), [
-    ('yuv420p', 'ITU709', False), ('yuv420p', 'ITU601', False), ('yuv444p', 'ITU709', False),
-    ('yuv420p10le', 'ITU709', False), ('yuvj420p', 'ITU601', True), ('yuv422p', 'ITU709', True)])
+@pytest.mark.parametrize(
+    ('pixels', 'matrix', 'full_range'),
+    [
+        ('yuv420p', 'ITU709', False),
+        ('yuv420p', 'ITU601', False),
+        ('yuv444p', 'ITU709', False),
+        ('yuv420p10le', 'ITU709', False),
+        ('yuvj420p', 'ITU601', True),
+        ('yuv422p', 'ITU709', True),
+    ],
+)
 def test_colours_come_back_under_each_matrix_and_range(tmp_path, pixels, matrix, full_range):
     """Taking one matrix for the other would cost 20 levels, one range for the other as many."""
     colours = np.array([(200, 30, 40), (20, 180, 60), (40, 50, 220), (250, 250, 250)], np.uint8)
@@ -229,8 +245,12 @@ def test_colours_come_back_under_each_matrix_and_range(tmp_path, pixels, matrix,
         stream.width, stream.height, stream.pix_fmt = 96, 64, pixels
         codec = stream.codec_context
         codec.colorspace, codec.color_range = {'ITU709': 1, 'ITU601': 6}[matrix], 2 if full_range else 1
-        frame = VideoReformatter().reformat(av.VideoFrame.from_ndarray(picture, format='rgb24'), format=pixels,
-                                            dst_colorspace=matrix, dst_color_range=codec.color_range)
+        frame = VideoReformatter().reformat(
+            av.VideoFrame.from_ndarray(picture, format='rgb24'),
+            format=pixels,
+            dst_colorspace=matrix,
+            dst_color_range=codec.color_range,
+        )
         frame.pts = 0
         file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
@@ -260,7 +280,7 @@ def test_keys_are_found_as_a_search_from_the_start_finds_them():
             first = next((number for number in range(10) if times[number] == time), None)
             assert index.key_at(time) == (first if first in keys else None)
     assert (FrameIndex(range(3), (), True).key_before(2), FrameIndex(range(3), (), True).key_at(1)) == (0, None)
-    late = FrameIndex(range(9), (4, ), True)
+    late = FrameIndex(range(9), (4,), True)
     assert [late.key_before(number) for number in (0, 3, 4, 8)] == [0, 0, 4, 4]
 
 
@@ -270,8 +290,10 @@ def test_an_index_names_the_key_frames_that_are_alone_at_their_time():
     assert list(_index([4, 4], [4], True).keys) == []
 
 
-@pytest.mark.parametrize(('numbers', 'even'), [
-    ([], True), ([5], True), ([0, 1, 2], True), ([3, 7, 11], True), ([2, 2], False), ([0, 1, 3], False)])
+@pytest.mark.parametrize(
+    ('numbers', 'even'),
+    [([], True), ([5], True), ([0, 1, 2], True), ([3, 7, 11], True), ([2, 2], False), ([0, 1, 3], False)],
+)
 def test_even_numbers_are_kept_as_a_range(numbers, even):
     assert list(_compact(numbers)) == numbers
     assert isinstance(_compact(numbers), range if even else tuple)
@@ -298,12 +320,17 @@ def packet(pts, dts=None, key=False, discard=False):
     return SimpleNamespace(pts=pts, dts=dts, is_keyframe=key, is_discard=discard)
 
 
-@pytest.mark.parametrize(('packets', 'times', 'keys'), [
-    ([packet(3, 0, True), packet(9, 1), packet(5, 1), packet(20, 2, True)], [3, 5, 9, 20], [0, 3]),
-    ([packet(3, None, True), packet(9, 4), packet(5, None), packet(20, 2)], [3, 5, 9, 20], [0]),
-    ([packet(3, 0, True, True), packet(9, 1, True)], [9], [0]),
-    ([packet(3, 0, True), packet(None, 1)], None, None),
-    ([packet(3, 2, True), packet(4, 1)], None, None), ([], [], [])])
+@pytest.mark.parametrize(
+    ('packets', 'times', 'keys'),
+    [
+        ([packet(3, 0, True), packet(9, 1), packet(5, 1), packet(20, 2, True)], [3, 5, 9, 20], [0, 3]),
+        ([packet(3, None, True), packet(9, 4), packet(5, None), packet(20, 2)], [3, 5, 9, 20], [0]),
+        ([packet(3, 0, True, True), packet(9, 1, True)], [9], [0]),
+        ([packet(3, 0, True), packet(None, 1)], None, None),
+        ([packet(3, 2, True), packet(4, 1)], None, None),
+        ([], [], []),
+    ],
+)
 def test_packets_promise_the_times_of_frames(film, monkeypatch, packets, times, keys):
     monkeypatch.setattr(film, '_packets', lambda: iter(packets))
     index = film.packet_index()
@@ -313,9 +340,16 @@ def test_packets_promise_the_times_of_frames(film, monkeypatch, packets, times, 
         assert (list(index.times), list(index.keys)) == (times, keys)
 
 
-@pytest.mark.parametrize(('frames', 'times', 'keys'), [
-    ([(4, True), (4, False), (9, True)], [4, 4, 9], [2]), ([(4, True), (3, False)], [0, 1], []),
-    ([(4, True), (None, False)], [0, 1], []), ([(4, False)], [4], []), ([], [], [])])
+@pytest.mark.parametrize(
+    ('frames', 'times', 'keys'),
+    [
+        ([(4, True), (4, False), (9, True)], [4, 4, 9], [2]),
+        ([(4, True), (3, False)], [0, 1], []),
+        ([(4, True), (None, False)], [0, 1], []),
+        ([(4, False)], [4], []),
+        ([], [], []),
+    ],
+)
 def test_decoded_frames_tell_their_times(film, monkeypatch, frames, times, keys):
     monkeypatch.setattr(film, 'frames', lambda: (SimpleNamespace(pts=pts, key_frame=key) for pts, key in frames))
     index = film.decoded_index()
@@ -337,7 +371,10 @@ def test_a_seek_ends_at_a_key_frame_and_decodes_in_one_thread(film):
     for number, key in ((59, 48), (32, 32), (31, 16)):
         assert film.seek(index.times[number])
         assert [shown(film.rgb(frame)) for frame, _ in zip(film.frames(from_key=True), range(3), strict=False)] == [
-            key, key + 1, key + 2]
+            key,
+            key + 1,
+            key + 2,
+        ]
     assert film._codec.thread_count == 1
     assert (film.promised, film.fps, film.codec) == (60, 30, 'h264')
 
@@ -355,7 +392,7 @@ def test_a_file_that_is_refused_is_closed_and_none_leads_elsewhere(tmp_path, mon
         file.writeframes(bytes(800))
     with pytest.raises(FrameError, match='holds no video stream, only audio'):
         VideoFile(str(tmp_path / 'a.wav'))
-    (container, name, arguments), = opened
+    ((container, name, arguments),) = opened
     assert (name, arguments) == (f'file:{tmp_path}/a.wav', dict(options={'protocol_whitelist': 'file'}))
     with pytest.raises(AssertionError, match='not open'):
         container.seek(0)
@@ -377,8 +414,13 @@ def test_a_cover_picture_or_a_stream_of_an_unknown_codec_is_not_the_video(tmp_pa
     monkeypatch.setattr('stt_mm.utils.video_file.av.open', lambda *_, **__: container)
     unknown, cover = stream(None, Disposition.default), stream('png', Disposition.attached_pic)
     film, other = (stream('h264', disposition) for disposition in (Disposition.default, Disposition(0)))
-    for held, taken in (([unknown, cover, film], film), ([film, other], film), ([other, film], other), ([cover], cover),
-                        ([cover, film, other], film)):
+    for held, taken in (
+        ([unknown, cover, film], film),
+        ([film, other], film),
+        ([other, film], other),
+        ([cover], cover),
+        ([cover, film, other], film),
+    ):
         streams[:] = held
         assert VideoFile(str(tmp_path / 'a.mp4'))._stream is taken
     assert not closed
@@ -388,14 +430,23 @@ def test_a_cover_picture_or_a_stream_of_an_unknown_codec_is_not_the_video(tmp_pa
     assert closed == [True]
 
 
-@pytest.mark.parametrize(('packets', 'from_key', 'frames', 'damaged'), [
-    ('K1 p2 p3', False, [1, 2, 3], False), ('p1 K2 p3', True, [2, 3], False), ('p1 K2 p3', False, [1, 2, 3], False),
-    ('x x K1 p2', False, [1, 2], False),  # A recording that starts in the middle.
-    ('K1 p2 x p3', False, [1, 2], True), ('K- x K1', False, [1], False), ('p1 x K2', True, [2], False),
-    ('K1 p- x p3', False, [1], True)])
+@pytest.mark.parametrize(
+    ('packets', 'from_key', 'frames', 'damaged'),
+    [
+        ('K1 p2 p3', False, [1, 2, 3], False),
+        ('p1 K2 p3', True, [2, 3], False),
+        ('p1 K2 p3', False, [1, 2, 3], False),
+        ('x x K1 p2', False, [1, 2], False),  # A recording that starts in the middle.
+        ('K1 p2 x p3', False, [1, 2], True),
+        ('K- x K1', False, [1], False),
+        ('p1 x K2', True, [2], False),
+        ('K1 p- x p3', False, [1], True),
+    ],
+)
 @pytest.mark.parametrize('end', ['', '9', 'x'])
 def test_frames_up_to_where_a_film_is_damaged(film, monkeypatch, packets, from_key, frames, damaged, end):
     """Packets that are key frames or not, and the frame that each gives, none, or an error; and what the end gives."""
+
     def decode(packet):
         text = end if packet is None else packet.text
         if text == 'x':
@@ -403,17 +454,22 @@ def test_frames_up_to_where_a_film_is_damaged(film, monkeypatch, packets, from_k
         return [int(text)] if text.isdecimal() else []
 
     monkeypatch.setattr(film, '_codec', SimpleNamespace(decode=decode))
-    monkeypatch.setattr(film, '_packets', lambda: (SimpleNamespace(text=word.strip('Kp'), is_keyframe=word[0] == 'K')
-                                                   for word in packets.split()))
+    monkeypatch.setattr(
+        film,
+        '_packets',
+        lambda: (SimpleNamespace(text=word.strip('Kp'), is_keyframe=word[0] == 'K') for word in packets.split()),
+    )
     assert list(film.frames(from_key)) == frames + [9] * (end == '9')
     assert film.damaged is (damaged or end == 'x')
 
 
-@pytest.mark.parametrize(('sizes', 'cut', 'read'), [
-    ([5, 0, -3, 4], False, [5, 3, 4]), ([5, 0, -3, 4], True, [5, 4]), ([], True, [])])
+@pytest.mark.parametrize(
+    ('sizes', 'cut', 'read'), [([5, 0, -3, 4], False, [5, 3, 4]), ([5, 0, -3, 4], True, [5, 4]), ([], True, [])]
+)
 @pytest.mark.parametrize('error', [None, IndexError, av.error.InvalidDataError])
 def test_packets_that_are_parts_of_one_are_left_out_where_a_file_is_cut_off(film, monkeypatch, sizes, cut, read, error):
     """A negative size stands for a packet that is corrupt."""
+
     def demux(stream):
         for size in sizes:
             yield SimpleNamespace(size=abs(size), is_corrupt=size < 0)

@@ -73,8 +73,9 @@ def test_points_are_dots_in_the_colours_of_the_palette_on_a_white_rim():
     frame.setflags(write=False)
     picture = draw_points(frame, np.array([[10, 20], [40.4, 10.6], [-1, -1]]))
     for index, (x, y) in enumerate([(10, 20), (40, 11)]):
-        np.testing.assert_array_equal(picture[y - 2:y + 3, x - 2:x + 3],
-                                      np.broadcast_to(voc_palette()[index + 1], (5, 5, 3)))
+        np.testing.assert_array_equal(
+            picture[y - 2 : y + 3, x - 2 : x + 3], np.broadcast_to(voc_palette()[index + 1], (5, 5, 3))
+        )
         assert picture[y, [x - 4, x + 4]].min() > 180, 'the rim is not white'
         np.testing.assert_array_equal(picture[[y - 7, y + 7], x], 100)
     changed = (picture != 100).any(-1)
@@ -83,8 +84,8 @@ def test_points_are_dots_in_the_colours_of_the_palette_on_a_white_rim():
 
 @pytest.mark.parametrize(('size', 'radius'), [((40, 60), 3), ((300, 900), 3), ((460, 420), 4), ((1200, 1000), 10)])
 def test_dots_have_a_hundredth_of_the_short_side_as_radius_and_a_rim_of_a_pixel(size, radius):
-    drawn = draw_points(grey(*size), np.array([[25, 20]]))[20, 25 - radius - 3:]
-    inner, rim = (drawn[:2 * radius + 7] == voc_palette()[1]).all(-1), (drawn[:2 * radius + 7] != 100).any(-1)
+    drawn = draw_points(grey(*size), np.array([[25, 20]]))[20, 25 - radius - 3 :]
+    inner, rim = (drawn[: 2 * radius + 7] == voc_palette()[1]).all(-1), (drawn[: 2 * radius + 7] != 100).any(-1)
     assert (np.flatnonzero(inner)[[0, -1]] - 3).tolist() == [0, 2 * radius]
     assert (np.flatnonzero(rim)[[0, -1]] - 3).tolist() in ([-1, 2 * radius + 1], [-2, 2 * radius + 2])
 
@@ -126,15 +127,17 @@ def test_points_of_another_shape(points):
 
 
 def test_comparison_places_every_picture_and_its_label():
-    rows = [('first', [grey(20, 30, 10 * i + 10) for i in range(3)]),
-            ('second', [grey(20, 30, 10 * i + 110) for i in range(3)])]
+    rows = [
+        ('first', [grey(20, 30, 10 * i + 10) for i in range(3)]),
+        ('second', [grey(20, 30, 10 * i + 110) for i in range(3)]),
+    ]
     picture = comparison(rows, ['frame 0', 'frame 5', 'frame 10'])
     for value, (row, column) in {10: (0, 0), 20: (0, 1), 30: (0, 2), 110: (1, 0), 120: (1, 1), 130: (1, 2)}.items():
         found = np.argwhere((picture == value).all(axis=-1))
         # The grey of a letter's edge may have the same value; the picture itself is a full rectangle.
         ys, xs = np.unique(found[:, 0], return_counts=True), np.unique(found[:, 1], return_counts=True)
         inside = (ys[0][ys[1] >= 30].min(), xs[0][xs[1] >= 20].min())
-        assert (picture[inside[0]:inside[0] + 20, inside[1]:inside[1] + 30] == value).all()
+        assert (picture[inside[0] : inside[0] + 20, inside[1] : inside[1] + 30] == value).all()
         assert column * 30 <= inside[1] < (column + 1) * 30 + 20
         assert (inside[0] > 70) == bool(row)
     strips = (picture.min(axis=-1) < 128).any(axis=1)
@@ -152,13 +155,21 @@ def test_comparison_keeps_its_margins():
         top = (number + 2) * strip + number * 20
         expected = np.full((20, 106, 3), 255, np.uint8)
         for left in (4, 38, 72):
-            expected[:, left:left + 30] = value
-        np.testing.assert_array_equal(picture[top:top + 20], expected)
+            expected[:, left : left + 30] = value
+        np.testing.assert_array_equal(picture[top : top + 20], expected)
     np.testing.assert_array_equal(picture[-4:], 255)
-    text = cv2.putText(np.full((strip, 106, 3), 255, np.uint8), 'Ag', (4, 4 + height), cv2.FONT_HERSHEY_SIMPLEX, 0.5,
-                       (32, 32, 32), 1, cv2.LINE_AA)
-    np.testing.assert_array_equal(picture[strip:2 * strip], text)
-    np.testing.assert_array_equal(picture[2 * strip + 20:3 * strip + 20], text)
+    text = cv2.putText(
+        np.full((strip, 106, 3), 255, np.uint8),
+        'Ag',
+        (4, 4 + height),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        0.5,
+        (32, 32, 32),
+        1,
+        cv2.LINE_AA,
+    )
+    np.testing.assert_array_equal(picture[strip : 2 * strip], text)
+    np.testing.assert_array_equal(picture[2 * strip + 20 : 3 * strip + 20], text)
     np.testing.assert_array_equal(picture[:strip, :34], text[:, :34])
     np.testing.assert_array_equal(picture[:strip, 34:72], 255)
     np.testing.assert_array_equal(picture[:strip, 72:], text[:, 4:38])
@@ -178,8 +189,12 @@ def test_long_labels_shrink_instead_of_being_cut():
 
 @pytest.mark.parametrize(
     ('rows', 'columns', 'message'),
-    [([], ['x'], '0 rows'), ([('a', [])], [], '0 columns'), ([('a', [grey()])], ['x', 'y'], "'a' has 1 pictures for 2"),
-     ([('a', [grey()]), ('b', [grey(4, 4)])], ['x'], "row 'b'.*one size")],
+    [
+        ([], ['x'], '0 rows'),
+        ([('a', [])], [], '0 columns'),
+        ([('a', [grey()])], ['x', 'y'], "'a' has 1 pictures for 2"),
+        ([('a', [grey()]), ('b', [grey(4, 4)])], ['x'], "row 'b'.*one size"),
+    ],
 )
 def test_comparison_refuses_what_does_not_fit(rows, columns, message):
     with pytest.raises(ValueError, match=message):
@@ -230,5 +245,13 @@ def test_colours_stay_as_they_were():
     colors, numbers = display_colors(), [255, 7, 8, 14, 15, 239, 240, 247, 248]
     assert (colors != voc_palette()).any(1).sum() == 60
     assert colors[numbers].tolist() == [
-        [255, 46, 255], [46, 255, 255], [255, 116, 255], [116, 255, 255], [116, 116, 255], [162, 255, 23], [255, 0, 23],
-        [0, 255, 23], [255, 46, 209]]
+        [255, 46, 255],
+        [46, 255, 255],
+        [255, 116, 255],
+        [116, 255, 255],
+        [116, 116, 255],
+        [162, 255, 23],
+        [255, 0, 23],
+        [0, 255, 23],
+        [255, 46, 209],
+    ]

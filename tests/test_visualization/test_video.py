@@ -21,8 +21,9 @@ def colored_frames(count: int = 5, height: int = 48, width: int = 64) -> list[np
     return frames
 
 
-@pytest.mark.parametrize(('suffix', 'codec'), [('.mp4', 'h264'), ('.M4V', 'h264'), ('.mov', 'h264'), ('.mkv', 'h264'),
-                                               ('.webm', 'vp9')])
+@pytest.mark.parametrize(
+    ('suffix', 'codec'), [('.mp4', 'h264'), ('.M4V', 'h264'), ('.mov', 'h264'), ('.mkv', 'h264'), ('.webm', 'vp9')]
+)
 def test_video_comes_back_with_its_colours_in_order(tmp_path, suffix, codec):
     frames = colored_frames()
     path = write_video(tmp_path / 'new' / f'video{suffix}', iter(frames), fps=5)
@@ -53,11 +54,15 @@ def test_video_of_frames_of_different_sizes_names_the_frame(tmp_path):
 
 @pytest.mark.parametrize(
     ('name', 'frames', 'fps', 'message'),
-    [('a.mp4', [], 10, 'no frames'),
-     ('a.avi', colored_frames(1), 10, r'\.mp4, .*\.webm, got .*a\.avi. Rename it, for example to a\.mp4'),
-     *[('a.mp4', colored_frames(1), fps, 'fps must be 0.001 to 100000 .* a .mp4 file, got')
-       for fps in (0, -1, 1e9, float('nan'), float('inf'))],
-     ('a.mkv', colored_frames(1), 2000, 'fps must be 0.001 to 1000 .* a .mkv file')],
+    [
+        ('a.mp4', [], 10, 'no frames'),
+        ('a.avi', colored_frames(1), 10, r'\.mp4, .*\.webm, got .*a\.avi. Rename it, for example to a\.mp4'),
+        *[
+            ('a.mp4', colored_frames(1), fps, 'fps must be 0.001 to 100000 .* a .mp4 file, got')
+            for fps in (0, -1, 1e9, float('nan'), float('inf'))
+        ],
+        ('a.mkv', colored_frames(1), 2000, 'fps must be 0.001 to 1000 .* a .mkv file'),
+    ],
 )
 def test_video_arguments_out_of_range(tmp_path, name, frames, fps, message):
     with pytest.raises(ValueError, match=message):
@@ -151,8 +156,9 @@ except FileError as error:
 @pytest.mark.parametrize('suffix', ['.mp4', '.mkv'])
 def test_a_full_disk_is_told_in_one_line(tmp_path, suffix):
     """A limit on the size of files stands in for it."""
-    done = subprocess.run([sys.executable, '-c', FULL, str(tmp_path / f'a{suffix}')], capture_output=True, text=True,
-                          timeout=60)
+    done = subprocess.run(
+        [sys.executable, '-c', FULL, str(tmp_path / f'a{suffix}')], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1
     assert re.search(rf'a{suffix} cannot be written after \d+ frames \(.*\). Make room on the disk', done.stdout)
@@ -174,9 +180,20 @@ def test_ten_frames_a_second_unless_told(tmp_path):
         assert rate == 10
 
 
-@pytest.mark.parametrize(('fps', 'suffix', 'fine'), [
-    (0.001, '.mp4', True), (0.00099, '.mp4', False), (100_000, '.mp4', True), (100_001, '.mov', False),
-    (1000, '.MKV', True), (1000.5, '.mkv', False), (1000, '.webm', True), (1001, '.WebM', False), (1001, '.m4v', True)])
+@pytest.mark.parametrize(
+    ('fps', 'suffix', 'fine'),
+    [
+        (0.001, '.mp4', True),
+        (0.00099, '.mp4', False),
+        (100_000, '.mp4', True),
+        (100_001, '.mov', False),
+        (1000, '.MKV', True),
+        (1000.5, '.mkv', False),
+        (1000, '.webm', True),
+        (1001, '.WebM', False),
+        (1001, '.m4v', True),
+    ],
+)
 def test_frame_rates_up_to_what_files_keep(fps, suffix, fine):
     if fine:
         check_fps(fps, suffix)
@@ -188,10 +205,17 @@ def test_frame_rates_up_to_what_files_keep(fps, suffix, fine):
             check_fps(fps)
 
 
-@pytest.mark.parametrize(('name', 'fps', 'rate', 'ticks'), [
-    ('a.mp4', 25, 25, 90_000), ('a.mp4', 0.5, Fraction(1, 2), 90_000),
-    ('a.mov', 30_000 / 1001, Fraction(30_000, 1001), 90_000),
-    ('a.m4v', 24_000 / 1001, Fraction(24_000, 1001), 96_000), ('a.mkv', 25, 25, 1000), ('a.webm', 25, 25, 1000)])
+@pytest.mark.parametrize(
+    ('name', 'fps', 'rate', 'ticks'),
+    [
+        ('a.mp4', 25, 25, 90_000),
+        ('a.mp4', 0.5, Fraction(1, 2), 90_000),
+        ('a.mov', 30_000 / 1001, Fraction(30_000, 1001), 90_000),
+        ('a.m4v', 24_000 / 1001, Fraction(24_000, 1001), 96_000),
+        ('a.mkv', 25, 25, 1000),
+        ('a.webm', 25, 25, 1000),
+    ],
+)
 def test_clocks_of_files(tmp_path, name, fps, rate, ticks):
     """Times of 90,000 parts of a second or more where the container keeps them, rates of broadcasts exactly."""
     with av.open(str(write_video(tmp_path / name, colored_frames(), fps))) as file:
@@ -219,8 +243,15 @@ def test_a_writer_can_be_closed_twice_and_counts_what_it_wrote(tmp_path):
     assert len(VideoReader(writer.path)) == 3
 
 
-@pytest.mark.parametrize('frame', [np.zeros((48, 64, 3)), np.zeros((48, 64), np.uint8), np.zeros((48, 64, 4), np.uint8),
-                                   np.zeros((0, 64, 3), np.uint8)])
+@pytest.mark.parametrize(
+    'frame',
+    [
+        np.zeros((48, 64, 3)),
+        np.zeros((48, 64), np.uint8),
+        np.zeros((48, 64, 4), np.uint8),
+        np.zeros((0, 64, 3), np.uint8),
+    ],
+)
 def test_what_is_no_picture_is_not_written(tmp_path, frame):
     with VideoWriter(tmp_path / 'new' / 'deep' / 'a.mp4') as writer:
         for before in (0, 1):

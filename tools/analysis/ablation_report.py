@@ -38,8 +38,10 @@ class Row:
 
     def steps(self, above: 'Row') -> list[float]:
         """J&F of every seed less that of the same seed in another line."""
-        return [100 * (self.runs[seed]['J&F-Mean'] - above.runs[seed]['J&F-Mean'])
-                for seed in sorted(self.runs.keys() & above.runs.keys())]
+        return [
+            100 * (self.runs[seed]['J&F-Mean'] - above.runs[seed]['J&F-Mean'])
+            for seed in sorted(self.runs.keys() & above.runs.keys())
+        ]
 
 
 def described(config: Path) -> Row:
@@ -76,8 +78,10 @@ def table(rows: list[Row]) -> str:
     for number, row in enumerate(rows, start=1):
         scores = ' | '.join(spread(row.percent(measure)) for measure in MEASURES)
         steps = row.steps(rows[number - 2]) if number > 1 else []
-        lines.append(f'| {number} | {row.label} | `{row.name}` | {scores} | '
-                     f'{spread(steps, signed=True) if steps else ""} | {"" if row.paper is None else row.paper} |')
+        lines.append(
+            f'| {number} | {row.label} | `{row.name}` | {scores} | '
+            f'{spread(steps, signed=True) if steps else ""} | {"" if row.paper is None else row.paper} |'
+        )
     return '\n'.join(lines)
 
 
@@ -88,15 +92,27 @@ def write_files(folder: Path, rows: list[Row], settings: dict[str, Any]) -> None
         writer = csv.writer(file)
         writer.writerow(['config', 'seed', *MEASURES])
         for row in rows:
-            writer.writerows([row.name, seed, *(run[measure] for measure in MEASURES)]
-                             for seed, run in sorted(row.runs.items()))
+            writer.writerows(
+                [row.name, seed, *(run[measure] for measure in MEASURES)] for seed, run in sorted(row.runs.items())
+            )
         write_atomically(file.getvalue().encode(), folder / 'runs.csv')
-    content = dict(settings=settings, rows=[
-        dict(name=row.name, label=row.label, paper=row.paper, runs=row.runs,
-             mean={measure: statistics.fmean(row.percent(measure)) for measure in MEASURES},
-             deviation={measure: statistics.stdev(row.percent(measure)) if len(row.runs) > 1 else None
-                        for measure in MEASURES})
-        for row in rows])
+    content = dict(
+        settings=settings,
+        rows=[
+            dict(
+                name=row.name,
+                label=row.label,
+                paper=row.paper,
+                runs=row.runs,
+                mean={measure: statistics.fmean(row.percent(measure)) for measure in MEASURES},
+                deviation={
+                    measure: statistics.stdev(row.percent(measure)) if len(row.runs) > 1 else None
+                    for measure in MEASURES
+                },
+            )
+            for row in rows
+        ],
+    )
     write_atomically((json.dumps(content, indent=2) + '\n').encode(), folder / 'ablation.json')
     draw(rows, f'J&F on {settings["eval_data"]}, percent', folder / 'ablation.png')
 
@@ -110,8 +126,14 @@ def draw(rows: list[Row], title: str, path: Path) -> None:
     for position, row in enumerate(rows):
         values = row.percent('J&F-Mean')
         axes.plot(values, [position - 0.12] * len(values), 'o', color='0.6', markersize=4)
-        axes.errorbar(statistics.fmean(values), position + 0.12,
-                      xerr=statistics.stdev(values) if len(values) > 1 else None, fmt='D', color='C0', capsize=4)
+        axes.errorbar(
+            statistics.fmean(values),
+            position + 0.12,
+            xerr=statistics.stdev(values) if len(values) > 1 else None,
+            fmt='D',
+            color='C0',
+            capsize=4,
+        )
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(title)

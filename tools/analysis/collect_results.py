@@ -41,11 +41,14 @@ class Benchmark(NamedTuple):
     measures: tuple[str, ...]
 
 
-BENCHMARKS = {benchmark.metric: benchmark for benchmark in (
-    Benchmark('DAVISMetric', 'davis_results.json', 30, 100, ('J&F-Mean', 'J-Mean', 'F-Mean')),
-    Benchmark('VIPMetric', 'vip_results.json', 50, 100, ('mIoU', )),
-    Benchmark('JHMDBMetric', 'jhmdb_results.json', 268, 1, ('{form}/PCK@0.1', '{form}/PCK@0.2')),
-)}
+BENCHMARKS = {
+    benchmark.metric: benchmark
+    for benchmark in (
+        Benchmark('DAVISMetric', 'davis_results.json', 30, 100, ('J&F-Mean', 'J-Mean', 'F-Mean')),
+        Benchmark('VIPMetric', 'vip_results.json', 50, 100, ('mIoU',)),
+        Benchmark('JHMDBMetric', 'jhmdb_results.json', 268, 1, ('{form}/PCK@0.1', '{form}/PCK@0.2')),
+    )
+}
 
 
 class Refused(SttMMError):
@@ -95,8 +98,9 @@ def read_cell(folder: Path, config: Path) -> str:
     if 'max_frames' not in content:
         raise Refused(f'{path} does not say on which frames it was made. Evaluate again.')
     if content['max_frames'] is not None:
-        raise Refused(f'{path} is of the first {content["max_frames"]} frames of each video. Evaluate again without '
-                      'max_frames.')
+        raise Refused(
+            f'{path} is of the first {content["max_frames"]} frames of each video. Evaluate again without max_frames.'
+        )
     texts = [f'{value:.1f}' for value in values]
     return f'{texts[0]} ({texts[1]} / {texts[2]})' if len(texts) == 3 else ' / '.join(texts)
 
@@ -129,17 +133,26 @@ def fill(page: str, results: Path) -> tuple[str, list[str], list[str]]:
             else:
                 lines[number] = f'| {" | ".join(cells)} |'
                 filled.append(f'{cells[0]}: {cells[column]}')
-    refused += [f'{folder}: no row is called {folder.name}' for folder in sorted(results.iterdir())
-                if folder.is_dir() and folder.name not in known]
+    refused += [
+        f'{folder}: no row is called {folder.name}'
+        for folder in sorted(results.iterdir())
+        if folder.is_dir() and folder.name not in known
+    ]
     return '\n'.join(lines), filled, refused
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('results', type=Path, help='folder with a folder per row, the --work-dir of tools/test.py')
-    parser.add_argument('--page', type=Path, default=ROOT / 'docs' / 'reproduction.md', metavar='FILE.md',
-                        help='page to fill (default: docs/reproduction.md)')
+    parser.add_argument(
+        '--page',
+        type=Path,
+        default=ROOT / 'docs' / 'reproduction.md',
+        metavar='FILE.md',
+        help='page to fill (default: docs/reproduction.md)',
+    )
     parser.add_argument('--write', action='store_true', help='change the page; otherwise only show')
     return parser.parse_args(argv)
 

@@ -29,11 +29,16 @@ def read_result(path: Path) -> dict[str, Any]:
     """
     content = read_json(path)
     fields = dict(metrics=dict, protocol=dict | None, max_frames=int | None)
-    wrong = [name for name, kind in fields.items()
-             if not isinstance(content, dict) or name not in content or not isinstance(content[name], kind)]
+    wrong = [
+        name
+        for name, kind in fields.items()
+        if not isinstance(content, dict) or name not in content or not isinstance(content[name], kind)
+    ]
     if wrong:
-        raise InputError(f'{path} is no result of tools/test.py, the file that its --out names: it has no '
-                         f'{", ".join(wrong)}, or not as such a file has it.')
+        raise InputError(
+            f'{path} is no result of tools/test.py, the file that its --out names: it has no '
+            f'{", ".join(wrong)}, or not as such a file has it.'
+        )
     return dict(metrics=content['metrics'], protocol=dict(content['protocol'] or {}, max_frames=content['max_frames']))
 
 
@@ -46,8 +51,11 @@ def compared(results: dict[str, dict[str, Any]]) -> str:
     Raises:
         ValueError: the results have no metric in common.
     """
-    common = [name for name in next(iter(results.values()))['metrics']
-              if all(name in result['metrics'] for result in results.values())]
+    common = [
+        name
+        for name in next(iter(results.values()))['metrics']
+        if all(name in result['metrics'] for result in results.values())
+    ]
     if not common:
         raise InputError(f'{", ".join(results)} have no metric in common: they are of different benchmarks.')
     lines = [text_table({row: {name: result['metrics'][name] for name in common} for row, result in results.items()})]
@@ -56,14 +64,16 @@ def compared(results: dict[str, dict[str, Any]]) -> str:
     for field in fields:
         values = {row: protocol.get(field) for row, protocol in protocols.items()}
         if any(value != next(iter(values.values())) for value in values.values()):
-            lines.append(f'not the same {field}: '
-                         + ', '.join(f'{row} {json.dumps(value)}' for row, value in values.items()))
+            lines.append(
+                f'not the same {field}: ' + ', '.join(f'{row} {json.dumps(value)}' for row, value in values.items())
+            )
     return '\n'.join(lines)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('results', nargs='+', type=Path, metavar='FILE.json', help='results, written by --out')
     return parser.parse_args(argv)
 

@@ -23,8 +23,9 @@ PANELS_PER_ROW = 3
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='of a training')
     parser.add_argument('--out', type=Path, metavar='FILE.png', help='picture (default: WORK_DIR/losses.png)')
     parser.add_argument('--linear', action='store_true', help='linear instead of logarithmic losses')
@@ -50,8 +51,10 @@ def read_losses(work_dir: Path) -> dict[str, dict[int, float]]:
     """
     logs = logs_of(work_dir)
     if not logs:
-        raise MissingInputError(f'No log of a training in {work_dir}: expected <time>/vis_data/scalars.json in it, as '
-                                'tools/train.py writes it.')
+        raise MissingInputError(
+            f'No log of a training in {work_dir}: expected <time>/vis_data/scalars.json in it, as '
+            'tools/train.py writes it.'
+        )
     steps: list[dict[str, float]] = []
     for log in logs:
         found = [values for values in read_lines(log) if 'iter' in values]
@@ -100,13 +103,19 @@ def draw(runs: dict[str, dict[str, dict[int, float]]], path: Path, logarithmic: 
     rows = math.ceil(len(runs) / columns)
     figure = Figure(figsize=(6 * columns, 4 * rows))
     grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat[len(runs):]:
+    for axes in grid.flat[len(runs) :]:
         axes.remove()
     for axes, (title, losses) in zip(grid.flat, runs.items(), strict=False):
         for name, curve in losses.items():
             whole = name == 'loss'
-            axes.plot(list(curve), list(curve.values()), label=name, color='black' if whole else None,
-                      linewidth=2 if whole else 1, marker='.' if len(curve) == 1 else None)
+            axes.plot(
+                list(curve),
+                list(curve.values()),
+                label=name,
+                color='black' if whole else None,
+                linewidth=2 if whole else 1,
+                marker='.' if len(curve) == 1 else None,
+            )
         values = [value for curve in losses.values() for value in curve.values()]
         if logarithmic and max(values) >= 10 * min(values) > 0:
             axes.set_yscale('log')
@@ -128,8 +137,10 @@ def main(argv: list[str] | None = None) -> None:
         runs = {str(work_dir): read_losses(work_dir) for work_dir in args.work_dirs}
         draw(runs, args.out, not args.linear)
     for title, losses in runs.items():
-        print(f'{title}: {", ".join(f"{name} {list(curve.values())[-1]:.4g}" for name, curve in losses.items())} '
-              f'at iteration {max(max(curve) for curve in losses.values())}')
+        print(
+            f'{title}: {", ".join(f"{name} {list(curve.values())[-1]:.4g}" for name, curve in losses.items())} '
+            f'at iteration {max(max(curve) for curve in losses.values())}'
+        )
     print(f'wrote {args.out}')
 
 

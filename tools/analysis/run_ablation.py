@@ -29,7 +29,7 @@ from stt_mm.utils.text import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 VIDEOS = ('YouTubeVOS', 'VideoFolder')
-IMAGES = ('ImageFolder', )
+IMAGES = ('ImageFolder',)
 UNTRAINED = 'untrained'
 EPILOG = """examples:
   python tools/analysis/run_ablation.py configs/ablations/table1_{reconstruction,pyramid,local,selection}_r18.py \\
@@ -51,40 +51,90 @@ class StepFailed(SttMMError):
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('configs', nargs='+', metavar='CONFIG',
-                        help='training configs, in the order of the table; TRAIN::EVAL names another config for the '
-                        'evaluation, as those of stage 1 need it')
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'configs',
+        nargs='+',
+        metavar='CONFIG',
+        help='training configs, in the order of the table; TRAIN::EVAL names another config for the '
+        'evaluation, as those of stage 1 need it',
+    )
     parser.add_argument('--data', required=True, metavar='DIR', help='videos to train on')
     parser.add_argument('--eval-data', required=True, metavar='DIR', help='labelled videos in the layout of DAVIS-2017')
     parser.add_argument('--work-dir', type=Path, required=True, metavar='DIR', help='where everything is written')
     parser.add_argument('--seeds', type=int, default=3, metavar='N', help='seeds 0 to N - 1 (default: %(default)s)')
     parser.add_argument('--iters', type=int, default=150, metavar='N', help='iterations (default: %(default)s)')
-    parser.add_argument('--image-iters', type=int, metavar='N',
-                        help='iterations of the configs that train on images alone (default: --iters)')
+    parser.add_argument(
+        '--image-iters',
+        type=int,
+        metavar='N',
+        help='iterations of the configs that train on images alone (default: --iters)',
+    )
     parser.add_argument('--batch-size', type=int, default=8, metavar='N', help='clips (default: %(default)s)')
     parser.add_argument('--image-batch-size', type=int, metavar='N', help='images (default: --batch-size)')
-    parser.add_argument('--size', type=int, default=128, metavar='PIXELS',
-                        help='side of the square training crops, a multiple of 8 (default: %(default)s)')
-    parser.add_argument('--interval', type=int, nargs='+', default=[1, 2, 3], metavar='FRAMES',
-                        help='distances of the two frames of a clip (default: 1 2 3)')
-    parser.add_argument('--area', type=float, nargs=2, default=[0.1, 0.6], metavar=('LOW', 'HIGH'),
-                        help='part of the frame that a crop covers (default: 0.1 0.6)')
-    parser.add_argument('--aspect', type=float, nargs=2, default=[0.75, 1.5], metavar=('LOW', 'HIGH'),
-                        help='width / height of a crop (default: 0.75 1.5)')
-    parser.add_argument('--lr', type=float, help='learning rate at its peak of the configs that train on videos '
-                        "(default: the config's)")
+    parser.add_argument(
+        '--size',
+        type=int,
+        default=128,
+        metavar='PIXELS',
+        help='side of the square training crops, a multiple of 8 (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--interval',
+        type=int,
+        nargs='+',
+        default=[1, 2, 3],
+        metavar='FRAMES',
+        help='distances of the two frames of a clip (default: 1 2 3)',
+    )
+    parser.add_argument(
+        '--area',
+        type=float,
+        nargs=2,
+        default=[0.1, 0.6],
+        metavar=('LOW', 'HIGH'),
+        help='part of the frame that a crop covers (default: 0.1 0.6)',
+    )
+    parser.add_argument(
+        '--aspect',
+        type=float,
+        nargs=2,
+        default=[0.75, 1.5],
+        metavar=('LOW', 'HIGH'),
+        help='width / height of a crop (default: 0.75 1.5)',
+    )
+    parser.add_argument(
+        '--lr', type=float, help="learning rate at its peak of the configs that train on videos (default: the config's)"
+    )
     parser.add_argument('--warmup', type=int, default=20, metavar='N', help='iterations (default: %(default)s)')
-    parser.add_argument('--short-side', type=int, default=320, metavar='PIXELS',
-                        help='shorter side of the evaluated frames (default: %(default)s)')
-    parser.add_argument('--max-frames', type=int, default=25, metavar='N',
-                        help='evaluate on the first N frames of each video, 0: on all (default: %(default)s)')
-    parser.add_argument('--provide', type=provision, nargs='+', default=[], metavar='VARIABLE=CONFIG',
-                        help='environment variables that name the weights which the row of a config (its name without '
-                        'folder and ending) has trained with the same seed, such as STT_STAGE1_R18=mocov2_r18_in1k')
-    parser.add_argument('--untrained', action='store_true',
-                        help='first a row for the network of the first config before its training')
+    parser.add_argument(
+        '--short-side',
+        type=int,
+        default=320,
+        metavar='PIXELS',
+        help='shorter side of the evaluated frames (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--max-frames',
+        type=int,
+        default=25,
+        metavar='N',
+        help='evaluate on the first N frames of each video, 0: on all (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--provide',
+        type=provision,
+        nargs='+',
+        default=[],
+        metavar='VARIABLE=CONFIG',
+        help='environment variables that name the weights which the row of a config (its name without '
+        'folder and ending) has trained with the same seed, such as STT_STAGE1_R18=mocov2_r18_in1k',
+    )
+    parser.add_argument(
+        '--untrained', action='store_true', help='first a row for the network of the first config before its training'
+    )
     args = parser.parse_args(argv)
     args.provide = dict(args.provide)
     args.image_iters = args.iters if args.image_iters is None else args.image_iters
@@ -127,7 +177,7 @@ def scaled(config: Path, args: argparse.Namespace) -> Config:
     cfg.param_scheduler = [
         dict(type='LinearLR', start_factor=1e-2, by_epoch=False, begin=0, end=warmup),
         dict(type='CosineAnnealingLR', eta_min_ratio=1e-3, by_epoch=False, begin=0, end=iters, T_max=iters),
-    ][0 if warmup else 1:]
+    ][0 if warmup else 1 :]
     if args.lr is not None and on_videos:
         cfg.optim_wrapper.optimizer.lr = args.lr
     cfg.default_hooks.checkpoint.update(interval=max(iters // 5, 1), max_keep_ckpts=1)
@@ -146,8 +196,7 @@ def scale_loaders(node: Any, args: argparse.Namespace) -> set[str]:
     kind = kind_of(node)
     if 'dataset' in node and 'batch_size' in node:
         of_images = kind_of(node['dataset']) in IMAGES
-        node.update(batch_size=args.image_batch_size if of_images else args.batch_size, num_workers=1,
-                    pin_memory=False)
+        node.update(batch_size=args.image_batch_size if of_images else args.batch_size, num_workers=1, pin_memory=False)
     if kind == 'ClipRandomResizedCrop':
         node.update(size=(args.size, args.size), area=tuple(args.area), aspect=tuple(args.aspect))
     elif kind == 'RandomResizedCrop':
@@ -156,8 +205,13 @@ def scale_loaders(node: Any, args: argparse.Namespace) -> set[str]:
     if kind in VIDEOS:
         pipeline = node['pipeline']
         node.clear()
-        node.update(type='VideoFolder', data_root=os.path.abspath(args.data), clip_length=2,
-                    interval=tuple(args.interval), pipeline=pipeline)
+        node.update(
+            type='VideoFolder',
+            data_root=os.path.abspath(args.data),
+            clip_length=2,
+            interval=tuple(args.interval),
+            pipeline=pipeline,
+        )
     elif kind in IMAGES:
         node['data_root'] = os.path.abspath(args.data)
     return found | ({kind} & {*VIDEOS, *IMAGES})
@@ -185,8 +239,10 @@ def evaluated(config: Path, args: argparse.Namespace) -> Config:
     """
     cfg = load_config(config)
     if cfg.model.get('propagator') is None or cfg.get('test_dataloader') is None:
-        raise InputError(f'{config} cannot be evaluated: it needs model.propagator and test_dataloader. Name a config '
-                         f'that evaluates what it trains: {config}::configs/eval/davis_spatial_r18_rgb.py')
+        raise InputError(
+            f'{config} cannot be evaluated: it needs model.propagator and test_dataloader. Name a config '
+            f'that evaluates what it trains: {config}::configs/eval/davis_spatial_r18_rgb.py'
+        )
     if cfg.test_dataloader.dataset.type != 'DAVIS':
         raise InputError(f'{config} evaluates on {cfg.test_dataloader.dataset.type}; the table is for DAVIS.')
     cfg.model.propagator.protocol.short_side = args.short_side
@@ -207,17 +263,22 @@ def reserved(folder: Path, settings: dict[str, Any]) -> Iterator[int]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f'{folder} is in use, by another run_ablation.py or by a step that outlived one. Wait '
-                             'until it has ended, or give another --work-dir.') from None
+            raise InputError(
+                f'{folder} is in use, by another run_ablation.py or by a step that outlived one. Wait '
+                'until it has ended, or give another --work-dir.'
+            ) from None
         record = folder / 'settings.json'
         if record.is_file():
             before = read_json(record)
             if not isinstance(before, dict):
                 raise InputError(f'{record} holds no settings. Give another --work-dir, or delete this one.')
-            if changed := sorted(key for key in before.keys() | settings.keys()
-                                 if before.get(key) != settings.get(key)):
-                raise InputError(f'{folder} was made with other settings ({", ".join(changed)}), see {record}. Give '
-                                 'another --work-dir, or delete this one.')
+            if changed := sorted(
+                key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key)
+            ):
+                raise InputError(
+                    f'{folder} was made with other settings ({", ".join(changed)}), see {record}. Give '
+                    'another --work-dir, or delete this one.'
+                )
         elif any(path.name != '.lock' for path in folder.iterdir()):
             raise InputError(f'{folder} is not empty and was not made by run_ablation.py. Give another --work-dir.')
         write_atomically((json.dumps(settings, indent=2) + '\n').encode(), record)
@@ -234,8 +295,15 @@ def run(arguments: list[str], log: Path, total: int, pattern: str, lock: int) ->
     bar, last = None, ''
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, 'a', encoding='utf-8') as file:
-        child = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, errors='replace',
-                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=(lock, ))
+        child = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=environment,
+            errors='replace',
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(lock,),
+        )
         try:
             for line in child.stdout:
                 file.write(line)
@@ -255,8 +323,10 @@ def run(arguments: list[str], log: Path, total: int, pattern: str, lock: int) ->
             child.wait()
     Progress.end_line()
     if code:
-        raise StepFailed(f'{arguments[0]} ended with code {code}: {last} The whole output: {log}. The same command '
-                         'goes on from here.')
+        raise StepFailed(
+            f'{arguments[0]} ended with code {code}: {last} The whole output: {log}. The same command '
+            'goes on from here.'
+        )
 
 
 def config_pair(text: str) -> tuple[Path, Path]:
@@ -315,8 +385,9 @@ def finished(path: Path) -> dict[str, float] | None:
     return read_json(path)['metrics'] if path.is_file() else None
 
 
-def one_run(row: Row, paths: tuple[Path, Path], seed: int, args: argparse.Namespace, lengths: dict[str, int],
-            lock: int) -> None:
+def one_run(
+    row: Row, paths: tuple[Path, Path], seed: int, args: argparse.Namespace, lengths: dict[str, int], lock: int
+) -> None:
     """Train (not the untrained row) and evaluate one row with one seed, unless that is done; fills in the metrics.
 
     Args:
@@ -340,14 +411,42 @@ def one_run(row: Row, paths: tuple[Path, Path], seed: int, args: argparse.Namesp
             cfg = evaluated(paths[1], args)
             cfg.dump(folder / 'eval.py')
         if weights is not None and not weights.is_file():
-            run(['tools/train.py', str(folder / 'train.py'), '--work-dir', str(weights.parent), '--seed', str(seed),
-                 '--resume', '--no-validate'],
-                folder / 'train.log', lengths[row.name], r'Iter\(train\) \[\s*(\d+)/', lock)
+            run(
+                [
+                    'tools/train.py',
+                    str(folder / 'train.py'),
+                    '--work-dir',
+                    str(weights.parent),
+                    '--seed',
+                    str(seed),
+                    '--resume',
+                    '--no-validate',
+                ],
+                folder / 'train.log',
+                lengths[row.name],
+                r'Iter\(train\) \[\s*(\d+)/',
+                lock,
+            )
             if not weights.is_file():
                 raise StepFailed(f'The training wrote no {weights}; see {folder / "train.log"}.')
-        run(['tools/test.py', str(folder / 'eval.py'), 'none' if weights is None else str(weights), '--work-dir',
-             str(folder / 'eval'), '--out', str(result), '--seed', str(seed), '--skip-done'],
-            folder / 'eval.log', num_videos(cfg), r'Iter\(test\) \[\s*(\d+)/', lock)
+        run(
+            [
+                'tools/test.py',
+                str(folder / 'eval.py'),
+                'none' if weights is None else str(weights),
+                '--work-dir',
+                str(folder / 'eval'),
+                '--out',
+                str(result),
+                '--seed',
+                str(seed),
+                '--skip-done',
+            ],
+            folder / 'eval.log',
+            num_videos(cfg),
+            r'Iter\(test\) \[\s*(\d+)/',
+            lock,
+        )
     row.runs[seed] = finished(result)
 
 

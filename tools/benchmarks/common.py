@@ -25,7 +25,7 @@ def start_watching(device: str) -> float:
     gc.collect()
     if device.startswith('cuda'):
         torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated() / 2 ** 20
+        return torch.cuda.memory_allocated() / 2**20
     if RESET.exists():
         # What was freed goes back to the system first, or it would be used again unseen.
         ctypes.CDLL(None).malloc_trim(0)
@@ -37,15 +37,15 @@ def start_watching(device: str) -> float:
 def peak(device: str) -> float:
     """Highest memory since :func:`start_watching` (outside Linux: of the process), in MiB."""
     if device.startswith('cuda'):
-        return torch.cuda.max_memory_allocated() / 2 ** 20
+        return torch.cuda.max_memory_allocated() / 2**20
     if RESET.exists():
         return _status('VmHWM')
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def _status(field: str) -> float:
     lines = Path('/proc/self/status').read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 2 ** 10
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 2**10
 
 
 def measured(prepare: Prepare, name: str, args: argparse.Namespace) -> tuple[float, float]:

@@ -80,17 +80,23 @@ def prepare(name: str, args: argparse.Namespace) -> Callable[[], None]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--configs', nargs='+', metavar='CONFIG',
-                        default=['pretrain/mocov2_r18_in1k', 'pretrain/detco_r18_in1k', 'stt_r18_ytv'],
-                        help='training configs (default: %(default)s)')
+    parser.add_argument(
+        '--configs',
+        nargs='+',
+        metavar='CONFIG',
+        default=['pretrain/mocov2_r18_in1k', 'pretrain/detco_r18_in1k', 'stt_r18_ytv'],
+        help='training configs (default: %(default)s)',
+    )
     parser.add_argument('--batch', type=int, default=8, help='samples (default: %(default)s)')
     parser.add_argument('--repeats', type=int, default=5, help='runs per part (default: %(default)s)')
 
 
 def run(args: argparse.Namespace) -> None:
     """Print samples per second of loading and of learning for each config."""
-    print(f'batch {args.batch}, learning on {args.device} with {args.threads} threads, torch {torch.__version__}; '
-          f'median of {args.repeats}')
+    print(
+        f'batch {args.batch}, learning on {args.device} with {args.threads} threads, torch {torch.__version__}; '
+        f'median of {args.repeats}'
+    )
     print(f'{"samples per second":<28}{"loaded per process":>20}{"learned":>10}{"workers needed":>16}')
     for config in args.configs:
         loaded, learned = (args.batch / measured(prepare, f'{part} {config}', args)[0] for part in ('data', 'step'))

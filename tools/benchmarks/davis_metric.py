@@ -17,11 +17,22 @@ from stt_mm.evaluation.functional.davis import statistics as frame_statistics
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--size', type=int, nargs=2, default=(480, 854), metavar=('HEIGHT', 'WIDTH'),
-                        help='size of the frames (default: 480 854)')
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        default=(480, 854),
+        metavar=('HEIGHT', 'WIDTH'),
+        help='size of the frames (default: 480 854)',
+    )
     parser.add_argument('--frames', type=int, default=70, help='frames of the video (default: %(default)s)')
-    parser.add_argument('--objects', type=int, nargs='+', default=(1, 2, 4),
-                        help='numbers of objects, one row of the table each (default: 1 2 4)')
+    parser.add_argument(
+        '--objects',
+        type=int,
+        nargs='+',
+        default=(1, 2, 4),
+        help='numbers of objects, one row of the table each (default: 1 2 4)',
+    )
     parser.add_argument('--repeats', type=int, default=3, help='runs; the median counts (default: %(default)s)')
 
 
@@ -42,8 +53,12 @@ def generate(num_frames: int, num_objects: int, size: tuple[int, int], seed: int
                 wobble = sum(waves[k, n] * np.sin((n + 2) * angles + phases[k, n] + 0.1 * t) for n in range(5))
                 noise = rng.normal(0, 0.03, len(angles)) if source == 0 else 0
                 radius = np.sqrt(area[k] / np.pi) * np.clip(1 + wobble + noise, 0.2, None)
-                points = centre[k] + speed[k] * t + error + radius[:, None] * np.stack([np.cos(angles), np.sin(angles)],
-                                                                                      axis=1)
+                points = (
+                    centre[k]
+                    + speed[k] * t
+                    + error
+                    + radius[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+                )
                 if source == 1 or rng.random() > 0.02:
                     cv2.fillPoly(masks[source, t], [np.round(points).astype(np.int32)], k + 1)
             for _ in range(rng.integers(0, 3)):
@@ -57,7 +72,7 @@ def straightforward(predictions: np.ndarray, truths: np.ndarray) -> list[dict[st
     height, width = truths.shape[1:]
     radius = int(np.ceil(0.008 * np.hypot(height, width)))
     offsets = np.arange(-radius, radius + 1)
-    disc = (offsets[:, None] ** 2 + offsets ** 2 <= radius ** 2).astype(np.uint8)
+    disc = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
     scores = []
     for object_id in range(1, int(truths[0].max()) + 1):
         regions, boundaries = [], []
@@ -100,20 +115,27 @@ def run(args: argparse.Namespace) -> None:
         ValueError: the two disagree by more than 1e-12.
     """
     cv2.setNumThreads(1)
-    print(f'DAVIS metric, {args.frames} frames of {args.size[0]} x {args.size[1]}, one process, median of '
-          f'{args.repeats} runs')
+    print(
+        f'DAVIS metric, {args.frames} frames of {args.size[0]} x {args.size[1]}, one process, median of '
+        f'{args.repeats} runs'
+    )
     print(f'{"objects":>8}{"of the frame":>14}{"plain s":>10}{"shipped s":>11}{"ratio":>8}{"difference":>12}')
     for num_objects in args.objects:
         predictions, truths = generate(args.frames, num_objects, tuple(args.size))
-        seconds, results = zip(*(_timed(function, predictions, truths, args.repeats)
-                                 for function in (straightforward, evaluate_video)), strict=True)
-        difference = max(abs(plain[key] - shipped[key])
-                         for plain, shipped in zip(*results, strict=True) for key in MEASURES)
+        seconds, results = zip(
+            *(_timed(function, predictions, truths, args.repeats) for function in (straightforward, evaluate_video)),
+            strict=True,
+        )
+        difference = max(
+            abs(plain[key] - shipped[key]) for plain, shipped in zip(*results, strict=True) for key in MEASURES
+        )
         if difference > 1e-12:
             raise InputError(f'The shipped metric differs from its definition by {difference}.')
         share = np.mean([(truths == k).mean() for k in range(1, num_objects + 1)])
-        print(f'{num_objects:>8}{share:>14.1%}{seconds[0]:>10.2f}{seconds[1]:>11.3f}{seconds[0] / seconds[1]:>8.1f}'
-              f'{difference:>12.1e}')
+        print(
+            f'{num_objects:>8}{share:>14.1%}{seconds[0]:>10.2f}{seconds[1]:>11.3f}{seconds[0] / seconds[1]:>8.1f}'
+            f'{difference:>12.1e}'
+        )
 
 
 def _timed(function, predictions, truths, repeats):

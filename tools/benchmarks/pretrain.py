@@ -18,7 +18,7 @@ from stt_mm.models.pretrain.mosaic import split_mosaic
 from stt_mm.registry import MODELS
 
 VIEW, PATCH = 224, 64
-PIXELS = 9 * PATCH ** 2 / VIEW ** 2
+PIXELS = 9 * PATCH**2 / VIEW**2
 Part = Callable[[], None]
 
 
@@ -77,8 +77,10 @@ def heads_part(args: argparse.Namespace) -> Part:
 
     def maps(count: int, side: int) -> list[Tensor]:
         sides = [-(-side // 2 ** (number + 2)) for number in range(len(neck.in_channels))]
-        return [torch.randn(count, channels, cells, cells, device=args.device, requires_grad=True)
-                for channels, cells in zip(neck.in_channels, sides, strict=True)]
+        return [
+            torch.randn(count, channels, cells, cells, device=args.device, requires_grad=True)
+            for channels, cells in zip(neck.in_channels, sides, strict=True)
+        ]
 
     def run() -> None:
         whole, parts = maps(args.batch, VIEW), maps(9 * args.batch, PATCH)
@@ -138,8 +140,10 @@ def prepare(name: str, args: argparse.Namespace) -> Part:
 
 def run(args: argparse.Namespace) -> None:
     """Print the table of a step's parts, and how the two methods compare."""
-    print(f'R{args.depth}, batch {args.batch}, {VIEW} x {VIEW} and 9 x {PATCH} x {PATCH}, {args.device}, '
-          f'{args.threads} threads, torch {torch.__version__}; median of {args.repeats}')
+    print(
+        f'R{args.depth}, batch {args.batch}, {VIEW} x {VIEW} and 9 x {PATCH} x {PATCH}, {args.device}, '
+        f'{args.threads} threads, torch {torch.__version__}; median of {args.repeats}'
+    )
     print(f'{"part":<36}{"seconds":>10}{"peak MiB":>10}')
     seconds = {}
     for name in PARTS:

@@ -39,10 +39,16 @@ SHARE = {8: 1, 4: 16}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--strides', type=int, nargs='+', default=(8, 4), choices=(8, 4),
-                        help='strides of the features (default: 8 4)')
-    parser.add_argument('--objects', type=int, nargs='+', default=(1, 10, 50),
-                        help='numbers of objects for the second table (default: 1 10 50)')
+    parser.add_argument(
+        '--strides', type=int, nargs='+', default=(8, 4), choices=(8, 4), help='strides of the features (default: 8 4)'
+    )
+    parser.add_argument(
+        '--objects',
+        type=int,
+        nargs='+',
+        default=(1, 10, 50),
+        help='numbers of objects for the second table (default: 1 10 50)',
+    )
     parser.add_argument('--repeats', type=int, default=3, help='runs per part (default: %(default)s)')
     parser.add_argument('--amp', action='store_true', help='features in bfloat16, matched in it, weighed in float32')
 
@@ -69,8 +75,15 @@ def load(stride: int, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
 def engine(query: Tensor, memory: Tensor, labels: Tensor, radius: int) -> Tensor:
     """What the propagator runs; labels ``[H, W, T, K]``."""
     device = query.device.type
-    return propagate(query.permute(2, 0, 1), memory.permute(2, 3, 0, 1), labels.permute(2, 3, 0, 1),
-                     Window('square', radius), TOPK, TEMPERATURE, tile=8 if device == 'cpu' else 16)
+    return propagate(
+        query.permute(2, 0, 1),
+        memory.permute(2, 3, 0, 1),
+        labels.permute(2, 3, 0, 1),
+        Window('square', radius),
+        TOPK,
+        TEMPERATURE,
+        tile=8 if device == 'cpu' else 16,
+    )
 
 
 def dense_mask(height: int, width: int, radius: int, device: str) -> Tensor:
@@ -85,9 +98,9 @@ def dense(query: Tensor, keys: Tensor, labels: Tensor, outside: Tensor, share: i
     """All pairs, 32 queries at a time; ``query`` ``[HW, C]``, ``keys`` ``[C, T, HW]``, ``labels`` ``[T * HW, K]``."""
     outs = []
     for start in range(0, len(query), CHUNK * share):
-        block = query[start:start + CHUNK]
+        block = query[start : start + CHUNK]
         scores = torch.einsum('qc,ctk->qtk', block, keys)
-        scores = scores.masked_fill_(outside[start:start + CHUNK, None], -torch.inf).flatten(1)
+        scores = scores.masked_fill_(outside[start : start + CHUNK, None], -torch.inf).flatten(1)
         best, index = scores.topk(TOPK, dim=1)
         weights = (best.float() / TEMPERATURE).softmax(1)
         outs.append((weights[..., None] * labels[index]).sum(1))
@@ -100,8 +113,9 @@ def floor(query: Tensor, memory: Tensor, radius: int) -> None:
     side = 8 if query.device.type == 'cpu' else 16
     for rows, columns in tiles(height, width, side):
         block = query[rows, columns].flatten(0, 1)
-        near = memory[max(rows.start - radius, 0):rows.stop + radius,
-                      max(columns.start - radius, 0):columns.stop + radius]
+        near = memory[
+            max(rows.start - radius, 0) : rows.stop + radius, max(columns.start - radius, 0) : columns.stop + radius
+        ]
         torch.bmm(near.flatten(1, 2), block.t().expand(len(near), channels, len(block)))
 
 
@@ -150,21 +164,28 @@ def objects(name: str, args: argparse.Namespace) -> Callable[[], None]:
 
 def run(args: argparse.Namespace) -> None:
     """Print the tables."""
-    print(f'480 x 854, R18, 21 memory frames, {args.device}, {args.threads} threads, '
-          f'{"bfloat16" if args.amp else "float32"}, torch {torch.__version__}; median of {args.repeats}')
+    print(
+        f'480 x 854, R18, 21 memory frames, {args.device}, {args.threads} threads, '
+        f'{"bfloat16" if args.amp else "float32"}, torch {torch.__version__}; median of {args.repeats}'
+    )
     with tempfile.TemporaryDirectory() as folder:
         args.folder = Path(folder)
         for stride in args.strides:
             seconds, _ = measured(backbone, str(stride), args)
             held = np.load(args.folder / f'{stride}.npy', mmap_mode='r')[1:].nbytes / 2 ** (21 if args.amp else 20)
-            print(f'\nstride {stride}, radius {RADIUS[stride]}, backbone {seconds:.3f} s per frame, features of the '
-                  f'memory {held:.0f} MiB')
+            print(
+                f'\nstride {stride}, radius {RADIUS[stride]}, backbone {seconds:.3f} s per frame, features of the '
+                f'memory {held:.0f} MiB'
+            )
             print(f'{"4 labels":<12}{"seconds":>10}{"MiB":>8}{"of floor":>10}{"of dense":>10}')
             rows = {form: measured(prepare, f'{form} {stride} 4', args) for form in ('engine', 'dense', 'floor')}
             rows['dense'] = rows['dense'][0] * SHARE[stride], rows['dense'][1]
             for form, (seconds, memory) in rows.items():
-                print(f'{form:<12}{seconds:>10.3f}{memory:>8.0f}{seconds / rows["floor"][0]:>10.2f}'
-                      f'{seconds / rows["dense"][0]:>10.3f}', flush=True)
+                print(
+                    f'{form:<12}{seconds:>10.3f}{memory:>8.0f}{seconds / rows["floor"][0]:>10.2f}'
+                    f'{seconds / rows["dense"][0]:>10.3f}',
+                    flush=True,
+                )
             print(f'{"objects":<12}{"seconds":>10}{"":>8}{"of first":>10}   (step and mask at full size)')
             first = None
             for number in args.objects:

@@ -28,6 +28,7 @@ SHAPES = {
 }
 RADII = dict(res3=12, res4=6)
 
+
 def build_model(args: argparse.Namespace) -> torch.nn.Module:
     """The shipped model of that depth, without pretrained weights."""
     cfg = Config.fromfile(config_path(f'stt_r{args.depth}_ytv'))
@@ -39,9 +40,13 @@ def build_model(args: argparse.Namespace) -> torch.nn.Module:
 
 def features(args: argparse.Namespace, size: int) -> dict[str, list[Tensor]]:
     """Stage to (reference, target) features with gradients, of the shape that the student gives."""
-    return {stage: [torch.randn(args.batch, channels, size // stride, size // stride, device=args.device,
-                                requires_grad=True) for _ in range(2)]
-            for stage, (channels, stride) in SHAPES[args.depth].items()}
+    return {
+        stage: [
+            torch.randn(args.batch, channels, size // stride, size // stride, device=args.device, requires_grad=True)
+            for _ in range(2)
+        ]
+        for stage, (channels, stride) in SHAPES[args.depth].items()
+    }
 
 
 def frames(args: argparse.Namespace, size: int) -> tuple[Tensor, Tensor]:
@@ -86,9 +91,9 @@ def dense_losses(feats: dict[str, list[Tensor]], reference: Tensor, target: Tens
         entropy = entropy.view(-1, coarse, coarse)
         ranked = entropy.sort(-1, descending=True).values
         row = int(coarse * 0.7) - 1
-        keep = (entropy > ranked[:, row:row + 1]).flatten(1)
+        keep = (entropy > ranked[:, row : row + 1]).flatten(1)
     squared = (affinity['res4'] - pooled).square().sum(-1)
-    return loss + 1000 * (squared * keep).sum() / (coarse ** 2 * keep.sum() + 1e-12)
+    return loss + 1000 * (squared * keep).sum() / (coarse**2 * keep.sum() + 1e-12)
 
 
 def heads_part(names: tuple[str, ...]) -> Callable:
@@ -187,9 +192,9 @@ PARTS = {
     'student, forward': backbone_part(backward=False),
     'student, forward + backward': backbone_part(backward=True),
     'teacher, forward': teacher_part,
-    'reconstruction head': heads_part(('reconstruction_head', )),
-    'local head': heads_part(('local_head', )),
-    'global head': heads_part(('global_head', )),
+    'reconstruction head': heads_part(('reconstruction_head',)),
+    'local head': heads_part(('local_head',)),
+    'global head': heads_part(('global_head',)),
     'reconstruction + local, windowed': heads_part(('reconstruction_head', 'local_head')),
     'reconstruction + local, dense': dense_part,
     'whole iteration': step_part,
@@ -214,16 +219,21 @@ def run(args: argparse.Namespace) -> None:
     """Print the table of training parts."""
     if args.size % 64:
         raise InputError(f'--size must be a multiple of 64, got {args.size}.')
-    print(f'R{args.depth}, batch {args.batch}, {args.size} x {args.size}, {args.device}, {args.threads} threads, '
-          f'torch {torch.__version__}; median of {args.repeats}, forward + backward for heads')
+    print(
+        f'R{args.depth}, batch {args.batch}, {args.size} x {args.size}, {args.device}, {args.threads} threads, '
+        f'torch {torch.__version__}; median of {args.repeats}, forward + backward for heads'
+    )
     print(f'{"part":<36}{"seconds":>10}{"peak MiB":>10}')
     rows = {}
     for name in PARTS:
         rows[name] = measured(prepare, name, args)
         print(f'{name:<36}{rows[name][0]:>10.3f}{rows[name][1]:>10.0f}', flush=True)
     windowed, dense = (rows[f'reconstruction + local, {form}'] for form in ('windowed', 'dense'))
-    print(f'windowed against dense: {windowed[0] / dense[0]:.2f} of the time, '
-          f'{windowed[1] / dense[1]:.2f} of the memory')
+    print(
+        f'windowed against dense: {windowed[0] / dense[0]:.2f} of the time, {windowed[1] / dense[1]:.2f} of the memory'
+    )
     images = 2 * args.batch
-    print(f'images per second: data {images / rows["data: one batch, one process"][0]:.1f} per process, '
-          f'training {images / rows["whole iteration"][0]:.1f}')
+    print(
+        f'images per second: data {images / rows["data: one batch, one process"][0]:.1f} per process, '
+        f'training {images / rows["whole iteration"][0]:.1f}'
+    )

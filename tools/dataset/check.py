@@ -118,23 +118,30 @@ def read_list(report: Report, path: Path, read: Callable) -> list[str]:
 
 
 def check_davis(args: argparse.Namespace, manifest: dict, report: Report) -> None:
-    lists = [Path(args.root, 'ImageSets', folder, f'{args.split}.txt') for folder in (
-        ('2017',) if manifest['year'] == 2017 else ('2016', args.resolution))]
+    lists = [
+        Path(args.root, 'ImageSets', folder, f'{args.split}.txt')
+        for folder in (('2017',) if manifest['year'] == 2017 else ('2016', args.resolution))
+    ]
     listed = read_list(report, next((path for path in lists if path.is_file()), lists[0]), read_davis_list)
     official = report.expected.get('videos')
     if official and listed and set(listed) != set(official):
-        report.problems.append(f'the list of {args.split} differs from the release: '
-                               f'{some(sorted(set(listed) ^ set(official)))} in only one of the two')
+        report.problems.append(
+            f'the list of {args.split} differs from the release: '
+            f'{some(sorted(set(listed) ^ set(official)))} in only one of the two'
+        )
     for name in progress(official or listed):
         frame_dir, mask_dir = (Path(args.root, kind, args.resolution, name) for kind in ('JPEGImages', 'Annotations'))
-        frames = sorted(entry for entry in report.names(frame_dir) if entry.endswith('.jpg')) if (
-            frame_dir.is_dir()) else []
+        frames = (
+            sorted(entry for entry in report.names(frame_dir) if entry.endswith('.jpg')) if (frame_dir.is_dir()) else []
+        )
         wanted = [f'{t:05d}.jpg' for t in range(official[name])] if official else frames
         complete = report.files('frames', frame_dir, wanted, read_image)
         report.count('videos', int(complete and bool(wanted)))
         if len(frames) > len(wanted):
-            report.problems.append(f'{frame_dir}: {len(frames) - len(wanted)} frames that the release does not have: '
-                                   f'{some(sorted(set(frames) - set(wanted)))}')
+            report.problems.append(
+                f'{frame_dir}: {len(frames) - len(wanted)} frames that the release does not have: '
+                f'{some(sorted(set(frames) - set(wanted)))}'
+            )
         masks = [f'{Path(frame).stem}.png' for frame in wanted][: None if report.expected['masks'] == 'all' else 1]
         report.files('masks', mask_dir, masks, read_mask)
         if frames:
@@ -174,8 +181,9 @@ def check_youtube_vos(args: argparse.Namespace, manifest: dict, report: Report) 
         masks = listed if report.expected['masks'] == 'all' else births
         complete = report.files('frames', frame_root / video_id, [f'{name}.jpg' for name in listed], read_image)
         report.count('videos', int(complete))
-        report.files('masks', Path(args.root, args.split, 'Annotations', video_id), [f'{name}.png' for name in masks],
-                     read_mask)
+        report.files(
+            'masks', Path(args.root, args.split, 'Annotations', video_id), [f'{name}.png' for name in masks], read_mask
+        )
 
 
 def check_vip(args: argparse.Namespace, manifest: dict, report: Report) -> None:
@@ -196,16 +204,19 @@ def check_vip(args: argparse.Namespace, manifest: dict, report: Report) -> None:
             folder = annotations / 'Instance_ids' / video_id
             report.files('instance masks', folder, masks, read_mask)
             if folder.is_dir():
-                report.files('instance lists', folder, [f'{Path(name).stem}.txt' for name in frames],
-                             read_instance_categories)
+                report.files(
+                    'instance lists', folder, [f'{Path(name).stem}.txt' for name in frames], read_instance_categories
+                )
 
 
 def check_jhmdb(args: argparse.Namespace, manifest: dict, report: Report) -> None:
     frame_root, joint_root = Path(args.root, 'Rename_Images'), Path(args.root, 'joint_positions')
     clips = len(list(joint_root.glob('*/*/joint_positions.mat')))
     if clips != manifest['num_clips']:
-        report.notes.append(f'{clips} of {manifest["num_clips"]} clips have joints; the test clips of split '
-                            f'{args.split} alone are checked')
+        report.notes.append(
+            f'{clips} of {manifest["num_clips"]} clips have joints; the test clips of split '
+            f'{args.split} alone are checked'
+        )
     for clip in progress(official_test_clips(args.root, int(args.split))):
         path = joint_root / clip / 'joint_positions.mat'
         if not path.is_file():
@@ -225,8 +236,14 @@ def check_jhmdb(args: argparse.Namespace, manifest: dict, report: Report) -> Non
         report.count('videos', int(report.files('frames', frame_root / clip, wanted, read_image)))
 
 
-CHECKS = dict(davis16=check_davis, davis17=check_davis, ytv18=check_youtube_vos, ytv19=check_youtube_vos,
-              vip=check_vip, jhmdb=check_jhmdb)
+CHECKS = dict(
+    davis16=check_davis,
+    davis17=check_davis,
+    ytv18=check_youtube_vos,
+    ytv19=check_youtube_vos,
+    vip=check_vip,
+    jhmdb=check_jhmdb,
+)
 
 
 def load_manifest(name: str) -> dict:
@@ -235,26 +252,39 @@ def load_manifest(name: str) -> dict:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     datasets = parser.add_subparsers(dest='dataset', required=True, metavar='DATASET')
     for name, check in CHECKS.items():
         manifest = load_manifest(name)
         splits = list(manifest['splits'])
-        sub = datasets.add_parser(name, help=f'{manifest["name"]}: {", ".join(splits)}',
-                                  description=f'{manifest["name"]}. Counts come from: {manifest["source"]}')
+        sub = datasets.add_parser(
+            name,
+            help=f'{manifest["name"]}: {", ".join(splits)}',
+            description=f'{manifest["name"]}. Counts come from: {manifest["source"]}',
+        )
         sub.add_argument('root', type=Path, help='folder of the dataset')
         sub.add_argument('--split', choices=splits, default=splits[0], help='part to check (default: %(default)s)')
         sub.add_argument('--decode', action='store_true', help='read every file, which finds broken ones; slower')
         sub.add_argument('--all', action='store_true', help=f'list all problems, not only the first {MAX_LINES}')
         if check is check_davis:
-            sub.add_argument('--resolution', choices=('480p', 'Full-Resolution'), default='480p',
-                             help='folder of frames and masks (default: %(default)s)')
+            sub.add_argument(
+                '--resolution',
+                choices=('480p', 'Full-Resolution'),
+                default='480p',
+                help='folder of frames and masks (default: %(default)s)',
+            )
         if check is check_youtube_vos:
             sub.add_argument('--all-frames', action='store_true', help='look for the frames in <split>_all_frames')
         if check is check_vip:
-            sub.add_argument('--labels', nargs='+', choices=('category', 'instance'), default=('category', 'instance'),
-                             help='annotations that must be there (default: both)')
+            sub.add_argument(
+                '--labels',
+                nargs='+',
+                choices=('category', 'instance'),
+                default=('category', 'instance'),
+                help='annotations that must be there (default: both)',
+            )
     return parser.parse_args(argv)
 
 

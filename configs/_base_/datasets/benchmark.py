@@ -4,7 +4,8 @@ val_dataloader = dict(
     num_workers=1,
     persistent_workers=False,
     sampler=dict(type='LongestFirstSampler'),
-    collate_fn=dict(type='pseudo_collate'))
+    collate_fn=dict(type='pseudo_collate'),
+)
 val_cfg = dict(type='ValLoop')
 
 test_dataloader = val_dataloader

@@ -19,4 +19,6 @@ train_dataloader = dict(
             dict(type='ClipRandomResizedCrop', size=(256, 256), area=(0.6, 1.0), aspect=(1.5, 2.0)),
             dict(type='ClipFlip', prob=0.5),
             dict(type='PackClip'),
-        ]))
+        ],
+    ),
+)

@@ -5,9 +5,11 @@ val_cfg = dict(
     type='PropagationValLoop',
     model=dict(
         type='Correspondence',
-        backbone=dict(type='CorrespondenceResNet', depth=18, pool='max', strides=(1, 2, 1), out_indices=(2, )),
+        backbone=dict(type='CorrespondenceResNet', depth=18, pool='max', strides=(1, 2, 1), out_indices=(2,)),
         propagator=dict(type='LabelPropagator', protocol=dict(name='stt_davis_s8', color='rgb')),
-        feature_stage='res4'))
+        feature_stage='res4',
+    ),
+)
 # A finished file is tested by a config of configs/eval.
 test_dataloader = None
 test_evaluator = None

@@ -1,13 +1,20 @@
 """Transforms of clips and of images; for clips every random number comes from ``results['rng']``."""
 
-from .color_jitter import ColorJitter
-from .geometric import ClipFlip, ClipRandomResizedCrop, ClipResize
-from .images import LoadImage, SeededCompose
-from .jigsaw import JigsawMosaic
-from .loading import LoadFrames
-from .packing import PackClip
+from stt_mm.datasets.transforms.color_jitter import ColorJitter
+from stt_mm.datasets.transforms.geometric import ClipFlip, ClipRandomResizedCrop, ClipResize
+from stt_mm.datasets.transforms.images import LoadImage, SeededCompose
+from stt_mm.datasets.transforms.jigsaw import JigsawMosaic
+from stt_mm.datasets.transforms.loading import LoadFrames
+from stt_mm.datasets.transforms.packing import PackClip
 
 __all__ = [
-    'ClipFlip', 'ClipRandomResizedCrop', 'ClipResize', 'ColorJitter', 'JigsawMosaic', 'LoadFrames', 'LoadImage',
-    'PackClip', 'SeededCompose',
-]  # fmt: skip
+    'ClipFlip',
+    'ClipRandomResizedCrop',
+    'ClipResize',
+    'ColorJitter',
+    'JigsawMosaic',
+    'LoadFrames',
+    'LoadImage',
+    'PackClip',
+    'SeededCompose',
+]

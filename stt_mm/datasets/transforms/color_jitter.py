@@ -37,8 +37,13 @@ class ColorJitter(_ColorJitter):
         hue: a number v for shifts from -v to v, or (smallest, largest), within -0.5..0.5; 1 is the whole circle.
     """
 
-    def __init__(self, brightness: float | tuple[float, float] = 0.0, contrast: float | tuple[float, float] = 0.0,
-                 saturation: float | tuple[float, float] = 0.0, hue: float | tuple[float, float] = 0.0) -> None:
+    def __init__(
+        self,
+        brightness: float | tuple[float, float] = 0.0,
+        contrast: float | tuple[float, float] = 0.0,
+        saturation: float | tuple[float, float] = 0.0,
+        hue: float | tuple[float, float] = 0.0,
+    ) -> None:
         with library_errors('ColorJitter cannot be built'):
             super().__init__(brightness, contrast, saturation, hue, backend='pillow')
 

@@ -104,8 +104,7 @@ class ClipRandomResizedCrop(ClipResize):
 
     def __repr__(self) -> str:
         return (
-            f'{type(self).__name__}(size={self.size}, area={self.area}, aspect={self.aspect}, '
-            f'attempts={self.attempts})'
+            f'{type(self).__name__}(size={self.size}, area={self.area}, aspect={self.aspect}, attempts={self.attempts})'
         )
 
 

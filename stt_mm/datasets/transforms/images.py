@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
+from stt_mm.datasets.transforms.loading import LoadFrames
 from stt_mm.registry import TRANSFORMS
-
-from .loading import LoadFrames
 
 
 @TRANSFORMS.register_module()

@@ -43,16 +43,20 @@ class JigsawMosaic(BaseTransform):
         sides = image.shape[:2]
         cell = [side // grid for side in sides]
         if any(side % grid for side in sides) or min(cell) < size:
-            raise InputError(f'JigsawMosaic: {grid} x {grid} cells that hold patches of {size} x {size} need sides '
-                             f'that are multiples of {grid} and at least {grid * size}, got {sides[0]} x {sides[1]}. '
-                             'Resize the image first, to 255 x 255 for the usual patches of 64 x 64.')
+            raise InputError(
+                f'JigsawMosaic: {grid} x {grid} cells that hold patches of {size} x {size} need sides '
+                f'that are multiples of {grid} and at least {grid * size}, got {sides[0]} x {sides[1]}. '
+                'Resize the image first, to 255 x 255 for the usual patches of 64 x 64.'
+            )
         mosaic = np.empty((grid * size, grid * size, *image.shape[2:]), image.dtype)
         order = np.random.permutation(grid * grid)  # noqa: NPY002 mmpretrain's pipelines draw from this generator
         for place, source in enumerate(order):
-            top, left = (number * length + np.random.randint(length - size + 1)  # noqa: NPY002
-                         for number, length in zip(divmod(source, grid), cell, strict=True))
+            top, left = (
+                number * length + np.random.randint(length - size + 1)  # noqa: NPY002
+                for number, length in zip(divmod(source, grid), cell, strict=True)
+            )
             row, column = (number * size for number in divmod(place, grid))
-            mosaic[row:row + size, column:column + size] = image[top:top + size, left:left + size]
+            mosaic[row : row + size, column : column + size] = image[top : top + size, left : left + size]
         results['img'] = mosaic
         results['img_shape'] = mosaic.shape[:2]
         return results

@@ -53,10 +53,15 @@ def check_fits(runner: Runner, checkpoint: dict) -> None:
     """
     wanted = {name: tuple(value.shape) for name, value in bare(runner).state_dict().items()}
     found = {name: tuple(value.shape) for name, value in checkpoint['state_dict'].items()}
-    differing = [f'{name} is {found.get(name, "missing")} in the file and {wanted.get(name, "missing")} in the model'
-                 for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
-    groups = [[len(group['params']) for group in state.get('param_groups', [])]
-              for state in (checkpoint.get('optimizer', {}), runner.optim_wrapper.state_dict())]
+    differing = [
+        f'{name} is {found.get(name, "missing")} in the file and {wanted.get(name, "missing")} in the model'
+        for name in {**wanted, **found}
+        if found.get(name) != wanted.get(name)
+    ]
+    groups = [
+        [len(group['params']) for group in state.get('param_groups', [])]
+        for state in (checkpoint.get('optimizer', {}), runner.optim_wrapper.state_dict())
+    ]
     if not differing and groups[0] != groups[1]:
         differing = [f'the optimizer has parameter groups of {groups[0]} in the file and of {groups[1]} in the config']
     trained, used = checkpoint['meta'].get('geometry'), getattr(bare(runner), 'geometry', None)
@@ -64,8 +69,10 @@ def check_fits(runner: Runner, checkpoint: dict) -> None:
         differing.append(f'its geometry is {describe(trained)} in the file and {describe(used)} in the config')
     if differing:
         more = '; ...' if len(differing) > 2 else ''
-        raise CheckpointError(f'{runner.cfg.load_from.removeprefix(TRUSTED_SCHEME)} is from a training of another '
-                              f'model: {"; ".join(differing[:2])}{more}. Resume with the config it was trained with.')
+        raise CheckpointError(
+            f'{runner.cfg.load_from.removeprefix(TRUSTED_SCHEME)} is from a training of another '
+            f'model: {"; ".join(differing[:2])}{more}. Resume with the config it was trained with.'
+        )
 
 
 def settings(cfg: Config) -> dict[str, str]:
@@ -78,8 +85,11 @@ def changed_settings(cfg: Config, checkpoint: dict) -> str:
     """What a config says otherwise than that with which the file of a checkpoint was trained; empty if nothing."""
     now = settings(cfg)
     before = checkpoint['meta'].get('settings', now)
-    return '; '.join(f'{key} was {before.get(key, "not set")} and is {now.get(key, "not set")}'
-                     for key in {**before, **now} if before.get(key) != now.get(key))
+    return '; '.join(
+        f'{key} was {before.get(key, "not set")} and is {now.get(key, "not set")}'
+        for key in {**before, **now}
+        if before.get(key) != now.get(key)
+    )
 
 
 @HOOKS.register_module()
@@ -113,21 +123,42 @@ class CheckpointHook(_CheckpointHook):
 
     _default_greater_keys = [*_CheckpointHook._default_greater_keys, 'J&F', 'PCK']
 
-    def __init__(self, interval: int = -1, by_epoch: bool = False, save_optimizer: bool = True,
-                 save_param_scheduler: bool = True, out_dir: str | None = None, max_keep_ckpts: int = -1,
-                 save_last: bool = True, save_best: str | list[str] | None = None,
-                 rule: str | list[str] | None = None, greater_keys: Sequence[str] | None = None,
-                 less_keys: Sequence[str] | None = None, save_begin: int = 0) -> None:
+    def __init__(
+        self,
+        interval: int = -1,
+        by_epoch: bool = False,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        out_dir: str | None = None,
+        max_keep_ckpts: int = -1,
+        save_last: bool = True,
+        save_best: str | list[str] | None = None,
+        rule: str | list[str] | None = None,
+        greater_keys: Sequence[str] | None = None,
+        less_keys: Sequence[str] | None = None,
+        save_begin: int = 0,
+    ) -> None:
         if by_epoch:
             raise InputError('CheckpointHook counts iterations: by_epoch must be False.')
         for name, value in dict(interval=interval, max_keep_ckpts=max_keep_ckpts).items():
             if value != -1:
                 check_count(f'CheckpointHook: {name}, unless it is -1,', value)
         with library_errors('CheckpointHook cannot be built'):
-            super().__init__(interval=interval, by_epoch=False, save_optimizer=save_optimizer,
-                             save_param_scheduler=save_param_scheduler, out_dir=out_dir, max_keep_ckpts=max_keep_ckpts,
-                             save_last=save_last, save_best=save_best, rule=rule, greater_keys=greater_keys,
-                             less_keys=less_keys, save_begin=save_begin, backend_args=dict(backend=_BACKEND))
+            super().__init__(
+                interval=interval,
+                by_epoch=False,
+                save_optimizer=save_optimizer,
+                save_param_scheduler=save_param_scheduler,
+                out_dir=out_dir,
+                max_keep_ckpts=max_keep_ckpts,
+                save_last=save_last,
+                save_best=save_best,
+                rule=rule,
+                greater_keys=greater_keys,
+                less_keys=less_keys,
+                save_begin=save_begin,
+                backend_args=dict(backend=_BACKEND),
+            )
         self._is_training = False
         self._saved_step: int | None = None
         self._resumed: list[dict[str, Any]] | None = None
@@ -158,19 +189,25 @@ class CheckpointHook(_CheckpointHook):
         # The last one that was done, as in a run that was not stopped.
         runner.message_hub.update_info('iter', runner.iter - 1)
         if self._resumed is not None and not restore_random_state(self._resumed):
-            runner.logger.warning('The checkpoint was written by %d processes and this run has %d: the random state is '
-                                  'not restored, results will differ from an uninterrupted run.',
-                                  len(self._resumed), runner.world_size)
+            runner.logger.warning(
+                'The checkpoint was written by %d processes and this run has %d: the random state is '
+                'not restored, results will differ from an uninterrupted run.',
+                len(self._resumed),
+                runner.world_size,
+            )
         self._resumed = None
 
     def _compare_best_files(self, runner: Runner) -> None:
         """Say which best files of the folder and of the history are not the same, as after a kill or a step back."""
-        known = {Path(value).name for key, value in runner.message_hub.runtime_info.items()
-                 if key.startswith('best_ckpt')}
+        known = {
+            Path(value).name for key, value in runner.message_hub.runtime_info.items() if key.startswith('best_ckpt')
+        }
         found = {path.name: step for path, step in training_files(Path(self.out_dir), best=True).items()}
         later = {name for name in found.keys() - known if found[name] > runner.iter}
-        for names, what in ((later, 'of a later iteration than that where the training goes on'),
-                            (known - found.keys(), 'the best so far by the history, but not there')):
+        for names, what in (
+            (later, 'of a later iteration than that where the training goes on'),
+            (known - found.keys(), 'the best so far by the history, but not there'),
+        ):
             if names:
                 runner.logger.warning(f'{self.out_dir}: {" and ".join(sorted(names))} is {what}.')
 
@@ -189,8 +226,10 @@ class CheckpointHook(_CheckpointHook):
             return
         unknown = set(getattr(self, 'key_indicators', ())) - {'auto', *(metrics or {})}
         if unknown:
-            raise InputError(f'CheckpointHook: save_best={", ".join(sorted(unknown))} is no metric of the validation, '
-                             f'which gives {", ".join(metrics or {})}.')
+            raise InputError(
+                f'CheckpointHook: save_best={", ".join(sorted(unknown))} is no metric of the validation, '
+                f'which gives {", ".join(metrics or {})}.'
+            )
         runner.message_hub.update_info(VALIDATED, runner.iter)
         super().after_val_epoch(runner, metrics or {})
         if Path(self.out_dir, self.filename_tmpl.format(runner.iter)).exists():
@@ -216,13 +255,18 @@ class CheckpointHook(_CheckpointHook):
         if runner.cfg.get('resume'):
             check_fits(runner, checkpoint)
             if changed := changed_settings(runner.cfg, checkpoint):
-                runner.logger.warning('The training goes on with other settings than before. The optimizer and its '
-                                      f'schedule keep what the file holds, all else follows the config: {changed}.')
+                runner.logger.warning(
+                    'The training goes on with other settings than before. The optimizer and its '
+                    f'schedule keep what the file holds, all else follows the config: {changed}.'
+                )
 
     def _states_to_save(self, runner: Runner) -> list[dict[str, Any]]:
         """Random states of all ranks, or none if the loss is not finite. Every rank must call it."""
-        check_finite(bare(runner).state_dict(), f'The model after iteration {runner.message_hub.get_info("iter") + 1}',
-                     f'No checkpoint of it is written. {advice(runner)}')
+        check_finite(
+            bare(runner).state_dict(),
+            f'The model after iteration {runner.message_hub.get_info("iter") + 1}',
+            f'No checkpoint of it is written. {advice(runner)}',
+        )
         if not loss_is_finite(runner):
             runner.logger.warning('The loss is not finite: no checkpoint is written.')
             return []
@@ -243,16 +287,22 @@ class CheckpointHook(_CheckpointHook):
         outdated = []
         if self.max_keep_ckpts > 0:
             kept = [*(kept for kept in self.keep_ckpt_ids if kept != step), step]
-            outdated, kept = kept[:-self.max_keep_ckpts], kept[-self.max_keep_ckpts:]
+            outdated, kept = kept[: -self.max_keep_ckpts], kept[-self.max_keep_ckpts :]
             self.keep_ckpt_ids.clear()
             self.keep_ckpt_ids.extend(kept)
             runner.message_hub.update_info('keep_ckpt_ids', kept)
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        runner.save_checkpoint(self.out_dir, name, save_optimizer=self.save_optimizer,
-                               save_param_scheduler=self.save_param_scheduler, meta=meta, by_epoch=False,
-                               backend_args=self.backend_args)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=False,
+            backend_args=self.backend_args,
+        )
         self._saved_step = step
         if is_main_process():
             write_atomically(str(self.last_ckpt).encode(), Path(runner.work_dir) / 'last_checkpoint')
@@ -268,16 +318,23 @@ class CheckpointHook(_CheckpointHook):
         info = runner.message_hub
         for key, rule in zip(self.key_indicators, self.rules, strict=True):
             suffix = '' if len(self.key_indicators) == 1 else f'_{key}'
-            if not self.is_better_than[key](metrics[key],
-                                            info.get_info(f'best_score{suffix}', self.init_value_map[rule])):
+            if not self.is_better_than[key](
+                metrics[key], info.get_info(f'best_score{suffix}', self.init_value_map[rule])
+            ):
                 continue
             name = f'best_{key}_{self.filename_tmpl.format(runner.iter)}'.replace('/', '_')
             old = info.get_info(f'best_ckpt{suffix}')
             info.update_info(f'best_score{suffix}', metrics[key])
             info.update_info(f'best_ckpt{suffix}', self.file_backend.join_path(self.out_dir, name))
-            runner.save_checkpoint(self.out_dir, name, save_optimizer=False, save_param_scheduler=False,
-                                   meta=dict(epoch=runner.epoch, iter=runner.iter), by_epoch=False,
-                                   backend_args=self.backend_args)
+            runner.save_checkpoint(
+                self.out_dir,
+                name,
+                save_optimizer=False,
+                save_param_scheduler=False,
+                meta=dict(epoch=runner.epoch, iter=runner.iter),
+                by_epoch=False,
+                backend_args=self.backend_args,
+            )
             runner.logger.info(f'Best {key} so far: {metrics[key]:.4f}, saved to {name}.')
             if old and Path(old).name != name and is_main_process():
                 Path(self.out_dir, Path(old).name).unlink(missing_ok=True)

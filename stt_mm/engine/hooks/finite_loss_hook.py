@@ -16,8 +16,10 @@ from stt_mm.registry import HOOKS
 def advice(runner: Runner) -> str:
     """What to do about a training that has diverged."""
     last = runner.message_hub.get_info('last_ckpt')
-    return ('Lower the learning rate, clip gradients, or train without --amp, and '
-            f'{f"go on from the last checkpoint, {last}, with --resume" if last else "start again"}.')
+    return (
+        'Lower the learning rate, clip gradients, or train without --amp, and '
+        f'{f"go on from the last checkpoint, {last}, with --resume" if last else "start again"}.'
+    )
 
 
 def on_any_rank(value: int) -> int:
@@ -61,8 +63,9 @@ class FiniteLossHook(Hook):
             raise InputError(f'FiniteLossHook: limit must be at least 1 iteration, got {limit}.')
         self.limit = limit
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
         """Look at the last losses."""
         step = runner.iter + 1
         if get_world_size() > 1 and step % self.limit:

@@ -24,8 +24,10 @@ class FixedRateHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Remember the rates; only a schedule does so itself, and a resumed run has them from its checkpoint."""
         if not self._marked(runner):
-            raise InputError('FixedRateHook: no parameter is marked fix_lr. Set optim_wrapper.paramwise_cfg.'
-                             'custom_keys.<part of the name>.fix_lr=True, or remove the hook.')
+            raise InputError(
+                'FixedRateHook: no parameter is marked fix_lr. Set optim_wrapper.paramwise_cfg.'
+                'custom_keys.<part of the name>.fix_lr=True, or remove the hook.'
+            )
         for group in self._marked(runner):
             group.setdefault('initial_lr', group['lr'])
 

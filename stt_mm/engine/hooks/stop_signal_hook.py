@@ -50,21 +50,31 @@ class StopSignalHook(Hook):
             return
         names = ['SIGTERM', 'SIGINT', 'SIGHUP'] + (['SIGUSR1'] if 'SLURM_JOB_ID' in os.environ else [])
         numbers = (getattr(signal, name) for name in names if hasattr(signal, name))
-        self._previous = {number: signal.signal(number, self._receive) for number in numbers
-                          if signal.getsignal(number) != signal.SIG_IGN}
+        self._previous = {
+            number: signal.signal(number, self._receive)
+            for number in numbers
+            if signal.getsignal(number) != signal.SIG_IGN
+        }
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
         """Stop if a signal came, here or, in a distributed run, in any process."""
         step = runner.iter + 1
         if get_world_size() == 1 or step % self.sync_interval == 0:
             self._stop(runner, on_any_rank(self._received), step, f'after iteration {step}')
 
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                       outputs: Sequence | None = None) -> None:
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence | None = None
+    ) -> None:
         """Stop if a signal came; all that has to be saved was there when the validation began."""
-        self._stop(runner, self._received, runner.iter, f'in the validation after iteration {runner.iter}',
-                   '; that validation is not finished')
+        self._stop(
+            runner,
+            self._received,
+            runner.iter,
+            f'in the validation after iteration {runner.iter}',
+            '; that validation is not finished',
+        )
 
     def after_loop(self, runner: Runner) -> None:
         """Put the previous handlers back, and forget a signal that came too late to stop anything."""
@@ -83,6 +93,8 @@ class StopSignalHook(Hook):
             return
         hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
         path = hook and hook.save_now(runner, step)
-        runner.logger.info(f'{signal.Signals(number).name}: stopped {where} and saved {path or "nothing"}{unfinished}. '
-                           'Continue with --resume auto.')
+        runner.logger.info(
+            f'{signal.Signals(number).name}: stopped {where} and saved {path or "nothing"}{unfinished}. '
+            'Continue with --resume auto.'
+        )
         raise SystemExit(128 + number)

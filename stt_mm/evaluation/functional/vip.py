@@ -10,9 +10,27 @@ import numpy as np
 from stt_mm.errors import InputError
 
 CATEGORIES = (
-    'background', 'hat', 'hair', 'sun-glasses', 'upper-clothes', 'dress', 'coat', 'socks', 'pants', 'gloves', 'scarf',
-    'skirt', 'torso-skin', 'face', 'right-arm', 'left-arm', 'right-leg', 'left-leg', 'right-shoe', 'left-shoe',
-)  # fmt: skip
+    'background',
+    'hat',
+    'hair',
+    'sun-glasses',
+    'upper-clothes',
+    'dress',
+    'coat',
+    'socks',
+    'pants',
+    'gloves',
+    'scarf',
+    'skirt',
+    'torso-skin',
+    'face',
+    'right-arm',
+    'left-arm',
+    'right-leg',
+    'left-leg',
+    'right-shoe',
+    'left-shoe',
+)
 NUM_CATEGORIES = len(CATEGORIES)
 
 
@@ -31,8 +49,7 @@ def confusion_matrix(predictions: np.ndarray, truths: np.ndarray) -> np.ndarray:
     """
     if predictions.shape != truths.shape:
         raise InputError(
-            f'Predictions and ground truth must have one shape, got {list(predictions.shape)} and '
-            f'{list(truths.shape)}.'
+            f'Predictions and ground truth must have one shape, got {list(predictions.shape)} and {list(truths.shape)}.'
         )
     wrong = np.unique(predictions[(predictions < 0) | (predictions >= NUM_CATEGORIES)])
     if len(wrong):

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...errors import InputError
-from .davis import measure_objects
+from stt_mm.errors import InputError
+from stt_mm.evaluation.functional.davis import measure_objects
 
 
 def score_objects(

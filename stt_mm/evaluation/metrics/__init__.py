@@ -1,14 +1,21 @@
 """Metrics for MMEngine's evaluator; each reduces a video to numbers when it is finished."""
 
-from .base import VideoMetric
-from .davis import DAVISMetric
-from .dumped import claim_dump
-from .jhmdb import JHMDBMetric
-from .records import completed, forget_records
-from .vip import VIPInstanceMetric, VIPMetric
-from .youtube_vos import YouTubeVOSMetric
+from stt_mm.evaluation.metrics.base import VideoMetric
+from stt_mm.evaluation.metrics.davis import DAVISMetric
+from stt_mm.evaluation.metrics.dumped import claim_dump
+from stt_mm.evaluation.metrics.jhmdb import JHMDBMetric
+from stt_mm.evaluation.metrics.records import completed, forget_records
+from stt_mm.evaluation.metrics.vip import VIPInstanceMetric, VIPMetric
+from stt_mm.evaluation.metrics.youtube_vos import YouTubeVOSMetric
 
 __all__ = [
-    'DAVISMetric', 'JHMDBMetric', 'VIPInstanceMetric', 'VIPMetric', 'VideoMetric', 'YouTubeVOSMetric',
-    'claim_dump', 'completed', 'forget_records',
-]  # fmt: skip
+    'DAVISMetric',
+    'JHMDBMetric',
+    'VIPInstanceMetric',
+    'VIPMetric',
+    'VideoMetric',
+    'YouTubeVOSMetric',
+    'claim_dump',
+    'completed',
+    'forget_records',
+]

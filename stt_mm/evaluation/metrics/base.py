@@ -13,12 +13,11 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from stt_mm.errors import InputError
+from stt_mm.evaluation.metrics.dumped import dump_masks
+from stt_mm.evaluation.metrics.records import read_records, write_record
+from stt_mm.evaluation.metrics.tables import text_table, write_csv, write_json
 from stt_mm.utils.masks import read_object_ids
 from stt_mm.utils.text import check_name
-
-from .dumped import dump_masks
-from .records import read_records, write_record
-from .tables import text_table, write_csv, write_json
 
 
 class VideoMetric(BaseMetric):
@@ -113,9 +112,13 @@ class VideoMetric(BaseMetric):
             if self.dump_masks is not None:
                 masks = dump_masks(self.dump_masks, self.run_id, sample, predicted_masks(sample))
             entry = dict(
-                video_id=video_id, run_id=self.run_id, protocol=dict(sample['protocol']),
-                max_frames=sample.get('max_frames'), masks=masks, record=self.score(sample),
-            )  # fmt: skip
+                video_id=video_id,
+                run_id=self.run_id,
+                protocol=dict(sample['protocol']),
+                max_frames=sample.get('max_frames'),
+                masks=masks,
+                record=self.score(sample),
+            )
             # What JSON makes of it (lists, text keys), so that a resumed record is like any other.
             entry = json.loads(json.dumps(entry))
             if self.out_dir is not None:
@@ -160,9 +163,12 @@ class VideoMetric(BaseMetric):
                 protocol, cut = first['protocol'], first['max_frames']
                 logger.info(
                     '%s, protocol %s, version %s%s: %s',
-                    self.name, protocol.get('name'), protocol.get('version'),
-                    '' if cut is None else f', max_frames {cut}', self.log_text(records, metrics),
-                )  # fmt: skip
+                    self.name,
+                    protocol.get('name'),
+                    protocol.get('version'),
+                    '' if cut is None else f', max_frames {cut}',
+                    self.log_text(records, metrics),
+                )
             if self.out_dir is not None:
                 self._write(first, records, metrics)
             self.finish(records)
@@ -171,9 +177,12 @@ class VideoMetric(BaseMetric):
     def _write(self, entry: dict, records: dict[str, dict], metrics: dict[str, float]) -> None:
         folder = Path(self.out_dir)
         content = dict(
-            protocol=entry['protocol'], max_frames=entry['max_frames'], metric=self.description, run_id=self.run_id,
+            protocol=entry['protocol'],
+            max_frames=entry['max_frames'],
+            metric=self.description,
+            run_id=self.run_id,
             num_videos=len(records),
-        )  # fmt: skip
+        )
         content.update({'global': metrics, **(self.details(records) if metrics else dict(not_scored=list(records)))})
         write_json(folder / f'{self.name}_results.json', content)
         for name, rows in (self.tables(records) if metrics else {}).items():

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from mmengine.logging import MMLogger
 
+from stt_mm.errors import InputError
 from stt_mm.evaluation.functional.davis import MEASURES, evaluate_video
+from stt_mm.evaluation.metrics.base import VideoMetric, predicted_masks, read_truth
+from stt_mm.evaluation.metrics.tables import text_table
 from stt_mm.registry import METRICS
 from stt_mm.utils.submission import write_submission
-
-from ...errors import InputError
-from .base import VideoMetric, predicted_masks, read_truth
-from .tables import text_table
 
 
 @METRICS.register_module()
@@ -87,14 +86,18 @@ class DAVISMetric(VideoMetric):
         if unscored:
             logger.warning(
                 'DAVIS: %d of %d videos are not scored, their truth is not known beyond the first frame: %s',
-                len(unscored), len(records), ', '.join(unscored),
-            )  # fmt: skip
+                len(unscored),
+                len(records),
+                ', '.join(unscored),
+            )
         if gaps := {video_id: record['absent'] for video_id, record in records.items() if record['absent']}:
             logger.warning(
                 'DAVIS: the first masks of %d videos skip ids, which count as objects all the same, as in the official '
                 'evaluation, and score 1.0 where neither truth nor prediction shows them: %s. Number the objects from '
-                '1 on if they are not meant.', len(gaps), '; '.join(f'{k}: {ranges(ids)}' for k, ids in gaps.items()),
-            )  # fmt: skip
+                '1 on if they are not meant.',
+                len(gaps),
+                '; '.join(f'{k}: {ranges(ids)}' for k, ids in gaps.items()),
+            )
         if not scored:
             logger.warning('DAVIS: no video could be scored, so there are no results.')
             return {}

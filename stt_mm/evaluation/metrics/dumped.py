@@ -46,8 +46,10 @@ def dump_masks(folder: str | Path, run_id: str, sample: dict, masks: np.ndarray)
     target = inside(folder, video_id)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f'Video {video_id} has two frames named {twice}, so one mask would replace the other. Keep '
-                         'one image for each frame.')
+        raise InputError(
+            f'Video {video_id} has two frames named {twice}, so one mask would replace the other. Keep '
+            'one image for each frame.'
+        )
     check_apart(target, {str(Path(path).parent) for path in sample.get('mask_paths') or () if path is not None})
     claim_dump(folder, run_id, [])
     wanted = sample.get('output_frames') or [True] * len(masks)

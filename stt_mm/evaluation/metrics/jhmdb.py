@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from stt_mm.errors import InputError
 from stt_mm.evaluation.functional.jhmdb import THRESHOLDS, VARIANTS, count_keypoints, pck
+from stt_mm.evaluation.metrics.base import VideoMetric
+from stt_mm.evaluation.metrics.tables import text_table
 from stt_mm.registry import METRICS
-
-from ...errors import InputError
-from .base import VideoMetric
-from .tables import text_table
 
 
 @METRICS.register_module()
@@ -108,10 +107,12 @@ def _totals(records: dict[str, dict]) -> dict[str, dict[str, np.ndarray]]:
                 f'{video_id}.'
             )
     return {
-        variant: {key: np.sum([record[variant][key] for record in records.values()], axis=0)
-                  for key in ('hits', 'scored', 'lost')}
+        variant: {
+            key: np.sum([record[variant][key] for record in records.values()], axis=0)
+            for key in ('hits', 'scored', 'lost')
+        }
         for variant in VARIANTS
-    }  # fmt: skip
+    }
 
 
 def _rates(variant: str, hits: Any, scored: Any) -> dict[str, float | None]:

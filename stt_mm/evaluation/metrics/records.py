@@ -7,11 +7,10 @@ from pathlib import Path
 from mmengine.logging import MMLogger
 
 from stt_mm.errors import InputError
+from stt_mm.evaluation.metrics.dumped import masks_are_there
 from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.targets import inside
 from stt_mm.utils.text import read_json
-
-from .dumped import masks_are_there
 
 ENTRY_KEYS = {'video_id', 'run_id', 'protocol', 'max_frames', 'masks', 'record'}
 
@@ -69,8 +68,11 @@ def read_records(out_dir: str, name: str, run_id: str, dump_masks: str | None = 
     if without:
         MMLogger.get_current_instance().warning(
             '%d finished videos have no masks, or not those of this run, in %s (%s%s); they count as not done.',
-            len(without), dump_masks, ', '.join(sorted(without)[:5]), ', ...' if len(without) > 5 else '',
-        )  # fmt: skip
+            len(without),
+            dump_masks,
+            ', '.join(sorted(without)[:5]),
+            ', ...' if len(without) > 5 else '',
+        )
     return sorted(entries, key=lambda entry: entry['video_id'])
 
 

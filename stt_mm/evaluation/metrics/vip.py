@@ -5,15 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from stt_mm.errors import InputError
 from stt_mm.evaluation.functional.instance_ap import IOU_THRESHOLDS, instance_ap, match_instances
 from stt_mm.evaluation.functional.vip import CATEGORIES, NUM_CATEGORIES, accuracies, category_iou, confusion_matrix
+from stt_mm.evaluation.metrics.base import VideoMetric, predicted_masks
+from stt_mm.evaluation.metrics.tables import text_table
 from stt_mm.registry import METRICS
 from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.masks import read_mask
-
-from ...errors import InputError
-from .base import VideoMetric, predicted_masks
-from .tables import text_table
 
 # The record's matrix behind each number.
 FRAMES = {'mIoU': 'all_frames', 'mIoU-without-first-frame': 'later_frames'}

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from mmengine.logging import MMLogger
 
+from stt_mm.errors import InputError, MissingInputError
 from stt_mm.evaluation.functional.youtube_vos import score_objects, summarise_categories
+from stt_mm.evaluation.metrics.base import VideoMetric, predicted_masks, read_truth
+from stt_mm.evaluation.metrics.tables import text_table
 from stt_mm.registry import METRICS
 from stt_mm.utils.submission import write_submission
 from stt_mm.utils.text import read_json, read_lines
-
-from ...errors import InputError, MissingInputError
-from .base import VideoMetric, predicted_masks, read_truth
-from .tables import text_table
 
 OFFICIAL = 'mean of J and F of seen and unseen categories'
 PLAIN = 'mean of J and F over all objects, as not both seen and unseen categories are known'
@@ -103,8 +102,10 @@ class YouTubeVOSMetric(VideoMetric):
         if unscored:
             logger.warning(
                 'YouTube-VOS: %d of %d videos are not scored, the truth of their frames is not known: %s',
-                len(unscored), len(records), ', '.join(unscored[:5]),
-            )  # fmt: skip
+                len(unscored),
+                len(records),
+                ', '.join(unscored[:5]),
+            )
         if not _rows(records):
             logger.warning('YouTube-VOS: no object could be scored, so there are no results.')
             return {}
@@ -127,8 +128,7 @@ class YouTubeVOSMetric(VideoMetric):
         videos = [[row for row in rows if row['Video'] == name] for name in dict.fromkeys(row['Video'] for row in rows)]
         means = [{key: float(np.mean([row[key] for row in video])) for key in 'JF'} for video in videos]
         per_video = [
-            dict(Video=video[0]['Video'], Objects=len(video), **mean)
-            for video, mean in zip(videos, means, strict=True)
+            dict(Video=video[0]['Video'], Objects=len(video), **mean) for video, mean in zip(videos, means, strict=True)
         ]
         return dict(ytv_per_video=per_video, ytv_per_object=rows)
 

@@ -27,10 +27,10 @@ class ColorPatches(BaseModule):
     @property
     def stages(self) -> tuple[str, ...]:
         """One map, called ``color``."""
-        return ('color', )
+        return ('color',)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """``[B, 3, H, W]`` to one ``[B, 3 * size ** 2, ceil(H / stride), ceil(W / stride)]``."""
         grid = [-(-side // self.stride) for side in x.shape[-2:]]
         patches = F.unfold(F.pad(x, [self.size // 2] * 4, mode='reflect'), self.size, stride=self.stride)
-        return (patches.view(len(x), -1, *grid), )
+        return (patches.view(len(x), -1, *grid),)

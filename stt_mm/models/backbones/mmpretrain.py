@@ -45,8 +45,10 @@ class MMPretrainBackbone(WrappedNetwork):
         built = MODELS.build(settings)
         indices = getattr(built, 'out_indices', None)
         if not indices:
-            raise InputError(f'{settings["type"]} has no out_indices, so its maps have no names. Choose a network '
-                             'whose constructor takes out_indices.')
+            raise InputError(
+                f'{settings["type"]} has no out_indices, so its maps have no names. Choose a network '
+                'whose constructor takes out_indices.'
+            )
         super().__init__(built, [f'out{index}' for index in sorted(indices)], init_cfg=init_cfg)
         self._all = self.stages
         self._settings = settings
@@ -71,7 +73,9 @@ class MMPretrainBackbone(WrappedNetwork):
         for name, feature in zip(self._all, maps, strict=True):
             if not isinstance(feature, Tensor) or feature.dim() != 4:
                 got = tuple(feature.shape) if isinstance(feature, Tensor) else type(feature).__name__
-                raise InputError(f'{type(self.network).__name__} returned no map [B, d, h, w] for {name} but {got}. '
-                                 'Set what makes it return maps, such as gap_before_final_norm=False of a ConvNeXt, '
-                                 "out_type='featmap' of a transformer.")
+                raise InputError(
+                    f'{type(self.network).__name__} returned no map [B, d, h, w] for {name} but {got}. '
+                    'Set what makes it return maps, such as gap_before_final_norm=False of a ConvNeXt, '
+                    "out_type='featmap' of a transformer."
+                )
         return tuple(feature for name, feature in zip(self._all, maps, strict=True) if name in self.stages)

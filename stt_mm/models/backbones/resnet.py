@@ -55,21 +55,25 @@ class CorrespondenceResNet(ResNet):
         report: what the checkpoint of ``init_cfg`` filled; ``None`` without one, or before it is read.
     """
 
-    def __init__(self,
-                 depth: int,
-                 strides: Sequence[int] = (1, 2, 2, 4),
-                 out_indices: Sequence[int] = (1, 2, 3),
-                 pool: Literal['none', 'max', 'avg'] = 'none',
-                 padding_mode: Literal['zeros', 'reflect'] = 'zeros',
-                 frozen_stages: int = -1,
-                 norm_eval: bool = False,
-                 with_cp: bool = False,
-                 init_cfg: dict | list | None = None) -> None:
+    def __init__(
+        self,
+        depth: int,
+        strides: Sequence[int] = (1, 2, 2, 4),
+        out_indices: Sequence[int] = (1, 2, 3),
+        pool: Literal['none', 'max', 'avg'] = 'none',
+        padding_mode: Literal['zeros', 'reflect'] = 'zeros',
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
         check_choice('pool', pool, POOLS)
         check_choice('padding_mode', padding_mode, ('zeros', 'reflect'))
         if not 1 <= len(strides) <= 4 or not set(out_indices) <= set(range(len(strides))):
-            raise InputError('strides must name 1 to 4 stages and out_indices stages among them, got '
-                             f'strides={tuple(strides)}, out_indices={tuple(out_indices)}.')
+            raise InputError(
+                'strides must name 1 to 4 stages and out_indices stages among them, got '
+                f'strides={tuple(strides)}, out_indices={tuple(out_indices)}.'
+            )
         found = None
         if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
             found, init_cfg = pretrained(type(self).__name__, init_cfg), None
@@ -78,15 +82,17 @@ class CorrespondenceResNet(ResNet):
                 depth,
                 num_stages=len(strides),
                 strides=tuple(strides),
-                dilations=(1, ) * len(strides),
+                dilations=(1,) * len(strides),
                 out_indices=tuple(out_indices),
                 frozen_stages=frozen_stages,
                 norm_eval=norm_eval,
                 with_cp=with_cp,
-                init_cfg=init_cfg or [
+                init_cfg=init_cfg
+                or [
                     dict(type='Kaiming', layer=['Conv2d']),
                     dict(type='Constant', val=1, layer=['_BatchNorm']),
-                ])
+                ],
+            )
         self.pretrained = found
         self.report: LoadReport | None = None
         self.pool = pool
@@ -105,8 +111,14 @@ class CorrespondenceResNet(ResNet):
     def geometry(self) -> dict[str, Any]:
         """What decides the features besides the weights, as plain data, strides and widths from res2 on."""
         widths = [getattr(self, f'layer{stage + 1}')[-1].out_channels for stage in range(self.num_stages)]
-        return dict(network='ResNet', depth=self.depth, pool=self.pool, strides=list(self.strides), widths=widths,
-                    padding=self.padding_mode)
+        return dict(
+            network='ResNet',
+            depth=self.depth,
+            pool=self.pool,
+            strides=list(self.strides),
+            widths=widths,
+            padding=self.padding_mode,
+        )
 
     def train(self, mode: bool = True) -> 'CorrespondenceResNet':
         """As in mmpretrain, but like any module it returns itself."""
@@ -125,7 +137,7 @@ class CorrespondenceResNet(ResNet):
             stages: names among :attr:`stages`.
         """
         self.out_indices = tuple(index for index in sorted(self.out_indices) if f'res{index + 2}' in set(stages))
-        self.res_layers = self.res_layers[:max(self.out_indices) + 1]
+        self.res_layers = self.res_layers[: max(self.out_indices) + 1]
         for index in range(max(self.out_indices) + 1, self.num_stages):
             getattr(self, f'layer{index + 1}').requires_grad_(False)
 

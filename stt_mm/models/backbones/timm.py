@@ -38,23 +38,28 @@ class TimmBackbone(WrappedNetwork):
         ValueError: no such network or stage, or ``dino`` for a network without such a position embedding.
     """
 
-    def __init__(self,
-                 model_name: str,
-                 stages: Sequence[str | int] = (-1, ),
-                 pretrained: bool = False,
-                 norm: bool = True,
-                 position_embedding: Literal['timm', 'dino'] = 'timm',
-                 options: dict | None = None,
-                 init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        model_name: str,
+        stages: Sequence[str | int] = (-1,),
+        pretrained: bool = False,
+        norm: bool = True,
+        position_embedding: Literal['timm', 'dino'] = 'timm',
+        options: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
         check_choice('position_embedding', position_embedding, ('timm', 'dino'))
         network = create_network(model_name, pretrained, options or {})
         info = getattr(network.feature_info, 'info', network.feature_info)
         names = [level['module'] for level in info]
         indices = sorted({_stage_index(stage, names, model_name) for stage in stages})
         classifier = network.pretrained_cfg.get('classifier') or ()
-        super().__init__(network, [names[index] for index in indices],
-                         tuple(f'{name}.' for name in ([classifier] if isinstance(classifier, str) else classifier)),
-                         init_cfg)
+        super().__init__(
+            network,
+            [names[index] for index in indices],
+            tuple(f'{name}.' for name in ([classifier] if isinstance(classifier, str) else classifier)),
+            init_cfg,
+        )
         self.model_name = model_name
         self.position_embedding = position_embedding
         self.options = dict(options or {})
@@ -66,8 +71,12 @@ class TimmBackbone(WrappedNetwork):
 
     def geometry(self) -> dict[str, Any]:
         """What decides the features besides the weights, as plain data."""
-        return dict(network=self.model_name.split('.')[0], norm=self.norm, positions=self.position_embedding,
-                    options=plain(self.options))
+        return dict(
+            network=self.model_name.split('.')[0],
+            norm=self.norm,
+            positions=self.position_embedding,
+            options=plain(self.options),
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """``[B, 3, H, W]`` to one ``[B, d, h, w]`` per stage, lowest first.
@@ -76,24 +85,36 @@ class TimmBackbone(WrappedNetwork):
             ValueError: the network takes no frames of this size.
         """
         try:
-            return tuple(self.network.forward_intermediates(
-                x, indices=[self.levels[stage] for stage in self.stages], norm=self.norm, stop_early=True,
-                intermediates_only=True))
+            return tuple(
+                self.network.forward_intermediates(
+                    x,
+                    indices=[self.levels[stage] for stage in self.stages],
+                    norm=self.norm,
+                    stop_early=True,
+                    intermediates_only=True,
+                )
+            )
         except (AssertionError, RuntimeError) as error:
             height, width = x.shape[-2:]
             aligned = height % self.multiple == 0 and width % self.multiple == 0
             if isinstance(error, torch.cuda.OutOfMemoryError) or (aligned and isinstance(error, RuntimeError)):
                 raise
-            raise InputError(f'{self.model_name} does not take frames of {height} x {width}: {error} '
-                             f'{self._advice(height, width, aligned)}') from error
+            raise InputError(
+                f'{self.model_name} does not take frames of {height} x {width}: {error} '
+                f'{self._advice(height, width, aligned)}'
+            ) from error
 
     def _advice(self, height: int, width: int, aligned: bool) -> str:
         if aligned:
-            return (f'If it is built for one size, set options=dict(img_size=({height}, {width})); if the '
-                    'normalisation is the matter, norm=False.')
+            return (
+                f'If it is built for one size, set options=dict(img_size=({height}, {width})); if the '
+                'normalisation is the matter, norm=False.'
+            )
         short = max(min(height, width) // self.multiple, 1) * self.multiple
-        return (f'Both sides must be multiples of {self.multiple}: let the protocol see to that, propagator=dict('
-                f'protocol=dict(..., short_side={short}, multiple={self.multiple})).')
+        return (
+            f'Both sides must be multiples of {self.multiple}: let the protocol see to that, propagator=dict('
+            f'protocol=dict(..., short_side={short}, multiple={self.multiple})).'
+        )
 
 
 def create_network(model_name: str, pretrained: bool, options: dict) -> nn.Module:
@@ -151,17 +172,26 @@ def _stage_index(stage: str | int, names: list[str], model_name: str) -> int:
         return stage % len(names)
     if stage in names:
         return names.index(stage)
-    raise InputError(f'{model_name} has no stage {stage!r}. Its stages: {", ".join(names)}, or positions from '
-                     f'{-len(names)} to {len(names) - 1}.')
+    raise InputError(
+        f'{model_name} has no stage {stage!r}. Its stages: {", ".join(names)}, or positions from '
+        f'{-len(names)} to {len(names) - 1}.'
+    )
 
 
 def _use_dino_positions(network: nn.Module, model_name: str) -> None:
-    plain = (hasattr(network, '_pos_embed') and getattr(network, 'dynamic_img_size', False)
-             and getattr(network, 'num_prefix_tokens', 0) == 1 and getattr(network, 'cls_token', None) is not None
-             and getattr(network, 'pos_embed', None) is not None and not network.no_embed_class)
+    plain = (
+        hasattr(network, '_pos_embed')
+        and getattr(network, 'dynamic_img_size', False)
+        and getattr(network, 'num_prefix_tokens', 0) == 1
+        and getattr(network, 'cls_token', None) is not None
+        and getattr(network, 'pos_embed', None) is not None
+        and not network.no_embed_class
+    )
     if not plain:
-        raise InputError(f"position_embedding='dino' needs a ViT with a class token and one learned embedding for it "
-                         f"and each patch, which {model_name} is not. Use position_embedding='timm'.")
+        raise InputError(
+            f"position_embedding='dino' needs a ViT with a class token and one learned embedding for it "
+            f"and each patch, which {model_name} is not. Use position_embedding='timm'."
+        )
 
     def embed(self: nn.Module, x: Tensor) -> Tensor:
         positions = dino_positions(self.pos_embed, tuple(x.shape[1:3]))

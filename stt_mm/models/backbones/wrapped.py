@@ -29,8 +29,10 @@ def pretrained(owner: str, init_cfg: Mapping[str, Any] | None) -> dict[str, str]
         return None
     keys = set(init_cfg) - {'prefix'}
     if keys != {'type', 'checkpoint'} or init_cfg['type'] != 'Pretrained':
-        raise InputError(f"{owner}: init_cfg must be None or dict(type='Pretrained', checkpoint=PATH), and may have a "
-                         f'prefix; got {init_cfg}.')
+        raise InputError(
+            f"{owner}: init_cfg must be None or dict(type='Pretrained', checkpoint=PATH), and may have a "
+            f'prefix; got {init_cfg}.'
+        )
     return dict(path=init_cfg['checkpoint']) | {key: value for key, value in init_cfg.items() if key == 'prefix'}
 
 
@@ -54,8 +56,9 @@ class WrappedNetwork(BaseModule):
         report: what the checkpoint of ``init_cfg`` filled; ``None`` without one, or before it is read.
     """
 
-    def __init__(self, network: nn.Module, stages: Iterable[str], classifier: tuple[str, ...] = (),
-                 init_cfg: dict | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, stages: Iterable[str], classifier: tuple[str, ...] = (), init_cfg: dict | None = None
+    ) -> None:
         super().__init__()
         self.pretrained = pretrained(type(self).__name__, init_cfg)
         self.report: LoadReport | None = None

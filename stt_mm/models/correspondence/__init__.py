@@ -8,5 +8,11 @@ from stt_mm.models.correspondence.lwf import LwFPenalty
 from stt_mm.models.correspondence.stt import STT
 
 __all__ = [
-    'STT', 'ContrastiveRandomWalk', 'Correspondence', 'Joint', 'LateFusion', 'LwFPenalty', 'load_for_evaluation',
+    'STT',
+    'ContrastiveRandomWalk',
+    'Correspondence',
+    'Joint',
+    'LateFusion',
+    'LwFPenalty',
+    'load_for_evaluation',
 ]

@@ -37,12 +37,14 @@ class Correspondence(BaseModel):
         ValueError: if the backbone has no such stage, or the protocol wants other colours than the training.
     """
 
-    def __init__(self,
-                 backbone: dict | None,
-                 data_preprocessor: dict | None = None,
-                 propagator: dict | None = None,
-                 feature_stage: str | None = 'res4',
-                 init_cfg: dict | list | None = None) -> None:
+    def __init__(
+        self,
+        backbone: dict | None,
+        data_preprocessor: dict | None = None,
+        propagator: dict | None = None,
+        feature_stage: str | None = 'res4',
+        init_cfg: dict | list | None = None,
+    ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = None if backbone is None else MODELS.build(backbone)
         self.propagator = None if propagator is None else MODELS.build(propagator)
@@ -50,13 +52,17 @@ class Correspondence(BaseModel):
         self._reported: set[int] = set()
         self.other_geometries: list[dict[str, Any]] = []
         if self.backbone is not None and self.feature_stage not in self.backbone.stages:
-            raise InputError(f'feature_stage {self.feature_stage!r} is not among the stages that the backbone returns: '
-                             f'{", ".join(self.backbone.stages)}.')
+            raise InputError(
+                f'feature_stage {self.feature_stage!r} is not among the stages that the backbone returns: '
+                f'{", ".join(self.backbone.stages)}.'
+            )
         trained = getattr(self.data_preprocessor, 'student_color', None)
         if self.propagator is not None and trained not in (None, self.propagator.protocol.color):
-            raise InputError(f'The network is trained on {trained}, the protocol {self.propagator.protocol.name} '
-                             f'evaluates on {self.propagator.protocol.color}. Set model.propagator.protocol.color='
-                             f'{trained!r}.')
+            raise InputError(
+                f'The network is trained on {trained}, the protocol {self.propagator.protocol.name} '
+                f'evaluates on {self.propagator.protocol.color}. Set model.propagator.protocol.color='
+                f'{trained!r}.'
+            )
 
     def extract_feat(self, frames: Tensor) -> dict[str, Tensor]:
         """Features of each stage.
@@ -88,8 +94,9 @@ class Correspondence(BaseModel):
         """Each network that is evaluated, and its geometry."""
         return [] if self.backbone is None else [(self.backbone, self.geometry)]
 
-    def forward(self, inputs: dict | list, data_samples: list | None = None,
-                mode: str = 'tensor') -> dict | list | Tensor:
+    def forward(
+        self, inputs: dict | list, data_samples: list | None = None, mode: str = 'tensor'
+    ) -> dict | list | Tensor:
         """MMEngine's entry: ``loss`` in training, ``predict`` for videos, ``tensor`` for features of frames."""
         if mode == 'loss':
             return self.loss(inputs, data_samples)
@@ -169,7 +176,10 @@ class Correspondence(BaseModel):
             self._reported.add(stride)
             MMLogger.get_current_instance().warning(
                 'The features have stride %d, the numbers of the protocol %s are meant for stride %d.',
-                stride, protocol, protocol.stride)
+                stride,
+                protocol,
+                protocol.stride,
+            )
 
     def _propagator(self) -> LabelPropagator:
         if self.propagator is None:
@@ -180,8 +190,10 @@ class Correspondence(BaseModel):
         """``[J, 2]`` per frame; the first one too is read back from its heat maps, as the released code does."""
         protocol = self.propagator.protocol
         if protocol.keypoints is None:
-            raise InputError(f'The protocol {protocol.name} is for masks. To follow joints choose one for JHMDB, '
-                             "such as model.propagator.protocol.name=stt_jhmdb_s8, or set protocol.keypoints='stt'.")
+            raise InputError(
+                f'The protocol {protocol.name} is for masks. To follow joints choose one for JHMDB, '
+                "such as model.propagator.protocol.name=stt_jhmdb_s8, or set protocol.keypoints='stt'."
+            )
         first, codec, input_size = next(features), protocol.keypoints, protocol.input_size(image_size)
         self.propagator.start(first, keypoints_to_label(keypoints, image_size, input_size, first.shape[1:], codec))
         grid = input_size if codec == 'stt' else first.shape[1:]
@@ -189,8 +201,9 @@ class Correspondence(BaseModel):
         for feature in features:
             yield label_to_keypoints(self.propagator.step(feature), image_size, codec)
 
-    def _masks(self, features: Iterator[Tensor], given: dict[int, np.ndarray],
-               with_scores: bool) -> Iterator[tuple[np.ndarray, dict[int, float]]]:
+    def _masks(
+        self, features: Iterator[Tensor], given: dict[int, np.ndarray], with_scores: bool
+    ) -> Iterator[tuple[np.ndarray, dict[int, float]]]:
         """uint8 ``[H, W]`` per frame, and the mean winning value of each id if wanted."""
         if 0 not in given:
             raise InputError(f'given_masks must hold a mask for frame 0, got masks for frames {sorted(given)}.')
@@ -204,9 +217,14 @@ class Correspondence(BaseModel):
             yield mask.cpu().numpy(), _strengths(mask, value) if with_scores else {}
 
 
-def load_for_evaluation(model: BaseModel, checkpoint: str | Path | None, trust: bool = False,
-                        allow_partial: bool = False, prefix: str | None = None,
-                        allow_other_geometry: bool = False) -> LoadReport | None:
+def load_for_evaluation(
+    model: BaseModel,
+    checkpoint: str | Path | None,
+    trust: bool = False,
+    allow_partial: bool = False,
+    prefix: str | None = None,
+    allow_other_geometry: bool = False,
+) -> LoadReport | None:
     """Weights of a model that is to be evaluated.
 
     Args:
@@ -231,8 +249,10 @@ def load_for_evaluation(model: BaseModel, checkpoint: str | Path | None, trust: 
     backbone = getattr(model, 'backbone', None)
     if backbone is None or not backbone.state_dict():
         what = 'several networks' if hasattr(model, 'backbones') else 'no backbone with weights'
-        raise InputError(f'{type(model).__name__} has {what}, and {checkpoint} is one file: pass "none" in its place '
-                         '(checkpoint=None), and name files in the init_cfg of each network.')
+        raise InputError(
+            f'{type(model).__name__} has {what}, and {checkpoint} is one file: pass "none" in its place '
+            '(checkpoint=None), and name files in the init_cfg of each network.'
+        )
     geometry = getattr(model, 'geometry', None)
     report = load_backbone(backbone, checkpoint, trust, allow_partial, prefix, geometry, allow_other_geometry)
     if isinstance(model, Correspondence):
@@ -252,5 +272,6 @@ def _strengths(mask: Tensor, value: Tensor) -> dict[int, float]:
     """Mean of ``value`` over the pixels of each object id."""
     ids, where, pixels = mask.unique(return_inverse=True, return_counts=True)
     sums = torch.zeros(len(ids), dtype=torch.float64, device=mask.device).index_add_(
-        0, where.flatten(), value.to(mask.device).double().flatten())
+        0, where.flatten(), value.to(mask.device).double().flatten()
+    )
     return {int(number): float(mean) for number, mean in zip(ids, sums / pixels, strict=True) if number}

@@ -60,23 +60,26 @@ class ContrastiveRandomWalk(Correspondence):
         ValueError: for an argument out of its range.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 data_preprocessor: dict,
-                 in_channels: int = 512,
-                 channels: int = 128,
-                 grid: int = 7,
-                 crop_area: tuple[float, float] = (0.7, 0.9),
-                 temperature: float = 0.05,
-                 edge_dropout: float = 0.1,
-                 one_step: bool = False,
-                 propagator: dict | None = None,
-                 feature_stage: str | None = 'res4',
-                 init_cfg: dict | list | None = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        data_preprocessor: dict,
+        in_channels: int = 512,
+        channels: int = 128,
+        grid: int = 7,
+        crop_area: tuple[float, float] = (0.7, 0.9),
+        temperature: float = 0.05,
+        edge_dropout: float = 0.1,
+        one_step: bool = False,
+        propagator: dict | None = None,
+        feature_stage: str | None = 'res4',
+        init_cfg: dict | list | None = None,
+    ) -> None:
         super().__init__(backbone, data_preprocessor, propagator, feature_stage, init_cfg)
         if grid < 2 or not 0 < crop_area[0] <= crop_area[1] <= 1:
-            raise InputError('grid must be 2 or more and crop_area (smallest, largest) within 0..1, got '
-                             f'{grid} and {crop_area}.')
+            raise InputError(
+                f'grid must be 2 or more and crop_area (smallest, largest) within 0..1, got {grid} and {crop_area}.'
+            )
         check_number('temperature', temperature, above=0)
         check_number('edge_dropout', edge_dropout, 0)
         if edge_dropout >= 1:
@@ -119,14 +122,15 @@ class ContrastiveRandomWalk(Correspondence):
         """
         frames = inputs['student']
         if frames.shape[1] < 2:
-            raise InputError(f'A walk needs clips of 2 frames or more, got {frames.shape[1]}. Raise clip_length of the '
-                             'dataset.')
+            raise InputError(
+                f'A walk needs clips of 2 frames or more, got {frames.shape[1]}. Raise clip_length of the dataset.'
+            )
         info = MessageHub.get_current_instance().runtime_info
         # Four numbers: the data sets draw by (seed, draw, index), and no stream shall be theirs.
         rng = generator(int(info.get('seed') or 0), int(info.get('iter', 0)), get_rank(), 0)
         patches = self.patches(frames.flatten(0, 1), rng)
-        nodes = self.nodes(patches.flatten(0, 1)).view(*frames.shape[:2], self.grid ** 2, -1)
-        dropout = torch.Generator(nodes.device).manual_seed(int(rng.integers(2 ** 31)))
+        nodes = self.nodes(patches.flatten(0, 1)).view(*frames.shape[:2], self.grid**2, -1)
+        dropout = torch.Generator(nodes.device).manual_seed(int(rng.integers(2**31)))
         with torch.autocast(nodes.device.type, enabled=False):
             trips = round_trips(nodes, self.temperature, self.edge_dropout, self.one_step, dropout)
             start = torch.arange(trips.shape[-1], device=trips.device)

@@ -63,8 +63,10 @@ class JointDataPreprocessor(BaseDataPreprocessor):
         if not training:
             return self.video(data)
         if not {'video', 'image'} <= data.keys():
-            raise InputError(f'Joint trains on one batch of videos and one of images per step, got {", ".join(data)}. '
-                             "Set train_cfg=dict(type='JointIterLoop', image_dataloader=...).")
+            raise InputError(
+                f'Joint trains on one batch of videos and one of images per step, got {", ".join(data)}. '
+                "Set train_cfg=dict(type='JointIterLoop', image_dataloader=...)."
+            )
         return dict(inputs={kind: getattr(self, kind)(data[kind], True) for kind in ('video', 'image')})
 
 
@@ -94,28 +96,43 @@ class Joint(STT):
         ValueError: for a negative gamma, or a stage that the backbone does not return.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 data_preprocessor: dict,
-                 image_branch: dict,
-                 radii: dict[str, int],
-                 gamma: float = 1.0,
-                 image_stages: Sequence[str] = ('res5', ),
-                 dual_bn: bool = False,
-                 reconstruction_head: dict | None = None,
-                 local_head: dict | None = None,
-                 global_head: dict | None = None,
-                 teacher: dict | None = None,
-                 penalty: dict | None = None,
-                 temperature: float | None = None,
-                 normalize: bool = False,
-                 propagator: dict | None = None,
-                 feature_stage: str | None = 'res4',
-                 init_cfg: dict | list | None = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        data_preprocessor: dict,
+        image_branch: dict,
+        radii: dict[str, int],
+        gamma: float = 1.0,
+        image_stages: Sequence[str] = ('res5',),
+        dual_bn: bool = False,
+        reconstruction_head: dict | None = None,
+        local_head: dict | None = None,
+        global_head: dict | None = None,
+        teacher: dict | None = None,
+        penalty: dict | None = None,
+        temperature: float | None = None,
+        normalize: bool = False,
+        propagator: dict | None = None,
+        feature_stage: str | None = 'res4',
+        init_cfg: dict | list | None = None,
+    ) -> None:
         check_number('Joint: gamma', gamma, 0)
         self.image_stages = tuple(image_stages)
-        super().__init__(backbone, data_preprocessor, radii, reconstruction_head, local_head, global_head, teacher,
-                         penalty, temperature, normalize, propagator, feature_stage, init_cfg)
+        super().__init__(
+            backbone,
+            data_preprocessor,
+            radii,
+            reconstruction_head,
+            local_head,
+            global_head,
+            teacher,
+            penalty,
+            temperature,
+            normalize,
+            propagator,
+            feature_stage,
+            init_cfg,
+        )
         self.gamma = gamma
         view = StageView(self.backbone, self.image_stages)
         self.image_branch = MODELS.build(dict(image_branch, backbone=view))
@@ -133,8 +150,10 @@ class Joint(STT):
         super()._check()
         absent = [stage for stage in self.image_stages if stage not in self.backbone.stages]
         if absent:
-            raise InputError(f'image_stages asks for {", ".join(absent)}, but the backbone returns '
-                             f'{", ".join(self.backbone.stages)}.')
+            raise InputError(
+                f'image_stages asks for {", ".join(absent)}, but the backbone returns '
+                f'{", ".join(self.backbone.stages)}.'
+            )
 
     def init_weights(self) -> None:
         """Initialise all parts; the statistics for images start as those of the backbone."""
@@ -158,4 +177,5 @@ class Joint(STT):
             image = self.image_branch.loss(inputs['image']['inputs'], inputs['image'].get('data_samples'))
         video = super().loss(inputs['video']['inputs'])
         return {f'image_{name}': value for name, value in image.items()} | {
-            name: self.gamma * value if 'loss' in name else value for name, value in video.items()}
+            name: self.gamma * value if 'loss' in name else value for name, value in video.items()
+        }

@@ -51,22 +51,25 @@ class LateFusion(Correspondence):
         ValueError: lists of different lengths, fewer than two networks, or a value that is out of range.
     """
 
-    def __init__(self,
-                 backbones: Sequence[dict],
-                 propagator: dict | None = None,
-                 weights: Sequence[float] = (1.75, 1.0),
-                 colors: Sequence[str] | None = None,
-                 feature_stages: Sequence[str] | None = None,
-                 init_cfg: dict | list | None = None) -> None:
+    def __init__(
+        self,
+        backbones: Sequence[dict],
+        propagator: dict | None = None,
+        weights: Sequence[float] = (1.75, 1.0),
+        colors: Sequence[str] | None = None,
+        feature_stages: Sequence[str] | None = None,
+        init_cfg: dict | list | None = None,
+    ) -> None:
         super().__init__(None, propagator=propagator, feature_stage=FUSED, init_cfg=init_cfg)
         self.backbones = ModuleList([MODELS.build(backbone) for backbone in backbones])
         count = len(self.backbones)
         given = self.propagator.protocol.color if self.propagator is not None else 'rgb'
         self.weights = tuple(map(float, weights))
-        self.colors = (given, ) * count if colors is None else tuple(colors)
-        self.feature_stages = (tuple(network.stages[-1] for network in self.backbones) if feature_stages is None
-                               else tuple(feature_stages))
-        self._sha8: tuple[str | None, ...] = (None, ) * count
+        self.colors = (given,) * count if colors is None else tuple(colors)
+        self.feature_stages = (
+            tuple(network.stages[-1] for network in self.backbones) if feature_stages is None else tuple(feature_stages)
+        )
+        self._sha8: tuple[str | None, ...] = (None,) * count
         self._check()
         for network, stage in zip(self.backbones, self.feature_stages, strict=True):
             network.keep_stages({stage})
@@ -75,8 +78,10 @@ class LateFusion(Correspondence):
         count = len(self.backbones)
         lengths = {name: len(getattr(self, name)) for name in ('weights', 'colors', 'feature_stages')}
         if count < 2 or set(lengths.values()) != {count}:
-            raise InputError('LateFusion needs two or more backbones, each with a weight, a colour and a stage; got '
-                             f'{count} backbones, {", ".join(f"{size} {name}" for name, size in lengths.items())}.')
+            raise InputError(
+                'LateFusion needs two or more backbones, each with a weight, a colour and a stage; got '
+                f'{count} backbones, {", ".join(f"{size} {name}" for name, size in lengths.items())}.'
+            )
         for weight in self.weights:
             check_number('LateFusion: weights', weight, 0)
         if max(self.weights) == 0:
@@ -113,9 +118,17 @@ class LateFusion(Correspondence):
             record['changed'] = sorted({*record['changed'], 'color'})
         files = [getattr(network, 'checkpoint', None) for network in self.backbones]
         rows = zip(self.backbones, self.weights, self.colors, self.feature_stages, files, self._sha8, strict=True)
-        fusion = [dict(network=type(network).__name__, weight=weight, color=color, feature_stage=stage,
-                       checkpoint=None if file is None else Path(file).name, sha8=digest)
-                  for network, weight, color, stage, file, digest in rows]
+        fusion = [
+            dict(
+                network=type(network).__name__,
+                weight=weight,
+                color=color,
+                feature_stage=stage,
+                checkpoint=None if file is None else Path(file).name,
+                sha8=digest,
+            )
+            for network, weight, color, stage, file, digest in rows
+        ]
         return dict(record, color=list(self.colors), fusion=fusion)
 
     def prepare(self, image: np.ndarray) -> Tensor:
@@ -145,8 +158,11 @@ class LateFusion(Correspondence):
                 f'LateFusion compares cell by cell, but for a frame of {frames.shape[-2]} x {frames.shape[-1]} (height '
                 f'x width) the networks give grids of {grids}. Give them one stride (strides, pool, patch size). If '
                 'they have one, make both sides of the frames multiples of it: '
-                'model.propagator.protocol.short_side=480 model.propagator.protocol.multiple=8, or its size=H,W.')
-        norm = sum(weight ** 2 for weight in self.weights) ** 0.5
-        parts = [F.normalize(feature.float(), dim=1) * (weight / norm)
-                 for feature, weight in zip(maps, self.weights, strict=True)]
+                'model.propagator.protocol.short_side=480 model.propagator.protocol.multiple=8, or its size=H,W.'
+            )
+        norm = sum(weight**2 for weight in self.weights) ** 0.5
+        parts = [
+            F.normalize(feature.float(), dim=1) * (weight / norm)
+            for feature, weight in zip(maps, self.weights, strict=True)
+        ]
         return {FUSED: torch.cat(parts, dim=1).to(maps[0].dtype)}

@@ -61,17 +61,19 @@ class LwFPenalty(BaseModule):
         ValueError: if a temperature is not positive or the weight negative.
     """
 
-    def __init__(self,
-                 checkpoint: str,
-                 backbone: dict,
-                 neck: dict,
-                 weight: float = 1.0,
-                 temperature: float = 2.0,
-                 logit_temperature: float = 0.2,
-                 distance: Literal['distribution', 'embedding'] = 'distribution',
-                 stage: str = 'res5',
-                 neck_prefix: str = 'neck.',
-                 queue_name: str = 'queue') -> None:
+    def __init__(
+        self,
+        checkpoint: str,
+        backbone: dict,
+        neck: dict,
+        weight: float = 1.0,
+        temperature: float = 2.0,
+        logit_temperature: float = 0.2,
+        distance: Literal['distribution', 'embedding'] = 'distribution',
+        stage: str = 'res5',
+        neck_prefix: str = 'neck.',
+        queue_name: str = 'queue',
+    ) -> None:
         super().__init__()
         check_choice('distance', distance, ('distribution', 'embedding'))
         check_number('LwFPenalty: weight', weight, 0)
@@ -81,11 +83,11 @@ class LwFPenalty(BaseModule):
         self.weight = weight
         self.sharpness = 1 / (temperature * logit_temperature)
         self.distance = distance
-        self.stages = (stage, )
+        self.stages = (stage,)
         self.neck_prefix = neck_prefix
         self.queue_name = queue_name
         # As the teacher, out of reach of optimizers, checkpoints and train(); the tuple hides it from the module tree.
-        self._old = (_OldTask(MODELS.build(backbone), MODELS.build(neck)), )
+        self._old = (_OldTask(MODELS.build(backbone), MODELS.build(neck)),)
         self._read = False
 
     @property
@@ -112,18 +114,26 @@ class LwFPenalty(BaseModule):
         load_backbone(self.old.backbone, self.checkpoint)
         content = read_checkpoint(self.checkpoint)
         weights = content.get('state_dict', content)
-        head = {name.removeprefix(self.neck_prefix): value for name, value in weights.items()
-                if name.startswith(self.neck_prefix)}
+        head = {
+            name.removeprefix(self.neck_prefix): value
+            for name, value in weights.items()
+            if name.startswith(self.neck_prefix)
+        }
         wanted = {name: tuple(value.shape) for name, value in self.old.neck.state_dict().items()}
-        missing = [f'{self.neck_prefix}{name}' for name, shape in wanted.items()
-                   if name not in head or tuple(head[name].shape) != shape]
+        missing = [
+            f'{self.neck_prefix}{name}'
+            for name, shape in wanted.items()
+            if name not in head or tuple(head[name].shape) != shape
+        ]
         with_queue = self.distance == 'distribution'
         if with_queue and self.queue_name not in weights:
             missing.append(self.queue_name)
         if missing:
-            raise CheckpointError(f'{self.checkpoint} lacks {", ".join(missing)}, or they have another shape. LwF '
-                                  'needs the full checkpoint of stage 1, as training wrote it, and neck_prefix and '
-                                  'queue_name as they stand in it.')
+            raise CheckpointError(
+                f'{self.checkpoint} lacks {", ".join(missing)}, or they have another shape. LwF '
+                'needs the full checkpoint of stage 1, as training wrote it, and neck_prefix and '
+                'queue_name as they stand in it.'
+            )
         used = [f'{self.neck_prefix}{name}' for name in wanted] + [self.queue_name] * with_queue
         check_finite({name: weights[name] for name in used}, self.checkpoint, 'Take an earlier file of that training.')
         self.old.neck.load_state_dict({name: head[name] for name in wanted})
@@ -150,7 +160,7 @@ class LwFPenalty(BaseModule):
             old = self.old.neck(self.old.backbone(frames)[-1:])[0]
         with BatchStatistics(backbone).used_by(backbone):
             maps = dict(zip(backbone.stages, backbone(frames), strict=True))
-        new = self.old.neck((maps[self.stages[0]], ))[0]
+        new = self.old.neck((maps[self.stages[0]],))[0]
         with torch.autocast(frames.device.type, enabled=False):
             return self.compare(F.normalize(new.float(), dim=1), F.normalize(old.float(), dim=1))
 

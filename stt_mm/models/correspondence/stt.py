@@ -44,20 +44,22 @@ class STT(Correspondence):
         ValueError: if a head needs a stage that has no radius or that the backbone does not return, or the teacher.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 data_preprocessor: dict,
-                 radii: dict[str, int],
-                 reconstruction_head: dict | None = None,
-                 local_head: dict | None = None,
-                 global_head: dict | None = None,
-                 teacher: dict | None = None,
-                 penalty: dict | None = None,
-                 temperature: float | None = None,
-                 normalize: bool = False,
-                 propagator: dict | None = None,
-                 feature_stage: str | None = 'res4',
-                 init_cfg: dict | list | None = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        data_preprocessor: dict,
+        radii: dict[str, int],
+        reconstruction_head: dict | None = None,
+        local_head: dict | None = None,
+        global_head: dict | None = None,
+        teacher: dict | None = None,
+        penalty: dict | None = None,
+        temperature: float | None = None,
+        normalize: bool = False,
+        propagator: dict | None = None,
+        feature_stage: str | None = 'res4',
+        init_cfg: dict | list | None = None,
+    ) -> None:
         super().__init__(backbone, data_preprocessor, propagator, feature_stage, init_cfg)
         self.radii = dict(radii)
         self.temperature = temperature
@@ -95,15 +97,20 @@ class STT(Correspondence):
         for head in (self.reconstruction_head, self.local_head):
             for stage in () if head is None else head.stages:
                 if stage not in self.backbone.stages or stage not in self.radii:
-                    raise InputError(f'{type(head).__name__} needs {stage}, but the backbone returns '
-                                     f'{", ".join(self.backbone.stages)} and radii has {", ".join(self.radii)}.')
-        others = dict(global_head=() if self.global_head is None else (self.global_head.stage, ),
-                      penalty=() if self.penalty is None else self.penalty.stages)
+                    raise InputError(
+                        f'{type(head).__name__} needs {stage}, but the backbone returns '
+                        f'{", ".join(self.backbone.stages)} and radii has {", ".join(self.radii)}.'
+                    )
+        others = dict(
+            global_head=() if self.global_head is None else (self.global_head.stage,),
+            penalty=() if self.penalty is None else self.penalty.stages,
+        )
         for part, stages in others.items():
             for stage in stages:
                 if stage not in self.backbone.stages:
-                    raise InputError(f'{part} needs {stage}, but the backbone returns '
-                                     f'{", ".join(self.backbone.stages)}.')
+                    raise InputError(
+                        f'{part} needs {stage}, but the backbone returns {", ".join(self.backbone.stages)}.'
+                    )
 
     def init_weights(self) -> None:
         """Initialise all parts; warns of a student that does not start where its penalty holds it."""
@@ -143,8 +150,9 @@ class STT(Correspondence):
         """
         frames, student = inputs['frames'], inputs['student']
         if frames.shape[1] < 2:
-            raise InputError('A pair of frames needs clips of 2 frames or more, got 1. Raise clip_length of the '
-                             'dataset.')
+            raise InputError(
+                'A pair of frames needs clips of 2 frames or more, got 1. Raise clip_length of the dataset.'
+            )
         features = self.extract_feat(torch.cat([student[:, 0], student[:, -1]]))
         halves = {stage: feature.float().chunk(2) for stage, feature in features.items()}
         keys, queries = ({stage: half[side] for stage, half in halves.items()} for side in (0, 1))
@@ -157,8 +165,15 @@ class STT(Correspondence):
             losses |= self.penalty.loss(self.backbone, inputs['teacher'][:, (0, -1)].flatten(0, 1))
         return losses
 
-    def head_losses(self, queries: dict[str, Tensor], keys: dict[str, Tensor], reference: Tensor, target: Tensor,
-                    dropped: Tensor, teacher: tuple[Tensor, Tensor] | None = None) -> dict[str, Tensor]:
+    def head_losses(
+        self,
+        queries: dict[str, Tensor],
+        keys: dict[str, Tensor],
+        reference: Tensor,
+        target: Tensor,
+        dropped: Tensor,
+        teacher: tuple[Tensor, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """Losses from features.
 
         Args:

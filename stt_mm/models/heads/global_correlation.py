@@ -24,13 +24,15 @@ class GlobalCorrelationHead(BaseModule):
         normalize: use cosines instead of dot products, on both sides.
     """
 
-    def __init__(self,
-                 loss: dict,
-                 weight: float = 50.0,
-                 stage: str = 'res5',
-                 student_temperature: float | None = None,
-                 teacher_temperature: float | None = 0.07,
-                 normalize: bool = False) -> None:
+    def __init__(
+        self,
+        loss: dict,
+        weight: float = 50.0,
+        stage: str = 'res5',
+        student_temperature: float | None = None,
+        teacher_temperature: float | None = 0.07,
+        normalize: bool = False,
+    ) -> None:
         super().__init__()
         for name, value in (('student_temperature', student_temperature), ('teacher_temperature', teacher_temperature)):
             if value is not None:
@@ -65,8 +67,10 @@ class GlobalCorrelationHead(BaseModule):
             ValueError: if the two grids differ.
         """
         if query.shape[-2:] != teacher_query.shape[-2:]:
-            raise InputError(f'Student {self.stage} has grid {tuple(query.shape[-2:])}, the teacher '
-                             f'{tuple(teacher_query.shape[-2:])}: choose strides that make them equal.')
+            raise InputError(
+                f'Student {self.stage} has grid {tuple(query.shape[-2:])}, the teacher '
+                f'{tuple(teacher_query.shape[-2:])}: choose strides that make them equal.'
+            )
         student = self.affinity(query, key, self.student_temperature)
         teacher = self.affinity(teacher_query, teacher_key, self.teacher_temperature)
         return {'loss_global': self.weight * self.loss_fn(student, teacher)}

@@ -51,17 +51,19 @@ class LocalCorrelationHead(BaseModule):
         keep_ratio: part of the queries that is kept. A quantile ``q`` in its place would be ``1 - q``.
     """
 
-    def __init__(self,
-                 loss: dict,
-                 weight: float = 1000.0,
-                 fine: str = 'res3',
-                 coarse: str = 'res4',
-                 pooling: Literal['avg', 'sum', 'logit'] = 'avg',
-                 detach: bool = True,
-                 selection: Literal['released', 'per_image', 'batch', 'soft'] | None = 'released',
-                 measure: Literal['neg_log_sum', 'shannon'] = 'neg_log_sum',
-                 source: Literal['window', 'affinity'] = 'window',
-                 keep_ratio: float = 0.7) -> None:
+    def __init__(
+        self,
+        loss: dict,
+        weight: float = 1000.0,
+        fine: str = 'res3',
+        coarse: str = 'res4',
+        pooling: Literal['avg', 'sum', 'logit'] = 'avg',
+        detach: bool = True,
+        selection: Literal['released', 'per_image', 'batch', 'soft'] | None = 'released',
+        measure: Literal['neg_log_sum', 'shannon'] = 'neg_log_sum',
+        source: Literal['window', 'affinity'] = 'window',
+        keep_ratio: float = 0.7,
+    ) -> None:
         super().__init__()
         check_choice('pooling', pooling, ('avg', 'sum', 'logit'))
         check_choice('selection', selection, (*KEEP, 'soft', None))
@@ -85,8 +87,9 @@ class LocalCorrelationHead(BaseModule):
         """Stages whose affinity is needed."""
         return self.fine, self.coarse
 
-    def pseudo_label(self, queries: dict[str, Tensor], keys: dict[str, Tensor], affinities: dict[str, Tensor],
-                     scale: float) -> Tensor:
+    def pseudo_label(
+        self, queries: dict[str, Tensor], keys: dict[str, Tensor], affinities: dict[str, Tensor], scale: float
+    ) -> Tensor:
         """The fine affinity on the coarse grid, ``[B, Q, K]``."""
         query, key = queries[self.fine], keys[self.fine]
         if query.shape[-2:] == queries[self.coarse].shape[-2:]:
@@ -118,8 +121,9 @@ class LocalCorrelationHead(BaseModule):
         weight = soft_weights(entropy) if self.selection == 'soft' else KEEP[self.selection](entropy, self.keep_ratio)
         return weight.flatten(1)
 
-    def loss(self, queries: dict[str, Tensor], keys: dict[str, Tensor], affinities: dict[str, Tensor],
-             scale: float) -> dict[str, Tensor]:
+    def loss(
+        self, queries: dict[str, Tensor], keys: dict[str, Tensor], affinities: dict[str, Tensor], scale: float
+    ) -> dict[str, Tensor]:
         """Distillation loss.
 
         Args:
@@ -137,8 +141,10 @@ class LocalCorrelationHead(BaseModule):
         target = self.pseudo_label(queries, keys, affinities, scale)
         coarse = affinities[self.coarse]
         if target.shape != coarse.shape:
-            raise InputError(f'The affinity of {self.fine}, pooled, is {tuple(target.shape)}, that of {self.coarse} '
-                             f'{tuple(coarse.shape)}. The fine radius must be twice the coarse one where the grid is.')
+            raise InputError(
+                f'The affinity of {self.fine}, pooled, is {tuple(target.shape)}, that of {self.coarse} '
+                f'{tuple(coarse.shape)}. The fine radius must be twice the coarse one where the grid is.'
+            )
         if self.detach:
             target = target.detach()
         weight = self.select(queries[self.coarse], keys[self.coarse], coarse)

@@ -27,13 +27,15 @@ class ReconstructionHead(BaseModule):
         upsample: how a grid becomes a frame, see :func:`stt_mm.ops.upsample`.
     """
 
-    def __init__(self,
-                 loss: dict,
-                 stages: Sequence[str] = ('res3', 'res4'),
-                 weights: Sequence[float] = (1.0, 1.0),
-                 target: Literal['dropped', 'ab', 'all'] = 'dropped',
-                 resolution: Literal['full', 'stride'] = 'full',
-                 upsample: Literal['half_pixel', 'aligned'] = 'half_pixel') -> None:
+    def __init__(
+        self,
+        loss: dict,
+        stages: Sequence[str] = ('res3', 'res4'),
+        weights: Sequence[float] = (1.0, 1.0),
+        target: Literal['dropped', 'ab', 'all'] = 'dropped',
+        resolution: Literal['full', 'stride'] = 'full',
+        upsample: Literal['half_pixel', 'aligned'] = 'half_pixel',
+    ) -> None:
         super().__init__()
         if len(stages) != len(weights) or not stages:
             raise InputError(f'Expected one weight per stage, got stages={tuple(stages)}, weights={tuple(weights)}.')
@@ -65,8 +67,14 @@ class ReconstructionHead(BaseModule):
             return frame[:, dropped]
         return frame[dropped].view(len(frame), -1, *frame.shape[-2:])
 
-    def loss(self, affinities: dict[str, Tensor], reference: Tensor, target: Tensor, grids: dict[str, tuple[int, int]],
-             dropped: Tensor) -> dict[str, Tensor]:
+    def loss(
+        self,
+        affinities: dict[str, Tensor],
+        reference: Tensor,
+        target: Tensor,
+        grids: dict[str, tuple[int, int]],
+        dropped: Tensor,
+    ) -> dict[str, Tensor]:
         """Reconstruction loss per stage.
 
         Args:
@@ -87,9 +95,11 @@ class ReconstructionHead(BaseModule):
         for stage, weight in zip(self.stages, self.weights, strict=True):
             stride = -(-target.shape[-1] // grids[stage][1])
             if tuple(side * stride for side in grids[stage]) != tuple(target.shape[-2:]):
-                raise InputError(f'Frames of {target.shape[-2]} x {target.shape[-1]} pixels do not fit the stride '
-                                 f'{stride} of {stage}. Choose a size of the crops, in the pipeline of '
-                                 f'train_dataloader, of which both sides are multiples of {stride}.')
+                raise InputError(
+                    f'Frames of {target.shape[-2]} x {target.shape[-1]} pixels do not fit the stride '
+                    f'{stride} of {stage}. Choose a size of the crops, in the pipeline of '
+                    f'train_dataloader, of which both sides are multiples of {stride}.'
+                )
             rebuilt = reconstruct(affinities[stage], subsample(reference, stride))
             if self.resolution == 'full':
                 truth = target

@@ -20,16 +20,23 @@ def check_start(backbone: nn.Module, penalty: nn.Module) -> None:
         penalty: an initialised one, with ``reference``, the weights by name, and ``checkpoint``, their file.
     """
     reference = penalty.reference
-    gaps = [(value.detach() - reference[name].to(value)).abs().max().item()
-            for name, value in backbone.named_parameters()
-            if name in reference and reference[name].shape == value.shape]
+    gaps = [
+        (value.detach() - reference[name].to(value)).abs().max().item()
+        for name, value in backbone.named_parameters()
+        if name in reference and reference[name].shape == value.shape
+    ]
     differing = sum(gap != 0 for gap in gaps)
     if differing:
         MMLogger.get_current_instance().warning(
             '%s: %d of %d parameters of the backbone differ from it at the start, by up to %.3g. The penalty draws the '
             'backbone there from the first step on. Unless that is meant, name the same earlier training in both, '
             'model.backbone.init_cfg.checkpoint (STT_STAGE1_* or STT_TEMPORAL_*) and model.penalty.checkpoint '
-            '(STT_FISHER_* or STT_STAGE1_FULL_*).', penalty.checkpoint, differing, len(gaps), max(gaps))
+            '(STT_FISHER_* or STT_STAGE1_FULL_*).',
+            penalty.checkpoint,
+            differing,
+            len(gaps),
+            max(gaps),
+        )
 
 
 @MODELS.register_module()
@@ -71,19 +78,25 @@ class EWCPenalty(nn.Module):
         """
         content = read_checkpoint(self.checkpoint)
         if not isinstance(content, dict) or not all(flat_weights(content.get(key)) for key in ('fisher', 'reference')):
-            raise CheckpointError(f'{self.checkpoint} does not hold a Fisher information and reference weights. Write '
-                                  'it with tools/estimate_fisher.py CONFIG CHECKPOINT --out FILE.')
+            raise CheckpointError(
+                f'{self.checkpoint} does not hold a Fisher information and reference weights. Write '
+                'it with tools/estimate_fisher.py CONFIG CHECKPOINT --out FILE.'
+            )
         self.fisher, self.reference = (flat_weights(content[key]) for key in ('fisher', 'reference'))
         for kind, values in dict(fisher=self.fisher, reference=self.reference).items():
             for name, value in values.items():
                 if not value.is_floating_point() or kind == 'fisher' and (value < 0).any():
                     what = value.dtype if not value.is_floating_point() else f'as low as {value.min():.3g}'
-                    raise CheckpointError(f'{self.checkpoint}: {kind} of {name} is {what}, but must be of floating '
-                                          f'point{" and 0 or larger" if kind == "fisher" else ""}. Estimate it again.')
+                    raise CheckpointError(
+                        f'{self.checkpoint}: {kind} of {name} is {what}, but must be of floating '
+                        f'point{" and 0 or larger" if kind == "fisher" else ""}. Estimate it again.'
+                    )
             check_finite(values, self.checkpoint, 'Estimate it again.')
         if not any(value.any() for value in self.fisher.values()):
-            raise CheckpointError(f'{self.checkpoint}: fisher is 0 in every entry, such as {next(iter(self.fisher))}, '
-                                  'so nothing would be held. Estimate it again.')
+            raise CheckpointError(
+                f'{self.checkpoint}: fisher is 0 in every entry, such as {next(iter(self.fisher))}, '
+                'so nothing would be held. Estimate it again.'
+            )
         self._device = None
 
     def check(self, backbone: nn.Module) -> None:
@@ -95,12 +108,17 @@ class EWCPenalty(nn.Module):
         shapes = {name: tuple(value.shape) for name, value in backbone.named_parameters()}
         for kind, values in dict(fisher=self.fisher, reference=self.reference).items():
             found = {name: tuple(value.shape) for name, value in values.items()}
-            faults = [f'{name} is {found.get(name, "absent")} in the file and {shapes.get(name, "absent")} in the '
-                      'backbone' for name in dict.fromkeys([*shapes, *found]) if shapes.get(name) != found.get(name)]
+            faults = [
+                f'{name} is {found.get(name, "absent")} in the file and {shapes.get(name, "absent")} in the backbone'
+                for name in dict.fromkeys([*shapes, *found])
+                if shapes.get(name) != found.get(name)
+            ]
             if faults:
                 more = f'; and {len(faults) - 3} more' if len(faults) > 3 else ''
-                raise CheckpointError(f'{self.checkpoint}: {kind} does not fit the backbone: {"; ".join(faults[:3])}'
-                                      f'{more}. Estimate it with a config of the same architecture.')
+                raise CheckpointError(
+                    f'{self.checkpoint}: {kind} does not fit the backbone: {"; ".join(faults[:3])}'
+                    f'{more}. Estimate it with a config of the same architecture.'
+                )
 
     def loss(self, backbone: nn.Module, frames: Tensor | None = None) -> dict[str, Tensor]:
         """``loss_ewc`` of the backbone as it is now.
@@ -119,7 +137,9 @@ class EWCPenalty(nn.Module):
         device = next(iter(parameters.values())).device
         if device != self._device:
             self.check(backbone)
-            self.fisher, self.reference = ({name: value.float().to(device) for name, value in values.items()}
-                                           for values in (self.fisher, self.reference))
+            self.fisher, self.reference = (
+                {name: value.float().to(device) for name, value in values.items()}
+                for values in (self.fisher, self.reference)
+            )
             self._device = device
         return {'loss_ewc': self.weight * quadratic_penalty(parameters, self.reference, self.fisher)}

@@ -59,30 +59,44 @@ class DetCo(BaseSelfSupervisor):
         ValueError: if backbone, neck and weights do not have the same number of stages.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 neck: dict,
-                 head: dict,
-                 queue_len: int = 65536,
-                 momentum: float = 0.001,
-                 stage_weights: Sequence[float] = (0.1, 0.4, 0.7, 1.0),
-                 normalize: bool = False,
-                 penalty: dict | None = None,
-                 data_preprocessor: dict | None = None,
-                 init_cfg: dict | list | None = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        queue_len: int = 65536,
+        momentum: float = 0.001,
+        stage_weights: Sequence[float] = (0.1, 0.4, 0.7, 1.0),
+        normalize: bool = False,
+        penalty: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | list | None = None,
+    ) -> None:
         with library_errors('DetCo cannot be built'):
-            super().__init__(backbone=backbone, neck=neck, head=head, init_cfg=init_cfg,
-                             data_preprocessor=data_preprocessor or dict(type='mmpretrain.SelfSupDataPreprocessor'))
+            super().__init__(
+                backbone=backbone,
+                neck=neck,
+                head=head,
+                init_cfg=init_cfg,
+                data_preprocessor=data_preprocessor or dict(type='mmpretrain.SelfSupDataPreprocessor'),
+            )
         self.stages = tuple(f'res{index + 2}' for index in self.backbone.out_indices)
         numbers = dict(backbone=len(self.stages), neck=len(self.neck.in_channels), stage_weights=len(stage_weights))
         if len(set(numbers.values())) > 1:
-            raise InputError(f'DetCo needs the same number of stages everywhere, got {numbers}. Set '
-                             'model.backbone.out_indices, model.neck.in_channels and model.stage_weights alike.')
+            raise InputError(
+                f'DetCo needs the same number of stages everywhere, got {numbers}. Set '
+                'model.backbone.out_indices, model.neck.in_channels and model.stage_weights alike.'
+            )
         total = len(TERMS) * sum(stage_weights) if normalize else 1.0
         self.stage_weights = tuple(weight / total for weight in stage_weights)
         self.encoder_k = ExponentialMovingAverage(nn.Sequential(self.backbone, self.neck), momentum)
-        self.queues = nn.ModuleDict({f'{kind}_{stage}': MemoryBank(queue_len, self.neck.out_channels)
-                                     for kind in ('global', 'local') for stage in self.stages})
+        self.queues = nn.ModuleDict(
+            {
+                f'{kind}_{stage}': MemoryBank(queue_len, self.neck.out_channels)
+                for kind in ('global', 'local')
+                for stage in self.stages
+            }
+        )
         self.penalty = None if penalty is None else MODELS.build(penalty)
 
     def init_weights(self) -> None:
@@ -108,11 +122,15 @@ class DetCo(BaseSelfSupervisor):
         """
         if not isinstance(inputs, list) or len(inputs) != 4:
             got = f'{len(inputs)}' if isinstance(inputs, list) else type(inputs).__name__
-            raise InputError(f'DetCo expects a list of four views, two global and two local ones, got {got}. Use '
-                             "dict(type='MultiView', num_views=[2, 2], transforms=[global, local]) in the pipeline.")
+            raise InputError(
+                f'DetCo expects a list of four views, two global and two local ones, got {got}. Use '
+                "dict(type='MultiView', num_views=[2, 2], transforms=[global, local]) in the pipeline."
+            )
         keys = self.keys(dict(zip(('global', 'local'), inputs[1::2], strict=True)))
-        queries = {kind: self.embed(self.backbone, self.neck, view, kind)
-                   for kind, view in zip(('global', 'local'), inputs[::2], strict=True)}
+        queries = {
+            kind: self.embed(self.backbone, self.neck, view, kind)
+            for kind, view in zip(('global', 'local'), inputs[::2], strict=True)
+        }
         with torch.autocast(inputs[0].device.type, enabled=False):
             losses = self.losses(queries, keys)
             if self.penalty is not None:

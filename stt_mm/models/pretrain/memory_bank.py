@@ -50,12 +50,16 @@ class MemoryBank(nn.Module):
             ValueError: if the shape is another one, or all processes together bring more keys than the queue holds.
         """
         if keys.dim() != 2 or keys.shape[1] != self.dim:
-            raise InputError(f'MemoryBank expects keys [B, {self.dim}], got {list(keys.shape)}. The dim of the bank '
-                             'must be the number of channels that the projection head returns.')
+            raise InputError(
+                f'MemoryBank expects keys [B, {self.dim}], got {list(keys.shape)}. The dim of the bank '
+                'must be the number of channels that the projection head returns.'
+            )
         processes = get_world_size()
         if len(keys) * processes > self.size:
-            raise InputError(f'{len(keys)} keys of each of {processes} process(es) do not fit a queue of {self.size}: '
-                             'choose a longer queue or a smaller batch.')
+            raise InputError(
+                f'{len(keys)} keys of each of {processes} process(es) do not fit a queue of {self.size}: '
+                'choose a longer queue or a smaller batch.'
+            )
         keys = F.normalize(keys.to(self.queue.dtype), dim=1)
         keys = torch.cat(all_gather(keys.contiguous()))
         columns = (self.pointer + torch.arange(len(keys), device=keys.device)) % self.size

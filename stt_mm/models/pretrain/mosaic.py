@@ -20,7 +20,9 @@ def split_mosaic(mosaic: Tensor, grid: int = 3) -> Tensor:
     """
     batch, channels, height, width = mosaic.shape
     if height % grid or width % grid:
-        raise InputError(f'A mosaic of {grid} x {grid} patches has sides that are multiples of {grid}, got '
-                         f'{height} x {width}. End the pipeline of the local views with JigsawMosaic.')
+        raise InputError(
+            f'A mosaic of {grid} x {grid} patches has sides that are multiples of {grid}, got '
+            f'{height} x {width}. End the pipeline of the local views with JigsawMosaic.'
+        )
     cells = mosaic.reshape(batch, channels, grid, height // grid, grid, width // grid)
     return cells.permute(0, 2, 4, 1, 3, 5).reshape(batch * grid * grid, channels, height // grid, width // grid)

@@ -26,19 +26,29 @@ class PenalisedMoCo(MoCo):
         init_cfg: initialisation of the whole model.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 neck: dict,
-                 head: dict,
-                 penalty: dict | None = None,
-                 queue_len: int = 65536,
-                 feat_dim: int = 128,
-                 momentum: float = 0.001,
-                 data_preprocessor: dict | None = None,
-                 init_cfg: dict | list | None = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        penalty: dict | None = None,
+        queue_len: int = 65536,
+        feat_dim: int = 128,
+        momentum: float = 0.001,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | list | None = None,
+    ) -> None:
         with library_errors('PenalisedMoCo cannot be built'):
-            super().__init__(backbone=backbone, neck=neck, head=head, queue_len=queue_len, feat_dim=feat_dim,
-                             momentum=momentum, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+            super().__init__(
+                backbone=backbone,
+                neck=neck,
+                head=head,
+                queue_len=queue_len,
+                feat_dim=feat_dim,
+                momentum=momentum,
+                data_preprocessor=data_preprocessor,
+                init_cfg=init_cfg,
+            )
         self.penalty = None if penalty is None else MODELS.build(penalty)
 
     def init_weights(self) -> None:

@@ -38,7 +38,7 @@ def train(model, batch=6):
     part = batch // get_world_size()
     sums = []
     for step in range(STEPS):
-        mine = [view[part * get_rank():part * (get_rank() + 1)] for view in views(batch, step)]
+        mine = [view[part * get_rank() : part * (get_rank() + 1)] for view in views(batch, step)]
         loss = sum(model(mine, None, mode='loss').values())
         optimizer.zero_grad()
         loss.backward()
@@ -56,11 +56,13 @@ def main(path):
     assert not wrapped.broadcast_buffers
     sums = train(wrapped)
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    part = [view[3 * get_rank():3 * get_rank() + 3] for view in views(6, step=9)]
+    part = [view[3 * get_rank() : 3 * get_rank() + 3] for view in views(6, step=9)]
     with torch.no_grad():
         keys = model.keys(dict(zip(('global', 'local'), part[1::2], strict=True)))
-        expected = {kind: model.embed(*model.encoder_k.module, view, kind)
-                    for kind, view in zip(('global', 'local'), part[1::2], strict=True)}
+        expected = {
+            kind: model.embed(*model.encoder_k.module, view, kind)
+            for kind, view in zip(('global', 'local'), part[1::2], strict=True)
+        }
     torch.save(dict(state=state, sums=sums, keys=keys, expected=expected), f'{path}.{get_rank()}')
     del model, wrapped
     finish_runtime()

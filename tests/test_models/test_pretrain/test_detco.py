@@ -34,8 +34,9 @@ def test_equal_logits_cost_log_65537_in_each_of_twelve_terms(normalize, total):
 def test_losses_are_those_of_a_loop_over_images():
     """Which query meets which key and which queue, term by term."""
     model = build()
-    queries, keys = ({kind: F.normalize(torch.randn(3, 4, 16), dim=-1) for kind in ('global', 'local')}
-                     for _ in range(2))
+    queries, keys = (
+        {kind: F.normalize(torch.randn(3, 4, 16), dim=-1) for kind in ('global', 'local')} for _ in range(2)
+    )
     queues = {name: bank.queue.clone() for name, bank in model.queues.items()}
     losses = model.losses(queries, keys)
     for number, stage in enumerate(('res2', 'res3', 'res4', 'res5')):
@@ -52,8 +53,11 @@ def test_losses_are_those_of_a_loop_over_images():
 def test_there_are_eight_heads_and_eight_queues_that_share_nothing():
     model = build()
     assert list(model.queues) == [f'{kind}_res{stage}' for kind in ('global', 'local') for stage in (2, 3, 4, 5)]
-    shapes = [[tuple(layer.weight.shape) for layer in (head.mlp[0], head.mlp[2])]
-              for heads in (model.neck.global_mlps, model.neck.local_mlps) for head in heads]
+    shapes = [
+        [tuple(layer.weight.shape) for layer in (head.mlp[0], head.mlp[2])]
+        for heads in (model.neck.global_mlps, model.neck.local_mlps)
+        for head in heads
+    ]
     assert shapes == [[(c, n * c), (16, c)] for n in (1, 9) for c in (64, 128, 256, 512)]
     pointers = [parameter.data_ptr() for parameter in model.parameters()]
     assert len(set(pointers)) == len(pointers)
@@ -74,21 +78,32 @@ def test_everything_learns_but_the_key_encoder():
             assert parameter.grad.isfinite().all(), name
             assert parameter.grad.abs().sum() > 0, name
     assert len(list(model.encoder_k.parameters())) == sum(
-        name.startswith(('backbone.', 'neck.')) for name, _ in model.named_parameters())
+        name.startswith(('backbone.', 'neck.')) for name, _ in model.named_parameters()
+    )
 
 
-@pytest.mark.parametrize(('term', 'reached'), [
-    ('gg_res3', {'backbone.conv1', 'backbone.layer2', 'neck.global_mlps.1'}),
-    ('ll_res5', {'backbone.conv1', 'backbone.layer2', 'backbone.layer4', 'neck.local_mlps.3'}),
-    ('gl_res3', {'backbone.conv1', 'backbone.layer2', 'neck.local_mlps.1'}),
-])
+@pytest.mark.parametrize(
+    ('term', 'reached'),
+    [
+        ('gg_res3', {'backbone.conv1', 'backbone.layer2', 'neck.global_mlps.1'}),
+        ('ll_res5', {'backbone.conv1', 'backbone.layer2', 'backbone.layer4', 'neck.local_mlps.3'}),
+        ('gl_res3', {'backbone.conv1', 'backbone.layer2', 'neck.local_mlps.1'}),
+    ],
+)
 def test_a_term_reaches_the_stages_below_it_and_its_own_head(term, reached):
     model = build()
     model(views(2), None, mode='loss')[f'loss_{term}'].backward()
-    touched = {name for name, parameter in model.named_parameters()
-               if parameter.grad is not None and parameter.grad.abs().sum() > 0}
-    parts = ('backbone.conv1', 'backbone.layer2', 'backbone.layer4', *(
-        f'neck.{kind}_mlps.{number}' for kind in ('global', 'local') for number in range(4)))
+    touched = {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None and parameter.grad.abs().sum() > 0
+    }
+    parts = (
+        'backbone.conv1',
+        'backbone.layer2',
+        'backbone.layer4',
+        *(f'neck.{kind}_mlps.{number}' for kind in ('global', 'local') for number in range(4)),
+    )
     assert {part for part in parts if any(name.startswith(f'{part}.') for name in touched)} == reached
 
 
@@ -99,8 +114,9 @@ def test_the_key_encoder_is_a_moving_average_and_keys_have_length_one():
     for step in range(3):
         query = [parameter.detach().clone() for part in (model.backbone, model.neck) for parameter in part.parameters()]
         # The first time the key encoder is a copy.
-        expected = query if expected is None else [0.75 * key + 0.25 * new
-                                                   for key, new in zip(expected, query, strict=True)]
+        expected = (
+            query if expected is None else [0.75 * key + 0.25 * new for key, new in zip(expected, query, strict=True)]
+        )
         sum(model(views(3, step), None, mode='loss').values()).backward()
         for key, value in zip(model.encoder_k.parameters(), expected, strict=True):
             torch.testing.assert_close(key, value)
@@ -121,14 +137,23 @@ def rows_as_from_single_images(model):
     backbone, neck = model.encoder_k.module
     with torch.no_grad():
         for image in range(5):
-            globals_, mosaics = (view[image:image + 1] for view in views(5)[1::2])
-            cells = torch.cat([mosaics[:, :, 32 * row:32 * row + 32, 32 * column:32 * column + 32]
-                               for row in range(3) for column in range(3)])
+            globals_, mosaics = (view[image : image + 1] for view in views(5)[1::2])
+            cells = torch.cat(
+                [
+                    mosaics[:, :, 32 * row : 32 * row + 32, 32 * column : 32 * column + 32]
+                    for row in range(3)
+                    for column in range(3)
+                ]
+            )
             alone = {
-                'global': [mlp.mlp(feature.mean((2, 3)))
-                           for mlp, feature in zip(neck.global_mlps, backbone(globals_), strict=True)],
-                'local': [mlp.mlp(feature.mean((2, 3)).reshape(1, -1))
-                          for mlp, feature in zip(neck.local_mlps, backbone(cells), strict=True)],
+                'global': [
+                    mlp.mlp(feature.mean((2, 3)))
+                    for mlp, feature in zip(neck.global_mlps, backbone(globals_), strict=True)
+                ],
+                'local': [
+                    mlp.mlp(feature.mean((2, 3)).reshape(1, -1))
+                    for mlp, feature in zip(neck.local_mlps, backbone(cells), strict=True)
+                ],
             }
             for kind, embeddings in alone.items():
                 expected = F.normalize(torch.cat(embeddings), dim=-1)
@@ -149,7 +174,8 @@ def test_the_order_of_the_patches_matters():
     mosaic = views(1)[2]
     turned = mosaic.roll(32, -1)
     assert sorted(split_mosaic(turned).sum((1, 2, 3)).tolist()) == pytest.approx(
-        sorted(split_mosaic(mosaic).sum((1, 2, 3)).tolist()), abs=1e-3)
+        sorted(split_mosaic(mosaic).sum((1, 2, 3)).tolist()), abs=1e-3
+    )
     with torch.no_grad():
         one, two = (model.embed(model.backbone, model.neck, view, 'local') for view in (mosaic, turned))
     assert (one - two).abs().max() > 1e-3
@@ -203,7 +229,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match='Expected 9 patches for every image, got 4 in all'):
         model.neck.project_local([torch.zeros(4, channels, 1, 1) for channels in (64, 128, 256, 512)])
     with pytest.raises(ValueError, match=r'one width for each of the 2 stages, got \(5,\)'):
-        MODELS.build(dict(type='DetCoNeck', in_channels=(3, 4), hid_channels=(5, )))
+        MODELS.build(dict(type='DetCoNeck', in_channels=(3, 4), hid_channels=(5,)))
 
 
 @pytest.mark.parametrize(('size', 'fits'), [((6, 4), True), ((6, 5), False), ((5, 4), False)])
@@ -213,7 +239,7 @@ def test_a_mosaic_is_cut_row_by_row(size, fits):
         with pytest.raises(ValueError, match=f'multiples of 2, got {size[0]} x {size[1]}'):
             split_mosaic(mosaic, 2)
         return
-    cells = [image[:, y:y + 3, x:x + 2] for image in mosaic for y in (0, 3) for x in (0, 2)]
+    cells = [image[:, y : y + 3, x : x + 2] for image in mosaic for y in (0, 3) for x in (0, 2)]
     assert torch.equal(split_mosaic(mosaic, 2), torch.stack(cells))
 
 
@@ -222,10 +248,24 @@ def test_a_mosaic_is_cut_row_by_row(size, fits):
 def test_two_processes_hold_the_queues_of_one_with_the_joined_batch(tmp_path):
     """Three steps of SGD, 18 keys into queues of 16, BatchNorm with fixed statistics."""
     env = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[2]), OMP_NUM_THREADS='1')
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2',
-               str(Path(__file__).with_name('detco_ranks.py')), str(tmp_path / 'rank')]
-    done = subprocess.run(command, env=env, cwd=Path(__file__).parents[3], timeout=300, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc-per-node=2',
+        str(Path(__file__).with_name('detco_ranks.py')),
+        str(tmp_path / 'rank'),
+    ]
+    done = subprocess.run(
+        command,
+        env=env,
+        cwd=Path(__file__).parents[3],
+        timeout=300,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     first, second = (torch.load(tmp_path / f'rank.{rank}', weights_only=True) for rank in (0, 1))
     for name, value in first['state'].items():
@@ -249,8 +289,10 @@ def test_two_processes_hold_the_queues_of_one_with_the_joined_batch(tmp_path):
 
 
 def test_the_options_of_a_self_supervisor_are_handed_on():
-    given = build(init_cfg=dict(type='Normal'),
-                  data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor', mean=[1, 2, 3], std=[4, 5, 6]))
+    given = build(
+        init_cfg=dict(type='Normal'),
+        data_preprocessor=dict(type='mmpretrain.SelfSupDataPreprocessor', mean=[1, 2, 3], std=[4, 5, 6]),
+    )
     assert given.init_cfg == dict(type='Normal')
     assert given.data_preprocessor.mean.flatten().tolist() == [1, 2, 3]
     usual = build(data_preprocessor=None)
@@ -261,12 +303,13 @@ def test_the_options_of_a_self_supervisor_are_handed_on():
 
 def test_all_parts_are_initialised_and_a_start_elsewhere_is_told(capfd):
     model = build()
-    model.penalty = SimpleNamespace(checkpoint='f.pth', reference={'bn1.bias': torch.full((64, ), 0.5)})
+    model.penalty = SimpleNamespace(checkpoint='f.pth', reference={'bn1.bias': torch.full((64,), 0.5)})
     model.init_weights()
     assert model.backbone.is_init
     assert model.neck.is_init
     assert 'f.pth: 1 of 1 parameters of the backbone differ from it at the start, by up to 0.5.' in (
-        capfd.readouterr().out)
+        capfd.readouterr().out
+    )
 
 
 @pytest.mark.parametrize('views', [(1, 2, 3), (1, 2, 3, 4, 5), (1, 2, 3, 4), []])

@@ -64,8 +64,11 @@ def test_it_goes_on_with_the_queues_that_it_had(straight, roots, tmp_path):
 
 
 def test_every_term_is_logged_and_their_sum_is_the_loss(straight):
-    logged = {key.removeprefix('train/'): scalar.data[0] for key, scalar in straight.message_hub.log_scalars.items()
-              if key.startswith('train/loss')}
+    logged = {
+        key.removeprefix('train/'): scalar.data[0]
+        for key, scalar in straight.message_hub.log_scalars.items()
+        if key.startswith('train/loss')
+    }
     terms = {f'loss_{kind}_res{stage}' for kind in ('gg', 'll', 'gl') for stage in (2, 3, 4, 5)}
     assert set(logged) == {'loss', *terms}
     assert logged['loss'] == pytest.approx(sum(logged[term] for term in terms), rel=1e-5)
@@ -73,8 +76,19 @@ def test_every_term_is_logged_and_their_sum_is_the_loss(straight):
 
 def test_a_checkpoint_becomes_a_backbone_of_stage_2(straight, tmp_path):
     """Nothing missing, nothing left over, and the very features of the query encoder at equal strides."""
-    done = subprocess.run([sys.executable, TOOLS / 'convert_checkpoint.py', Path(straight.work_dir) / 'iter_3.pth',
-                           tmp_path / 'stage1.pth', '--depth', '18'], text=True, capture_output=True, timeout=120)
+    done = subprocess.run(
+        [
+            sys.executable,
+            TOOLS / 'convert_checkpoint.py',
+            Path(straight.work_dir) / 'iter_3.pth',
+            tmp_path / 'stage1.pth',
+            '--depth',
+            '18',
+        ],
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     assert 'source: mmpretrain; ResNet-18: matched 100, missing 0, unexpected 0' in done.stdout
 
@@ -103,13 +117,16 @@ def test_a_checkpoint_becomes_a_backbone_of_stage_2(straight, tmp_path):
 @pytest.mark.slow
 def test_resnet_50_trains_and_resumes_at_the_published_patches(roots, tmp_path):
     """With narrow heads, or the two files would have a gigabyte each."""
-    changes = {'train_dataloader.dataset.pipeline.1.transforms.0.transforms.1.0.scale': 255,
-               'train_dataloader.dataset.pipeline.1.transforms.0.transforms.1.5.patch_size': 64,
-               'model.neck.hid_channels': (8, 8, 8, 8), 'train_cfg.max_iters': 2}
+    changes = {
+        'train_dataloader.dataset.pipeline.1.transforms.0.transforms.1.0.scale': 255,
+        'train_dataloader.dataset.pipeline.1.transforms.0.transforms.1.5.patch_size': 64,
+        'model.neck.hid_channels': (8, 8, 8, 8),
+        'train_cfg.max_iters': 2,
+    }
     cfg = small_config('detco_r50_in1k', roots, **{**SMALL, **changes})
     cfg.model.queue_len = LENGTH
     first = run_config(cfg, tmp_path / 'a')
-    assert first.message_hub.get_scalar('train/loss').data[0].shape == (2, )
+    assert first.message_hub.get_scalar('train/loss').data[0].shape == (2,)
     second = run_config(cfg, tmp_path / 'b', tmp_path / 'a' / 'iter_1.pth')
     one, two = first.model.state_dict(), second.model.state_dict()
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
