@@ -99,8 +99,8 @@ def draw_video(dataset, index: int) -> tuple[str, np.ndarray]:
     """Name and picture of one evaluation video: the frames in which labels are given, with them, side by side."""
     item = dataset[index]
     sample, frames = item['data_samples'], item['inputs']
-    if 'given_keypoints' in sample:
-        return sample.video_id, draw_points(frames[0], sample.given_keypoints)
+    if 'given_points' in sample:
+        return sample.video_id, draw_points(frames[0], sample.given_points[0])
     given = sample.get('given_masks', {})
     pictures = [overlay(frames[t], mask) for t, mask in given.items()] or [frames[0]]
     return sample.video_id, np.concatenate(pictures, axis=1)

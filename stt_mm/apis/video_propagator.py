@@ -2,6 +2,7 @@
 
 import copy
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -17,14 +18,12 @@ from numpy.typing import ArrayLike
 
 from stt_mm.apis.given import Given, MaskLike, by_frame, check_fit, collect_given
 from stt_mm.apis.outputs import MASK_SUFFIX, check_outputs, json_list
-from stt_mm.apis.tracker import Tracker
 from stt_mm.engine import load_config, override
 from stt_mm.errors import InputError
 from stt_mm.models import Correspondence, load_for_evaluation
 from stt_mm.registry import MODELS
 from stt_mm.utils import list_images, write_mask
 from stt_mm.utils.checks import usable_device
-from stt_mm.utils.prefetch import prefetch
 from stt_mm.utils.targets import claim_folder, state_of
 from stt_mm.utils.video import VideoStream, open_video
 from stt_mm.visualization import VideoWriter, draw_points, overlay
@@ -230,21 +229,28 @@ class VideoPropagator:
         )
 
     def _run(self, stream: VideoStream, given: Mapping[int, Given], max_frames: int | None) -> Iterator[FrameResult]:
-        with_masks = any(labels.mask is not None for labels in given.values())
-        with_points = any(len(labels.points) for labels in given.values())
-        tracker = Tracker(copy.deepcopy(self.model.propagator))
+        masks = {frame: labels.mask for frame, labels in given.items() if labels.mask is not None}
+        points = {frame: labels.points for frame, labels in given.items() if len(labels.points)}
+        waiting: deque[tuple[str, np.ndarray, float | None]] = deque()
         count = 0
-        prepared = ((name, frame, seconds, self.model.prepare(frame)) for name, frame, seconds in stream.frames)
-        with closing(prefetch(prepared)) as frames:
-            for count, (name, frame, seconds, image) in enumerate(islice(frames, max_frames), start=1):
-                if count == 1:
-                    check_fit(given, frame.shape[:2])
-                mask, points = np.zeros(frame.shape[:2], np.uint8), np.empty((0, 2), np.float32)
-                if count > min(given):
-                    mask, points = tracker.step(self.model.feature(image), frame.shape[:2], given.get(count - 1))
-                yield FrameResult(
-                    count - 1, name, frame, mask if with_masks else None, points if with_points else None, seconds
-                )
+
+        def images() -> Iterator[np.ndarray]:
+            for number, item in enumerate(islice(stream.frames, max_frames)):
+                if number == 0:
+                    check_fit(given, item[1].shape[:2])
+                waiting.append(item)
+                yield item[1]
+
+        with closing(self.model.track(images(), masks, points)) as results:
+            for count, labels in enumerate(results, start=1):
+                name, frame, seconds = waiting.popleft()
+                mask, places, new = labels.mask, labels.points, given.get(count - 1)
+                # What is new is as given, whatever the protocol puts out for it.
+                if new is not None and new.mask is not None:
+                    mask = np.where(new.mask > 0, new.mask, mask)
+                if new is not None:
+                    places = np.concatenate([places[: len(places) - len(new.points)], new.points])
+                yield FrameResult(count - 1, name, frame, mask if masks else None, places if points else None, seconds)
         if count == 0:
             raise InputError(f'{stream.name} holds no frames.')
         if max(given) >= count:

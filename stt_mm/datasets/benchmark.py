@@ -54,7 +54,8 @@ class VideoBenchmark(BaseDataset, ABC):
 
     * ``given_masks``: ``dict[int, np.ndarray]``, frame index to uint8 ``[H, W]`` ids of the objects that first appear
       in that frame, 0 elsewhere. Key 0 is always there.
-    * ``given_keypoints``: float32 ``[J, 2]``, (x, y) in pixels of frame 0, which start at 0.
+    * ``given_points``: ``dict[int, np.ndarray]``, frame index to float32 ``[J, 2]``, (x, y) in pixels that start at
+      0, of the points that are new there.
 
     Args:
         data_root: folder of the data.

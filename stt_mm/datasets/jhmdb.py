@@ -26,7 +26,7 @@ FRAMES, JOINTS = 'Rename_Images', 'joint_positions'
 class JHMDB(VideoBenchmark):
     """Test clips of JHMDB; one item is one whole clip, ``video_id`` is ``<action>/<clip>``.
 
-    ``given_keypoints`` are the joints of frame 0 (15 in JHMDB). The metainfo adds ``keypoints``, float32
+    ``given_points`` are the joints of frame 0 (15 in JHMDB). The metainfo adds ``points``, float32
     ``[T, J, 2]``: (x, y) of all frames in pixels that count from 0. Joints may lie outside the image; NaN means not
     visible. A clip ends where its joints end, though there are more images in two clips.
 
@@ -79,12 +79,12 @@ class JHMDB(VideoBenchmark):
         return [self._load_video(video_id) for video_id in video_ids]
 
     def load_labels(self, video: dict, frames: FrameSequence) -> tuple[dict, dict]:
-        keypoints = video['keypoints'][: len(frames)]
-        return dict(given_keypoints=keypoints[0]), dict(keypoints=keypoints)
+        points = video['points'][: len(frames)]
+        return dict(given_points={0: points[0]}), dict(points=points)
 
     def lack(self, video: dict) -> str | None:
-        joints, first = video['keypoints'][0], self.data_list[0]
-        if len(joints) != len(first['keypoints'][0]):
+        joints, first = video['points'][0], self.data_list[0]
+        if len(joints) != len(first['points'][0]):
             return f'{len(joints)} joints, {first["video_id"]} has {len(first["keypoints"][0])}'
         if np.isnan(joints).any(1).all():
             return 'no joint is visible in the first frame'
@@ -127,20 +127,20 @@ class JHMDB(VideoBenchmark):
         joint_path = self.folder / JOINTS / video_id / 'joint_positions.mat'
         if not frame_dir.is_dir():
             raise MissingInputError(f'JHMDB: {absent(frame_dir, "folder")}. Expected {LAYOUT}. Complete the download.')
-        frame_paths, keypoints = list_images(frame_dir), read_joint_positions(joint_path)
-        if len(frame_paths) < len(keypoints):
+        frame_paths, points = list_images(frame_dir), read_joint_positions(joint_path)
+        if len(frame_paths) < len(points):
             raise MissingInputError(
-                f'JHMDB: {frame_dir} holds {len(frame_paths)} images, {joint_path} has joints of {len(keypoints)} '
+                f'JHMDB: {frame_dir} holds {len(frame_paths)} images, {joint_path} has joints of {len(points)} '
                 'frames. Complete the download.'
             )
-        if len(frame_paths) > len(keypoints):
+        if len(frame_paths) > len(points):
             MMLogger.get_current_instance().info(
                 'JHMDB: %s has %d images and joints of %d frames; the rest is left out.',
                 video_id,
                 len(frame_paths),
-                len(keypoints),
+                len(points),
             )
-        return dict(video_id=video_id, frame_paths=frame_paths[: len(keypoints)], keypoints=keypoints)
+        return dict(video_id=video_id, frame_paths=frame_paths[: len(points)], points=points)
 
 
 def official_test_clips(folder: str | Path, split: int) -> list[str]:

@@ -16,6 +16,7 @@ from stt_mm.models.heads import GlobalCorrelationHead, LocalCorrelationHead, Rec
 from stt_mm.models.losses import AffinityLoss, EWCPenalty, ReconstructionLoss
 from stt_mm.models.pretrain import DetCo, DetCoNeck, PenalisedMoCo
 from stt_mm.models.propagator import LabelPropagator
+from stt_mm.models.tracker import FrameLabels, Tracker
 
 __all__ = [
     'STT',
@@ -28,6 +29,7 @@ __all__ = [
     'DetCo',
     'DetCoNeck',
     'EWCPenalty',
+    'FrameLabels',
     'FrozenTeacher',
     'GlobalCorrelationHead',
     'Joint',
@@ -40,5 +42,6 @@ __all__ = [
     'ReconstructionHead',
     'ReconstructionLoss',
     'TimmBackbone',
+    'Tracker',
     'load_for_evaluation',
 ]

@@ -2,17 +2,20 @@
 
 from stt_mm.ops.affinity import global_affinity, local_affinity, pool_local_affinity
 from stt_mm.ops.color import COLORS, drop_channels, image_to_input, normalise_frames, rgb_to_lab
+from stt_mm.ops.devices import to_device
 from stt_mm.ops.fisher import add_squared, quadratic_penalty, scale_min_max, update_running
-from stt_mm.ops.keypoints import gaussian_maps, keypoints_to_label, label_to_keypoints
 from stt_mm.ops.labels import label_to_mask, mask_to_label, normalise_label, resize_label, resize_mask_nearest
-from stt_mm.ops.propagation import Voters, propagate, propagate_many, tile_side
+from stt_mm.ops.points import gaussian_maps, label_to_points, points_to_label
+from stt_mm.ops.propagation import Voters, propagate, propagate_many
 from stt_mm.ops.reconstruction import reconstruct, subsample, upsample
 from stt_mm.ops.selection import keep_per_batch, keep_per_image, keep_released, soft_weights, window_entropy
+from stt_mm.ops.tiling import Plan, plan_for_memory
 from stt_mm.ops.walk import cut_patches, grid_boxes, round_trips, transitions, walk_loss
 from stt_mm.ops.windows import Window, local_correlation, window_mask, window_view
 
 __all__ = [
     'COLORS',
+    'Plan',
     'Voters',
     'Window',
     'add_squared',
@@ -25,14 +28,15 @@ __all__ = [
     'keep_per_batch',
     'keep_per_image',
     'keep_released',
-    'keypoints_to_label',
-    'label_to_keypoints',
     'label_to_mask',
+    'label_to_points',
     'local_affinity',
     'local_correlation',
     'mask_to_label',
     'normalise_frames',
     'normalise_label',
+    'plan_for_memory',
+    'points_to_label',
     'pool_local_affinity',
     'propagate',
     'propagate_many',
@@ -45,7 +49,7 @@ __all__ = [
     'scale_min_max',
     'soft_weights',
     'subsample',
-    'tile_side',
+    'to_device',
     'transitions',
     'update_running',
     'upsample',

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from stt_mm.ops.devices import to_device
+
 EPS = 1e-12
 
 
@@ -38,7 +40,7 @@ def mask_to_label(
 def resize_mask_nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """Ids, or what goes with them, ``[H, W]`` at another size, by the nearest pixel centre, as PIL to the pixel."""
     rows, columns = (
-        torch.from_numpy(_nearest(old, new)).to(mask.device) for old, new in zip(mask.shape, size, strict=True)
+        to_device(torch.from_numpy(_nearest(old, new)), mask.device) for old, new in zip(mask.shape, size, strict=True)
     )
     return mask[rows][:, columns]
 
@@ -69,7 +71,7 @@ def resize_label(label: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def label_to_mask(
-    labels: Sequence[Tensor], ids: Sequence[Sequence[int]], size: tuple[int, int], min_max: bool = True
+    labels: Sequence[Tensor], ids: Tensor, size: tuple[int, int], min_max: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Object ids at full size: bilinear resize, min-max per channel if wanted, arg-max.
 
@@ -78,7 +80,7 @@ def label_to_mask(
 
     Args:
         labels: per group ``[K, h, w]``, soft labels on the feature grid, channel 0 the background.
-        ids: per group the K ids of the channels.
+        ids: uint8 ``[N]``, on the device of the labels: 0, and the ids of the objects of all groups in their order.
         size: ``(H, W)`` of the mask.
         min_max: stretch each channel first, see :func:`normalise_label`.
 
@@ -91,7 +93,4 @@ def label_to_mask(
         background = torch.stack([label[0] for label in full]).amin(0, keepdim=True)
         full = [torch.cat([background, *(label[1:] for label in full)])]
     value, channel = full[0].max(0)
-    names = torch.tensor(
-        [0, *(number for group in ids for number in group[1:])], dtype=torch.uint8, device=channel.device
-    )
-    return names[channel], value
+    return ids[channel], value

@@ -11,7 +11,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from stt_mm.ops.windows import Window, tiles
+from stt_mm.ops.devices import to_device
+from stt_mm.ops.tiling import Area, Plan
+from stt_mm.ops.windows import Window
 
 
 class Voters(NamedTuple):
@@ -39,6 +41,7 @@ def propagate(
     global_copies: Sequence[int] | None = None,
     ties: Literal['cut', 'kept'] = 'cut',
     tile: int = 8,
+    together: int = 1,
 ) -> Tensor:
     """Top-k attention inside a window, jointly over all memory frames.
 
@@ -56,7 +59,8 @@ def propagate(
         copies: how often each frame stands in the memory, each copy taking part in the top-k; once if ``None``.
         global_copies: further copies that are searched without the window; none if ``None``.
         ties: ``cut`` keeps exactly ``topk`` pairs, ``kept`` also all that are as good as the last of them.
-        tile: side of the square of queries that are handled together. Sets speed and memory, not the result.
+        tile: side of the square of queries that share their neighbourhood. Sets speed and memory, not the result.
+        together: tiles that are handled together; likewise.
 
     Returns:
         ``[K, H, W]``, convex combinations of the labels.
@@ -68,18 +72,20 @@ def propagate(
     voters = Voters(
         labels, [1] * frames if copies is None else copies, [0] * frames if global_copies is None else global_copies
     )
-    return propagate_many(query, keys, [voters], window, topk, temperature, ties, tile)[0]
+    _check(query, keys, [voters], topk, temperature, ties)
+    windows = [window, None] if any(voters.global_copies) else [window]
+    plan = Plan(tuple(query.shape[1:]), windows, tile, together, query.device)
+    return propagate_many(query, keys, [voters], plan, topk, temperature, ties)[0]
 
 
 def propagate_many(
     query: Tensor,
     keys: Tensor,
     voters: Sequence[Voters],
-    window: Window | None,
+    plan: Plan,
     topk: int,
     temperature: float,
     ties: Literal['cut', 'kept'] = 'cut',
-    tile: int = 8,
 ) -> list[Tensor]:
     """:func:`propagate` for groups of labels that see different frames of one memory; products are computed once.
 
@@ -87,81 +93,52 @@ def propagate_many(
         query: ``[C, H, W]``.
         keys: ``[T, C, H, W]``.
         voters: one entry per group.
-        window: see :func:`propagate`, like all that follows.
+        plan: of the grid, with the window of the copies first; behind it ``None`` if there are global copies.
         topk: pairs that vote for each query.
         temperature: of the softmax.
         ties: ``cut`` or ``kept``.
-        tile: queries handled together.
 
     Returns:
         One ``[K, H, W]`` per group.
     """
-    _check(query, keys, voters, topk, temperature, ties, tile)
-    queries, memory = query.permute(1, 2, 0), keys.permute(2, 3, 0, 1).contiguous()
+    _check(query, keys, voters, topk, temperature, ties)
+    if plan.grid != tuple(query.shape[1:]) or any(any(group.global_copies) for group in voters) >= len(plan.windows):
+        raise ValueError(
+            f'The plan is for a grid of {plan.grid} and the windows {plan.windows}, the query has '
+            f'{tuple(query.shape[1:])}; global copies need None as second window.'
+        )
+    queries, memory = query.flatten(1).t(), keys.permute(2, 3, 0, 1)
+    if memory.stride(3) != 1:
+        memory = memory.contiguous()
+    if ties == 'kept':  # what is as good is told in float32
+        queries, memory = _at_least_float32(queries), _at_least_float32(memory)
     height, width, frames, _ = memory.shape
-    tables = [
-        _at_least_float32(group.labels.permute(2, 3, 0, 1).reshape(height * width * frames, -1)) for group in voters
-    ]
-    outs = [labels.new_empty(height, width, labels.shape[1]) for labels in tables]
+    tables = [_at_least_float32(group.labels.permute(2, 3, 0, 1).flatten(0, 1)) for group in voters]
+    outs = [labels.new_empty(height * width, labels.shape[2]) for labels in tables]
     searches = [
-        _Search(memory, [group.copies for group in voters], window),
-        _Search(memory, [group.global_copies for group in voters], None),
+        _Search(memory, [group[1 + place] for group in voters], window) for place, window in enumerate(plan.windows)
     ]
-    for rows, columns in tiles(height, width, tile):
-        block = queries[rows, columns].flatten(0, 1)
-        near = [search.near(block, rows, columns) if search.frames else None for search in searches]
+    vote = _vote_cut if ties == 'cut' else _vote_kept
+    for batch in plan.batches:
+        block = queries[batch.queries]
+        near = [
+            search.near(block, area) if search.frames else None
+            for search, area in zip(searches, batch.areas, strict=True)
+        ]
         for group, (table, out) in enumerate(zip(tables, outs, strict=True)):
-            found = [
-                _best(cells, search.votes[group], topk, ties)
-                for cells, search in zip(near, searches, strict=True)
-                if search.votes[group].chosen
-            ]
-            scores, index, counts = (torch.cat(part, 1) for part in zip(*found, strict=True))
-            scores = _exact(scores, index, block, memory)
-            weights = _weights(scores, counts, topk, temperature, ties).to(table.dtype)
-            voted = torch.nn.functional.embedding_bag(index, table, per_sample_weights=weights, mode='sum')
-            out[rows, columns] = voted.view(rows.stop - rows.start, columns.stop - columns.start, -1)
-    return [out.permute(2, 0, 1) for out in outs]
-
-
-def tile_side(
-    grid: tuple[int, int], frames: int, window: Window | None, itemsize: int, max_memory: int, largest: int
-) -> int:
-    """Largest power of two, at most ``largest``, whose correlations fit into a number of bytes; at least 1.
-
-    Args:
-        grid: ``(H, W)``.
-        frames: memory frames.
-        window: see :func:`propagate`.
-        itemsize: bytes of one feature value.
-        max_memory: bytes.
-        largest: side to start from, a power of two.
-    """
-    side = largest
-    while side > 1:
-        reach = max(grid) if window is None else window.reach
-        cells = min(grid[0], side + 2 * reach) * min(grid[1], side + 2 * reach)
-        # Besides the products there are their maxima over the frames, twice, and the mask.
-        if cells * side * side * (frames * itemsize + 2 * itemsize + 1) <= max_memory:
-            break
-        side //= 2
-    return side
+            parts = [(part, search.votes[group]) for part, search in zip(near, searches, strict=True)]
+            parts = [(part, votes) for part, votes in parts if votes.places]
+            out[batch.queries] = vote(parts, block, memory, table, topk, temperature)
+    return [out.t().unflatten(1, (height, width)) for out in outs]
 
 
 class _Votes(NamedTuple):
-    """Which of the frames that are searched vote for a group, their numbers in the memory, and their copies."""
+    """Which of the frames that are searched vote for a group: their places there, in the memory, and their copies."""
 
-    chosen: list[int]
+    places: list[int]
+    chosen: Tensor | None  # the places, None: all
     frames: Tensor
     copies: Tensor
-
-
-class _Near(NamedTuple):
-    """Correlations of ``m`` queries with the cells around them."""
-
-    products: Tensor  # [cells, frames, m]
-    outside: Tensor | None  # bool [cells, m]
-    index: Tensor  # [cells], where the keys of a cell begin in the flattened memory
 
 
 class _Search:
@@ -169,104 +146,136 @@ class _Search:
 
     def __init__(self, memory: Tensor, copies: Sequence[Sequence[int]], window: Window | None) -> None:
         self.frames = [frame for frame in range(memory.shape[2]) if any(numbers[frame] for numbers in copies)]
-        self.stride = memory.shape[2]
-        self.window = window
         # Nearly always all frames are searched inside the window, and one of them as a whole.
-        searched = self.frames if window is None else list(range(self.stride))
-        self.memory = memory if len(searched) == self.stride else memory[:, :, searched].contiguous()
+        searched = self.frames if window is None else list(range(memory.shape[2]))
+        every = len(searched) == memory.shape[2]
+        self.memory = memory if every else memory.index_select(2, to_device(torch.tensor(searched), memory.device))
         self.votes = []
         for numbers in copies:
-            chosen = [place for place, frame in enumerate(searched) if numbers[frame]]
-            frames = [searched[place] for place in chosen]
+            places = [place for place, frame in enumerate(searched) if numbers[frame]]
+            frames = [searched[place] for place in places]
             self.votes.append(
                 _Votes(
-                    chosen,
-                    torch.tensor(frames, device=memory.device),
-                    torch.tensor([numbers[frame] for frame in frames], device=memory.device),
+                    places,
+                    None if len(places) == len(searched) else to_device(torch.tensor(places), memory.device),
+                    to_device(torch.tensor(frames), memory.device),
+                    to_device(torch.tensor([numbers[frame] for frame in frames]), memory.device),
                 )
             )
 
-    def near(self, block: Tensor, rows: slice, columns: slice) -> _Near:
-        """Correlations of the queries ``[m, C]`` of a tile."""
-        height, width, frames, channels = self.memory.shape
-        device, window = self.memory.device, self.window
-        reach = max(height, width) if window is None else window.reach
-        top, left = max(rows.start - reach, 0), max(columns.start - reach, 0)
-        near = self.memory[top : rows.stop + reach, left : columns.stop + reach]
-        tall, wide = near.shape[:2]
-        queries = block.t().expand(tall, channels, len(block))
-        products = torch.bmm(near.flatten(1, 2), queries).view(tall * wide, frames, len(block))
-        y, x = torch.arange(top, top + tall, device=device), torch.arange(left, left + wide, device=device)
-        outside = None
-        if window is not None:
-            dy = y[:, None] - torch.arange(rows.start, rows.stop, device=device)
-            dx = x[:, None] - torch.arange(columns.start, columns.stop, device=device)
-            outside = window.outside(dy[:, None, :, None], dx[None, :, None, :]).view(tall * wide, -1)
-        return _Near(products, outside, ((y[:, None] * width + x) * self.stride).flatten())
+    def near(self, block: Tensor, area: Area) -> '_Near':
+        """Correlations of the queries ``[n, m, C]`` of a batch."""
+        (tall, wide), (count, queries, channels) = area.size, block.shape
+        frames = self.memory.shape[2]
+        products = block.new_empty(count, tall, wide * frames, queries) if count > 1 else None
+        for tile, (top, left) in enumerate(area.corners):
+            near = self.memory[top : top + tall, left : left + wide].flatten(1, 2)
+            asked = block[tile].t().expand(tall, channels, queries)
+            if products is None:
+                products = torch.bmm(near, asked)
+            else:
+                torch.bmm(near, asked, out=products[tile])
+        return _Near(products.view(count, tall * wide, frames, queries), area)
 
 
-def _best(near: _Near, votes: _Votes, topk: int, ties: str) -> tuple[Tensor, Tensor, Tensor]:
-    """The best pairs of each query: scores ``[m, k]``, rows of the memory table ``[m, k]``, copies ``[m, k]``."""
-    products = near.products
-    if len(votes.chosen) < products.shape[1]:
-        products = products[:, votes.chosen]
-    cells, frames, block = products.shape
-    per_cell = products.amax(1)
-    if near.outside is not None:
-        per_cell = per_cell.masked_fill_(near.outside, -torch.inf)
-    per_cell = per_cell.t().contiguous()
-    keep = min(topk, cells * frames)
-    best, cell = per_cell.topk(min(keep, cells), dim=1)
-    scores, candidate = _within(products, best, cell).topk(keep, dim=1)
-    if ties == 'kept':
-        inside = products >= scores[:, -1].where(scores[:, -1] > -torch.inf, torch.inf)
-        if near.outside is not None:
-            inside = inside & ~near.outside[:, None]
-        keep = max(keep, int(inside.sum((0, 1)).max()))
-        best, cell = per_cell.topk(min(keep, cells), dim=1)
-        scores, candidate = _within(products, best, cell).topk(keep, dim=1)
-    source = cell.gather(1, candidate // frames)
-    chosen = candidate % frames
-    return scores, near.index[source] + votes.frames[chosen], votes.copies[chosen]
+class _Near(NamedTuple):
+    """Correlations of the queries of a batch with the cells around them."""
+
+    products: Tensor  # [n, cells, frames, m]
+    area: Area
+
+    def of(self, votes: _Votes) -> Tensor:
+        """Those with the frames that vote."""
+        return self.products if votes.chosen is None else self.products.index_select(2, votes.chosen)
 
 
-def _within(products: Tensor, best: Tensor, cell: Tensor) -> Tensor:
-    """Scores ``[m, k * T]`` of all frames of the chosen cells ``[m, k]``."""
-    frames = products.shape[1]
-    pairs = (cell[:, :, None] * frames + torch.arange(frames, device=cell.device)).flatten(1)
-    scores = products.flatten(0, 1).gather(0, pairs.t()).t()
-    return scores.masked_fill((best == -torch.inf).repeat_interleave(frames, 1), -torch.inf)
+class _Found(NamedTuple):
+    """The best pairs of each query."""
+
+    scores: Tensor  # [n, m, k]
+    cells: Tensor  # [n, m, k], numbers of cells of the frame
+    frames: Tensor  # [n, m, k], numbers of frames of the memory
+    copies: Tensor  # [n, m, k]
 
 
-def _exact(scores: Tensor, index: Tensor, block: Tensor, memory: Tensor) -> Tensor:
-    """Scores in float32, computed again where the products were made in half precision."""
-    if scores.dtype not in (torch.float16, torch.bfloat16):
-        return scores
-    again = torch.einsum('mkc,mc->mk', memory.flatten(0, 2)[index].float(), block.float())
-    return again.masked_fill(scores == -torch.inf, -torch.inf)
-
-
-def _weights(scores: Tensor, counts: Tensor, topk: int, temperature: float, ties: str) -> Tensor:
-    """Weights ``[m, k]`` that sum to 1: the softmax over the first ``topk`` copies in the order of their scores."""
+def _vote_cut(
+    parts: list[tuple[_Near, _Votes]], block: Tensor, memory: Tensor, table: Tensor, topk: int, temperature: float
+) -> Tensor:
+    """``[n, m, K]``: labels of exactly ``topk`` pairs, weighed."""
+    found = _best(parts, topk)
+    scores = _exact(found, block, memory).flatten(0, 1)
     ordered, order = scores.sort(dim=1, descending=True)
-    number = counts.gather(1, order)
-    before = number.cumsum(1) - number
-    if ties == 'kept':
-        last = ordered.where(before < topk, torch.inf).amin(1, keepdim=True)
-        number = number * (ordered >= last)
-    else:
-        number = torch.minimum(number, (topk - before).clamp(min=0))
+    number = found.copies.flatten(0, 1).gather(1, order)
+    number = torch.minimum(number, (topk - (number.cumsum(1) - number)).clamp(min=0))
     weights = number * ((ordered - ordered[:, :1]) / temperature).exp()
-    return torch.empty_like(scores).scatter_(1, order, weights / weights.sum(1, keepdim=True))
+    weights = torch.empty_like(scores).scatter_(1, order, weights / weights.sum(1, keepdim=True)).to(table.dtype)
+    index = (found.cells * table.shape[1] + found.frames).flatten(0, 1)
+    voted = torch.nn.functional.embedding_bag(index, table.flatten(0, 1), per_sample_weights=weights, mode='sum')
+    return voted.view(*block.shape[:2], -1)
+
+
+def _vote_kept(
+    parts: list[tuple[_Near, _Votes]], block: Tensor, memory: Tensor, table: Tensor, topk: int, temperature: float
+) -> Tensor:
+    """``[n, m, K]``: labels of all pairs that are as good as the last of ``topk``, weighed."""
+    found = _best(parts, topk)
+    ordered, order = found.scores.sort(dim=2, descending=True)
+    number = found.copies.gather(2, order)
+    last = ordered.where(number.cumsum(2) - number < topk, torch.inf).amin(2)[:, None]
+    best = ordered[:, None, :, 0]
+    voted, total = 0, 0
+    for near, votes in parts:
+        products = near.of(votes).flatten(1, 2)
+        frames = len(votes.places)
+        weights = ((products - best) / temperature).exp_().where(products >= last, 0)
+        weights = weights.unflatten(1, (-1, frames)) * votes.copies[:, None]
+        if near.area.outside is not None:
+            weights = weights.masked_fill_(near.area.outside[:, :, None], 0)
+        weights = weights.flatten(1, 2).transpose(1, 2).to(table.dtype)
+        labels = table[near.area.cells[:, :, None], votes.frames].flatten(1, 2)
+        voted, total = voted + weights @ labels, total + weights.sum(2, keepdim=True)
+    return voted / total
+
+
+def _best(parts: list[tuple[_Near, _Votes]], topk: int) -> _Found:
+    """The best ``topk`` pairs of each query, of each way to search."""
+    found = [_best_of(near, votes, topk) for near, votes in parts]
+    return found[0] if len(found) == 1 else _Found(*(torch.cat(part, 2) for part in zip(*found, strict=True)))
+
+
+def _best_of(near: _Near, votes: _Votes, topk: int) -> _Found:
+    products, area = near.of(votes), near.area
+    count, cells, frames, queries = products.shape
+    per_cell = products.amax(2)
+    if area.outside is not None:
+        per_cell = per_cell.masked_fill_(area.outside, -torch.inf)
+    per_cell = per_cell.transpose(1, 2).contiguous()
+    keep = min(topk, cells * frames)
+    best, cell = per_cell.topk(min(keep, cells), dim=2)
+    # Scores of all frames of the chosen cells.
+    pairs = (cell[..., None] * frames + torch.arange(frames, device=cell.device)).flatten(2)
+    scores = products.flatten(1, 2).gather(1, pairs.transpose(1, 2)).transpose(1, 2)
+    scores = scores.masked_fill((best == -torch.inf).repeat_interleave(frames, 2), -torch.inf)
+    scores, candidate = scores.topk(keep, dim=2)
+    source = area.cells[:, None].expand(count, queries, cells).gather(2, cell.gather(2, candidate // frames))
+    chosen = candidate % frames
+    return _Found(scores, source, votes.frames[chosen], votes.copies[chosen])
+
+
+def _exact(found: _Found, block: Tensor, memory: Tensor) -> Tensor:
+    """Scores in float32, computed again where the products were made in half precision."""
+    if found.scores.dtype not in (torch.float16, torch.bfloat16):
+        return found.scores
+    keys = memory.flatten(0, 1)[found.cells, found.frames]
+    again = torch.einsum('nmkc,nmc->nmk', keys.float(), block.float())
+    return again.masked_fill(found.scores == -torch.inf, -torch.inf)
 
 
 def _at_least_float32(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
-def _check(
-    query: Tensor, keys: Tensor, voters: Sequence[Voters], topk: int, temperature: float, ties: str, tile: int
-) -> None:
+def _check(query: Tensor, keys: Tensor, voters: Sequence[Voters], topk: int, temperature: float, ties: str) -> None:
     frames = len(keys)
     for labels, copies, global_copies in voters:
         if (
@@ -287,8 +296,7 @@ def _check(
                 f'copies and global_copies are numbers from 0 for each of {frames} frames, at least one '
                 f'of them positive; got {list(copies)} and {list(global_copies)}.'
             )
-    if topk < 1 or temperature <= 0 or tile < 1 or ties not in ('cut', 'kept'):
+    if topk < 1 or temperature <= 0 or ties not in ('cut', 'kept'):
         raise ValueError(
-            "Expected topk >= 1, temperature > 0, tile >= 1 and ties 'cut' or 'kept', got "
-            f'{topk}, {temperature}, {tile} and {ties!r}.'
+            f"Expected topk >= 1, temperature > 0 and ties 'cut' or 'kept', got {topk}, {temperature} and {ties!r}."
         )

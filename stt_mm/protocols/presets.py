@@ -28,17 +28,16 @@ _STT_S8 = Protocol(
     temperature=0.07,
     ties='cut',
     first_label='nearest',
-    feedback='soft',
     output='original',
     min_max=True,
     first_output='given',
-    keypoints=None,
+    points=None,
 )
 _STT_S4 = replace(
     _STT_S8, name='stt_davis_s4', source='STT, released test configs res18_d4 and res50_d4', stride=4, radius=35
 )
 _VIP = dict(short_side=None, size=(560, 560), first_label='nearest_twice', first_output='resized')
-_JHMDB = dict(short_side=None, size=(320, 320), keypoints='stt')
+_JHMDB = dict(short_side=None, size=(320, 320), points='image', first_output='resized')
 _OURS = "none published: STT's DAVIS protocol, objects that appear later get a memory of their own"
 _VFS = replace(
     _STT_S8, name='vfs_davis_r18', source='VFS, released test config of R18', color='rgb', window='circle', strict=True
@@ -90,7 +89,8 @@ PRESETS = {
             source='CRW, command of its author for JHMDB',
             size=(320, 320),
             num_context=7,
-            keypoints='crw',
+            points='grid',
+            first_output='resized',
         ),
         _DINO,
         replace(_DINO, name='dino_davis_p8', stride=8),

@@ -1,4 +1,4 @@
-"""What a protocol states, from the frames of a video to its masks or joints."""
+"""What a protocol states, from the frames of a video to its masks or points."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -50,12 +50,11 @@ class Protocol:
         ties: ``kept``: pairs as good as the last survivor vote as well.
         first_label: the given mask on the grid. ``nearest``: one-hot of the nearest pixel by pixel centres;
             ``nearest_twice``: the same by way of the network's input size; ``bilinear``: one-hot first, then bilinear.
-        feedback: what enters the memory, the ``soft`` labels or the one-hot (``hard``) labels of the final mask.
-        output: size at which the labels are compared: ``original``, or the network's ``input``, whose mask is then
             resized by nearest.
         min_max: stretch each channel to [0, 1] over the frame before the arg-max.
-        first_output: the first frame's mask as ``given``, or ``resized`` to the input size and back.
-        keypoints: codec of joints, see ``stt_mm.ops.keypoints``; ``None``: masks only.
+        first_output: labels in the frame that they are given for: as ``given``, or as resizing leaves them
+            (``resized``): masks to the input size and back, points read back from their heat maps.
+        points: codec of points, see ``stt_mm.ops.points``; ``None``: the protocol is for masks.
         changed: fields that differ from the preset of this name.
 
     Raises:
@@ -82,11 +81,10 @@ class Protocol:
     temperature: float
     ties: Literal['cut', 'kept']
     first_label: Literal['nearest', 'nearest_twice', 'bilinear']
-    feedback: Literal['soft', 'hard']
     output: Literal['original', 'input']
     min_max: bool
     first_output: Literal['given', 'resized']
-    keypoints: Literal['stt', 'crw'] | None
+    points: Literal['image', 'grid', 'input'] | None
     changed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 from twins import propagate_dense, window_cells
 
-from stt_mm.ops import Voters, Window, propagate, propagate_many, tile_side
+from stt_mm.ops import Plan, Voters, Window, plan_for_memory, propagate, propagate_many
 
 WINDOWS = st.one_of(
     st.none(),
@@ -43,9 +43,10 @@ def cells(window, height, width):
     topk=st.integers(1, 40),
     seed=st.integers(0, 999),
     tile=st.sampled_from([1, 3, 8]),
+    together=st.sampled_from([1, 2, 100]),
     data=st.data(),
 )
-def test_every_window_and_memory_equals_the_dense_form(frames, height, width, window, topk, seed, tile, data):
+def test_every_window_and_memory_equals_the_dense_form(frames, height, width, window, topk, seed, tile, together, data):
     query, keys, labels = memory(frames, height, width, seed=seed)
     numbers = st.lists(st.integers(0, 3), min_size=frames, max_size=frames)
     copies, global_copies = data.draw(numbers.filter(any)), data.draw(numbers)
@@ -56,7 +57,7 @@ def test_every_window_and_memory_equals_the_dense_form(frames, height, width, wi
     expected = propagate_dense(
         query, keys[order], labels[order], cells(window, height, width), topk, 0.07, [masked for _, masked in entries]
     )
-    ours = propagate(query, keys, labels, window, topk, 0.07, copies, global_copies, tile=tile)
+    ours = propagate(query, keys, labels, window, topk, 0.07, copies, global_copies, tile=tile, together=together)
     assert_close(ours, expected, rtol=0, atol=1e-9)
 
 
@@ -68,13 +69,15 @@ def test_every_window_and_memory_equals_the_dense_form(frames, height, width, wi
     window=WINDOWS,
     topk=st.integers(1, 12),
     seed=st.integers(0, 999),
+    together=st.sampled_from([1, 3]),
 )
-def test_kept_ties_all_vote(frames, height, width, window, topk, seed):
+def test_kept_ties_all_vote(frames, height, width, window, topk, seed, together):
     query, keys, labels = memory(frames, height, width, seed=seed)
     # Features from a few integers: most correlations have equals.
     query, keys = (query * 2).round(), (keys * 2).round()
     expected = propagate_dense(query, keys, labels, cells(window, height, width), topk, 0.1, ties='kept')
-    assert_close(propagate(query, keys, labels, window, topk, 0.1, ties='kept'), expected, rtol=0, atol=1e-9)
+    ours = propagate(query, keys, labels, window, topk, 0.1, ties='kept', tile=4, together=together)
+    assert_close(ours, expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -161,8 +164,8 @@ def test_each_copy_of_a_frame_takes_its_own_places():
 def test_groups_share_the_products_and_nothing_else():
     query, keys, labels = memory(4, 9, 7, classes=5)
     groups = [Voters(labels[:, :2], [2, 1, 0, 1], [0] * 4), Voters(labels[:, 2:], [0, 0, 1, 1], [0, 0, 1, 0])]
-    together = propagate_many(query, keys, groups, Window('circle', 3), 5, 0.07)
-    for group, ours in zip(groups, together, strict=True):
+    plan = Plan((9, 7), [Window('circle', 3), None], 8)
+    for group, ours in zip(groups, propagate_many(query, keys, groups, plan, 5, 0.07), strict=True):
         alone = propagate(query, keys, *group[:1], Window('circle', 3), 5, 0.07, *group[1:])
         assert torch.equal(ours, alone)
 
@@ -190,10 +193,11 @@ def test_tiles_fit_into_the_memory():
     window, grid = Window('square', 35), (120, 214)
     # 78 x 78 cells, 64 queries, 21 frames and two maxima of four bytes, a mask of one.
     bytes_of_8 = 78 * 78 * 64 * (21 * 4 + 2 * 4 + 1)
-    assert tile_side(grid, 21, window, 4, bytes_of_8, largest=16) == 8
-    assert tile_side(grid, 21, window, 4, bytes_of_8 - 1, largest=16) == 4
-    assert tile_side(grid, 21, None, 4, 1, largest=16) == 1
-    assert tile_side((4, 4), 1, window, 4, 10**9, largest=16) == 16
+    assert plan_for_memory(grid, 21, window, 4, bytes_of_8, largest=16) == (8, 1)
+    assert plan_for_memory(grid, 21, window, 4, bytes_of_8 - 1, largest=16)[0] == 4
+    assert plan_for_memory(grid, 21, window, 4, 3 * bytes_of_8, largest=8) == (8, 3)
+    assert plan_for_memory(grid, 21, None, 4, 1, largest=16) == (1, 1)
+    assert plan_for_memory((4, 4), 1, window, 4, 10**9, largest=16)[0] == 16
 
 
 def test_bad_arguments_are_named():
@@ -212,9 +216,12 @@ def test_bad_arguments_are_named():
         for strict in (True, False):
             with pytest.raises(ValueError, match='window of radius -1 has no cell'):
                 Window(shape, -1, strict=strict)
-    for changes in (dict(temperature=0), dict(temperature=-1), dict(tile=0), dict(ties='random'), dict(topk=-1)):
-        with pytest.raises(ValueError, match='temperature > 0, tile >= 1'):
+    for changes in (dict(temperature=0), dict(temperature=-1), dict(ties='random'), dict(topk=-1)):
+        with pytest.raises(ValueError, match='temperature > 0 and ties'):
             propagate(feature, feature[None], label, window, **dict(dict(topk=1, temperature=1.0), **changes))
+    for changes in (dict(tile=0), dict(together=0)):
+        with pytest.raises(ValueError, match='tile >= 1 and together >= 1'):
+            propagate(feature, feature[None], label, window, 1, 1.0, **changes)
     for copies in (dict(copies=[-1]), dict(copies=[1, 1]), dict(global_copies=[-1]), dict(global_copies=[])):
         with pytest.raises(ValueError, match='numbers from 0 for each of 1 frames'):
             propagate(feature, feature[None], label, window, 1, 1.0, **copies)
@@ -242,7 +249,7 @@ def test_large_products_do_not_overflow(dtype):
 @pytest.mark.parametrize(('window', 'cells_of_8'), [(Window('square', 35), 10 * 78), (None, 10 * 300)])
 def test_no_more_cells_than_the_frame_has_are_counted(grid, window, cells_of_8):
     needed = cells_of_8 * 64 * (3 * 2 + 2 * 2 + 1)
-    assert tile_side(grid, 3, window, 2, needed, largest=16) == 8
-    assert tile_side(grid, 3, window, 2, needed - 1, largest=16) == 4
-    assert tile_side(grid, 3, window, 2, needed, largest=8) == 8
-    assert tile_side(grid, 3, window, 2, 10**9, largest=2) == 2
+    assert plan_for_memory(grid, 3, window, 2, needed, largest=16)[0] == 8
+    assert plan_for_memory(grid, 3, window, 2, needed - 1, largest=16)[0] == 4
+    assert plan_for_memory(grid, 3, window, 2, needed, largest=8)[0] == 8
+    assert plan_for_memory(grid, 3, window, 2, 10**9, largest=2)[0] == 2

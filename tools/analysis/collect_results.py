@@ -81,7 +81,7 @@ def read_cell(folder: Path, config: Path) -> str:
         Refused: the file is not there or cannot be read, its protocol is another, or videos or frames are missing.
     """
     protocol, benchmark = expected(config)
-    form = 'CRW' if protocol['keypoints'] == 'crw' else 'STT'
+    form = 'CRW' if protocol.get('points') == 'grid' or protocol.get('keypoints') == 'crw' else 'STT'
     path = folder / benchmark.file
     try:
         content = read_json(path)

@@ -8,7 +8,7 @@ from stt_mm.evaluation.functional.davis import (
     statistics,
 )
 from stt_mm.evaluation.functional.instance_ap import instance_ap, match_instances
-from stt_mm.evaluation.functional.jhmdb import count_keypoints, pck
+from stt_mm.evaluation.functional.jhmdb import count_points, pck
 from stt_mm.evaluation.functional.vip import accuracies, category_iou, confusion_matrix
 from stt_mm.evaluation.functional.youtube_vos import score_objects, summarise_categories
 
@@ -17,7 +17,7 @@ __all__ = [
     'boundary_measure',
     'category_iou',
     'confusion_matrix',
-    'count_keypoints',
+    'count_points',
     'evaluate_video',
     'instance_ap',
     'match_instances',

@@ -27,7 +27,7 @@ VARIANTS = ('STT', 'CRW')
 BOX_SCALE = 0.6
 
 
-def count_keypoints(predictions: np.ndarray, truths: np.ndarray) -> dict[str, dict]:
+def count_points(predictions: np.ndarray, truths: np.ndarray) -> dict[str, dict]:
     """Counts of one video, from which PCK of any set of videos follows by addition.
 
     Args:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from stt_mm.errors import InputError
-from stt_mm.evaluation.functional.jhmdb import THRESHOLDS, VARIANTS, count_keypoints, pck
+from stt_mm.evaluation.functional.jhmdb import THRESHOLDS, VARIANTS, count_points, pck
 from stt_mm.evaluation.metrics.base import VideoMetric
 from stt_mm.evaluation.metrics.tables import text_table
 from stt_mm.registry import METRICS
@@ -20,8 +20,8 @@ class JHMDBMetric(VideoMetric):
     leaves out those below 0; see :mod:`stt_mm.evaluation.functional.jhmdb`. Beside them stand ``.../lost joints``, the
     annotated joints that were left out so, and ``.../joints never scored``, the joints that are missing from the mean.
 
-    Consumes ``pred_keypoints``, ``[T, J, 2]`` (x, y) in pixels of the original frame, negative where lost, and the
-    metainfo ``keypoints``, ``[T', J, 2]`` with T' at most T, NaN where not annotated. The number of joints is free, but
+    Consumes ``pred_points``, ``[T, J, 2]`` (x, y) in pixels of the original frame, negative where lost, and the
+    metainfo ``points``, ``[T', J, 2]`` with T' at most T, NaN where not annotated. The number of joints is free, but
     the same in all videos. The arguments are those of :class:`VideoMetric`; the files are ``jhmdb_results.json``,
     ``jhmdb_per_joint.csv`` and ``jhmdb_per_video.csv``.
     """
@@ -40,13 +40,13 @@ class JHMDBMetric(VideoMetric):
         Raises:
             ValueError: predictions and annotation do not fit; the message names the video.
         """
-        if 'pred_keypoints' not in sample:
+        if 'pred_points' not in sample:
             raise InputError(
-                f'Video {sample["video_id"]}: the model returned no pred_keypoints. Choose a dataset that gives joints '
+                f'Video {sample["video_id"]}: the model returned no pred_points. Choose a dataset that gives joints '
                 'and a protocol for them, such as stt_jhmdb_s8.'
             )
         try:
-            counts = count_keypoints(np.asarray(sample['pred_keypoints']), np.asarray(sample['keypoints']))
+            counts = count_points(np.asarray(sample['pred_points']), np.asarray(sample['points']))
         except ValueError as error:
             raise InputError(f'Video {sample["video_id"]}: {error}') from error
         return {

@@ -1,6 +1,8 @@
 """What all correspondence models share: features of a frame, and labels carried through a video."""
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from torch import Tensor, nn
 
 from stt_mm.errors import InputError
 from stt_mm.models.propagator import LabelPropagator
-from stt_mm.ops import image_to_input, keypoints_to_label, label_to_keypoints
+from stt_mm.models.tracker import FrameLabels, Pending, Tracker, in_turn
+from stt_mm.ops import image_to_input, normalise_frames
+from stt_mm.ops.points import LOST
 from stt_mm.registry import MODELS
 from stt_mm.utils.geometry import check_geometry, differences
 from stt_mm.utils.prefetch import prefetch
@@ -119,56 +123,119 @@ class Correspondence(BaseModel):
         other = dict(trained_geometry=self.other_geometries) if self.other_geometries else {}
         return dict(self.propagator.protocol.record(), feature_stage=self.feature_stage, **other)
 
+    @property
+    def input_colors(self) -> tuple[str, ...]:
+        """Colours of the frames, one after the other in the channels of the network's input."""
+        return (self._propagator().protocol.color,)
+
     def prepare(self, image: np.ndarray) -> Tensor:
-        """Network input ``[3, h, w]``, on the CPU, of one uint8 RGB frame ``[H, W, 3]``, as the protocol says."""
-        protocol = self._propagator().protocol
-        height, width = protocol.input_size(image.shape[:2])
+        """One uint8 RGB frame ``[H, W, 3]`` at the size that the protocol says, on the host.
+
+        Returns:
+            float32 ``[3, h, w]``, the network's input. For a GPU, which makes that itself, uint8 ``[h, w, 3]`` in
+            pinned memory.
+        """
+        height, width = self._propagator().protocol.input_size(image.shape[:2])
         if (height, width) != image.shape[:2]:
             image = cv2.resize(image, (width, height))
-        return image_to_input(image, protocol.color)
+        if self.data_preprocessor.device.type == 'cuda':
+            return torch.from_numpy(image).pin_memory()
+        return self._in_colors(lambda color: image_to_input(image, color))
 
     @torch.no_grad()
     def feature(self, image: np.ndarray | Tensor) -> Tensor:
         """Features ``[C, h, w]`` of one uint8 RGB frame ``[H, W, 3]``, or of the result of :meth:`prepare`."""
         frame = image if isinstance(image, Tensor) else self.prepare(image)
-        frame = frame[None].to(self.data_preprocessor.device).contiguous(memory_format=torch.channels_last)
+        frame = frame.to(self.data_preprocessor.device, non_blocking=True)
+        if frame.dtype == torch.uint8:
+            rgb = frame.permute(2, 0, 1).float() / 255
+            frame = self._in_colors(lambda color: normalise_frames(rgb, color))
+        frame = frame[None].contiguous(memory_format=torch.channels_last)
         feature = self.extract_feat(frame)[self.feature_stage][0]
         self._report_stride(round(frame.shape[2] / feature.shape[1]))
         return feature
 
+    def track(
+        self,
+        frames: Iterable[np.ndarray],
+        masks: Mapping[int, np.ndarray],
+        points: Mapping[int, np.ndarray],
+        with_scores: bool = False,
+    ) -> Iterator[FrameLabels]:
+        """Labels of one frame after the other; they may be given in any frame.
+
+        Args:
+            frames: uint8 RGB ``[H, W, 3]``, read by a thread of its own, two ahead of the one in work.
+            masks: ids ``[H, W]`` of the objects that are new in a frame, by its number from 0.
+            points: ``[J, 2]``, (x, y) in pixels of the points that are new in a frame, by its number.
+            with_scores: whether the strength of each object is wanted.
+
+        Returns:
+            One :class:`FrameLabels` per frame, computed when asked for; on a GPU one frame is in work beyond it.
+
+        Raises:
+            RuntimeError: if the model has no propagator.
+            ValueError: labels that do not fit the frames or each other, or features that are not finite.
+        """
+        # Several videos may be in work at once.
+        tracker = Tracker(copy.deepcopy(self._propagator()), with_scores)
+        first = min([*masks, *points])
+
+        def steps() -> Iterator[Pending]:
+            with closing(prefetch((frame.shape[:2], self.prepare(frame)) for frame in frames)) as prepared:
+                for time, (size, image) in enumerate(prepared):
+                    feature = self.feature(image) if time >= first else None
+                    yield tracker.step(feature, size, masks.get(time), points.get(time))
+
+        return in_turn(steps())
+
     @torch.no_grad()
-    def predict(self, video: object, sample: BaseDataElement) -> BaseDataElement:
+    def predict(self, video: Sequence[np.ndarray], sample: BaseDataElement) -> BaseDataElement:
         """Carry the given labels through a video.
 
         Args:
-            video: lazy sequence of uint8 RGB frames; two are decoded ahead of the one in work.
-            sample: holds ``given_masks`` (frame number to uint8 ``[H, W]`` ids of the objects that first appear there;
-                0 must be among them) or ``given_keypoints`` (float ``[J, 2]``, pixels of frame 0). With the metainfo
-                ``with_scores=True`` the strength of each object is asked for too.
+            video: lazy sequence of uint8 RGB frames.
+            sample: holds ``given_masks`` (frame number to uint8 ``[H, W]`` ids of the objects that first appear there)
+                or ``given_points`` (frame number to float ``[J, 2]``, pixels), or both; there must be labels for frame
+                0. With the metainfo ``with_scores=True`` the strength of each object is asked for too.
 
         Returns:
-            The sample with ``protocol`` and either ``pred_masks``, uint8 ``[T, H, W]`` at the size of the given masks,
-            or ``pred_keypoints``, float32 ``[T, J, 2]``, (-1, -1) where a joint is lost. ``pred_scores`` has one dict
-            per frame, from the id to the mean value with which it won its pixels.
+            The sample with ``protocol``, and ``pred_masks``, uint8 ``[T, H, W]``, or ``pred_points``, float32
+            ``[T, J, 2]``, (-1, -1) where a point is lost or not yet given, or both. ``pred_scores`` has one dict per
+            frame, from the id to the mean value with which it won its pixels.
 
         Raises:
             RuntimeError: if the model has no propagator.
             ValueError: no label for frame 0, or one that the protocol cannot read.
         """
-        self._propagator()
-        features = (self.feature(frame) for frame in prefetch(self.prepare(video[t]) for t in range(len(video))))
-        if 'given_keypoints' in sample:
-            keypoints = torch.as_tensor(sample.given_keypoints, device=self.data_preprocessor.device)
-            joints = self._joints(features, keypoints, video[0].shape[:2])
-            sample.pred_keypoints = np.stack([joint.cpu().numpy() for joint in joints])
-        else:
-            with_scores = sample.get('with_scores', False)
-            found = list(self._masks(features, sample.given_masks, with_scores))
-            sample.pred_masks = np.stack([mask for mask, _ in found])
+        protocol = self._propagator().protocol
+        masks, points = sample.get('given_masks', {}), sample.get('given_points', {})
+        if 0 not in {**masks, **points}:
+            raise InputError(f'There must be labels for frame 0, got some for frames {sorted({*masks, *points})}.')
+        if points and protocol.points is None:
+            raise InputError(
+                f'The protocol {protocol.name} is for masks. To follow points choose one for JHMDB, '
+                "such as model.propagator.protocol.name=stt_jhmdb_s8, or set protocol.points='image'."
+            )
+        with_scores = sample.get('with_scores', False)
+        found = list(self.track((video[t] for t in range(len(video))), masks, points, with_scores))
+        if masks:
+            sample.pred_masks = np.stack([labels.mask for labels in found])
             if with_scores:
-                sample.pred_scores = [scores for _, scores in found]
+                sample.pred_scores = [labels.scores for labels in found]
+        if points:
+            sample.pred_points = np.full((len(found), *found[-1].points.shape), LOST, np.float32)
+            for labels, row in zip(found, sample.pred_points, strict=True):
+                row[: len(labels.points)] = labels.points
         sample.set_metainfo(dict(protocol=self.protocol))
         return sample
+
+    def _in_colors(self, convert: Callable[[str], Tensor]) -> Tensor:
+        """Channels of the network's input, each colour converted once."""
+        colors = self.input_colors
+        inputs = {color: convert(color) for color in set(colors)}
+        # One alone is not copied: convolutions round differently in another memory layout.
+        return inputs[colors[0]] if len(colors) == 1 else torch.cat([inputs[color] for color in colors])
 
     def _report_stride(self, stride: int) -> None:
         protocol = self._propagator().protocol
@@ -185,36 +252,6 @@ class Correspondence(BaseModel):
         if self.propagator is None:
             raise RuntimeError('The model has no propagator: set model.propagator in the config to evaluate it.')
         return self.propagator
-
-    def _joints(self, features: Iterator[Tensor], keypoints: Tensor, image_size: tuple[int, int]) -> Iterator[Tensor]:
-        """``[J, 2]`` per frame; the first one too is read back from its heat maps, as the released code does."""
-        protocol = self.propagator.protocol
-        if protocol.keypoints is None:
-            raise InputError(
-                f'The protocol {protocol.name} is for masks. To follow joints choose one for JHMDB, '
-                "such as model.propagator.protocol.name=stt_jhmdb_s8, or set protocol.keypoints='stt'."
-            )
-        first, codec, input_size = next(features), protocol.keypoints, protocol.input_size(image_size)
-        self.propagator.start(first, keypoints_to_label(keypoints, image_size, input_size, first.shape[1:], codec))
-        grid = input_size if codec == 'stt' else first.shape[1:]
-        yield label_to_keypoints(keypoints_to_label(keypoints, image_size, input_size, grid, codec), image_size, codec)
-        for feature in features:
-            yield label_to_keypoints(self.propagator.step(feature), image_size, codec)
-
-    def _masks(
-        self, features: Iterator[Tensor], given: dict[int, np.ndarray], with_scores: bool
-    ) -> Iterator[tuple[np.ndarray, dict[int, float]]]:
-        """uint8 ``[H, W]`` per frame, and the mean winning value of each id if wanted."""
-        if 0 not in given:
-            raise InputError(f'given_masks must hold a mask for frame 0, got masks for frames {sorted(given)}.')
-        mask = self.propagator.start_mask(next(features), torch.as_tensor(np.asarray(given[0])))
-        value = torch.ones(mask.shape)
-        yield mask.cpu().numpy(), _strengths(mask, value) if with_scores else {}
-        for time, feature in enumerate(features, start=1):
-            mask, value = self.propagator.to_mask(self.propagator.step(feature))
-            if time in given:
-                mask = self.propagator.add_mask(time, torch.as_tensor(np.asarray(given[time])), mask)
-            yield mask.cpu().numpy(), _strengths(mask, value) if with_scores else {}
 
 
 def load_for_evaluation(
@@ -266,12 +303,3 @@ def geometry_of(network: nn.Module, stage: str, color: str | None) -> dict[str, 
         return None
     # DINO's deviation of red, 0.228 instead of 0.229, makes no other colours.
     return dict(network.geometry(), stage=stage, **({} if color is None else dict(color=color.removesuffix('_dino'))))
-
-
-def _strengths(mask: Tensor, value: Tensor) -> dict[int, float]:
-    """Mean of ``value`` over the pixels of each object id."""
-    ids, where, pixels = mask.unique(return_inverse=True, return_counts=True)
-    sums = torch.zeros(len(ids), dtype=torch.float64, device=mask.device).index_add_(
-        0, where.flatten(), value.to(mask.device).double().flatten()
-    )
-    return {int(number): float(mean) for number, mean in zip(ids, sums / pixels, strict=True) if number}

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.model import ModuleList
@@ -13,7 +11,6 @@ from torch import Tensor, nn
 
 from stt_mm.errors import InputError
 from stt_mm.models.correspondence.base import Correspondence, geometry_of
-from stt_mm.ops import image_to_input
 from stt_mm.ops.color import COLORS
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice, check_number
@@ -131,19 +128,16 @@ class LateFusion(Correspondence):
         ]
         return dict(record, color=list(self.colors), fusion=fusion)
 
-    def prepare(self, image: np.ndarray) -> Tensor:
-        """Inputs of all networks, ``[3 * networks, h, w]`` on the CPU, of one uint8 RGB frame ``[H, W, 3]``."""
-        height, width = self._propagator().protocol.input_size(image.shape[:2])
-        if (height, width) != image.shape[:2]:
-            image = cv2.resize(image, (width, height))
-        inputs = {color: image_to_input(image, color) for color in set(self.colors)}
-        return torch.cat([inputs[color] for color in self.colors])
+    @property
+    def input_colors(self) -> tuple[str, ...]:
+        """Colours of the networks, three channels of the input for each."""
+        return self.colors
 
     def extract_feat(self, frames: Tensor) -> dict[str, Tensor]:
         """Fused features of length 1.
 
         Args:
-            frames: ``[B, 3 * networks, H, W]``, three normalised channels per network, as :meth:`prepare` gives them.
+            frames: ``[B, 3 * networks, H, W]``, three normalised channels per network, in their colours.
 
         Returns:
             ``fused`` to ``[B, sum of the networks' d, h, w]``.

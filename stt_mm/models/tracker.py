@@ -1,0 +1,228 @@
+"""A frame comes in, masks and points go out; new labels may come with any frame."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stt_mm.errors import InputError
+from stt_mm.models.propagator import LabelPropagator, check_finite
+from stt_mm.ops import label_to_mask, label_to_points, mask_to_label, points_to_label, resize_mask_nearest, to_device
+from stt_mm.ops.points import INPUT
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FrameLabels:
+    """What was found in one frame.
+
+    Attributes:
+        mask: uint8 ``[H, W]``, ids of all objects given so far, new ones over those that were there; 0 elsewhere.
+        points: float32 ``[J, 2]``, (x, y) in pixels of all points given so far, in the order given, (-1, -1) where one
+            is lost.
+        scores: id to the mean value with which it won its pixels, if asked for.
+    """
+
+    mask: np.ndarray
+    points: np.ndarray
+    scores: dict[int, float] | None = None
+
+
+class _Group(NamedTuple):
+    """Labels that came in together: their channels, and the ids of these; ``None``: points."""
+
+    channels: int
+    ids: tuple[int, ...] | None
+
+
+class Tracker:
+    """Masks and points of one video, in one propagator.
+
+    Args:
+        propagator: in no other use while the video lasts. Its protocol says how labels become maps and back; where it
+            has no codec of points, they travel as maps drawn at the size of the network's input.
+        with_scores: whether the strength of each object is wanted.
+    """
+
+    def __init__(self, propagator: LabelPropagator, with_scores: bool = False) -> None:
+        self._propagator = propagator
+        self._with_scores = with_scores
+        self._time = -1
+        self._groups: list[_Group] = []
+        self._names: Tensor | None = None  # uint8, ids of the channels of all masks, the background once
+
+    @torch.no_grad()
+    def step(
+        self,
+        feature: Tensor | None,
+        size: tuple[int, int],
+        mask: np.ndarray | None = None,
+        points: np.ndarray | None = None,
+    ) -> 'Pending':
+        """The next frame.
+
+        Args:
+            feature: ``[C, h, w]``; ``None`` is enough before the first labels.
+            size: (height, width) of the frame as decoded.
+            mask: integer ``[H, W]``, ids of the objects that are new in this frame, 0 elsewhere.
+            points: ``[J, 2]``, (x, y) in pixels of the points that are new in this frame; NaN where unknown.
+
+        Returns:
+            Its labels, which on a GPU may be in work still.
+
+        Raises:
+            ValueError: a mask of another size, an id that is in use, or features that are not finite.
+        """
+        self._time += 1
+        found, value, places = None, None, []
+        if self._groups:
+            parts = self._propagator.step(feature).split([group.channels for group in self._groups])
+            rows = list(zip(parts, self._groups, strict=True))
+            places = [self._points(part, size) for part, group in rows if group.ids is None]
+            masks = [part for part, group in rows if group.ids is not None]
+            if masks:
+                found, value = self._mask(masks, size)
+        if points is not None and len(points):
+            places.append(self._follow_points(feature, size, torch.as_tensor(points)))
+        if mask is not None:
+            found = self._follow_mask(feature, size, torch.as_tensor(np.asarray(mask)), found)
+        scores = None
+        if self._with_scores and found is not None:
+            scores = _strengths(found, torch.ones(size, device=found.device) if value is None else value)
+        return Pending(self._time, size, found, places, scores, self._propagator.finite)
+
+    def _follow(self, feature: Tensor, label: Tensor, ids: tuple[int, ...] | None) -> None:
+        label = to_device(label, feature.device)
+        if self._groups:
+            self._propagator.add(label)
+        else:
+            self._propagator.start(feature, label)
+        self._groups.append(_Group(len(label), ids))
+
+    def _follow_points(self, feature: Tensor, size: tuple[int, int], points: Tensor) -> Tensor:
+        """What the protocol puts out for points that are new: themselves, or what their maps leave of them."""
+        protocol = self._propagator.protocol
+        codec, input_size, grid = protocol.points or INPUT, protocol.input_size(size), tuple(feature.shape[1:])
+        self._follow(feature, points_to_label(points, size, input_size, grid, codec), None)
+        if protocol.first_output == 'given':
+            return to_device(points.float(), feature.device)
+        # The released codes read the given points back from the maps that they draw.
+        drawn_at = grid if codec == 'grid' else input_size
+        drawn = points_to_label(points, size, input_size, drawn_at, codec)
+        return to_device(label_to_points(drawn, size, input_size, codec), feature.device)
+
+    def _points(self, label: Tensor, size: tuple[int, int]) -> Tensor:
+        protocol = self._propagator.protocol
+        return label_to_points(label, size, protocol.input_size(size), protocol.points or INPUT)
+
+    def _follow_mask(self, feature: Tensor, size: tuple[int, int], mask: Tensor, current: Tensor | None) -> Tensor:
+        """The frame's mask with objects that are new over those that were there, YouTube-VOS's rule."""
+        if tuple(mask.shape) != tuple(size):
+            raise InputError(
+                f'The mask for frame {self._time} is {tuple(mask.shape)} (height, width), the frame {size}.'
+            )
+        ids = torch.unique(mask).tolist()
+        known = {number for group in self._groups for number in (group.ids or ())[1:]}
+        if twice := sorted(known & set(ids)):
+            raise InputError(
+                f'Object {twice[0]} is followed already: the objects added at frame {self._time} need other '
+                f'ids than {sorted(known)}.'
+            )
+        protocol, grid = self._propagator.protocol, tuple(feature.shape[1:])
+        at_input = resize_mask_nearest(mask, protocol.input_size(size))
+        rule = 'bilinear' if protocol.first_label == 'bilinear' else 'nearest'
+        label, left = mask_to_label(at_input if protocol.first_label == 'nearest_twice' else mask, grid, rule)
+        if lost := sorted({*ids} - {0, *left}):
+            logger.warning(
+                'Frame %d: object %s falls between the %dx%d cells of the features and is lost at once. Follow it as a '
+                'point, or take a finer grid: a config at stride 4, or a larger model.propagator.protocol.short_side.',
+                self._time,
+                ', '.join(map(str, lost)),
+                *grid,
+            )
+        self._follow(feature, label, left)
+        names = [0, *(number for group in self._groups for number in (group.ids or ())[1:])]
+        self._names = to_device(torch.tensor(names, dtype=torch.uint8), feature.device)
+        mask = mask.to(torch.uint8)
+        if protocol.first_output == 'resized':
+            mask = F.interpolate(at_input[None, None].float(), size=size)[0, 0].to(torch.uint8)
+        mask = to_device(mask, feature.device)
+        return mask if current is None else torch.where(mask > 0, mask, current)
+
+    def _mask(self, labels: list[Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        protocol = self._propagator.protocol
+        compared = protocol.input_size(size) if protocol.output == 'input' else tuple(size)
+        mask, value = label_to_mask(labels, self._names, compared, protocol.min_max)
+        if compared == tuple(size):
+            return mask, value
+        return resize_mask_nearest(mask, size), resize_mask_nearest(value, size)
+
+
+class Pending:
+    """The labels of a frame, perhaps on their way from a GPU, which goes on with its work meanwhile."""
+
+    def __init__(
+        self,
+        time: int,
+        size: tuple[int, int],
+        mask: Tensor | None,
+        points: list[Tensor],
+        scores: Tensor | None,
+        finite: Tensor | None,
+    ) -> None:
+        self._time, self._size = time, size
+        points = torch.cat([part.float() for part in points]) if points else None
+        tensors = mask, points, scores, finite
+        self.on_gpu = any(tensor is not None and tensor.is_cuda for tensor in tensors)
+        self._tensors = [None if tensor is None else tensor.to('cpu', non_blocking=True) for tensor in tensors]
+        self._arrived = torch.cuda.Event() if self.on_gpu else None
+        if self._arrived is not None:
+            self._arrived.record()
+
+    def get(self) -> FrameLabels:
+        """The labels, waited for.
+
+        Raises:
+            ValueError: features of this frame, or one before it, were not finite.
+        """
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        mask, points, scores, finite = (None if tensor is None else tensor.numpy() for tensor in self._tensors)
+        check_finite(finite is None or bool(finite), self._time)
+        return FrameLabels(
+            np.zeros(self._size, np.uint8) if mask is None else mask,
+            np.empty((0, 2), np.float32) if points is None else points,
+            None if scores is None else _by_id(*scores),
+        )
+
+
+def in_turn(steps: Iterator[Pending]) -> Iterator[FrameLabels]:
+    """Results as they come; those of a GPU when the next frame is on its way, so that it never waits for the host."""
+    before: Pending | None = None
+    for pending in steps:
+        if before is not None:
+            yield before.get()
+        before = pending if pending.on_gpu else None
+        if before is None:
+            yield pending.get()
+    if before is not None:
+        yield before.get()
+
+
+def _strengths(mask: Tensor, value: Tensor) -> Tensor:
+    """float64 ``[2, 256]``: sum of ``value`` over the pixels of each id, and their number."""
+    ids, sums = mask.flatten().long(), torch.zeros(2, 256, dtype=torch.float64, device=mask.device)
+    sums[0].index_add_(0, ids, value.double().flatten())
+    sums[1].index_add_(0, ids, torch.ones_like(value, dtype=torch.float64).flatten())
+    return sums
+
+
+def _by_id(sums: np.ndarray, pixels: np.ndarray) -> dict[int, float]:
+    """Mean per object that has pixels."""
+    return {number: float(sums[number] / pixels[number]) for number in range(1, 256) if pixels[number]}

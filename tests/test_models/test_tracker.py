@@ -1,0 +1,210 @@
+import copy
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from stt_mm.models import LabelPropagator, Tracker
+from stt_mm.models.tracker import _by_id, _strengths, in_turn
+from stt_mm.ops import label_to_points, points_to_label, resize_label
+from stt_mm.protocols import PRESETS
+
+
+def small(**changes):
+    """STT's protocol with a small window and memory, nothing in work."""
+    return LabelPropagator(dict(name='stt_davis_s8', **dict(dict(radius=2, num_context=3, topk=4), **changes)))
+
+
+def square(number, rows=slice(2, 5), size=(10, 12)):
+    mask = np.zeros(size, np.uint8)
+    mask[rows, 3:8] = number
+    return mask
+
+
+@pytest.mark.parametrize('name', ['masks_3obj', 'masks_short_memory'])
+def test_masks_equal_the_released_code_pixel_for_pixel(name, data):
+    golden = np.load(data / f'track_{name}.npz')
+    params = json.loads(str(golden['params']))
+    protocol = dict(
+        name='stt_davis_s8',
+        radius=params['neighbor_range'] // 2,
+        topk=params['topk'],
+        temperature=params['temperature'],
+        num_context=params['precede_frames'],
+    )
+    tracker = Tracker(LabelPropagator(protocol))
+    features = torch.from_numpy(golden['features'])
+    first, size = golden['first_label'], tuple(golden['original_shape'].tolist())
+    assert first.shape == size
+    tracker.step(features[0], size, first)
+    for feature, expected in zip(features[1:], golden['out'][1:], strict=True):
+        assert np.array_equal(tracker.step(feature, size).get().mask, expected)
+
+
+def expected_mask(label, ids, protocol, size):
+    """The output rule in numpy."""
+    target = protocol.input_size(size) if protocol.output == 'input' else size
+    full = resize_label(label, target).numpy()
+    if protocol.min_max:
+        for k, channel in enumerate(full):
+            if channel.max() > 0:
+                full[k] = (channel - channel.min()) / (channel.max() - channel.min() + 1e-12)
+    mask = np.array(ids, np.uint8)[full.argmax(0)]
+    return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.NEAREST))
+
+
+@pytest.mark.parametrize('name', PRESETS)
+def test_every_protocol_reads_and_writes_masks_by_its_rules(name):
+    propagator = LabelPropagator(dict(name=name, num_context=2))
+    tracker, protocol = Tracker(propagator), propagator.protocol
+    generator = torch.Generator().manual_seed(1)
+    frames = torch.randn(3, 5, 9, 13, generator=generator)
+    mask = np.kron(np.random.default_rng(0).integers(0, 3, (6, 7)), np.ones((11, 14))).astype(np.uint8) * 7
+    first = tracker.step(frames[0], mask.shape, mask).get().mask
+    if protocol.first_label == 'bilinear':
+        one_hot = np.stack([mask == k for k in (0, 7, 14)]).astype(np.float32)
+        label = F.interpolate(torch.from_numpy(one_hot)[None], size=(9, 13), mode='bilinear')[0]
+    else:
+        picture = Image.fromarray(mask)
+        if protocol.first_label == 'nearest_twice':
+            picture = picture.resize((560, 560), Image.NEAREST)
+        sampled = np.asarray(picture.resize((13, 9), Image.NEAREST))
+        label = torch.from_numpy(np.stack([sampled == k for k in (0, 7, 14)])).float()
+        if name.startswith('stt_vip'):
+            assert protocol.first_output == 'resized'
+            at_input = torch.from_numpy(np.asarray(picture).copy())[None, None].float()
+            assert np.array_equal(first, F.interpolate(at_input, size=mask.shape, mode='nearest')[0, 0].numpy())
+    if protocol.first_output == 'given':
+        assert np.array_equal(first, mask)
+    by_label = LabelPropagator(dict(name=name, num_context=2))
+    by_label.start(frames[0], label)
+    for frame in frames[1:]:
+        soft = by_label.step(frame)
+        expected = expected_mask(soft, (0, 7, 14), protocol, mask.shape)
+        assert np.array_equal(tracker.step(frame, mask.shape).get().mask, expected)
+
+
+def test_late_objects_must_be_new_and_of_the_size_of_the_frame():
+    tracker, size = Tracker(small()), (10, 12)
+    frames = torch.randn(2, 3, 5, 6)
+    tracker.step(frames[0], size, square(4))
+    for mask, message in (
+        (square(4), 'Object 4 is followed already: the objects added at frame 1 need other ids'),
+        (square(8)[:5], r'The mask for frame 1 is \(5, 12\) \(height, width\), the frame \(10, 12\)'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            copy.deepcopy(tracker).step(frames[1], size, mask)
+
+
+def test_masks_and_points_at_once_are_those_of_each_alone():
+    mask, size, points = square(4), (10, 12), np.array([[3.0, 4.0], [8.0, 7.0], [np.nan, np.nan]])
+    frames = torch.randn(4, 3, 5, 6)
+    both, masks_alone, points_alone = (Tracker(small()) for _ in range(3))
+    for time, frame in enumerate(frames):
+        given = dict(mask=mask) if time == 0 else {}, dict(points=points) if time == 1 else {}
+        found = both.step(frame, size, **given[0], **given[1]).get()
+        assert np.array_equal(found.mask, masks_alone.step(frame, size, **given[0]).get().mask)
+        if time == 0:
+            assert found.points.shape == (0, 2)
+            continue
+        alone = points_alone.step(frame, size, **given[1]).get()
+        np.testing.assert_allclose(found.points, alone.points, rtol=0, atol=1e-5)
+        assert not alone.mask.any()
+        # What is given comes out as given; a point that nobody knows is lost.
+        assert np.array_equal(found.points, points, equal_nan=True) if time == 1 else (found.points[2] == -1).all()
+
+
+def test_before_the_first_labels_there_are_none():
+    tracker = Tracker(small(), with_scores=True)
+    found = tracker.step(None, (10, 12)).get()
+    assert (found.mask.shape, found.mask.any(), found.points.shape, found.scores) == ((10, 12), False, (0, 2), None)
+    assert np.array_equal(tracker.step(torch.randn(3, 5, 6), (10, 12), square(3)).get().mask, square(3))
+
+
+@pytest.mark.parametrize('codec', ['image', 'grid'])
+def test_points_are_read_back_from_their_maps_where_the_protocol_says_so(codec):
+    size, points = (320, 320), np.array([[100.0, 60.0], [30.0, 250.0]])
+    given, resized = (
+        Tracker(LabelPropagator(dict(name='stt_jhmdb_s8', points=codec, first_output=rule)))
+        for rule in ('given', 'resized')
+    )
+    feature = torch.randn(3, 40, 40)
+    assert np.array_equal(given.step(feature, size, points=points).get().points, points)
+    drawn = points_to_label(torch.from_numpy(points), size, size, size if codec == 'image' else (40, 40), codec)
+    expected = label_to_points(drawn, size, size, codec).numpy()
+    assert not np.array_equal(expected, points)
+    assert np.array_equal(resized.step(feature, size, points=points).get().points, expected)
+
+
+def test_values_of_a_mask_decided_at_the_input_size():
+    """Both are sampled from the input's size by the same rule, so that a value is that of the id it stands with."""
+    propagator = LabelPropagator(dict(name='dino_davis_p8', short_side=64))
+    mask, same = np.zeros((100, 150), np.uint8), LabelPropagator(dict(name='dino_davis_p8', short_side=64))
+    mask[20:60, 30:90] = 3
+    frames = torch.randn(2, 6, 8, 12, generator=torch.Generator().manual_seed(0))
+    tracker = Tracker(propagator, with_scores=True)
+    tracker.step(frames[0], (100, 150), mask)
+    same.start(frames[0], propagator._groups[0].labels[:, :, 0].permute(2, 0, 1))
+    found, label = tracker.step(frames[1], (100, 150)).get(), same.step(frames[1])
+    size = propagator.protocol.input_size((100, 150))
+    assert size != (100, 150)
+    full = resize_label(label, size)
+    low, high = full.amin((1, 2), keepdim=True), full.amax((1, 2), keepdim=True)
+    best, winner = ((full - low) / (high - low + 1e-12)).max(0)
+    lines = [Image.fromarray(np.arange(side, dtype=np.int32)[None]) for side in size]
+    rows, columns = (
+        np.array(line.resize((new, 1), Image.NEAREST))[0] for line, new in zip(lines, (100, 150), strict=True)
+    )
+    ids = (3 * winner[rows][:, columns]).to(torch.uint8).numpy()
+    assert np.array_equal(found.mask, ids)
+    assert found.scores == {3: pytest.approx(best[rows][:, columns].double().numpy()[ids == 3].mean())}
+
+
+@pytest.mark.parametrize('kind', [np.uint8, np.int64])
+def test_ids_are_bytes_whatever_type_the_masks_have(kind):
+    tracker, size, frames = Tracker(small()), (10, 12), torch.randn(2, 3, 5, 6)
+    other = square(5, slice(0, 9))
+    first = tracker.step(frames[0], size, square(4).astype(kind)).get().mask
+    late = tracker.step(frames[1], size, other.astype(kind)).get().mask
+    assert first.dtype == late.dtype == np.uint8
+    # Over what was found, whatever its id.
+    assert np.array_equal(late == 5, other == 5)
+
+
+def test_the_strength_of_an_object_is_the_mean_of_its_pixels():
+    mask = torch.tensor([[0, 1, 1], [7, 7, 1]], dtype=torch.uint8)
+    value = torch.tensor([[0.9, 0.25, 0.5], [0.1, 0.3, 0.75]])
+    assert _by_id(*_strengths(mask, value).numpy()) == {1: pytest.approx(0.5), 7: pytest.approx(0.2)}
+
+
+def test_an_object_between_the_cells_is_told(caplog):
+    mask = square(4)
+    mask[0, 0] = 9
+    with caplog.at_level(logging.WARNING):
+        Tracker(small()).step(torch.randn(3, 5, 6), (10, 12), mask)
+    assert 'Frame 0: object 9 falls between the 5x6 cells of the features and is lost at once' in caplog.text
+
+
+def test_results_of_a_gpu_are_asked_for_one_frame_late():
+    log = []
+
+    class Result:
+        def __init__(self, number, on_gpu):
+            self.number, self.on_gpu = number, on_gpu
+            log.append(f'made {number}')
+
+        def get(self):
+            log.append(f'got {self.number}')
+            return self.number
+
+    for on_gpu, expected in (
+        (True, ['made 0', 'made 1', 'got 0', 'made 2', 'got 1', 'got 2']),
+        (False, ['made 0', 'got 0', 'made 1', 'got 1', 'made 2', 'got 2']),
+    ):
+        log.clear()
+        assert list(in_turn(Result(number, on_gpu) for number in range(3))) == [0, 1, 2]
+        assert log == expected
