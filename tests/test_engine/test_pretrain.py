@@ -246,7 +246,7 @@ def test_a_batch_that_does_not_fit_the_queue_is_refused():
 
 def test_a_batch_of_images_that_does_not_fit_the_queue_of_the_branch_is_refused():
     """The images of joint training have a loader of their own; the number of clips does not matter."""
-    cfg = load_config(CONFIGS / 'joint_r18_ytv.py', {'train_dataloader.batch_size': 7})
+    cfg = load_config(CONFIGS / 'continual' / 'joint_r18_ytv.py', {'train_dataloader.batch_size': 7})
     check_queue(cfg, 4)
     with pytest.raises(
         ValueError,

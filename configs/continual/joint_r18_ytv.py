@@ -1,6 +1,6 @@
 # Joint learning from images and videos, L = L_nce + gamma * L_t, from scratch (paper Table 2, row "Spatiotemporal",
 # which is for ResNet-50). The paper gives neither gamma nor the batches: ours. 4 GPUs x (32 clips and 64 images).
-_base_ = './stt_r18_ytv.py'
+_base_ = '../stt_r18_ytv.py'
 # Names of the image branch that this toolbox does not have are looked up in mmpretrain.
 fallback_scope = 'mmpretrain'
 model = dict(
