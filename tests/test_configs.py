@@ -367,7 +367,6 @@ def test_every_training_config_learns_from_a_clip(name, tmp_path):
 def test_every_stage_1_config_learns_from_images(name, tmp_path):
     """Through the config's own views and normalisation; the watched backbone is the trained one in another geometry."""
     cfg = load_config(ROOT / name)
-    assert cfg.fallback_scope == 'mmpretrain'
     for number in range(2):
         write_image(tmp_path / f'{number}.jpg', texture((240, 320), number))
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, data_root=str(tmp_path)))
