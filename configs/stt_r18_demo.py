@@ -1,6 +1,6 @@
 # The temporal stage at a size that a laptop trains: 128 x 128 crops of any videos, batch 8, no teacher. Trains on
 # demo/data/clips and validates on demo/data/davis (DAVIS layout, first 25 frames) as tools/quickstart.sh does.
-_base_ = './stt_r18_ytv_temporal.py'
+_base_ = './stt/stt_r18_ytv_temporal.py'
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,

@@ -25,7 +25,9 @@ CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob('*.py') if '
 ABLATIONS = [name for name in CONFIGS if name.startswith('ablations/')]
 # Trained on images alone.
 PRETRAIN = [
-    name for name in CONFIGS if name.startswith(('pretrain/', 'temporal_then_spatial')) and '_first' not in name
+    name
+    for name in CONFIGS
+    if name.startswith(('pretrain/', 'continual/temporal_then_spatial')) and '_first' not in name
 ]
 
 
@@ -365,7 +367,6 @@ def test_every_training_config_learns_from_a_clip(name, tmp_path):
 def test_every_stage_1_config_learns_from_images(name, tmp_path):
     """Through the config's own views and normalisation; the watched backbone is the trained one in another geometry."""
     cfg = load_config(ROOT / name)
-    assert cfg.fallback_scope == 'mmpretrain'
     for number in range(2):
         write_image(tmp_path / f'{number}.jpg', texture((240, 320), number))
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, data_root=str(tmp_path)))
@@ -407,9 +408,7 @@ def test_stage_1_is_watched_as_a_finished_file_is_scored(name):
 def test_the_second_half_starts_from_the_last_file_of_the_first(net, stride, monkeypatch):
     for variable in ('TEMPORAL', 'FISHER_TEMPORAL'):
         monkeypatch.delenv(f'STT_{variable}_{net}{stride}'.upper(), raising=False)
-    first, second, ewc = (
-        load_config(ROOT / f'temporal_then_spatial_{net}{kind}{stride}.py') for kind in ('_first', '', '_ewc')
-    )
+    first, second, ewc = (load_config(f'temporal_then_spatial_{net}{kind}{stride}') for kind in ('_first', '', '_ewc'))
     assert second.model.backbone.init_cfg.checkpoint == (
         f'work_dirs/temporal_then_spatial_{net}_first{stride}/iter_{first.train_cfg.max_iters}.pth'
     )

@@ -158,7 +158,7 @@ def test_temporal_only_trains_in_two_processes_without_unused_parameters(roots, 
     out = run(
         'bash',
         'tools/dist_train.sh',
-        'configs/stt_r18_ytv_temporal.py',
+        'configs/stt/stt_r18_ytv_temporal.py',
         2,
         '--work-dir',
         tmp_path,
@@ -180,8 +180,8 @@ def test_a_killed_training_ends_with_the_same_weights(roots, tmp_path):
         'default_hooks.checkpoint.interval=3',
         'train_dataloader.dataset.on_error=skip',
     ]
-    run(*train('stt_r18_ytv_temporal.py', tmp_path / 'straight', options, '--no-validate', '--seed', '3'))
-    command = train('stt_r18_ytv_temporal.py', tmp_path / 'killed', options, '--no-validate', '--seed', '3')
+    run(*train('stt/stt_r18_ytv_temporal.py', tmp_path / 'straight', options, '--no-validate', '--seed', '3'))
+    command = train('stt/stt_r18_ytv_temporal.py', tmp_path / 'killed', options, '--no-validate', '--seed', '3')
     process = subprocess.Popen(command, env=ENV, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 200
     for line in process.stdout:
@@ -225,7 +225,7 @@ def test_a_broken_frame_stops_a_training_with_workers_in_one_line(tmp_path):
     start = time.monotonic()
     out = run(
         *train(
-            'stt_r18_ytv_temporal.py',
+            'stt/stt_r18_ytv_temporal.py',
             tmp_path,
             [*SMALL, f'train_dataloader.dataset.data_root={tmp_path}/YouTubeVOS'],
             '--no-validate',

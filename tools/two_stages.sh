@@ -32,7 +32,7 @@ evaluate() {
 run "$PYTHON" tools/train.py configs/pretrain/mocov2_r18_demo.py --work-dir "$work/stage1" --no-validate --resume
 run "$PYTHON" tools/convert_checkpoint.py "$work/stage1/iter_600.pth" "$work/stage1.pth" --depth 18 --overwrite
 export STT_STAGE1_R18="$work/stage1.pth"
-run "$PYTHON" tools/train.py configs/stt_r18_demo_full.py --work-dir "$work/stage2" --no-validate --resume
+run "$PYTHON" tools/train.py configs/stt/stt_r18_demo_full.py --work-dir "$work/stage2" --no-validate --resume
 
 evaluate untrained configs/eval/davis_r18_s8.py none
 evaluate stage1 configs/eval/davis_spatial_r18_rgb.py "$work/stage1.pth"

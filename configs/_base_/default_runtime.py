@@ -1,5 +1,7 @@
 # What is the same for every training and evaluation.
 default_scope = 'stt_mm'
+# The tools make a folder for each config in it.
+work_dir = 'work_dirs'
 
 default_hooks = dict(
     runtime_info=dict(type='RuntimeInfoHook'),

@@ -2,7 +2,9 @@
 # weight, the same loss between the most similar cells of the two views; widths as MoCo v2's.
 _base_ = './mocov2_r18_in1k.py'
 model = dict(
-    type='DenseCL',
+    type='mmpretrain.DenseCL',
     loss_lambda=0.5,
-    neck=dict(_delete_=True, type='DenseCLNeck', in_channels=512, hid_channels=512, out_channels=128, num_grid=None),
+    neck=dict(
+        _delete_=True, type='mmpretrain.DenseCLNeck', in_channels=512, hid_channels=512, out_channels=128, num_grid=None
+    ),
 )

@@ -15,13 +15,16 @@ model = dict(
     stage_weights=(0.1, 0.4, 0.7, 1.0),
     normalize=False,
     data_preprocessor=dict(
-        type='SelfSupDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
+        type='mmpretrain.SelfSupDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        to_rgb=True,
     ),
     backbone=dict(
-        type='ResNet', depth=18, out_indices=(0, 1, 2, 3), norm_cfg=dict(type='BN'), zero_init_residual=False
+        type='mmpretrain.ResNet', depth=18, out_indices=(0, 1, 2, 3), norm_cfg=dict(type='BN'), zero_init_residual=False
     ),
     neck=dict(type='DetCoNeck', in_channels=(64, 128, 256, 512), out_channels=128),
-    head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2),
+    head=dict(type='mmpretrain.ContrastiveHead', loss=dict(type='mmpretrain.CrossEntropyLoss'), temperature=0.2),
 )
 # BatchNorm per process: the keys are shuffled between processes instead.
 sync_bn = None
@@ -36,15 +39,15 @@ _looks = [
     ),
     # Weights of blue, green and red.
     dict(type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.114, 0.587, 0.2989)),
-    dict(type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=0.5),
+    dict(type='mmpretrain.GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=0.5),
     dict(type='RandomFlip', prob=0.5),
 ]
 _global_view = [
-    dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.0), backend='pillow'),
+    dict(type='mmpretrain.RandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.0), backend='pillow'),
     *_looks,
 ]
 _local_view = [
-    dict(type='RandomResizedCrop', scale=255, crop_ratio_range=(0.6, 1.0), backend='pillow'),
+    dict(type='mmpretrain.RandomResizedCrop', scale=255, crop_ratio_range=(0.6, 1.0), backend='pillow'),
     *_looks,
     dict(type='JigsawMosaic', grid=3, patch_size=64),
 ]
@@ -54,9 +57,11 @@ train_dataloader = dict(
             dict(type='LoadImage'),
             dict(
                 type='SeededCompose',
-                transforms=[dict(type='MultiView', num_views=[2, 2], transforms=[_global_view, _local_view])],
+                transforms=[
+                    dict(type='mmpretrain.MultiView', num_views=[2, 2], transforms=[_global_view, _local_view])
+                ],
             ),
-            dict(type='PackInputs'),
+            dict(type='mmpretrain.PackInputs'),
         ]
     )
 )

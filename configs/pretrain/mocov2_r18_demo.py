@@ -14,11 +14,16 @@ train_dataloader = dict(
                 type='SeededCompose',
                 transforms=[
                     dict(
-                        type='MultiView',
+                        type='mmpretrain.MultiView',
                         num_views=2,
                         transforms=[
                             [
-                                dict(type='RandomResizedCrop', scale=96, crop_ratio_range=(0.1, 0.6), backend='pillow'),
+                                dict(
+                                    type='mmpretrain.RandomResizedCrop',
+                                    scale=96,
+                                    crop_ratio_range=(0.1, 0.6),
+                                    backend='pillow',
+                                ),
                                 dict(
                                     type='RandomApply',
                                     transforms=[
@@ -32,14 +37,19 @@ train_dataloader = dict(
                                     keep_channels=True,
                                     channel_weights=(0.114, 0.587, 0.2989),
                                 ),
-                                dict(type='GaussianBlur', magnitude_range=(0.1, 1.0), magnitude_std='inf', prob=0.5),
+                                dict(
+                                    type='mmpretrain.GaussianBlur',
+                                    magnitude_range=(0.1, 1.0),
+                                    magnitude_std='inf',
+                                    prob=0.5,
+                                ),
                                 dict(type='RandomFlip', prob=0.5),
                             ]
                         ],
                     ),
                 ],
             ),
-            dict(type='PackInputs'),
+            dict(type='mmpretrain.PackInputs'),
         ],
     ),
 )

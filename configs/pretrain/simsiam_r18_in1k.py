@@ -7,13 +7,16 @@ _base_ = [
 ]
 # The widths that the official code gives a ResNet-18: the projector is as wide as the backbone and ends at 2048.
 model = dict(
-    type='SimSiam',
+    type='mmpretrain.SimSiam',
     data_preprocessor=dict(
-        type='SelfSupDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
+        type='mmpretrain.SelfSupDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        to_rgb=True,
     ),
-    backbone=dict(type='ResNet', depth=18, norm_cfg=dict(type='BN'), zero_init_residual=True),
+    backbone=dict(type='mmpretrain.ResNet', depth=18, norm_cfg=dict(type='BN'), zero_init_residual=True),
     neck=dict(
-        type='NonLinearNeck',
+        type='mmpretrain.NonLinearNeck',
         in_channels=512,
         hid_channels=512,
         out_channels=2048,
@@ -23,10 +26,10 @@ model = dict(
         norm_cfg=dict(type='BN1d'),
     ),
     head=dict(
-        type='LatentPredictHead',
-        loss=dict(type='CosineSimilarityLoss'),
+        type='mmpretrain.LatentPredictHead',
+        loss=dict(type='mmpretrain.CosineSimilarityLoss'),
         predictor=dict(
-            type='NonLinearNeck',
+            type='mmpretrain.NonLinearNeck',
             in_channels=2048,
             hid_channels=512,
             out_channels=2048,

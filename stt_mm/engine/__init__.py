@@ -10,7 +10,7 @@ from stt_mm.engine.compat import (
     to_plain,
     trusted_path,
 )
-from stt_mm.engine.config import add_scopes, check_keys, flatten, load_config, override, values_of
+from stt_mm.engine.config import check_keys, flatten, load_config, override, values_of
 from stt_mm.engine.hooks import CheckpointHook, FiniteLossHook, FixedRateHook, StopSignalHook
 from stt_mm.engine.loops import IterLoop, JointIterLoop
 from stt_mm.engine.propagation_val_loop import PropagationValLoop
@@ -27,7 +27,6 @@ __all__ = [
     'PropagationValLoop',
     'Runner',
     'StopSignalHook',
-    'add_scopes',
     'check_keys',
     'check_queue',
     'enable_amp',

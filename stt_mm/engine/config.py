@@ -1,30 +1,26 @@
 """Loading configs so that a mistake is reported where it was made."""
 
 import inspect
-from collections.abc import Callable
 from difflib import get_close_matches
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import Registry
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
-import stt_mm.registry as registry
 from stt_mm.engine.config_checks import check_components
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.checks import similar
 from stt_mm.utils.config_path import PACKAGE, config_path
 
+# Of the shipped configs, for MMEngine's own runner; here each has a folder of its own in it.
+SHARED_WORK_DIR = 'work_dirs'
 _READ_FROM_CFG = {
     'activation_checkpointing',
     'compile',
     'custom_imports',
     'efficient_conv_bn_eval',
-    'fallback_scope',
     'find_unused_parameters',
     'model_wrapper_cfg',
     'sync_bn',
@@ -33,19 +29,26 @@ KNOWN_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) - {'self',
 
 
 def check_keys(cfg: Config) -> None:
-    """Refuse a config with unknown top-level keys, which MMEngine would pass over in silence.
+    """Refuse top-level keys that look like slips of those that are read; MMEngine would pass over them in silence.
 
-    Keys that start with an underscore are the author's own.
+    Other keys are the author's variables, such as ``data_root`` or ``train_pipeline``.
 
     Raises:
-        ValueError: with every unknown key and the one that may have been meant.
+        ValueError: with every such key and the one that may have been meant.
     """
-    unknown = [key for key in cfg if not key.startswith('_') and key not in KNOWN_KEYS]
-    if unknown:
-        named = ', '.join(f'{key!r}{similar(key, KNOWN_KEYS)}' for key in unknown)
+    name = cfg.filename or 'The config'
+    if 'fallback_scope' in cfg:
         raise InputError(
-            f'{cfg.filename or "The config"} has top-level keys that nothing reads: {named}. '
-            'Correct or remove them; a variable of your own may start with an underscore.'
+            f'{name} sets fallback_scope, which is no longer read. Remove it, and write the classes of that library '
+            "with its name, such as type='mmpretrain.MoCo'."
+        )
+    own = [key for key in cfg if key not in KNOWN_KEYS and not key.startswith('_')]
+    slips = [key for key in own if get_close_matches(key, KNOWN_KEYS, cutoff=0.8)]
+    if slips:
+        named = ', '.join(f'{key!r}{similar(key, KNOWN_KEYS)}' for key in slips)
+        raise InputError(
+            f'{name} has top-level keys that nothing reads: {named}. '
+            'Correct or remove them; a variable of your own that is called so starts with an underscore.'
         )
 
 
@@ -67,54 +70,6 @@ def values_of(node: Any, *keys: str) -> list[str]:
     return [value for key, value in flatten(node).items() if key.rpartition('.')[2] in keys and isinstance(value, str)]
 
 
-def add_scopes(cfg: Config) -> None:
-    """Write the scope before every ``type`` that only the library named by the config's ``fallback_scope`` has.
-
-    With ``fallback_scope = 'mmpretrain'`` a config says ``type='MoCo'``. Components of this toolbox and of MMEngine
-    come first; a name that neither has, in a registry of any kind, becomes ``mmpretrain.MoCo`` if the library has it
-    and stays as it is if not. MMEngine itself looks up a name without a scope in ``default_scope`` alone, also where a
-    model of the other library builds its parts.
-
-    Args:
-        cfg: a loaded config, changed in place; nothing happens without ``fallback_scope``.
-
-    Raises:
-        ValueError: there is no such library, or it has no registries.
-    """
-    scope = cfg.get('fallback_scope')
-    if scope is None:
-        return
-    try:
-        theirs = import_module(f'{scope}.registry')
-    except ImportError as error:
-        raise InputError(
-            f'{cfg.filename}: fallback_scope={scope!r} names no installed library with registries '
-            f'({error}). Install it, or remove the key.'
-        ) from error
-    kinds = {kind: ours for kind, ours in vars(registry).items() if isinstance(ours, Registry)}
-
-    @cache
-    def full_name(name: str) -> str:
-        if '.' in name or any(ours.get(name) for ours in kinds.values()):
-            return name
-        known = any(getattr(theirs, kind).get(name) for kind in kinds if hasattr(theirs, kind))
-        return f'{scope}.{name}' if known else name
-
-    for key in cfg:
-        _rename_types(cfg[key], full_name)
-
-
-def _rename_types(node: Any, full_name: Callable[[str], str]) -> None:
-    if isinstance(node, dict):
-        if isinstance(node.get('type'), str):
-            node['type'] = full_name(node['type'])
-        for item in node.values():
-            _rename_types(item, full_name)
-    elif isinstance(node, list | tuple):
-        for item in node:
-            _rename_types(item, full_name)
-
-
 def complete_loaders(node: Any) -> None:
     """Leave out what a data loader without worker processes must not be given, in every loader of a config.
 
@@ -130,7 +85,7 @@ def complete_loaders(node: Any) -> None:
 
 
 def load_config(path: str | Path, options: dict | None = None) -> Config:
-    """Load a config file, apply overrides, check keys and components, complete names (:func:`add_scopes`) and loaders.
+    """Load a config file, apply overrides, check keys and components, complete loaders.
 
     Args:
         path: a config file, or the name of a shipped config such as ``stt_r18_ytv``.
@@ -150,9 +105,10 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
         raise InputError(f'{file} cannot be loaded as a config: {type(error).__name__}: {error}') from error
     for key in [key for key, value in cfg.items() if inspect.ismodule(value) or callable(value)]:
         cfg.pop(key)  # what the file imports
+    if cfg.get('work_dir') == SHARED_WORK_DIR:
+        cfg.work_dir = f'{SHARED_WORK_DIR}/{file.stem}'
     override(cfg, options)
     check_keys(cfg)
-    add_scopes(cfg)
     check_components(cfg)
     for key in cfg:
         complete_loaders(cfg[key])
@@ -163,8 +119,15 @@ def override(cfg: Config, options: dict | None) -> None:
     """Apply overrides by dotted key to a loaded config, in place.
 
     Raises:
-        ValueError: one does not fit.
+        ValueError: one does not fit, or sets a variable, which has been used by then.
     """
+    for key in options or {}:
+        top = key.partition('.')[0]
+        if top not in KNOWN_KEYS and not top.startswith('_'):
+            raise InputError(
+                f'--cfg-options {key}: nothing reads {top!r}{similar(top, KNOWN_KEYS)} once the config is loaded. '
+                'Name the key that it stands for in the config.'
+            )
     try:
         cfg.merge_from_dict(options or {})
         if any(key.partition('.')[0] == 'custom_imports' for key in options or {}):

@@ -11,7 +11,8 @@ def config_path(name: str) -> Path:
     """Path of a shipped config.
 
     Args:
-        name: path below ``configs/``, with or without ``.py``, such as ``stt_r18_ytv`` or ``ablations/no_local_r18``.
+        name: path below ``configs/``, with or without ``.py``, such as ``stt/stt_r18_ytv_s4``; the name of the
+            file will do, as no two have the same.
 
     Returns:
         The file in the checkout (``<repository>/configs``) or in the installed package (``stt_mm/configs``).
@@ -22,8 +23,10 @@ def config_path(name: str) -> Path:
     relative = Path(name if name.endswith('.py') else f'{name}.py')
     roots = [root for root in (PACKAGE.parent / 'configs', PACKAGE / 'configs') if root.is_dir()]
     for root in roots:
-        if (root / relative).is_file():
-            return root / relative
+        found = [path for path in root.rglob(relative.name) if '_base_' not in path.parts]
+        for path in [root / relative, *(found if len(relative.parts) == 1 else [])]:
+            if path.is_file():
+                return path
     known = sorted(
         str(path.relative_to(root))[:-3] for root in roots for path in root.rglob('*.py') if '_base_' not in path.parts
     )

@@ -1,4 +1,4 @@
-"""Stage 1 under this toolbox's runtime: names, loops, hooks, resuming, watching, and the way to stage 2."""
+"""Stage 1 under this toolbox's runtime: loops, hooks, resuming, watching, and the way to stage 2."""
 
 import copy
 import json
@@ -16,7 +16,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from pretrain_runs import CONFIGS, make_trees, run_config, small_config
 
-from stt_mm.engine import add_scopes, check_queue, load_config
+from stt_mm.engine import check_queue, load_config
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import read_checkpoint
 from stt_mm.utils.weights import backbone_state_dict, load_backbone
@@ -47,52 +47,6 @@ def state(runner, step):
 def assert_same(first, second):
     assert first.keys() == second.keys()
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
-
-
-# Names
-
-
-def scoped(**content):
-    cfg = Config(dict(content))
-    add_scopes(cfg)
-    return cfg.to_dict()
-
-
-def test_names_of_the_other_library_get_its_scope_and_no_others_do():
-    init_default_scope('stt_mm')
-    model = dict(
-        type='MoCo',
-        backbone=dict(type='CorrespondenceResNet'),
-        neck=[dict(type='MoCoV2Neck')],
-        head=(dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss')),),
-        norm=dict(type='BN'),
-        unknown=dict(type='NoSuchThing'),
-        scoped=dict(type='mmdet.ResNet'),
-        hook=dict(type='CheckpointHook'),
-        jitter=dict(type='ColorJitter'),
-        number=dict(type=3),
-    )
-    found = scoped(fallback_scope='mmpretrain', model=model)['model']
-    assert found['type'] == 'mmpretrain.MoCo'
-    assert found['backbone']['type'] == 'CorrespondenceResNet'
-    assert found['neck'][0]['type'] == 'mmpretrain.MoCoV2Neck'
-    assert found['head'][0]['type'] == 'mmpretrain.ContrastiveHead'
-    assert found['head'][0]['loss']['type'] == 'mmpretrain.CrossEntropyLoss'
-    kept = {key: found[key]['type'] for key in ('norm', 'unknown', 'scoped', 'hook', 'jitter', 'number')}
-    assert kept == {key: model[key]['type'] for key in kept}
-
-
-def test_nothing_happens_without_a_fallback_and_a_wrong_one_is_refused():
-    assert scoped(model=dict(type='MoCo')) == dict(model=dict(type='MoCo'))
-    with pytest.raises(ValueError, match="fallback_scope='mmnothing' names no installed library"):
-        scoped(fallback_scope='mmnothing', model=dict(type='MoCo'))
-
-
-def test_a_dumped_config_needs_no_fallback(tmp_path):
-    cfg = load_config(CONFIGS / 'pretrain' / 'mocov2_r18_in1k.py')
-    cfg.dump(tmp_path / 'dumped.py')
-    assert load_config(tmp_path / 'dumped.py').to_dict() == cfg.to_dict()
-    assert Config.fromfile(tmp_path / 'dumped.py').model.type == 'mmpretrain.MoCo'
 
 
 # Losses
@@ -246,7 +200,7 @@ def test_a_batch_that_does_not_fit_the_queue_is_refused():
 
 def test_a_batch_of_images_that_does_not_fit_the_queue_of_the_branch_is_refused():
     """The images of joint training have a loader of their own; the number of clips does not matter."""
-    cfg = load_config(CONFIGS / 'joint_r18_ytv.py', {'train_dataloader.batch_size': 7})
+    cfg = load_config(CONFIGS / 'continual' / 'joint_r18_ytv.py', {'train_dataloader.batch_size': 7})
     check_queue(cfg, 4)
     with pytest.raises(
         ValueError,

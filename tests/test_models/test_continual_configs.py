@@ -11,7 +11,7 @@ TESTS = Path(__file__).parent
 CONFIGS = sorted(
     path.stem
     for kind in ('joint', 'stt', 'temporal_then_spatial')
-    for path in (TESTS.parents[1] / 'configs').glob(f'{kind}_*.py')
+    for path in (TESTS.parents[1] / 'configs').rglob(f'{kind}_*.py')
     if 'demo' not in path.stem
 )
 # Checked by the tests of their method.

@@ -265,7 +265,7 @@ def test_detco_after_the_temporal_stage_as_documented(tmp_path, monkeypatch):
     set_files(monkeypatch, tmp_path)
     text = (ROOT / 'docs/continual.md').read_text().split('```python\n_base_')[1].split('```')[0]
     text = (
-        text.replace('./pretrain', f'{ROOT}/configs/pretrain')
+        text.replace('../pretrain', f'{ROOT}/configs/pretrain')
         .replace('work_dirs/temporal_then_spatial_r18_first/iter_90000.pth', os.environ['STT_TEMPORAL_R18'])
         .replace('pretrained/fisher_temporal_r18.pth', os.environ['STT_FISHER_TEMPORAL_R18'])
     )
@@ -323,7 +323,8 @@ def test_one_parameter_elsewhere_is_enough(tmp_path, monkeypatch, capfd):
 
 
 def test_one_line_switches_it_off(tmp_path):
-    (tmp_path / 'mine.py').write_text(f"_base_ = '{ROOT}/configs/stt_r18_ytv_ewc.py'\nmodel = dict(penalty=None)\n")
+    base = ROOT / 'configs' / 'continual' / 'stt_r18_ytv_ewc.py'
+    (tmp_path / 'mine.py').write_text(f"_base_ = '{base}'\nmodel = dict(penalty=None)\n")
     assert config_diff(tmp_path / 'mine.py', 'stt_r18_ytv_ewc') == [
         '+ model.penalty = None',
         "- model.penalty.checkpoint = 'pretrained/fisher_r18.pth'",

@@ -31,7 +31,7 @@ CONFIGS = ROOT / 'configs'
 
 def build(name, **changes):
     """The model of a config, without the files that it starts from."""
-    cfg = load_config(CONFIGS / f'{name}.py')
+    cfg = load_config(name)
     cfg.merge_from_dict(changes)
     for part in (cfg.model.backbone, (cfg.model.get('teacher') or {}).get('backbone')):
         if part is not None:
@@ -240,7 +240,7 @@ def geometry(config):
 
 def test_the_commands_of_the_tables_evaluate_what_was_trained():
     students = [pair for pair in PAIRS if geometry(pair[0]) is not None]
-    assert ('configs/stt_r18_ytv_s4_128.py', 'configs/eval/davis_r18_s4_128.py') in students
+    assert ('configs/stt/stt_r18_ytv_s4_128.py', 'configs/eval/davis_r18_s4_128.py') in students
     assert len(students) > 20
     # Stage 1, which records nothing.
     assert all('spatial' in used for trained, used in PAIRS if (trained, used) not in students)

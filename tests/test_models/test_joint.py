@@ -242,7 +242,8 @@ def test_wrong_settings_are_named():
 
 
 def test_one_line_changes_gamma(tmp_path):
-    (tmp_path / 'mine.py').write_text(f"_base_ = '{ROOT}/configs/joint_r18_ytv.py'\nmodel = dict(gamma=0.1)\n")
+    base = ROOT / 'configs' / 'continual' / 'joint_r18_ytv.py'
+    (tmp_path / 'mine.py').write_text(f"_base_ = '{base}'\nmodel = dict(gamma=0.1)\n")
     assert config_diff(tmp_path / 'mine.py', 'joint_r18_ytv') == ['- model.gamma = 1.0', '+ model.gamma = 0.1']
 
 

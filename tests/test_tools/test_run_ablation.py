@@ -172,7 +172,7 @@ def test_scaling_leaves_the_model_alone(tool, tmp_path, path):
 
 def test_images_of_stage_1_and_of_joint_training_are_scaled_too(tool, tmp_path):
     args = arguments(tool, tmp_path, '--iters', '40', '--batch-size', '4', '--size', '64', '--lr', '0.001')
-    joint = tool.scaled(ROOT / 'configs' / 'joint_r18_ytv.py', args)
+    joint = tool.scaled(ROOT / 'configs' / 'continual' / 'joint_r18_ytv.py', args)
     images = joint.train_cfg.image_dataloader
     assert (images.batch_size, images.dataset.data_root) == (4, str(tmp_path))
     assert joint.train_dataloader.dataset.type == 'VideoFolder'
@@ -194,7 +194,7 @@ def test_images_have_a_length_and_a_batch_of_their_own(tool, tmp_path):
     )
     stage1, joint, videos = (
         tool.scaled(ROOT / 'configs' / f'{name}.py', args)
-        for name in ('pretrain/mocov2_r18_demo', 'joint_r18_demo', 'stt_r18_ytv_temporal')
+        for name in ('pretrain/mocov2_r18_demo', 'continual/joint_r18_demo', 'stt/stt_r18_ytv_temporal')
     )
     assert [cfg.train_cfg.max_iters for cfg in (stage1, joint, videos)] == [70, 40, 40]
     assert [cfg.train_dataloader.batch_size for cfg in (stage1, joint, videos)] == [6, 4, 4]

@@ -10,9 +10,18 @@ from stt_mm.utils.config_path import config_path
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize('name', ['stt_r18_ytv', 'stt_r18_ytv.py', 'eval/davis_color'])
-def test_configs_of_the_checkout(name):
-    assert config_path(name) == ROOT / 'configs' / f'{name.removesuffix(".py")}.py'
+@pytest.mark.parametrize(
+    ('name', 'path'),
+    [
+        ('stt_r18_ytv', 'stt_r18_ytv.py'),
+        ('stt_r18_ytv.py', 'stt_r18_ytv.py'),
+        ('eval/davis_color', 'eval/davis_color.py'),
+        ('davis_color', 'eval/davis_color.py'),
+        ('joint_r18_ytv.py', 'continual/joint_r18_ytv.py'),
+    ],
+)
+def test_configs_of_the_checkout(name, path):
+    assert config_path(name) == ROOT / 'configs' / path
 
 
 @pytest.mark.parametrize('place', ['configs', 'stt_mm/configs'])

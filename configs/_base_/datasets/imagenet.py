@@ -17,12 +17,15 @@ train_dataloader = dict(
                 type='SeededCompose',
                 transforms=[
                     dict(
-                        type='MultiView',
+                        type='mmpretrain.MultiView',
                         num_views=2,
                         transforms=[
                             [
                                 dict(
-                                    type='RandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.0), backend='pillow'
+                                    type='mmpretrain.RandomResizedCrop',
+                                    scale=224,
+                                    crop_ratio_range=(0.2, 1.0),
+                                    backend='pillow',
                                 ),
                                 dict(
                                     type='RandomApply',
@@ -38,14 +41,19 @@ train_dataloader = dict(
                                     keep_channels=True,
                                     channel_weights=(0.114, 0.587, 0.2989),
                                 ),
-                                dict(type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=0.5),
+                                dict(
+                                    type='mmpretrain.GaussianBlur',
+                                    magnitude_range=(0.1, 2.0),
+                                    magnitude_std='inf',
+                                    prob=0.5,
+                                ),
                                 dict(type='RandomFlip', prob=0.5),
                             ]
                         ],
                     ),
                 ],
             ),
-            dict(type='PackInputs'),
+            dict(type='mmpretrain.PackInputs'),
         ],
     ),
 )

@@ -1,10 +1,10 @@
 # Contrastive random walk (CRW), ResNet-18, from scratch. The paper has J&F 67.6 on DAVIS-2017 val, after training on
 # Kinetics-400; here it is YouTube-VOS. 20 clips of 4 frames per step, over all processes.
 _base_ = [
-    './_base_/datasets/youtube_vos.py',
-    './_base_/datasets/davis.py',
-    './_base_/schedules/adam_90k.py',
-    './_base_/default_runtime.py',
+    '../_base_/datasets/youtube_vos.py',
+    '../_base_/datasets/davis.py',
+    '../_base_/schedules/adam_90k.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     type='ContrastiveRandomWalk',

@@ -1,8 +1,6 @@
 # Joint learning from images and videos, L = L_nce + gamma * L_t, from scratch (paper Table 2, row "Spatiotemporal",
 # which is for ResNet-50). The paper gives neither gamma nor the batches: ours. 4 GPUs x (32 clips and 64 images).
-_base_ = './stt_r18_ytv.py'
-# Names of the image branch that this toolbox does not have are looked up in mmpretrain.
-fallback_scope = 'mmpretrain'
+_base_ = '../stt_r18_ytv.py'
 model = dict(
     type='Joint',
     gamma=1.0,
@@ -14,15 +12,20 @@ model = dict(
     image_stages=('res5',),
     # MoCo v2 as in pretrain/mocov2_r18_in1k.py.
     image_branch=dict(
-        type='MoCo',
+        type='mmpretrain.MoCo',
         queue_len=65536,
         feat_dim=128,
         momentum=0.001,
         data_preprocessor=dict(
-            type='SelfSupDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
+            type='mmpretrain.SelfSupDataPreprocessor',
+            mean=[123.675, 116.28, 103.53],
+            std=[58.395, 57.12, 57.375],
+            to_rgb=True,
         ),
-        neck=dict(type='MoCoV2Neck', in_channels=512, hid_channels=512, out_channels=128, with_avg_pool=True),
-        head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'), temperature=0.2),
+        neck=dict(
+            type='mmpretrain.MoCoV2Neck', in_channels=512, hid_channels=512, out_channels=128, with_avg_pool=True
+        ),
+        head=dict(type='mmpretrain.ContrastiveHead', loss=dict(type='mmpretrain.CrossEntropyLoss'), temperature=0.2),
     ),
 )
 # One batch of train_dataloader (videos) and one of image_dataloader in each step.
@@ -46,12 +49,12 @@ train_cfg = dict(
                     type='SeededCompose',
                     transforms=[
                         dict(
-                            type='MultiView',
+                            type='mmpretrain.MultiView',
                             num_views=2,
                             transforms=[
                                 [
                                     dict(
-                                        type='RandomResizedCrop',
+                                        type='mmpretrain.RandomResizedCrop',
                                         scale=224,
                                         crop_ratio_range=(0.2, 1.0),
                                         backend='pillow',
@@ -77,7 +80,10 @@ train_cfg = dict(
                                         channel_weights=(0.114, 0.587, 0.2989),
                                     ),
                                     dict(
-                                        type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=0.5
+                                        type='mmpretrain.GaussianBlur',
+                                        magnitude_range=(0.1, 2.0),
+                                        magnitude_std='inf',
+                                        prob=0.5,
                                     ),
                                     dict(type='RandomFlip', prob=0.5),
                                 ]
@@ -85,7 +91,7 @@ train_cfg = dict(
                         ),
                     ],
                 ),
-                dict(type='PackInputs'),
+                dict(type='mmpretrain.PackInputs'),
             ],
         ),
     ),

@@ -1,6 +1,6 @@
 # Spatial-then-temporal with learning without forgetting (an earlier version of the paper: J&F 69.9). A
 # reconstruction: no detail of it is published. Needs the full checkpoint of stage 1, with head and queue.
-_base_ = './stt_r50_ytv_no_global.py'
+_base_ = '../stt/stt_r50_ytv_no_global.py'
 model = dict(
     penalty=dict(
         type='LwFPenalty',

@@ -1,6 +1,6 @@
 # Stride 4, ResNet-50 (paper Table 3: J&F 74.1). The geometry is that of stt_r18_ytv_s4, and so is the
 # smaller weight of the local term per query.
-_base_ = './stt_r50_ytv.py'
+_base_ = '../stt_r50_ytv.py'
 model = dict(
     backbone=dict(pool='avg', strides=(1, 1, 1, 8)),
     radii=dict(res3=12, res4=12),

@@ -1,6 +1,6 @@
 # The full method at the size of stt_r18_demo, with a student and a teacher from STT_STAGE1_R18, such as a checkpoint of
 # configs/pretrain/mocov2_r18_demo.py.
-_base_ = './stt_r18_ytv.py'
+_base_ = '../stt_r18_ytv.py'
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,

@@ -1,6 +1,5 @@
-# Temporal-then-spatial: MoCo v2 on ImageNet, 200 epochs, from a backbone trained on videos (the paper has ResNet-50).
-# Evaluated in RGB, the colours of the last stage; the paper does not say.
-_base_ = './pretrain/mocov2_r18_in1k.py'
+# Temporal-then-spatial at the size of pretrain/mocov2_r18_demo: MoCo v2 on images, from a backbone trained on videos.
+_base_ = '../pretrain/mocov2_r18_demo.py'
 model = dict(
     backbone=dict(
         _delete_=True,

@@ -1,6 +1,6 @@
 # Temporal-then-spatial: MoCo v2 on ImageNet, 200 epochs, from a backbone trained on videos (paper Table 2: J&F 66.9).
 # Evaluated in RGB, the colours of the last stage; the paper does not say.
-_base_ = './pretrain/mocov2_r50_in1k.py'
+_base_ = '../pretrain/mocov2_r50_in1k.py'
 model = dict(
     backbone=dict(
         _delete_=True,

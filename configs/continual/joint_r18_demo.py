@@ -34,12 +34,12 @@ train_cfg = dict(
                     type='SeededCompose',
                     transforms=[
                         dict(
-                            type='MultiView',
+                            type='mmpretrain.MultiView',
                             num_views=2,
                             transforms=[
                                 [
                                     dict(
-                                        type='RandomResizedCrop',
+                                        type='mmpretrain.RandomResizedCrop',
                                         scale=96,
                                         crop_ratio_range=(0.1, 0.6),
                                         backend='pillow',
@@ -65,7 +65,10 @@ train_cfg = dict(
                                         channel_weights=(0.114, 0.587, 0.2989),
                                     ),
                                     dict(
-                                        type='GaussianBlur', magnitude_range=(0.1, 1.0), magnitude_std='inf', prob=0.5
+                                        type='mmpretrain.GaussianBlur',
+                                        magnitude_range=(0.1, 1.0),
+                                        magnitude_std='inf',
+                                        prob=0.5,
                                     ),
                                     dict(type='RandomFlip', prob=0.5),
                                 ]
@@ -73,7 +76,7 @@ train_cfg = dict(
                         ),
                     ],
                 ),
-                dict(type='PackInputs'),
+                dict(type='mmpretrain.PackInputs'),
             ],
         ),
     ),

@@ -1,6 +1,6 @@
 # Spatial-then-temporal with learning without forgetting (a row for ResNet-50 in an earlier version of the paper). A
 # reconstruction: no detail of it is published. Needs the full checkpoint of stage 1, with head and queue.
-_base_ = './stt_r18_ytv_no_global.py'
+_base_ = '../stt/stt_r18_ytv_no_global.py'
 model = dict(
     penalty=dict(
         type='LwFPenalty',

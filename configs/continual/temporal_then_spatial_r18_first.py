@@ -1,5 +1,5 @@
 # Temporal stage alone, from scratch, with an untrained res5: the first half of temporal-then-spatial. As
 # stt_r18_ytv_temporal, but res5 is built: it is neither run nor trained here and starts from its first weights in the
 # second half.
-_base_ = './stt_r18_ytv_temporal.py'
+_base_ = '../stt/stt_r18_ytv_temporal.py'
 model = dict(backbone=dict(strides=(1, 2, 2, 4), out_indices=(1, 2, 3)))

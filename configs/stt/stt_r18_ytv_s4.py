@@ -2,7 +2,7 @@
 # evaluation weights: average-pooled stem, res3 and res4 on one 64 x 64 grid, pseudo labels used without pooling, whose
 # rows then sum to 1, not to 1/4. The local term is divided by the 4,096 positions of res4, 1,024 at stride 8: a query
 # weighs a quarter of what it does there (1000 / 4,096 = 0.244). model.local_head.weight=4000 would undo that.
-_base_ = './stt_r18_ytv.py'
+_base_ = '../stt_r18_ytv.py'
 model = dict(
     backbone=dict(pool='avg', strides=(1, 1, 1, 8)),
     radii=dict(res3=12, res4=12),
