@@ -85,7 +85,7 @@ class JHMDB(VideoBenchmark):
     def lack(self, video: dict) -> str | None:
         joints, first = video['points'][0], self.data_list[0]
         if len(joints) != len(first['points'][0]):
-            return f'{len(joints)} joints, {first["video_id"]} has {len(first["keypoints"][0])}'
+            return f'{len(joints)} joints, {first["video_id"]} has {len(first["points"][0])}'
         if np.isnan(joints).any(1).all():
             return 'no joint is visible in the first frame'
         return given_alone(video, self.max_frames)

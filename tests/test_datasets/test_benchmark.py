@@ -46,7 +46,7 @@ def test_items_have_the_common_form(case):
     assert sample.frame_names == frames.names
     assert sample.original_size == frames[0].shape[:2]
     assert sample.metainfo['max_frames'] is None
-    assert ('given_masks' in sample) != ('given_keypoints' in sample)
+    assert ('given_masks' in sample) != ('given_points' in sample)
     with pytest.raises(IndexError):
         dataset[3]
 
@@ -57,9 +57,7 @@ def test_max_frames_cuts_all_that_has_one_entry_per_frame(case):
     sample = dataset[0]['data_samples']
     assert dataset.num_frames(0) == sample.metainfo['max_frames'] == 3
     lengths = {
-        key: len(sample.get(key))
-        for key in ('frame_names', 'mask_paths', 'keypoints', 'output_frames')
-        if key in sample
+        key: len(sample.get(key)) for key in ('frame_names', 'mask_paths', 'points', 'output_frames') if key in sample
     }
     assert len(lengths) >= 2
     assert set(lengths.values()) == {3}, lengths

@@ -37,11 +37,11 @@ def test_joints_count_from_zero(root):
     assert sample.video_id == 'walk/clip1'
     assert sample.frame_names == ['00001', '00002', '00003', '00004']
     assert sample.original_size == (60, 80)
-    assert sample.keypoints.shape == (4, 15, 2)
-    assert sample.keypoints.dtype == sample.given_keypoints.dtype == np.float32
+    assert sample.points.shape == (4, 15, 2)
+    assert sample.points.dtype == sample.given_points[0].dtype == np.float32
     j, t = 7, 3
-    assert sample.keypoints[t, j].tolist() == [3 * j + t + 2, 2 * j + t + 1]
-    assert np.array_equal(sample.given_keypoints, sample.keypoints[0])
+    assert sample.points[t, j].tolist() == [3 * j + t + 2, 2 * j + t + 1]
+    assert np.array_equal(sample.given_points[0], sample.points[0])
 
 
 def test_official_splits_give_the_test_clips(root):
@@ -103,9 +103,9 @@ def test_other_joints_and_invisible_ones(root):
     positions[:, 3, 0] = np.nan
     savemat(root / 'joint_positions' / 'walk' / 'clip0' / 'joint_positions.mat', {'pos_img': positions})
     sample = JHMDB(str(root), indices=1)[0]['data_samples']
-    assert sample.given_keypoints.shape == (26, 2)
-    assert np.isnan(sample.given_keypoints[3]).all()
-    assert np.isnan(sample.keypoints).sum() == 2
+    assert sample.given_points[0].shape == (26, 2)
+    assert np.isnan(sample.given_points[0][3]).all()
+    assert np.isnan(sample.points).sum() == 2
 
 
 def test_what_is_missing_is_named(root):

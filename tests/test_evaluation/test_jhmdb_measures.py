@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from stt_mm.evaluation.functional import count_keypoints, pck
+from stt_mm.evaluation.functional import count_points, pck
 
 NAN = math.nan
 
@@ -60,7 +60,7 @@ def videos(draw):
 @settings(max_examples=200, deadline=None)
 @given(videos=videos())
 def test_pck_equals_its_definition(videos):
-    counts = [count_keypoints(*video) for video in videos]
+    counts = [count_points(*video) for video in videos]
     for variant in ('STT', 'CRW'):
         expected, lost = slow_pck(videos, variant)
         hits, scored = (sum(count[variant][key] for count in counts) for key in ('hits', 'scored'))
@@ -79,7 +79,7 @@ def test_two_joints_counted_by_hand():
     predictions[1, 0, 0] += 3  # a tenth of the normaliser: a hit at 0.1
     predictions[1, 1, 1] += 9.5  # a hit at 0.4
     predictions[2, 1, 1] += 16  # no hit
-    counts = count_keypoints(predictions, truths)
+    counts = count_points(predictions, truths)
     assert counts['STT']['hits'].tolist() == [[3, 1], [3, 1], [3, 1], [3, 2], [3, 2]]
     assert counts['STT']['scored'].tolist() == [3, 3]
     assert counts['CRW']['hits'].tolist() == [[2, 0], [2, 0], [2, 0], [2, 1], [2, 1]]
@@ -92,7 +92,7 @@ def test_lost_joints_are_left_out_and_counted():
     predictions, truths = example()
     predictions[2, 1] = -1
     predictions[1, 0, 0] = 0  # lost for STT alone
-    counts = count_keypoints(predictions, truths)
+    counts = count_points(predictions, truths)
     assert [counts[variant]['scored'].tolist() for variant in ('STT', 'CRW')] == [[2, 2], [2, 1]]
     assert [counts[variant]['lost'] for variant in ('STT', 'CRW')] == [2, 1]
 
@@ -100,7 +100,7 @@ def test_lost_joints_are_left_out_and_counted():
 def test_a_single_scored_joint_has_no_scale_and_is_missed():
     predictions, truths = example()
     predictions[1:, 1] = -1
-    counts = count_keypoints(predictions, truths)['CRW']
+    counts = count_points(predictions, truths)['CRW']
     assert counts['scored'].tolist() == [2, 0]
     assert not counts['hits'].any()
 
@@ -110,7 +110,7 @@ def test_joints_without_annotation_take_no_part():
     truths[1, 1] = NAN
     truths[2, 0, 1] = NAN
     predictions[2, 0] = -1
-    counts = count_keypoints(predictions, truths)
+    counts = count_points(predictions, truths)
     assert counts['CRW']['scored'].tolist() == [1, 1]
     assert counts['CRW']['lost'] == 0
     assert counts['STT']['scored'].tolist() == [2, 2]
@@ -119,7 +119,7 @@ def test_joints_without_annotation_take_no_part():
 def test_frames_beyond_the_annotation_do_not_count():
     predictions, truths = example()
     longer = np.concatenate([predictions, np.full((4, 2, 2), 1e3)])
-    assert count_keypoints(longer, truths)['STT']['hits'].tolist() == [[3, 3]] * 5
+    assert count_points(longer, truths)['STT']['hits'].tolist() == [[3, 3]] * 5
 
 
 def test_a_joint_that_is_never_scored_is_left_out_of_the_mean():
@@ -130,7 +130,7 @@ def test_a_joint_that_is_never_scored_is_left_out_of_the_mean():
 def test_equals_the_published_scripts(data):
     """The STT code and CRW's script give these numbers for one set of predictions of a random network."""
     arrays = np.load(data / 'jhmdb' / 'keypoints.npz')
-    counts = [count_keypoints(arrays[f'{v}/predictions'], arrays[f'{v}/truths']) for v in ('walk/w0', 'clap/c0')]
+    counts = [count_points(arrays[f'{v}/predictions'], arrays[f'{v}/truths']) for v in ('walk/w0', 'clap/c0')]
     published = {'STT': [61.39194139, 90.84249084, 100, 100, 100], 'CRW': [54.44444444, 89.19191919, 100, 100, 100]}
     for variant, expected in published.items():
         hits, scored = (sum(count[variant][key] for count in counts) for key in ('hits', 'scored'))
@@ -151,12 +151,12 @@ def test_equals_the_published_scripts(data):
 )
 def test_shapes_that_do_not_fit(shapes, message):
     with pytest.raises(ValueError, match=f'{message}.* got .* and '):
-        count_keypoints(*(np.zeros(shape) for shape in shapes))
+        count_points(*(np.zeros(shape) for shape in shapes))
 
 
 def test_a_video_without_joints_or_without_frames_has_no_counts():
-    counts = count_keypoints(np.zeros((3, 0, 2)), np.zeros((3, 0, 2)))
+    counts = count_points(np.zeros((3, 0, 2)), np.zeros((3, 0, 2)))
     assert counts['STT']['hits'].shape == counts['CRW']['hits'].shape == (5, 0)
-    counts = count_keypoints(np.zeros((0, 4, 2)), np.zeros((0, 4, 2)))['CRW']
+    counts = count_points(np.zeros((0, 4, 2)), np.zeros((0, 4, 2)))['CRW']
     assert counts['hits'].tolist() == [[0] * 4] * 5
     assert (counts['scored'].tolist(), counts['lost']) == ([0] * 4, 0)

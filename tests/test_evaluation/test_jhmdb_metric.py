@@ -17,12 +17,12 @@ VIDEOS = ('clap/c0', 'walk/w0')
 def sample(data, video_id, **fields):
     arrays = np.load(data / 'jhmdb' / 'keypoints.npz')
     predictions = arrays[f'{video_id}/predictions']
-    element = BaseDataElement(**dict(dict(pred_keypoints=predictions), **fields))
+    element = BaseDataElement(**dict(dict(pred_points=predictions), **fields))
     names = [f'{t + 1:05d}' for t in range(len(predictions))]
     truths = arrays[f'{video_id}/truths'].astype(np.float32)
     protocol = dict(name='stt_jhmdb_s8', version=1)
     element.set_metainfo(
-        dict(video_id=video_id, frame_names=names, original_size=(240, 320), keypoints=truths, protocol=protocol)
+        dict(video_id=video_id, frame_names=names, original_size=(240, 320), points=truths, protocol=protocol)
     )
     return element
 
@@ -86,7 +86,7 @@ def test_a_joint_that_is_never_scored_is_reported(data, tmp_path):
     lost = np.load(data / 'jhmdb' / 'keypoints.npz')['walk/w0/predictions'].copy()
     full = evaluate(data, ['walk/w0'])
     lost[:, 3] = -1
-    metric.process(None, [sample(data, 'walk/w0', pred_keypoints=lost).to_dict()])
+    metric.process(None, [sample(data, 'walk/w0', pred_points=lost).to_dict()])
     metrics = metric.evaluate(1)
     for variant, frames in (('STT', 7), ('CRW', 6)):
         assert metrics[f'{variant}/joints never scored'] == full[f'{variant}/joints never scored'] + 1
@@ -100,7 +100,7 @@ def test_a_joint_that_is_never_scored_is_reported(data, tmp_path):
 
 def test_a_video_whose_joints_are_all_lost(data):
     metric = JHMDBMetric()
-    metric.process(None, [sample(data, 'walk/w0', pred_keypoints=np.full((7, 15, 2), -1.0)).to_dict()])
+    metric.process(None, [sample(data, 'walk/w0', pred_points=np.full((7, 15, 2), -1.0)).to_dict()])
     assert metric.evaluate(1) == {
         'STT/lost joints': 105,
         'STT/joints never scored': 15,
@@ -111,16 +111,16 @@ def test_a_video_whose_joints_are_all_lost(data):
 
 def test_errors_name_the_video(data):
     with pytest.raises(ValueError, match=r'Video walk/w0: .*got \[7, 14, 2\] and \[7, 15, 2\]'):
-        JHMDBMetric().process(None, [sample(data, 'walk/w0', pred_keypoints=np.zeros((7, 14, 2))).to_dict()])
+        JHMDBMetric().process(None, [sample(data, 'walk/w0', pred_points=np.zeros((7, 14, 2))).to_dict()])
     masks = sample(data, 'walk/w0').to_dict()
-    del masks['pred_keypoints']
-    with pytest.raises(ValueError, match=r'Video walk/w0: the model returned no pred_keypoints'):
+    del masks['pred_points']
+    with pytest.raises(ValueError, match=r'Video walk/w0: the model returned no pred_points'):
         JHMDBMetric().process(None, [masks])
     metric = JHMDBMetric()
     metric.process(None, [sample(data, 'walk/w0').to_dict()])
     fewer = sample(data, 'clap/c0')
-    fewer.pred_keypoints = fewer.pred_keypoints[:, :4]
-    fewer.set_metainfo(dict(keypoints=fewer.keypoints[:, :4]))
+    fewer.pred_points = fewer.pred_points[:, :4]
+    fewer.set_metainfo(dict(points=fewer.points[:, :4]))
     metric.process(None, [fewer.to_dict()])
     with pytest.raises(ValueError, match='same joints, got 4 in clap/c0 and 15 in walk/w0'):
         metric.evaluate(2)

@@ -15,9 +15,9 @@ def meta(*shape, dtype=torch.float32):
     return torch.zeros(*shape, dtype=dtype, device='meta')
 
 
-def propagated(window):
+def propagated(window, **changes):
     keys, labels = meta(3, 4, 6, 9), meta(3, 2, 6, 9)
-    return ops.propagate(meta(4, 6, 9), keys, labels, window, 5, 0.1, [1, 0, 2], [1, 0, 0], tile=4)
+    return ops.propagate(meta(4, 6, 9), keys, labels, window, 5, 0.1, [1, 0, 2], [1, 0, 0], tile=4, **changes)
 
 
 def selected(source):
@@ -41,14 +41,16 @@ def enqueued():
         (lambda: ops.transitions(meta(2, 5, 4), meta(2, 6, 4), 0.1, 0.5), (2, 5, 6)),
         (lambda: ops.round_trips(meta(2, 3, 5, 4), 0.1, 0.5), (1, 2, 5, 5)),
         (lambda: ops.cut_patches(meta(2, 3, 8, 9), meta(2, 5, 4), (4, 6)), (2, 5, 3, 4, 6)),
-        (lambda: ops.keypoints_to_label(meta(5, 2), (32, 48), (32, 48), (4, 6), 'stt'), (5, 4, 6)),
-        (lambda: ops.keypoints_to_label(meta(5, 2), (32, 48), (32, 48), (4, 6), 'crw'), (6, 4, 6)),
-        (lambda: ops.label_to_keypoints(meta(5, 4, 6), (32, 48), 'stt'), (5, 2)),
-        (lambda: ops.label_to_keypoints(meta(5, 4, 6), (32, 48), 'crw'), (4, 2)),
+        (lambda: ops.points_to_label(meta(5, 2), (32, 48), (32, 48), (4, 6), 'image'), (5, 4, 6)),
+        (lambda: ops.points_to_label(meta(5, 2), (32, 48), (32, 48), (4, 6), 'grid'), (6, 4, 6)),
+        (lambda: ops.label_to_points(meta(5, 4, 6), (32, 48), (32, 48), 'image'), (5, 2)),
+        (lambda: ops.label_to_points(meta(5, 4, 6), (32, 48), (32, 48), 'grid'), (4, 2)),
         (lambda: ops.resize_mask_nearest(meta(8, 9, dtype=torch.uint8), (5, 7)), (5, 7)),
-        (lambda: ops.label_to_mask((meta(2, 4, 6),), ((0, 3),), (8, 9), True)[0], (8, 9)),
+        (lambda: ops.label_to_mask([meta(2, 4, 6)], meta(2, dtype=torch.uint8), (8, 9), True)[0], (8, 9)),
         (lambda: propagated(ops.Window('square', 2)), (2, 6, 9)),
         (lambda: propagated(None), (2, 6, 9)),
+        (lambda: propagated(ops.Window('square', 2), ties='kept'), (2, 6, 9)),
+        (lambda: propagated(ops.Window('circle', 2), together=3), (2, 6, 9)),
         (lambda: selected('window'), (2, 54)),
         (lambda: selected('affinity'), (2, 54)),
         (enqueued, (4, 8)),

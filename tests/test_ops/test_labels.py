@@ -53,10 +53,10 @@ def test_channels_are_stretched_unless_empty():
 
 def test_background_is_stretched_too_unless_asked_otherwise():
     label = torch.tensor([[[0.9, 0.8]], [[0.1, 0.2]]])
-    mask, value = label_to_mask([label], [(0, 7)], (1, 2))
+    mask, value = label_to_mask([label], torch.tensor([0, 7]), (1, 2))
     assert mask.tolist() == [[0, 7]]
     assert_close(value, torch.ones(1, 2))
-    mask, value = label_to_mask([label], [(0, 7)], (1, 2), min_max=False)
+    mask, value = label_to_mask([label], torch.tensor([0, 7]), (1, 2), min_max=False)
     assert mask.tolist() == [[0, 0]]
     assert_close(value, label[0])
 
@@ -64,6 +64,6 @@ def test_background_is_stretched_too_unless_asked_otherwise():
 def test_groups_compete_by_object_and_agree_on_the_background():
     first = torch.tensor([[[0.1, 0.9, 0.9, 0.4]], [[0.9, 0.1, 0.1, 0.6]]])
     second = torch.tensor([[[0.9, 0.8, 0.2, 0.3]], [[0.1, 0.2, 0.8, 0.7]]])
-    mask, value = label_to_mask([first, second], [(0, 3), (0, 5)], (1, 4), min_max=False)
+    mask, value = label_to_mask([first, second], torch.tensor([0, 3, 5]), (1, 4), min_max=False)
     assert mask.tolist() == [[3, 0, 5, 5]]
     assert_close(value, torch.tensor([[0.9, 0.8, 0.8, 0.7]]))

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from stt_mm.ops import gaussian_maps, keypoints_to_label, label_to_keypoints
+from stt_mm.ops import gaussian_maps, label_to_points, points_to_label
+from stt_mm.ops.points import _rescale
 
 IMAGE, INPUT, GRID = (240, 320), (320, 320), (40, 40)
 GAUSS = math.exp(-2)  # one sigma of 0.5 cells is half a cell, so the next cell is two sigma away
@@ -51,8 +52,8 @@ def test_gaussians_are_drawn_pixel_by_pixel(x, y, height, width, sigma):
 
 
 def test_positions_are_rounded_towards_the_border_only_near_it():
-    keypoints = torch.tensor([[20.9, 30.2], [12.0, 5.3], [0.4, 0.0]])
-    maps = gaussian_maps(keypoints, (60, 60), 4.0)
+    points = torch.tensor([[20.9, 30.2], [12.0, 5.3], [0.4, 0.0]])
+    maps = gaussian_maps(points, (60, 60), 4.0)
     assert [divmod(int(channel.argmax()), 60) for channel in maps] == [(30, 20), (6, 12), (0, 1)]
     assert_close(maps.amax((1, 2)), torch.ones(3, dtype=torch.float64))
     row = maps[0, 30]
@@ -61,7 +62,7 @@ def test_positions_are_rounded_towards_the_border_only_near_it():
 
 
 def test_a_patch_of_four_by_four_cells_on_the_grid_of_crw():
-    label = keypoints_to_label(torch.tensor([[160.0, 120.0]]), IMAGE, INPUT, GRID, 'crw')
+    label = points_to_label(torch.tensor([[160.0, 120.0]]), IMAGE, INPUT, GRID, 'grid')
     assert label.shape == (2, 40, 40)
     assert label.dtype == torch.float32
     rows, columns = label[1].nonzero().T
@@ -73,41 +74,41 @@ def test_a_patch_of_four_by_four_cells_on_the_grid_of_crw():
 
 @pytest.mark.parametrize('size', [(320, 320), (120, 480), (101, 203)])
 def test_the_resize_to_the_input_is_that_of_opencv(size):
-    keypoints = torch.tensor([[33.3, 200.0], [310.0, 7.0], [150.0, 100.0]])
-    maps = np.ascontiguousarray(gaussian_maps(keypoints, IMAGE, 4.0).permute(1, 2, 0))
+    points = torch.tensor([[33.3, 200.0], [310.0, 7.0], [150.0, 100.0]])
+    maps = np.ascontiguousarray(gaussian_maps(points, IMAGE, 4.0).permute(1, 2, 0))
     expected = cv2.resize(maps, size[::-1], interpolation=cv2.INTER_LINEAR)
-    label = keypoints_to_label(keypoints, IMAGE, size, size, 'stt')
+    label = points_to_label(points, IMAGE, size, size, 'image')
     assert_close(label.permute(1, 2, 0).numpy(), expected.astype(np.float32), rtol=0, atol=3e-6)
 
 
 def test_the_grid_of_stt_takes_the_mean_of_the_four_pixels_in_the_middle_of_a_cell():
-    keypoints = torch.tensor([[33.3, 200.0], [310.0, 7.0]])
-    large = keypoints_to_label(keypoints, IMAGE, INPUT, INPUT, 'stt')
+    points = torch.tensor([[33.3, 200.0], [310.0, 7.0]])
+    large = points_to_label(points, IMAGE, INPUT, INPUT, 'image')
     blocks = large.view(2, 40, 8, 40, 8)[:, :, 3:5, :, 3:5]
-    assert_close(keypoints_to_label(keypoints, IMAGE, INPUT, GRID, 'stt'), blocks.mean((2, 4)))
+    assert_close(points_to_label(points, IMAGE, INPUT, GRID, 'image'), blocks.mean((2, 4)))
 
 
 def test_each_axis_has_its_own_stride_on_a_grid_that_is_not_square():
     # The input has twice the height and four times the width of the frame, cells are 8 x 16 pixels of it: 4 x 4 of
     # the frame.
-    label = keypoints_to_label(torch.tensor([[100.0, 36.0]]), (160, 160), (320, 640), (40, 40), 'crw')
+    label = points_to_label(torch.tensor([[100.0, 36.0]]), (160, 160), (320, 640), (40, 40), 'grid')
     assert divmod(int(label[1].argmax()), 40) == (9, 25)
     # In a frame of 240 x 320 and an input of 160 x 480 joint (96, 36) is at (144, 24); cells are 8 x 8 pixels of it.
-    label = keypoints_to_label(torch.tensor([[96.0, 36.0]]), (240, 320), (160, 480), (20, 60), 'crw')
+    label = points_to_label(torch.tensor([[96.0, 36.0]]), (240, 320), (160, 480), (20, 60), 'grid')
     assert label.shape == (2, 20, 60)
     assert divmod(int(label[1].argmax()), 60) == (3, 18)
     # Cells of 4 x 16 pixels of the input.
-    label = keypoints_to_label(torch.tensor([[96.0, 36.0]]), (240, 320), (160, 480), (40, 30), 'crw')
+    label = points_to_label(torch.tensor([[96.0, 36.0]]), (240, 320), (160, 480), (40, 30), 'grid')
     assert divmod(int(label[1].argmax()), 30) == (6, 9)
 
 
-@pytest.mark.parametrize('codec', ['stt', 'crw'])
+@pytest.mark.parametrize('codec', ['image', 'grid'])
 def test_a_joint_in_a_frame_and_a_grid_that_are_not_square_comes_back(codec):
-    keypoints = torch.tensor([[500.0, 40.0], [60.0, 200.0]])
+    points = torch.tensor([[500.0, 40.0], [60.0, 200.0]])
     image, grid = (240, 640), (20, 60)
-    label = keypoints_to_label(keypoints, image, (160, 480), grid, codec)
-    assert label.shape == (2 + (codec == 'crw'), 20, 60)
-    error = (label_to_keypoints(label, image, codec) - keypoints).abs()
+    label = points_to_label(points, image, (160, 480), grid, codec)
+    assert label.shape == (2 + (codec == 'grid'), 20, 60)
+    error = (label_to_points(label, image, INPUT, codec) - points).abs()
     assert (error <= 1.5 * torch.tensor([640 / 60, 240 / 20])).all()
 
 
@@ -115,9 +116,9 @@ def test_a_joint_in_a_frame_and_a_grid_that_are_not_square_comes_back(codec):
 @given(seed=st.integers(0, 2**31), height=st.integers(2, 12), width=st.integers(2, 12), joints=st.integers(1, 4))
 def test_joints_are_read_as_the_weighted_mean_of_the_largest_values(seed, height, width, joints):
     label = torch.rand(joints + 1, height, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    read = label_to_keypoints(label, (height, width), 'stt')
+    read = label_to_points(label, (height, width), INPUT, 'image')
     assert_close(read, torch.tensor([read_by_hand(channel, 5) for channel in label]).double())
-    read = label_to_keypoints(label, (height * 8, width * 6), 'crw')
+    read = label_to_points(label, (height * 8, width * 6), INPUT, 'grid')
     expected = torch.tensor([read_by_hand(channel, 3) for channel in label[1:]]).double()
     assert_close(read, expected * torch.tensor([6.0, 8.0]))
 
@@ -128,31 +129,31 @@ def test_stt_reads_at_the_original_size():
     label = torch.tensor([[[1.0, 2.0, 3.0, 4.0]]], dtype=torch.float64)
     best = {11: 3.375, 12: 3.625, 13: 3.875, 14: 4.0, 15: 4.0}
     expected = sum(x * value for x, value in best.items()) / sum(best.values())
-    assert_close(label_to_keypoints(label, (1, 16), 'stt').tolist(), [[expected, 0.0]])
+    assert_close(label_to_points(label, (1, 16), INPUT, 'image').tolist(), [[expected, 0.0]])
 
 
 def test_the_errors_of_the_codecs():
     """Ground truth through the codecs, in pixels; root mean squares over the grid are those of the released code."""
-    keypoints = torch.rand(500, 2, generator=torch.Generator().manual_seed(1)) * torch.tensor([290.0, 210.0]) + 15
+    points = torch.rand(500, 2, generator=torch.Generator().manual_seed(1)) * torch.tensor([290.0, 210.0]) + 15
     error = {}
-    for codec, grid in (('stt', INPUT), ('stt', GRID), ('crw', GRID)):
-        label = keypoints_to_label(keypoints, IMAGE, INPUT, grid, codec)
-        error[codec, grid] = label_to_keypoints(label, IMAGE, codec) - keypoints
+    for codec, grid in (('image', INPUT), ('image', GRID), ('grid', GRID)):
+        label = points_to_label(points, IMAGE, INPUT, grid, codec)
+        error[codec, grid] = label_to_points(label, IMAGE, INPUT, codec) - points
     # Truncation alone: uniform between -1 and 0.
-    assert_close(error['stt', INPUT].mean(0), torch.full((2,), -0.5), rtol=0, atol=0.05)
-    assert_close(error['stt', INPUT].std(0), torch.full((2,), 12**-0.5), rtol=0, atol=0.02)
-    assert_close(error['stt', GRID].mean(0), torch.full((2,), -0.5), rtol=0, atol=0.15)
-    assert_close(error['stt', GRID].square().mean(0).sqrt(), torch.tensor([2.0, 1.2]), rtol=0, atol=0.1)
-    assert_close(error['crw', GRID].square().mean(0).sqrt(), torch.tensor([2.6, 1.9]), rtol=0, atol=0.2)
+    assert_close(error['image', INPUT].mean(0), torch.full((2,), -0.5), rtol=0, atol=0.05)
+    assert_close(error['image', INPUT].std(0), torch.full((2,), 12**-0.5), rtol=0, atol=0.02)
+    assert_close(error['image', GRID].mean(0), torch.full((2,), -0.5), rtol=0, atol=0.15)
+    assert_close(error['image', GRID].square().mean(0).sqrt(), torch.tensor([2.0, 1.2]), rtol=0, atol=0.1)
+    assert_close(error['grid', GRID].square().mean(0).sqrt(), torch.tensor([2.6, 1.9]), rtol=0, atol=0.2)
 
 
-@pytest.mark.parametrize('codec', ['stt', 'crw'])
+@pytest.mark.parametrize('codec', ['image', 'grid'])
 def test_joints_that_are_not_in_the_frame_are_lost(codec):
     nan, inf = math.nan, math.inf
-    keypoints = torch.tensor([[-40.0, 100.0], [nan, nan], [100.0, nan], [100.0, 1e9], [-inf, 5.0], [100.0, 100.0]])
-    label = keypoints_to_label(keypoints, IMAGE, INPUT, GRID, codec)
+    points = torch.tensor([[-40.0, 100.0], [nan, nan], [100.0, nan], [100.0, 1e9], [-inf, 5.0], [100.0, 100.0]])
+    label = points_to_label(points, IMAGE, INPUT, GRID, codec)
     assert label.isfinite().all()
-    read = label_to_keypoints(label, IMAGE, codec)
+    read = label_to_points(label, IMAGE, INPUT, codec)
     assert read[:-1].tolist() == [[-1.0, -1.0]] * 5
     assert (read[-1] - 100).abs().max() < 8
 
@@ -163,12 +164,12 @@ def test_joints_that_are_not_in_the_frame_are_lost(codec):
     y=st.floats(0, 1, width=32),
     height=st.integers(60, 300),
     width=st.integers(60, 300),
-    codec=st.sampled_from(['stt', 'crw']),
+    codec=st.sampled_from(['image', 'grid']),
 )
 def test_a_joint_in_a_frame_of_any_size_comes_back_within_one_and_a_half_cells(x, y, height, width, codec):
-    keypoints = torch.tensor([[x * (width - 1), y * (height - 1)]])
-    label = keypoints_to_label(keypoints, (height, width), INPUT, GRID, codec)
-    error = (label_to_keypoints(label, (height, width), codec) - keypoints)[0].abs()
+    points = torch.tensor([[x * (width - 1), y * (height - 1)]])
+    label = points_to_label(points, (height, width), INPUT, GRID, codec)
+    error = (label_to_points(label, (height, width), INPUT, codec) - points)[0].abs()
     # STT: half a cell, half a pixel of the truncation, and less resolution where a cell is narrow.
     assert error[0] <= max(1.5 * width / 40, 4)
     assert error[1] <= max(1.5 * height / 40, 4)
@@ -177,28 +178,55 @@ def test_a_joint_in_a_frame_of_any_size_comes_back_within_one_and_a_half_cells(x
 def test_a_grid_whose_cells_are_not_square():
     """Frame 240 x 320, input 120 x 240, grid 10 x 40: cells of 12 x 6 pixels of the input, of 24 x 8 of the frame."""
     sizes = (IMAGE, (120, 240), (10, 40))
-    label = keypoints_to_label(torch.tensor([[164.0, 108.0]]), *sizes, 'crw')
+    label = points_to_label(torch.tensor([[164.0, 108.0]]), *sizes, 'grid')
     assert_close(label[1].tolist(), drawn_by_hand(164 / 8, 108 / 24, (10, 40), 0.5), rtol=0, atol=1e-6)
-    assert_close(label_to_keypoints(label, IMAGE, 'crw'), torch.tensor([[164.0, 108.0]]), rtol=0, atol=12)
-    label = keypoints_to_label(torch.tensor([[164.0, 108.0]]), *sizes, 'stt')
+    assert_close(label_to_points(label, IMAGE, INPUT, 'grid'), torch.tensor([[164.0, 108.0]]), rtol=0, atol=12)
+    label = points_to_label(torch.tensor([[164.0, 108.0]]), *sizes, 'image')
     row, column = divmod(int(label[0].argmax()), 40)
     assert (row, column) == (108 // 24, 164 // 8)
 
 
 def test_arguments():
-    with pytest.raises(ValueError, match=r"codec must be one of 'stt', 'crw', got 'uvc'"):
-        keypoints_to_label(torch.zeros(1, 2), IMAGE, INPUT, GRID, 'uvc')
+    with pytest.raises(ValueError, match=r"codec must be one of 'image', 'grid', 'input', got 'uvc'"):
+        points_to_label(torch.zeros(1, 2), IMAGE, INPUT, GRID, 'uvc')
     with pytest.raises(ValueError, match=r'\[J, 2\].*\[2, 15\]'):
-        keypoints_to_label(torch.zeros(2, 15), IMAGE, INPUT, GRID, 'stt')
+        points_to_label(torch.zeros(2, 15), IMAGE, INPUT, GRID, 'image')
     with pytest.raises(ValueError, match=r'\[K, h, w\].*\[40, 40\]'):
-        label_to_keypoints(torch.zeros(40, 40), IMAGE, 'crw')
+        label_to_points(torch.zeros(40, 40), IMAGE, INPUT, 'grid')
 
 
-@pytest.mark.parametrize('codec', ['stt', 'crw'])
+@pytest.mark.parametrize('codec', ['image', 'grid'])
 def test_positions_are_computed_in_double_precision(codec):
     """Where a position in cells is half way between two, single precision would round to either side."""
-    keypoints = torch.cartesian_prod(torch.arange(0, 240, 4.0), torch.arange(0, 240, 60.0))
+    points = torch.cartesian_prod(torch.arange(0, 240, 4.0), torch.arange(0, 240, 60.0))
     sizes = (240, 240), (320, 320), (30, 30)
-    labels = [keypoints_to_label(value, *sizes, codec) for value in (keypoints, keypoints.double())]
+    labels = [points_to_label(value, *sizes, codec) for value in (points, points.double())]
     assert torch.equal(*labels)
     assert labels[0].dtype == labels[1].dtype == torch.float32
+
+
+def test_points_beyond_the_border_lie_on_it():
+    """An input of twice the frame's size, where the border is half a pixel away from the centres at it."""
+    places = torch.tensor([[0.0, 0.0], [191.0, 127.0], [0.0, 64.0], [64.0, 127.0]])
+    label = torch.zeros(5, 128, 192)
+    for channel, (x, y) in enumerate(places.int().tolist()):
+        label[channel, y, x] = 1
+    points = label_to_points(label, (64, 96), (128, 192), 'input')
+    assert points.tolist() == [[0, 0], [95, 63], [0, 31.75], [31.75, 63], [-1, -1]]
+
+
+@pytest.mark.parametrize('kind', [torch.float32, torch.bfloat16])
+def test_points_at_the_size_of_the_input_come_back_from_labels_of_any_type(kind):
+    points = torch.tensor([[31.75, 31.75], [70.2, 20.1]])
+    label = points_to_label(points, (64, 96), (128, 192), (16, 24), 'input').to(kind)
+    assert_close(label_to_points(label, (64, 96), (128, 192), 'input').float(), points, rtol=0, atol=2)
+    # Around whole pixels, so that where they lie in theirs makes no difference.
+    near = points_to_label(points + 0.1, (64, 96), (128, 192), (16, 24), 'input')
+    assert torch.equal(near, points_to_label(points, (64, 96), (128, 192), (16, 24), 'input'))
+
+
+def test_points_keep_their_place_in_a_picture_of_another_size():
+    # Pixel 3 becomes pixels 6 and 7 where there are twice as many; its centre is between theirs.
+    points = torch.tensor([[0.0, 3.0], [3.5, 1.0]])
+    assert_close(_rescale(points, (4, 10), (8, 5)), torch.tensor([[-0.25, 6.5], [1.5, 2.5]]))
+    assert_close(_rescale(_rescale(points, (4, 10), (8, 5)), (8, 5), (4, 10)), points)

@@ -25,11 +25,10 @@ FIELDS = (
     'temperature',
     'ties',
     'first_label',
-    'feedback',
     'output',
     'min_max',
     'first_output',
-    'keypoints',
+    'points',
 )
 VIP, JHMDB = (560, 560), (320, 320)
 # Every number from the methods' configs, commands and papers; see docs/protocols.md.
@@ -51,7 +50,6 @@ PUBLISHED = {
         0.07,
         'cut',
         'nearest',
-        'soft',
         'original',
         True,
         'given',
@@ -74,7 +72,6 @@ PUBLISHED = {
         0.07,
         'cut',
         'nearest',
-        'soft',
         'original',
         True,
         'given',
@@ -97,7 +94,6 @@ PUBLISHED = {
         0.07,
         'cut',
         'nearest_twice',
-        'soft',
         'original',
         True,
         'resized',
@@ -120,7 +116,6 @@ PUBLISHED = {
         0.07,
         'cut',
         'nearest_twice',
-        'soft',
         'original',
         True,
         'resized',
@@ -143,11 +138,10 @@ PUBLISHED = {
         0.07,
         'cut',
         'nearest',
-        'soft',
         'original',
         True,
-        'given',
-        'stt',
+        'resized',
+        'image',
     ),
     'stt_jhmdb_s4': (
         None,
@@ -166,11 +160,10 @@ PUBLISHED = {
         0.07,
         'cut',
         'nearest',
-        'soft',
         'original',
         True,
-        'given',
-        'stt',
+        'resized',
+        'image',
     ),
     'stt_ytv_s8': (
         480,
@@ -189,7 +182,6 @@ PUBLISHED = {
         0.07,
         'cut',
         'nearest',
-        'soft',
         'original',
         True,
         'given',
@@ -212,7 +204,6 @@ PUBLISHED = {
         0.07,
         'cut',
         'nearest',
-        'soft',
         'original',
         True,
         'given',
@@ -235,7 +226,6 @@ PUBLISHED = {
         0.07,
         'cut',
         'nearest',
-        'soft',
         'original',
         True,
         'given',
@@ -258,7 +248,6 @@ PUBLISHED = {
         0.07,
         'cut',
         'nearest',
-        'soft',
         'original',
         True,
         'given',
@@ -281,7 +270,6 @@ PUBLISHED = {
         0.05,
         'cut',
         'bilinear',
-        'soft',
         'original',
         False,
         'given',
@@ -304,7 +292,6 @@ PUBLISHED = {
         0.05,
         'cut',
         'bilinear',
-        'soft',
         'original',
         False,
         'given',
@@ -327,11 +314,10 @@ PUBLISHED = {
         0.05,
         'cut',
         'bilinear',
-        'soft',
         'original',
         False,
-        'given',
-        'crw',
+        'resized',
+        'grid',
     ),
     'dino_davis_p16': (
         480,
@@ -350,7 +336,6 @@ PUBLISHED = {
         0.1,
         'kept',
         'nearest',
-        'soft',
         'input',
         True,
         'given',
@@ -373,7 +358,6 @@ PUBLISHED = {
         0.1,
         'kept',
         'nearest',
-        'soft',
         'input',
         True,
         'given',
@@ -396,7 +380,6 @@ PUBLISHED = {
         0.05,
         'cut',
         'bilinear',
-        'soft',
         'original',
         False,
         'given',
@@ -419,7 +402,6 @@ PUBLISHED = {
         0.1,
         'cut',
         'bilinear',
-        'soft',
         'original',
         False,
         'given',
@@ -613,10 +595,9 @@ KINDS = dict(
     window='choice',
     ties='choice',
     first_label='choice',
-    feedback='choice',
     output='choice',
     first_output='choice',
-    keypoints='choice',
+    points='choice',
 )
 NAN, INF = float('nan'), float('inf')
 # Values that are none of a kind, and the numbers out of range that all numbers share.
@@ -701,10 +682,10 @@ def test_numbers_of_numpy_are_numbers():
 @pytest.mark.parametrize('radius', [10**6, 10**9, 1e9])
 def test_a_radius_beyond_the_frame_is_the_whole_frame(radius, window):
     torch.manual_seed(0)
-    features, mask = torch.rand(3, 8, 6, 7), torch.randint(0, 3, (48, 56), dtype=torch.uint8)
+    features, label = torch.rand(3, 8, 6, 7), torch.rand(3, 6, 7)
     found = []
     for changes in (dict(radius=radius, window=window), dict(window=None)):
         propagator = LabelPropagator(dict(name='stt_davis_s8', **changes))
-        propagator.start_mask(features[0], mask)
-        found.append([propagator.step_mask(feature) for feature in features[1:]])
+        propagator.start(features[0], label)
+        found.append([propagator.step(feature) for feature in features[1:]])
     assert all(map(torch.equal, *found))
