@@ -139,6 +139,7 @@ class _Votes(NamedTuple):
     chosen: Tensor | None  # the places, None: all
     frames: Tensor
     copies: Tensor
+    repeated: bool  # whether any copy is not the only one
 
 
 class _Search:
@@ -160,6 +161,7 @@ class _Search:
                     None if len(places) == len(searched) else to_device(torch.tensor(places), memory.device),
                     to_device(torch.tensor(frames), memory.device),
                     to_device(torch.tensor([numbers[frame] for frame in frames]), memory.device),
+                    any(numbers[frame] > 1 for frame in frames),
                 )
             )
 
@@ -208,33 +210,43 @@ def _vote_cut(
     number = found.copies.flatten(0, 1).gather(1, order)
     number = torch.minimum(number, (topk - (number.cumsum(1) - number)).clamp(min=0))
     weights = number * ((ordered - ordered[:, :1]) / temperature).exp()
-    weights = torch.empty_like(scores).scatter_(1, order, weights / weights.sum(1, keepdim=True)).to(table.dtype)
-    index = (found.cells * table.shape[1] + found.frames).flatten(0, 1)
-    voted = torch.nn.functional.embedding_bag(index, table.flatten(0, 1), per_sample_weights=weights, mode='sum')
-    return voted.view(*block.shape[:2], -1)
+    weights = torch.empty_like(scores).scatter_(1, order, weights / weights.sum(1, keepdim=True))
+    return _read(table, found, weights.unflatten(0, found.cells.shape[:2]))
 
 
 def _vote_kept(
     parts: list[tuple[_Near, _Votes]], block: Tensor, memory: Tensor, table: Tensor, topk: int, temperature: float
 ) -> Tensor:
-    """``[n, m, K]``: labels of all pairs that are as good as the last of ``topk``, weighed."""
+    """``[n, m, K]``: labels of all pairs that are as good as the last of ``topk``, weighed.
+
+    All that are exactly as good as the last have one weight, so that nobody need know which and how many they are.
+    """
     found = _best(parts, topk)
     ordered, order = found.scores.sort(dim=2, descending=True)
     number = found.copies.gather(2, order)
-    last = ordered.where(number.cumsum(2) - number < topk, torch.inf).amin(2)[:, None]
-    best = ordered[:, None, :, 0]
-    voted, total = 0, 0
+    best, last = ordered[..., :1], ordered.where(number.cumsum(2) - number < topk, torch.inf).amin(2, keepdim=True)
+    weights = ((found.scores - best) / temperature).exp().where(found.scores > last, 0) * found.copies
+    voted, total = _read(table, found, weights), weights.sum(2, keepdim=True)
+    weight = ((last - best) / temperature).exp()
     for near, votes in parts:
-        products = near.of(votes).flatten(1, 2)
-        frames = len(votes.places)
-        weights = ((products - best) / temperature).exp_().where(products >= last, 0)
-        weights = weights.unflatten(1, (-1, frames)) * votes.copies[:, None]
+        equal = near.of(votes) == last.transpose(1, 2)[:, :, None]
         if near.area.outside is not None:
-            weights = weights.masked_fill_(near.area.outside[:, :, None], 0)
-        weights = weights.flatten(1, 2).transpose(1, 2).to(table.dtype)
+            equal &= ~near.area.outside[:, :, None]
+        equal = equal.to(table.dtype)
+        if votes.repeated:
+            equal = equal * votes.copies[:, None]
+        equal = equal.flatten(1, 2).transpose(1, 2)
         labels = table[near.area.cells[:, :, None], votes.frames].flatten(1, 2)
-        voted, total = voted + weights @ labels, total + weights.sum(2, keepdim=True)
+        voted, total = voted + weight * (equal @ labels), total + weight * equal.sum(2, keepdim=True)
     return voted / total
+
+
+def _read(table: Tensor, found: _Found, weights: Tensor) -> Tensor:
+    """``[n, m, K]``: sum of the labels of the pairs ``[n, m, k]`` with these weights."""
+    index = (found.cells * table.shape[1] + found.frames).flatten(0, 1)
+    weights = weights.to(table.dtype).flatten(0, 1)
+    read = torch.nn.functional.embedding_bag(index, table.flatten(0, 1), per_sample_weights=weights, mode='sum')
+    return read.view(*found.cells.shape[:2], -1)
 
 
 def _best(parts: list[tuple[_Near, _Votes]], topk: int) -> _Found:

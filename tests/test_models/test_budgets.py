@@ -1,0 +1,68 @@
+"""What a step of propagation asks of a GPU, counted on fake tensors: operations, and waits of the host.
+
+`pytest -s` prints the counts.
+"""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from op_counter import OpCounter
+
+from stt_mm.models import LabelPropagator, Tracker
+from stt_mm.models.tracker import _Group
+
+# A card of 24 GB: what the correlations may take is a quarter of what is free.
+FREE = 20 * 2**30
+SIZE = (480, 854)
+
+
+def counted(monkeypatch, protocol, births=(0,), channels=256):
+    """Counts of one frame and its mask, the memory being full, with an object from each birth."""
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (FREE, FREE))
+    for kind in ('reserved', 'allocated'):
+        monkeypatch.setattr(torch.cuda, f'memory_{kind}', lambda device: 0)
+    monkeypatch.setattr(torch.cuda, 'Event', lambda: SimpleNamespace(record=lambda: None))
+    propagator = LabelPropagator(protocol)
+    settings = propagator.protocol
+    height, width = (round(side / settings.stride) for side in settings.input_size(SIZE))
+    with OpCounter() as counter:
+        feature, label = (
+            torch.empty(channels, height, width, device='cuda'),
+            torch.empty(2, height, width, device='cuda'),
+        )
+        tracker = Tracker(propagator)
+        # What a tracker keeps of a mask, whose ids are numbers that a fake tensor does not have.
+        tracker._groups = [_Group(2, (0, 1 + birth)) for birth in births]
+        tracker._names = torch.empty(1 + len(births), dtype=torch.uint8, device='cuda')
+        propagator.start(feature, label)
+        for time in range(1, max(settings.num_context, max(births)) + 2):
+            propagator.step(feature)
+            if time in births:
+                propagator.add(label)
+        counter.reset()
+        tracker.step(feature, SIZE)
+    print(
+        f'\n{protocol}, {len(births)} groups, grid {height} x {width}, tiles {propagator._plan.tile} x {propagator._plan.together}: {counter}'
+    )
+    return counter
+
+
+@pytest.mark.parametrize(
+    ('protocol', 'births', 'most'),
+    [
+        ('stt_davis_s8', (0,), 250),
+        ('stt_davis_s4', (0,), 500),
+        ('vfs_davis_r50', (0,), 250),
+        ('crw_davis', (0,), 500),
+        ('dino_davis_p16', (0,), 500),
+        ('dino_davis_p8', (0,), 500),
+        ('stt_ytv_s8', (0, 15, 18), 500),
+        ('stt_jhmdb_s8', (0,), 250),
+        ('sfc_fusion_davis', (0,), 500),
+    ],
+)
+def test_a_frame_costs_a_gpu_few_operations_and_the_host_no_wait(monkeypatch, protocol, births, most):
+    counter = counted(monkeypatch, protocol, births)
+    assert counter.total <= most
+    assert counter.waits == []
