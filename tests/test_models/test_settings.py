@@ -10,7 +10,7 @@ from stt_mm.evaluation.functional import boundary_measure, match_instances
 from stt_mm.evaluation.metrics import VIPInstanceMetric
 from stt_mm.models.heads.reconstruction import CHANNELS
 from stt_mm.models.pretrain import MemoryBank
-from stt_mm.models.pretrain.mosaic import split_mosaic
+from stt_mm.ops import split_mosaic
 
 init_default_scope('stt_mm')
 PARTS = {
@@ -164,7 +164,7 @@ def test_a_number_out_of_range_is_refused_by_name(name, field, wrong):
 
 
 def test_the_colour_channels_of_lab():
-    assert CHANNELS == {'all': (0, 1, 2), 'ab': (1, 2)}
+    assert {name: list(range(3))[part] for name, part in CHANNELS.items()} == {'all': [0, 1, 2], 'ab': [1, 2]}
 
 
 @pytest.mark.parametrize(
