@@ -5,14 +5,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from op_counter import OpCounter
+from torch._dynamo.testing import CompileCounter
 
-from stt_mm.engine import load_config
+from stt_mm.engine import Runner, enable_amp, load_config
 from stt_mm.ops import affinity, windows
 from stt_mm.registry import MODELS
 
 init_default_scope('stt_mm')
+
+ADAM = dict(type='Adam', lr=1e-3)
 
 
 def build(name='stt_r18_ytv', **changes):
@@ -103,3 +109,66 @@ def test_the_constants_of_colours_stay_out_of_checkpoints():
     }
     assert preprocessor.state_dict() == {}
     assert not any('data_preprocessor' in name for name in build().state_dict())
+
+
+def steps(model, device, amp=False, compiled=None):
+    """The losses of two steps of training that drop different channels, through MMEngine's ``train_step``."""
+    model.init_weights()
+    model.train().to(device)
+    cfg = Config(dict(compile=compiled and dict(backend=compiled), optim_wrapper=dict(optimizer=ADAM)))
+    if amp:
+        enable_amp(cfg)
+    Runner._maybe_compile(SimpleNamespace(cfg=cfg, model=model), 'train_step')
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    hub, found = MessageHub.get_current_instance(), []
+    for iteration in (4, 5):
+        hub.update_info('iter', iteration)
+        torch.manual_seed(iteration)
+        found.append({name: value.item() for name, value in model.train_step(clip(size=64), optim_wrapper).items()})
+    return found
+
+
+@pytest.mark.parametrize(
+    ('changes', 'amp'), [({}, False), ({}, True), (dict(data_preprocessor=dict(drop_per='sample')), False)]
+)
+def test_a_compiled_step_is_one_graph_with_the_same_losses(changes, amp, device):
+    counter = CompileCounter()
+    found = steps(build(**changes), device, amp, counter)
+    expected = steps(build(**changes), device, amp)
+    assert counter.frame_count == 1
+    assert found[0] == (expected[0] if device == 'cpu' else pytest.approx(expected[0], rel=1e-3))
+    assert found[1] == pytest.approx(expected[1], rel=1e-2)
+    torch._dynamo.reset()
+
+
+def test_mixed_precision_does_not_touch_what_the_preprocessor_makes(device):
+    """Frames, what is dropped of them, and what the teacher sees, in every step."""
+    found = {}
+    for amp in (False, True):
+        model = build()
+        prepared = found[amp] = []
+        model.data_preprocessor.register_forward_hook(lambda *args, kept=prepared: kept.append(args[2]['inputs']))
+        steps(model, device, amp)
+    for plain, mixed in zip(found[False], found[True], strict=True):
+        assert mixed.keys() == {'frames', 'student', 'teacher', 'dropped'}
+        for name, value in plain.items():
+            assert value.device.type == device
+            assert torch.equal(mixed[name], value), name
+
+
+def test_a_step_in_mixed_precision_is_one_with_the_networks_alone_in_it(device, monkeypatch):
+    """Student and teacher under autocast, by hand; all that comes before and after them in float32."""
+    expected = steps(build(), device, amp=True)
+    plain = steps(build(), device)
+    model = build()
+    dtype = torch.float16 if device == 'cuda' else torch.bfloat16
+    for network in (model.backbone, model.teacher.network):
+        run = network.forward
+        monkeypatch.setattr(network, 'forward', torch.autocast(device, dtype)(run))
+    found = steps(model, device)
+    if device == 'cpu':
+        assert found == expected
+    else:
+        assert found[0] == pytest.approx(expected[0], rel=1e-3), 'the second step is one of scaled gradients'
+    assert found[0] != plain[0]
+    assert found[0] == pytest.approx(plain[0], rel=0.02)
