@@ -52,9 +52,7 @@ USUAL = {
         source='window',
         keep_ratio=0.7,
     ),
-    'GlobalCorrelationHead': dict(
-        weight=50.0, stage='res5', student_temperature=None, teacher_temperature=0.07, normalize=False
-    ),
+    'GlobalCorrelationHead': dict(weight=50.0, stage='res5', teacher_temperature=0.07),
     'EWCPenalty': dict(weight=1000.0),
     'CorrespondenceResNet': dict(
         strides=(1, 2, 2, 4),
@@ -115,7 +113,7 @@ USUAL_ARGUMENTS = {
 }
 CHOICES = [
     ('AffinityLoss', 'reduction'),
-    ('ReconstructionLoss', 'penalty'),
+    ('ReconstructionLoss', 'distance'),
     *(('ClipDataPreprocessor', name) for name in ('student_color', 'teacher_color', 'dropout', 'drop_per')),
     *(('ReconstructionHead', name) for name in ('target', 'resolution', 'upsample')),
     *(('LocalCorrelationHead', name) for name in ('pooling', 'selection', 'measure', 'source')),
@@ -128,7 +126,6 @@ NUMBERS = [
     ('LocalCorrelationHead', 'keep_ratio', [0, 1.1]),
     ('LocalCorrelationHead', 'weight', [-1]),
     ('GlobalCorrelationHead', 'weight', [-1]),
-    ('GlobalCorrelationHead', 'student_temperature', [0, -1]),
     ('GlobalCorrelationHead', 'teacher_temperature', [0, -1]),
     ('ClipDataPreprocessor', 'drop_prob', [-1, 2]),
 ]

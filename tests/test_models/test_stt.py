@@ -341,7 +341,7 @@ def test_features_in_half_precision_are_compared_in_float32(monkeypatch):
 
 
 def test_a_teacher_in_half_precision_is_compared_in_float32(monkeypatch):
-    model = build(global_head=dict(normalize=True), reconstruction_head=None, local_head=None).eval()
+    model = build(reconstruction_head=None, local_head=None).eval()
     frames, target = torch.rand(1, 2, 3, 64, 64), torch.randn(2, 512, 2, 2).bfloat16()
     inputs = dict(frames=frames, student=frames, teacher=frames, dropped=torch.tensor([1]))
     found = []
@@ -469,18 +469,6 @@ def test_a_clip_counts_by_its_first_and_its_last_frame():
     ]
     assert losses[0] == losses[1]
     assert losses[0]['loss_recon_res3'] != losses[2]['loss_recon_res3']
-
-
-@pytest.mark.parametrize('normalize', [True, False])
-def test_cosines_of_the_global_head_do_not_see_the_length_of_a_feature(normalize):
-    """Each position's feature vector is scaled, not each channel or row."""
-    head = MODELS.build(dict(small().model.global_head, normalize=normalize, student_temperature=0.5))
-    query, key, teacher_query, teacher_key = torch.randn(4, 1, 8, 3, 5)
-    length = 1 + torch.rand(1, 1, 3, 5)
-    plain, scaled = (
-        head.loss(query * factor, key, teacher_query, teacher_key)['loss_global'] for factor in (1, length)
-    )
-    assert torch.isclose(plain, scaled) == normalize
 
 
 @pytest.mark.parametrize('radius', [1, 3])

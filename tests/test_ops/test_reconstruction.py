@@ -58,7 +58,7 @@ def test_the_head_rebuilds_frames_that_are_not_square(resolution, upsampling, si
     from stt_mm.models import ReconstructionHead
 
     head = ReconstructionHead(
-        dict(type='ReconstructionLoss', penalty='l1', scale=1.0),
+        dict(type='ReconstructionLoss', distance='l1', scale=1.0),
         stages=('res3', 'res4'),
         resolution=resolution,
         upsample=upsampling,

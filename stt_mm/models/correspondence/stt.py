@@ -6,7 +6,7 @@ from torch import Tensor
 
 from stt_mm.errors import InputError
 from stt_mm.models.correspondence.base import Correspondence
-from stt_mm.models.losses.ewc import check_start
+from stt_mm.models.penalties import check_start
 from stt_mm.ops import local_affinity
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_number

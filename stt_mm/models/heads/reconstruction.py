@@ -19,7 +19,7 @@ class ReconstructionHead(BaseModule):
     """Rebuild the target frame from the reference frame's colours at several stages.
 
     Args:
-        loss: config of the penalty.
+        loss: config of the distance.
         stages: stages whose local affinity rebuilds the frame, such as ``('res3', 'res4')``.
         weights: one weight per stage.
         target: channels that are rebuilt: the ``dropped`` one (released code), ``ab`` or ``all`` (paper).

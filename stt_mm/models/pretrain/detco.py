@@ -10,7 +10,7 @@ from mmpretrain.models.utils import batch_shuffle_ddp, batch_unshuffle_ddp
 from torch import Tensor, nn
 
 from stt_mm.errors import InputError, library_errors
-from stt_mm.models.losses.ewc import check_start
+from stt_mm.models.penalties import check_start
 from stt_mm.models.pretrain.memory_bank import MemoryBank
 from stt_mm.ops import early_gradient, split_mosaic
 from stt_mm.registry import MODELS
