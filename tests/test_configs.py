@@ -257,7 +257,7 @@ def test_an_ablation_changes_what_it_says(name):
 @pytest.mark.parametrize(
     ('name', 'key', 'value'),
     [
-        ('ablations/recon_l1_r18.py', 'model.reconstruction_head.loss.penalty', 'l1'),
+        ('ablations/recon_l1_r18.py', 'model.reconstruction_head.loss.distance', 'l1'),
         ('ablations/select_per_image_r18.py', 'model.local_head.selection', 'per_image'),
         ('ablations/keep_30_r18.py', 'model.local_head.keep_ratio', 0.3),
     ],

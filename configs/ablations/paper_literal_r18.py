@@ -2,7 +2,7 @@
 # ours: weight 1 on per-query norms, sqrt(C) on both sides, keep 0.7. What no formula says stays as in stt_r18_ytv:
 # random crop and flip, where the paper only resizes (combine with no_crop_r18), and exactly one of a and b dropped,
 # where it has "probability 0.5" (dropout_bernoulli_r18).
-# changed keys: model.reconstruction_head.loss.penalty model.reconstruction_head.loss.scale
+# changed keys: model.reconstruction_head.loss.distance model.reconstruction_head.loss.scale
 # changed keys: model.reconstruction_head.resolution model.reconstruction_head.target
 # changed keys: model.local_head.loss.reduction model.local_head.weight
 # changed keys: model.local_head.selection model.local_head.source
@@ -10,7 +10,7 @@
 # changed keys: param_scheduler
 _base_ = '../stt_r18_ytv.py'
 model = dict(
-    reconstruction_head=dict(target='all', resolution='stride', loss=dict(penalty='l1', scale=1.0)),
+    reconstruction_head=dict(target='all', resolution='stride', loss=dict(distance='l1', scale=1.0)),
     local_head=dict(selection='per_image', source='affinity', weight=1.0, loss=dict(reduction='query')),
     global_head=dict(teacher_temperature=None, weight=1.0, loss=dict(reduction='query')),
 )

@@ -5,7 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine import runner as mmengine_runner
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from torch.utils.data import DataLoader
 
 from stt_mm.errors import library_errors
@@ -39,6 +42,18 @@ class Runner(mmengine_runner.Runner):
         target = None if source is None else Path(self.work_dir, Path(source).name)
         if target is None or not (target.exists() and target.samefile(source)):
             super().dump_config()
+
+    def _maybe_compile(self, target: str) -> None:
+        """Called by MMEngine before training; what it would compile, the whole step, falls apart into many graphs.
+
+        The loss of the model, from prepared inputs, is one. What is drawn and logged, and the optimizer, stay outside.
+        """
+        options = self.cfg.get('compile')
+        if options is None or options is False:
+            return
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model.loss = torch.compile(model.loss, **({} if options is True else options))
+        print_log('The loss is compiled in the first iterations, which takes a while.', logger='current')
 
     @staticmethod
     def build_dataloader(

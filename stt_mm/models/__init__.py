@@ -7,13 +7,13 @@ from stt_mm.models.correspondence import (
     Correspondence,
     Joint,
     LateFusion,
-    LwFPenalty,
     load_for_evaluation,
 )
 from stt_mm.models.data_preprocessor import ClipDataPreprocessor
 from stt_mm.models.frozen_teacher import FrozenTeacher
 from stt_mm.models.heads import GlobalCorrelationHead, LocalCorrelationHead, ReconstructionHead
-from stt_mm.models.losses import AffinityLoss, EWCPenalty, ReconstructionLoss
+from stt_mm.models.losses import AffinityLoss, ReconstructionLoss
+from stt_mm.models.penalties import EWCPenalty, LwFPenalty
 from stt_mm.models.pretrain import DetCo, DetCoNeck, PenalisedMoCo
 from stt_mm.models.propagator import LabelPropagator
 from stt_mm.models.tracker import FrameLabels, Tracker

@@ -10,7 +10,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from stt_mm.errors import InputError
-from stt_mm.ops import drop_channels, normalise_frames
+from stt_mm.ops import ColorConstants, color_constants, drop_channels, normalise_frames, to_device
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice, check_number
 
@@ -45,7 +45,7 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         rescale: bool = True,
         rank_shared: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(non_blocking=True)
         check_choice('student_color', student_color, ('lab', 'rgb'))
         check_choice('teacher_color', teacher_color, ('lab', 'rgb'))
         check_choice('dropout', dropout, ('one', 'bernoulli', None))
@@ -60,10 +60,13 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         self.drop_per = drop_per
         self.rescale = rescale
         self.rank_shared = rank_shared
+        for color in {student_color, teacher_color}:
+            for name, value in color_constants(color)._asdict().items():
+                self.register_buffer(f'{color}_{name}', value, persistent=False)
 
-    def draw_dropped(self, batch: int) -> Tensor:
-        """Channels dropped in this iteration: bool ``[3]``, or ``[batch, 3]`` per sample."""
-        dropped = torch.zeros(batch if self.drop_per == 'sample' else 1, 3, dtype=torch.bool)
+    def draw_dropped(self, batch: int) -> np.ndarray:
+        """Whether each channel is dropped in this iteration: bool ``[3]``, or ``[batch, 3]`` per sample."""
+        dropped = np.zeros((batch if self.drop_per == 'sample' else 1, 3), dtype=bool)
         if self.dropout is None:
             return dropped[0]
         info = MessageHub.get_current_instance().runtime_info
@@ -72,7 +75,7 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         for row in dropped:
             row[CHROMA[int(rng.integers(2))]] = True
             if self.dropout == 'bernoulli':
-                chosen = torch.tensor(rng.random(2) < self.drop_prob)
+                chosen = rng.random(2) < self.drop_prob
                 row[1:] = chosen if chosen.any() else row[1:]
         return dropped if self.drop_per == 'sample' else dropped[0]
 
@@ -86,7 +89,8 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
 
         Returns:
             In training ``inputs`` holds ``frames`` (student colours, undropped), ``student`` (dropped and rescaled) and
-            ``teacher``, each float32 ``[B, T, 3, H, W]``, and ``dropped`` (see :meth:`draw_dropped`).
+            ``teacher``, each float32 ``[B, T, 3, H, W]``, and ``dropped``, int64 ``[D]`` or, drawn per sample,
+            ``[B, D]``, the channels that the student does not see.
         """
         if not training:
             return data
@@ -105,9 +109,17 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
 
     def _prepare(self, data: dict) -> dict:
         rgb = data['inputs'] / 255
-        frames = normalise_frames(rgb, self.student_color)
-        dropped = self.draw_dropped(len(rgb)).to(rgb.device)
-        student = frames if self.dropout is None else drop_channels(frames, dropped, self.rescale)
-        teacher = frames if self.teacher_color == self.student_color else normalise_frames(rgb, self.teacher_color)
+        frames = self._normalise(rgb, self.student_color)
+        drawn = self.draw_dropped(len(rgb))
+        mask, dropped = (
+            to_device(torch.from_numpy(values), rgb.device)
+            for values in (drawn, drawn.nonzero()[-1].reshape(*drawn.shape[:-1], -1))
+        )
+        student = frames if self.dropout is None else drop_channels(frames, mask, self.rescale)
+        teacher = frames if self.teacher_color == self.student_color else self._normalise(rgb, self.teacher_color)
         inputs = dict(frames=frames, student=student, teacher=teacher, dropped=dropped)
         return dict(inputs=inputs, data_samples=data.get('data_samples'))
+
+    def _normalise(self, rgb: Tensor, color: str) -> Tensor:
+        constants = (getattr(self, f'{color}_{name}') for name in ColorConstants._fields)
+        return normalise_frames(rgb, color, ColorConstants(*constants))

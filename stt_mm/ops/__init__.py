@@ -1,26 +1,40 @@
 """Pure functions on tensors: they hold no state and know nothing of MMEngine."""
 
 from stt_mm.ops.affinity import global_affinity, local_affinity, pool_local_affinity
-from stt_mm.ops.color import COLORS, drop_channels, image_to_input, normalise_frames, rgb_to_lab
+from stt_mm.ops.color import (
+    COLORS,
+    ColorConstants,
+    color_constants,
+    drop_channels,
+    image_to_input,
+    normalise_frames,
+    rgb_to_lab,
+)
 from stt_mm.ops.devices import to_device
+from stt_mm.ops.early import early_gradient
 from stt_mm.ops.fisher import add_squared, quadratic_penalty, scale_min_max, update_running
 from stt_mm.ops.labels import label_to_mask, mask_to_label, normalise_label, resize_label, resize_mask_nearest
+from stt_mm.ops.mosaic import split_mosaic
 from stt_mm.ops.points import gaussian_maps, label_to_points, points_to_label
 from stt_mm.ops.propagation import Voters, propagate, propagate_many
 from stt_mm.ops.reconstruction import reconstruct, subsample, upsample
 from stt_mm.ops.selection import keep_per_batch, keep_per_image, keep_released, soft_weights, window_entropy
 from stt_mm.ops.tiling import Plan, plan_for_memory
-from stt_mm.ops.walk import cut_patches, grid_boxes, round_trips, transitions, walk_loss
+from stt_mm.ops.walk import cut_patches, draw_crops, grid_boxes, round_trips, transitions, walk_loss
 from stt_mm.ops.windows import Window, local_correlation, window_mask, window_view
 
 __all__ = [
     'COLORS',
+    'ColorConstants',
     'Plan',
     'Voters',
     'Window',
     'add_squared',
+    'color_constants',
     'cut_patches',
+    'draw_crops',
     'drop_channels',
+    'early_gradient',
     'gaussian_maps',
     'global_affinity',
     'grid_boxes',
@@ -48,6 +62,7 @@ __all__ = [
     'round_trips',
     'scale_min_max',
     'soft_weights',
+    'split_mosaic',
     'subsample',
     'to_device',
     'transitions',

@@ -1,5 +1,7 @@
 """Colour: sRGB to CIE Lab, normalisation, and dropping colour channels."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 import torch
@@ -17,15 +19,33 @@ COLORS = dict(
 )
 
 
-def normalise_frames(frames: Tensor, color: str) -> Tensor:
+class ColorConstants(NamedTuple):
+    """What :func:`normalise_frames` computes with; on a GPU it should lie there before the frames come."""
+
+    mean: Tensor  # [3, 1, 1]
+    std: Tensor  # [3, 1, 1]
+    to_xyz: Tensor  # [3, 3], linear RGB to XYZ relative to the white point
+
+
+def color_constants(color: str, dtype: torch.dtype = torch.float32) -> ColorConstants:
+    """The constants of a key of :data:`COLORS`, on the CPU."""
+    mean, std = (torch.tensor(values, dtype=dtype).view(3, 1, 1) for values in COLORS[color])
+    to_xyz = torch.tensor(RGB_TO_XYZ, dtype=dtype) / torch.tensor(WHITE, dtype=dtype)[:, None]
+    return ColorConstants(mean, std, to_xyz)
+
+
+def normalise_frames(frames: Tensor, color: str, constants: ColorConstants | None = None) -> Tensor:
     """RGB in [0, 1] to the normalised colours of a network, differentiably and on any device.
 
     Args:
         frames: ``[..., 3, H, W]``.
         color: a key of :data:`COLORS`; Lab then lies within about [-1, 1].
+        constants: those of the colour, on the device of the frames; ``None``: they are made and copied there.
     """
-    mean, std = (frames.new_tensor(values).view(3, 1, 1) for values in COLORS[color])
-    return ((rgb_to_lab(frames) if color == 'lab' else frames) - mean) / std
+    if constants is None:
+        constants = ColorConstants(*(value.to(frames.device) for value in color_constants(color, frames.dtype)))
+    values = rgb_to_lab(frames, constants.to_xyz) if color == 'lab' else frames
+    return (values - constants.mean) / constants.std
 
 
 def image_to_input(image: np.ndarray, color: str) -> Tensor:
@@ -41,23 +61,24 @@ def image_to_input(image: np.ndarray, color: str) -> Tensor:
     scaled = image.astype(np.float32) / 255
     if color == 'lab':
         scaled = cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in COLORS[color])
+    mean, std, _ = color_constants(color)
     return (torch.from_numpy(scaled).permute(2, 0, 1) - mean) / std
 
 
-def rgb_to_lab(rgb: Tensor) -> Tensor:
+def rgb_to_lab(rgb: Tensor, to_xyz: Tensor | None = None) -> Tensor:
     """CIE Lab in OpenCV's float convention.
 
     Args:
         rgb: ``[..., 3, H, W]``, sRGB in [0, 1].
+        to_xyz: see :class:`ColorConstants`; ``None``: it is made and copied to the device.
 
     Returns:
         ``[..., 3, H, W]``: L in [0, 100], a in about [-86.2, 98.2], b in about [-107.9, 94.5].
     """
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
-    matrix = torch.tensor(RGB_TO_XYZ, dtype=rgb.dtype, device=rgb.device)
-    matrix = matrix / torch.tensor(WHITE, dtype=rgb.dtype, device=rgb.device)[:, None]
-    xyz = torch.einsum('ij,...jhw->...ihw', matrix, linear)
+    if to_xyz is None:
+        to_xyz = color_constants('lab', rgb.dtype).to_xyz.to(rgb.device)
+    xyz = torch.einsum('ij,...jhw->...ihw', to_xyz, linear)
     root = torch.where(xyz > 0.008856, xyz.clamp(min=1e-9) ** (1 / 3), 7.787 * xyz + 16 / 116)
     x, y, z = root.unbind(-3)
     lightness = torch.where(xyz[..., 1, :, :] > 0.008856, 116 * y - 16, 903.3 * xyz[..., 1, :, :])

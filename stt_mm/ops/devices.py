@@ -1,4 +1,7 @@
-"""Copies between devices for which the host does not wait."""
+"""Copies between devices for which the host does not wait, and what need not be copied or made again."""
+
+from collections.abc import Callable
+from functools import wraps
 
 import torch
 from torch import Tensor
@@ -10,3 +13,30 @@ def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     if device.type != 'cuda' or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def kept(limit: int) -> Callable:
+    """Decorator of a function of sizes and a device: its last ``limit`` different results are handed out again.
+
+    Results that are no plain tensors (a compiler's, or fake ones) or that autograd could not use are not kept.
+    """
+
+    def decorate(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        results: dict[tuple, Tensor] = {}
+
+        @wraps(function)
+        def call(*key) -> Tensor:
+            if torch.compiler.is_compiling():
+                return function(*key)
+            found = results.get(key)
+            if found is None:
+                found = function(*key)
+                if type(found) is Tensor and not found.is_inference():
+                    results[key] = found
+                    if len(results) > limit:
+                        results.pop(next(iter(results)), None)
+            return found
+
+        return call
+
+    return decorate

@@ -1,5 +1,6 @@
 """Contrastive random walk (CRW): patches of frames as nodes, steps between frames, walks there and back."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,6 +8,9 @@ from torch import Tensor
 # As in the released code. The logit of a dropped edge is finite lest a row of nothing else is NaN.
 DROPPED = -1e20
 EPS = 1e-20
+# Width / height, and how often a box is drawn, of torchvision's RandomResizedCrop, which the released code uses.
+_ASPECT = (3 / 4, 4 / 3)
+_ATTEMPTS = 10
 
 
 def grid_boxes(size: tuple[int, int], grid: int) -> Tensor:
@@ -32,6 +36,21 @@ def grid_boxes(size: tuple[int, int], grid: int) -> Tensor:
     strides = torch.tensor([side // cells for side in size])
     corners = torch.cartesian_prod(torch.arange(grid), torch.arange(grid)).view(-1, 2) * strides
     return torch.cat([corners, (2 * strides).expand_as(corners)], dim=1).float()
+
+
+def draw_crops(rng: np.random.Generator, count: int, area: tuple[float, float]) -> Tensor:
+    """Boxes inside a square of side 1: area uniform, width / height uniform in the logarithm, any place alike.
+
+    Returns:
+        float32 ``[count, 4]``: top, left, height and width. Where no draw fits, it is the whole square.
+    """
+    areas = rng.uniform(*area, (_ATTEMPTS, count))
+    aspects = np.exp(rng.uniform(*np.log(_ASPECT), (_ATTEMPTS, count)))
+    sides = np.sqrt([areas / aspects, areas * aspects])
+    fits = (sides <= 1).all(0)
+    chosen = np.where(fits.any(0), sides[:, fits.argmax(0), np.arange(count)], 1)
+    corners = rng.uniform(size=(2, count)) * (1 - chosen)
+    return torch.from_numpy(np.concatenate([corners, chosen]).T).float()
 
 
 def cut_patches(frames: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stt_mm.ops.devices import kept
+
 TILE = 16
 
 
@@ -73,8 +75,14 @@ def window_mask(height: int, width: int, radius: int, device: torch.device | Non
     """Cells of each window that lie inside the frame.
 
     Returns:
-        bool ``[H * W, (2r + 1) ** 2]``, row-major over queries and over window cells.
+        bool ``[H * W, (2r + 1) ** 2]``, row-major over queries and over window cells. It is kept for the next call, so
+        it must not be changed.
     """
+    return _window_mask(height, width, radius, torch.empty(0).device if device is None else device)
+
+
+@kept(limit=8)
+def _window_mask(height: int, width: int, radius: int, device: torch.device) -> Tensor:
     inside = F.pad(torch.ones(height, width, device=device), [radius] * 4)
     return window_view(inside, radius).reshape(height * width, -1).bool()
 
@@ -85,7 +93,7 @@ def skewed(product: Tensor, tile: tuple[int, int], radius: int) -> Tensor:
     size, row = 2 * radius + 1, width + 2 * radius
     batch, query, _ = product.stride()
     strides = (batch, width * query + row, query + 1, row, 1)
-    return product.as_strided((product.shape[0], height, width, size, size), strides, product.storage_offset())
+    return product.as_strided((product.shape[0], height, width, size, size), strides)
 
 
 def tiles(height: int, width: int, side: int) -> list[tuple[slice, slice]]:

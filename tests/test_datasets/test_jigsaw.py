@@ -4,7 +4,7 @@ import torch
 from mmengine.registry import init_default_scope
 
 from stt_mm.engine import load_config
-from stt_mm.models.pretrain.mosaic import split_mosaic
+from stt_mm.ops import split_mosaic
 from stt_mm.registry import TRANSFORMS
 
 init_default_scope('stt_mm')

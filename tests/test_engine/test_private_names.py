@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 @pytest.mark.parametrize(
     ('kind', 'method', 'arguments'),
     [
+        (Runner, '_maybe_compile', ['self', 'target']),
         (IterBasedTrainLoop, '_decide_current_val_interval', ['self']),
         (CheckpointHook, '_save_checkpoint_with_step', ['self', 'runner', 'step', 'meta']),
         (CheckpointHook, '_save_best_checkpoint', ['self', 'runner', 'metrics']),
@@ -38,6 +39,10 @@ def test_what_the_hook_has():
     assert hook.rules == ['greater', 'less']
     assert hook.is_better_than['acc'](1, hook.init_value_map['greater'])
     assert hook.is_better_than['loss'](1, hook.init_value_map['less'])
+
+
+def test_where_the_runner_compiles():
+    assert "self._maybe_compile('train_step')" in inspect.getsource(Runner.train)
 
 
 def test_where_the_loop_counts():

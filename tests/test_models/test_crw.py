@@ -10,8 +10,7 @@ from tiny_data import make_youtube_vos
 from torch.testing import assert_close
 
 from stt_mm.engine import load_config
-from stt_mm.models.correspondence.crw import draw_crops
-from stt_mm.ops import round_trips, walk_loss
+from stt_mm.ops import draw_crops, round_trips, walk_loss
 from stt_mm.registry import MODELS
 from stt_mm.utils import generator
 from stt_mm.utils.weights import load_backbone

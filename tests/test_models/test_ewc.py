@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 from torch.testing import assert_close
 
 from stt_mm.engine import load_config
-from stt_mm.models.losses.ewc import check_start
+from stt_mm.models.penalties import check_start
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import CheckpointError
 

@@ -10,7 +10,7 @@ from stt_mm.evaluation.functional import boundary_measure, match_instances
 from stt_mm.evaluation.metrics import VIPInstanceMetric
 from stt_mm.models.heads.reconstruction import CHANNELS
 from stt_mm.models.pretrain import MemoryBank
-from stt_mm.models.pretrain.mosaic import split_mosaic
+from stt_mm.ops import split_mosaic
 
 init_default_scope('stt_mm')
 PARTS = {
@@ -52,9 +52,7 @@ USUAL = {
         source='window',
         keep_ratio=0.7,
     ),
-    'GlobalCorrelationHead': dict(
-        weight=50.0, stage='res5', student_temperature=None, teacher_temperature=0.07, normalize=False
-    ),
+    'GlobalCorrelationHead': dict(weight=50.0, stage='res5', teacher_temperature=0.07),
     'EWCPenalty': dict(weight=1000.0),
     'CorrespondenceResNet': dict(
         strides=(1, 2, 2, 4),
@@ -115,7 +113,7 @@ USUAL_ARGUMENTS = {
 }
 CHOICES = [
     ('AffinityLoss', 'reduction'),
-    ('ReconstructionLoss', 'penalty'),
+    ('ReconstructionLoss', 'distance'),
     *(('ClipDataPreprocessor', name) for name in ('student_color', 'teacher_color', 'dropout', 'drop_per')),
     *(('ReconstructionHead', name) for name in ('target', 'resolution', 'upsample')),
     *(('LocalCorrelationHead', name) for name in ('pooling', 'selection', 'measure', 'source')),
@@ -128,7 +126,6 @@ NUMBERS = [
     ('LocalCorrelationHead', 'keep_ratio', [0, 1.1]),
     ('LocalCorrelationHead', 'weight', [-1]),
     ('GlobalCorrelationHead', 'weight', [-1]),
-    ('GlobalCorrelationHead', 'student_temperature', [0, -1]),
     ('GlobalCorrelationHead', 'teacher_temperature', [0, -1]),
     ('ClipDataPreprocessor', 'drop_prob', [-1, 2]),
 ]
@@ -164,7 +161,7 @@ def test_a_number_out_of_range_is_refused_by_name(name, field, wrong):
 
 
 def test_the_colour_channels_of_lab():
-    assert CHANNELS == {'all': (0, 1, 2), 'ab': (1, 2)}
+    assert {name: list(range(3))[part] for name, part in CHANNELS.items()} == {'all': [0, 1, 2], 'ab': [1, 2]}
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_losses_and_gradients_are_those_of_the_released_code(name, channel, data
         stage: torch.from_numpy(golden[f'student_{stage}']).requires_grad_() for stage in ('res3', 'res4', 'res5')
     }
     teacher = torch.from_numpy(golden['teacher_res5'])
-    dropped = torch.arange(3) == channel
+    dropped = torch.tensor([channel])
     model = MODELS.build(small().model)
     losses = model.head_losses(
         {stage: feature[:, 1] for stage, feature in features.items()},
@@ -216,7 +216,7 @@ def test_a_frame_without_chroma_costs_nothing_to_rebuild():
     model = build()
     frames = torch.zeros(1, 2, 3, 256, 256)
     frames[:, :, 0] = torch.rand(1, 2, 256, 256)
-    dropped = torch.tensor([False, True, False])
+    dropped = torch.tensor([1])
     inputs = dict(frames=frames, student=frames * 1.5, teacher=frames, dropped=dropped)
     losses = model.loss(inputs)
     assert losses['loss_recon_res3'] == losses['loss_recon_res4'] == 0
@@ -283,7 +283,7 @@ def test_the_head_enlarges_the_rebuilt_frame_as_it_is_told(align):
     # Each cell is rebuilt from the same cell of the same frame.
     affinity = torch.zeros(1, 24, 9)
     affinity[..., 4] = 1
-    dropped = torch.tensor([False, True, False])
+    dropped = torch.tensor([1])
     found = head.loss(dict(res3=affinity), frame, frame, dict(res3=(4, 6)), dropped)['loss_recon_res3']
     losses = {
         rule: head.loss_fn(upsample(subsample(frame[:, 1:2], 4), 4, rule), frame[:, 1:2])
@@ -303,7 +303,7 @@ def test_what_is_rebuilt_on_the_grid_are_the_channels_that_are_asked_for(target,
     reference, frame = torch.rand(2, 1, 3, 16, 24)
     affinity = torch.zeros(1, 24, 9)
     affinity[..., 4] = 1
-    dropped = torch.tensor([False, False, True])
+    dropped = torch.tensor([2])
     found = head.loss(dict(res3=affinity), reference, frame, dict(res3=(4, 6)), dropped)['loss_recon_res3']
     rebuilt, truth = (subsample(picture[:, channels], 4) for picture in (reference, frame))
     assert_close(found, 0.5 * head.loss_fn(rebuilt, truth))
@@ -330,7 +330,7 @@ def test_features_in_half_precision_are_compared_in_float32(monkeypatch):
     """Affinities and the choice of queries alike."""
     model = build(global_head=None, teacher=None).eval()
     frames = torch.rand(1, 2, 3, 128, 128)
-    inputs = dict(frames=frames, student=frames, teacher=frames, dropped=torch.tensor([False, True, False]))
+    inputs = dict(frames=frames, student=frames, teacher=frames, dropped=torch.tensor([1]))
     with torch.no_grad():
         half = {stage: value.bfloat16() for stage, value in model.extract_feat(frames.flatten(0, 1)).items()}
     found = []
@@ -341,9 +341,9 @@ def test_features_in_half_precision_are_compared_in_float32(monkeypatch):
 
 
 def test_a_teacher_in_half_precision_is_compared_in_float32(monkeypatch):
-    model = build(global_head=dict(normalize=True), reconstruction_head=None, local_head=None).eval()
+    model = build(reconstruction_head=None, local_head=None).eval()
     frames, target = torch.rand(1, 2, 3, 64, 64), torch.randn(2, 512, 2, 2).bfloat16()
-    inputs = dict(frames=frames, student=frames, teacher=frames, dropped=torch.tensor([False, True, False]))
+    inputs = dict(frames=frames, student=frames, teacher=frames, dropped=torch.tensor([1]))
     found = []
     for value in (target, target.float()):
         monkeypatch.setattr(model.teacher, 'forward', lambda _, value=value: value)
@@ -366,9 +366,7 @@ def test_the_penalty_sees_what_the_teacher_sees():
 
     model.penalty = Penalty()
     frames, student, teacher = torch.rand(3, 2, 3, 3, 64, 64)
-    losses = model.loss(
-        dict(frames=frames, student=student, teacher=teacher, dropped=torch.tensor([False, True, False]))
-    )
+    losses = model.loss(dict(frames=frames, student=student, teacher=teacher, dropped=torch.tensor([1])))
     assert 'loss_penalty' in losses
     ((backbone, given),) = seen
     assert backbone is model.backbone
@@ -442,8 +440,11 @@ def test_dropout_choices():
     assert rows.shape == (64, 3)
     assert rows.sum(1).tolist() == [1] * 64
     assert 16 < rows[:, 1].sum() < 48
+    inputs = per_sample(clip(4, 32), training=True)['inputs']
+    assert inputs['dropped'].tolist() == [[channel] for channel in per_sample.draw_dropped(4).argmax(1)]
     bernoulli = build(data_preprocessor=dict(dropout='bernoulli', drop_prob=1.0)).data_preprocessor
     assert bernoulli.draw_dropped(4).tolist() == [False, True, True]
+    assert bernoulli(clip(4, 32), training=True)['inputs']['dropped'].tolist() == [1, 2]
     losses = losses_of(build('stt_r18_ytv_temporal', data_preprocessor=dict(drop_per='sample')), clip(2, 128))
     assert losses['loss_recon_res3'] > 0
 
@@ -455,31 +456,19 @@ def test_training_frames_and_evaluation_frames_are_in_the_same_colours():
     model = build(propagator=dict(protocol=dict(short_side=None)))
     assert_close(model.prepare(image)[None], inputs['frames'][0], rtol=0, atol=6e-3)
     assert inputs['teacher'].mean().abs() < 3
-    assert_close(inputs['student'].abs().sum(), inputs['student'][:, :, ~inputs['dropped']].abs().sum())
+    assert_close(inputs['student'].abs().sum(), inputs['student'].index_fill(2, inputs['dropped'], 0).abs().sum())
 
 
 def test_a_clip_counts_by_its_first_and_its_last_frame():
     model = build(global_head=None, teacher=None, local_head=dict(selection=None)).eval()
     clip = torch.rand(1, 3, 3, 64, 64)
-    dropped = torch.tensor([False, True, False])
+    dropped = torch.tensor([1])
     losses = [
         model.loss(dict(frames=frames, student=frames, teacher=frames, dropped=dropped))
         for frames in (clip, clip[:, [0, 2]], clip[:, [0, 1]])
     ]
     assert losses[0] == losses[1]
     assert losses[0]['loss_recon_res3'] != losses[2]['loss_recon_res3']
-
-
-@pytest.mark.parametrize('normalize', [True, False])
-def test_cosines_of_the_global_head_do_not_see_the_length_of_a_feature(normalize):
-    """Each position's feature vector is scaled, not each channel or row."""
-    head = MODELS.build(dict(small().model.global_head, normalize=normalize, student_temperature=0.5))
-    query, key, teacher_query, teacher_key = torch.randn(4, 1, 8, 3, 5)
-    length = 1 + torch.rand(1, 1, 3, 5)
-    plain, scaled = (
-        head.loss(query * factor, key, teacher_query, teacher_key)['loss_global'] for factor in (1, length)
-    )
-    assert torch.isclose(plain, scaled) == normalize
 
 
 @pytest.mark.parametrize('radius', [1, 3])
@@ -512,7 +501,7 @@ def test_frames_that_do_not_fit_a_grid_name_the_stride(frames):
     picture = torch.rand(1, 3, *frames)
     stride = -(-frames[1] // 6)
     with pytest.raises(ValueError, match=f'{frames[0]} x {frames[1]} pixels do not fit the stride {stride} of res3'):
-        head.loss(dict(res3=torch.zeros(1, 24, 9)), picture, picture, dict(res3=(4, 6)), torch.arange(3) == 1)
+        head.loss(dict(res3=torch.zeros(1, 24, 9)), picture, picture, dict(res3=(4, 6)), torch.tensor([1]))
 
 
 @pytest.mark.parametrize('grid', [(3, 6), (4, 5)])
@@ -575,7 +564,7 @@ def test_the_teacher_sees_the_first_frame_and_the_last(monkeypatch):
     run, loss = model.teacher.forward, model.global_head.loss
     monkeypatch.setattr(model.teacher, 'forward', lambda frames: seen.append(frames) or run(frames))
     monkeypatch.setattr(model.global_head, 'loss', lambda *maps: given.append(maps) or loss(*maps))
-    model.loss(dict(frames=frames, student=student, teacher=teacher, dropped=torch.tensor([False, True, False])))
+    model.loss(dict(frames=frames, student=student, teacher=teacher, dropped=torch.tensor([1])))
     assert torch.equal(seen[0], torch.cat([teacher[:, 0], teacher[:, 2]]))
     with torch.no_grad():
         expected = [

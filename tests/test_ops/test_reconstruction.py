@@ -58,13 +58,13 @@ def test_the_head_rebuilds_frames_that_are_not_square(resolution, upsampling, si
     from stt_mm.models import ReconstructionHead
 
     head = ReconstructionHead(
-        dict(type='ReconstructionLoss', penalty='l1', scale=1.0),
+        dict(type='ReconstructionLoss', distance='l1', scale=1.0),
         stages=('res3', 'res4'),
         resolution=resolution,
         upsample=upsampling,
     )
     reference, target = torch.rand(2, 1, 3, *size, generator=torch.Generator().manual_seed(0))
-    dropped = torch.tensor([False, True, False])
+    dropped = torch.tensor([1])
     grids = {stage: (size[0] // stride, size[1] // stride) for stage, stride in (('res3', 4), ('res4', 8))}
     affinities = {stage: identity_affinity(*grid, 1) for stage, grid in grids.items()}
     losses = head.loss(affinities, reference, target, grids, dropped)

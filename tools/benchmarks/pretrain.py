@@ -14,7 +14,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from stt_mm.engine import load_config
-from stt_mm.models.pretrain.mosaic import split_mosaic
+from stt_mm.ops import split_mosaic
 from stt_mm.registry import MODELS
 
 VIEW, PATCH = 224, 64

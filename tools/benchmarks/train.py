@@ -103,7 +103,7 @@ def heads_part(names: tuple[str, ...]) -> Callable:
         model = build_model(args)
         for name in {'reconstruction_head', 'local_head', 'global_head'} - set(names):
             setattr(model, name, None)
-        dropped = torch.tensor([False, True, False], device=args.device)
+        dropped = torch.tensor([1], device=args.device)
 
         def run(size: int) -> None:
             feats, (reference, target) = features(args, size), frames(args, size)

@@ -16,7 +16,7 @@ model = dict(
         type='ReconstructionHead',
         stages=('res3', 'res4'),
         weights=(1.0, 1.0),
-        loss=dict(type='ReconstructionLoss', penalty='smooth_l1', scale=20.0),
+        loss=dict(type='ReconstructionLoss', distance='smooth_l1', scale=20.0),
     ),
     local_head=dict(
         type='LocalCorrelationHead',

@@ -4,7 +4,6 @@ from stt_mm.models.correspondence.base import Correspondence, load_for_evaluatio
 from stt_mm.models.correspondence.crw import ContrastiveRandomWalk
 from stt_mm.models.correspondence.joint import Joint
 from stt_mm.models.correspondence.late_fusion import LateFusion
-from stt_mm.models.correspondence.lwf import LwFPenalty
 from stt_mm.models.correspondence.stt import STT
 
 __all__ = [
@@ -13,6 +12,5 @@ __all__ = [
     'Correspondence',
     'Joint',
     'LateFusion',
-    'LwFPenalty',
     'load_for_evaluation',
 ]

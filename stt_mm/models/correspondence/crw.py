@@ -9,28 +9,9 @@ from torch import Tensor, nn
 
 from stt_mm.errors import InputError
 from stt_mm.models.correspondence.base import Correspondence
-from stt_mm.ops import cut_patches, grid_boxes, round_trips, walk_loss
+from stt_mm.ops import cut_patches, draw_crops, grid_boxes, round_trips, to_device, walk_loss
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_number, generator
-
-# Width / height, and how often a box is drawn, of torchvision's RandomResizedCrop, which the released code uses.
-_ASPECT = (3 / 4, 4 / 3)
-_ATTEMPTS = 10
-
-
-def draw_crops(rng: np.random.Generator, count: int, area: tuple[float, float]) -> Tensor:
-    """Boxes inside a square of side 1: area uniform, width / height uniform in the logarithm, any place alike.
-
-    Returns:
-        float32 ``[count, 4]``: top, left, height and width. Where no draw fits, it is the whole square.
-    """
-    areas = rng.uniform(*area, (_ATTEMPTS, count))
-    aspects = np.exp(rng.uniform(*np.log(_ASPECT), (_ATTEMPTS, count)))
-    sides = np.sqrt([areas / aspects, areas * aspects])
-    fits = (sides <= 1).all(0)
-    chosen = np.where(fits.any(0), sides[:, fits.argmax(0), np.arange(count)], 1)
-    corners = rng.uniform(size=(2, count)) * (1 - chosen)
-    return torch.from_numpy(np.concatenate([corners, chosen]).T).float()
 
 
 @MODELS.register_module()
@@ -100,7 +81,8 @@ class ContrastiveRandomWalk(Correspondence):
         corners, sides = boxes.split(2, dim=1)
         crops = draw_crops(rng, len(frames) * len(boxes), self.crop_area).view(-1, *boxes.shape)
         cropped = torch.cat([corners + crops[..., :2] * sides, crops[..., 2:] * sides], dim=-1)
-        return cut_patches(frames, cropped.to(frames), tuple(sides[0].int().tolist()))
+        size = tuple(2 * side // (self.grid + 1) for side in frames.shape[-2:])
+        return cut_patches(frames, to_device(cropped.to(frames.dtype), frames.device), size)
 
     def nodes(self, patches: Tensor) -> Tensor:
         """float32 ``[M, channels]``, of length 1, from patches ``[M, 3, h, w]``."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from stt_mm.errors import InputError
 from stt_mm.models.correspondence.base import Correspondence
-from stt_mm.models.losses.ewc import check_start
+from stt_mm.models.penalties import check_start
 from stt_mm.ops import local_affinity
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_number
@@ -139,7 +139,7 @@ class STT(Correspondence):
 
         Args:
             inputs: of :class:`ClipDataPreprocessor`: ``frames``, ``student`` and ``teacher`` ``[B, T, 3, H, W]``,
-                ``dropped`` ``[3]`` or ``[B, 3]``.
+                ``dropped`` ``[D]`` or ``[B, D]``.
             data_samples: not used.
 
         Returns:
@@ -156,13 +156,13 @@ class STT(Correspondence):
         features = self.extract_feat(torch.cat([student[:, 0], student[:, -1]]))
         halves = {stage: feature.float().chunk(2) for stage, feature in features.items()}
         keys, queries = ({stage: half[side] for stage, half in halves.items()} for side in (0, 1))
-        teacher = None
+        shown, teacher = inputs['teacher'], None
         if self.teacher is not None:
-            teacher = self.teacher(torch.cat([inputs['teacher'][:, 0], inputs['teacher'][:, -1]])).float().chunk(2)
+            teacher = self.teacher(torch.cat([shown[:, 0], shown[:, -1]])).float().chunk(2)
         with torch.autocast(frames.device.type, enabled=False):
             losses = self.head_losses(queries, keys, frames[:, 0], frames[:, -1], inputs['dropped'], teacher)
         if self.penalty is not None:
-            losses |= self.penalty.loss(self.backbone, inputs['teacher'][:, (0, -1)].flatten(0, 1))
+            losses |= self.penalty.loss(self.backbone, torch.stack([shown[:, 0], shown[:, -1]], dim=1).flatten(0, 1))
         return losses
 
     def head_losses(
@@ -181,7 +181,7 @@ class STT(Correspondence):
             keys: stage to student features of the reference.
             reference: ``[B, 3, H, W]``, undropped frame.
             target: ``[B, 3, H, W]``, undropped frame.
-            dropped: bool ``[3]`` or ``[B, 3]``.
+            dropped: int64 ``[D]`` or ``[B, D]``, channels that the student did not see.
             teacher: features ``[B, D, h, w]`` of (reference, target).
         """
         affinities = self.local_affinities(queries, keys)

@@ -1,6 +1,5 @@
 """Global correlation distillation from the frozen stage-1 teacher (STT, section 3.3)."""
 
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -18,10 +17,8 @@ class GlobalCorrelationHead(BaseModule):
         loss: config of the distance.
         weight: factor on the loss; 50 in the released code.
         stage: student stage. Its grid must be that of the teacher's map; the channels may differ.
-        student_temperature: divides the student's dot products; ``None``: ``sqrt(C)``, as in the released code.
-        teacher_temperature: divides the teacher's; 0.07 in the released code, ``None``: ``sqrt(C)`` (paper: one rule
-            for both).
-        normalize: use cosines instead of dot products, on both sides.
+        teacher_temperature: divides the teacher's dot products; 0.07 in the released code, ``None``: ``sqrt(C)``, as
+            the student's (paper: one rule for both).
     """
 
     def __init__(
@@ -29,27 +26,16 @@ class GlobalCorrelationHead(BaseModule):
         loss: dict,
         weight: float = 50.0,
         stage: str = 'res5',
-        student_temperature: float | None = None,
         teacher_temperature: float | None = 0.07,
-        normalize: bool = False,
     ) -> None:
         super().__init__()
-        for name, value in (('student_temperature', student_temperature), ('teacher_temperature', teacher_temperature)):
-            if value is not None:
-                check_number(name, value, above=0)
+        if teacher_temperature is not None:
+            check_number('teacher_temperature', teacher_temperature, above=0)
         check_number('weight', weight, 0)
         self.loss_fn = MODELS.build(loss)
         self.weight = weight
         self.stage = stage
-        self.student_temperature = student_temperature
         self.teacher_temperature = teacher_temperature
-        self.normalize = normalize
-
-    def affinity(self, query: Tensor, key: Tensor, temperature: float | None) -> Tensor:
-        """Global affinity ``[B, H * W, H * W]`` of features ``[B, C, H, W]``."""
-        if self.normalize:
-            query, key = F.normalize(query, dim=1), F.normalize(key, dim=1)
-        return global_affinity(query, key, 1 / (query.shape[1] ** 0.5 if temperature is None else temperature))
 
     def loss(self, query: Tensor, key: Tensor, teacher_query: Tensor, teacher_key: Tensor) -> dict[str, Tensor]:
         """Distillation loss.
@@ -71,6 +57,7 @@ class GlobalCorrelationHead(BaseModule):
                 f'Student {self.stage} has grid {tuple(query.shape[-2:])}, the teacher '
                 f'{tuple(teacher_query.shape[-2:])}: choose strides that make them equal.'
             )
-        student = self.affinity(query, key, self.student_temperature)
-        teacher = self.affinity(teacher_query, teacher_key, self.teacher_temperature)
+        student = global_affinity(query, key, 1 / query.shape[1] ** 0.5)
+        temperature = self.teacher_temperature or teacher_query.shape[1] ** 0.5
+        teacher = global_affinity(teacher_query, teacher_key, 1 / temperature)
         return {'loss_global': self.weight * self.loss_fn(student, teacher)}

@@ -11,7 +11,7 @@ from stt_mm.ops import reconstruct, subsample, upsample
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice, check_number
 
-CHANNELS = {'all': (0, 1, 2), 'ab': (1, 2)}
+CHANNELS = {'all': slice(0, 3), 'ab': slice(1, 3)}
 
 
 @MODELS.register_module()
@@ -19,7 +19,7 @@ class ReconstructionHead(BaseModule):
     """Rebuild the target frame from the reference frame's colours at several stages.
 
     Args:
-        loss: config of the penalty.
+        loss: config of the distance.
         stages: stages whose local affinity rebuilds the frame, such as ``('res3', 'res4')``.
         weights: one weight per stage.
         target: channels that are rebuilt: the ``dropped`` one (released code), ``ab`` or ``all`` (paper).
@@ -56,7 +56,7 @@ class ReconstructionHead(BaseModule):
 
         Args:
             frame: ``[B, 3, H, W]``, undropped.
-            dropped: bool ``[3]`` or ``[B, 3]`` with the same count in each row.
+            dropped: int64 ``[D]`` or ``[B, D]``, the channels that the student did not see.
 
         Returns:
             ``[B, C, H, W]``.
@@ -64,8 +64,8 @@ class ReconstructionHead(BaseModule):
         if self.target != 'dropped':
             return frame[:, CHANNELS[self.target]]
         if dropped.dim() == 1:
-            return frame[:, dropped]
-        return frame[dropped].view(len(frame), -1, *frame.shape[-2:])
+            return frame.index_select(1, dropped)
+        return frame.take_along_dim(dropped[..., None, None], 1)
 
     def loss(
         self,
@@ -82,7 +82,7 @@ class ReconstructionHead(BaseModule):
             reference: ``[B, 3, H, W]``, undropped normalised colours of the reference frame.
             target: ``[B, 3, H, W]``, the same of the target frame.
             grids: stage to ``(h, w)``.
-            dropped: bool ``[3]`` or ``[B, 3]``, the channels that the student did not see.
+            dropped: int64 ``[D]`` or ``[B, D]``, the channels that the student did not see.
 
         Returns:
             ``loss_recon_<stage>`` per stage.

@@ -1,7 +1,6 @@
-"""Arithmetic on tensors: two affinities, two frames, or the weights of a network and where they were before."""
+"""Distances of two affinities and of two frames."""
 
 from stt_mm.models.losses.affinity_loss import AffinityLoss
-from stt_mm.models.losses.ewc import EWCPenalty
 from stt_mm.models.losses.reconstruction_loss import ReconstructionLoss
 
-__all__ = ['AffinityLoss', 'EWCPenalty', 'ReconstructionLoss']
+__all__ = ['AffinityLoss', 'ReconstructionLoss']

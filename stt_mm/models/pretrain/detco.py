@@ -10,9 +10,9 @@ from mmpretrain.models.utils import batch_shuffle_ddp, batch_unshuffle_ddp
 from torch import Tensor, nn
 
 from stt_mm.errors import InputError, library_errors
-from stt_mm.models.losses.ewc import check_start
+from stt_mm.models.penalties import check_start
 from stt_mm.models.pretrain.memory_bank import MemoryBank
-from stt_mm.models.pretrain.mosaic import split_mosaic
+from stt_mm.ops import early_gradient, split_mosaic
 from stt_mm.registry import MODELS
 
 # Kind of view that gives the query, and the one that gives the positive key and the negatives.
@@ -140,7 +140,11 @@ class DetCo(BaseSelfSupervisor):
     def embed(self, backbone: nn.Module, neck: nn.Module, view: Tensor, kind: str) -> Tensor:
         """Embeddings of length 1, float32 ``[B, S, D]``, of images or, if ``kind`` is ``local``, of mosaics."""
         if kind == 'local':
-            found = neck.project_local(backbone(split_mosaic(view, neck.grid)))
+            try:
+                patches = split_mosaic(view, neck.grid)
+            except ValueError as error:
+                raise InputError(str(error)) from error
+            found = neck.project_local(backbone(patches))
         else:
             found = neck.project_global(backbone(view))
         return F.normalize(found.float(), dim=-1)
@@ -166,14 +170,20 @@ class DetCo(BaseSelfSupervisor):
         return keys
 
     def losses(self, queries: dict[str, Tensor], keys: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The terms of embeddings ``[B, S, D]`` by kind; afterwards the keys are in the queues."""
+        """The terms of embeddings ``[B, S, D]`` by kind; afterwards the keys are in the queues.
+
+        The gradient of each term is taken at once: the queues may change before the backward pass without a copy of
+        them, and the logits of only one term exist at a time.
+        """
         losses = {}
         for index, (stage, weight) in enumerate(zip(self.stages, self.stage_weights, strict=True)):
-            negatives = {kind: self.queues[f'{kind}_{stage}'].negatives() for kind in keys}
             for term, (asks, answers) in TERMS.items():
-                query, key = queries[asks][:, index], keys[answers][:, index]
-                positive = (query * key).sum(1, keepdim=True)
-                losses[f'loss_{term}_{stage}'] = weight * self.head.loss(positive, query @ negatives[answers])
+                key, bank = keys[answers][:, index], self.queues[f'{answers}_{stage}']
+
+                def loss(query: Tensor, key: Tensor = key, bank: MemoryBank = bank, weight: float = weight) -> Tensor:
+                    return weight * self.head.loss((query * key).sum(1, keepdim=True), query @ bank.queue)
+
+                losses[f'loss_{term}_{stage}'] = early_gradient(loss, queries[asks][:, index])
             for kind, found in keys.items():
                 self.queues[f'{kind}_{stage}'].enqueue(found[:, index])
         return losses

@@ -15,7 +15,8 @@ class MemoryBank(nn.Module):
     of them in the order of their ranks, so that the banks stay equal without being sent around.
 
     Attributes:
-        queue: float ``[dim, size]``, columns of length 1.
+        queue: float ``[dim, size]``, columns of length 1. :meth:`enqueue` changes it in place, so a gradient through it
+            is taken before, as by :func:`stt_mm.ops.early_gradient`.
         pointer: integer scalar, the column that is overwritten next.
 
     Args:
@@ -34,10 +35,6 @@ class MemoryBank(nn.Module):
         self.dim = dim
         self.register_buffer('queue', F.normalize(torch.randn(dim, size), dim=0))
         self.register_buffer('pointer', torch.zeros((), dtype=torch.long))
-
-    def negatives(self) -> Tensor:
-        """Copy ``[dim, size]`` of the keys, for products whose backward pass comes after the next :meth:`enqueue`."""
-        return self.queue.clone()
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:

@@ -4,7 +4,7 @@ from mmpretrain.models.selfsup import MoCo
 from torch import Tensor
 
 from stt_mm.errors import library_errors
-from stt_mm.models.losses.ewc import check_start
+from stt_mm.models.penalties import check_start
 from stt_mm.registry import MODELS
 
 

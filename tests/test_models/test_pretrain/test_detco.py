@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from test_models.test_pretrain.detco_ranks import QUEUE, build, train, views
 
 from stt_mm.models.pretrain import MemoryBank, detco
-from stt_mm.models.pretrain.mosaic import split_mosaic
+from stt_mm.ops import split_mosaic
 from stt_mm.registry import MODELS
 
 TERMS = [f'loss_{kind}_res{stage}' for stage in (2, 3, 4, 5) for kind in ('gg', 'll', 'gl')]

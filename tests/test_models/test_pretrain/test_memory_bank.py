@@ -35,18 +35,6 @@ def test_it_starts_full_of_different_directions_and_keeps_them_of_length_one():
     torch.testing.assert_close(bank.queue.norm(dim=0), torch.ones(500))
 
 
-def test_negatives_stay_when_keys_come_and_gradients_flow_past_them():
-    bank = MemoryBank(size=6, dim=3)
-    query = torch.randn(2, 3, requires_grad=True)
-    negatives = bank.negatives()
-    before = negatives.clone()
-    product = query @ negatives
-    bank.enqueue(torch.randn(6, 3))
-    product.sum().backward()
-    torch.testing.assert_close(query.grad, before.sum(1).expand(2, 3))
-    assert not torch.isclose(bank.queue, before).all(0).any()
-
-
 def test_no_gradient_gets_in():
     bank = MemoryBank(size=6, dim=3)
     bank.enqueue(torch.randn(2, 3, requires_grad=True))

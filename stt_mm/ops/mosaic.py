@@ -2,8 +2,6 @@
 
 from torch import Tensor
 
-from stt_mm.errors import InputError
-
 
 def split_mosaic(mosaic: Tensor, grid: int = 3) -> Tensor:
     """Cut images into their cells.
@@ -20,7 +18,7 @@ def split_mosaic(mosaic: Tensor, grid: int = 3) -> Tensor:
     """
     batch, channels, height, width = mosaic.shape
     if height % grid or width % grid:
-        raise InputError(
+        raise ValueError(
             f'A mosaic of {grid} x {grid} patches has sides that are multiples of {grid}, got '
             f'{height} x {width}. End the pipeline of the local views with JigsawMosaic.'
         )

@@ -1,7 +1,6 @@
 """Elastic weight consolidation: a penalty for leaving the weights of an earlier task."""
 
 import torch
-from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from stt_mm.ops import quadratic_penalty
@@ -10,33 +9,6 @@ from stt_mm.utils import check_number
 from stt_mm.utils.checkpoint import CheckpointError, read_checkpoint
 from stt_mm.utils.key_maps import flat_weights
 from stt_mm.utils.weights import check_finite
-
-
-def check_start(backbone: nn.Module, penalty: nn.Module) -> None:
-    """Warn if a backbone does not start from the weights of the earlier task that a penalty holds it to.
-
-    Args:
-        backbone: the network that will be trained, initialised.
-        penalty: an initialised one, with ``reference``, the weights by name, and ``checkpoint``, their file.
-    """
-    reference = penalty.reference
-    gaps = [
-        (value.detach() - reference[name].to(value)).abs().max().item()
-        for name, value in backbone.named_parameters()
-        if name in reference and reference[name].shape == value.shape
-    ]
-    differing = sum(gap != 0 for gap in gaps)
-    if differing:
-        MMLogger.get_current_instance().warning(
-            '%s: %d of %d parameters of the backbone differ from it at the start, by up to %.3g. The penalty draws the '
-            'backbone there from the first step on. Unless that is meant, name the same earlier training in both, '
-            'model.backbone.init_cfg.checkpoint (STT_STAGE1_* or STT_TEMPORAL_*) and model.penalty.checkpoint '
-            '(STT_FISHER_* or STT_STAGE1_FULL_*).',
-            penalty.checkpoint,
-            differing,
-            len(gaps),
-            max(gaps),
-        )
 
 
 @MODELS.register_module()
@@ -125,7 +97,7 @@ class EWCPenalty(nn.Module):
 
         Args:
             backbone: the network that is trained. Its names and shapes are checked when it is first seen.
-            frames: not used; other penalties look at them.
+            frames: not looked at; see :class:`Penalty`.
 
         Raises:
             RuntimeError: if the file has not been read.
