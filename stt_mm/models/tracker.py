@@ -13,6 +13,7 @@ from torch import Tensor
 from stt_mm.errors import InputError
 from stt_mm.models.propagator import LabelPropagator, check_finite
 from stt_mm.ops import label_to_mask, label_to_points, mask_to_label, points_to_label, resize_mask_nearest, to_device
+from stt_mm.ops.devices import full_float32
 from stt_mm.ops.points import INPUT
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Tracker:
         self._names: Tensor | None = None  # uint8, ids of the channels of all masks, the background once
 
     @torch.no_grad()
+    @full_float32()
     def step(
         self,
         feature: Tensor | None,

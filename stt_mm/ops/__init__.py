@@ -4,6 +4,7 @@ from stt_mm.ops.affinity import global_affinity, local_affinity, pool_local_affi
 from stt_mm.ops.color import (
     COLORS,
     ColorConstants,
+    bytes_to_input,
     color_constants,
     drop_channels,
     image_to_input,
@@ -30,6 +31,7 @@ __all__ = [
     'Voters',
     'Window',
     'add_squared',
+    'bytes_to_input',
     'color_constants',
     'cut_patches',
     'draw_crops',

@@ -1,6 +1,7 @@
-"""Copies between devices for which the host does not wait, and what need not be copied or made again."""
+"""What devices do on their own: copies for which the host does not wait, results that are kept, and precision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 
 import torch
@@ -13,6 +14,20 @@ def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     if device.type != 'cuda' or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Products and convolutions of float32 as such on a GPU too, which may round them to 10 bits (TF32) by itself."""
+    backends = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
 
 
 def kept(limit: int) -> Callable:

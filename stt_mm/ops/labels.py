@@ -1,7 +1,6 @@
 """Masks of object ids to label maps on the feature grid, and back."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from stt_mm.ops.devices import to_device
+from stt_mm.ops.devices import kept, to_device
 
 EPS = 1e-12
 
@@ -39,17 +38,16 @@ def mask_to_label(
 
 def resize_mask_nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """Ids, or what goes with them, ``[H, W]`` at another size, by the nearest pixel centre, as PIL to the pixel."""
-    rows, columns = (
-        to_device(torch.from_numpy(_nearest(old, new)), mask.device) for old, new in zip(mask.shape, size, strict=True)
-    )
+    rows, columns = (_nearest(old, new, mask.device) for old, new in zip(mask.shape, size, strict=True))
     return mask[rows][:, columns]
 
 
-@lru_cache(maxsize=64)
-def _nearest(old: int, new: int) -> np.ndarray:
+@kept(limit=64)
+def _nearest(old: int, new: int, device: torch.device) -> Tensor:
     """Which of ``old`` pixels PIL takes for each of ``new``: where two are equally near, its rounding errors decide."""
     line = Image.fromarray(np.arange(old, dtype=np.int32)[None])
-    return np.array(line.resize((new, 1), Image.Resampling.NEAREST))[0].astype(np.int64)
+    taken = np.array(line.resize((new, 1), Image.Resampling.NEAREST))[0]
+    return to_device(torch.from_numpy(taken.astype(np.int64)), device)
 
 
 def normalise_label(label: Tensor) -> Tensor:

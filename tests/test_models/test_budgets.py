@@ -11,6 +11,7 @@ from op_counter import OpCounter
 
 from stt_mm.models import LabelPropagator, Tracker
 from stt_mm.models.tracker import _Group
+from stt_mm.registry import MODELS
 
 # A card of 24 GB: what the correlations may take is a quarter of what is free.
 FREE = 20 * 2**30
@@ -66,3 +67,25 @@ def test_a_frame_costs_a_gpu_few_operations_and_the_host_no_wait(monkeypatch, pr
     counter = counted(monkeypatch, protocol, births)
     assert counter.total <= most
     assert counter.waits == []
+
+
+@pytest.mark.parametrize('color', ['lab', 'rgb'])
+def test_a_frame_goes_up_as_bytes_and_nobody_waits_for_it(monkeypatch, color):
+    # Made once, with waiting.
+    monkeypatch.setattr('stt_mm.ops.color._lab_of_bytes', lambda device: torch.empty(2**24, 3, device=device))
+    protocol = dict(name='stt_davis_s8', color=color, short_side=None)
+    model = MODELS.build(
+        dict(
+            type='stt_mm.Correspondence',
+            backbone=dict(type='stt_mm.CorrespondenceResNet', depth=18),
+            propagator=dict(type='stt_mm.LabelPropagator', protocol=protocol),
+        )
+    ).eval()
+    with OpCounter() as counter:
+        counter.to_device(model)
+        model.data_preprocessor._device = torch.device('cuda')
+        frame = counter.pin(torch.empty(*SIZE, 3, dtype=torch.uint8))
+        model.feature(frame)
+    print(f'\n{color}: {counter}')
+    assert counter.waits == []
+    assert counter.copies >= 1

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from stt_mm.ops import COLORS, drop_channels, image_to_input, normalise_frames, rgb_to_lab
+from stt_mm.ops import COLORS, bytes_to_input, drop_channels, image_to_input, normalise_frames, rgb_to_lab
 
 KNOWN = {
     (255, 0, 0): (0.0648, 0.6307, 0.5292),
@@ -118,3 +118,13 @@ def test_what_is_kept_makes_up_for_what_is_dropped(dropped, factors):
     expected = frames * torch.tensor(factors)[:, None, None]
     assert_close(drop_channels(frames, torch.tensor(dropped)), expected)
     assert_close(drop_channels(frames, torch.tensor([dropped, [True, True, False]]))[0], expected[0])
+
+
+@pytest.mark.parametrize('color', COLORS)
+def test_a_gpu_makes_of_bytes_what_the_host_makes(color):
+    image = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    image[0, 0], image[0, 1] = 0, 255
+    found = bytes_to_input(torch.from_numpy(image), color)
+    assert torch.equal(found, image_to_input(image, color))
+    # Convolutions round differently in another memory layout.
+    assert found.stride() == image_to_input(image, color).stride()

@@ -3,12 +3,14 @@
 PyTorch's ``meta`` device has shapes and no numbers, and refuses to be mixed with the CPU; it stands for a GPU here.
 """
 
+import numpy as np
 import pytest
 import torch
 
 from stt_mm import ops
 from stt_mm.models import LocalCorrelationHead
 from stt_mm.models.pretrain import MemoryBank
+from stt_mm.registry import MODELS
 
 
 def meta(*shape, dtype=torch.float32):
@@ -59,3 +61,36 @@ def enqueued():
 def test_the_result_lies_where_the_input_lies(operation, shape):
     found = operation()
     assert (found.device.type, tuple(found.shape)) == ('meta', shape)
+
+
+def test_evaluation_is_in_full_float32_and_leaves_the_settings_as_they_were():
+    backends = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [backend.allow_tf32 for backend in backends]
+    seen = []
+
+    class Network(torch.nn.Module):
+        stages = ('res4',)
+
+        def forward(self, frames):
+            seen.append([backend.allow_tf32 for backend in backends])
+            return (frames[..., ::8, ::8],)
+
+    model = MODELS.build(
+        dict(
+            type='stt_mm.Correspondence',
+            feature_stage=None,
+            backbone=dict(type='stt_mm.ColorPatches'),
+            propagator=dict(type='stt_mm.LabelPropagator', protocol=dict(name='stt_davis_s8', short_side=None)),
+        )
+    )
+    model.backbone, model.feature_stage = Network(), 'res4'
+    try:
+        for allowed in ((True, True), (True, False), (False, True)):
+            for backend, value in zip(backends, allowed, strict=True):
+                backend.allow_tf32 = value
+            model.feature(np.zeros((16, 24, 3), np.uint8))
+            assert tuple(backend.allow_tf32 for backend in backends) == allowed
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.allow_tf32 = value
+    assert seen == [[False, False]] * 3

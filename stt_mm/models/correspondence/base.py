@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from stt_mm.errors import InputError
 from stt_mm.models.propagator import LabelPropagator
 from stt_mm.models.tracker import FrameLabels, Pending, Tracker, in_turn
-from stt_mm.ops import image_to_input, normalise_frames
+from stt_mm.ops import bytes_to_input, image_to_input
+from stt_mm.ops.devices import full_float32
 from stt_mm.ops.points import LOST
 from stt_mm.registry import MODELS
 from stt_mm.utils.geometry import check_geometry, differences
@@ -132,7 +133,7 @@ class Correspondence(BaseModel):
         """One uint8 RGB frame ``[H, W, 3]`` at the size that the protocol says, on the host.
 
         Returns:
-            float32 ``[3, h, w]``, the network's input. For a GPU, which makes that itself, uint8 ``[h, w, 3]`` in
+            float32 ``[3, h, w]``, the network's input. For a GPU, which makes the same of it, uint8 ``[h, w, 3]`` in
             pinned memory.
         """
         height, width = self._propagator().protocol.input_size(image.shape[:2])
@@ -143,13 +144,14 @@ class Correspondence(BaseModel):
         return self._in_colors(lambda color: image_to_input(image, color))
 
     @torch.no_grad()
+    @full_float32()
     def feature(self, image: np.ndarray | Tensor) -> Tensor:
         """Features ``[C, h, w]`` of one uint8 RGB frame ``[H, W, 3]``, or of the result of :meth:`prepare`."""
         frame = image if isinstance(image, Tensor) else self.prepare(image)
         frame = frame.to(self.data_preprocessor.device, non_blocking=True)
         if frame.dtype == torch.uint8:
-            rgb = frame.permute(2, 0, 1).float() / 255
-            frame = self._in_colors(lambda color: normalise_frames(rgb, color))
+            image = frame
+            frame = self._in_colors(lambda color: bytes_to_input(image, color))
         frame = frame[None].contiguous(memory_format=torch.channels_last)
         feature = self.extract_feat(frame)[self.feature_stage][0]
         self._report_stride(round(frame.shape[2] / feature.shape[1]))
