@@ -43,9 +43,8 @@ def counted(monkeypatch, protocol, births=(0,), channels=256):
                 propagator.add(label)
         counter.reset()
         tracker.step(feature, SIZE)
-    print(
-        f'\n{protocol}, {len(births)} groups, grid {height} x {width}, tiles {propagator._plan.tile} x {propagator._plan.together}: {counter}'
-    )
+    plan = propagator._plan
+    print(f'\n{protocol}, {len(births)} groups, {height} x {width}, {plan.together} tiles together: {counter}')
     return counter
 
 
