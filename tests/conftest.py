@@ -1,11 +1,13 @@
 """Fixtures of all tests."""
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.device import utils as mmengine_device
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 
@@ -13,14 +15,37 @@ from mmengine.visualization import Visualizer
 torch.set_num_threads(1)
 
 
-# The devices that are there, and how near to a result of the CPU theirs are, whose sums are in another order.
-DEVICES = ['cpu', *([pytest.param('cuda', marks=pytest.mark.gpu)] if torch.cuda.is_available() else [])]
-TOLERANCES = dict(cpu=dict(rtol=1e-5, atol=1e-6), cuda=dict(rtol=1e-3, atol=1e-4))
+# A test runs on the CPU, as do the processes that it starts, unless it asks for a device: only there are bits equal.
+# Workers of xdist inherit what is hidden here, so it is noted what there was.
+GPUS = os.environ.setdefault('GPUS_OF_TESTS', os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))
+if GPUS != 'all':
+    os.environ['CUDA_VISIBLE_DEVICES'] = GPUS
+else:
+    os.environ.pop('CUDA_VISIBLE_DEVICES', None)
+find_gpus = torch.cuda.is_available
+DEVICES = ['cpu']
+if find_gpus():
+    DEVICES.append(pytest.param('cuda', marks=pytest.mark.gpu))
+    torch.cuda.init()  # from now on the variable is for other processes
+    torch.cuda.device_count()
+os.environ['CUDA_VISIBLE_DEVICES'] = ''
+torch.cuda.is_available = lambda: False
+mmengine_device.DEVICE = 'cpu'
+
+# How near to a result of the CPU one of a device is, whose sums are in another order.
+TOLERANCES = dict(cpu=dict(rtol=1e-6, atol=1e-7), cuda=dict(rtol=1e-3, atol=1e-4))
 
 
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """``cpu``, and ``cuda`` where there is one, in full float32: TF32 has three digits."""
+    """``cpu``, and ``cuda`` where there is one; the test runs there, in full float32, as TF32 has three digits."""
+    if request.param == 'cuda':
+        monkeypatch.setattr(torch.cuda, 'is_available', find_gpus)
+        monkeypatch.setattr(mmengine_device, 'DEVICE', 'cuda')
+        if GPUS == 'all':
+            monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
+        else:
+            monkeypatch.setenv('CUDA_VISIBLE_DEVICES', GPUS)
     monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision('highest')

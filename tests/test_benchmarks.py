@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 from tiny_data import make_davis, make_jhmdb, make_vip, make_youtube_vos_valid
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +29,7 @@ BENCHMARKS = {
     ),
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(torch.cuda.is_available(), reason='compares CPU runs')]
+pytestmark = pytest.mark.slow
 
 
 def run(*command, expect=0):

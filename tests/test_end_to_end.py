@@ -31,8 +31,6 @@ SMALL = [
 ]
 NO_STAGE_1 = ['model.backbone.init_cfg=None', 'model.teacher.backbone.init_cfg=None']
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='compares CPU runs')
-
 
 @pytest.fixture(scope='module')
 def roots(tmp_path_factory):

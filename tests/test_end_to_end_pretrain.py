@@ -33,7 +33,7 @@ SMALL = [
     'default_hooks.logger.interval=1',
 ]
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(torch.cuda.is_available(), reason='compares CPU runs')]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')

@@ -29,7 +29,6 @@ def run_script(name, *args, cwd=None, timeout=180):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(torch.cuda.is_available(), reason='compares CPU runs')
 def test_two_processes_train_as_one_with_the_joined_batch(tmp_path):
     """Batch 2 in each of two processes against batch 4 in one, over validation and two checkpoints."""
     quiet = "model['noise'] = 0.0\n"
@@ -49,7 +48,6 @@ def test_two_processes_train_as_one_with_the_joined_batch(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(torch.cuda.is_available(), reason='starts gloo processes')
 def test_stop_signal_makes_both_processes_stop_after_the_same_iteration(tmp_path):
     config = write_config(tmp_path, "model['seconds'] = 0.1\ntrain_dataloader['num_workers'] = 1\n")
     command = ['bash', str(TOOLS / 'dist_train.sh'), str(config), '2', '--work-dir', str(tmp_path / 'work')]
@@ -78,7 +76,6 @@ def test_one_process_needs_no_preparation(tmp_path):
     assert cfg.to_dict() == before
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='on CUDA the launcher is left to MMEngine')
 def test_launcher_without_its_environment_is_named(tmp_path, monkeypatch):
     for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'):
         monkeypatch.delenv(name, raising=False)
@@ -86,8 +83,7 @@ def test_launcher_without_its_environment_is_named(tmp_path, monkeypatch):
         prepare_runtime(Config.fromfile(write_config(tmp_path)), 'pytorch')
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='CPU variant of --amp')
-def test_amp_on_the_cpu_computes_in_bfloat16_and_trains_float32_weights(tmp_path):
+def test_amp_computes_in_half_precision_and_trains_float32_weights(tmp_path, device):
     cfg = Config.fromfile(
         write_config(
             tmp_path, "train_cfg['max_iters'] = 2\nval_cfg = None\nval_dataloader = None\nval_evaluator = None\n"
@@ -101,7 +97,8 @@ def test_amp_on_the_cpu_computes_in_bfloat16_and_trains_float32_weights(tmp_path
     runner.model.backbone[2].register_forward_hook(lambda module, args, out: seen.append(out.dtype))
     before = runner.model.backbone[0].weight.clone()
     runner.train()
-    assert seen == [torch.bfloat16] * 2
+    assert seen == [torch.bfloat16 if device == 'cpu' else torch.float16] * 2
+    assert runner.model.backbone[0].weight.device.type == device
     assert runner.model.backbone[0].weight.dtype == torch.float32
     assert not torch.equal(before, runner.model.backbone[0].weight)
 
@@ -114,7 +111,6 @@ def test_amp_refuses_a_wrapper_it_does_not_know(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(torch.cuda.is_available(), reason='starts gloo processes')
 def test_a_score_of_two_processes_is_that_of_the_file(tmp_path):
     """Both have the buffers of rank 0 when a validation starts, and no thread of the group outlives it."""
     config = write_config(

@@ -25,8 +25,6 @@ TOOLS = Path(__file__).parents[2] / 'tools'
 RECIPES = sorted(path.stem for path in (CONFIGS / 'pretrain').glob('*.py'))
 FAST = ('mocov2_r18_in1k', 'simsiam_r18_in1k')
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='compares CPU runs')
-
 
 @pytest.fixture(scope='module')
 def roots(tmp_path_factory):

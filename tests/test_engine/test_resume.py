@@ -26,7 +26,7 @@ from test_engine.toy_runs import (
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from stt_mm.engine import from_plain
+from stt_mm.engine import enable_amp, from_plain
 from stt_mm.engine.hooks.checkpoint_hook import check_fits
 from stt_mm.engine.loops import _obey
 from stt_mm.utils.checkpoint import CheckpointError, latest_checkpoint
@@ -57,6 +57,24 @@ def test_resume_continues_weights_and_history(straight, tmp_path):
         expected, got = (runner.message_hub.get_scalar(key).data[0] for runner in (straight, resumed))
         assert len(got) == 12
         assert np.array_equal(expected, got)
+
+
+@pytest.mark.parametrize('amp', [False, True])
+def test_resume_on_each_device(amp, device, assert_near, tmp_path):
+    """The random numbers of the device too, which the toy model draws its noise from."""
+    cfg = Config.fromfile(write_config(tmp_path))
+    if amp:
+        enable_amp(cfg)
+    wrapper, runs = dict(optim_wrapper=cfg.optim_wrapper.to_dict()), []
+    for name in ('straight', 'resumed'):
+        folder = tmp_path / name
+        folder.mkdir()
+        runs.append(train(folder, resume=tmp_path / 'straight/work/iter_8.pth' if runs else None, **wrapper))
+    expected, found = (runner.model.state_dict() for runner in runs)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        assert found[name].device.type == device
+        assert_near(found[name], value)
 
 
 def test_without_the_random_state_the_weights_differ(straight, tmp_path):
@@ -394,7 +412,6 @@ def test_a_data_worker_ends_when_its_trainer_is_ending_and_for_nobody_else():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(torch.cuda.is_available(), reason='compares CPU runs')
 def test_killed_and_interrupted_runs_equal_those_that_nobody_touched():
     """A small part of what tests/kill_runs.py does: one and two processes."""
     command = [sys.executable, Path(__file__).parents[1] / 'kill_runs.py', '--runs', 2, '--kills', 3, '--interrupts', 1]

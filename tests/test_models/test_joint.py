@@ -291,7 +291,6 @@ def test_the_largest_config_trains_and_resumes(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(torch.cuda.is_available(), reason='starts gloo processes')
 def test_two_processes_hold_the_same_weights_and_queue(tmp_path, monkeypatch):
     make_data(tmp_path / 'data')
     monkeypatch.setenv('STT_DATA', str(tmp_path / 'data'))

@@ -1,4 +1,4 @@
-"""Everything that an operation makes for itself lies on the device of its input.
+"""Everything that an operation makes for itself lies on the device of its input, and the result is that of the CPU.
 
 PyTorch's ``meta`` device has shapes and no numbers, and refuses to be mixed with the CPU; it stands for a GPU here.
 """
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stt_mm import ops
-from stt_mm.models import LocalCorrelationHead
+from stt_mm.models import AffinityLoss, LocalCorrelationHead, ReconstructionLoss
 from stt_mm.models.pretrain import MemoryBank
 from stt_mm.registry import MODELS
 
@@ -94,3 +94,46 @@ def test_evaluation_is_in_full_float32_and_leaves_the_settings_as_they_were():
         for backend, value in zip(backends, before, strict=True):
             backend.allow_tf32 = value
     assert seen == [[False, False]] * 3
+
+
+def selection_of(query, key):
+    head = LocalCorrelationHead(dict(type='AffinityLoss'), selection='soft')
+    return head.select(query, key, torch.zeros(2, 54, 25, device=query.device))
+
+
+@pytest.mark.parametrize(
+    ('operation', 'shapes'),
+    [
+        (ops.rgb_to_lab, [(2, 3, 6, 9)]),
+        (lambda x: ops.normalise_frames(x, 'lab'), [(2, 3, 6, 9)]),
+        (lambda x: ops.normalise_frames(x, 'rgb'), [(2, 3, 6, 9)]),
+        (lambda x: ops.drop_channels(x, torch.tensor([False, True, False], device=x.device)), [(2, 2, 3, 6, 9)]),
+        (lambda q, k: ops.local_affinity(q, k, 2, 0.5), [(2, 4, 18, 19)] * 2),
+        (lambda q, k: ops.global_affinity(q, k, 0.5), [(2, 4, 6, 9)] * 2),
+        (lambda a: ops.pool_local_affinity(a, (6, 8)), [(2, 48, 25)]),
+        (ops.reconstruct, [(2, 54, 25), (2, 3, 6, 9)]),
+        (lambda x: ops.upsample(x, 4, 'aligned'), [(2, 3, 6, 9)]),
+        (lambda x: ops.upsample(x, 4, 'half_pixel'), [(2, 3, 6, 9)]),
+        (lambda a: ops.window_entropy(a, 'neg_log_sum'), [(2, 54, 25)]),
+        (selection_of, [(2, 4, 6, 9)] * 2),
+        (lambda n: ops.walk_loss(ops.round_trips(n, 0.1)), [(2, 3, 5, 4)]),
+        (lambda x: ops.cut_patches(x, 1 + 5 * torch.ones(2, 5, 4, device=x.device), (4, 6)), [(2, 3, 18, 19)]),
+        (AffinityLoss(), [(2, 54, 25)] * 2),
+        (lambda a, b: AffinityLoss('query')(a, b, a[..., 0] > 0.5), [(2, 54, 25)] * 2),
+        (ReconstructionLoss(), [(2, 3, 6, 9)] * 2),
+        (ops.split_mosaic, [(2, 3, 6, 9)]),
+    ],
+)
+def test_values_and_gradients_are_those_of_the_cpu(operation, shapes, device, assert_near):
+    inputs = [torch.rand(shape) for shape in shapes]
+    found = {}
+    for place in ('cpu', device):
+        leaves = [value.to(place, copy=True).requires_grad_() for value in inputs]
+        result = operation(*leaves)
+        assert result.device.type == place
+        if result.requires_grad:
+            result.square().sum().backward()
+        found[place] = [result, *(leaf.grad for leaf in leaves)]
+    for ours, expected in zip(found[device], found['cpu'], strict=True):
+        if expected is not None:
+            assert_near(ours, expected)

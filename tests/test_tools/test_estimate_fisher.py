@@ -423,7 +423,6 @@ def test_another_geometry_than_that_of_the_training_is_refused(world, tmp_path, 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(torch.cuda.is_available(), reason='starts gloo processes')
 def test_two_processes_give_what_one_gives(images, tmp_path):
     """Five samples: one process has three of them, the other two."""
     one = run(images, tmp_path / 'one.pth', '--samples', 5)

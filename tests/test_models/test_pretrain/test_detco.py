@@ -244,7 +244,6 @@ def test_a_mosaic_is_cut_row_by_row(size, fits):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(torch.cuda.is_available(), reason='compares CPU runs')
 def test_two_processes_hold_the_queues_of_one_with_the_joined_batch(tmp_path):
     """Three steps of SGD, 18 keys into queues of 16, BatchNorm with fixed statistics."""
     env = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[2]), OMP_NUM_THREADS='1')

@@ -25,8 +25,6 @@ SMALL = {
 }
 LENGTH = 9
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='compares CPU runs')
-
 
 def config(depth, roots, **overrides):
     cfg = small_config(f'detco_r{depth}_in1k', roots, **SMALL, **overrides)
