@@ -142,7 +142,7 @@ def evaluation_row(cfg):
     """What a benchmark is evaluated on and with, as the table has it."""
     dataset, protocol = cfg.test_dataloader.dataset, dict(cfg.model.propagator.protocol)
     networks = [cfg.model.backbone] if 'backbone' in cfg.model else cfg.model.backbones
-    settings = ('depth', 'pool', 'strides', 'padding_mode', 'model_name', 'size', 'stride')
+    settings = ('depth', 'geometry', 'padding_mode', 'model_name', 'size', 'stride')
     geometry = ['/'.join(text(network[key]) for key in settings if key in network) for network in networks]
     values = dict(
         dataset=dataset.type,
@@ -398,9 +398,7 @@ def test_stage_1_is_watched_as_a_finished_file_is_scored(name):
     assert watched.val_cfg.model == scored.model
     assert watched.val_dataloader == scored.test_dataloader
     assert watched.val_evaluator == scored.test_evaluator
-    assert scored.model.backbone.pool == 'max'
-    stride = 4 * math.prod(scored.model.backbone.strides)
-    assert stride == PRESETS[scored.model.propagator.protocol.name].stride
+    assert scored.model.backbone.geometry.endswith('_maxpool')
 
 
 @pytest.mark.parametrize('net', ['r18', 'r50'])

@@ -6,4 +6,6 @@ model = dict(
         init_cfg=dict(checkpoint='{{$STT_TEMPORAL_R18_S4:work_dirs/temporal_then_spatial_r18_first_s4/iter_90000.pth}}')
     )
 )
-val_cfg = dict(model=dict(backbone=dict(strides=(1, 1, 1)), propagator=dict(protocol=dict(name='stt_davis_s4'))))
+val_cfg = dict(
+    model=dict(backbone=dict(geometry='stride4_maxpool'), propagator=dict(protocol=dict(name='stt_davis_s4')))
+)

@@ -3,5 +3,5 @@
 # geometry of these rows; davis_spatial_r18_lab.py has the colours of the released test configs.
 _base_ = ['../_base_/models/propagation_r18_s8.py', '../_base_/datasets/davis.py', '../_base_/default_runtime.py']
 model = dict(
-    backbone=dict(pool='max', strides=(1, 2, 1)), propagator=dict(protocol=dict(name='stt_davis_s8', color='rgb'))
+    backbone=dict(geometry='stride8_maxpool'), propagator=dict(protocol=dict(name='stt_davis_s8', color='rgb'))
 )

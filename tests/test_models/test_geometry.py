@@ -111,9 +111,9 @@ def test_another_geometry_can_be_allowed_and_is_said(student, caplog):
 @pytest.mark.parametrize(
     ('changes', 'differing'),
     [
-        ({'model.backbone.pool': 'max'}, 'pool'),
-        ({'model.backbone.strides': (1, 1, 4)}, 'strides'),
-        ({'model.backbone.strides': (1, 1, 2, 2)}, None),
+        ({'model.backbone.geometry': ('max', (1, 1, 2))}, 'pool'),
+        ({'model.backbone.geometry': ('none', (1, 1, 4))}, 'strides'),
+        ({'model.backbone.geometry': ('none', (1, 1, 2, 2))}, None),
         ({'model.backbone.padding_mode': 'reflect'}, 'padding'),
         ({'model.propagator.protocol.color': 'rgb'}, 'color'),
         ({'model.feature_stage': 'res3', 'model.backbone.out_indices': (1, 2)}, 'stage'),
@@ -159,8 +159,7 @@ def test_an_evaluation_that_starts_from_init_cfg_is_compared_too(student):
         dict(
             type='CorrespondenceResNet',
             depth=18,
-            pool=pool,
-            strides=(1, 1, 2),
+            geometry=(pool, (1, 1, 2)),
             out_indices=(2,),
             init_cfg=dict(type='Pretrained', checkpoint=str(student)),
         )
@@ -256,5 +255,5 @@ def test_eval_returns_the_module():
 
 
 def test_load_backbone_compares_only_what_it_is_given(student):
-    network = CorrespondenceResNet(18, pool='avg', strides=(1, 1, 1), out_indices=(2,))
+    network = CorrespondenceResNet(18, geometry='stride4', out_indices=(2,))
     assert load_backbone(network, student).geometry['pool'] == 'none'

@@ -108,7 +108,7 @@ def test_the_shared_backbone_stands_once(tmp_path):
     assert len(held) == len(set(held))
     assert model.image_branch.backbone.network is model.backbone
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'joint.pth')
-    other = MODELS.build(dict(type='CorrespondenceResNet', depth=18, strides=(1, 2, 2), out_indices=(2,)))
+    other = MODELS.build(dict(type='CorrespondenceResNet', depth=18, out_indices=(2,)))
     report = load_backbone(other, tmp_path / 'joint.pth')
     assert not report.missing
     assert not report.unexpected

@@ -89,7 +89,7 @@ def test_embeddings_need_no_queue(tmp_path, stage1):
     }
     model = build(
         **options,
-        **{'model.penalty.distance': 'embedding', 'model.backbone.pool': 'max', 'model.backbone.strides': (1, 2, 2, 2)},
+        **{'model.penalty.distance': 'embedding', 'model.backbone.geometry': 'standard'},
     ).eval()
     frames = torch.randn(2, 3, 64, 64)
     assert model.penalty.loss(model.backbone, frames) == dict(loss_lwf=0, lwf_entropy=0)
@@ -114,7 +114,7 @@ def test_a_student_that_starts_elsewhere_is_told(tmp_path, monkeypatch, capfd):
 
 def test_old_answers_are_those_of_stage_1(stage1):
     """With the student in the teacher's geometry and in eval mode, both see the same and the loss is the entropy."""
-    model = build(**{'model.backbone.pool': 'max', 'model.backbone.strides': (1, 2, 2, 2)}).eval()
+    model = build(**{'model.backbone.geometry': 'standard'}).eval()
     frames = torch.randn(2, 3, 64, 64)
     found = model.penalty.loss(model.backbone, frames)
     assert_close(found['loss_lwf'], found['lwf_entropy'], rtol=1e-6, atol=0)

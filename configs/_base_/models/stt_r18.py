@@ -5,8 +5,7 @@ model = dict(
     backbone=dict(
         type='CorrespondenceResNet',
         depth=18,
-        pool='none',
-        strides=(1, 2, 2, 4),
+        geometry='stride8',
         out_indices=(1, 2, 3),
         init_cfg=dict(type='Pretrained', checkpoint='{{$STT_STAGE1_R18:pretrained/stage1_r18.pth}}'),
     ),
@@ -37,8 +36,7 @@ model = dict(
         backbone=dict(
             type='CorrespondenceResNet',
             depth=18,
-            pool='max',
-            strides=(1, 2, 2, 2),
+            geometry='standard',
             out_indices=(3,),
             init_cfg=dict(type='Pretrained', checkpoint='{{$STT_STAGE1_R18:pretrained/stage1_r18.pth}}'),
         ),

@@ -69,7 +69,7 @@ class GlobalCorrelationHead(BaseModule):
         if query.shape[-2:] != teacher_query.shape[-2:]:
             raise InputError(
                 f'Student {self.stage} has grid {tuple(query.shape[-2:])}, the teacher '
-                f'{tuple(teacher_query.shape[-2:])}: choose strides that make them equal.'
+                f'{tuple(teacher_query.shape[-2:])}: choose geometries that make them equal.'
             )
         student = self.affinity(query, key, self.student_temperature)
         teacher = self.affinity(teacher_query, teacher_key, self.teacher_temperature)
