@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from continual_data import check_trains_and_resumes, set_files, small
+from continual_data import STRIDE_4, check_trains_and_resumes, set_files, small
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch.testing import assert_close
@@ -238,7 +238,7 @@ def test_config_trains_and_resumes(tmp_path, stage1):
 @pytest.mark.slow
 def test_the_largest_config_trains_and_resumes(tmp_path, monkeypatch):
     set_files(monkeypatch, tmp_path, 50)
-    check_trains_and_resumes('stt_r50_ytv_lwf_s4', tmp_path)
+    check_trains_and_resumes('stt_r50_ytv_lwf', tmp_path, **STRIDE_4)
 
 
 def test_the_old_parts_follow_the_type_and_the_device(stage1):
