@@ -1,27 +1,10 @@
 # The temporal stage at a size that a laptop trains: 128 x 128 crops of any videos, batch 8, no teacher. Trains on
-# demo/data/clips and validates on demo/data/davis (DAVIS layout, first 25 frames) as tools/quickstart.sh does.
-_base_ = './stt/stt_r18_ytv_temporal.py'
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=1,
-    pin_memory=False,
-    dataset=dict(
-        _delete_=True,
-        type='VideoFolder',
-        data_root='demo/data/clips',
-        clip_length=2,
-        interval=(1, 2, 3),
-        pipeline=[
-            dict(type='LoadFrames'),
-            dict(type='ClipRandomResizedCrop', size=(128, 128), area=(0.1, 0.6), aspect=(0.75, 1.5)),
-            dict(type='ClipFlip', prob=0.5),
-            dict(type='PackClip'),
-        ],
-    ),
-)
+# demo/data/clips and validates on demo/data/davis as tools/quickstart.sh does.
+_base_ = ['./stt/stt_r18_ytv_temporal.py', './_base_/datasets/demo.py']
 model = dict(propagator=dict(protocol=dict(short_side=320)))
-val_dataloader = dict(dataset=dict(data_root='demo/data/davis', max_frames=25))
-test_dataloader = val_dataloader
+train_dataloader = dict(_base_.demo_clips, _delete_=True)
+val_dataloader = _base_.demo_davis
+test_dataloader = _base_.demo_davis
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, by_epoch=False, begin=0, end=20),

@@ -13,6 +13,11 @@ from stt_mm.engine import load_config
 from stt_mm.registry import MODELS
 
 SIZE = 64
+STRIDE_4 = {
+    'model.backbone.geometry': 'stride4',
+    'model.radii.res4': 12,
+    'model.propagator.protocol.name': 'stt_davis_s4',
+}
 
 
 def config_diff(path, other):
@@ -70,9 +75,9 @@ def set_files(monkeypatch, folder, depth=18):
     model = write_stage1(folder / 'stage1.pth', depth)
     write_fisher(folder / 'fisher.pth', model.backbone)
     monkeypatch.setenv('STT_DATA', str(folder / 'data'))
-    for name in (f'STAGE1_R{depth}', f'STAGE1_FULL_R{depth}', f'TEMPORAL_R{depth}', f'TEMPORAL_R{depth}_S4'):
+    for name in (f'STAGE1_R{depth}', f'STAGE1_FULL_R{depth}', f'TEMPORAL_R{depth}'):
         monkeypatch.setenv(f'STT_{name}', str(folder / 'stage1.pth'))
-    for name in (f'FISHER_R{depth}', f'FISHER_TEMPORAL_R{depth}', f'FISHER_TEMPORAL_R{depth}_S4'):
+    for name in (f'FISHER_R{depth}', f'FISHER_TEMPORAL_R{depth}'):
         monkeypatch.setenv(f'STT_{name}', str(folder / 'fisher.pth'))
     return model
 

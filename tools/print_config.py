@@ -10,7 +10,7 @@ from stt_mm.engine.cli import ConfigOptions, one_line_errors
 EXAMPLES = """examples:
   python tools/print_config.py configs/stt_r18_ytv.py
   python tools/print_config.py configs/stt_r18_ytv.py --cfg-options train_dataloader.batch_size=8
-  python tools/print_config.py configs/ablations/no_local_r18.py --diff configs/stt_r18_ytv.py"""
+  python tools/print_config.py configs/ablations/paper_literal_r18.py --diff configs/stt_r18_ytv.py"""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

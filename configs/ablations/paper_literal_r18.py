@@ -1,7 +1,7 @@
 # The formulas as the paper prints them. Where it gives no number (loss weights, temperature, threshold) the choice is
 # ours: weight 1 on per-query norms, sqrt(C) on both sides, keep 0.7. What no formula says stays as in stt_r18_ytv:
 # random crop and flip, where the paper only resizes (combine with no_crop_r18), and exactly one of a and b dropped,
-# where it has "probability 0.5" (dropout_bernoulli_r18).
+# where it has "probability 0.5" (model.data_preprocessor.dropout=bernoulli).
 # changed keys: model.reconstruction_head.loss.distance model.reconstruction_head.loss.scale
 # changed keys: model.reconstruction_head.resolution model.reconstruction_head.target
 # changed keys: model.local_head.loss.reduction model.local_head.weight

@@ -9,7 +9,7 @@ model = dict(
         temperature=2.0,
         logit_temperature=0.2,
         distance='distribution',
-        backbone=dict(type='CorrespondenceResNet', depth=18, pool='max', strides=(1, 2, 2, 2), out_indices=(3,)),
+        backbone=dict(type='CorrespondenceResNet', depth=18, geometry='standard', out_indices=(3,)),
         neck=dict(type='mmpretrain.MoCoV2Neck', in_channels=512, hid_channels=512, out_channels=128),
     )
 )

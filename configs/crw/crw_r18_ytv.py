@@ -12,8 +12,7 @@ model = dict(
     backbone=dict(
         type='CorrespondenceResNet',
         depth=18,
-        pool='max',
-        strides=(1, 2, 1, 1),
+        geometry='stride8_maxpool',
         out_indices=(2, 3),
         padding_mode='reflect',
     ),

@@ -10,16 +10,14 @@ model = dict(
         dict(
             type='CorrespondenceResNet',
             depth=18,
-            pool='none',
-            strides=(1, 2, 2),
+            geometry='stride8',
             out_indices=(2,),
             init_cfg=dict(type='Pretrained', checkpoint='work_dirs/stt_r18_ytv_temporal/iter_90000.pth'),
         ),
         dict(
             type='CorrespondenceResNet',
             depth=50,
-            pool='max',
-            strides=(1, 2, 1),
+            geometry='stride8_maxpool',
             out_indices=(2,),
             init_cfg=dict(type='Pretrained', checkpoint='{{$STT_STAGE1_R50:pretrained/stage1_r50.pth}}'),
         ),

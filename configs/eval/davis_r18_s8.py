@@ -1,3 +1,2 @@
 # DAVIS-2017 val: ResNet-18 at stride 8 under STT's protocol.
 _base_ = ['../_base_/models/propagation_r18_s8.py', '../_base_/datasets/davis.py', '../_base_/default_runtime.py']
-model = dict(propagator=dict(protocol=dict(name='stt_davis_s8')))

@@ -9,16 +9,14 @@ model = dict(
         dict(
             type='CorrespondenceResNet',
             depth=18,
-            pool='max',
-            strides=(1, 2, 1),
+            geometry='stride8_maxpool',
             out_indices=(2,),
             init_cfg=dict(type='Pretrained', checkpoint='pretrained/sfc_fc_r18.pth'),
         ),
         dict(
             type='CorrespondenceResNet',
             depth=50,
-            pool='max',
-            strides=(1, 2, 1),
+            geometry='stride8_maxpool',
             out_indices=(2,),
             init_cfg=dict(type='Pretrained', checkpoint='pretrained/moco_v1_r50.pth'),
         ),

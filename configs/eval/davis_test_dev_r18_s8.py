@@ -4,4 +4,3 @@ _base_ = [
     '../_base_/datasets/davis_test_dev.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(propagator=dict(protocol=dict(name='stt_davis_s8')))

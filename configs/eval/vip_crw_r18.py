@@ -1,5 +1,5 @@
 # CRW's protocol for VIP.
 _base_ = './vip_r18_s8.py'
 model = dict(
-    backbone=dict(pool='max', strides=(1, 2, 1), padding_mode='reflect'), propagator=dict(protocol=dict(name='crw_vip'))
+    backbone=dict(geometry='stride8_maxpool', padding_mode='reflect'), propagator=dict(protocol=dict(name='crw_vip'))
 )

@@ -29,39 +29,4 @@ model = dict(
 # BatchNorm per process: the keys are shuffled between processes instead.
 sync_bn = None
 
-# Two global views, as in MoCo v2, and two mosaics of nine patches, cut out of the image and not out of a global view.
-# Both kinds change their looks alike; that patches become grey too is ours.
-_looks = [
-    dict(
-        type='RandomApply',
-        transforms=[dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)],
-        prob=0.8,
-    ),
-    # Weights of blue, green and red.
-    dict(type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.114, 0.587, 0.2989)),
-    dict(type='mmpretrain.GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=0.5),
-    dict(type='RandomFlip', prob=0.5),
-]
-_global_view = [
-    dict(type='mmpretrain.RandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.0), backend='pillow'),
-    *_looks,
-]
-_local_view = [
-    dict(type='mmpretrain.RandomResizedCrop', scale=255, crop_ratio_range=(0.6, 1.0), backend='pillow'),
-    *_looks,
-    dict(type='JigsawMosaic', grid=3, patch_size=64),
-]
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type='LoadImage'),
-            dict(
-                type='SeededCompose',
-                transforms=[
-                    dict(type='mmpretrain.MultiView', num_views=[2, 2], transforms=[_global_view, _local_view])
-                ],
-            ),
-            dict(type='mmpretrain.PackInputs'),
-        ]
-    )
-)
+train_dataloader = dict(dataset=dict(pipeline=_base_.detco_pipeline))

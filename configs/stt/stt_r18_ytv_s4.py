@@ -4,7 +4,7 @@
 # weighs a quarter of what it does there (1000 / 4,096 = 0.244). model.local_head.weight=4000 would undo that.
 _base_ = '../stt_r18_ytv.py'
 model = dict(
-    backbone=dict(pool='avg', strides=(1, 1, 1, 8)),
+    backbone=dict(geometry='stride4'),
     radii=dict(res3=12, res4=12),
     propagator=dict(protocol=dict(name='stt_davis_s4')),
 )

@@ -3,7 +3,7 @@
 # stride 8. Evaluation: eval/davis_r18_s4_128; the other configs for stride 4 have another geometry.
 _base_ = '../stt_r18_ytv.py'
 model = dict(
-    backbone=dict(pool='none', strides=(1, 1, 2, 8)),
+    backbone=dict(geometry='stride4_pyramid'),
     radii=dict(res3=24, res4=12),
     propagator=dict(protocol=dict(name='stt_davis_s4')),
 )

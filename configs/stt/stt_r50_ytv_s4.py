@@ -2,7 +2,7 @@
 # smaller weight of the local term per query.
 _base_ = '../stt_r50_ytv.py'
 model = dict(
-    backbone=dict(pool='avg', strides=(1, 1, 1, 8)),
+    backbone=dict(geometry='stride4'),
     radii=dict(res3=12, res4=12),
     propagator=dict(protocol=dict(name='stt_davis_s4')),
 )

@@ -14,7 +14,7 @@ from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.checks import similar
 from stt_mm.utils.config_path import PACKAGE, config_path
 
-# Of the shipped configs, for MMEngine's own runner; here each has a folder of its own in it.
+# Of the shipped configs, for MMEngine's own runner; the tools make a folder for each config in it.
 SHARED_WORK_DIR = 'work_dirs'
 _READ_FROM_CFG = {
     'activation_checkpointing',
@@ -106,7 +106,7 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     for key in [key for key, value in cfg.items() if inspect.ismodule(value) or callable(value)]:
         cfg.pop(key)  # what the file imports
     if cfg.get('work_dir') == SHARED_WORK_DIR:
-        cfg.work_dir = f'{SHARED_WORK_DIR}/{file.stem}'
+        cfg.pop('work_dir')
     override(cfg, options)
     check_keys(cfg)
     check_components(cfg)

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')),
     *sorted((ROOT / 'docs').glob('*.md')),
+    *sorted((ROOT / 'configs').glob('*/README.md')),
 ]
 LINK = re.compile(r'\[[^\]]*\]\(([^)\s]+)\)')
 FOLDERS = ('configs', 'tools', 'docs', 'tests', 'demo', 'stt_mm', 'requirements')

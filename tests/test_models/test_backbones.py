@@ -9,7 +9,7 @@ from stt_mm.models import ColorPatches, CorrespondenceResNet
 
 @pytest.mark.parametrize(('depth', 'twin'), [(18, resnet18), (50, resnet50)])
 def test_with_standard_geometry_it_is_torchvisions_network(depth, twin):
-    network = CorrespondenceResNet(depth, strides=(1, 2, 2, 2), out_indices=(0, 1, 2, 3), pool='max')
+    network = CorrespondenceResNet(depth, geometry='standard', out_indices=(0, 1, 2, 3))
     network.eval()
     reference = twin().eval()
     weights = {key: value for key, value in reference.state_dict().items() if not key.startswith('fc')}
@@ -35,7 +35,7 @@ def test_with_standard_geometry_it_is_torchvisions_network(depth, twin):
     ],
 )
 def test_geometry_changes_grids_and_never_names(pool, strides, grids):
-    network = CorrespondenceResNet(18, strides=strides, out_indices=range(len(strides)), pool=pool)
+    network = CorrespondenceResNet(18, (pool, strides), range(len(strides)))
     assert [feature.shape[-1] for feature in network(torch.zeros(1, 3, 128, 128))] == grids
     names = set(CorrespondenceResNet(18, out_indices=(3,)).state_dict())
     assert set(network.state_dict()) <= names
@@ -46,7 +46,7 @@ def test_geometry_changes_grids_and_never_names(pool, strides, grids):
 @pytest.mark.parametrize(('depth', 'twin'), [(18, resnet18), (50, resnet50)])
 def test_reflect_padding_and_stride_1_are_those_of_crw(depth, twin):
     """In the twin, every padded convolution is a reflection of its input and then a convolution without padding."""
-    network = CorrespondenceResNet(depth, strides=(1, 2, 1), out_indices=(2,), pool='max', padding_mode='reflect')
+    network = CorrespondenceResNet(depth, geometry='stride8_maxpool', out_indices=(2,), padding_mode='reflect')
     network.eval()
     reference = twin().eval()
     network.load_state_dict(
@@ -71,8 +71,8 @@ def test_reflect_padding_and_stride_1_are_those_of_crw(depth, twin):
 
 
 def test_a_student_loads_into_the_evaluation_network():
-    student = CorrespondenceResNet(18, strides=(1, 2, 2, 4), out_indices=(1, 2, 3))
-    evaluation = CorrespondenceResNet(18, strides=(1, 2, 2), out_indices=(2,))
+    student = CorrespondenceResNet(18, geometry='stride8')
+    evaluation = CorrespondenceResNet(18, geometry='stride8', out_indices=(2,))
     weights = {key: value for key, value in student.state_dict().items() if not key.startswith('layer4')}
     evaluation.load_state_dict(weights, strict=True)
     for network in (student, evaluation):
@@ -95,7 +95,7 @@ def test_unused_stages_are_not_run():
 )
 def test_the_pool_of_the_stem(pool, expected):
     x = torch.randn(1, 2, 13, 18)
-    assert torch.equal(CorrespondenceResNet(18, pool=pool).maxpool(x), expected(x))
+    assert torch.equal(CorrespondenceResNet(18, (pool, (1, 2, 2, 4))).maxpool(x), expected(x))
 
 
 def test_options_of_training_are_handed_on():
@@ -141,7 +141,7 @@ def test_maps_come_lowest_first_and_what_is_above_them_is_frozen(out_indices):
 
 
 def test_pretrained_weights_are_loaded_strictly(tmp_path, capfd):
-    source = CorrespondenceResNet(18, strides=(1, 2, 2, 2), pool='max')
+    source = CorrespondenceResNet(18, geometry='standard')
     torch.save({'state_dict': source.state_dict()}, tmp_path / 'whole.pth')
     half = {key: value for key, value in source.state_dict().items() if 'layer3' not in key and 'layer4' not in key}
     torch.save({'state_dict': half}, tmp_path / 'half.pth')

@@ -16,11 +16,11 @@ CONFIGS = sorted(
 )
 # Checked by the tests of their method.
 ELSEWHERE = {
-    'joint_r50_ytv_s4': 'test_joint.py',
+    'joint_r50_ytv': 'test_joint.py',
     'stt_r18_ytv_ewc': 'test_ewc.py',
     'stt_r18_ytv_lwf': 'test_lwf.py',
-    'stt_r50_ytv_ewc_s4': 'test_ewc.py',
-    'stt_r50_ytv_lwf_s4': 'test_lwf.py',
+    'stt_r50_ytv_ewc': 'test_ewc.py',
+    'stt_r50_ytv_lwf': 'test_lwf.py',
     'temporal_then_spatial_r18': 'test_ewc.py',
     'temporal_then_spatial_r18_ewc': 'test_ewc.py',
     'temporal_then_spatial_r18_first': 'test_ewc.py',

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from continual_data import check_trains_and_resumes, config_diff, moco, set_files, small, write_fisher
+from continual_data import STRIDE_4, check_trains_and_resumes, config_diff, moco, set_files, small, write_fisher
 from mmengine.registry import init_default_scope
 from torch.testing import assert_close
 
@@ -262,17 +262,9 @@ def test_moco_with_a_penalty_is_moco_with_one_more_loss(tmp_path, monkeypatch):
     assert found['model']['loss_ewc'].item() == pytest.approx(1e3 / 2 * 0.01 * fisher.sum().item(), rel=1e-3)
 
 
-def test_detco_after_the_temporal_stage_as_documented(tmp_path, monkeypatch):
-    set_files(monkeypatch, tmp_path)
-    text = (ROOT / 'docs/continual.md').read_text().split('```python\n_base_')[1].split('```')[0]
-    text = (
-        text.replace('../pretrain', f'{ROOT}/configs/pretrain')
-        .replace('work_dirs/temporal_then_spatial_r18_first/iter_90000.pth', os.environ['STT_TEMPORAL_R18'])
-        .replace('pretrained/fisher_temporal_r18.pth', os.environ['STT_FISHER_TEMPORAL_R18'])
-    )
-    (tmp_path / 'detco.py').write_text(f'_base_{text}')
-    cfg = load_config(tmp_path / 'detco.py')
-    model = MODELS.build(dict(cfg.model, queue_len=4))
+def test_detco_after_the_temporal_stage(tmp_path, monkeypatch):
+    set_files(monkeypatch, tmp_path, 50)
+    model = MODELS.build(small('temporal_then_spatial_r50_detco_ewc').model)
     model.init_weights()
     with torch.no_grad():
         model.backbone.bn1.bias += 0.1
@@ -348,10 +340,10 @@ def test_config_trains_and_resumes(name, tmp_path, monkeypatch, capfd):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['temporal_then_spatial_r18', 'temporal_then_spatial_r18_first', 'stt_r50_ytv_ewc_s4'])
+@pytest.mark.parametrize('name', ['temporal_then_spatial_r18', 'temporal_then_spatial_r18_first', 'stt_r50_ytv_ewc'])
 def test_other_configs_train_and_resume(name, tmp_path, monkeypatch):
     set_files(monkeypatch, tmp_path, 50 if 'r50' in name else 18)
-    check_trains_and_resumes(name, tmp_path)
+    check_trains_and_resumes(name, tmp_path, **(STRIDE_4 if 'r50' in name else {}))
 
 
 def test_the_second_half_of_temporal_then_spatial_starts_from_the_first(tmp_path, monkeypatch):

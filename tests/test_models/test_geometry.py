@@ -1,6 +1,7 @@
 """A network that is evaluated in another geometry than it was trained in is refused, with both named."""
 
 import re
+from argparse import ArgumentParser
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from mmengine.runner import Runner
 
 from stt_mm.apis import VideoPropagator
 from stt_mm.engine import load_config
+from stt_mm.engine.cli import add_common_arguments
 from stt_mm.engine.hooks import CheckpointHook
 from stt_mm.models import (
     CorrespondenceResNet,
@@ -68,7 +70,7 @@ def test_the_record_is_that_of_the_network():
         stage='res4',
         color='lab',
     )
-    assert build('stt_r50_ytv_temporal_s4', **{'model.teacher': None}).geometry == dict(
+    assert build('stt_r50_ytv_temporal', **{'model.backbone.geometry': 'stride4'}).geometry == dict(
         network='ResNet',
         depth=50,
         pool='avg',
@@ -111,9 +113,9 @@ def test_another_geometry_can_be_allowed_and_is_said(student, caplog):
 @pytest.mark.parametrize(
     ('changes', 'differing'),
     [
-        ({'model.backbone.pool': 'max'}, 'pool'),
-        ({'model.backbone.strides': (1, 1, 4)}, 'strides'),
-        ({'model.backbone.strides': (1, 1, 2, 2)}, None),
+        ({'model.backbone.geometry': ('max', (1, 1, 2))}, 'pool'),
+        ({'model.backbone.geometry': ('none', (1, 1, 4))}, 'strides'),
+        ({'model.backbone.geometry': ('none', (1, 1, 2, 2))}, None),
         ({'model.backbone.padding_mode': 'reflect'}, 'padding'),
         ({'model.propagator.protocol.color': 'rgb'}, 'color'),
         ({'model.feature_stage': 'res3', 'model.backbone.out_indices': (1, 2)}, 'stage'),
@@ -159,8 +161,7 @@ def test_an_evaluation_that_starts_from_init_cfg_is_compared_too(student):
         dict(
             type='CorrespondenceResNet',
             depth=18,
-            pool=pool,
-            strides=(1, 1, 2),
+            geometry=(pool, (1, 1, 2)),
             out_indices=(2,),
             init_cfg=dict(type='Pretrained', checkpoint=str(student)),
         )
@@ -223,14 +224,18 @@ def test_training_writes_the_record(tmp_path):
         assert torch.load(tmp_path / 'file.pth', weights_only=True)['meta']['geometry'] == model.geometry
 
 
-PAGE = (ROOT / 'docs' / 'reproduction.md').read_text(encoding='utf-8')
-PAIRS = re.findall(r'`(configs/[\w/]+\.py)` \| `python tools/test\.py (configs/\S+) work_dirs', PAGE)
+PAGE = '\n'.join(path.read_text(encoding='utf-8') for path in sorted((ROOT / 'configs').glob('*/README.md')))
+PAIRS = re.findall(
+    r'`(configs/[\w/]+\.py)` \| `python tools/test\.py (configs/\S+) work_dirs[^`]*?(--cfg-options [^`]*)?`', PAGE
+)
 
 
 @cache
-def geometry(config):
+def geometry(config, options=''):
     """Of a config's network, without heads and teacher; ``None`` in stage 1."""
-    model = load_config(ROOT / config).model
+    parser = ArgumentParser()
+    add_common_arguments(parser)
+    model = load_config(ROOT / config, parser.parse_args(options.split()).cfg_options).model
     if 'propagator' not in model:
         return None
     model.backbone.pop('init_cfg', None)
@@ -240,12 +245,10 @@ def geometry(config):
 
 def test_the_commands_of_the_tables_evaluate_what_was_trained():
     students = [pair for pair in PAIRS if geometry(pair[0]) is not None]
-    assert ('configs/stt/stt_r18_ytv_s4_128.py', 'configs/eval/davis_r18_s4_128.py') in students
+    assert ('configs/stt/stt_r18_ytv_s4_128.py', 'configs/eval/davis_r18_s4_128.py', '') in students
     assert len(students) > 20
-    # Stage 1, which records nothing.
-    assert all('spatial' in used for trained, used in PAIRS if (trained, used) not in students)
-    for trained, used in students:
-        check_geometry(trained, geometry(trained), geometry(used))
+    for trained, used, options in students:
+        check_geometry(trained, geometry(trained), geometry(used, options))
 
 
 def test_eval_returns_the_module():
@@ -256,5 +259,5 @@ def test_eval_returns_the_module():
 
 
 def test_load_backbone_compares_only_what_it_is_given(student):
-    network = CorrespondenceResNet(18, pool='avg', strides=(1, 1, 1), out_indices=(2,))
+    network = CorrespondenceResNet(18, geometry='stride4', out_indices=(2,))
     assert load_backbone(network, student).geometry['pool'] == 'none'

@@ -26,8 +26,8 @@ init_default_scope('stt_mm')
 
 def fused(first=None, second=None, protocol=None, **changes):
     """Two small networks of random weights at stride 8."""
-    network = dict(type='CorrespondenceResNet', depth=18, pool='none', strides=(1, 2, 2), out_indices=(1, 2))
-    pooled = dict(network, pool='max', strides=(1, 2, 1))
+    network = dict(type='CorrespondenceResNet', depth=18, geometry='stride8', out_indices=(1, 2))
+    pooled = dict(network, geometry='stride8_maxpool')
     settings = dict(
         type='LateFusion',
         backbones=[network | (first or {}), pooled | (second or {})],
@@ -51,8 +51,7 @@ def alone(model, number, image):
             backbone=dict(
                 type='CorrespondenceResNet',
                 depth=18,
-                pool=('none', 'max')[number],
-                strides=(1, 2, (2, 1)[number]),
+                geometry=('stride8', 'stride8_maxpool')[number],
                 out_indices=(2,),
             ),
         )
@@ -77,7 +76,7 @@ def test_the_fused_cosine_is_the_weighted_mean_of_cosines(weight):
 
 
 def test_a_feature_has_length_1_and_the_channels_of_all_networks():
-    model = fused(feature_stages=('res3', 'res4'), first=dict(strides=(1, 4, 1)))
+    model = fused(feature_stages=('res3', 'res4'), first=dict(geometry=('none', (1, 4, 1))))
     feature = model.feature(texture((48, 72), 0))
     assert feature.shape == (128 + 256, 6, 9)
     assert_close(feature.norm(dim=0), torch.ones(6, 9))
@@ -130,7 +129,7 @@ def test_every_network_needs_a_frame_of_its_own(channels):
 
 def test_grids_of_different_size_are_refused_with_the_fix():
     with pytest.raises(ValueError, match=r'48 x 72 .* grids of 6 x 9, 12 x 18. Give them one stride.*multiple=8'):
-        fused(first=dict(strides=(1, 2, 2)), second=dict(strides=(1, 1, 1))).feature(texture((48, 72), 0))
+        fused(first=dict(geometry='stride8'), second=dict(geometry='stride4_maxpool')).feature(texture((48, 72), 0))
 
 
 @pytest.mark.parametrize(

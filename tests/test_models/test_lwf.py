@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from continual_data import check_trains_and_resumes, set_files, small
+from continual_data import STRIDE_4, check_trains_and_resumes, set_files, small
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch.testing import assert_close
@@ -89,7 +89,7 @@ def test_embeddings_need_no_queue(tmp_path, stage1):
     }
     model = build(
         **options,
-        **{'model.penalty.distance': 'embedding', 'model.backbone.pool': 'max', 'model.backbone.strides': (1, 2, 2, 2)},
+        **{'model.penalty.distance': 'embedding', 'model.backbone.geometry': 'standard'},
     ).eval()
     frames = torch.randn(2, 3, 64, 64)
     assert model.penalty.loss(model.backbone, frames) == dict(loss_lwf=0, lwf_entropy=0)
@@ -114,7 +114,7 @@ def test_a_student_that_starts_elsewhere_is_told(tmp_path, monkeypatch, capfd):
 
 def test_old_answers_are_those_of_stage_1(stage1):
     """With the student in the teacher's geometry and in eval mode, both see the same and the loss is the entropy."""
-    model = build(**{'model.backbone.pool': 'max', 'model.backbone.strides': (1, 2, 2, 2)}).eval()
+    model = build(**{'model.backbone.geometry': 'standard'}).eval()
     frames = torch.randn(2, 3, 64, 64)
     found = model.penalty.loss(model.backbone, frames)
     assert_close(found['loss_lwf'], found['lwf_entropy'], rtol=1e-6, atol=0)
@@ -238,7 +238,7 @@ def test_config_trains_and_resumes(tmp_path, stage1):
 @pytest.mark.slow
 def test_the_largest_config_trains_and_resumes(tmp_path, monkeypatch):
     set_files(monkeypatch, tmp_path, 50)
-    check_trains_and_resumes('stt_r50_ytv_lwf_s4', tmp_path)
+    check_trains_and_resumes('stt_r50_ytv_lwf', tmp_path, **STRIDE_4)
 
 
 def test_the_old_parts_follow_the_type_and_the_device(stage1):

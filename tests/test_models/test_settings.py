@@ -55,9 +55,9 @@ USUAL = {
     'GlobalCorrelationHead': dict(weight=50.0, stage='res5', teacher_temperature=0.07),
     'EWCPenalty': dict(weight=1000.0),
     'CorrespondenceResNet': dict(
+        pool='none',
         strides=(1, 2, 2, 4),
         out_indices=(1, 2, 3),
-        pool='none',
         padding_mode='zeros',
         frozen_stages=-1,
         norm_eval=False,
@@ -117,7 +117,7 @@ CHOICES = [
     *(('ClipDataPreprocessor', name) for name in ('student_color', 'teacher_color', 'dropout', 'drop_per')),
     *(('ReconstructionHead', name) for name in ('target', 'resolution', 'upsample')),
     *(('LocalCorrelationHead', name) for name in ('pooling', 'selection', 'measure', 'source')),
-    ('CorrespondenceResNet', 'pool'),
+    ('CorrespondenceResNet', 'geometry'),
     ('CorrespondenceResNet', 'padding_mode'),
 ]
 NUMBERS = [
@@ -174,9 +174,9 @@ def test_the_colour_channels_of_lab():
         ('ColorPatches', dict(size=-1)),
         ('ColorPatches', dict(size=2)),
         ('ColorPatches', dict(stride=0)),
-        ('CorrespondenceResNet', dict(strides=(), out_indices=())),
-        ('CorrespondenceResNet', dict(strides=(1, 2, 2, 2, 2))),
-        ('CorrespondenceResNet', dict(strides=(1, 2, 2))),
+        ('CorrespondenceResNet', dict(geometry=('max', ()), out_indices=())),
+        ('CorrespondenceResNet', dict(geometry=('max', (1, 2, 2, 2, 2)))),
+        ('CorrespondenceResNet', dict(geometry=('max', (1, 2, 2)))),
         ('CorrespondenceResNet', dict(out_indices=(-1, 2))),
         ('CorrespondenceResNet', dict(depth=19)),
         ('ClipDataPreprocessor', dict(dropout='bernoulli', drop_per='sample')),
@@ -192,7 +192,7 @@ def test_settings_that_do_not_fit_each_other_are_refused(name, wrong):
     [
         ('ReconstructionHead', dict(stages=('res3',), weights=(0,))),
         ('ColorPatches', dict(size=1, stride=1)),
-        ('CorrespondenceResNet', dict(strides=(1,), out_indices=(0,))),
+        ('CorrespondenceResNet', dict(geometry=('none', (1,)), out_indices=(0,))),
         ('EWCPenalty', dict(weight=0)),
         ('LocalCorrelationHead', dict(keep_ratio=1, weight=0)),
         ('GlobalCorrelationHead', dict(weight=0)),

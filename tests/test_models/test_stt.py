@@ -390,7 +390,7 @@ def test_stride_4_uses_the_pseudo_label_without_pooling():
         (dict(backbone=dict(out_indices=(1, 2))), 'global_head needs res5, but the backbone returns res3, res4'),
         (dict(local_head=dict(selection='median')), 'selection must be one of'),
         (dict(local_head=dict(keep_ratio=1.5)), 'keep_ratio must be positive and at most 1, got'),
-        (dict(backbone=dict(pool='median')), "pool must be one of 'none', 'max', 'avg'"),
+        (dict(backbone=dict(geometry='stride6')), "geometry must be one of 'stride8', 'stride4', "),
         (dict(temperature=-1.0), 'temperature must be positive'),
         (dict(teacher=None), 'global_head needs a teacher'),
         (dict(temperature=float('nan')), 'temperature must be a finite number or None, got nan'),

@@ -230,9 +230,9 @@ LINES = {
     ),
     'tools/analysis/collect_results': (
         'r',
-        dict(results=Path('r'), page=ROOT / 'docs' / 'reproduction.md', write=False),
-        '--page p.md --write',
-        dict(page=Path('p.md'), write=True),
+        dict(results=Path('r'), page=sorted((ROOT / 'configs').glob('*/README.md')), write=False),
+        '--write --page p.md q.md',
+        dict(page=[Path('p.md'), Path('q.md')], write=True),
     ),
     'tools/analysis/compare_results': (
         'a.json',

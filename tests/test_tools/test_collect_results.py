@@ -17,6 +17,7 @@ PAGE = """# Title
 | t4-vip | parts | `configs/eval/vip_r18_s8.py` | 41.0 | not run | d |
 | t4-jhmdb | joints | `configs/eval/jhmdb_r18_s8.py` | 63.1 | not run | e |
 | t4-crw | joints | `configs/eval/jhmdb_crw_r18.py` | 59.3 | not run | f |
+| t4-r50 | parts | `configs/eval/vip_r18_s8.py --cfg-options model.propagator.protocol.color=rgb` | none | not run | g |
 """
 
 
@@ -26,9 +27,9 @@ def tool(monkeypatch):
     return importlib.import_module('collect_results')
 
 
-def write(tool, folder, config, scores, videos, frames=None, **changes):
+def write(tool, folder, config, scores, videos, frames=None, options=None, **changes):
     """A result as the metric writes it; ``frames`` is its ``max_frames``, ``changes`` are of the protocol."""
-    protocol, benchmark = tool.expected(ROOT / 'configs' / 'eval' / f'{config}.py')
+    protocol, benchmark = tool.expected(ROOT / 'configs' / 'eval' / f'{config}.py', options)
     folder.mkdir(parents=True)
     content = dict(protocol=dict(protocol, **changes), max_frames=frames, metric='', num_videos=videos)
     (folder / benchmark.file).write_text(json.dumps({**content, 'global': scores}))
@@ -51,6 +52,26 @@ def test_each_kind_of_result_fills_its_cell(tool, tmp_path):
     assert [number for number in range(len(before)) if before[number] != after[number]] == [5, 7, 8, 9]
     # Filling a filled page again changes nothing.
     assert tool.fill(page, tmp_path)[0] == page
+
+
+def test_the_options_of_a_row_count(tool, tmp_path):
+    options = {'model.propagator.protocol.color': 'rgb'}
+    write(tool, tmp_path / 'with' / 't4-r50', 'vip_r18_s8', {'mIoU': 0.4222}, 50, options=options)
+    assert tool.fill(PAGE, tmp_path / 'with')[1:] == (['t4-r50: 42.2'], [])
+    write(tool, tmp_path / 'without' / 't4-r50', 'vip_r18_s8', {'mIoU': 0.4222}, 50)
+    assert "color is 'lab', not 'rgb'" in tool.fill(PAGE, tmp_path / 'without')[2][0]
+
+
+def test_a_row_is_looked_for_on_every_page(tool, tmp_path, capsys):
+    pages = [tmp_path / 'a.md', tmp_path / 'b.md']
+    pages[0].write_text(PAGE.replace('t1-', 't2-'))
+    pages[1].write_text(PAGE)
+    write(tool, tmp_path / 'results' / 't1-2', 'davis_r18_s8', DAVIS, 30)
+    with pytest.raises(SystemExit, match='False'):
+        tool.main([str(tmp_path / 'results'), '--write', '--page', *map(str, pages)])
+    assert capsys.readouterr().out == 't1-2: 69.3 (66.7 / 71.9)\n'
+    assert pages[0].read_text() == PAGE.replace('t1-', 't2-')
+    assert '| 69.3 (66.7 / 71.9) | b |' in pages[1].read_text()
 
 
 def test_a_fusion_is_held_to_its_weights_but_not_to_its_files(tool, tmp_path):

@@ -28,8 +28,8 @@ from stt_mm.registry import DATASETS
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools' / 'analysis'
 TABLE1 = [
-    ROOT / 'configs' / 'ablations' / f'table1_{name}_r18.py'
-    for name in ('reconstruction', 'pyramid', 'local', 'selection')
+    *(ROOT / 'configs' / 'ablations' / f'table1_{name}_r18.py' for name in ('reconstruction', 'pyramid', 'local')),
+    ROOT / 'configs' / 'stt' / 'stt_r18_ytv_temporal.py',
 ]
 
 

@@ -79,7 +79,7 @@ def test_resnets_load_at_100_percent(source, make, depth, tmp_path):
     original = noisy(make())
     weights = {name: value for name, value in original.state_dict().items() if not name.startswith('fc.')}
     torch.save(RESNETS[source](weights), tmp_path / 'file.pth')
-    backbone = CorrespondenceResNet(depth, strides=(1, 2, 2, 2), out_indices=(3,), pool='max')
+    backbone = CorrespondenceResNet(depth, geometry='standard', out_indices=(3,))
     backbone.eval()
     report = load_backbone(backbone, tmp_path / 'file.pth')
     assert (report.source, report.ratio, report.unexpected, report.unused) == (source, 1.0, (), ())
@@ -92,7 +92,7 @@ def test_resnets_load_at_100_percent(source, make, depth, tmp_path):
 
 def test_the_file_of_torchvisions_resnet18_fills_a_three_stage_backbone(tmp_path):
     torch.save(resnet18().state_dict(), tmp_path / 'resnet18.pth')
-    report = load_backbone(CorrespondenceResNet(18, strides=(1, 2, 2), out_indices=(2,)), tmp_path / 'resnet18.pth')
+    report = load_backbone(CorrespondenceResNet(18, out_indices=(2,)), tmp_path / 'resnet18.pth')
     assert report.ratio == 1.0
     assert all(name.startswith('layer4.') for name in report.unused)
 
@@ -272,7 +272,7 @@ TRAINERS = {
 
 
 def filled(path, **settings):
-    backbone = CorrespondenceResNet(18, strides=(1, 2, 2, 2), out_indices=(3,), pool='max').eval()
+    backbone = CorrespondenceResNet(18, geometry='standard', out_indices=(3,)).eval()
     return backbone.state_dict(), load_backbone(backbone, path, **settings)
 
 
@@ -308,7 +308,6 @@ def test_a_prefix_names_what_no_source_has(prefix, resnet, tmp_path):
     assert all(torch.equal(loaded[name], value) for name, value in resnet.items())
     network = CorrespondenceResNet(
         18,
-        strides=(1, 2),
         out_indices=(1,),
         init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'file.pth'), prefix=prefix),
     )

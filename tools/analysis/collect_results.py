@@ -1,4 +1,4 @@
-"""Fill the column "ours" of docs/reproduction.md from result files, each only if it was made as its row says."""
+"""Fill the column "ours" of configs/*/README.md from result files, each only if it was made as its row says."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import add_common_arguments, one_line_errors
 from stt_mm.errors import MissingInputError, SttMMError
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import write_atomically
@@ -25,7 +25,8 @@ every field, or if it was not made on all frames of all videos of the benchmark.
 refused."""
 ROW = re.compile(r'^\| (t\d-[\w-]+) \|.*$', re.MULTILINE)
 EVALUATION = re.compile(r'configs/eval/\w+\.py')
-NOT_RUN = 'not run'
+OPTIONS = re.compile(r'--cfg-options ([^`]+)`')
+PAGE_BREAK = '\f'
 
 
 class Benchmark(NamedTuple):
@@ -55,9 +56,9 @@ class Refused(SttMMError):
     """A result that does not belong into its row; the message says why."""
 
 
-def expected(config: Path) -> tuple[dict[str, Any], Benchmark]:
-    """The record of the protocol that a result of a config must have, and its benchmark."""
-    cfg = load_config(config)
+def expected(config: Path, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], Benchmark]:
+    """The record of the protocol that a result of a config, with overrides, must have, and its benchmark."""
+    cfg = load_config(config, options)
     return without_files(MODELS.build(cfg.model).protocol), BENCHMARKS[cfg.test_evaluator.type]
 
 
@@ -70,17 +71,18 @@ def without_files(protocol: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def read_cell(folder: Path, config: Path) -> str:
+def read_cell(folder: Path, config: Path, options: dict[str, Any] | None = None) -> str:
     """What a row shows: ``J&F (J / F)``, mIoU, or PCK@0.1 / PCK@0.2, in percent.
 
     Args:
         folder: holds the result file of the benchmark.
         config: the row's config of the evaluation.
+        options: its overrides.
 
     Raises:
         Refused: the file is not there or cannot be read, its protocol is another, or videos or frames are missing.
     """
-    protocol, benchmark = expected(config)
+    protocol, benchmark = expected(config, options)
     form = 'CRW' if protocol.get('points') == 'grid' or protocol.get('keypoints') == 'crw' else 'STT'
     path = folder / benchmark.file
     try:
@@ -127,7 +129,7 @@ def fill(page: str, results: Path) -> tuple[str, list[str], list[str]]:
         known.add(cells[0])
         if (folder := results / cells[0]).is_dir():
             try:
-                cells[column] = read_cell(folder, ROOT / EVALUATION.search(line).group())
+                cells[column] = read_cell(folder, ROOT / EVALUATION.search(line).group(), options_of(line))
             except Refused as error:
                 refused.append(f'{cells[0]}: {error}')
             else:
@@ -141,6 +143,14 @@ def fill(page: str, results: Path) -> tuple[str, list[str], list[str]]:
     return '\n'.join(lines), filled, refused
 
 
+def options_of(row: str) -> dict[str, Any]:
+    """The overrides of the command in a row."""
+    parser = argparse.ArgumentParser()
+    add_common_arguments(parser)
+    found = OPTIONS.search(row)
+    return parser.parse_args(['--cfg-options', *found[1].split()] if found else []).cfg_options or {}
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -149,11 +159,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--page',
         type=Path,
-        default=ROOT / 'docs' / 'reproduction.md',
+        nargs='+',
+        default=sorted((ROOT / 'configs').glob('*/README.md')),
         metavar='FILE.md',
-        help='page to fill (default: docs/reproduction.md)',
+        help='pages to fill (default: configs/*/README.md)',
     )
-    parser.add_argument('--write', action='store_true', help='change the page; otherwise only show')
+    parser.add_argument('--write', action='store_true', help='change the pages; otherwise only show')
     return parser.parse_args(argv)
 
 
@@ -162,9 +173,11 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         if not args.results.is_dir():
             raise MissingInputError(f'{absent(args.results, "folder")}. Expected one with a folder per row.')
-        page, filled, refused = fill(read_text(args.page), args.results)
-        if args.write:
-            write_atomically(page.encode(), args.page)
+        # One text, so that a row is looked for on all pages.
+        text, filled, refused = fill(PAGE_BREAK.join(map(read_text, args.page)), args.results)
+        for path, page in zip(args.page, text.split(PAGE_BREAK), strict=True):
+            if args.write and page != read_text(path):
+                write_atomically(page.encode(), path)
     print('\n'.join([*filled, *(f'refused: {line}' for line in refused)]) or 'no results')
     sys.exit(bool(refused))
 

@@ -32,8 +32,9 @@ VIDEOS = ('YouTubeVOS', 'VideoFolder')
 IMAGES = ('ImageFolder',)
 UNTRAINED = 'untrained'
 EPILOG = """examples:
-  python tools/analysis/run_ablation.py configs/ablations/table1_{reconstruction,pyramid,local,selection}_r18.py \\
-      --data demo/data/clips --eval-data demo/data/davis --seeds 3 --iters 150 --untrained --work-dir work_dirs/table1
+  python tools/analysis/run_ablation.py configs/ablations/table1_{reconstruction,pyramid,local}_r18.py \\
+      configs/stt/stt_r18_ytv_temporal.py --data demo/data/clips --eval-data demo/data/davis --seeds 3 --iters 150 \\
+      --untrained --work-dir work_dirs/table1
   python tools/analysis/run_ablation.py configs/pretrain/mocov2_r18_in1k.py::configs/eval/davis_spatial_r18_rgb.py \\
       configs/{stt/stt_r18_ytv_temporal,continual/joint_r18_ytv,stt/stt_r18_ytv_no_global,stt_r18_ytv}.py \\
       --data /my/frames --provide STT_STAGE1_R18=mocov2_r18_in1k --eval-data data/DAVIS --iters 5000 --size 256 \\

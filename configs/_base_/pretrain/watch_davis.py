@@ -5,7 +5,7 @@ val_cfg = dict(
     type='PropagationValLoop',
     model=dict(
         type='Correspondence',
-        backbone=dict(type='CorrespondenceResNet', depth=18, pool='max', strides=(1, 2, 1), out_indices=(2,)),
+        backbone=dict(type='CorrespondenceResNet', depth=18, geometry='stride8_maxpool', out_indices=(2,)),
         propagator=dict(type='LabelPropagator', protocol=dict(name='stt_davis_s8', color='rgb')),
         feature_stage='res4',
     ),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from stt_mm.errors import InputError, library_errors
 from stt_mm.models.backbones.wrapped import pretrained
 from stt_mm.registry import MODELS
-from stt_mm.utils import check_choice
+from stt_mm.utils.checks import check_choice, check_value
 from stt_mm.utils.weights import LoadReport, load_backbone
 
 with warnings.catch_warnings():
@@ -25,24 +25,59 @@ POOLS = {
 }
 
 
+# Pool of the stem, and stride of the first block of each stage, res2 first.
+GEOMETRIES = {
+    'stride8': ('none', (1, 2, 2, 4)),
+    'stride4': ('avg', (1, 1, 1, 8)),
+    'stride4_pyramid': ('none', (1, 1, 2, 8)),
+    'stride8_maxpool': ('max', (1, 2, 1, 1)),
+    'stride4_maxpool': ('max', (1, 1, 1, 1)),
+    'standard': ('max', (1, 2, 2, 2)),
+}
+
+
+Geometry = str | tuple[Literal['none', 'max', 'avg'], Sequence[int]]
+
+
+def pool_and_strides(geometry: Geometry) -> tuple[str, tuple[int, ...]]:
+    """What a geometry consists of: the pool of the stem and a stride for each of res2, res3, ...
+
+    Args:
+        geometry: a name in :data:`GEOMETRIES`, or a pool and 1 to 4 strides as they stand there.
+
+    Raises:
+        ValueError: there is no such name or pool, or not 1 to 4 strides.
+    """
+    if isinstance(geometry, str):
+        check_choice('geometry', geometry, GEOMETRIES)
+        return GEOMETRIES[geometry]
+    check_value('geometry', geometry, Geometry)
+    pool, strides = geometry
+    if not 1 <= len(strides) <= 4:
+        raise InputError(f'geometry must have 1 to 4 strides, got {geometry!r}.')
+    return pool, tuple(strides)
+
+
 @MODELS.register_module()
 class CorrespondenceResNet(ResNet):
-    """mmpretrain's ResNet with a choice of stem pool; parameter names are torchvision's whatever the geometry.
+    """mmpretrain's ResNet in a geometry of choice; parameter names are torchvision's whatever it is.
 
-    ======================  ===========  ================  ==============================
-    use                     pool         strides           grids for a 256 x 256 input
-    ======================  ===========  ================  ==============================
-    student, stride 8       ``none``     ``(1, 2, 2, 4)``  res3 64, res4 32, res5 8
-    student, stride 4       ``avg``      ``(1, 1, 1, 8)``  res3 64, res4 64, res5 8
-    teacher                 ``max``      ``(1, 2, 2, 2)``  res5 8
-    VFS, CRW                ``max``      ``(1, 2, 1)``     res4 32
-    ======================  ===========  ================  ==============================
+    ===================  ========  =============  =========================  =======================================
+    geometry             pool      strides        grids of a 256 x 256 input  use
+    ===================  ========  =============  =========================  =======================================
+    ``stride8``          none      (1, 2, 2, 4)   res3 64, res4 32, res5 8   student, and its evaluation
+    ``stride4``          average   (1, 1, 1, 8)   res3 64, res4 64, res5 8   the same, as the released weights have it
+    ``stride4_pyramid``  none      (1, 1, 2, 8)   res3 128, res4 64, res5 8  the same, with a pyramid
+    ``stride8_maxpool``  maximum   (1, 2, 1, 1)   res4 32, res5 32           CRW, VFS, SFC; evaluation of stage 1
+    ``stride4_maxpool``  maximum   (1, 1, 1, 1)   res4 64                    evaluation of stage 1 at stride 4
+    ``standard``         maximum   (1, 2, 2, 2)   res4 16, res5 8            teacher, stage 1
+    ===================  ========  =============  =========================  =======================================
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        strides: stride of the first block of each stage, res2 first. Their number is the number of stages built.
-        out_indices: stages that are returned; 0 is res2, 3 is res5. Stages above the last one are not run.
-        pool: pooling after the 7 x 7 stem.
+        geometry: a name of the table, or ``(pool, strides)``: ``none``, ``max`` or ``avg``, and the stride of the first
+            block of each stage, res2 first.
+        out_indices: stages that are returned; 0 is res2, 3 is res5. Stages above the last one are not built.
         padding_mode: what padded convolutions see beyond the border; ``reflect`` for CRW's own network.
         frozen_stages: stem and stages up to this one get no gradient; -1 freezes nothing.
         norm_eval: keep BatchNorm statistics fixed in training.
@@ -58,22 +93,21 @@ class CorrespondenceResNet(ResNet):
     def __init__(
         self,
         depth: int,
-        strides: Sequence[int] = (1, 2, 2, 4),
+        geometry: Geometry = 'stride8',
         out_indices: Sequence[int] = (1, 2, 3),
-        pool: Literal['none', 'max', 'avg'] = 'none',
         padding_mode: Literal['zeros', 'reflect'] = 'zeros',
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
-        check_choice('pool', pool, POOLS)
+        pool, strides = pool_and_strides(geometry)
         check_choice('padding_mode', padding_mode, ('zeros', 'reflect'))
-        if not 1 <= len(strides) <= 4 or not set(out_indices) <= set(range(len(strides))):
+        if not out_indices or not set(out_indices) <= set(range(len(strides))):
             raise InputError(
-                'strides must name 1 to 4 stages and out_indices stages among them, got '
-                f'strides={tuple(strides)}, out_indices={tuple(out_indices)}.'
+                f'out_indices must be stages of the geometry, 0 to {len(strides) - 1}, got {tuple(out_indices)}.'
             )
+        strides = strides[: max(out_indices) + 1]
         found = None
         if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
             found, init_cfg = pretrained(type(self).__name__, init_cfg), None
@@ -81,7 +115,7 @@ class CorrespondenceResNet(ResNet):
             super().__init__(
                 depth,
                 num_stages=len(strides),
-                strides=tuple(strides),
+                strides=strides,
                 dilations=(1,) * len(strides),
                 out_indices=tuple(out_indices),
                 frozen_stages=frozen_stages,

@@ -55,7 +55,7 @@ class GlobalCorrelationHead(BaseModule):
         if query.shape[-2:] != teacher_query.shape[-2:]:
             raise InputError(
                 f'Student {self.stage} has grid {tuple(query.shape[-2:])}, the teacher '
-                f'{tuple(teacher_query.shape[-2:])}: choose strides that make them equal.'
+                f'{tuple(teacher_query.shape[-2:])}: choose geometries that make them equal.'
             )
         student = global_affinity(query, key, 1 / query.shape[1] ** 0.5)
         temperature = self.teacher_temperature or teacher_query.shape[1] ** 0.5

@@ -91,7 +91,7 @@ def test_a_checkpoint_becomes_a_backbone_of_stage_2(straight, tmp_path):
     assert 'source: mmpretrain; ResNet-18: matched 100, missing 0, unexpected 0' in done.stdout
 
     init_default_scope('stt_mm')
-    geometry = dict(type='CorrespondenceResNet', depth=18, pool='max', strides=(1, 2, 2, 2), out_indices=(0, 1, 2, 3))
+    geometry = dict(type='CorrespondenceResNet', depth=18, geometry='standard', out_indices=(0, 1, 2, 3))
     checkpoint = dict(type='Pretrained', checkpoint=str(tmp_path / 'stage1.pth'))
     trained = straight.model.eval().backbone
     image = torch.randn(2, 3, 96, 128)

@@ -1,3 +1,0 @@
-# JHMDB split 1, joints: ResNet-50 at stride 8 under STT's protocol.
-_base_ = './jhmdb_r18_s8.py'
-model = dict(backbone=dict(depth=50))

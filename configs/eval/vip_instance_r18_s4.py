@@ -1,3 +1,0 @@
-# VIP val, parts as instances: ResNet-18 at stride 4 (average-pooled stem) under STT's protocol.
-_base_ = './vip_instance_r18_s8.py'
-model = dict(backbone=dict(pool='avg', strides=(1, 1, 1)), propagator=dict(protocol=dict(name='stt_vip_s4')))

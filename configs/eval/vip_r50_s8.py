@@ -1,3 +1,0 @@
-# VIP val, semantic parts: ResNet-50 at stride 8 under STT's protocol.
-_base_ = './vip_r18_s8.py'
-model = dict(backbone=dict(depth=50))

@@ -1,3 +1,0 @@
-# YouTube-VOS 2018 valid: ResNet-18 at stride 4 (average-pooled stem) under STT's protocol.
-_base_ = './ytv_r18_s8.py'
-model = dict(backbone=dict(pool='avg', strides=(1, 1, 1)), propagator=dict(protocol=dict(name='stt_ytv_s4')))

@@ -1,3 +1,0 @@
-# YouTube-VOS 2018 valid: ResNet-50 at stride 8 under STT's protocol.
-_base_ = './ytv_r18_s8.py'
-model = dict(backbone=dict(depth=50))

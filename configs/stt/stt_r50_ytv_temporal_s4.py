@@ -1,7 +1,0 @@
-# Temporal stage alone at stride 4, ResNet-50; no row in the paper. The geometry is that of stt_r18_ytv_s4.
-_base_ = './stt_r50_ytv_temporal.py'
-model = dict(
-    backbone=dict(pool='avg', strides=(1, 1, 1)),
-    radii=dict(res3=12, res4=12),
-    propagator=dict(protocol=dict(name='stt_davis_s4')),
-)
