@@ -280,9 +280,7 @@ def accumulate(
     positions = range(rank, args.samples * batch_size, world_size)
     rest = Samples(DATASETS.build(cfg.train_dataloader.dataset), args.seed, positions[partial.done * batch_size :])
     loader = DataLoader(rest, batch_size=batch_size, num_workers=args.num_workers, collate_fn=default_collate)
-    bar = Progress(len(positions) // batch_size) if rank == 0 else None
-    if bar is not None:
-        bar.completed = partial.done
+    bar = Progress(len(positions) // batch_size, done=partial.done) if rank == 0 else None
     for batch in loader:
         found = gradients(batch, positions[partial.done * batch_size])
         if running:

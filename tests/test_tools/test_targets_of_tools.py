@@ -381,7 +381,7 @@ def test_a_lock_of_someone_else_is_not_emptied(tmp_path, monkeypatch):
 
     (tmp_path / '.lock').write_text('theirs')
     (tmp_path / 'thesis.tex').write_text('years')
-    with pytest.raises(ValueError, match='is not empty and was not made by'), run_ablation.reserved(tmp_path, {}):
+    with pytest.raises(ValueError, match='is not empty and was not made by'), run_ablation.reserved(tmp_path):
         pass
     assert (tmp_path / '.lock').read_text() == 'theirs'
 
