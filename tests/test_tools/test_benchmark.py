@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from mmengine.registry import init_default_scope
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 
@@ -53,6 +54,7 @@ def test_rows_are_printed_below_their_heads_and_written(benchmark, tmp_path, cap
 @pytest.mark.parametrize('options', [[], ['--amp', '--compile']])
 def test_every_part_of_an_iteration_is_a_row(benchmark, options, monkeypatch):
     """In this process, of which the memory cannot be told."""
+    init_default_scope('stt_mm')
     train = benchmark.COMMANDS['train'][0]
     asked = []
 
