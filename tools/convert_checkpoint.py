@@ -22,9 +22,9 @@ EXAMPLES = """examples:
       -> checkpoints/stt_r18_ytv-<sha8>.pth
 
 Known sources: mmpretrain (MoCo, SimSiam, DenseCL, BYOL, ...), official MoCo and SimSiam, torchvision names (DetCo),
-released STT, and files of this toolbox. The query encoder or the student is taken; heads, queues, teacher, optimizer and
-history are dropped, and the file can be read with torch.load(weights_only=True). Without --publish the backbone must be a
-whole ResNet. <sha8> are the first digits of the file's SHA-256, so a download can be checked."""
+released STT, and files of this toolbox. The query encoder or the student is taken, without heads, queues, teacher,
+optimizer and history; torch.load(weights_only=True) can read the file. Unless published it must be a whole ResNet.
+<sha8> are the first digits of the file's SHA-256, so a download can be checked."""
 
 BLOCKS = {18: ((2, 2, 2, 2), 2), 50: ((3, 4, 6, 3), 3)}
 NORM = ('weight', 'bias', 'running_mean', 'running_var')

@@ -3,7 +3,7 @@
 from stt_mm.ops.affinity import global_affinity, local_affinity, pool_local_affinity
 from stt_mm.ops.color import COLORS, drop_channels, image_to_input, normalise_frames, rgb_to_lab
 from stt_mm.ops.devices import to_device
-from stt_mm.ops.fisher import add_squared, quadratic_penalty, scale_min_max, update_running
+from stt_mm.ops.fisher import add_squared, quadratic_penalty
 from stt_mm.ops.labels import label_to_mask, mask_to_label, normalise_label, resize_label, resize_mask_nearest
 from stt_mm.ops.points import gaussian_maps, label_to_points, points_to_label
 from stt_mm.ops.propagation import Voters, propagate, propagate_many
@@ -46,12 +46,10 @@ __all__ = [
     'resize_mask_nearest',
     'rgb_to_lab',
     'round_trips',
-    'scale_min_max',
     'soft_weights',
     'subsample',
     'to_device',
     'transitions',
-    'update_running',
     'upsample',
     'walk_loss',
     'window_entropy',

@@ -115,22 +115,15 @@ LINES = {
             checkpoint='w.pth',
             out='f.pth',
             samples=10000,
-            method='empirical',
-            min_max=False,
-            batch_size=16,
             seed=0,
             save_interval=60,
             num_workers=2,
             cfg_options=None,
             overwrite=False,
         ),
-        '--samples 1 --method running --min-max --batch-size 1 --seed 4294967295 --save-interval 0 --num-workers 0 '
-        '--cfg-options a=1 --overwrite',
+        '--samples 1 --seed 4294967295 --save-interval 0 --num-workers 0 --cfg-options a=1 --overwrite',
         dict(
             samples=1,
-            method='running',
-            min_max=True,
-            batch_size=1,
             seed=2**32 - 1,
             save_interval=0.0,
             num_workers=0,
@@ -382,8 +375,7 @@ def test_what_depends_on_other_arguments(parse):
         ('tools/estimate_fisher', 'c w --out f --seed 4294967296', '--seed must be 0 to 4294967295 and'),
         ('tools/estimate_fisher', 'c w --out f --seed -1', '--seed must be 0 to'),
         ('tools/estimate_fisher', 'c w --out f --save-interval nan', 'and --save-interval 0 or more, got 0 and nan'),
-        ('tools/estimate_fisher', 'c w --out f --samples 0', '--samples and --batch-size must be 1 or more'),
-        ('tools/estimate_fisher', 'c w --out f --batch-size 0', '--samples and --batch-size must be 1 or more'),
+        ('tools/estimate_fisher', 'c w --out f --samples 0', '--samples must be 1 or more'),
         ('tools/estimate_fisher', 'c w --out f --num-workers -1', '--num-workers 0 or more'),
         *(
             ('tools/analysis/run_ablation', f'c.py --work-dir w --{name} {value}', message)
