@@ -207,8 +207,7 @@ def test_dump_masks_reaches_the_metric(config, tmp_path):
     ('metric', 'options', 'message'),
     [
         (dict(type='JHMDBMetric'), ['--dump-masks', 'm'], 'JHMDBMetric scores no masks, so'),
-        (dict(type='DAVISMetric', submission='a.zip'), [], "submission='a.zip' is packed from the masks"),
-        (dict(type='YouTubeVOSMetric', seen_categories='seen.txt'), [], 'List of categories not found: seen.txt'),
+        (dict(type='YouTubeVOSMetric', seen_categories='seen.txt'), [], 'List of categories: no file seen.txt'),
     ],
 )
 def test_a_metric_that_cannot_be_is_refused_before_anything_is_loaded(config, metric, options, message):
