@@ -205,7 +205,7 @@ def read_jobs(args: argparse.Namespace) -> list[Job]:
     for number, job in enumerate(jobs):
         marks = {variable: f'weights of {name}' for variable, name in args.provide.items() if name != job.row.name}
         with environment(marks):
-            text = repr(job.training().to_dict())
+            text = repr(job.training().to_dict() | dict(work_dir=None))
         for provider in args.provide.values():
             if f"'weights of {provider}'" in text and provider not in names[:number]:
                 raise InputError(f'{job.row.name} starts from the weights of {provider}: name {provider} before it.')
