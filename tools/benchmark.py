@@ -1,29 +1,29 @@
 """Time and peak memory, every figure and what it is compared with measured in one run.
 
-Each row runs in a process of its own, after a warm-up; memory is the growth of the peak while the part runs (resident
-memory on a CPU, allocated memory on a GPU), so that rows do not share a high-water mark.
+Each row runs in a process of its own, so that rows do not share a high-water mark: to warm up, once for its memory, the
+growth of the peak (resident memory on a CPU, allocated memory on a GPU), and then for the median of its time.
 """
 
 import argparse
+import json
 import os
+from pathlib import Path
 
 import torch
-from benchmarks import data, davis_metric, pretrain, propagate, train
+from benchmarks import davis_metric, propagate, train
 
 from stt_mm.engine.cli import one_line_errors
+from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.checks import usable_device
 
 EPILOG = """examples:
   python tools/benchmark.py train                        # R18, batch 4, 256 x 256, as README quotes it
-  python tools/benchmark.py train --depth 50 --device cuda
-  python tools/benchmark.py pretrain                     # DetCo against MoCo v2, R18, batch 32
-  python tools/benchmark.py data                         # images and pairs of frames per second and process
+  python tools/benchmark.py train --configs stt_r50_ytv --device cuda --amp
+  python tools/benchmark.py train --configs pretrain/mocov2_r18_in1k pretrain/detco_r18_in1k --batch 32
   python tools/benchmark.py propagate                    # 480 x 854, R18, strides 8 and 4, against dense and floor
   python tools/benchmark.py metric                       # J and F of DAVIS against the plain form"""
 COMMANDS = dict(
-    data=(data, 'samples loaded per second, against what the model takes'),
-    train=(train, 'parts of a training iteration, windowed against dense'),
-    pretrain=(pretrain, 'a step of DetCo against one of MoCo v2'),
+    train=(train, 'a training iteration and its parts'),
     propagate=(propagate, 'a step of label propagation, against the dense form and the bare products'),
     metric=(davis_metric, 'the DAVIS metric, against the plain form'),
 )
@@ -47,8 +47,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             default='cuda' if torch.cuda.is_available() else 'cpu',
             help='cpu or cuda (default: %(default)s)',
         )
+        command.add_argument(
+            '--seconds', type=float, default=2, help='how long to repeat each part at least (default: %(default)s)'
+        )
+        command.add_argument('--json', metavar='FILE', help='write the rows there too')
     args = parser.parse_args(argv)
-    for name in ('threads', 'batch', 'repeats', 'size', 'frames', 'objects'):
+    for name in ('threads', 'batch', 'size', 'frames', 'objects', 'labels'):
         least = 3 if name == 'frames' else 1
         values = getattr(args, name, least)
         if min(values if isinstance(values, list | tuple) else [values]) < least:
@@ -56,11 +60,32 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def show(row: dict, before: dict) -> None:
+    """Print a row, below its heads if the row before had others."""
+    (name, part), *numbers = row.items()
+    if row.keys() != before.keys():
+        print(f'{name:<44}' + ''.join(f'{key:>{len(key) + 4}}' for key, _ in numbers))
+    texts = ((key, f'{value:.3f}' if isinstance(value, float) else value) for key, value in numbers)
+    print(f'{part:<44}' + ''.join(f'{text:>{len(key) + 4}}' for key, text in texts), flush=True)
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
         usable_device(args.device)
-        COMMANDS[args.command][0].run(args)
+        settings = {name: value for name, value in vars(args).items() if name != 'json'}
+        settings['torch'] = torch.__version__
+        if args.device.startswith('cuda'):
+            settings['device'] = torch.cuda.get_device_name()
+        print(', '.join(f'{name} {value}' for name, value in settings.items()))
+        rows = [{}]
+        for row in COMMANDS[args.command][0].run(args):
+            show(row, rows[-1])
+            rows.append(row)
+        if args.json:
+            write_atomically(
+                (json.dumps(dict(settings=settings, rows=rows[1:]), indent=2) + '\n').encode(), Path(args.json)
+            )
 
 
 if __name__ == '__main__':

@@ -127,8 +127,9 @@ def browse(args: argparse.Namespace) -> None:
         [cfg.filename, *values_of(loader, 'data_root')],
         args.overwrite,
     )
-    progress = Progress(args.num if hasattr(dataset, 'get_clip') else min(args.num, len(dataset)))
-    for number in range(progress.task_num):
+    count = args.num if hasattr(dataset, 'get_clip') else min(args.num, len(dataset))
+    progress = Progress(count)
+    for number in range(count):
         if isinstance(dataset, ImageFolder):
             name, picture = draw_views(dataset, number % len(dataset), number)
         elif hasattr(dataset, 'get_clip'):
@@ -139,7 +140,7 @@ def browse(args: argparse.Namespace) -> None:
         if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
             raise FileError(f'Could not write {path}; check the folder and the free space.')
         progress.update()
-    print(f'{progress.task_num} pictures in {out}')
+    print(f'{count} pictures in {out}')
 
 
 if __name__ == '__main__':

@@ -1,21 +1,30 @@
-"""Convert a stage-1 checkpoint of any known source to a backbone checkpoint for stage 2."""
+"""Convert a checkpoint of any known source to one of its backbone alone, for stage 2 or to be published."""
 
 import argparse
+import hashlib
 from pathlib import Path
+
+import torch
 
 from stt_mm import __version__
 from stt_mm.engine.cli import add_source_arguments, one_line_errors
 from stt_mm.errors import FileError
 from stt_mm.utils.checkpoint import CheckpointError, checkpoint_bytes, sha8, write_atomically
 from stt_mm.utils.targets import check_file
-from stt_mm.utils.weights import geometry_in, read_backbone
+from stt_mm.utils.weights import check_finite, geometry_in, read_backbone
 
 EXAMPLES = """examples:
   python tools/convert_checkpoint.py work_dirs/mocov2_r18_in1k/iter_1000800.pth checkpoints/mocov2_r18.pth --depth 18
   python tools/convert_checkpoint.py moco_v2_800ep_pretrain.pth.tar checkpoints/moco_v2_r50.pth --depth 50
+  python tools/convert_checkpoint.py work_dirs/stt_r18_ytv/iter_90000.pth checkpoints/ --publish
+      -> checkpoints/iter_90000-<sha8>.pth
+  python tools/convert_checkpoint.py work_dirs/stt_r18_ytv/iter_90000.pth checkpoints/stt_r18_ytv --publish --fp16
+      -> checkpoints/stt_r18_ytv-<sha8>.pth
 
 Known sources: mmpretrain (MoCo, SimSiam, DenseCL, BYOL, ...), official MoCo and SimSiam, torchvision names (DetCo),
-released STT, and files of this toolbox. The query encoder is taken, heads and queues are dropped."""
+released STT, and files of this toolbox. The query encoder or the student is taken, without heads, queues, teacher,
+optimizer and history; torch.load(weights_only=True) can read the file. Unless published it must be a whole ResNet.
+<sha8> are the first digits of the file's SHA-256, so a download can be checked."""
 
 BLOCKS = {18: ((2, 2, 2, 2), 2), 50: ((3, 4, 6, 3), 3)}
 NORM = ('weight', 'bias', 'running_mean', 'running_var')
@@ -26,7 +35,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('source', help='checkpoint to read')
-    parser.add_argument('out', help='file to write')
+    parser.add_argument(
+        'out', help='file to write; with --publish a folder (existing, or ending in /) or the start of the name'
+    )
+    parser.add_argument('--publish', action='store_true', help='any backbone, with a checksum in the name of the file')
+    parser.add_argument('--fp16', action='store_true', help='store float16 weights: half the size, slightly rounded')
     parser.add_argument(
         '--depth',
         type=int,
@@ -35,7 +48,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_source_arguments(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.publish and (args.depth or args.overwrite):
+        parser.error(
+            '--publish takes any backbone and gives its file a name of its own: leave out --depth, --overwrite'
+        )
+    return args
 
 
 def resnet_names(depth: int) -> set[str]:
@@ -79,20 +97,33 @@ def check_names(found: set[str], depth: int | None, path: str) -> str:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
-        out = Path(args.out)
-        check_file(out, [args.source])
-        if out.exists() and not args.overwrite:
-            raise FileError(f'{out} exists. Name another file or add --overwrite to replace it.')
-        found, origin = read_backbone(args.source, args.trust_checkpoint, args.prefix)
-        counted = {name for name in found.weights if not name.endswith('num_batches_tracked')}
-        report = check_names(counted, args.depth, args.source)
-        print(f'source: {found.describe()}; {report}')
-        meta = dict(
-            source=found.source, source_sha8=sha8(args.source), stt_mm_version=__version__, **geometry_in(origin)
+        out, source = Path(args.out), Path(args.source)
+        if not args.publish:
+            check_file(out, [source])
+            if out.exists() and not args.overwrite:
+                raise FileError(f'{out} exists. Name another file or add --overwrite to replace it.')
+        found, origin = read_backbone(source, args.trust_checkpoint, args.prefix)
+        report = f'{len(found.weights)} tensors'
+        if not args.publish:
+            counted = {name for name in found.weights if not name.endswith('num_batches_tracked')}
+            report = check_names(counted, args.depth, args.source)
+        dtype = torch.float16 if args.fp16 else torch.float32
+        state_dict = {
+            f'backbone.{name}': value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
+            for name, value in found.weights.items()
+        }
+        check_finite(
+            state_dict, f'{source} as {dtype}', 'The range of that type is too small for it: convert it without --fp16.'
         )
-        state_dict = {f'backbone.{name}': value.clone() for name, value in found.weights.items()}
-        write_atomically(checkpoint_bytes(dict(state_dict=state_dict, meta=meta)), out)
-        print(f'wrote {out} ({out.stat().st_size / 2**20:.1f} MiB)')
+        kept = dict(source=found.source, source_sha8=sha8(source), stt_mm_version=__version__)
+        meta = dict(kept, dtype=str(dtype).removeprefix('torch.'), **geometry_in(origin))
+        data = checkpoint_bytes(dict(state_dict=state_dict, meta=meta))
+        if args.publish:
+            is_folder = args.out.endswith('/') or out.is_dir()
+            start = out / source.name.split('.')[0] if is_folder else Path(args.out.removesuffix('.pth'))
+            out = start.with_name(f'{start.name}-{hashlib.sha256(data).hexdigest()[:8]}.pth')
+        write_atomically(data, out)
+        print(f'source: {found.describe()}; {report}\nwrote {out} ({len(data) / 2**20:.1f} MiB)')
 
 
 if __name__ == '__main__':

@@ -26,9 +26,8 @@ from stt_mm import __version__
 from stt_mm.datasets import TrainSampler, VideoDataset
 from stt_mm.engine import load_config, values_of
 from stt_mm.engine.cli import ConfigOptions, Progress, one_line_errors
-from stt_mm.engine.compat import check_queue
 from stt_mm.errors import FileError, InputError
-from stt_mm.ops import add_squared, scale_min_max, update_running
+from stt_mm.ops import add_squared
 from stt_mm.registry import DATASETS, MODELS
 from stt_mm.utils.checkpoint import (
     CheckpointError,
@@ -50,11 +49,8 @@ EXAMPLES = """examples:
 CONFIG is the config that the checkpoint was trained with; its loss, without penalties, and its training data are used.
 Call it again after an interruption with the same arguments, and it goes on where it was.
 
-empirical: the mean over samples of the squared gradient of one sample's loss; BatchNorm by its running statistics, key
-encoder and queue as they are in the checkpoint. running: F <- 0.9 g^2 + 0.1 F from F = 1, with the mean gradient g of a
-batch, as the released STT code has it; for comparison."""
-
-RATE = 0.9
+It is the mean over samples of the squared gradient of one sample's loss; BatchNorm by its running statistics, key
+encoder and queue as they are in the checkpoint."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -65,16 +61,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='full checkpoint of that training')
     parser.add_argument('--out', required=True, metavar='FILE', help='file to write')
     parser.add_argument(
-        '--samples',
-        type=int,
-        default=10000,
-        help='samples in all processes together, or batches with --method running (default: %(default)s)',
+        '--samples', type=int, default=10000, help='samples in all processes together (default: %(default)s)'
     )
-    parser.add_argument(
-        '--method', choices=('empirical', 'running'), default='empirical', help='see below (default: %(default)s)'
-    )
-    parser.add_argument('--min-max', action='store_true', help='map each tensor of the result to [0, 1]')
-    parser.add_argument('--batch-size', type=int, default=16, help='of --method running (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the choice of samples (default: %(default)s)')
     parser.add_argument(
         '--save-interval',
@@ -93,8 +81,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--overwrite', action='store_true', help='replace FILE if it exists')
     args = parser.parse_args(argv)
-    if min(args.samples, args.batch_size) < 1 or args.num_workers < 0:
-        parser.error('--samples and --batch-size must be 1 or more, --num-workers 0 or more')
+    if args.samples < 1 or args.num_workers < 0:
+        parser.error('--samples must be 1 or more, --num-workers 0 or more')
     if not 0 <= args.seed < 2**32 or not args.save_interval >= 0:
         parser.error(
             f'--seed must be 0 to {2**32 - 1} and --save-interval 0 or more, got {args.seed} and {args.save_interval:g}'
@@ -201,15 +189,14 @@ class Partial:
         path: the file.
         settings: what the sums depend on; a file of other settings is refused.
         shapes: of the entries, by name.
-        start: value of each entry before the first sample.
-        share: samples or batches that this process has to sum up.
+        share: samples that this process has to sum up.
     """
 
-    def __init__(self, path: Path, settings: dict, shapes: dict[str, torch.Size], start: float, share: int) -> None:
+    def __init__(self, path: Path, settings: dict, shapes: dict[str, torch.Size], share: int) -> None:
         self.path = path
         self.settings = settings
         self.done = 0
-        self.values = {name: torch.full(shape, start, dtype=torch.float64) for name, shape in shapes.items()}
+        self.values = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
         remove_left_overs(path.parent, path.name)
         if path.exists():
             content = read_checkpoint(path)
@@ -261,9 +248,7 @@ def settings_of(args: argparse.Namespace, cfg: Config, world_size: int) -> dict:
         config_sha8=hashlib.sha256(text.encode()).hexdigest()[:8],
         checkpoint_sha8=sha8(args.checkpoint),
         samples=args.samples,
-        method=args.method,
         seed=args.seed,
-        batch_size=args.batch_size if args.method == 'running' else 1,
         processes=world_size,
     )
 
@@ -272,23 +257,15 @@ def accumulate(
     args: argparse.Namespace, cfg: Config, model: BaseModel, partial: Partial, rank: int, world_size: int
 ) -> None:
     """Go through the samples of this process that have not been summed up yet."""
-    running = args.method == 'running'
-    batch_size = args.batch_size if running else 1
     device = next(model.backbone.parameters()).device
     partial.values = {name: value.to(device) for name, value in partial.values.items()}
     gradients = gradient_function(model, args.seed)
-    positions = range(rank, args.samples * batch_size, world_size)
-    rest = Samples(DATASETS.build(cfg.train_dataloader.dataset), args.seed, positions[partial.done * batch_size :])
-    loader = DataLoader(rest, batch_size=batch_size, num_workers=args.num_workers, collate_fn=default_collate)
-    bar = Progress(len(positions) // batch_size) if rank == 0 else None
-    if bar is not None:
-        bar.completed = partial.done
+    positions = range(rank, args.samples, world_size)
+    rest = Samples(DATASETS.build(cfg.train_dataloader.dataset), args.seed, positions[partial.done :])
+    loader = DataLoader(rest, batch_size=1, num_workers=args.num_workers, collate_fn=default_collate)
+    bar = Progress(len(positions), done=partial.done) if rank == 0 else None
     for batch in loader:
-        found = gradients(batch, positions[partial.done * batch_size])
-        if running:
-            update_running(partial.values, found, RATE)
-        else:
-            add_squared(partial.values, found)
+        add_squared(partial.values, gradients(batch, positions[partial.done]))
         partial.done += 1
         partial.save(args.save_interval)
         if bar is not None:
@@ -312,8 +289,6 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         out = Path(args.out)
         partial_path = out.with_name(f'{out.name}.part{rank}')
-        if args.method == 'running' and world_size > 1:
-            raise InputError('--method running depends on the order of its batches: start it in one process.')
         if world_size > args.samples:
             raise InputError(f'{world_size} processes cannot share {args.samples} samples: raise --samples.')
         if torch.cuda.is_available():
@@ -334,23 +309,14 @@ def main(argv: list[str] | None = None) -> None:
         if out.exists() and not args.overwrite:
             raise FileError(f'{out} exists. Name another file or add --overwrite to replace it.')
         init_default_scope(cfg.get('default_scope', 'stt_mm'))
-        if args.method == 'running':
-            check_queue(cfg, 1, args.batch_size)
         settings = settings_of(args, cfg, world_size)
         model = build_model(cfg, args.checkpoint)
         shapes = {name: value.shape for name, value in model.backbone.named_parameters()}
-        partial = Partial(
-            partial_path,
-            settings,
-            shapes,
-            start=1.0 if args.method == 'running' else 0.0,
-            share=len(range(rank, args.samples, world_size)),
-        )
+        partial = Partial(partial_path, settings, shapes, len(range(rank, args.samples, world_size)))
         accumulate(args, cfg, model, partial, rank, world_size)
-        count = args.samples if args.method == 'empirical' else 1
-        fisher = {name: value.cpu() / count for name, value in reduce_sums(partial.values, world_size)}
+        fisher = {name: value.cpu() / args.samples for name, value in reduce_sums(partial.values, world_size)}
         if rank == 0:
-            write(out, scale_min_max(fisher) if args.min_max else fisher, model, dict(settings, min_max=args.min_max))
+            write(out, fisher, model, settings)
         if world_size > 1:
             dist.barrier()
             dist.destroy_process_group()

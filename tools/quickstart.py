@@ -4,10 +4,8 @@ import argparse
 import importlib.util
 import json
 import os
-import re
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -40,42 +38,6 @@ class Method:
     config: str
     checkpoint: str
     metrics: dict[str, float] = field(default_factory=dict)
-
-
-class Progress:
-    """A bar that is redrawn on a terminal; elsewhere, a line for each tenth and at least every 30 seconds."""
-
-    def __init__(self, label: str, total: int) -> None:
-        self.label, self.total = label, total
-        self.terminal = sys.stdout.isatty()
-        self.start = self.printed_at = time.monotonic()
-        self.first: tuple[float, int] | None = None
-        self.printed = -1
-        self.update(0, 'starting')
-
-    def update(self, done: int, note: str = '') -> None:
-        now = time.monotonic()
-        if self.first is None and done > 0:
-            self.first = (now, done)
-        left = ''
-        if self.first and done > self.first[1]:
-            seconds = (now - self.first[0]) / (done - self.first[1]) * (self.total - done)
-            left = f', {clock(seconds)} left'
-        filled = 24 * done // self.total
-        text = (
-            f'{self.label} [{"#" * filled}{"." * (24 - filled)}] {done}/{self.total}, {clock(now - self.start)} '
-            f'gone{left}{", " + note if note else ""}'
-        )
-        if self.terminal:
-            sys.stdout.write('\r\033[K' + text[: shutil.get_terminal_size().columns - 1])
-        elif 10 * done // self.total > self.printed or now - self.printed_at > 30:
-            sys.stdout.write(text + '\n')
-            self.printed, self.printed_at = 10 * done // self.total, now
-        sys.stdout.flush()
-
-    def close(self) -> None:
-        if self.terminal:
-            sys.stdout.write('\n')
 
 
 def python_name() -> str:
@@ -144,45 +106,19 @@ def prepare_work_dir(folder: Path) -> None:
         raise CommandFailed(f'{folder} cannot be written: {error.strerror}. Give another --work-dir.') from error
 
 
-def run(arguments: list[str], log: Path, progress_label: str, total: int, pattern: str) -> None:
-    """Run ``python <arguments>`` and turn its log lines that match ``pattern`` into a progress bar.
+def run(arguments: list[str], log: Path, label: str, pattern: str) -> None:
+    """Show and run ``python <arguments>``; see :func:`run_step`.
 
     Raises:
-        CommandFailed: it ended with an error; the message holds its last line and the log's name.
+        CommandFailed: it ended with an error.
     """
+    from stt_mm.engine.cli import StepFailed, run_step
+
     print(f'\n$ {shlex.join([python_name(), *arguments])}', flush=True)
-    environment = {'OMP_WAIT_POLICY': 'PASSIVE', **os.environ, 'PYTHONUNBUFFERED': '1'}
-    progress, matcher, last = Progress(progress_label, total), re.compile(pattern), ''
-    with open(log, 'w', encoding='utf-8') as file:
-        child = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env=environment,
-            errors='replace',
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            for line in child.stdout:
-                file.write(line)
-                last = line.strip() or last
-                found = matcher.search(line)
-                if found:
-                    loss = re.search(r'\sloss: ([\d.e+-]+)', line)
-                    progress.update(int(found[1]), f'loss {float(loss[1]):.3f}' if loss else '')
-            code = child.wait()
-        except BaseException:
-            child.terminate()
-            try:
-                child.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                child.kill()
-            raise
-        finally:
-            progress.close()
-    if code != 0:
-        reason = 'it was killed, probably for lack of memory' if code == -9 else last
-        raise CommandFailed(f'{progress_label.strip()} failed: {reason}. The whole output: {log}')
+    try:
+        run_step(arguments, ROOT, log, label, pattern)
+    except StepFailed as error:
+        raise CommandFailed(str(error)) from None
 
 
 def train(args: argparse.Namespace) -> Path:
@@ -205,8 +141,7 @@ def train(args: argparse.Namespace) -> Path:
         ],
         args.work_dir / 'logs' / 'train.log',
         'training',
-        iters,
-        r'Iter\(train\) \[\s*(\d+)/',
+        r'Iter\(train\) \[\s*(\d+)/(\d+)\]',
     )
     checkpoint = work_dir / f'iter_{iters}.pth'
     if not checkpoint.is_file():
@@ -237,8 +172,7 @@ def evaluate(method: Method, args: argparse.Namespace) -> None:
         ],
         args.work_dir / 'logs' / f'{method.key}.log',
         f'evaluating, {method.label}',
-        args.videos,
-        r'Iter\(test\) \[\s*(\d+)/',
+        r'Iter\(test\) \[\s*(\d+)/(\d+)\]',
     )
     method.metrics = json.loads((folder / 'result.json').read_text(encoding='utf-8'))['metrics']
     print(f'{method.label}: J&F {100 * method.metrics["J&F-Mean"]:.1f}')

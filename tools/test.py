@@ -167,8 +167,6 @@ def check_targets(cfg: Config, args: argparse.Namespace) -> list[str]:
         check_apart(metric['out_dir'], sources)
         if metric.get('dump_masks'):
             check_apart(metric['dump_masks'], sources)
-        if metric.get('submission'):
-            targets[f'the submission of {name}'] = metric['submission']
     check_distinct(targets)
     for path in targets.values():
         check_file(path, sources)

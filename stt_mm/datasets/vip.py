@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 
 from stt_mm.datasets.benchmark import VideoBenchmark, check_mask_size, given_alone
-from stt_mm.datasets.youtube_vos import read_video_list
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.checks import check_choice
@@ -16,7 +15,7 @@ from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.masks import read_object_ids
-from stt_mm.utils.text import absent
+from stt_mm.utils.text import absent, read_video_list
 
 LAYOUT = (
     '<data_root>/Images/<video>/<frame>.jpg, <data_root>/Annotations/{Category_ids,Instance_ids}/<video>/<frame>.png '

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from stt_mm.datasets.base import VideoDataset
-from stt_mm.errors import InputError, MissingInputError
+from stt_mm.errors import MissingInputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.images import list_images
-from stt_mm.utils.text import absent, check_name, read_json, read_names
+from stt_mm.utils.text import absent, read_video_list
 
 
 @DATASETS.register_module()
@@ -81,27 +81,3 @@ class YouTubeVOS(VideoDataset):
             return Path(self.data_root, self.video_list)
         found = (Path(self.data_root, self.split, name) for name in ('video_list.txt', 'meta.json'))
         return next((path for path in found if path.is_file()), None)
-
-
-def read_video_list(path: Path) -> list[str]:
-    """Video names of a text or JSON file, in its order, each once.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no text, the JSON is broken or of another form, no video is listed, or a name points
-            out of the folder of the videos.
-    """
-    if not path.is_file():
-        raise MissingInputError(f'Video list: {absent(path, "file")}. Give a file, or video_list=None for all.')
-    if path.suffix.lower() == '.json':
-        content = read_json(path)
-        videos = content.get('videos') if isinstance(content, dict) else content
-    else:
-        videos = read_names(path)
-    if not isinstance(videos, (list, dict)) or not videos or not all(isinstance(video, str) for video in videos):
-        raise InputError(
-            f"Video list {path} lists no videos. Expected one name per line, or JSON: [name, ...] or {{'videos': ...}}."
-        )
-    for video in videos:
-        check_name(video, path)
-    return list(dict.fromkeys(videos))

@@ -9,14 +9,13 @@ import numpy as np
 from mmengine.logging import MMLogger
 
 from stt_mm.datasets.benchmark import VideoBenchmark, check_mask_size, of_the_first
-from stt_mm.datasets.youtube_vos import read_video_list
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images, natural_key
 from stt_mm.utils.masks import read_object_ids
-from stt_mm.utils.text import absent, check_name, read_json
+from stt_mm.utils.text import absent, check_name, read_json, read_video_list
 
 LAYOUT = (
     '<data_root>/<split>/meta.json, <data_root>/<split>/JPEGImages/<video>/<frame>.jpg and '

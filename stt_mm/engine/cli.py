@@ -3,18 +3,26 @@
 import argparse
 import errno
 import os
+import re
+import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from mmengine.utils import ProgressBar
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 
 from stt_mm.errors import SttMMError
 from stt_mm.registry import checked_building
 
 _SECONDS_FOR_RANK_0 = 5
+_SECONDS_TO_STOP = 60
 # What the operating system refuses, whatever the code does: room, rights, open files.
 _OF_THE_SYSTEM = {
     getattr(errno, name)
@@ -99,31 +107,105 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-class Progress(ProgressBar):
-    """MMEngine's progress bar on stderr; the line ends with the last step, or before an error is told.
+class Progress:
+    """A bar on stderr; what is not a terminal gets its last state alone.
+
+    It is drawn by rich, whose thread is left out: data workers are forked beside it.
 
     Args:
-        total: number of steps.
+        total: number of steps, ``None`` while it is not known.
+        label: what the steps are for.
+        done: steps that were taken before.
     """
 
-    _unfinished = False
+    _shown: 'Progress | None' = None
 
-    def __init__(self, total: int) -> None:
-        super().__init__(total, file=sys.stderr)
-        Progress._unfinished = True
+    def __init__(self, total: int | None, label: str = '', done: int = 0) -> None:
+        columns = (
+            TextColumn('{task.description}'),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn('{task.fields[note]}'),
+        )
+        self._bar = RichProgress(*columns, console=Console(stderr=True), auto_refresh=False)
+        self._task = self._bar.add_task(escape(label), total=total, completed=done, note='')
+        self._bar.start()
+        Progress._shown = self
 
-    def update(self, num_tasks: int = 1) -> None:
-        """Go some steps further."""
-        super().update(num_tasks)
-        if self.completed >= self.task_num:
+    def update(self, steps: int = 1) -> None:
+        """Go some steps further; the bar ends with the last one."""
+        self._bar.update(self._task, advance=steps, refresh=True)
+        if self._bar.finished:
             self.end_line()
 
-    @staticmethod
-    def end_line() -> None:
-        """Break the line of a bar, if one is there, so that what is said next begins on a line of its own."""
-        if Progress._unfinished:
-            sys.stderr.write('\n')
-            Progress._unfinished = False
+    def reach(self, done: int, total: int, note: str = '') -> None:
+        """Show that so many steps of so many are done, and a word on the last one."""
+        self._bar.update(self._task, completed=done, total=total, note=escape(note), refresh=True)
+
+    @classmethod
+    def end_line(cls) -> None:
+        """End the bar, if one is there, so that what is said next begins on a line of its own."""
+        if Progress._shown is not None:
+            Progress._shown._bar.stop()
+            Progress._shown = None
+
+
+class StepFailed(SttMMError):
+    """A command that a tool has started ended with an error."""
+
+
+def run_step(
+    arguments: Sequence[str], root: Path, log: Path, label: str, pattern: str, keep_open: Sequence[int] = ()
+) -> None:
+    """Run ``python <arguments>``: its output goes to the end of a log, its steps and losses onto a progress bar.
+
+    However this function is left, the command has ended: one that is told to stop may write its checkpoint first.
+
+    Args:
+        arguments: of the interpreter.
+        root: folder to run in.
+        log: file to write.
+        label: how the step is called.
+        pattern: matches the lines that tell of a step; its groups are the number of this step and of all.
+        keep_open: descriptors that the command inherits.
+
+    Raises:
+        StepFailed: it ended with an error; the message has its last line and the name of the log.
+    """
+    environment = {'OMP_WAIT_POLICY': 'PASSIVE', **os.environ, 'PYTHONUNBUFFERED': '1'}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    bar, last = Progress(None, label), ''
+    with open(log, 'a', encoding='utf-8') as file:
+        child = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=root,
+            env=environment,
+            errors='replace',
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=keep_open,
+        )
+        try:
+            for line in child.stdout:
+                file.write(line)
+                file.flush()
+                last = line.strip() or last
+                if step := re.search(pattern, line):
+                    loss = re.search(r'\sloss: ([\d.e+-]+)', line)
+                    bar.reach(int(step[1]), int(step[2]), f'loss {float(loss[1]):.3f}' if loss else '')
+            code = child.wait()
+        finally:
+            child.terminate()
+            try:
+                child.wait(_SECONDS_TO_STOP)
+            except subprocess.TimeoutExpired:
+                child.kill()
+            Progress.end_line()
+    if code:
+        reason = 'it was killed, probably for lack of memory' if code == -signal.SIGKILL else last.rstrip('.')
+        raise StepFailed(f'{label} failed: {reason}. The whole output: {log}')
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

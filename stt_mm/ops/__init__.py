@@ -13,7 +13,7 @@ from stt_mm.ops.color import (
 )
 from stt_mm.ops.devices import to_device
 from stt_mm.ops.early import early_gradient
-from stt_mm.ops.fisher import add_squared, quadratic_penalty, scale_min_max, update_running
+from stt_mm.ops.fisher import add_squared, quadratic_penalty
 from stt_mm.ops.labels import label_to_mask, mask_to_label, normalise_label, resize_label, resize_mask_nearest
 from stt_mm.ops.mosaic import split_mosaic
 from stt_mm.ops.points import gaussian_maps, label_to_points, points_to_label
@@ -62,13 +62,11 @@ __all__ = [
     'resize_mask_nearest',
     'rgb_to_lab',
     'round_trips',
-    'scale_min_max',
     'soft_weights',
     'split_mosaic',
     'subsample',
     'to_device',
     'transitions',
-    'update_running',
     'upsample',
     'walk_loss',
     'window_entropy',

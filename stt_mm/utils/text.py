@@ -5,6 +5,7 @@ import json
 import os
 import re
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,6 +117,40 @@ def read_words(path: str | Path) -> list[list[str]]:
 def read_names(path: str | Path) -> list[str]:
     """The first word of each line, each once, without a slash at its end: the names of videos or folders."""
     return list(dict.fromkeys(words[0].rstrip('/') for words in read_words(path)))
+
+
+def read_list(path: str | Path, what: str, read: Callable[[str | Path], list[str]] = read_names) -> list[str]:
+    """The names in a list: a text file, one name per line, or JSON, ``[name, ...]`` or ``{'videos': ...}``; each once.
+
+    Args:
+        path: the file.
+        what: is listed, for the messages, such as ``videos``.
+        read: reads the names of a text file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no text, the JSON is broken or of another form, or nothing is listed.
+    """
+    form = "Expected a text file, one name per line, or JSON: [name, ...] or {'videos': ...}."
+    if not Path(path).is_file():
+        raise MissingInputError(f'List of {what}: {absent(path, "file")}. {form}')
+    content = read_json(path) if Path(path).suffix.lower() == '.json' else read(path)
+    names = content.get('videos') if isinstance(content, dict) else content
+    if not isinstance(names, (list, dict)) or not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f'{path} lists no {what}. {form}')
+    return list(dict.fromkeys(names))
+
+
+def read_video_list(path: str | Path) -> list[str]:
+    """The videos in a list, see :func:`read_list`.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`read_list`, or a name points out of the folder of the videos.
+    """
+    videos = read_list(path, 'videos')
+    for video in videos:
+        check_name(video, path)
+    return videos
 
 
 def invisible(text: str) -> str:

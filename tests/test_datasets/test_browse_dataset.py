@@ -55,7 +55,7 @@ def test_clips_before_and_after(browse, tmp_path):
     code, printed, pictures = browse('-n', '3', '--cfg-options', 'train_dataloader.dataset.pipeline.2.prob=1')
     assert code == 0, printed.err
     assert printed.out.splitlines()[-1] == f'3 pictures in {tmp_path}/out'
-    assert ' 3/3,' in printed.err
+    assert ' 3/3 ' in printed.err
     assert list(pictures) == [f'{n:04d}_video{n % 2}_00000_flip.png' for n in range(3)]
     # The draws of one clip differ.
     assert (pictures['0000_video0_00000_flip.png'][260:] != pictures['0002_video0_00000_flip.png'][260:]).any()
@@ -66,7 +66,7 @@ def test_clips_before_and_after(browse, tmp_path):
 def test_first_frames_with_their_masks(browse, config):
     code, printed, pictures = browse('-n', '9', '-p', 'val')
     assert code == 0, printed.err
-    assert ' 2/2,' in printed.err
+    assert ' 2/2 ' in printed.err
     assert list(pictures) == ['0000_video0.png', '0001_video1.png']
     plain = cv2.imread(str(config.parent / 'data' / 'JPEGImages' / '480p' / 'video0' / '00000.jpg'))
     outside = moving_shapes(1, plain.shape[:2], 2)[1][0] == 0

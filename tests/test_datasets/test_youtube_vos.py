@@ -142,7 +142,7 @@ def test_lists_that_cannot_be_understood(own_root, content):
 
 
 def test_missing_list(own_root):
-    with pytest.raises(FileNotFoundError, match=r'Video list: no file .*mine\.txt'):
+    with pytest.raises(FileNotFoundError, match=r'List of videos: no file .*mine\.txt'):
         YouTubeVOS(str(own_root), video_list='mine.txt')
 
 

@@ -125,7 +125,7 @@ def test_what_is_missing_is_named(root, tmp_path):
         YouTubeVOSBenchmark(str(root), all_frames=True)
     with pytest.raises(FileNotFoundError, match=r'YouTube-VOS: no file .*test/meta\.json'):
         YouTubeVOSBenchmark(str(root), split='test')
-    with pytest.raises(FileNotFoundError, match=r'Video list: no file .*none\.txt'):
+    with pytest.raises(FileNotFoundError, match=r'List of videos: no file .*none\.txt'):
         YouTubeVOSBenchmark(str(root), video_list='none.txt')
 
 

@@ -29,7 +29,7 @@ def test_the_tables_are_those_of_the_runs(tools, number):
     args = tool.parse_args(commands()[number - 1])
     rows = [
         report.Row('untrained', 'untrained network'),
-        *(report.described(ROOT / name.partition('::')[0]) for name in args.configs),
+        *(report.described(ROOT / name.partition('::')[0]) for name in args.configs if '=' not in name),
     ]
     with open(ROOT / 'docs' / 'ablations' / f'table{number}.csv', newline='', encoding='utf-8') as file:
         runs = list(csv.DictReader(file))
@@ -43,17 +43,12 @@ def test_the_tables_are_those_of_the_runs(tools, number):
     assert report.table(rows) in PAGE
 
 
-def test_every_command_can_be_run(tools):
+def test_every_command_can_be_run(tools, monkeypatch):
+    monkeypatch.chdir(ROOT)
     tool, _ = tools
     assert len(commands()) == 2
     for command in commands():
         args = tool.parse_args(command)
-        args.configs = [
-            tool.config_pair('::'.join(str(ROOT / part) for part in text.split('::'))) for text in args.configs
-        ]
-        tool.check_rows(args)
-        for train, evaluation in args.configs:
-            tool.scaled(train, args)
-            tool.evaluated(evaluation, args)
+        tool.read_jobs(args)
         assert (ROOT / args.data).is_dir()
         assert (ROOT / args.eval_data).is_dir()

@@ -106,7 +106,6 @@ USUAL_ARGUMENTS = {
     ops.propagate_many: dict(ties='cut'),
     ops.transitions: dict(edge_dropout=0.0),
     ops.round_trips: dict(edge_dropout=0.0, one_step=False),
-    ops.update_running: dict(rate=0.9),
     ops.drop_channels: dict(rescale=True),
     ops.pool_local_affinity: dict(keep_mass=False),
     ops.label_to_mask: dict(min_max=True),

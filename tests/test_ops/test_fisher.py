@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from stt_mm.ops import add_squared, quadratic_penalty, scale_min_max, update_running
+from stt_mm.ops import add_squared, quadratic_penalty
 
 
 def linear_gaussian():
@@ -29,33 +29,10 @@ def test_mean_of_squares_is_the_fisher_information_of_a_linear_model():
     assert_close(sums['w'] / len(gradients), torch.tensor([1.0, 4.0, 9.0], dtype=torch.float64), rtol=1e-6, atol=0)
 
 
-def test_the_square_of_the_mean_is_not():
-    """At the true weights the gradients of all samples cancel: the running form forgets its start and finds nothing."""
-    fisher = dict(w=torch.ones(3))
-    mean = torch.stack(list(linear_gaussian())).mean(0)
-    update_running(fisher, dict(w=mean), rate=0.9)
-    assert_close(fisher['w'], torch.full((3,), 0.1), rtol=0, atol=1e-6)
-
-
-def test_running_form_by_hand():
-    fisher = dict(w=torch.ones(1))
-    for gradient in (2.0, 3.0):
-        update_running(fisher, dict(w=torch.tensor([gradient])), rate=0.9)
-    assert fisher['w'].item() == pytest.approx(0.9 * 9 + 0.1 * (0.9 * 4 + 0.1))
-
-
 def test_a_parameter_without_gradient_has_no_information():
-    sums, running = dict(w=torch.zeros(2)), dict(w=torch.ones(2))
+    sums = dict(w=torch.zeros(2))
     add_squared(sums, dict(w=None))
-    update_running(running, dict(w=None), rate=0.9)
     assert sums['w'].tolist() == [0, 0]
-    assert_close(running['w'], torch.full((2,), 0.1))
-
-
-def test_scale_min_max():
-    scaled = scale_min_max(dict(a=torch.tensor([[1.0, 3.0], [2.0, 5.0]]), flat=torch.full((3,), 4.0)))
-    assert_close(scaled['a'], torch.tensor([[0, 0.5], [0.25, 1]]))
-    assert scaled['flat'].tolist() == [0, 0, 0]
 
 
 def test_penalty_is_quadratic_around_its_reference():

@@ -1,33 +1,75 @@
-"""Counts of the benchmarks are checked before anything is measured."""
+"""The benchmarks: what they print and write, and that counts are checked before anything is measured."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
+from mmengine.registry import init_default_scope
 
 TOOLS = Path(__file__).parents[2] / 'tools'
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    spec = importlib.util.spec_from_file_location('benchmark_tool', TOOLS / 'benchmark.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize(
     ('command', 'option', 'value'),
     [
-        *((command, '--repeats', '0') for command in ('data', 'train', 'pretrain', 'propagate', 'metric')),
-        *((command, '--batch', '-1') for command in ('data', 'train', 'pretrain')),
+        ('train', '--batch', '-1'),
+        ('train', '--threads', '0'),
         ('metric', '--frames', '0'),
         ('metric', '--frames', '2'),
         ('metric', '--objects', '0'),
         ('metric', '--size', '0'),
-        ('propagate', '--objects', '0'),
-        ('train', '--size', '-64'),
-        ('data', '--threads', '0'),
+        ('propagate', '--labels', '0'),
     ],
 )
-def test_counts_that_mean_nothing_are_named(command, option, value, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(TOOLS)
-    spec = importlib.util.spec_from_file_location('benchmark_tool', TOOLS / 'benchmark.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def test_counts_that_mean_nothing_are_named(benchmark, command, option, value, capsys):
     more = ['4'] if (command, option) == ('metric', '--size') else []
     with pytest.raises(SystemExit, match='2'):
-        module.main([command, option, value, *more])
+        benchmark.main([command, option, value, *more])
     assert f'error: {option} must be at least' in capsys.readouterr().err
+
+
+def test_rows_are_printed_below_their_heads_and_written(benchmark, tmp_path, capsys):
+    path = tmp_path / 'rows.json'
+    line = ['metric', '--size', '48', '64', '--frames', '3', '--objects', '1', '2', '--seconds', '0.001']
+    benchmark.main([*line, '--device', 'cpu', '--json', str(path)])
+    content = json.loads(path.read_text())
+    assert [row['objects'] for row in content['rows']] == ['1', '2']
+    assert all(row['difference'] < 1e-12 and row['ratio'] > 0 for row in content['rows'])
+    assert content['settings']['device'] == 'cpu'
+    head, *rows = capsys.readouterr().out.splitlines()[1:]
+    assert head.split() == ['objects', 'of', 'the', 'frame', 'plain', 's', 'shipped', 's', 'ratio', 'difference']
+    assert [row.split()[0] for row in rows] == ['1', '2']
+
+
+@pytest.mark.parametrize('options', [[], ['--amp', '--compile']])
+def test_every_part_of_an_iteration_is_a_row(benchmark, options, monkeypatch):
+    """In this process, of which the memory cannot be told."""
+    init_default_scope('stt_mm')
+    train = benchmark.COMMANDS['train'][0]
+    asked = []
+
+    def measured(prepare, name, args):
+        asked.append(name)
+        if options or not name.endswith('iteration'):
+            return 2.0, 3
+        args.device = 'cpu'
+        prepare(name, args)()
+        return 1.0, 3
+
+    monkeypatch.setattr(train, 'measured', measured)
+    args = benchmark.parse_args(['train', '--configs', 'stt_r18_demo', '--batch', '2', *options])
+    *rows, rates = train.run(args)
+    assert [row['part'] for row in rows] == asked
+    assert [row['part'].partition(': ')[2] for row in rows] == [part for part in train.PARTS if 'teacher' not in part]
+    assert rates['workers needed'] == (1 if options else 2)
+    assert (args.amp, args.compile) == (bool(options), bool(options))

@@ -73,28 +73,24 @@ def views(tmp_path, monkeypatch):
     return weights
 
 
-@pytest.mark.parametrize(('tool_name', 'options'), [('convert', []), ('publish', []), ('publish', ['--fp16'])])
-def test_files_hold_the_weights_and_no_more(views, capfd, tool_name, options):
-    call(f'{tool_name}_checkpoint', 'iter_9.pth', 'out/a.pth', *options)
+@pytest.mark.parametrize('options', [[], ['--fp16'], ['--publish'], ['--publish', '--fp16']])
+def test_files_hold_the_weights_and_no_more(views, capfd, options):
+    call('convert_checkpoint', 'iter_9.pth', 'out/a.pth', *options)
     (path,) = Path('out').iterdir()
     content = torch.load(path, weights_only=True)
     assert list(content['state_dict']) == [f'backbone.{name}' for name in views]
     for name, value in views.items():
         found = content['state_dict'][f'backbone.{name}']
         assert found.untyped_storage().nbytes() == found.nbytes
-        expected = value.half() if options and value.is_floating_point() else value
+        expected = value.half() if '--fp16' in options and value.is_floating_point() else value
         assert found.dtype == expected.dtype
         assert torch.equal(found, expected)
     meta = dict(source=content['meta']['source'], source_sha8=sha8('iter_9.pth'), stt_mm_version=__version__)
-    if tool_name == 'publish':
-        meta['dtype'] = 'float16' if options else 'float32'
-    assert content['meta'] == meta
-    size = f'{path.stat().st_size / 2**20:.1f} MiB'
-    last = capfd.readouterr().out.splitlines()[-1]
-    if tool_name == 'convert':
-        assert last == f'wrote out/a.pth ({size})'
-    else:
-        assert last.startswith(f'wrote out/a-{sha8(path)}.pth ({size}, {len(views)} tensors, source: ')
+    assert content['meta'] == dict(meta, dtype='float16' if '--fp16' in options else 'float32')
+    name = f'out/a-{sha8(path)}.pth' if '--publish' in options else 'out/a.pth'
+    *_, report, last = capfd.readouterr().out.splitlines()
+    assert last == f'wrote {name} ({path.stat().st_size / 2**20:.1f} MiB)'
+    assert report.endswith(f'{len(views)} tensors' if '--publish' in options else 'unexpected 0')
 
 
 def test_a_converted_file_is_replaced_when_asked(views, capfd):
@@ -120,7 +116,7 @@ def test_where_a_published_file_goes(tmp_path, monkeypatch, out, expected):
     monkeypatch.chdir(tmp_path)
     Path('folder').mkdir()
     save_resnet('iter_9.pth')
-    call('publish_checkpoint', 'iter_9.pth', out)
+    call('convert_checkpoint', 'iter_9.pth', out, '--publish')
     (path,) = (path for path in tmp_path.rglob('*.pth') if path.name != 'iter_9.pth')
     assert re.fullmatch(f'{expected}[0-9a-f]{{8}}', path.relative_to(tmp_path).as_posix().removesuffix('.pth'))
 

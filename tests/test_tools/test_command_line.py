@@ -31,7 +31,7 @@ from stt_mm.utils.checkpoint import CheckpointError
 from stt_mm.utils.checks import usable_device
 
 TOOLS = Path(__file__).parents[2] / 'tools'
-PYTHON_TOOLS = ['train', 'test', 'print_config', 'convert_checkpoint', 'publish_checkpoint']
+PYTHON_TOOLS = ['train', 'test', 'print_config', 'convert_checkpoint']
 SHELL_TOOLS = ['dist_train', 'dist_test', 'slurm_train', 'slurm_test']
 _last_second = 0
 
@@ -207,8 +207,7 @@ def test_dump_masks_reaches_the_metric(config, tmp_path):
     ('metric', 'options', 'message'),
     [
         (dict(type='JHMDBMetric'), ['--dump-masks', 'm'], 'JHMDBMetric scores no masks, so'),
-        (dict(type='DAVISMetric', submission='a.zip'), [], "submission='a.zip' is packed from the masks"),
-        (dict(type='YouTubeVOSMetric', seen_categories='seen.txt'), [], 'List of categories not found: seen.txt'),
+        (dict(type='YouTubeVOSMetric', seen_categories='seen.txt'), [], 'List of categories: no file seen.txt'),
     ],
 )
 def test_a_metric_that_cannot_be_is_refused_before_anything_is_loaded(config, metric, options, message):
@@ -775,7 +774,7 @@ def test_convert_and_publish(tmp_path, monkeypatch, capfd):
     call('convert_checkpoint', 'moco.tar', 'out/stage1.pth')
     assert 'source: official MoCo; ResNet-18: matched 100, missing 0, unexpected 0' in capfd.readouterr().out
     converted = torch.load('out/stage1.pth', weights_only=True)
-    assert converted['meta'].keys() == {'source', 'source_sha8', 'stt_mm_version'}
+    assert converted['meta'].keys() == {'source', 'source_sha8', 'stt_mm_version', 'dtype'}
     assert converted['state_dict'].keys() == {f'backbone.{name}' for name in weights}
     assert all(torch.equal(converted['state_dict'][f'backbone.{name}'], value) for name, value in weights.items())
     assert 'out/stage1.pth exists' in error_of(capfd, 'convert_checkpoint', 'moco.tar', 'out/stage1.pth')
@@ -793,9 +792,9 @@ def test_convert_and_publish(tmp_path, monkeypatch, capfd):
         training['state_dict'][f'backbone.{name}'] = counters[place]
     torch.save(training, 'iter_9.pth')
     for _ in range(2):
-        call('publish_checkpoint', 'iter_9.pth', 'public/', '--fp16')
+        call('convert_checkpoint', 'iter_9.pth', 'public/', '--fp16', '--publish')
     (published,) = Path('public').iterdir()
-    digest = tool('publish_checkpoint').sha8(published)
+    digest = tool('convert_checkpoint').sha8(published)
     assert published.name == f'iter_9-{digest}.pth'
     content = torch.load(published, weights_only=True)
     assert content.keys() == {'state_dict', 'meta'}
@@ -804,7 +803,7 @@ def test_convert_and_publish(tmp_path, monkeypatch, capfd):
     assert all(value.untyped_storage().nbytes() == value.nbytes for value in content['state_dict'].values())
     assert content['state_dict']['backbone.layer1.0.bn1.num_batches_tracked'] == 1
     assert published.stat().st_size < 0.55 * Path('iter_9.pth').stat().st_size
-    call('publish_checkpoint', 'iter_9.pth', 'public/name')
+    call('convert_checkpoint', 'iter_9.pth', 'public/name', '--publish')
     assert len(list(Path('public').glob('name-*.pth'))) == 1
 
 
@@ -821,7 +820,10 @@ def save_resnet(path, depth=18, geometry=None, **changes):
 def test_weights_that_are_not_finite_are_neither_published_nor_converted(value, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     save_resnet('iter_9.pth', layer2__0__conv1__weight=value)
-    for name, *args in (('publish_checkpoint', 'out/'), ('convert_checkpoint', 'out/x.pth', '--depth', 18)):
+    for name, *args in (
+        ('convert_checkpoint', 'out/', '--publish'),
+        ('convert_checkpoint', 'out/x.pth', '--depth', 18),
+    ):
         error = error_of(capfd, name, 'iter_9.pth', *args)
         assert 'iter_9.pth: layer2.0.conv1.weight holds 1 of 73728 values that are infinite or not' in error
     assert not Path('out').exists()
@@ -830,18 +832,18 @@ def test_weights_that_are_not_finite_are_neither_published_nor_converted(value, 
 def test_weights_too_large_for_float16_are_not_published_in_it(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     save_resnet('iter_9.pth', layer3__1__bn2__running_var=70000.0)
-    error = error_of(capfd, 'publish_checkpoint', 'iter_9.pth', 'out/', '--fp16')
+    error = error_of(capfd, 'convert_checkpoint', 'iter_9.pth', 'out/', '--publish', '--fp16')
     assert 'float16: backbone.layer3.1.bn2.running_var holds 1 of 256' in error
     assert 'without --fp16' in error
     assert not Path('out').exists()
-    call('publish_checkpoint', 'iter_9.pth', 'out/')
+    call('convert_checkpoint', 'iter_9.pth', 'out/', '--publish')
 
 
 def test_the_geometry_is_carried_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     geometry = dict(network='ResNet', depth=18, pool='avg', strides=[1, 1, 1, 8], stage='res4')
     save_resnet('iter_9.pth', geometry=geometry)
-    call('publish_checkpoint', 'iter_9.pth', 'out/')
+    call('convert_checkpoint', 'iter_9.pth', 'out/', '--publish')
     call('convert_checkpoint', next(Path('out').iterdir()), 'x.pth')
     for path in (next(Path('out').iterdir()), 'x.pth'):
         assert torch.load(path, weights_only=True)['meta']['geometry'] == geometry

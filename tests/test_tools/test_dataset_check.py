@@ -307,7 +307,7 @@ def test_five_names_are_given(count, text):
 
 def test_the_bar_goes_by_videos(capfd):
     assert list(check.progress(iter('abc'))) == list('abc')
-    assert ' 3/3,' in capfd.readouterr().err
+    assert ' 3/3 ' in capfd.readouterr().err
     assert list(check.progress([])) == []
     assert capfd.readouterr().err == ''
 

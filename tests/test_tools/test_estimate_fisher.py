@@ -110,37 +110,21 @@ def test_linear_model_has_its_analytic_fisher_information(world, tmp_path):
     assert not list(tmp_path.glob('*.part*'))
 
 
-def test_running_form_forgets_its_start_where_the_mean_gradient_vanishes(world, tmp_path):
-    found = run(world, tmp_path / 'f.pth', '--method', 'running', '--batch-size', 16, '--samples', 3)
-    assert_close(found['fisher']['used.weight'], torch.full((1, 3), 1e-3), rtol=1e-3, atol=1e-9)
-    assert_close(found['fisher']['idle.bias'], torch.full((1,), 1e-3))
-
-
-def test_min_max(world, tmp_path):
-    found = run(world, tmp_path / 'f.pth', '--samples', 16, '--min-max')
-    assert_close(found['fisher']['used.weight'], torch.tensor([[0.0, 3 / 8, 1.0]]))
-    assert found['meta']['min_max']
-
-
-@pytest.mark.parametrize(('method', 'batch_size'), [('empirical', 1), ('running', 4)])
-def test_a_file_says_how_it_came_about(world, tmp_path, capsys, method, batch_size):
-    meta = run(world, tmp_path / 'f.pth', '--samples', 5, '--method', method, '--batch-size', 4, '--seed', 3)['meta']
+def test_a_file_says_how_it_came_about(world, tmp_path, capsys):
+    meta = run(world, tmp_path / 'f.pth', '--samples', 5, '--seed', 3)['meta']
     assert re.fullmatch('[0-9a-f]{8}', meta.pop('config_sha8'))
     assert meta == dict(
         config='world.py',
         checkpoint_sha8=tool.sha8(world[1]),
         samples=5,
-        method=method,
         seed=3,
-        batch_size=batch_size,
         processes=1,
-        min_max=False,
         stt_mm_version=tool.__version__,
     )
     out = capsys.readouterr()
     assert out.out.startswith(f'wrote {tmp_path}/f.pth (0.0 MiB): 3 parameters, trace ')
-    assert ('2 without information' in out.out) == (method == 'empirical')
-    assert ' 5/5,' in out.err
+    assert '2 without information' in out.out
+    assert ' 5/5 ' in out.err
 
 
 def test_the_sums_of_all_processes_meet(monkeypatch):
@@ -177,25 +161,18 @@ def test_one_of_two_processes(world, tmp_path, monkeypatch, capsys, rank):
         assert content['meta']['processes'] == 2
 
 
-@pytest.mark.parametrize(
-    ('size', 'options', 'message'),
-    [
-        ('2', ['--method', 'running'], '--method running depends on the order of its batches'),
-        ('3', ['--samples', '2'], '3 processes cannot share 2 samples'),
-    ],
-)
-def test_what_several_processes_cannot_do(world, tmp_path, monkeypatch, capsys, size, options, message):
-    monkeypatch.setenv('WORLD_SIZE', size)
+def test_more_processes_than_samples(world, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('WORLD_SIZE', '3')
     with pytest.raises(SystemExit, match='1'):
-        tool.main([*world, '--out', str(tmp_path / 'f.pth'), *options])
-    assert message in capsys.readouterr().err
+        tool.main([*world, '--out', str(tmp_path / 'f.pth'), '--samples', '2'])
+    assert '3 processes cannot share 2 samples' in capsys.readouterr().err
 
 
 def test_sums_are_saved_after_the_interval(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(tool.time, 'monotonic', lambda: now[0])
-    partial = tool.Partial(tmp_path / 'p', {}, dict(a=torch.Size([2])), 1.0, 4)
-    assert partial.values['a'].tolist() == [1, 1]
+    partial = tool.Partial(tmp_path / 'p', {}, dict(a=torch.Size([2])), 4)
+    assert partial.values['a'].tolist() == [0, 0]
     for seconds, saved in ((59, 0), (60, 60), (119, 60), (120, 120), (121, 120)):
         now[0] = 100.0 + seconds
         partial.done = seconds
@@ -286,7 +263,7 @@ def test_an_interrupted_run_goes_on(images, tmp_path, monkeypatch, capsys):
     found = run(images, tmp_path / 'f.pth', '--samples', 5, '--save-interval', 0)
     assert len(first) == 3
     assert len(seen) == 2
-    assert ' 5/5,' in capsys.readouterr().err, 'the bar begins where the first run ended'
+    assert ' 5/5 ' in capsys.readouterr().err, 'the bar begins where the first run ended'
     assert not set(first) & set(seen)
     assert all(torch.equal(found['fisher'][name], value) for name, value in whole['fisher'].items())
 
@@ -324,13 +301,6 @@ def test_a_checkpoint_without_the_head_is_refused(images, tmp_path, capsys):
         run(images, tmp_path / 'f.pth')
     # Queue and pointer, 4 of the head, and of the key encoder 100 of the backbone, 4 of the head and a counter.
     assert 'moco.pth lacks 111 weights' in capsys.readouterr().err
-
-
-def test_a_batch_that_does_not_fit_the_queue_is_refused(images, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        run(images, tmp_path / 'f.pth', '--method', 'running', '--batch-size', 3)
-    error = capsys.readouterr().err
-    assert 'queue_len=16 and 3 images x 1 processes = 3. Change --batch-size, such as to a power of two.' in error
 
 
 def fails(capsys, arguments, out, *more):
@@ -477,7 +447,7 @@ def test_a_killed_run_goes_on(images, tmp_path):
     assert all(torch.equal(found['fisher'][name], value) for name, value in whole['fisher'].items())
 
 
-@pytest.mark.parametrize(('option', 'lowest'), [('--samples', 1), ('--batch-size', 1), ('--num-workers', 0)])
+@pytest.mark.parametrize(('option', 'lowest'), [('--samples', 1), ('--num-workers', 0)])
 def test_numbers_have_a_lower_end(option, lowest, capsys):
     arguments = ['config.py', 'a.pth', '--out', 'f.pth', option]
     assert getattr(tool.parse_args([*arguments, str(lowest)]), option[2:].replace('-', '_')) == lowest
@@ -566,16 +536,16 @@ def test_a_part_before_its_first_sample_and_after_its_last(tmp_path, monkeypatch
     monkeypatch.setattr(tool.time, 'monotonic', lambda: 100.0)
     shapes = dict(a=torch.Size([2]))
     for done in (0, 4):
-        partial = tool.Partial(tmp_path / 'p', dict(x=1), shapes, 0.0, 4)
+        partial = tool.Partial(tmp_path / 'p', dict(x=1), shapes, 4)
         partial.done = done
         partial.save()
-        assert tool.Partial(tmp_path / 'p', dict(x=1), shapes, 0.0, 4).done == done
+        assert tool.Partial(tmp_path / 'p', dict(x=1), shapes, 4).done == done
     with pytest.raises(ValueError, match='the sums of 3 or fewer samples'):
-        tool.Partial(tmp_path / 'p', dict(x=1), shapes, 0.0, 3)
+        tool.Partial(tmp_path / 'p', dict(x=1), shapes, 3)
 
 
 def test_settings_do_not_depend_on_the_order_of_a_config(world):
-    args = tool.parse_args([*world, '--out', 'f', '--samples', '5', '--seed', '7', '--batch-size', '3'])
+    args = tool.parse_args([*world, '--out', 'f', '--samples', '5', '--seed', '7'])
 
     def settings(model):
         return tool.settings_of(
@@ -590,47 +560,26 @@ def test_settings_do_not_depend_on_the_order_of_a_config(world):
         config='world.py',
         checkpoint_sha8=tool.sha8(world[1]),
         samples=5,
-        method='empirical',
         seed=7,
-        batch_size=1,
         processes=2,
     )
 
 
-@pytest.mark.parametrize(
-    ('method', 'rank', 'batch_size', 'positions'), [('empirical', 1, 1, [5, 7]), ('running', 0, 3, list(range(6, 12)))]
-)
-def test_what_is_left_is_loaded_as_asked(world, tmp_path, monkeypatch, method, rank, batch_size, positions):
+def test_what_is_left_is_loaded_as_asked(world, tmp_path, monkeypatch):
     """The sums go to the device of the model; here to one that holds no values."""
     made = []
     monkeypatch.setattr(tool, 'DataLoader', lambda dataset, **options: made.append((dataset, options)) or [])
-    args = tool.parse_args(
-        [
-            *world,
-            '--out',
-            'f',
-            '--samples',
-            '4' if method == 'running' else '8',
-            '--method',
-            method,
-            '--batch-size',
-            '3',
-            '--num-workers',
-            '5',
-            '--seed',
-            '2',
-        ]
-    )
+    args = tool.parse_args([*world, '--out', 'f', '--samples', '8', '--num-workers', '5', '--seed', '2'])
     cfg = Config(dict(train_dataloader=dict(dataset=dict(type='LinearWorld'))))
-    partial = tool.Partial(tmp_path / 'p', {}, dict(a=torch.Size([2])), 0.0, 4)
+    partial = tool.Partial(tmp_path / 'p', {}, dict(a=torch.Size([2])), 4)
     partial.done = 2
     saved = []
     monkeypatch.setattr(partial, 'save', lambda: saved.append(partial.values['a'].device.type))
-    tool.accumulate(args, cfg, LinearWorldModel({}).to('meta'), partial, rank, 2 if rank else 1)
+    tool.accumulate(args, cfg, LinearWorldModel({}).to('meta'), partial, 1, 2)
     ((dataset, options),) = made
-    assert options == dict(batch_size=batch_size, num_workers=5, collate_fn=tool.default_collate)
+    assert options == dict(batch_size=1, num_workers=5, collate_fn=tool.default_collate)
     stream = list(islice(TrainSampler(LinearWorld(), seed=2), 12))
-    assert dataset.keys == [stream[position] for position in positions]
+    assert dataset.keys == [stream[position] for position in (5, 7)]
     assert saved == ['meta']
 
 

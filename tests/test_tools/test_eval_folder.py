@@ -548,4 +548,4 @@ def test_when_no_video_can_be_scored(davis, tmp_path):
 
 
 def test_the_bar_goes_by_videos(davis, tmp_path):
-    assert ' 3/3,' in evaluate(tmp_path / 'pred', davis, '--task', 'davis17').stderr
+    assert ' 3/3 ' in evaluate(tmp_path / 'pred', davis, '--task', 'davis17').stderr

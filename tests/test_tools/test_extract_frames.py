@@ -36,7 +36,7 @@ def test_every_second_frame_at_a_smaller_size(tmp_path, capfd):
     code, printed = extract(capfd, tmp_path / 'clip.mp4', tmp_path / 'other.mp4', '--out', tmp_path / 'out', *options)
     assert code == 0, printed.err
     assert printed.out == f'6 frames of 2 videos in {tmp_path}/out\n'
-    assert ' 2/2,' in printed.err
+    assert ' 2/2 ' in printed.err
     files = sorted((tmp_path / 'out' / 'clip').glob('*.jpg'))
     assert [path.name for path in files] == ['00000.jpg', '00001.jpg', '00002.jpg', '00003.jpg']
     third = cv2.cvtColor(cv2.imread(str(files[2])), cv2.COLOR_BGR2RGB).astype(int)

@@ -47,7 +47,7 @@ def test_youtube_vos(ytv, tmp_path):
     done = submit(tmp_path / 'pred', ytv, '--task', 'ytv18', '--out', target)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f'{target}: 8 masks of 2 videos'
-    assert ' 2/2,' in done.stderr
+    assert ' 2/2 ' in done.stderr
     with zipfile.ZipFile(target) as archive:
         assert archive.namelist() == [f'Annotations/{name}' for name in FRAMES]
         assert archive.read('Annotations/video1/00010.png') == (tmp_path / 'pred/video1/00010.png').read_bytes()

@@ -381,29 +381,9 @@ def test_a_lock_of_someone_else_is_not_emptied(tmp_path, monkeypatch):
 
     (tmp_path / '.lock').write_text('theirs')
     (tmp_path / 'thesis.tex').write_text('years')
-    with pytest.raises(ValueError, match='is not empty and was not made by'), run_ablation.reserved(tmp_path, {}):
+    with pytest.raises(ValueError, match='is not empty and was not made by'), run_ablation.reserved(tmp_path):
         pass
     assert (tmp_path / '.lock').read_text() == 'theirs'
-
-
-def test_a_submission_is_not_one_of_the_results(tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    make_youtube_vos_valid(tmp_path / 'data')
-    Path('data/old.zip').write_bytes(b'zip')
-    line = error_of(
-        capfd,
-        'test',
-        'eval/ytv_r18_s8',
-        'none',
-        '--dump-masks',
-        'masks',
-        '--work-dir',
-        'work',
-        '--cfg-options',
-        'test_dataloader.dataset.data_root=data',
-        'test_evaluator.submission=data/old.zip',
-    )
-    assert 'data/old.zip lies in data, whose files are read here and would be replaced' in line
 
 
 def test_frames_of_another_size_are_not_extracted(tmp_path, monkeypatch, capfd):

@@ -114,10 +114,10 @@ def write_files(folder: Path, rows: list[Row], settings: dict[str, Any]) -> None
         ],
     )
     write_atomically((json.dumps(content, indent=2) + '\n').encode(), folder / 'ablation.json')
-    draw(rows, f'J&F on {settings["eval_data"]}, percent', folder / 'ablation.png')
+    draw(rows, folder / 'ablation.png')
 
 
-def draw(rows: list[Row], title: str, path: Path) -> None:
+def draw(rows: list[Row], path: Path) -> None:
     """A dot per run, mean and standard deviation of each row beside them."""
     from matplotlib.figure import Figure
 
@@ -136,7 +136,7 @@ def draw(rows: list[Row], title: str, path: Path) -> None:
         )
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel(title)
+    axes.set_xlabel('J&F, percent')
     axes.grid(axis='x', alpha=0.4)
     figure.tight_layout()
     with io.BytesIO() as buffer:

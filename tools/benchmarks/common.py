@@ -1,4 +1,4 @@
-"""How every part is measured: in a process of its own, after a warm-up, with the growth of its peak memory."""
+"""How every part is measured: in a process of its own, with the growth of its peak memory."""
 
 import argparse
 import ctypes
@@ -6,8 +6,6 @@ import gc
 import multiprocessing
 import os
 import resource
-import statistics
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
+from torch.utils.benchmark import Timer
 
 RESET = Path('/proc/self/clear_refs')
 Prepare = Callable[[str, argparse.Namespace], Callable[[], None]]
@@ -48,19 +47,19 @@ def _status(field: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 2**10
 
 
-def measured(prepare: Prepare, name: str, args: argparse.Namespace) -> tuple[float, float]:
-    """Median seconds of a part, and MiB by which its first run raised the peak; in a fresh process.
+def measured(prepare: Prepare, name: str, args: argparse.Namespace) -> tuple[float, int]:
+    """Median seconds of a part, and MiB by which it raised the peak; in a fresh process.
 
     Args:
-        prepare: builds and warms up the part of a name; what it returns is timed.
+        prepare: builds the part of a name; what it returns is run to warm up, for its memory, and for its time.
         name: of the part.
-        args: with ``repeats``, ``threads`` and ``device``.
+        args: with ``seconds`` (how long to repeat it at least), ``threads`` and ``device``.
     """
     with multiprocessing.get_context('spawn').Pool(1) as pool:
         return pool.apply(_measure, (prepare, name, args))
 
 
-def _measure(prepare: Prepare, name: str, args: argparse.Namespace) -> tuple[float, float]:
+def _measure(prepare: Prepare, name: str, args: argparse.Namespace) -> tuple[float, int]:
     warnings.filterwarnings('ignore')
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     torch.set_num_threads(args.threads)
@@ -68,14 +67,9 @@ def _measure(prepare: Prepare, name: str, args: argparse.Namespace) -> tuple[flo
     init_default_scope('stt_mm')
     MMLogger.get_instance('benchmark', log_level='ERROR')
     run = prepare(name, args)
+    run()  # what is set up once is neither counted nor timed
     before = start_watching(args.device)
-    seconds = []
-    for repeat in range(args.repeats):
-        start = time.perf_counter()
-        run()
-        if args.device.startswith('cuda'):
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-        if repeat == 0:
-            memory = peak(args.device) - before
-    return statistics.median(seconds), memory
+    run()
+    memory = round(peak(args.device) - before)
+    timer = Timer('run()', globals=dict(run=run), num_threads=args.threads)
+    return timer.blocked_autorange(min_run_time=args.seconds).median, memory

@@ -5,11 +5,11 @@ predictions are off by some pixels, leak into specks and lose objects at times. 
 """
 
 import argparse
-import statistics
-import time
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
+from torch.utils.benchmark import Timer
 
 from stt_mm.errors import InputError
 from stt_mm.evaluation.functional.davis import MEASURES, evaluate_video
@@ -33,37 +33,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=(1, 2, 4),
         help='numbers of objects, one row of the table each (default: 1 2 4)',
     )
-    parser.add_argument('--repeats', type=int, default=3, help='runs; the median counts (default: %(default)s)')
 
 
 def generate(num_frames: int, num_objects: int, size: tuple[int, int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Predictions and truths, uint8 ``[T, H, W]``."""
     rng = np.random.default_rng(seed)
-    height, width = size
-    masks = np.zeros((2, num_frames, height, width), np.uint8)
+    area, (height, width) = rng.uniform(0.02, 0.15, num_objects) * np.prod(size), size
+    centre, speed = (rng.uniform(low, 1, (num_objects, 2)) for low in (0, -1))
     angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
-    area = rng.uniform(0.02, 0.15, num_objects) * height * width
-    centre = rng.uniform(0.25, 0.75, (num_objects, 2)) * (width, height)
-    speed = rng.uniform(-2.5, 2.5, (num_objects, 2))
-    waves, phases = rng.uniform(0.03, 0.2, (num_objects, 5)), rng.uniform(0, 2 * np.pi, (num_objects, 5))
-    for t in range(num_frames):
-        for k in range(num_objects):
-            for source in (0, 1):
-                error = rng.normal(0, 4, 2) if source == 0 else 0
-                wobble = sum(waves[k, n] * np.sin((n + 2) * angles + phases[k, n] + 0.1 * t) for n in range(5))
-                noise = rng.normal(0, 0.03, len(angles)) if source == 0 else 0
-                radius = np.sqrt(area[k] / np.pi) * np.clip(1 + wobble + noise, 0.2, None)
-                points = (
-                    centre[k]
-                    + speed[k] * t
-                    + error
-                    + radius[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-                )
-                if source == 1 or rng.random() > 0.02:
-                    cv2.fillPoly(masks[source, t], [np.round(points).astype(np.int32)], k + 1)
-            for _ in range(rng.integers(0, 3)):
-                x, y = (int(rng.integers(0, side)) for side in (width, height))
-                cv2.circle(masks[0, t], (x, y), int(rng.integers(1, 6)), k + 1, -1)
+    waves = 0.2 * np.sin(np.arange(2, 6)[:, None] * angles).sum(0)
+    masks = np.zeros((2, num_frames, height, width), np.uint8)
+    for t, k, source in np.ndindex(num_frames, num_objects, 2):
+        error = rng.normal(0, 4, 2) if source == 0 else 0
+        radius = np.sqrt(area[k] / np.pi) * (1 + np.roll(waves, t + 7 * k) + rng.normal(0, 0.03 * (1 - source), 90))
+        points = centre[k] * (width, height) + 2.5 * speed[k] * t + error
+        points = points + radius[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        if source == 1 or rng.random() > 0.02:
+            cv2.fillPoly(masks[source, t], [np.round(points).astype(np.int32)], k + 1)
+        if source == 0:
+            x, y = (int(rng.integers(0, side)) for side in (width, height))
+            cv2.circle(masks[0, t], (x, y), int(rng.integers(1, 6)), k + 1, -1)
     return masks[0], masks[1]
 
 
@@ -108,40 +97,24 @@ def _boundary_measure(prediction: np.ndarray, truth: np.ndarray, disc: np.ndarra
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def run(args: argparse.Namespace) -> None:
-    """Print the table.
+def run(args: argparse.Namespace) -> Iterator[dict]:
+    """A row for each number of objects.
 
     Raises:
-        ValueError: the two disagree by more than 1e-12.
+        ValueError: the two forms differ.
     """
-    cv2.setNumThreads(1)
-    print(
-        f'DAVIS metric, {args.frames} frames of {args.size[0]} x {args.size[1]}, one process, median of '
-        f'{args.repeats} runs'
-    )
-    print(f'{"objects":>8}{"of the frame":>14}{"plain s":>10}{"shipped s":>11}{"ratio":>8}{"difference":>12}')
-    for num_objects in args.objects:
-        predictions, truths = generate(args.frames, num_objects, tuple(args.size))
-        seconds, results = zip(
-            *(_timed(function, predictions, truths, args.repeats) for function in (straightforward, evaluate_video)),
-            strict=True,
-        )
+    for number in args.objects:
+        predictions, truths = generate(args.frames, number, tuple(args.size))
+        results, seconds = [], []
+        for form in (straightforward, evaluate_video):
+            results.append(form(predictions, truths))
+            timer = Timer('form(predictions, truths)', globals=dict(form=form, predictions=predictions, truths=truths))
+            seconds.append(timer.blocked_autorange(min_run_time=args.seconds).median)
         difference = max(
             abs(plain[key] - shipped[key]) for plain, shipped in zip(*results, strict=True) for key in MEASURES
         )
         if difference > 1e-12:
             raise InputError(f'The shipped metric differs from its definition by {difference}.')
-        share = np.mean([(truths == k).mean() for k in range(1, num_objects + 1)])
-        print(
-            f'{num_objects:>8}{share:>14.1%}{seconds[0]:>10.2f}{seconds[1]:>11.3f}{seconds[0] / seconds[1]:>8.1f}'
-            f'{difference:>12.1e}'
-        )
-
-
-def _timed(function, predictions, truths, repeats):
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = function(predictions, truths)
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds), result
+        share = float(np.mean([(truths == k).mean() for k in range(1, number + 1)]))
+        times = {'plain s': seconds[0], 'shipped s': seconds[1], 'ratio': seconds[0] / seconds[1]}
+        yield {'objects': str(number), 'of the frame': share, **times, 'difference': float(difference)}

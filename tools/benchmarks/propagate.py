@@ -8,12 +8,13 @@ dense     all pairs of 32 queries at a time, a mask over all pairs, one top-k ov
 floor     only the matrix products of the queries with the cells around them, in the fastest order that was found;
           nothing is selected or read
 
-Memory is what a step needs besides features and labels of the memory (for dense, with its mask).
+All have 4 labels; the engine is timed with other numbers of them as well. Memory is what a step needs besides features
+and labels of the memory (for dense, with its mask).
 """
 
 import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ from benchmarks.common import measured
 from mmengine.config import Config
 from torch import Tensor
 
-from stt_mm.models import LabelPropagator
 from stt_mm.ops import Window, propagate
 from stt_mm.ops.windows import tiles
 from stt_mm.registry import MODELS
@@ -43,18 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--strides', type=int, nargs='+', default=(8, 4), choices=(8, 4), help='strides of the features (default: 8 4)'
     )
     parser.add_argument(
-        '--objects',
-        type=int,
-        nargs='+',
-        default=(1, 10, 50),
-        help='numbers of objects for the second table (default: 1 10 50)',
+        '--labels', type=int, nargs='+', default=(1, 10, 50), help='numbers of labels for the engine (default: 1 10 50)'
     )
-    parser.add_argument('--repeats', type=int, default=3, help='runs per part (default: %(default)s)')
     parser.add_argument('--amp', action='store_true', help='features in bfloat16, matched in it, weighed in float32')
 
 
-def extract(stride: int, args: argparse.Namespace, folder: Path) -> None:
-    """Write normalised features ``[T, H, W, C]`` of the clip, and print what the backbone costs per frame."""
+def extract(stride: int, args: argparse.Namespace, folder: Path) -> torch.nn.Module:
+    """Write normalised features ``[T, H, W, C]`` of the clip; returns the model."""
     model = MODELS.build(Config.fromfile(config_path(f'eval/davis_r18_s{stride}')).model)
     model.init_weights()
     model = model.to(args.device).eval()
@@ -63,6 +58,7 @@ def extract(stride: int, args: argparse.Namespace, folder: Path) -> None:
     features = torch.stack([model.feature(image) for image in FrameSequence(paths)])
     features = torch.nn.functional.normalize(features, dim=1).permute(0, 2, 3, 1).cpu()
     np.save(folder / f'{stride}.npy', features.numpy())
+    return model
 
 
 def load(stride: int, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
@@ -119,85 +115,41 @@ def floor(query: Tensor, memory: Tensor, radius: int) -> None:
         torch.bmm(near.flatten(1, 2), block.t().expand(len(near), channels, len(block)))
 
 
-def prepare(name: str, args: argparse.Namespace) -> Callable[[], None]:
-    """A form at a stride with a number of labels, ``<form> <stride> <labels>``, warmed up on a part of the frame."""
+def prepare(name: str, args: argparse.Namespace) -> Callable[[], object]:
+    """A form at a stride with a number of labels, ``<form> <stride> <labels>``."""
     form, stride, channels = name.split()
     stride, radius = int(stride), RADIUS[int(stride)]
     query, memory = load(stride, args)
     height, width, frames, _ = memory.shape
     labels = torch.rand(height, width, frames, int(channels), device=args.device)
     if form == 'engine':
-        engine(query[:24, :24], memory[:24, :24], labels[:24, :24], 4)
         return lambda: engine(query, memory, labels, radius)
     if form == 'floor':
-        floor(query[:24, :24], memory[:24, :24], 4)
         return lambda: floor(query, memory, radius)
     keys = memory.permute(3, 2, 0, 1).flatten(2).contiguous()
     labels = labels.permute(2, 0, 1, 3).flatten(0, 2)
     query = query.flatten(0, 1)
-    nothing = torch.zeros(64, 64, dtype=torch.bool, device=args.device)
-    dense(query[:64], keys[:, :, :64].contiguous(), labels, nothing, 1)
-    masks = []
-
-    def step() -> None:
-        masks[:] = masks or [dense_mask(height, width, radius, args.device)]
-        dense(query, keys, labels, masks[0], SHARE[stride])
-
-    return step
+    outside = dense_mask(height, width, radius, args.device)
+    return lambda: dense(query, keys, labels, outside, SHARE[stride])
 
 
-def objects(name: str, args: argparse.Namespace) -> Callable[[], None]:
-    """A whole step of the propagator, masks of 480 x 854 included, ``<stride> <objects>``."""
-    stride, number = map(int, name.split())
-    query, memory = load(stride, args)
-    protocol = dict(name=f'stt_davis_s{stride}')
-    propagator = LabelPropagator(protocol)
-    ids = torch.randint(0, number + 1, (12, 18)).repeat_interleave(40, 0).repeat_interleave(48, 1)[:480, :854]
-    propagator.start_mask(memory[:, :, 0].permute(2, 0, 1), ids.to(args.device, torch.uint8))
-    first = propagator._groups[0].labels[:, :, 0].permute(2, 0, 1)
-    for frame in range(1, memory.shape[2]):
-        # As step() leaves the memory, without its cost.
-        propagator._time += 1
-        propagator._remember(memory[:, :, frame].permute(2, 0, 1), [first])
-    return lambda: propagator.step_mask(query.permute(2, 0, 1))
-
-
-def run(args: argparse.Namespace) -> None:
-    """Print the tables."""
-    print(
-        f'480 x 854, R18, 21 memory frames, {args.device}, {args.threads} threads, '
-        f'{"bfloat16" if args.amp else "float32"}, torch {torch.__version__}; median of {args.repeats}'
-    )
+def run(args: argparse.Namespace) -> Iterator[dict]:
+    """The rows of each stride."""
     with tempfile.TemporaryDirectory() as folder:
         args.folder = Path(folder)
         for stride in args.strides:
-            seconds, _ = measured(backbone, str(stride), args)
-            held = np.load(args.folder / f'{stride}.npy', mmap_mode='r')[1:].nbytes / 2 ** (21 if args.amp else 20)
-            print(
-                f'\nstride {stride}, radius {RADIUS[stride]}, backbone {seconds:.3f} s per frame, features of the '
-                f'memory {held:.0f} MiB'
-            )
-            print(f'{"4 labels":<12}{"seconds":>10}{"MiB":>8}{"of floor":>10}{"of dense":>10}')
-            rows = {form: measured(prepare, f'{form} {stride} 4', args) for form in ('engine', 'dense', 'floor')}
-            rows['dense'] = rows['dense'][0] * SHARE[stride], rows['dense'][1]
-            for form, (seconds, memory) in rows.items():
-                print(
-                    f'{form:<12}{seconds:>10.3f}{memory:>8.0f}{seconds / rows["floor"][0]:>10.2f}'
-                    f'{seconds / rows["dense"][0]:>10.3f}',
-                    flush=True,
-                )
-            print(f'{"objects":<12}{"seconds":>10}{"":>8}{"of first":>10}   (step and mask at full size)')
-            first = None
-            for number in args.objects:
-                seconds, _ = measured(objects, f'{stride} {number}', args)
-                first = first or seconds
-                print(f'{number:<12}{seconds:>10.3f}{"":>8}{seconds / first:>10.2f}', flush=True)
+            rows = {'backbone, one frame': measured(backbone, str(stride), args)}
+            rows |= {form: measured(prepare, f'{form} {stride} 4', args) for form in ('floor', 'dense', 'engine')}
+            cells = np.load(args.folder / f'{stride}.npy', mmap_mode='r')[0, :, :, 0].size
+            rows['dense'] = rows['dense'][0] * SHARE[stride], rows['dense'][1] + cells**2 // 2**20
+            rows |= {f'engine, {n} labels': measured(prepare, f'engine {stride} {n}', args) for n in args.labels}
+            for part, (seconds, memory) in rows.items():
+                ratios = {f'of {form}': seconds / rows[form][0] for form in ('floor', 'dense')}
+                yield dict(part=f'stride {stride}, {part}', seconds=seconds, MiB=memory, **ratios)
 
 
-def backbone(name: str, args: argparse.Namespace) -> Callable[[], None]:
+def backbone(name: str, args: argparse.Namespace) -> Callable[[], object]:
     """Features of one frame; writes those of the clip."""
-    extract(int(name), args, args.folder)
-    model = MODELS.build(Config.fromfile(config_path(f'eval/davis_r18_s{name}')).model)
-    model = model.to(args.device).eval()
+    model = extract(int(name), args, args.folder)
     frame = torch.rand(3, 480, 854)
     return lambda: model.feature(frame)

@@ -95,9 +95,6 @@ class VideoMetric(BaseMetric):
         """What the log says, below a line with the protocol."""
         return text_table({'all videos': metrics})
 
-    def finish(self, records: dict[str, dict]) -> None:
-        """Called on rank 0 when all is written, for what is made of the dumped masks."""
-
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Scores each video, writes what is to be written and keeps its record.
 
@@ -171,7 +168,6 @@ class VideoMetric(BaseMetric):
                 )
             if self.out_dir is not None:
                 self._write(first, records, metrics)
-            self.finish(records)
         return metrics
 
     def _write(self, entry: dict, records: dict[str, dict], metrics: dict[str, float]) -> None:

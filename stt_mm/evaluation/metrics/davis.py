@@ -1,7 +1,6 @@
 """The DAVIS score of whole videos, one video at a time."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from stt_mm.evaluation.functional.davis import MEASURES, evaluate_video
 from stt_mm.evaluation.metrics.base import VideoMetric, predicted_masks, read_truth
 from stt_mm.evaluation.metrics.tables import text_table
 from stt_mm.registry import METRICS
-from stt_mm.utils.submission import write_submission
 
 
 @METRICS.register_module()
@@ -29,34 +27,15 @@ class DAVISMetric(VideoMetric):
     original size), ``mask_paths`` (one per frame, ``None`` if unknown) and optionally ``single_object`` (every
     non-zero pixel of the truth is object 1).
 
-    Args:
-        out_dir, dump_masks, resume, run_id: see :class:`VideoMetric`.
-        submission: zip file for the server of test-dev, with the folders of the sequences at its root; it is packed
-            from ``dump_masks``. ``None`` writes none.
-
-    Raises:
-        ValueError: ``submission`` without ``dump_masks``, or as :class:`VideoMetric`.
+    The arguments are those of :class:`VideoMetric`.
     """
 
     name = 'davis'
     description = 'DAVIS-2017 semi-supervised: first and last frame left out, mean over objects'
 
-    def __init__(
-        self,
-        out_dir: str | None = None,
-        dump_masks: str | None = None,
-        resume: bool = False,
-        run_id: str = '',
-        submission: str | None = None,
-    ) -> None:
-        super().__init__(out_dir, dump_masks, resume, run_id)
-        if submission is not None and dump_masks is None:
-            raise InputError(f'DAVISMetric: submission={submission!r} is packed from the masks; set dump_masks too.')
-        self.submission = submission
-
     def score(self, sample: dict) -> dict:
-        """``objects`` (the six numbers of each object; ``None`` without truth), ``frames`` (the names of all frames)
-        and ``absent`` (ids below the largest of the first frame that it does not show).
+        """``objects`` (the six numbers of each object; ``None`` without truth) and
+        ``absent`` (ids below the largest of the first frame that it does not show).
 
         Raises:
             ValueError: predictions and frames differ in number or size, the truth has another size, is not known in the
@@ -77,7 +56,7 @@ class DAVISMetric(VideoMetric):
             except ValueError as error:
                 raise InputError(f'Video {video_id}: {error}') from error
             absent = sorted(set(range(1, len(objects) + 1)) - set(np.unique(truths[0]).tolist()))
-        return dict(objects=objects, frames=list(sample['frame_names']), absent=absent)
+        return dict(objects=objects, absent=absent)
 
     def summarise(self, records: dict[str, dict]) -> dict[str, float]:
         """``J&F-Mean``, then J and F with mean, recall and decay."""
@@ -126,13 +105,6 @@ class DAVISMetric(VideoMetric):
         rows = {video_id: _mean(objects) for video_id, objects in scored.items()}
         num_objects = sum(map(len, scored.values()))
         return f'{len(scored)} videos, {num_objects} objects\n{text_table({**rows, "all objects": metrics})}'
-
-    def finish(self, records: dict[str, dict]) -> None:
-        """Packs the submission."""
-        if self.submission is not None:
-            names = [f'{video_id}/{frame}.png' for video_id, record in records.items() for frame in record['frames']]
-            write_submission(self.submission, {name: Path(self.dump_masks, name) for name in names})
-            MMLogger.get_current_instance().info('DAVIS: submission of %d masks: %s', len(names), self.submission)
 
 
 def ranges(numbers: Sequence[int]) -> str:

@@ -1,19 +1,17 @@
-"""J and F of YouTube-VOS on splits whose truth is known, and the submission for those whose truth is not."""
+"""J and F of YouTube-VOS on splits whose truth is known."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.logging import MMLogger
 
-from stt_mm.errors import InputError, MissingInputError
+from stt_mm.errors import InputError
 from stt_mm.evaluation.functional.youtube_vos import score_objects, summarise_categories
 from stt_mm.evaluation.metrics.base import VideoMetric, predicted_masks, read_truth
 from stt_mm.evaluation.metrics.tables import text_table
 from stt_mm.registry import METRICS
-from stt_mm.utils.submission import write_submission
-from stt_mm.utils.text import read_json, read_lines
+from stt_mm.utils.text import read_lines, read_list
 
 OFFICIAL = 'mean of J and F of seen and unseen categories'
 PLAIN = 'mean of J and F over all objects, as not both seen and unseen categories are known'
@@ -38,12 +36,10 @@ class YouTubeVOSMetric(VideoMetric):
         out_dir, dump_masks, resume, run_id: see :class:`VideoMetric`.
         seen_categories: names of the categories of the training data, or a file with them: text, one per line, or a
             JSON list. ``None`` if unknown.
-        submission: zip file for the server, ``Annotations/<video>/<frame>.png`` of all output frames; it is packed
-            from ``dump_masks``. ``None`` writes none.
 
     Raises:
-        FileNotFoundError, ValueError: the file of categories is missing or broken; ``submission`` without
-            ``dump_masks``; or as :class:`VideoMetric`.
+        FileNotFoundError, ValueError: the file of categories is missing or broken, or as
+            :class:`VideoMetric`.
     """
 
     name = 'ytv'
@@ -56,21 +52,15 @@ class YouTubeVOSMetric(VideoMetric):
         resume: bool = False,
         run_id: str = '',
         seen_categories: str | Sequence[str] | None = None,
-        submission: str | None = None,
     ) -> None:
         super().__init__(out_dir, dump_masks, resume, run_id)
-        if submission is not None and dump_masks is None:
-            raise InputError(
-                f'YouTubeVOSMetric: submission={submission!r} is packed from the masks; set dump_masks too.'
-            )
-        self.submission = submission
         if isinstance(seen_categories, str):
-            seen_categories = read_categories(seen_categories)
+            seen_categories = read_list(seen_categories, 'categories', read_lines)
         self.seen_categories = None if seen_categories is None else frozenset(seen_categories)
 
     def score(self, sample: dict) -> dict:
         """``objects`` (id to ``category``, ``J`` and ``F``, which are ``None`` if the truth ends with the object's
-        first frame; ``objects`` is ``None`` without truth) and ``frames`` (names of the output frames).
+        first frame); ``None`` without truth.
 
         Raises:
             ValueError: predictions and frames differ in number or size, the truth has another size, or a predicted id
@@ -82,18 +72,17 @@ class YouTubeVOSMetric(VideoMetric):
             raise InputError(
                 f'Video {video_id}: {len(predictions)} frames, {len(paths)} mask paths, {len(output)} output_frames.'
             )
-        names = [name for name, chosen in zip(sample['frame_names'], output, strict=True) if chosen]
         wanted = {t for t, chosen in enumerate(output) if chosen}
         known = [t for t, path in enumerate(paths) if path is not None]
         if not wanted <= set(known) or not sample.get('truth_known', True):
-            return dict(objects=None, frames=names)
+            return dict(objects=None)
         truths = np.stack([read_truth(sample, paths[t]) for t in known])
         try:
             scores = score_objects(predictions, truths, known, {k: o['first_frame'] for k, o in objects.items()})
         except ValueError as error:
             raise InputError(f'Video {video_id}: {error}') from error
         rows = {k: dict(zip('JF', pair or (None, None), strict=True)) for k, pair in scores.items()}
-        return dict(objects={k: dict(category=objects[k]['category'], **rows[k]) for k in rows}, frames=names)
+        return dict(objects={k: dict(category=objects[k]['category'], **rows[k]) for k in rows})
 
     def summarise(self, records: dict[str, dict]) -> dict[str, float]:
         """``Overall``, ``J-Mean``, ``F-Mean`` and, where known, J and F of ``Seen`` and ``Unseen``."""
@@ -140,13 +129,6 @@ class YouTubeVOSMetric(VideoMetric):
             f'{text_table({"all objects": metrics})}'
         )
 
-    def finish(self, records: dict[str, dict]) -> None:
-        """Packs the submission."""
-        if self.submission is not None:
-            names = [f'{video_id}/{frame}.png' for video_id, record in records.items() for frame in record['frames']]
-            write_submission(self.submission, {f'Annotations/{name}': Path(self.dump_masks, name) for name in names})
-            MMLogger.get_current_instance().info('YouTube-VOS: submission of %d masks: %s', len(names), self.submission)
-
     def _summary(self, records: dict[str, dict]) -> tuple[dict[str, float], str]:
         rows = _rows(records)
         seen = None
@@ -154,22 +136,6 @@ class YouTubeVOSMetric(VideoMetric):
             seen = [row['Category'] in self.seen_categories for row in rows]
         metrics, complete = summarise_categories([(row['J'], row['F']) for row in rows], seen)
         return metrics, OFFICIAL if complete else PLAIN
-
-
-def read_categories(path: str | Path) -> list[str]:
-    """Names of categories from a text file, one per line, or a JSON list.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: no names, or a JSON file with anything but a list of texts.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingInputError(f'List of categories not found: {path}. Expected a text file, one name per line.')
-    names = read_json(path) if path.suffix.lower() == '.json' else read_lines(path)
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise InputError(f'{path} must list the names of categories, got {names!r:.200}.')
-    return names
 
 
 def _rows(records: dict[str, dict]) -> list[dict[str, Any]]:
