@@ -23,7 +23,7 @@ from benchmarks.common import measured
 from mmengine.config import Config
 from torch import Tensor
 
-from stt_mm.ops import Window, propagate
+from stt_mm.ops import Plan, Voters, Window, plan_for_memory, propagate_many
 from stt_mm.ops.windows import tiles
 from stt_mm.registry import MODELS
 from stt_mm.utils import FrameSequence, list_images
@@ -68,18 +68,17 @@ def load(stride: int, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
     return features[-1].contiguous(), features[:-1].permute(1, 2, 0, 3).contiguous()
 
 
-def engine(query: Tensor, memory: Tensor, labels: Tensor, radius: int) -> Tensor:
+def engine(query: Tensor, memory: Tensor, labels: Tensor, radius: int) -> Callable[[], object]:
     """What the propagator runs; labels ``[H, W, T, K]``."""
-    device = query.device.type
-    return propagate(
-        query.permute(2, 0, 1),
-        memory.permute(2, 3, 0, 1),
-        labels.permute(2, 3, 0, 1),
-        Window('square', radius),
-        TOPK,
-        TEMPERATURE,
-        tile=8 if device == 'cpu' else 16,
-    )
+    (height, width, frames, _), window = memory.shape, Window('square', radius)
+    side, together = 8, 1
+    if query.is_cuda:
+        free = torch.cuda.mem_get_info()[0] // 4
+        side, together = plan_for_memory((height, width), frames, window, memory.element_size(), free, 16)
+    plan = Plan((height, width), [window], side, together, query.device)
+    voters = [Voters(labels.permute(2, 3, 0, 1), [1] * frames, [0] * frames)]
+    query, keys = query.permute(2, 0, 1), memory.permute(2, 3, 0, 1)
+    return lambda: propagate_many(query, keys, voters, plan, TOPK, TEMPERATURE)
 
 
 def dense_mask(height: int, width: int, radius: int, device: str) -> Tensor:
@@ -123,7 +122,7 @@ def prepare(name: str, args: argparse.Namespace) -> Callable[[], object]:
     height, width, frames, _ = memory.shape
     labels = torch.rand(height, width, frames, int(channels), device=args.device)
     if form == 'engine':
-        return lambda: engine(query, memory, labels, radius)
+        return engine(query, memory, labels, radius)
     if form == 'floor':
         return lambda: floor(query, memory, radius)
     keys = memory.permute(3, 2, 0, 1).flatten(2).contiguous()
