@@ -71,3 +71,9 @@ def _fresh() -> None:
     torch.manual_seed(0)
     for kind in (MMLogger, MessageHub, Visualizer):
         kind._instance_dict.clear()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if 'device' in getattr(item, 'fixturenames', ()):
+            item.add_marker('devices')

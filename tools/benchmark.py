@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 import torch
-from benchmarks import davis_metric, propagate, train
+from benchmarks import davis_metric, propagate, train, video
 
 from stt_mm.engine.cli import one_line_errors
 from stt_mm.utils.checkpoint import write_atomically
@@ -21,10 +21,12 @@ EPILOG = """examples:
   python tools/benchmark.py train --configs stt_r50_ytv --device cuda --amp
   python tools/benchmark.py train --configs pretrain/mocov2_r18_in1k pretrain/detco_r18_in1k --batch 32
   python tools/benchmark.py propagate                    # 480 x 854, R18, strides 8 and 4, against dense and floor
+  python tools/benchmark.py video                        # 480p, frames per second with decoding and masks
   python tools/benchmark.py metric                       # J and F of DAVIS against the plain form"""
 COMMANDS = dict(
     train=(train, 'a training iteration and its parts'),
     propagate=(propagate, 'a step of label propagation, against the dense form and the bare products'),
+    video=(video, 'a 480p video, frames per second'),
     metric=(davis_metric, 'the DAVIS metric, against the plain form'),
 )
 

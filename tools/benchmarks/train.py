@@ -38,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='training configs (default: %(default)s)',
     )
     parser.add_argument('--batch', type=int, default=4, help='clips or images (default: %(default)s)')
+    parser.add_argument('--step-only', action='store_true', help='only the whole iteration')
     parser.add_argument('--amp', action='store_true', help='mixed precision')
-    parser.add_argument('--compile', action='store_true', help='the whole iteration through torch.compile')
+    parser.add_argument('--compile', action='store_true', help='the loss through torch.compile')
 
 
 def read_config(name: str) -> Config:
@@ -84,8 +85,9 @@ def prepare(name: str, args: argparse.Namespace) -> Callable[[], object]:
     model.to(args.device).train()
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     if part == STEP:
-        step = torch.compile(model.train_step) if args.compile else model.train_step
-        return lambda: step(batch, optim_wrapper)
+        if args.compile:  # what tools/train.py --compile compiles
+            model.loss = torch.compile(model.loss)
+        return lambda: model.train_step(batch, optim_wrapper)
     views = batch['inputs']
     shape = views.flatten(0, 1).shape if isinstance(views, Tensor) else torch.cat(views[:2]).shape
     network = model.teacher if part.startswith('teacher') else model.backbone
@@ -105,11 +107,13 @@ def run(args: argparse.Namespace) -> Iterator[dict]:
     """The rows of each config, and how many samples it loads and learns per second."""
     for config in args.configs:
         seconds = {}
-        for part in PARTS:
+        for part in (STEP,) if args.step_only else PARTS:
             if part.startswith('teacher') and not read_config(config).model.get('teacher'):
                 continue
             seconds[part], memory = measured(prepare, f'{config}: {part}', args)
             yield dict(part=f'{config}: {part}', seconds=seconds[part], MiB=memory)
+        if args.step_only:
+            continue
         loaded, learned = (args.batch / seconds[part] for part in (DATA, STEP))
         workers = math.ceil(learned / loaded)
         yield {
