@@ -12,8 +12,8 @@ from stt_mm.models import load_for_evaluation
 from stt_mm.registry import MODELS
 
 
-def color_model(**changes):
-    return MODELS.build(
+def color_model(device='cpu', **changes):
+    model = MODELS.build(
         dict(
             type='stt_mm.Correspondence',
             feature_stage=None,
@@ -21,11 +21,12 @@ def color_model(**changes):
             propagator=dict(type='stt_mm.LabelPropagator', protocol=dict(name='stt_davis_s8', **changes)),
         )
     )
+    return model.to(device)
 
 
-def test_an_object_added_later_appears_and_the_first_is_unchanged():
+def test_an_object_added_later_appears_and_the_first_is_unchanged(device):
     frames, masks = moving_shapes(16, (64, 96), 2, seed=5)
-    model = color_model(short_side=None, radius=6, topk=3)
+    model = color_model(device, short_side=None, radius=6, topk=3)
     only_first = np.where(masks[0] == 1, 1, 0).astype(np.uint8)
     second = np.where(masks[10] == 2, 2, 0).astype(np.uint8)
     alone = model.predict(list(frames), BaseDataElement(given_masks={0: only_first})).pred_masks
@@ -39,9 +40,9 @@ def test_an_object_added_later_appears_and_the_first_is_unchanged():
         assert np.array_equal(both[time][elsewhere], alone[time][elsewhere])
 
 
-def test_a_moving_object_is_followed_through_a_video():
+def test_a_moving_object_is_followed_through_a_video(device):
     frames, masks = moving_shapes(6, (96, 128), 2, seed=3)
-    model = color_model(short_side=None, radius=4, topk=3)
+    model = color_model(device, short_side=None, radius=4, topk=3)
     sample = model.predict(list(frames), BaseDataElement(given_masks={0: masks[0]}, metainfo=dict(with_scores=True)))
     assert sample.pred_masks.shape == masks.shape
     assert np.array_equal(sample.pred_masks[0], masks[0])
@@ -61,13 +62,13 @@ def test_a_moving_object_is_followed_through_a_video():
         model(inputs={}, mode='loss')
 
 
-def test_points_of_any_frame_are_followed_through_a_video():
+def test_points_of_any_frame_are_followed_through_a_video(device):
     # A picture that moves by two cells to the right and one down in each frame.
     picture = texture((80, 112), seed=0)
     frames = [np.roll(picture, (4 * t, 8 * t), (0, 1)) for t in range(4)]
     points = np.array([[20.0, 16.0], [48.0, 40.0]], np.float32)
     for codec, tolerance in (('image', 1.5), ('input', 1.0), ('grid', 4.0)):
-        model = color_model(short_side=None, radius=3, topk=1, points=codec)
+        model = color_model(device, short_side=None, radius=3, topk=1, points=codec)
         sample = model.predict(frames, BaseDataElement(given_points={0: points[:1], 1: points[1:] + (8, 4)}))
         assert sample.pred_points.shape == (4, 2, 2)
         expected = points + np.arange(4)[:, None, None] * np.array([8.0, 4.0])

@@ -32,14 +32,14 @@ def from_params(params):
     )
 
 
-def test_heat_maps_equal_the_released_code(data):
+def test_heat_maps_equal_the_released_code(data, device):
     golden = np.load(data / 'track_heatmaps.npz')
     propagator = from_params(json.loads(str(golden['params'])))
-    features = torch.from_numpy(golden['features'])
+    features = torch.from_numpy(golden['features']).to(device)
     size = tuple(int(side) for side in golden['original_shape'])
-    propagator.start(features[0], resize_label(torch.from_numpy(golden['first_label']), features.shape[-2:]))
+    propagator.start(features[0], resize_label(torch.from_numpy(golden['first_label']).to(device), features.shape[-2:]))
     for feature, expected in zip(features[1:], golden['out'][1:], strict=True):
-        assert_close(resize_label(propagator.step(feature), size), torch.from_numpy(expected), rtol=0, atol=1e-5)
+        assert_close(resize_label(propagator.step(feature), size).cpu(), torch.from_numpy(expected), rtol=0, atol=1e-5)
 
 
 def memory_of(preset, time, context):
@@ -53,7 +53,7 @@ def memory_of(preset, time, context):
 
 
 @pytest.mark.parametrize('name', PRESETS)
-def test_every_protocol_equals_its_own_list_of_frames(name):
+def test_every_protocol_equals_its_own_list_of_frames(name, device):
     context = 3
     propagator = LabelPropagator(dict(name=name, num_context=context))
     protocol = propagator.protocol
@@ -62,7 +62,7 @@ def test_every_protocol_equals_its_own_list_of_frames(name):
     labels = [torch.rand(2, 14, 15, generator=generator)]
     inside = window_cells(protocol.window, protocol.radius, protocol.strict, 14, 15)
     # A factor that cosines do not see.
-    propagator.start(3 * frames[0], labels[0])
+    propagator.start(3 * frames[0].to(device), labels[0].to(device))
     for time in range(1, 8):
         entries = memory_of(name, time, context)
         order = [t for t, _ in entries]
@@ -78,7 +78,7 @@ def test_every_protocol_equals_its_own_list_of_frames(name):
                 protocol.ties,
             )
         )
-        assert_close(propagator.step(3 * frames[time]), labels[-1], rtol=0, atol=1e-5)
+        assert_close(propagator.step(3 * frames[time].to(device)).cpu(), labels[-1], rtol=0, atol=1e-5)
 
 
 def test_memory_does_not_grow_with_the_video():

@@ -26,7 +26,7 @@ def square(number, rows=slice(2, 5), size=(10, 12)):
 
 
 @pytest.mark.parametrize('name', ['masks_3obj', 'masks_short_memory'])
-def test_masks_equal_the_released_code_pixel_for_pixel(name, data):
+def test_masks_equal_the_released_code_pixel_for_pixel(name, data, device):
     golden = np.load(data / f'track_{name}.npz')
     params = json.loads(str(golden['params']))
     protocol = dict(
@@ -37,7 +37,7 @@ def test_masks_equal_the_released_code_pixel_for_pixel(name, data):
         num_context=params['precede_frames'],
     )
     tracker = Tracker(LabelPropagator(protocol))
-    features = torch.from_numpy(golden['features'])
+    features = torch.from_numpy(golden['features']).to(device)
     first, size = golden['first_label'], tuple(golden['original_shape'].tolist())
     assert first.shape == size
     tracker.step(features[0], size, first)
@@ -58,13 +58,13 @@ def expected_mask(label, ids, protocol, size):
 
 
 @pytest.mark.parametrize('name', PRESETS)
-def test_every_protocol_reads_and_writes_masks_by_its_rules(name):
+def test_every_protocol_reads_and_writes_masks_by_its_rules(name, device):
     propagator = LabelPropagator(dict(name=name, num_context=2))
     tracker, protocol = Tracker(propagator), propagator.protocol
     generator = torch.Generator().manual_seed(1)
     frames = torch.randn(3, 5, 9, 13, generator=generator)
     mask = np.kron(np.random.default_rng(0).integers(0, 3, (6, 7)), np.ones((11, 14))).astype(np.uint8) * 7
-    first = tracker.step(frames[0], mask.shape, mask).get().mask
+    first = tracker.step(frames[0].to(device), mask.shape, mask).get().mask
     if protocol.first_label == 'bilinear':
         one_hot = np.stack([mask == k for k in (0, 7, 14)]).astype(np.float32)
         label = F.interpolate(torch.from_numpy(one_hot)[None], size=(9, 13), mode='bilinear')[0]
@@ -85,7 +85,7 @@ def test_every_protocol_reads_and_writes_masks_by_its_rules(name):
     for frame in frames[1:]:
         soft = by_label.step(frame)
         expected = expected_mask(soft, (0, 7, 14), protocol, mask.shape)
-        assert np.array_equal(tracker.step(frame, mask.shape).get().mask, expected)
+        assert np.array_equal(tracker.step(frame.to(device), mask.shape).get().mask, expected)
 
 
 def test_late_objects_must_be_new_and_of_the_size_of_the_frame():
@@ -126,13 +126,13 @@ def test_before_the_first_labels_there_are_none():
 
 
 @pytest.mark.parametrize('codec', ['image', 'grid'])
-def test_points_are_read_back_from_their_maps_where_the_protocol_says_so(codec):
+def test_points_are_read_back_from_their_maps_where_the_protocol_says_so(codec, device):
     size, points = (320, 320), np.array([[100.0, 60.0], [30.0, 250.0]])
     given, resized = (
         Tracker(LabelPropagator(dict(name='stt_jhmdb_s8', points=codec, first_output=rule)))
         for rule in ('given', 'resized')
     )
-    feature = torch.randn(3, 40, 40)
+    feature = torch.randn(3, 40, 40, device=device)
     assert np.array_equal(given.step(feature, size, points=points).get().points, points)
     drawn = points_to_label(torch.from_numpy(points), size, size, size if codec == 'image' else (40, 40), codec)
     expected = label_to_points(drawn, size, size, codec).numpy()

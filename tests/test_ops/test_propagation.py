@@ -120,10 +120,10 @@ def test_a_window_does_not_change():
 @pytest.mark.parametrize(
     'name', ['square_r12_s8like', 'square_odd_range7', 'no_l2', 'circle_r5', 'no_window', 'square_first_unmasked']
 )
-def test_golden(name, data):
+def test_golden(name, data, device):
     golden = np.load(data / f'propagate_{name}.npz')
     params = json.loads(str(golden['params']))
-    query, keys, labels = (torch.from_numpy(golden[field]) for field in ('query', 'keys', 'labels'))
+    query, keys, labels = (torch.from_numpy(golden[field]).to(device) for field in ('query', 'keys', 'labels'))
     if params['l2_normalise']:
         query, keys = F.normalize(query, dim=0), F.normalize(keys, dim=1)
     diameter, circle = params['neighbor_range'], params['shape'] == 'circle'
@@ -139,7 +139,7 @@ def test_golden(name, data):
         copies=[int(t >= free) for t in range(len(keys))],
         global_copies=[int(t < free) for t in range(len(keys))],
     )
-    assert_close(out, torch.from_numpy(golden['out']), rtol=0, atol=1e-5)
+    assert_close(out.cpu(), torch.from_numpy(golden['out']), rtol=0, atol=1e-5)
 
 
 def test_a_label_follows_a_shifted_frame():
@@ -171,8 +171,8 @@ def test_groups_share_the_products_and_nothing_else():
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_half_precision_selects_and_float32_weighs(dtype):
-    query, keys, labels = memory(3, 12, 10, dtype=torch.float32)
+def test_half_precision_selects_and_float32_weighs(dtype, device):
+    query, keys, labels = (part.to(device) for part in memory(3, 12, 10, dtype=torch.float32))
     rough = query.to(dtype), keys.to(dtype)
     ours = propagate(*rough, labels.to(dtype), Window('square', 3), 10, 0.07)
     assert ours.dtype == torch.float32
