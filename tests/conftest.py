@@ -66,9 +66,15 @@ def data() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The same random numbers for each test, and no logger or message hub that an earlier one left."""
+def _fresh() -> Iterator[None]:
+    """The same random numbers for each test; no logger or message hub is left to it or to later fixtures."""
     torch.manual_seed(0)
+    _forget()
+    yield
+    _forget()
+
+
+def _forget() -> None:
     for kind in (MMLogger, MessageHub, Visualizer):
         kind._instance_dict.clear()
 

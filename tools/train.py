@@ -71,7 +71,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='scale the learning rate by (batch size x processes) / auto_scale_lr.base_batch_size',
     )
     parser.add_argument('--seed', type=int, help='random seed (default: randomness.seed of the config)')
-    parser.add_argument('--compile', action='store_true', help='run the training step through torch.compile')
+    parser.add_argument('--compile', action='store_true', help='compile the loss by torch.compile')
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',

@@ -102,6 +102,24 @@ def test_patches_of_a_walk_are_cut_without_waiting(monkeypatch):
     assert counter.waits == []
 
 
+@pytest.mark.parametrize(
+    'name', ['joint_r18_ytv', *(f'pretrain/{method}_r18_in1k' for method in ('mocov2', 'densecl', 'simsiam', 'detco'))]
+)
+def test_views_of_images_come_without_waiting(name):
+    """But for mmpretrain's order of the channels, a list that goes up for each view."""
+    model = load_config(name).model
+    preprocessor = MODELS.build(model.get('image_branch', model).data_preprocessor)
+    with OpCounter() as counter:
+        counter.to_device(preprocessor)
+        preprocessor._device = torch.device('cuda')
+        views = [counter.pin(torch.empty(2, 3, 32, 32, dtype=torch.uint8)) for _ in range(2)]
+        counter.reset()
+        found = preprocessor(dict(inputs=views, data_samples=None), training=True)['inputs']
+    assert all(view.is_cuda for view in found)
+    assert (counter.copies, len(counter.waits)) == (2, 2)
+    assert counter.ops['aten.index.Tensor'] == 2
+
+
 def test_the_constants_of_colours_stay_out_of_checkpoints():
     preprocessor = build().data_preprocessor
     assert {name for name, _ in preprocessor.named_buffers()} == {

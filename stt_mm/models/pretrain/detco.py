@@ -78,7 +78,8 @@ class DetCo(BaseSelfSupervisor):
                 neck=neck,
                 head=head,
                 init_cfg=init_cfg,
-                data_preprocessor=data_preprocessor or dict(type='mmpretrain.SelfSupDataPreprocessor'),
+                data_preprocessor=data_preprocessor
+                or dict(type='mmpretrain.SelfSupDataPreprocessor', non_blocking=True),
             )
         self.stages = tuple(f'res{index + 2}' for index in self.backbone.out_indices)
         numbers = dict(backbone=len(self.stages), neck=len(self.neck.in_channels), stage_weights=len(stage_weights))
