@@ -447,7 +447,9 @@ def test_every_training_config_learns_from_a_clip(name, tmp_path):
     fill_penalty(model, tmp_path)
     data = dict(inputs=torch.randint(0, 256, (2, 2, 3, 64, 64), dtype=torch.uint8))
     if isinstance(model, Joint):
-        views = [torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8) for _ in range(2)]
+        # DetCo has a mosaic beside each view.
+        sides = (64, 64, 96, 96) if cfg.model.image_branch.type == 'DetCo' else (64, 64)
+        views = [torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8) for side in sides]
         data = dict(video=data, image=dict(inputs=views, data_samples=[None] * 2))
     losses = model(**model.data_preprocessor(data, training=True), mode='loss')
     total = sum(value for key, value in losses.items() if 'loss' in key)
