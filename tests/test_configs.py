@@ -1,6 +1,5 @@
 """Every shipped config loads, builds, survives a round trip, and says what it changes."""
 
-import argparse
 import csv
 import inspect
 import json
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from config_pages import pages, parsed, variants
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
@@ -18,7 +18,6 @@ from mmengine.runner import Runner
 from tiny_data import texture, write_image
 
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import add_common_arguments
 from stt_mm.engine.config import KNOWN_KEYS
 from stt_mm.models import EWCPenalty, Joint
 from stt_mm.protocols import PRESETS
@@ -285,20 +284,6 @@ def test_table_1_is_built_forwards():
     assert temporal == full
 
 
-def pages():
-    return {path.parent.name: path.read_text(encoding='utf-8') for path in sorted(ROOT.glob('*/README.md'))}
-
-
-def variants():
-    """Config and options of every variant that a page states."""
-    for page in pages().values():
-        if '| variant |' in page:
-            for line in page.split('| variant |')[1].splitlines()[2:]:
-                if line.startswith('| '):
-                    _, configs, options = line.strip('|').split(' | ')
-                    yield from ((name, options.strip(' `')) for name in re.findall(r'configs/([\w/]+\.py)', configs))
-
-
 def test_every_config_is_named_by_the_page_of_its_folder():
     named = {
         str((folder / name.removeprefix('configs/')).resolve().relative_to(ROOT))
@@ -313,9 +298,7 @@ def test_every_config_is_named_by_the_page_of_its_folder():
 @pytest.mark.parametrize(('name', 'options'), variants())
 def test_a_variant_is_one_option_away(name, options):
     """It builds, differs from its config, and has the stride that its protocol is for."""
-    parser = argparse.ArgumentParser()
-    add_common_arguments(parser)
-    overrides = parser.parse_args(['--cfg-options', *options.split()]).cfg_options
+    overrides = parsed(options)
     before, cfg = load_config(ROOT / name), load_config(ROOT / name, overrides)
     assert all(flatten(cfg.to_dict()).get(key) != flatten(before.to_dict()).get(key, 'absent') for key in overrides)
     without_checkpoints(cfg)
@@ -447,7 +430,9 @@ def test_every_training_config_learns_from_a_clip(name, tmp_path):
     fill_penalty(model, tmp_path)
     data = dict(inputs=torch.randint(0, 256, (2, 2, 3, 64, 64), dtype=torch.uint8))
     if isinstance(model, Joint):
-        views = [torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8) for _ in range(2)]
+        # DetCo has a mosaic beside each view.
+        sides = (64, 64, 96, 96) if cfg.model.image_branch.type == 'DetCo' else (64, 64)
+        views = [torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8) for side in sides]
         data = dict(video=data, image=dict(inputs=views, data_samples=[None] * 2))
     losses = model(**model.data_preprocessor(data, training=True), mode='loss')
     total = sum(value for key, value in losses.items() if 'loss' in key)

@@ -1,2 +1,5 @@
-# DAVIS-2016 val, one object per video: ResNet-18 at stride 8 under STT's protocol.
-_base_ = ['../_base_/models/propagation_r18_s8.py', '../_base_/datasets/davis_2016.py', '../_base_/default_runtime.py']
+# DAVIS-2016 val, 20 of the videos of DAVIS-2017, all objects of a video as one: ResNet-18 at stride 8 under STT's
+# protocol.
+_base_ = './davis_r18_s8.py'
+val_dataloader = dict(dataset=dict(year=2016))
+test_dataloader = dict(dataset=dict(year=2016))

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r'^( *)```python (title|append)=(\S+)\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)
-SUPPORT = ('conftest.py', 'tiny_data.py', 'test_architecture.py', 'test_configs.py')
+SUPPORT = ('conftest.py', 'config_pages.py', 'tiny_data.py', 'test_architecture.py', 'test_configs.py')
 
 
 def blocks():

@@ -2,15 +2,14 @@
 
 import inspect
 import re
-from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
+from config_pages import pages, parsed
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import add_common_arguments
 from stt_mm.registry import DATASETS, LOOPS, MODELS, TRANSFORMS
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +32,7 @@ VARIANTS = {
     name: (numbers.split(', '), options)
     for name, numbers, options in re.findall(
         r'^\| `(\w+)`: (?:(\d[\d, ]*): )?[^|]*\| `configs/stt_r18_ytv\.py` \| `([^`]+)` \|$',
-        (ROOT / 'configs' / 'ablations' / 'README.md').read_text(encoding='utf-8'),
+        pages()['ablations'],
         re.MULTILINE,
     )
 }
@@ -46,10 +45,7 @@ def configs(row):
 def load(name):
     """A config of the page, or the default with the options of a variant."""
     if name in VARIANTS:
-        parser = ArgumentParser()
-        add_common_arguments(parser)
-        options = parser.parse_args(['--cfg-options', *VARIANTS[name][1].split()]).cfg_options
-        return load_config('stt_r18_ytv', options).to_dict()
+        return load_config('stt_r18_ytv', parsed(VARIANTS[name][1])).to_dict()
     return load_config(ROOT / (name if '/' in name else f'configs/ablations/{name}')).to_dict()
 
 

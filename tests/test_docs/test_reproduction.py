@@ -8,6 +8,7 @@ from string import Template
 
 import pytest
 import torch
+from config_pages import pages
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -16,7 +17,7 @@ from stt_mm.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / 'docs' / 'reproduction.md').read_text(encoding='utf-8')
-TABLES = '\n'.join(path.read_text(encoding='utf-8') for path in sorted((ROOT / 'configs').glob('*/README.md')))
+TABLES = '\n'.join(pages().values())
 HEADS = [
     [cell.strip() for cell in line.strip('|').split('|')] for line in TABLES.splitlines() if line.startswith('| row ')
 ]

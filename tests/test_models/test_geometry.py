@@ -1,19 +1,18 @@
 """A network that is evaluated in another geometry than it was trained in is refused, with both named."""
 
 import re
-from argparse import ArgumentParser
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from config_pages import pages, parsed
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from stt_mm.apis import VideoPropagator
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import add_common_arguments
 from stt_mm.engine.hooks import CheckpointHook
 from stt_mm.models import (
     CorrespondenceResNet,
@@ -224,18 +223,16 @@ def test_training_writes_the_record(tmp_path):
         assert torch.load(tmp_path / 'file.pth', weights_only=True)['meta']['geometry'] == model.geometry
 
 
-PAGE = '\n'.join(path.read_text(encoding='utf-8') for path in sorted((ROOT / 'configs').glob('*/README.md')))
 PAIRS = re.findall(
-    r'`(configs/[\w/]+\.py)` \| `python tools/test\.py (configs/\S+) work_dirs[^`]*?(--cfg-options [^`]*)?`', PAGE
+    r'`(configs/[\w/]+\.py)` \| `python tools/test\.py (configs/\S+) work_dirs[^`]*?(--cfg-options [^`]*)?`',
+    '\n'.join(pages().values()),
 )
 
 
 @cache
 def geometry(config, options=''):
     """Of a config's network, without heads and teacher; ``None`` in stage 1."""
-    parser = ArgumentParser()
-    add_common_arguments(parser)
-    model = load_config(ROOT / config, parser.parse_args(options.split()).cfg_options).model
+    model = load_config(ROOT / config, parsed(options.removeprefix('--cfg-options '))).model
     if 'propagator' not in model:
         return None
     model.backbone.pop('init_cfg', None)

@@ -1,9 +1,0 @@
-# YouTube-VOS 2019 valid: 507 videos; only the masks of first appearance are public.
-_base_ = './benchmark.py'
-val_dataloader = dict(
-    dataset=dict(type='YouTubeVOSBenchmark', data_root='{{$STT_DATA:data}}/YouTubeVOS2019', year=2019, split='valid')
-)
-val_evaluator = dict(type='YouTubeVOSMetric')
-
-test_dataloader = val_dataloader
-test_evaluator = val_evaluator
