@@ -101,8 +101,7 @@ class DAVIS(VideoBenchmark):
         return None
 
     def _video_ids(self) -> list[str]:
-        folders = [str(self.year)] if self.year == 2017 else [str(self.year), self.resolution]
-        candidates = [Path(self.data_root, 'ImageSets', folder, f'{self.split}.txt') for folder in folders]
+        candidates = list_files(self.data_root, self.year, self.split, self.resolution)
         path = next((path for path in candidates if path.is_file()), None)
         if path is None:
             raise MissingInputError(
@@ -143,6 +142,12 @@ class DAVIS(VideoBenchmark):
                 "if there are no others, annotations='sparse' scores the frames that have one."
             )
         return dict(video_id=video_id, frame_paths=frame_paths, mask_paths=mask_paths)
+
+
+def list_files(data_root: str | Path, year: int, split: str, resolution: str) -> list[Path]:
+    """Where the list of a split may lie; the first that is there counts."""
+    folders = [str(year)] if year == 2017 else [str(year), resolution]
+    return [Path(data_root, 'ImageSets', folder, f'{split}.txt') for folder in folders]
 
 
 def read_davis_list(path: str | Path) -> list[str]:

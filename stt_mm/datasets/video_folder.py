@@ -1,8 +1,7 @@
 """Any collection of videos as training data."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator
 
 from stt_mm.datasets.base import VideoDataset
 from stt_mm.errors import MissingInputError
@@ -31,18 +30,6 @@ class VideoFolder(VideoDataset):
     """
 
     LAYOUT = '<data_root>/.../<video>/<frame>.jpg or <data_root>/.../<video>.mp4'
-
-    def __init__(
-        self,
-        data_root: str,
-        pipeline: Sequence[dict | Callable] = (),
-        clip_length: int = 2,
-        interval: int | Sequence[int] = 1,
-        interval_probs: Sequence[float] | None = None,
-        on_error: Literal['raise', 'skip'] = 'raise',
-        indices: int | Sequence[int] | None = None,
-    ) -> None:
-        super().__init__(data_root, pipeline, clip_length, interval, interval_probs, on_error, indices)
 
     def load_videos(self) -> list[dict]:
         if not os.path.isdir(self.data_root):

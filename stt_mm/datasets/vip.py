@@ -99,10 +99,7 @@ class VIP(VideoBenchmark):
 
     def _load_video(self, video_id: str) -> dict:
         frame_dir = Path(self.data_root, 'Images', video_id)
-        annotations = Path(self.data_root, 'Annotations')
-        mask_dir = annotations / ('Instance_ids' if self.labels == 'instance' else 'Category_ids') / video_id
-        if self.labels == 'category' and not mask_dir.is_dir() and (annotations / video_id).is_dir():
-            mask_dir = annotations / video_id
+        mask_dir = mask_folder(self.data_root, self.labels, video_id)
         for folder in (frame_dir, mask_dir):
             if not folder.is_dir():
                 raise MissingInputError(
@@ -123,3 +120,11 @@ class VIP(VideoBenchmark):
             )
         mask_paths = [str(mask_dir / f'{Path(path).stem}.png') for path in frame_paths]
         return dict(video_id=video_id, frame_paths=frame_paths, mask_paths=mask_paths)
+
+
+def mask_folder(data_root: str | Path, labels: Literal['category', 'instance'], video_id: str) -> Path:
+    """Where the masks of a video lie."""
+    annotations = Path(data_root, 'Annotations')
+    folder = annotations / ('Instance_ids' if labels == 'instance' else 'Category_ids') / video_id
+    direct = annotations / video_id
+    return direct if labels == 'category' and not folder.is_dir() and direct.is_dir() else folder

@@ -92,9 +92,7 @@ class IterLoop(IterBasedTrainLoop):
         runner: the runner.
         dataloader: training data loader or its config.
         max_iters: iterations of the whole training.
-        val_begin: first iteration after which to validate.
         val_interval: iterations between validations.
-        dynamic_intervals: ``(iteration, interval)`` pairs that change ``val_interval`` from that iteration on.
 
     Raises:
         ValueError: a number is below 1, or a data loader gives no batch.
@@ -105,21 +103,12 @@ class IterLoop(IterBasedTrainLoop):
         runner: Runner,
         dataloader: DataLoader | dict,
         max_iters: int,
-        val_begin: int = 1,
         val_interval: int = 1000,
-        dynamic_intervals: list[tuple[int, int]] | None = None,
     ) -> None:
-        for name, value in dict(max_iters=max_iters, val_begin=val_begin, val_interval=val_interval).items():
+        for name, value in dict(max_iters=max_iters, val_interval=val_interval).items():
             check_count(f'train_cfg.{name}', value)
         dataloader = _built(runner, dataloader)
-        super().__init__(
-            runner,
-            _NotStarted(dataloader),
-            max_iters,
-            val_begin=val_begin,
-            val_interval=val_interval,
-            dynamic_intervals=dynamic_intervals,
-        )
+        super().__init__(runner, _NotStarted(dataloader), max_iters, val_interval=val_interval)
         self.dataloader = dataloader
 
     def run(self) -> nn.Module:
@@ -153,8 +142,7 @@ class IterLoop(IterBasedTrainLoop):
             self._validate_if_due()
 
     def _validate_if_due(self) -> None:
-        self._decide_current_val_interval()
-        if self.runner.val_loop is None or self._iter < self.val_begin:
+        if self.runner.val_loop is None:
             return
         due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
         if due and self.runner.message_hub.get_info(VALIDATED) != self._iter:
@@ -211,7 +199,7 @@ class JointIterLoop(IterLoop):
         runner: the runner.
         dataloader: data loader of videos or its config.
         image_dataloader: data loader of images or its config.
-        max_iters, val_begin, val_interval, dynamic_intervals: see :class:`IterLoop`.
+        max_iters, val_interval: see :class:`IterLoop`.
     """
 
     def __init__(
@@ -220,11 +208,9 @@ class JointIterLoop(IterLoop):
         dataloader: DataLoader | dict,
         image_dataloader: DataLoader | dict,
         max_iters: int,
-        val_begin: int = 1,
         val_interval: int = 1000,
-        dynamic_intervals: list[tuple[int, int]] | None = None,
     ) -> None:
-        super().__init__(runner, dataloader, max_iters, val_begin, val_interval, dynamic_intervals)
+        super().__init__(runner, dataloader, max_iters, val_interval)
         self.image_dataloader = _built(runner, image_dataloader)
 
     def _train_loaders(self) -> list[DataLoader]:

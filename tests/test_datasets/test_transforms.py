@@ -83,7 +83,7 @@ def test_portrait_frames_take_the_centred_square():
 def test_boxes_from_one_pixel_to_the_whole_frame_at_every_place():
     whole = ClipRandomResizedCrop(area=(1.0, 1.0), aspect=(2.0, 2.0))
     assert whole.draw_box((50, 100), generator(0)) == (0, 0, 50, 100)
-    pixel = ClipRandomResizedCrop(area=(0.25, 0.25), aspect=(1.0, 1.0), attempts=1)
+    pixel = ClipRandomResizedCrop(area=(0.25, 0.25), aspect=(1.0, 1.0))
     places = {pixel.draw_box((2, 2), generator(key)) for key in range(50)}
     assert places == {(top, left, 1, 1) for top in (0, 1) for left in (0, 1)}
     assert ClipRandomResizedCrop(area=(0.01, 0.01), aspect=(1.0, 1.0)).draw_box((4, 4), generator(0)) == (0, 0, 4, 4)
@@ -93,16 +93,15 @@ def test_boxes_from_one_pixel_to_the_whole_frame_at_every_place():
 
 
 def test_a_box_that_does_not_fit_is_drawn_so_often():
-    for crop, attempts in ((ClipRandomResizedCrop(), 20), (ClipRandomResizedCrop(attempts=1), 1)):
-        used, expected = generator(0), generator(0)
-        assert crop.draw_box((1281, 720), used) == (280, 0, 720, 720)
-        expected.uniform(size=2 * attempts)
-        assert used.random() == expected.random()
+    used, expected = generator(0), generator(0)
+    assert ClipRandomResizedCrop().draw_box((1281, 720), used) == (280, 0, 720, 720)
+    expected.uniform(size=2 * 20)
+    assert used.random() == expected.random()
 
 
 def test_what_transforms_do_unless_told():
     assert repr(ClipRandomResizedCrop()) == (
-        'ClipRandomResizedCrop(size=(256, 256), area=(0.6, 1.0), aspect=(1.5, 2.0), attempts=20)'
+        'ClipRandomResizedCrop(size=(256, 256), area=(0.6, 1.0), aspect=(1.5, 2.0))'
     )
     assert (repr(ClipResize()), repr(ClipFlip())) == ('ClipResize(size=(256, 256))', 'ClipFlip(prob=0.5)')
     assert ClipResize([1, 2]).size == (1, 2)
@@ -158,7 +157,6 @@ def test_pack_refuses_frames_of_unequal_size():
         (ClipRandomResizedCrop, dict(aspect=(2, 1)), 'aspect'),
         (ClipRandomResizedCrop, dict(aspect=(0, 1)), 'aspect'),
         (ClipFlip, dict(prob=-0.1), 'prob'),
-        (ClipRandomResizedCrop, dict(attempts=0), 'attempts'),
         (ClipFlip, dict(prob=1.5), 'prob'),
     ],
 )
@@ -183,7 +181,6 @@ def test_what_cannot_be_read_is_named_with_its_video(tmp_path):
         (ClipRandomResizedCrop, dict(aspect=(1, 1))),
         (ClipFlip, dict(prob=0)),
         (ClipFlip, dict(prob=1)),
-        (ClipRandomResizedCrop, dict(attempts=1)),
     ],
 )
 def test_the_bounds_of_arguments_are_allowed(cls, kwargs):

@@ -27,7 +27,7 @@ USUAL = {
     datasets.TrainSampler: dict(seed=None, shuffle=True),
     check_mask_size: dict(index=0),
     transforms.ClipResize: dict(size=(256, 256)),
-    transforms.ClipRandomResizedCrop: dict(size=(256, 256), area=(0.6, 1.0), aspect=(1.5, 2.0), attempts=20),
+    transforms.ClipRandomResizedCrop: dict(size=(256, 256), area=(0.6, 1.0), aspect=(1.5, 2.0)),
     transforms.ClipFlip: dict(prob=0.5),
     transforms.JigsawMosaic: dict(grid=3, patch_size=64),
     transforms.ColorJitter: dict(brightness=0, contrast=0, saturation=0, hue=0),

@@ -51,12 +51,12 @@ def defaults(kind):
 
 
 def test_what_is_usual():
-    loop = dict(val_begin=1, val_interval=1000, dynamic_intervals=None)
+    loop = dict(val_interval=1000)
     assert defaults(IterLoop) == loop
     assert defaults(JointIterLoop) == loop
     assert (FiniteLossHook().limit, StopSignalHook().sync_interval) == (10, 10)
     hook = CheckpointHook()
-    assert (hook.interval, hook.by_epoch, hook.max_keep_ckpts, hook.save_begin) == (-1, False, -1, 0)
+    assert (hook.interval, hook.by_epoch, hook.max_keep_ckpts) == (-1, False, -1)
     assert hook.save_optimizer
     assert hook.save_param_scheduler
     assert hook.save_last

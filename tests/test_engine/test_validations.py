@@ -145,11 +145,6 @@ class ValidatedAfter(Hook):
     ('options', 'resume', 'expected'),
     [
         ({}, None, [5, 10, 12]),
-        ({'val_begin': 6}, None, [10, 12]),
-        ({'val_begin': 10}, None, [10, 12]),
-        ({'val_interval': 3, 'dynamic_intervals': [(6, 4)]}, None, [3, 8, 12]),
-        ({'val_interval': 3, 'dynamic_intervals': [(6, 4)]}, 8, [8, 12]),
-        ({'val_interval': 3, 'dynamic_intervals': [(8, 5)]}, 8, [10, 12]),
         ({'val_interval': 20}, 8, [12]),
         ({'val_interval': 20, 'max_iters': 8}, 8, [8]),
     ],
@@ -257,19 +252,11 @@ def test_the_buffers_stay_those_of_training_in_one_process(tmp_path):
     assert torch.equal(first.model.backbone[1].running_mean, second.model.backbone[1].running_mean)
 
 
-@pytest.mark.parametrize(
-    ('option', 'missing'),
-    [
-        ({}, set()),
-        ({f'{HOOK}.save_optimizer': False}, {'optimizer'}),
-        ({f'{HOOK}.save_param_scheduler': False}, {'param_schedulers'}),
-    ],
-)
-def test_files_to_go_on_from_hold_all_that_is_asked_for_and_the_best_one_the_weights(tmp_path, option, missing):
-    work_dir = Path(train(tmp_path, **BEST, **option, **{'train_cfg.max_iters': 5}).work_dir)
+def test_files_to_go_on_from_hold_everything_and_the_best_one_the_weights(tmp_path):
+    work_dir = Path(train(tmp_path, **BEST, **{'train_cfg.max_iters': 5}).work_dir)
     weights = {'meta', 'message_hub', 'state_dict', 'random_states'}
     every = weights | {'optimizer', 'param_schedulers'}
-    assert torch.load(work_dir / 'iter_5.pth', weights_only=True).keys() == every - missing
+    assert torch.load(work_dir / 'iter_5.pth', weights_only=True).keys() == every
     best = torch.load(work_dir / 'best_score_iter_5.pth', weights_only=True)
     assert best.keys() == weights
     assert best['meta']['iter'] == 5

@@ -25,12 +25,6 @@ ELSEWHERE = {
     'temporal_then_spatial_r18_ewc': 'test_ewc.py',
     'temporal_then_spatial_r18_first': 'test_ewc.py',
 }
-# One file, after the first step.
-ONE_FILE = {
-    'default_hooks.checkpoint.interval': 2,
-    'default_hooks.checkpoint.save_begin': 1,
-    'default_hooks.checkpoint.save_last': False,
-}
 
 
 @pytest.fixture(scope='module')
@@ -55,5 +49,5 @@ def test_what_is_left_out_here_is_checked_elsewhere(name, file):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', [name for name in CONFIGS if name not in ELSEWHERE])
 def test_config_trains_and_resumes(name, files, tmp_path):
-    check_trains_and_resumes(name, tmp_path, **ONE_FILE)
+    check_trains_and_resumes(name, tmp_path)
     shutil.rmtree(tmp_path)

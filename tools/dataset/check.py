@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import stt_mm.datasets
-from stt_mm.datasets.davis import read_davis_list
+from stt_mm.datasets.davis import list_files, read_davis_list
 from stt_mm.datasets.jhmdb import official_test_clips
+from stt_mm.datasets.vip import mask_folder
 from stt_mm.datasets.youtube_vos_benchmark import read_meta
 from stt_mm.engine.cli import Progress, one_line_errors
 from stt_mm.errors import MissingInputError
@@ -117,10 +118,7 @@ def read_list(report: Report, path: Path, read: Callable) -> list[str]:
 
 
 def check_davis(args: argparse.Namespace, manifest: dict, report: Report) -> None:
-    lists = [
-        Path(args.root, 'ImageSets', folder, f'{args.split}.txt')
-        for folder in (('2017',) if manifest['year'] == 2017 else ('2016', args.resolution))
-    ]
+    lists = list_files(args.root, manifest['year'], args.split, args.resolution)
     listed = read_list(report, next((path for path in lists if path.is_file()), lists[0]), read_davis_list)
     official = report.expected.get('videos')
     if official and listed and set(listed) != set(official):
@@ -186,7 +184,6 @@ def check_youtube_vos(args: argparse.Namespace, manifest: dict, report: Report) 
 
 
 def check_vip(args: argparse.Namespace, manifest: dict, report: Report) -> None:
-    annotations = Path(args.root, 'Annotations')
     for video_id in progress(read_list(report, Path(args.root, 'lists', f'{args.split}_videos.txt'), read_video_list)):
         frame_dir = Path(args.root, 'Images', video_id)
         frames = [Path(path).name for path in list_images(frame_dir)] if frame_dir.is_dir() else []
@@ -195,17 +192,12 @@ def check_vip(args: argparse.Namespace, manifest: dict, report: Report) -> None:
         if frame_dir.is_dir() and not frames:
             report.problems.append(f'{frame_dir}: no frames')
         masks = [f'{Path(name).stem}.png' for name in frames]
-        if 'category' in args.labels:
-            folder = annotations / 'Category_ids' / video_id
-            direct = not folder.is_dir() and (annotations / video_id).is_dir()
-            report.files('category masks', annotations / video_id if direct else folder, masks, read_mask)
-        if 'instance' in args.labels:
-            folder = annotations / 'Instance_ids' / video_id
-            report.files('instance masks', folder, masks, read_mask)
-            if folder.is_dir():
-                report.files(
-                    'instance lists', folder, [f'{Path(name).stem}.txt' for name in frames], read_instance_categories
-                )
+        for labels in args.labels:
+            folder = mask_folder(args.root, labels, video_id)
+            report.files(f'{labels} masks', folder, masks, read_mask)
+            if labels == 'instance' and folder.is_dir():
+                lists = [f'{Path(name).stem}.txt' for name in frames]
+                report.files('instance lists', folder, lists, read_instance_categories)
 
 
 def check_jhmdb(args: argparse.Namespace, manifest: dict, report: Report) -> None:

@@ -7,6 +7,8 @@ from mmcv.transforms import BaseTransform
 from stt_mm.errors import InputError
 from stt_mm.registry import TRANSFORMS
 
+_ATTEMPTS = 20
+
 
 @TRANSFORMS.register_module()
 class ClipResize(BaseTransform):
@@ -42,7 +44,7 @@ class ClipResize(BaseTransform):
 class ClipRandomResizedCrop(ClipResize):
     """Cuts one random box out of all frames and resizes it.
 
-    A box that does not fit the frame is drawn again; after ``attempts`` boxes the centred square of the short side is
+    A box that does not fit the frame is drawn again; after 20 boxes the centred square of the short side is
     taken. With the default ranges no box fits a portrait frame of 9:16, so that these always give the square.
 
     Required Keys:
@@ -62,7 +64,6 @@ class ClipRandomResizedCrop(ClipResize):
         size: (height, width) of the result in pixels.
         area: smallest and largest part of the frame's area, within 0..1; uniform.
         aspect: smallest and largest width divided by height; uniform in the logarithm.
-        attempts: boxes to try.
     """
 
     def __init__(
@@ -70,23 +71,19 @@ class ClipRandomResizedCrop(ClipResize):
         size: tuple[int, int] = (256, 256),
         area: tuple[float, float] = (0.6, 1.0),
         aspect: tuple[float, float] = (1.5, 2.0),
-        attempts: int = 20,
     ) -> None:
         super().__init__(size)
         if not 0 < area[0] <= area[1] <= 1:
             raise InputError(f'area must be (smallest, largest) within 0..1, got {area}.')
         if not 0 < aspect[0] <= aspect[1]:
             raise InputError(f'aspect must be (smallest, largest) above 0, got {aspect}.')
-        if attempts < 1:
-            raise InputError(f'attempts must be 1 or more, got {attempts}.')
         self.area = tuple(area)
         self.aspect = tuple(aspect)
-        self.attempts = attempts
 
     def draw_box(self, frame_size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int]:
         """Top, left, height and width of a box within a frame of ``frame_size`` (height, width)."""
         frame_height, frame_width = frame_size
-        for _ in range(self.attempts):
+        for _ in range(_ATTEMPTS):
             area = rng.uniform(*self.area) * frame_height * frame_width
             aspect = np.exp(rng.uniform(*np.log(self.aspect)))
             height, width = round(np.sqrt(area / aspect)), round(np.sqrt(area * aspect))
@@ -103,9 +100,7 @@ class ClipRandomResizedCrop(ClipResize):
         return super().transform(results)
 
     def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(size={self.size}, area={self.area}, aspect={self.aspect}, attempts={self.attempts})'
-        )
+        return f'{type(self).__name__}(size={self.size}, area={self.area}, aspect={self.aspect})'
 
 
 @TRANSFORMS.register_module()

@@ -1,6 +1,5 @@
 """Checkpoints from which training resumes bit by bit, and which never exist by halves."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +105,9 @@ class CheckpointHook(_CheckpointHook):
     Args:
         interval: iterations between checkpoints; -1 for none but the last.
         by_epoch: must be ``False``; MMEngine's default is another.
-        save_optimizer: store the optimizer, without which a run cannot be resumed.
-        save_param_scheduler: store the schedule's position.
-        out_dir: folder of the checkpoints; by default the work directory.
         max_keep_ckpts: how many to keep; older ones are removed after the new one is written. -1 keeps all.
-        save_last: also write one at the end.
         save_best: name of the validation metric whose best value is kept in a file of its own, or several.
         rule: ``greater`` or ``less``, for metrics whose direction the name does not tell.
-        greater_keys, less_keys: parts of metric names with a known direction, in place of the default ones.
-        save_begin: first iteration at which to save.
 
     Raises:
         ValueError: if ``by_epoch`` is set; in training, if weights are not finite, if the validation has no metric
@@ -127,16 +120,9 @@ class CheckpointHook(_CheckpointHook):
         self,
         interval: int = -1,
         by_epoch: bool = False,
-        save_optimizer: bool = True,
-        save_param_scheduler: bool = True,
-        out_dir: str | None = None,
         max_keep_ckpts: int = -1,
-        save_last: bool = True,
         save_best: str | list[str] | None = None,
         rule: str | list[str] | None = None,
-        greater_keys: Sequence[str] | None = None,
-        less_keys: Sequence[str] | None = None,
-        save_begin: int = 0,
     ) -> None:
         if by_epoch:
             raise InputError('CheckpointHook counts iterations: by_epoch must be False.')
@@ -147,16 +133,9 @@ class CheckpointHook(_CheckpointHook):
             super().__init__(
                 interval=interval,
                 by_epoch=False,
-                save_optimizer=save_optimizer,
-                save_param_scheduler=save_param_scheduler,
-                out_dir=out_dir,
                 max_keep_ckpts=max_keep_ckpts,
-                save_last=save_last,
                 save_best=save_best,
                 rule=rule,
-                greater_keys=greater_keys,
-                less_keys=less_keys,
-                save_begin=save_begin,
                 backend_args=dict(backend=_BACKEND),
             )
         self._is_training = False
@@ -297,8 +276,6 @@ class CheckpointHook(_CheckpointHook):
         runner.save_checkpoint(
             self.out_dir,
             name,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
             meta=meta,
             by_epoch=False,
             backend_args=self.backend_args,
