@@ -66,7 +66,7 @@ def test_each_file_is_named_above_its_block():
 
 def test_the_page_has_all_recipes():
     tests = [name for _, name, _ in blocks() if name.startswith('tests/')]
-    assert len(tests) == 5, 'a head, a method, a dataset, a metric, a protocol'
+    assert len(tests) == 6, 'a head, a method, a dataset, a metric, a protocol, a benchmark'
 
 
 def pytest_passes(project, *arguments):
@@ -84,7 +84,7 @@ def test_what_was_added_passes_the_tests_of_the_repository(project):
     added = [Path(name) for verb, name, _ in blocks() if verb == 'title']
     modules = [path.name for path in added if path.parts[0] == 'stt_mm']
     configs = [path.name for path in added if path.parts[0] == 'configs']
-    assert (len(modules), len(configs)) == (4, 5)
+    assert (len(modules), len(configs)) == (5, 6)
     pytest_passes(project, 'tests/test_architecture.py', '-k', ' or '.join(modules))
     pytest_passes(project, 'tests/test_configs.py', '-k', ' or '.join(configs))
 
