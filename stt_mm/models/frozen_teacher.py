@@ -7,6 +7,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from stt_mm.models.backbones import LoadedBackbone
 from stt_mm.registry import MODELS
 
 
@@ -35,7 +36,7 @@ class FrozenTeacher(BaseModule):
     def init_weights(self) -> None:
         """Load the backbone's weights; a teacher without a checkpoint is allowed and warned about."""
         self.network.init_weights()
-        if getattr(self.network, 'checkpoint', None) is None:
+        if not isinstance(self.network, LoadedBackbone) or self.network.checkpoint is None:
             MMLogger.get_current_instance().warning(
                 'The teacher has no checkpoint: its targets come from random weights. Set '
                 "model.teacher.backbone.init_cfg=dict(type='Pretrained', checkpoint=PATH) to stage-1 weights."

@@ -11,7 +11,17 @@ import torch.nn.functional as F
 from mmengine.registry import init_default_scope
 from torch.testing import assert_close
 
-from stt_mm.models.backbones import MMPretrainBackbone, TimmBackbone
+from stt_mm.models import Correspondence
+from stt_mm.models.backbones import (
+    Backbone,
+    ColorPatches,
+    CorrespondenceResNet,
+    GeometricBackbone,
+    LoadedBackbone,
+    MMPretrainBackbone,
+    StagedBackbone,
+    TimmBackbone,
+)
 from stt_mm.models.backbones.timm import _use_dino_positions, create_network
 from stt_mm.models.backbones.wrapped import plain, pretrained
 from stt_mm.registry import MODELS
@@ -433,3 +443,14 @@ def test_the_module_that_timm_lacks_is_not_hidden(monkeypatch):
     monkeypatch.setattr('importlib.import_module', lacking)
     with pytest.raises(ModuleNotFoundError, match='other'):
         TimmBackbone('resnet10t')
+
+
+def test_backbones_are_what_the_models_ask_of_them():
+    resnet = CorrespondenceResNet(18)
+    assert all(isinstance(resnet, kind) for kind in (StagedBackbone, LoadedBackbone, GeometricBackbone))
+    patches = ColorPatches()
+    assert isinstance(patches, Backbone)
+    assert not any(isinstance(patches, kind) for kind in (StagedBackbone, LoadedBackbone, GeometricBackbone))
+    assert isinstance(MMPretrainBackbone(dict(type='ResNet', depth=18)), LoadedBackbone)
+    with pytest.raises(ValueError, match='Conv2d is no backbone: it needs stages'):
+        Correspondence(dict(type=torch.nn.Conv2d, in_channels=3, out_channels=3, kernel_size=1))

@@ -15,6 +15,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from stt_mm.errors import InputError
+from stt_mm.models.backbones import Backbone, GeometricBackbone, LoadedBackbone
 from stt_mm.models.propagator import LabelPropagator
 from stt_mm.models.tracker import FrameLabels, Pending, Tracker, in_turn
 from stt_mm.ops import bytes_to_input, image_to_input
@@ -31,8 +32,8 @@ class Correspondence(BaseModel):
     """A backbone that is evaluated by label propagation; algorithms that train it derive from this class.
 
     Args:
-        backbone: config of a network with ``stages`` that maps ``[B, 3, H, W]`` to one map per stage; ``None``: a
-            subclass has networks of its own, and an ``extract_feat`` that uses them.
+        backbone: config of a :class:`stt_mm.models.backbones.Backbone`; ``None``: a subclass has networks of its own,
+            and an ``extract_feat`` that uses them.
         data_preprocessor: config of the colour conversion in training; evaluation goes by the protocol.
         propagator: config of the label propagation; ``None`` if the model is only trained.
         feature_stage: stage whose features are compared; ``None``: the backbone's last one.
@@ -53,6 +54,11 @@ class Correspondence(BaseModel):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = None if backbone is None else MODELS.build(backbone)
         self.propagator = None if propagator is None else MODELS.build(propagator)
+        if self.backbone is not None and not isinstance(self.backbone, Backbone):
+            raise InputError(
+                f'{type(self.backbone).__name__} is no backbone: it needs stages, the names of the maps that '
+                'it returns. See docs/backbones.md.'
+            )
         self.feature_stage = feature_stage or self.backbone.stages[-1]
         self._reported: set[int] = set()
         self.other_geometries: list[dict[str, Any]] = []
@@ -281,7 +287,7 @@ def load_for_evaluation(
     if checkpoint is None:
         model.init_weights()
         for network, geometry in model.networks() if isinstance(model, Correspondence) else ():
-            if getattr(network, 'report', None) is not None:
+            if isinstance(network, LoadedBackbone) and network.report is not None:
                 check_geometry(network.checkpoint, network.report.geometry, geometry, allow_other_geometry)
                 model.note_geometry(network.report.geometry, geometry)
         return None
@@ -301,7 +307,7 @@ def load_for_evaluation(
 
 def geometry_of(network: nn.Module, stage: str, color: str | None) -> dict[str, Any] | None:
     """Geometry of a network of which one stage is evaluated in some colours; ``None`` if it has none."""
-    if not hasattr(network, 'geometry'):
+    if not isinstance(network, GeometricBackbone):
         return None
     # DINO's deviation of red, 0.228 instead of 0.229, makes no other colours.
     return dict(network.geometry(), stage=stage, **({} if color is None else dict(color=color.removesuffix('_dino'))))

@@ -10,6 +10,7 @@ from mmengine.model import ModuleList
 from torch import Tensor, nn
 
 from stt_mm.errors import InputError
+from stt_mm.models.backbones import LoadedBackbone
 from stt_mm.models.correspondence.base import Correspondence, geometry_of
 from stt_mm.ops.color import COLORS
 from stt_mm.registry import MODELS
@@ -99,8 +100,12 @@ class LateFusion(Correspondence):
             FileNotFoundError, ValueError: a checkpoint does not exist, or does not fit its network.
         """
         super().init_weights()
-        files = [getattr(network, 'checkpoint', None) for network in self.backbones]
+        files = self._files()
         self._sha8 = tuple(None if file is None else sha8(file) for file in files)
+
+    def _files(self) -> list[str | None]:
+        """Checkpoint of each network."""
+        return [network.checkpoint if isinstance(network, LoadedBackbone) else None for network in self.backbones]
 
     @property
     def protocol(self) -> dict[str, Any] | None:
@@ -113,8 +118,8 @@ class LateFusion(Correspondence):
             return None
         if set(self.colors) != {record['color']}:
             record['changed'] = sorted({*record['changed'], 'color'})
-        files = [getattr(network, 'checkpoint', None) for network in self.backbones]
-        rows = zip(self.backbones, self.weights, self.colors, self.feature_stages, files, self._sha8, strict=True)
+        networks, files = zip(self.backbones, self._sha8, strict=True), self._files()
+        rows = zip(networks, self.weights, self.colors, self.feature_stages, files, strict=True)
         fusion = [
             dict(
                 network=type(network).__name__,
@@ -124,7 +129,7 @@ class LateFusion(Correspondence):
                 checkpoint=None if file is None else Path(file).name,
                 sha8=digest,
             )
-            for network, weight, color, stage, file, digest in rows
+            for (network, digest), weight, color, stage, file in rows
         ]
         return dict(record, color=list(self.colors), fusion=fusion)
 
