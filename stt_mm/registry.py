@@ -9,14 +9,14 @@ arguments is an :class:`InputError`. An error in a class of this package, or of 
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache, wraps
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 import torch
 from mmengine import registry as root
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry
 
 from stt_mm.errors import InputError, bugs_stay, library_errors
 from stt_mm.utils.checks import fits, in_words, similar
@@ -132,6 +132,12 @@ def _parameters(component: Callable) -> dict[str, inspect.Parameter]:
         return {'': inspect.Parameter('arguments', inspect.Parameter.VAR_KEYWORD)}
 
 
+def _scope_for_parts(registry: Registry) -> AbstractContextManager:
+    """Where there is no default scope, as in a notebook, the parts of a component are looked up where it was found."""
+    absent = DefaultScope.get_current_instance() is None
+    return DefaultScope.overwrite_default_scope(registry.scope if absent else None)
+
+
 def _checked(build: Callable) -> Callable:
     """A build function of a registry whose errors tell a wrong config from a fault of the code."""
 
@@ -151,9 +157,10 @@ def _checked(build: Callable) -> Callable:
             raise InputError(wrong)
         try:
             with (
+                _scope_for_parts(registry),
                 library_errors(f'{component.__name__} cannot be built')
                 if author(component) in LIBRARIES
-                else bugs_stay()
+                else bugs_stay(),
             ):
                 return build(cfg, registry=registry, **options)
         except (TypeError, InputError) as error:

@@ -3,10 +3,16 @@
 import os
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
+import pytest
 from continual_data import write_stage1
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from tiny_data import make_davis, make_youtube_vos
+
+from stt_mm.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = f"""from mmengine import Config, runner
@@ -43,3 +49,22 @@ def test_a_script_that_knows_mmengine_alone_trains_and_validates(tmp_path):
     assert 'loss_global' in done.stdout
     assert 'J&F-Mean' in done.stdout
     assert (tmp_path / 'work_dirs' / 'iter_2.pth').is_file()
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'stt_r18_demo',
+        'crw/crw_r18_ytv',
+        'pretrain/mocov2_r18_demo',
+        'continual/joint_r18_demo',
+        'continual/temporal_then_spatial_r18_ewc',
+        'eval/davis_mmpretrain_vit',
+    ],
+)
+def test_a_notebook_without_a_default_scope_builds_a_model(name, monkeypatch):
+    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
+    cfg = Config.fromfile(ROOT / 'configs' / f'{name}.py')
+    (cfg.model if 'queue_len' in cfg.model else {}).update(queue_len=16)
+    assert type(MODELS.build(cfg.model)).__name__ == cfg.model.type.rpartition('.')[2]
+    assert DefaultScope.get_current_instance() is None

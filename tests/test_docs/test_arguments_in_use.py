@@ -1,4 +1,4 @@
-"""An argument that no shipped config and no variant on a page changes has a line in the docs that says why."""
+"""An argument that no shipped config and no variant on a page changes has a line in the docs that explains it."""
 
 import inspect
 import re
