@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 
 from stt_mm.datasets import ImageFolder
 from stt_mm.engine import load_config, values_of
-from stt_mm.engine.cli import ConfigOptions, Progress, one_line_errors
+from stt_mm.engine.cli import Progress, add_config_options, one_line_errors
 from stt_mm.errors import FileError, InputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.targets import claim_folder
@@ -34,13 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '-p', '--phase', choices=('train', 'val', 'test'), default='train', help='whose dataset (default: train)'
     )
     parser.add_argument('-n', '--num', type=int, default=10, metavar='N', help='how many samples (default: 10)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='changes to the config, such as train_dataloader.dataset.data_root=data/mine',
-    )
+    add_config_options(parser)
     parser.add_argument('--overwrite', action='store_true', help='remove the pictures of another config from DIR')
     args = parser.parse_args(argv)
     if args.num < 1:

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from stt_mm import __version__
 from stt_mm.datasets import TrainSampler, VideoDataset
 from stt_mm.engine import load_config, values_of
-from stt_mm.engine.cli import ConfigOptions, Progress, one_line_errors
+from stt_mm.engine.cli import Progress, add_config_options, one_line_errors
 from stt_mm.errors import FileError, InputError
 from stt_mm.ops import add_squared
 from stt_mm.registry import DATASETS, MODELS
@@ -72,13 +72,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='between two saves of what has been summed up (default: %(default)s)',
     )
     parser.add_argument('--num-workers', type=int, default=2, help='data workers per process (default: %(default)s)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='override config values, e.g. train_dataloader.dataset.data_root=/path',
-    )
+    add_config_options(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace FILE if it exists')
     args = parser.parse_args(argv)
     if args.samples < 1 or args.num_workers < 0:

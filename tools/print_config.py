@@ -5,7 +5,7 @@ import argparse
 from mmengine.config import Config
 
 from stt_mm.engine import flatten, load_config
-from stt_mm.engine.cli import ConfigOptions, one_line_errors
+from stt_mm.engine.cli import add_config_options, one_line_errors
 
 EXAMPLES = """examples:
   python tools/print_config.py configs/stt_r18_ytv.py
@@ -23,13 +23,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='OTHER_CONFIG',
         help='print only the keys whose value differs: "-" lines of OTHER_CONFIG, "+" lines of CONFIG',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='override values of CONFIG before printing',
-    )
+    add_config_options(parser)
     return parser.parse_args(argv)
 
 

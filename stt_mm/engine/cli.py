@@ -208,15 +208,18 @@ def run_step(
         raise StepFailed(f'{label} failed: {reason}. The whole output: {log}')
 
 
+def add_config_options(
+    parser: argparse.ArgumentParser,
+    name: str = '--cfg-options',
+    text: str = 'override config values, e.g. train_dataloader.batch_size=8 "randomness.seed=1"',
+) -> None:
+    """Add ``--cfg-options``, or an argument of another name that is read alike."""
+    parser.add_argument(name, nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help=text)
+
+
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options``, ``--launcher`` and ``--local-rank``."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='override config values, e.g. train_dataloader.batch_size=8 "randomness.seed=1"',
-    )
+    add_config_options(parser)
     parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),

@@ -14,7 +14,7 @@ from ablation_report import Row, described, table, write_files
 from mmengine.config import Config
 
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import ConfigOptions, one_line_errors, option_value, run_step
+from stt_mm.engine.cli import add_config_options, one_line_errors, option_value, run_step
 from stt_mm.engine.config import check_keys, find_config, override
 from stt_mm.engine.config_checks import check_components
 from stt_mm.errors import InputError
@@ -69,14 +69,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, default=3, metavar='N', help='seeds 0 to N - 1 (default: %(default)s)')
     parser.add_argument('--iters', type=int, metavar='N', help='iterations of all rows (default: as in the configs)')
     for name, what in (('cfg', 'training of the rows on YouTube-VOS'), ('eval', 'evaluation of all rows')):
-        parser.add_argument(
-            f'--{name}-options',
-            nargs='+',
-            action=ConfigOptions,
-            default={},
-            metavar='KEY=VALUE',
-            help=f'override config values in the {what}',
-        )
+        add_config_options(parser, f'--{name}-options', f'override config values in the {what}')
     parser.add_argument(
         '--provide',
         type=provision,
@@ -139,7 +132,7 @@ class Job:
         loaders = [cfg.train_dataloader, cfg.train_cfg.get('image_dataloader')]
         for loader in filter(None, loaders) if args.data else ():
             loader.dataset.data_root = os.path.abspath(args.data)
-        override(cfg, args.cfg_options if scaled else {})
+        override(cfg, args.cfg_options if scaled else None)
         override(cfg, self.options)
         iters = cfg.train_cfg.max_iters
         check_count('train_cfg.max_iters', iters)
