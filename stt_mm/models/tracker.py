@@ -182,7 +182,9 @@ class Pending:
         points = torch.cat([part.float() for part in points]) if points else None
         tensors = mask, points, scores, finite
         self.on_gpu = any(tensor is not None and tensor.is_cuda for tensor in tensors)
-        self._tensors = [None if tensor is None else tensor.to('cpu', non_blocking=True) for tensor in tensors]
+        self._tensors = [
+            None if tensor is None else tensor.to('cpu', non_blocking=tensor.is_cuda) for tensor in tensors
+        ]
         self._arrived = torch.cuda.Event() if self.on_gpu else None
         if self._arrived is not None:
             self._arrived.record()
