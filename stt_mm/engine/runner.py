@@ -46,13 +46,15 @@ class Runner(mmengine_runner.Runner):
     def _maybe_compile(self, target: str) -> None:
         """Called by MMEngine before training; what it would compile, the whole step, falls apart into many graphs.
 
-        The loss of the model, from prepared inputs, is one. What is drawn and logged, and the optimizer, stay outside.
+        The loss of the model, from prepared inputs, is one; a model without ``loss`` computes it in ``forward``. What
+        is drawn and logged, and the optimizer, stay outside.
         """
         options = self.cfg.get('compile')
         if options is None or options is False:
             return
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        model.loss = torch.compile(model.loss, **({} if options is True else options))
+        name = 'loss' if hasattr(model, 'loss') else 'forward'
+        setattr(model, name, torch.compile(getattr(model, name), **({} if options is True else options)))
         print_log('The loss is compiled in the first iterations, which takes a while.', logger='current')
 
     @staticmethod

@@ -1,6 +1,7 @@
-"""The config that a run leaves in its folder."""
+"""The config that a run leaves in its folder, and what of a model it compiles."""
 
 import pytest
+import torch
 from mmengine.config import Config
 from test_engine.toy_project import write_config
 
@@ -53,3 +54,14 @@ def test_one_without_a_file_is_named_by_the_time(runner, tmp_path):
     runner.dump_config()
     runner.write_config()
     assert seed_of(tmp_path / 'work' / 'now.py') == 5
+
+
+def test_a_model_without_a_method_for_its_loss_is_compiled_too(tmp_path, monkeypatch):
+    cfg = Config.fromfile(write_config(tmp_path, "train_cfg['max_iters'] = 2\n"))
+    cfg.update(work_dir=str(tmp_path / 'work'), compile=dict(mode='max-autotune'))
+    compiled = []
+    monkeypatch.setattr(torch, 'compile', lambda function, **options: compiled.append((function, options)) or function)
+    runner = Runner.from_cfg(cfg)
+    forward = runner.model.forward
+    runner.train()
+    assert compiled == [(forward, dict(mode='max-autotune'))]
