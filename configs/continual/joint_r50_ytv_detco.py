@@ -17,6 +17,7 @@ model = dict(
             mean=[123.675, 116.28, 103.53],
             std=[58.395, 57.12, 57.375],
             to_rgb=True,
+            non_blocking=True,
         ),
         neck=dict(type='DetCoNeck', in_channels=(256, 512, 1024, 2048), out_channels=128),
         head=dict(type='mmpretrain.ContrastiveHead', loss=dict(type='mmpretrain.CrossEntropyLoss'), temperature=0.2),
