@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from stt_mm.ops.devices import to_device
-from stt_mm.ops.tiling import Area, Plan
-from stt_mm.ops.windows import Window
+from stt_mm.ops.tiling import Area, Plan, Window
 
 
 class Voters(NamedTuple):

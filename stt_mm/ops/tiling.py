@@ -6,13 +6,53 @@ inward, and as many tiles go together as the memory holds. What depends on sizes
 masks of windows, is made once for all frames of a video.
 """
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from stt_mm.ops.windows import Window
+
+@dataclass(frozen=True)
+class Window:
+    """The cells around a query that it may match.
+
+    ``Window('square', 12)`` has 25 x 25 cells, ``Window('circle', 12, strict=True)`` the 437 cells nearer than 12.
+
+    Args:
+        shape: ``square`` measures the larger of the two offsets, ``circle`` the Euclidean distance.
+        radius: half width in cells, may be fractional.
+        strict: whether a cell at exactly the radius lies outside.
+
+    Raises:
+        ValueError: an unknown shape, or a radius that leaves no cell.
+    """
+
+    shape: Literal['square', 'circle'] = 'square'
+    radius: float = 12
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.shape not in ('square', 'circle'):
+            raise ValueError(f"The shape of a window is 'square' or 'circle', got {self.shape!r}.")
+        if self.radius < 0 or (self.strict and self.radius == 0):
+            raise ValueError(f'A {"strict " * self.strict}window of radius {self.radius} has no cell.')
+
+    @property
+    def reach(self) -> int:
+        """Largest offset inside, in whole cells."""
+        return math.ceil(self.radius) - 1 if self.strict else math.floor(self.radius)
+
+    def outside(self, dy: Tensor, dx: Tensor) -> Tensor:
+        """Whether offsets, broadcast against each other, lie outside; bool."""
+        dy, dx, radius = dy.abs(), dx.abs(), self.radius
+        if self.shape == 'circle':
+            dy, dx, radius = dy**2, dx**2, radius**2
+            return dy + dx >= radius if self.strict else dy + dx > radius
+        return (dy >= radius) | (dx >= radius) if self.strict else (dy > radius) | (dx > radius)
+
 
 _Span = tuple[int, int]  # first cell along one side of the frame, and number of cells
 

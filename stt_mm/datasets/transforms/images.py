@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
-from stt_mm.datasets.transforms.loading import LoadFrames
+from stt_mm.datasets.transforms.clips import LoadFrames
 from stt_mm.registry import TRANSFORMS
 
 
