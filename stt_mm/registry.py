@@ -134,7 +134,8 @@ def _parameters(component: Callable) -> dict[str, inspect.Parameter]:
 
 def _scope_for_parts(registry: Registry) -> AbstractContextManager:
     """Where there is no default scope, as in a notebook, the parts of a component are looked up where it was found."""
-    absent = DefaultScope.get_current_instance() is None
+    # A runner sets the scope of its config itself.
+    absent = DefaultScope.get_current_instance() is None and registry.name != root.RUNNERS.name
     return DefaultScope.overwrite_default_scope(registry.scope if absent else None)
 
 
