@@ -154,6 +154,26 @@ def test_out_of_memory_halves_the_tiles_and_says_so(monkeypatch, caplog):
         assert_close(ours, expected.step(frame), rtol=0, atol=1e-6)
 
 
+def test_out_of_memory_takes_fewer_tiles_together_before_smaller_ones(monkeypatch):
+    frames, label, plans = torch.randn(2, 6, 20, 20), torch.rand(2, 20, 20), []
+
+    def scarce(*args):
+        plans.append((args[3].tile, args[3].together))
+        if plans[-1] != (4, 1):
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
+        return propagate_many(*args)
+
+    monkeypatch.setattr('stt_mm.models.propagator.propagate_many', scarce)
+    propagator, expected = small(), small()
+    propagator.start(frames[0], label)
+    propagator._limits = 8, 3  # as on a GPU
+    found = propagator.step(frames[1])
+    assert plans == [(8, 3), (8, 1), (4, 1)]
+    monkeypatch.undo()
+    expected.start(frames[0], label)
+    assert_close(found, expected.step(frames[1]), rtol=0, atol=1e-6)
+
+
 def test_a_second_video_may_have_another_size_and_starts_with_large_tiles(monkeypatch):
     tiles = []
 
