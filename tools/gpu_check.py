@@ -136,12 +136,16 @@ def main(argv: list[str] | None = None) -> None:
     check = Check(args)
     tests = 'gpu' if args.device == 'cuda' else 'devices'
     check.run('tests', ['-m', 'pytest', '-m', tests, '-p', 'no:cacheprovider', 'tests'])
+    # The dense form at stride 4 takes a CPU minutes.
+    strides = ('8', '4') if args.device == 'cuda' else ('8',)
     for options in ((), ('--amp',)):
-        check.benchmark(' '.join(('propagate', *options)), 'propagate', '--labels', '4', *options)
+        check.benchmark(
+            ' '.join(('propagate', *options)), 'propagate', '--labels', '4', '--strides', *strides, *options
+        )
     check.benchmark('train', 'train')
     for options in (('--amp',), ('--compile',), ('--amp', '--compile')):
         check.benchmark(' '.join(('train', *options)), 'train', '--step-only', *options)
-    check.benchmark('video', 'video')
+    check.benchmark('video', 'video', '--configs', *(f'eval/davis_r18_s{stride}' for stride in strides))
     check.benchmark('metric', 'metric')
     check.training()
     report = dict(machine=machine, steps=check.steps)
