@@ -139,9 +139,8 @@ def main(argv: list[str] | None = None) -> None:
     # The dense form at stride 4 takes a CPU minutes.
     strides = ('8', '4') if args.device == 'cuda' else ('8',)
     for options in ((), ('--amp',)):
-        check.benchmark(
-            ' '.join(('propagate', *options)), 'propagate', '--labels', '4', '--strides', *strides, *options
-        )
+        name = ' '.join(('propagate', *options))
+        check.benchmark(name, 'propagate', '--labels', '4', '--strides', *strides, *options)
     check.benchmark('train', 'train')
     for options in (('--amp',), ('--compile',), ('--amp', '--compile')):
         check.benchmark(' '.join(('train', *options)), 'train', '--step-only', *options)
