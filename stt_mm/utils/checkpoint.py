@@ -14,10 +14,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 
 from stt_mm.errors import FileError, InputError, MissingInputError
-from stt_mm.utils.safetensors import is_safetensors, read_safetensors
 
 logger = logging.getLogger(__name__)
 
@@ -131,8 +131,9 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
                 'that of its source, or write it again with torch.save.',
                 path,
             )
-        if is_safetensors(path):
-            return {name: value.to(map_location) for name, value in read_safetensors(path).items()}
+        if _is_safetensors(path):
+            weights = safetensors.torch.load(path.read_bytes())
+            return {name: value.to(map_location) for name, value in weights.items()}
         # CRW, DINO and others store their command line beside the weights; a Namespace is plain data.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location=map_location, weights_only=not trust)
@@ -152,6 +153,15 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
             f'{path} ({path.stat().st_size} bytes) is truncated, corrupt or no PyTorch checkpoint: '
             f'{_first_line(error)}. Download or write it again.'
         ) from error
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file is called or begins like one of this format: the length of a header in JSON, and the header."""
+    with open(path, 'rb') as file:
+        start = file.read(9)
+    return path.suffix == '.safetensors' or (
+        start[8:] == b'{' and int.from_bytes(start[:8], 'little') <= path.stat().st_size
+    )
 
 
 def _check_kind(path: Path) -> None:
