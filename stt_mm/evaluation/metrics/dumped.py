@@ -42,13 +42,12 @@ def dump_masks(folder: str | Path, run_id: str, sample: dict, masks: np.ndarray)
         ValueError: the id leads out of the folder, the masks would lie among the true ones, two frames have one name,
             or the folder holds masks of another run.
     """
-    video_id, names = sample['video_id'], sample['frame_names']
-    target = inside(folder, video_id)
+    names = sample['frame_names']
+    target = inside(folder, sample['video_id'])
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(
-            f'Video {video_id} has two frames named {twice}, so one mask would replace the other. Keep '
-            'one image for each frame.'
+            f'two frames are named {twice}, so one mask would replace the other. Keep one image for each frame.'
         )
     check_apart(target, {str(Path(path).parent) for path in sample.get('mask_paths') or () if path is not None})
     claim_dump(folder, run_id, [])
