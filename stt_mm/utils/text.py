@@ -30,6 +30,12 @@ def absent(path: str | Path, kind: Literal['file', 'folder']) -> str:
     )
 
 
+def check_there(path: str | Path, kind: Literal['file', 'folder'], data: str, layout: str, advice: str) -> None:
+    """Refuse data of which a file or folder is missing, with the layout that is expected and what to do."""
+    if not (os.path.isfile(path) if kind == 'file' else os.path.isdir(path)):
+        raise MissingInputError(f'{data}: {absent(path, kind)}. Expected {layout}. {advice}')
+
+
 def read_text(path: str | Path) -> str:
     """The text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, without that mark.
 
