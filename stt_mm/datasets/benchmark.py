@@ -167,11 +167,7 @@ class VideoBenchmark(BaseDataset, ABC):
 
 
 def check_mask_size(mask: np.ndarray, mask_path: str, frames: FrameSequence, index: int = 0) -> None:
-    """Refuse a mask ``[H, W]`` that does not fit frame ``index``.
-
-    Raises:
-        ValueError: naming both files and sizes.
-    """
+    """Refuse a mask ``[H, W]`` that does not fit frame ``index``."""
     if mask.shape != frames.original_size:
         raise InputError(
             f'Mask {mask_path} is {mask.shape[0]}x{mask.shape[1]} (height x width), its frame {frames.path(index)} is '

@@ -147,12 +147,7 @@ def list_files(data_root: str | Path, year: int, split: str, resolution: str) ->
 
 
 def read_davis_list(path: str | Path) -> list[str]:
-    """The videos of a list, whose lines begin with the name of one or with the path of one of its frames.
-
-    Raises:
-        FileNotFoundError, ValueError: there is no such file, or it is no text, lists nothing, or names what is no
-            video.
-    """
+    """The videos of a list, whose lines begin with the name of one or with the path of one of its frames."""
     video_ids = []
     for first, *_ in read_words(path):
         parts = [part for part in first.split('/') if part]

@@ -27,10 +27,6 @@ class ImageFolder(VideoDataset):
 
     Args:
         data_root, pipeline, on_error, indices: see :class:`VideoDataset`.
-
-    Raises:
-        FileNotFoundError: ``data_root`` is missing or holds no image.
-        FrameError: on access, an image that is cut off or cannot be decoded.
     """
 
     LAYOUT = '<data_root>/.../<image>.jpg'

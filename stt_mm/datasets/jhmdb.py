@@ -144,10 +144,6 @@ def official_test_clips(folder: str | Path, split: int) -> list[str]:
     Args:
         folder: holds ``splits/<action>_test_split<split>.txt`` with lines ``<clip>.avi <part>``; part 2 is for testing.
         split: 1, 2 or 3.
-
-    Raises:
-        FileNotFoundError: there are no such lists.
-        ValueError: a list is empty or of another form.
     """
     paths = sorted(Path(folder, 'splits').glob(f'*_test_split{split}.txt'))
     if not paths:

@@ -23,10 +23,6 @@ class VideoFolder(VideoDataset):
         data_root, pipeline, clip_length, interval, interval_probs, on_error, indices: see
             :class:`VideoDataset`. With ``on_error='skip'`` video files that cannot be opened, or are cut off, are
             counted and left out.
-
-    Raises:
-        FileNotFoundError: ``data_root`` is missing or holds no video.
-        FrameError: a video file cannot be opened, or is cut off.
     """
 
     LAYOUT = '<data_root>/.../<video>/<frame>.jpg or <data_root>/.../<video>.mp4'

@@ -27,10 +27,6 @@ class YouTubeVOS(VideoDataset):
             ``{'videos': ...}``); relative paths count from ``data_root``.
         pipeline, clip_length, interval, interval_probs, on_error, indices: see :class:`VideoDataset`. With
             ``on_error='skip'`` listed videos that are missing are counted and left out.
-
-    Raises:
-        FileNotFoundError: the folder, the list or a listed video is missing.
-        ValueError: a list that cannot be understood or lists nothing.
     """
 
     LAYOUT = '<data_root>/<split>/JPEGImages/<video>/<frame>.jpg'

@@ -182,10 +182,6 @@ def read_meta(path: str | Path) -> dict[str, dict[int, dict]]:
     Returns:
         ``{video: {id: dict(category, frames)}}``; ``frames`` (names in order) is not empty, ``category`` may be
         ``None``.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: no valid JSON, not the form of YouTube-VOS, or a name that points out of the folders.
     """
     path = Path(path)
     check_there(path, 'file', 'YouTube-VOS', LAYOUT, 'Unpack YouTube-VOS there, or change data_root.')

@@ -137,9 +137,6 @@ def prepare_runtime(cfg: Config, launcher: str) -> None:
     Args:
         cfg: config of the run, changed in place.
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
-
-    Raises:
-        ValueError: if the launcher did not set its environment variables.
     """
     if launcher == 'none' or torch.cuda.is_available() or get_device() != 'cpu':
         return
@@ -220,9 +217,6 @@ def enable_amp(cfg: Config) -> None:
 
     Args:
         cfg: config with ``optim_wrapper``, changed in place. On CUDA its ``dtype`` and ``loss_scale`` are kept.
-
-    Raises:
-        ValueError: if the config's wrapper is of a kind that has no mixed-precision counterpart.
     """
     wrapper = cfg.get('optim_wrapper')
     known = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper')
@@ -249,9 +243,6 @@ def check_queue(cfg: Config, world_size: int, batch_size: int | None = None) -> 
         cfg: config of the run; in joint training the images of ``model.image_branch`` have their own loader.
         world_size: number of processes.
         batch_size: for which ``model`` alone is run, in place of that of its loader.
-
-    Raises:
-        ValueError: if the total batch does not divide the length of the queue.
     """
     branch = None if batch_size else cfg.model.get('image_branch')
     model, loader, names = (

@@ -32,9 +32,6 @@ def check_keys(cfg: Config) -> None:
     """Refuse top-level keys that look like slips of those that are read; MMEngine would pass over them in silence.
 
     Other keys are the author's variables, such as ``data_root`` or ``train_pipeline``.
-
-    Raises:
-        ValueError: with every such key and the one that may have been meant.
     """
     name = cfg.filename or 'The config'
     if 'fallback_scope' in cfg:
@@ -90,10 +87,6 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     Args:
         path: a config file, or the name of a shipped config such as ``stt_r18_ytv``.
         options: overrides by dotted key, as ``--cfg-options`` gives them.
-
-    Raises:
-        FileNotFoundError: if there is no such file; the message lists similar names.
-        ValueError: if the file is not a valid config, an override does not fit, or a key or component is unknown.
     """
     file = config_path(path)
     if file.read_bytes()[:2] in (b'\xef\xbb', b'\xff\xfe', b'\xfe\xff'):

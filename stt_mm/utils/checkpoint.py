@@ -80,7 +80,7 @@ def checkpoint_bytes(checkpoint: dict[str, Any]) -> bytes:
 
 
 def sha8(path: str | Path) -> str:
-    """First eight hexadecimal digits of the SHA-256 of a file; errors as in :func:`existing`."""
+    """First eight hexadecimal digits of the SHA-256 of a file."""
     digest = hashlib.sha256()
     with open(existing(path), 'rb') as file:
         while block := file.read(1 << 20):
@@ -89,12 +89,7 @@ def sha8(path: str | Path) -> str:
 
 
 def existing(path: str | Path) -> Path:
-    """The path of a checkpoint file, with ``~`` resolved.
-
-    Raises:
-        FileNotFoundError: if there is no such file; the message names similar ones.
-        CheckpointError: if the path is a folder.
-    """
+    """The path of a checkpoint file, with ``~`` resolved."""
     path = Path(path).expanduser()
     if path.is_dir():
         raise CheckpointError(
@@ -240,11 +235,7 @@ def remove_left_overs(folder: str | Path, names: str) -> None:
 
 
 def require_resumable(checkpoint: Any, path: Path, scheduled: bool = False) -> None:
-    """Refuse a checkpoint from which a training, with a schedule or without, cannot go on as if it had not stopped.
-
-    Raises:
-        CheckpointError: what the file lacks, and which one has it.
-    """
+    """Refuse a checkpoint from which a training, with a schedule or without, cannot go on as if it had not stopped."""
     content = checkpoint if isinstance(checkpoint, dict) else {}
     needed = ['state_dict', 'meta', 'message_hub', 'optimizer', *(['param_schedulers'] if scheduled else [])]
     lacking = [key for key in needed if not isinstance(content.get(key), dict | list)]

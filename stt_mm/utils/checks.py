@@ -30,11 +30,7 @@ _WORDS = {
 
 
 def check_choice(name: str, value: object, choices: Collection) -> None:
-    """Refuse a value that is not among the choices.
-
-    Raises:
-        ValueError: naming the argument, the choices and the value.
-    """
+    """Refuse a value that is not among the choices."""
     if value not in list(choices):
         raise InputError(f'{name} must be one of {", ".join(map(repr, choices))}, got {value!r}.')
 
@@ -49,9 +45,6 @@ def check_number(
         value: to be checked.
         least, most: smallest and largest value that is allowed.
         above: a value that is too small itself.
-
-    Raises:
-        ValueError: naming the argument, the range and the value.
     """
     if not isinstance(value, numbers.Real) or isinstance(value, bool | np.bool_) or not math.isfinite(value):
         raise InputError(f'{name} must be a finite number, got {value!r}.')
@@ -74,9 +67,6 @@ def checked_fields(instance: Any, owner: str) -> dict[str, Any]:
     Args:
         instance: of the dataclass.
         owner: what its fields are called after in the message.
-
-    Raises:
-        ValueError: naming the field, what it may be, and the value.
     """
     hints = typing.get_type_hints(type(instance))
     found = {}
@@ -140,11 +130,7 @@ def in_words(hint: Any) -> str:
 
 
 def check_value(name: str, value: object, hint: Any) -> None:
-    """Refuse what is not of an annotated type; the keys of a ``TypedDict`` and of a ``dict`` are looked into.
-
-    Raises:
-        ValueError: naming the key, what it may be, and the value.
-    """
+    """Refuse what is not of an annotated type; the keys of a ``TypedDict`` and of a ``dict`` are looked into."""
     inner = next(
         (
             part
@@ -171,21 +157,13 @@ def similar(name: object, known: Iterable[str]) -> str:
 
 
 def check_count(name: str, value: object, least: int = 1) -> None:
-    """Refuse what is no whole number of at least ``least``.
-
-    Raises:
-        ValueError: naming the argument, the limit and the value.
-    """
+    """Refuse what is no whole number of at least ``least``."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
         raise InputError(f'{name} must be a whole number of at least {least}, got {value!r}.')
 
 
 def usable_device(name: str | torch.device | None) -> torch.device:
-    """The device of that name; ``None``: the first GPU if there is one, or else the CPU.
-
-    Raises:
-        ValueError: there is no such device here.
-    """
+    """The device of that name; ``None``: the first GPU if there is one, or else the CPU."""
     if name is None:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     count = torch.cuda.device_count()

@@ -18,9 +18,6 @@ def config_path(name: str | Path) -> Path:
     Returns:
         The file that was named, or one in the checkout (``<repository>/configs``) or in the installed package
         (``stt_mm/configs``).
-
-    Raises:
-        FileNotFoundError: if there is neither; the message lists similar names, or those that are shipped.
     """
     file = Path(name)
     if file.is_file():

@@ -36,9 +36,6 @@ def check_geometry(
         trained: what the file says; ``None``: nothing, as files of other projects and of stage 1 do.
         used: that of the network at hand; ``None``: it has none.
         allow_other: warn only.
-
-    Raises:
-        GeometryError: naming both.
     """
     differing = differences(trained, used)
     if not differing:

@@ -37,12 +37,6 @@ def read_joint_positions(path: str | Path) -> np.ndarray:
     Returns:
         float32 ``[T, J, 2]``, (x, y) in pixels that count from 0. Joints may lie outside the image; NaN means not
         visible.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it cannot be read.
-        ValueError: the file is no MATLAB file of level 5, or ``pos_img`` is missing, of another shape, or holds what
-            is no position.
     """
     positions = read_matrix(path, 'pos_img')
     if positions.ndim == 2:
@@ -65,10 +59,6 @@ def read_matrix(path: str | Path, name: str) -> np.ndarray:
 
     Returns:
         Its numbers, in the type and the shape that it has in MATLAB.
-
-    Raises:
-        FileNotFoundError, OSError: there is no such file, or it cannot be read.
-        ValueError: the file is damaged, of another kind or too large, or the variable is missing or no real numbers.
     """
     try:
         with open(path, 'rb') as file:

@@ -10,9 +10,6 @@ def generator(*key: int) -> np.random.Generator:
 
     Args:
         key: one or more integers, each 0 or larger.
-
-    Raises:
-        ValueError: if the key is empty or holds a negative number.
     """
     if not key or min(key) < 0:
         raise InputError(f'A random key is one or more integers that are 0 or larger, got {key}.')

@@ -16,10 +16,6 @@ def write_submission(path: str | Path, files: Mapping[str, str | Path]) -> None:
     Args:
         path: the zip file, ends with ``.zip``.
         files: name inside the zip to file on disk.
-
-    Raises:
-        ValueError: another file type.
-        FileNotFoundError: a mask is missing; the message says which and how many.
     """
     path = Path(path)
     if path.suffix.lower() != '.zip':

@@ -33,9 +33,6 @@ def check_file(path: str | Path, sources: Iterable[Source] = ()) -> None:
         path: the file to write; it is replaced if it exists.
         sources: files that are read, and folders of which no file may be replaced. ``None`` and what does not exist
             are passed over.
-
-    Raises:
-        ValueError: it is one of them, or a folder; the message names both.
     """
     if os.path.isdir(path):
         raise InputError(f'{path} is a folder, but the result is a file. Name a file.')
@@ -47,11 +44,7 @@ def check_file(path: str | Path, sources: Iterable[Source] = ()) -> None:
 
 
 def check_apart(path: str | Path, sources: Iterable[Source]) -> None:
-    """Refuse a folder for results that is, or lies in, a folder that is read: results would pass for data there.
-
-    Raises:
-        ValueError: the message names both folders.
-    """
+    """Refuse a folder for results that is, or lies in, a folder that is read: results would pass for data there."""
     above = set(filter(None, map(_identity, _upwards(path))))
     for source in _existing(sources):
         if _identity(source) in above:
@@ -173,9 +166,6 @@ def check_distinct(targets: Mapping[str, str | Path]) -> None:
 
     Args:
         targets: what is written, in words, to its file or folder.
-
-    Raises:
-        ValueError: the message names both and the place.
     """
     found: dict[str, str] = {}
     ignores_case = cache(_ignores_case)

@@ -35,9 +35,6 @@ def check_finite(weights: Mapping[str, Tensor], where: str | Path, advice: str) 
         weights: tensors by name.
         where: the file that they are from, or what else the message is to begin with.
         advice: what to do about it, a sentence.
-
-    Raises:
-        CheckpointError: naming the first such tensor.
     """
     for name, value in weights.items():
         if not (finite := torch.isfinite(value)).all():
@@ -60,10 +57,6 @@ def backbone_state_dict(checkpoint: Any, prefix: str | None = None) -> Backbone:
         checkpoint: what :func:`stt_mm.utils.checkpoint.read_checkpoint` returned.
         prefix: what stands before the backbone's names, for files of no known source; see
             :func:`stt_mm.utils.key_maps.weights_below`.
-
-    Raises:
-        CheckpointError: if no source recognises the keys; the message shows the first ones, the known sources and the
-            prefixes that the file holds.
     """
     found = find_backbone(checkpoint, prefix)
     if found is not None:
@@ -95,9 +88,6 @@ def read_backbone(path: str | Path, trust: bool = False, prefix: str | None = No
 
     Returns:
         The backbone, all its weights finite, and the file's ``meta``.
-
-    Raises:
-        FileNotFoundError, CheckpointError: as in :func:`load_backbone`.
     """
     checkpoint = read_checkpoint(path, trust=trust)
     found = _find(path, checkpoint, prefix)

@@ -27,9 +27,6 @@ def overlay(frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarr
 
     Returns:
         uint8 ``[H, W, 3]``, RGB; a new array.
-
-    Raises:
-        ValueError: another shape or type, or ``alpha`` outside of 0 to 1.
     """
     check_frame(frame)
     if mask.dtype != np.uint8 or mask.shape != frame.shape[:2]:
@@ -57,9 +54,6 @@ def draw_points(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
 
     Returns:
         uint8 ``[H, W, 3]``, RGB; a new array. Dots grow with the picture and have a radius of 3 pixels or more.
-
-    Raises:
-        ValueError: another shape or type, or more than 255 points.
     """
     check_frame(picture)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) > 255:

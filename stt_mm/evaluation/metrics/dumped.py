@@ -18,9 +18,6 @@ def claim_dump(folder: str | Path, run_id: str, sources: list[str], overwrite: b
         run_id: of the metric.
         sources: files and folders of the data.
         overwrite: remove the masks of another run.
-
-    Raises:
-        ValueError, OSError: see :func:`stt_mm.utils.targets.check_folder`.
     """
     claim_folder(folder, _owner(run_id), '.png', sources, overwrite)
 

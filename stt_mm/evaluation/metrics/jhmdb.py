@@ -48,11 +48,7 @@ class JHMDBMetric(VideoMetric):
         }
 
     def summarise(self, records: dict[str, dict]) -> dict[str, float]:
-        """``STT/PCK@0.1`` and so on; PCK is absent from a form in which no joint was ever scored.
-
-        Raises:
-            ValueError: videos differ in the number of joints.
-        """
+        """``STT/PCK@0.1`` and so on; PCK is absent from a form in which no joint was ever scored."""
         metrics = {}
         for variant, total in _totals(records).items():
             rates = _rates(variant, total['hits'], total['scored'])

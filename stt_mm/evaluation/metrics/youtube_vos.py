@@ -35,10 +35,6 @@ class YouTubeVOSMetric(VideoMetric):
         out_dir, dump_masks, resume, run_id: see :class:`VideoMetric`.
         seen_categories: names of the categories of the training data, or a file with them: text, one per line, or a
             JSON list. ``None`` if unknown.
-
-    Raises:
-        FileNotFoundError, ValueError: the file of categories is missing or broken, or as
-            :class:`VideoMetric`.
     """
 
     name = 'ytv'
