@@ -119,7 +119,7 @@ class VIPInstanceMetric(VideoMetric):
         self.drop_incomplete = drop_incomplete
 
     def score(self, sample: dict) -> dict:
-        """Category, score and best overlap of each prediction of one video, and the number of true parts by category."""
+        """Category, score and best overlap of each prediction of one video; number of true parts by category."""
         if 'pred_scores' not in sample:
             raise InputError(
                 'the model returned no pred_scores. They are asked for by the metainfo with_scores=True, which '
