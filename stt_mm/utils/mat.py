@@ -3,8 +3,8 @@
 The format in short: a header of 128 bytes, then one element per variable. An element is a tag (type and number of
 bytes, four bytes each) and data that end at a multiple of 8 bytes; up to four bytes of data may stand in the tag. A
 variable is an element of elements: flags, dimensions, name, numbers; a compressed one is zlib data that hold it. Only
-the variable that is asked for is decoded, and only if its numbers are as many as its dimensions say. SciPy's reader ends
-the process at some damaged files.
+the variable that is asked for is decoded, and only if its numbers are as many as its dimensions say. SciPy's reader
+ends the process at some damaged files.
 """
 
 import math
