@@ -34,9 +34,6 @@ def library_errors(message: str) -> Iterator[None]:
 
     Errors of the toolbox and of the operating system stay what they are, and so do those that :func:`bugs_stay` has
     seen.
-
-    Args:
-        message: what cannot be done; the library's own words follow.
     """
     try:
         yield

@@ -109,11 +109,7 @@ class VideoBenchmark(BaseDataset, ABC):
         """
 
     def lack(self, video: dict) -> str | None:
-        """Why nothing of a video could be scored; ``None`` if it can, or if its truth is not public.
-
-        Args:
-            video: as in :meth:`load_labels`.
-        """
+        """Why nothing of a video could be scored; ``None`` if it can, or if its truth is not public."""
         return None
 
     def load_data_list(self) -> list[dict]:

@@ -133,10 +133,6 @@ def prepare_runtime(cfg: Config, launcher: str) -> None:
 
     Starts the gloo process group from the launcher's environment, before the Runner would start its own, and writes
     into ``cfg``: a DDP wrapper without device ids, and no SyncBN, which exists on GPUs only.
-
-    Args:
-        cfg: config of the run, changed in place.
-        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
     """
     if launcher == 'none' or torch.cuda.is_available() or get_device() != 'cpu':
         return
@@ -215,8 +211,7 @@ class AutocastOptimWrapper(OptimWrapper):
 def enable_amp(cfg: Config) -> None:
     """Switch a training config to mixed precision: float16 with loss scaling on CUDA, bfloat16 without on the CPU.
 
-    Args:
-        cfg: config with ``optim_wrapper``, changed in place. On CUDA its ``dtype`` and ``loss_scale`` are kept.
+    On CUDA the ``dtype`` and ``loss_scale`` of the config, which is changed in place, are kept.
     """
     wrapper = cfg.get('optim_wrapper')
     known = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper')

@@ -68,11 +68,7 @@ def values_of(node: Any, *keys: str) -> list[str]:
 
 
 def complete_loaders(node: Any) -> None:
-    """Leave out what a data loader without worker processes must not be given, in every loader of a config.
-
-    Args:
-        node: the value of a key of a config, or a part of it, changed in place.
-    """
+    """Leave out what a data loader without worker processes must not be given, in every loader of a config, in place."""
     if isinstance(node, dict):
         if 'dataset' in node and node.get('num_workers', 0) == 0:
             for key in ('persistent_workers', 'prefetch_factor'):
@@ -82,12 +78,7 @@ def complete_loaders(node: Any) -> None:
 
 
 def load_config(path: str | Path, options: dict | None = None) -> Config:
-    """Load a config file, apply overrides, check keys and components, complete loaders.
-
-    Args:
-        path: a config file, or the name of a shipped config such as ``stt_r18_ytv``.
-        options: overrides by dotted key, as ``--cfg-options`` gives them.
-    """
+    """Load a config file, or a shipped one by its name, apply overrides by dotted key, check and complete it."""
     file = config_path(path)
     if file.read_bytes()[:2] in (b'\xef\xbb', b'\xff\xfe', b'\xfe\xff'):
         raise InputError(f'{file} begins with a byte order mark. Save configs as UTF-8 without one.')

@@ -128,9 +128,6 @@ def check_components(cfg: Config) -> None:
     """Refuse what names no component, or gives one an argument that it does not take, before anything is built.
 
     Looked at are this toolbox's and MMEngine's components; what is below one of another library is that library's.
-
-    Args:
-        cfg: a loaded config with full names.
     """
     own = {key: value for key, value in cfg.items() if key in inspect.signature(Runner.__init__).parameters}
     settings = get_type_hints(_Settings)

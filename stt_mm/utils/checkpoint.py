@@ -47,12 +47,7 @@ class CheckpointError(InputError):
 
 
 def write_atomically(data: bytes, path: str | Path) -> None:
-    """Write a file so that its final name never holds half of it, not even after a power cut.
-
-    Args:
-        data: the whole content.
-        path: final name; its folder is made where needed and also holds the temporary file. An OSError names it.
-    """
+    """Write a file so that its final name never holds half of it, not even after a power cut."""
     path, temporary = Path(path), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -256,11 +251,6 @@ def latest_checkpoint(work_dir: str | Path, trust: bool = False, scheduled: bool
     """The newest checkpoint from which the training in a work directory can go on.
 
     Others, such as one truncated by a full disk, are passed over with a warning.
-
-    Args:
-        work_dir: folder with ``iter_<N>.pth`` (or ``epoch_<N>.pth``) files. It need not exist.
-        trust: as in :func:`read_checkpoint`.
-        scheduled: as in :func:`require_resumable`.
 
     Returns:
         The path, or ``None`` if there is no such file.

@@ -38,14 +38,7 @@ def check_choice(name: str, value: object, choices: Collection) -> None:
 def check_number(
     name: str, value: object, least: float = -math.inf, most: float = math.inf, above: float = -math.inf
 ) -> None:
-    """Refuse what is not a finite number within its range; a bool is none.
-
-    Args:
-        name: of the argument.
-        value: to be checked.
-        least, most: smallest and largest value that is allowed.
-        above: a value that is too small itself.
-    """
+    """Refuse what is not a finite number from ``least`` to ``most`` and larger than ``above``; a bool is none."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool | np.bool_) or not math.isfinite(value):
         raise InputError(f'{name} must be a finite number, got {value!r}.')
     if not least <= value <= most or value <= above:
@@ -63,10 +56,6 @@ def checked_fields(instance: Any, owner: str) -> dict[str, Any]:
 
     Annotations may be ``bool``, ``int``, ``float``, ``str``, ``None``, ``Literal``, ``tuple`` and unions of these. A
     ``float`` may be given as an integer; it is finite. Nothing else is converted: ``True`` and 2.0 are no ``int``.
-
-    Args:
-        instance: of the dataclass.
-        owner: what its fields are called after in the message.
     """
     hints = typing.get_type_hints(type(instance))
     found = {}

@@ -253,12 +253,7 @@ def prefixes_in(checkpoint: Any) -> list[str]:
 
 
 def find_backbone(checkpoint: Any, prefix: str | None = None) -> Backbone | None:
-    """The backbone in a checkpoint of any known source, or ``None``.
-
-    Args:
-        checkpoint: as read from the file.
-        prefix: look at the names that begin with it alone; see :func:`weights_below`.
-    """
+    """The backbone in a checkpoint of any known source, or ``None``; with a prefix see :func:`weights_below`."""
     if prefix is not None:
         return _recognise(weights_below(checkpoint, prefix), {})
     weights, others = _contained(checkpoint)

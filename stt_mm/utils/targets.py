@@ -144,11 +144,7 @@ def owner_of(folder: str | Path) -> str | None:
 
 
 def inside(folder: str | Path, name: str) -> Path:
-    """The path of a name below a folder.
-
-    Args:
-        folder: the folder that was given.
-        name: relative path with slashes, such as ``walk/clip1``.
+    """The path of a name, relative and with slashes, below a folder that was given.
 
     Raises:
         ValueError: the name leads out of the folder, by itself (see :func:`stt_mm.utils.text.check_name`) or through
@@ -162,11 +158,7 @@ def inside(folder: str | Path, name: str) -> Path:
 
 
 def check_distinct(targets: Mapping[str, str | Path]) -> None:
-    """Refuse two things that would be written to one place.
-
-    Args:
-        targets: what is written, in words, to its file or folder.
-    """
+    """Refuse two things that would be written to one place; what is written, in words, has its file or folder."""
     found: dict[str, str] = {}
     ignores_case = cache(_ignores_case)
     for what, path in targets.items():

@@ -152,10 +152,6 @@ def invisible(text: str) -> str:
 def check_name(name: str, source: str | Path) -> None:
     """Refuse the name of a video or frame that would point out of the folder that it is looked for in.
 
-    Args:
-        name: relative path with slashes, such as ``walk/clip1``.
-        source: what holds the name, for the message.
-
     Raises:
         ValueError: the name is empty, absolute, on a Windows drive, holds an empty part, ``.``, ``..``, a backslash or
             a character that cannot be seen, or is longer than a path can be.

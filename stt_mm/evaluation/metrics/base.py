@@ -126,11 +126,7 @@ class VideoMetric(BaseMetric):
             self.results.append(entry)
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Gathers the records of all ranks, writes the result on rank 0 and returns it on all of them.
-
-        Args:
-            size: number of videos in the data set; not needed, as videos are told apart by their ids.
-        """
+        """Gathers the records of all ranks, writes the result on rank 0, returns it on all; ``size`` is not needed."""
         # Every rank computes the result from the same records, so an error in it is raised on all of them.
         gathered = all_gather_object((self.resumed, self.results))
         entries = [entry for part in (0, 1) for pair in gathered for entry in pair[part]]

@@ -11,14 +11,7 @@ from stt_mm.utils.targets import check_apart, claim_folder, inside, owner_of
 
 
 def claim_dump(folder: str | Path, run_id: str, sources: list[str], overwrite: bool = False) -> None:
-    """Make a folder of masks that belongs to one run; what the same run left there stays.
-
-    Args:
-        folder: the folder.
-        run_id: of the metric.
-        sources: files and folders of the data.
-        overwrite: remove the masks of another run.
-    """
+    """Make a folder of masks that belongs to one run; what the same run left there stays."""
     claim_folder(folder, _owner(run_id), '.png', sources, overwrite)
 
 
@@ -59,13 +52,7 @@ def dump_masks(folder: str | Path, run_id: str, sample: dict, masks: np.ndarray)
 
 
 def masks_are_there(folder: str | Path, run_id: str, entry: dict) -> bool:
-    """Whether the masks that :func:`dump_masks` wrote for a record are in the folder as they were.
-
-    Args:
-        folder: the folder.
-        run_id: of the metric.
-        entry: with ``video_id`` and ``masks``, what :func:`dump_masks` returned.
-    """
+    """Whether the masks that :func:`dump_masks` wrote for a record are in the folder as they were."""
     if entry['masks'] is None or owner_of(folder) != _owner(run_id):
         return False
     paths = {Path(folder, entry['video_id'], f'{name}.png'): sha8 for name, sha8 in entry['masks'].items()}
