@@ -46,6 +46,7 @@ setup(
         'opencv-python>=4.10.0.84',
         'av>=17.1',
         'pillow>=10.3',
+        'safetensors>=0.4.5',
         'simplejpeg>=1.7.6',
         'rich>=13',
         'matplotlib>=3.8',

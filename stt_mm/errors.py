@@ -3,6 +3,9 @@
 Every error that an argument, a config value or a file can cause derives from :class:`SttMMError`, and from the built-in
 class that such an error would have anyway. The command line tools print these in one line; anything else is a fault of
 the code and keeps its traceback.
+
+So every function raises :class:`InputError` for what is not as its docstring has it, :class:`MissingInputError` for a
+file that is not there and :class:`FileError` for one that cannot be read or written. A section ``Raises`` tells more.
 """
 
 from collections.abc import Iterator
@@ -31,9 +34,6 @@ def library_errors(message: str) -> Iterator[None]:
 
     Errors of the toolbox and of the operating system stay what they are, and so do those that :func:`bugs_stay` has
     seen.
-
-    Args:
-        message: what cannot be done; the library's own words follow.
     """
     try:
         yield

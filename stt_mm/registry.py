@@ -37,11 +37,7 @@ _NUMBERS = (bool, int, float, NoneType)
 
 
 def find_component(registry: Registry, name: Any, scope: str | None = None) -> Callable:
-    """What a ``type`` of a config names: a registered class or function, in a scope or MMEngine's default one.
-
-    Raises:
-        ValueError: nothing has that name; the message lists similar ones.
-    """
+    """What a ``type`` of a config names: a registered class or function, in a scope or MMEngine's default one."""
     if not isinstance(name, str):
         if callable(name):
             return name

@@ -239,7 +239,7 @@ def draw(methods: list[Method], args: argparse.Namespace) -> tuple[Path, Path]:
     import numpy as np
 
     from stt_mm.utils import read_image, read_mask, resize_mask
-    from stt_mm.visualization import comparison, overlay, write_picture, write_video
+    from stt_mm.visualization import overlay, write_comparison, write_video
 
     def enlarged(mask_root: Path, name: str, scale: float) -> tuple:
         frame = read_image(ROOT / DAVIS / 'JPEGImages' / '480p' / video / f'{name}.jpg')
@@ -262,7 +262,7 @@ def draw(methods: list[Method], args: argparse.Namespace) -> tuple[Path, Path]:
         label = f'{method.label}, J&F {100 * results["per_sequence"][video]["J&F-Mean"]:.1f} on this video'
         rows.append((label, [enlarged(masks / method.key, name, 1.5)[1] for name in some]))
     columns = [f'{video}, frame {int(name)}{" (given)" if name == names[0] else ""}' for name in some]
-    return film, write_picture(args.work_dir / 'comparison.png', comparison(rows, columns))
+    return film, write_comparison(args.work_dir / 'comparison.png', rows, columns)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -39,11 +39,6 @@ def collect_given(
             frame; without frames it is for frame 0. What cannot be read without a guess is refused, and a border of 255
             beside other ids becomes background (:mod:`stt_mm.utils.drawn_masks`).
         points: ``[J, 2]``, (x, y) in pixels, by frame; without frames for frame 0.
-
-    Raises:
-        FileNotFoundError: no such mask file.
-        ValueError: nothing is given, a frame below 0, a mask that is none or holds no object, an object that is given
-            twice, or points of another shape.
     """
     masks, points = by_frame(masks), by_frame(points)
     given: dict[int, Given] = {}
@@ -68,11 +63,7 @@ def collect_given(
 
 
 def check_fit(given: Mapping[int, Given], size: tuple[int, int]) -> None:
-    """Refuse what does not lie in frames of (height, width) ``size``.
-
-    Raises:
-        ValueError: a mask of another size, or a point outside of the frame.
-    """
+    """Refuse what does not lie in frames of (height, width) ``size``."""
     height, width = size
     for frame, labels in given.items():
         if labels.mask is not None and labels.mask.shape != size:

@@ -82,9 +82,6 @@ class VideoPropagator:
 
     Attributes:
         model: the :class:`stt_mm.models.Correspondence`, in evaluation mode.
-
-    Raises:
-        FileNotFoundError, ValueError: no such config or checkpoint, or one that cannot be used.
     """
 
     def __init__(

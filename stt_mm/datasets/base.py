@@ -37,11 +37,6 @@ class VideoDataset(BaseDataset, ABC):
         on_error: ``'raise'`` stops at a file that is missing or broken. ``'skip'`` logs it, counts it in
             ``num_skipped`` (per process) and takes another video.
         indices: use the first (negative: last) n videos, or the listed ones; ``None`` for all.
-
-    Raises:
-        FileNotFoundError: ``data_root`` is missing.
-        ValueError: an argument out of its range, or no video is long enough.
-        FrameError: on access, a file that cannot be decoded, naming video and file.
     """
 
     LAYOUT = '<data_root>/<video>/<frame>.jpg'

@@ -109,11 +109,7 @@ class VideoBenchmark(BaseDataset, ABC):
         """
 
     def lack(self, video: dict) -> str | None:
-        """Why nothing of a video could be scored; ``None`` if it can, or if its truth is not public.
-
-        Args:
-            video: as in :meth:`load_labels`.
-        """
+        """Why nothing of a video could be scored; ``None`` if it can, or if its truth is not public."""
         return None
 
     def load_data_list(self) -> list[dict]:
@@ -167,11 +163,7 @@ class VideoBenchmark(BaseDataset, ABC):
 
 
 def check_mask_size(mask: np.ndarray, mask_path: str, frames: FrameSequence, index: int = 0) -> None:
-    """Refuse a mask ``[H, W]`` that does not fit frame ``index``.
-
-    Raises:
-        ValueError: naming both files and sizes.
-    """
+    """Refuse a mask ``[H, W]`` that does not fit frame ``index``."""
     if mask.shape != frames.original_size:
         raise InputError(
             f'Mask {mask_path} is {mask.shape[0]}x{mask.shape[1]} (height x width), its frame {frames.path(index)} is '

@@ -14,7 +14,7 @@ from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.mask_files import load_mask
 from stt_mm.utils.masks import lack_of_objects, read_object_ids
-from stt_mm.utils.text import absent, check_name, read_words
+from stt_mm.utils.text import check_name, check_there, read_words
 
 LAYOUT = (
     '<data_root>/JPEGImages/<resolution>/<video>/00000.jpg, <data_root>/Annotations/<resolution>/<video>/00000.png and '
@@ -114,12 +114,8 @@ class DAVIS(VideoBenchmark):
         frame_dir = Path(self.data_root, 'JPEGImages', self.resolution, video_id)
         mask_dir = Path(self.data_root, 'Annotations', self.resolution, video_id)
         for folder in (frame_dir, mask_dir):
-            if not folder.is_dir():
-                raise MissingInputError(
-                    f'DAVIS: {absent(folder, "folder")}. '
-                    f'Expected {LAYOUT}. Complete the download, or change data_root, split '
-                    'or resolution.'
-                )
+            advice = 'Complete the download, or change data_root, split or resolution.'
+            check_there(folder, 'folder', 'DAVIS', LAYOUT, advice)
         frame_paths = list_images(frame_dir)
         if not frame_paths:
             raise MissingInputError(f'DAVIS: no frames in {frame_dir}. Complete the download.')
@@ -151,12 +147,7 @@ def list_files(data_root: str | Path, year: int, split: str, resolution: str) ->
 
 
 def read_davis_list(path: str | Path) -> list[str]:
-    """The videos of a list, whose lines begin with the name of one or with the path of one of its frames.
-
-    Raises:
-        FileNotFoundError, ValueError: there is no such file, or it is no text, lists nothing, or names what is no
-            video.
-    """
+    """The videos of a list, whose lines begin with the name of one or with the path of one of its frames."""
     video_ids = []
     for first, *_ in read_words(path):
         parts = [part for part in first.split('/') if part]

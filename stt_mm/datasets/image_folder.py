@@ -10,7 +10,7 @@ from stt_mm.datasets.base import VideoDataset
 from stt_mm.errors import MissingInputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.images import list_images, natural_key, walk_folders
-from stt_mm.utils.text import absent
+from stt_mm.utils.text import check_there
 
 
 @DATASETS.register_module()
@@ -27,10 +27,6 @@ class ImageFolder(VideoDataset):
 
     Args:
         data_root, pipeline, on_error, indices: see :class:`VideoDataset`.
-
-    Raises:
-        FileNotFoundError: ``data_root`` is missing or holds no image.
-        FrameError: on access, an image that is cut off or cannot be decoded.
     """
 
     LAYOUT = '<data_root>/.../<image>.jpg'
@@ -52,10 +48,7 @@ class ImageFolder(VideoDataset):
 
     def load_videos(self) -> list[dict]:
         """One ``dict(video_id, frame_paths)`` per image, with one path each."""
-        if not os.path.isdir(self.data_root):
-            raise MissingInputError(
-                f'ImageFolder: {absent(self.data_root, "folder")}. Expected {self.LAYOUT}. Change data_root.'
-            )
+        check_there(self.data_root, 'folder', 'ImageFolder', self.LAYOUT, 'Change data_root.')
         images = [
             dict(video_id=os.path.relpath(path, self.data_root).replace(os.sep, '/'), frame_paths=[path])
             for folder in sorted((folder for folder, _ in walk_folders(self.data_root)), key=natural_key)

@@ -13,7 +13,7 @@ from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.mat import read_joint_positions
-from stt_mm.utils.text import absent, check_name, read_words
+from stt_mm.utils.text import check_name, check_there, read_words
 
 LAYOUT = (
     '<data_root>/Rename_Images/<action>/<clip>/00001.png, '
@@ -66,12 +66,8 @@ class JHMDB(VideoBenchmark):
 
     def load_videos(self) -> list[dict]:
         for name in (FRAMES, JOINTS):
-            if not (self.folder / name).is_dir():
-                raise MissingInputError(
-                    f'JHMDB: {absent(self.folder / name, "folder")}. '
-                    f'Expected {LAYOUT}. Complete the download, or change '
-                    'data_root.'
-                )
+            advice = 'Complete the download, or change data_root.'
+            check_there(self.folder / name, 'folder', 'JHMDB', LAYOUT, advice)
         official = self.video_list is None
         video_ids = official_test_clips(self.folder, self.split) if official else self._ids_of_list()
         for video_id in video_ids:
@@ -125,8 +121,7 @@ class JHMDB(VideoBenchmark):
     def _load_video(self, video_id: str) -> dict:
         frame_dir = self.folder / FRAMES / video_id
         joint_path = self.folder / JOINTS / video_id / 'joint_positions.mat'
-        if not frame_dir.is_dir():
-            raise MissingInputError(f'JHMDB: {absent(frame_dir, "folder")}. Expected {LAYOUT}. Complete the download.')
+        check_there(frame_dir, 'folder', 'JHMDB', LAYOUT, 'Complete the download.')
         frame_paths, points = list_images(frame_dir), read_joint_positions(joint_path)
         if len(frame_paths) < len(points):
             raise MissingInputError(
@@ -149,10 +144,6 @@ def official_test_clips(folder: str | Path, split: int) -> list[str]:
     Args:
         folder: holds ``splits/<action>_test_split<split>.txt`` with lines ``<clip>.avi <part>``; part 2 is for testing.
         split: 1, 2 or 3.
-
-    Raises:
-        FileNotFoundError: there are no such lists.
-        ValueError: a list is empty or of another form.
     """
     paths = sorted(Path(folder, 'splits').glob(f'*_test_split{split}.txt'))
     if not paths:

@@ -23,9 +23,6 @@ class TrainSampler(Sampler):
         dataset: anything with a length above 0.
         seed: ``None`` for a random one, the same on all ranks. MMEngine's runner hands over the seed of the run.
         shuffle: ``False`` keeps the order of the dataset.
-
-    Raises:
-        ValueError: the dataset is empty.
     """
 
     def __init__(self, dataset: Sized, seed: int | None = None, shuffle: bool = True) -> None:
@@ -38,11 +35,7 @@ class TrainSampler(Sampler):
         self.start = 0
 
     def advance(self, num_samples: int) -> None:
-        """Lets the next iteration begin after the first ``num_samples`` samples of this rank; loads nothing.
-
-        Raises:
-            ValueError: ``num_samples`` is negative.
-        """
+        """Lets the next iteration begin after the first ``num_samples`` samples of this rank; loads nothing."""
         if num_samples < 0:
             raise InputError(f'TrainSampler.advance: num_samples must be 0 or more, got {num_samples}.')
         self.start = num_samples
@@ -74,9 +67,6 @@ class LongestFirstSampler(Sampler):
     Args:
         dataset: has a length, which may be 0, and ``num_frames(index)``, as :class:`VideoBenchmark` does.
         seed: without effect; MMEngine's runner hands it to every sampler.
-
-    Raises:
-        ValueError: the dataset does not know its frame counts.
     """
 
     def __init__(self, dataset: Sized, seed: int | None = None) -> None:

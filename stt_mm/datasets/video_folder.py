@@ -7,7 +7,7 @@ from stt_mm.datasets.base import VideoDataset
 from stt_mm.errors import MissingInputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.images import FrameError, list_images, natural_key, walk_folders
-from stt_mm.utils.text import absent
+from stt_mm.utils.text import check_there
 from stt_mm.utils.video import VIDEO_SUFFIXES, VideoReader
 
 
@@ -23,19 +23,12 @@ class VideoFolder(VideoDataset):
         data_root, pipeline, clip_length, interval, interval_probs, on_error, indices: see
             :class:`VideoDataset`. With ``on_error='skip'`` video files that cannot be opened, or are cut off, are
             counted and left out.
-
-    Raises:
-        FileNotFoundError: ``data_root`` is missing or holds no video.
-        FrameError: a video file cannot be opened, or is cut off.
     """
 
     LAYOUT = '<data_root>/.../<video>/<frame>.jpg or <data_root>/.../<video>.mp4'
 
     def load_videos(self) -> list[dict]:
-        if not os.path.isdir(self.data_root):
-            raise MissingInputError(
-                f'VideoFolder: {absent(self.data_root, "folder")}. Expected {self.LAYOUT}. Change data_root.'
-            )
+        check_there(self.data_root, 'folder', 'VideoFolder', self.LAYOUT, 'Change data_root.')
         videos = sorted(self._walk(), key=lambda video: natural_key(video['video_id']))
         if not videos and not self.num_skipped:
             raise MissingInputError(

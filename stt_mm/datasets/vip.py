@@ -15,7 +15,7 @@ from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
 from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.masks import read_object_ids
-from stt_mm.utils.text import absent, read_video_list
+from stt_mm.utils.text import check_there, read_video_list
 
 LAYOUT = (
     '<data_root>/Images/<video>/<frame>.jpg, <data_root>/Annotations/{Category_ids,Instance_ids}/<video>/<frame>.png '
@@ -67,10 +67,7 @@ class VIP(VideoBenchmark):
 
     def load_videos(self) -> list[dict]:
         path = Path(self.data_root, 'lists', f'{self.split}_videos.txt')
-        if not path.is_file():
-            raise MissingInputError(
-                f'VIP: {absent(path, "file")}. Expected {LAYOUT}. Unpack VIP_Fine, or change data_root or split.'
-            )
+        check_there(path, 'file', 'VIP', LAYOUT, 'Unpack VIP_Fine, or change data_root or split.')
         return [self._load_video(video_id) for video_id in read_video_list(path)]
 
     def load_labels(self, video: dict, frames: FrameSequence) -> tuple[dict, dict]:
@@ -101,11 +98,7 @@ class VIP(VideoBenchmark):
         frame_dir = Path(self.data_root, 'Images', video_id)
         mask_dir = mask_folder(self.data_root, self.labels, video_id)
         for folder in (frame_dir, mask_dir):
-            if not folder.is_dir():
-                raise MissingInputError(
-                    f'VIP: {absent(folder, "folder")}. '
-                    f'Expected {LAYOUT}. Complete the download, or change data_root or split.'
-                )
+            check_there(folder, 'folder', 'VIP', LAYOUT, 'Complete the download, or change data_root or split.')
         frame_paths = list_images(frame_dir)
         if not frame_paths:
             raise MissingInputError(f'VIP: no frames in {frame_dir}. Complete the download.')

@@ -9,7 +9,7 @@ from stt_mm.datasets.base import VideoDataset
 from stt_mm.errors import MissingInputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.images import list_images
-from stt_mm.utils.text import absent, read_video_list
+from stt_mm.utils.text import absent, check_there, read_video_list
 
 
 @DATASETS.register_module()
@@ -27,10 +27,6 @@ class YouTubeVOS(VideoDataset):
             ``{'videos': ...}``); relative paths count from ``data_root``.
         pipeline, clip_length, interval, interval_probs, on_error, indices: see :class:`VideoDataset`. With
             ``on_error='skip'`` listed videos that are missing are counted and left out.
-
-    Raises:
-        FileNotFoundError: the folder, the list or a listed video is missing.
-        ValueError: a list that cannot be understood or lists nothing.
     """
 
     LAYOUT = '<data_root>/<split>/JPEGImages/<video>/<frame>.jpg'
@@ -53,11 +49,8 @@ class YouTubeVOS(VideoDataset):
 
     def load_videos(self) -> list[dict]:
         frame_root = Path(self.data_root, self.split, 'JPEGImages')
-        if not frame_root.is_dir():
-            raise MissingInputError(
-                f'YouTubeVOS: {absent(frame_root, "folder")}. Expected {self.LAYOUT}. Unpack YouTube-VOS there, or '
-                'change data_root or split.'
-            )
+        advice = 'Unpack YouTube-VOS there, or change data_root or split.'
+        check_there(frame_root, 'folder', 'YouTubeVOS', self.LAYOUT, advice)
         present = {entry.name for entry in os.scandir(frame_root) if entry.is_dir()}
         list_file = self._list_file()
         listed = sorted(present) if list_file is None else read_video_list(list_file)

@@ -15,7 +15,7 @@ from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images, natural_key
 from stt_mm.utils.masks import read_object_ids
-from stt_mm.utils.text import absent, check_name, read_json, read_video_list
+from stt_mm.utils.text import check_name, check_there, read_json, read_video_list
 
 LAYOUT = (
     '<data_root>/<split>/meta.json, <data_root>/<split>/JPEGImages/<video>/<frame>.jpg and '
@@ -144,12 +144,9 @@ class YouTubeVOSBenchmark(VideoBenchmark):
         frame_dir = Path(self.data_root, folder, 'JPEGImages', video_id)
         mask_dir = Path(self.data_root, self.split, 'Annotations', video_id)
         for directory in (frame_dir, mask_dir):
-            if not directory.is_dir():
-                raise MissingInputError(
-                    f'{self.title}: {absent(directory, "folder")}. Expected {LAYOUT}'
-                    f'{f" and the frames in <data_root>/{folder}" if self.all_frames else ""}. Complete the download, '
-                    'or change data_root, split or all_frames.'
-                )
+            layout = f'{LAYOUT} and the frames in <data_root>/{folder}' if self.all_frames else LAYOUT
+            advice = 'Complete the download, or change data_root, split or all_frames.'
+            check_there(directory, 'folder', self.title, layout, advice)
         images = {Path(path).stem: path for path in list_images(frame_dir)}
         missing = [name for name in listed if name not in images]
         if missing:
@@ -185,16 +182,9 @@ def read_meta(path: str | Path) -> dict[str, dict[int, dict]]:
     Returns:
         ``{video: {id: dict(category, frames)}}``; ``frames`` (names in order) is not empty, ``category`` may be
         ``None``.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: no valid JSON, not the form of YouTube-VOS, or a name that points out of the folders.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingInputError(
-            f'YouTube-VOS: {absent(path, "file")}. Expected {LAYOUT}. Unpack YouTube-VOS there, or change data_root.'
-        )
+    check_there(path, 'file', 'YouTube-VOS', LAYOUT, 'Unpack YouTube-VOS there, or change data_root.')
     content = read_json(path)
     videos = content.get('videos') if isinstance(content, dict) else None
     if not isinstance(videos, dict) or not videos:

@@ -133,13 +133,6 @@ def prepare_runtime(cfg: Config, launcher: str) -> None:
 
     Starts the gloo process group from the launcher's environment, before the Runner would start its own, and writes
     into ``cfg``: a DDP wrapper without device ids, and no SyncBN, which exists on GPUs only.
-
-    Args:
-        cfg: config of the run, changed in place.
-        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
-
-    Raises:
-        ValueError: if the launcher did not set its environment variables.
     """
     if launcher == 'none' or torch.cuda.is_available() or get_device() != 'cpu':
         return
@@ -218,11 +211,7 @@ class AutocastOptimWrapper(OptimWrapper):
 def enable_amp(cfg: Config) -> None:
     """Switch a training config to mixed precision: float16 with loss scaling on CUDA, bfloat16 without on the CPU.
 
-    Args:
-        cfg: config with ``optim_wrapper``, changed in place. On CUDA its ``dtype`` and ``loss_scale`` are kept.
-
-    Raises:
-        ValueError: if the config's wrapper is of a kind that has no mixed-precision counterpart.
+    On CUDA the ``dtype`` and ``loss_scale`` of the config, which is changed in place, are kept.
     """
     wrapper = cfg.get('optim_wrapper')
     known = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper')
@@ -249,9 +238,6 @@ def check_queue(cfg: Config, world_size: int, batch_size: int | None = None) -> 
         cfg: config of the run; in joint training the images of ``model.image_branch`` have their own loader.
         world_size: number of processes.
         batch_size: for which ``model`` alone is run, in place of that of its loader.
-
-    Raises:
-        ValueError: if the total batch does not divide the length of the queue.
     """
     branch = None if batch_size else cfg.model.get('image_branch')
     model, loader, names = (

@@ -10,9 +10,9 @@ from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
 from stt_mm.engine.config_checks import check_components
-from stt_mm.errors import InputError, MissingInputError
+from stt_mm.errors import InputError
 from stt_mm.utils.checks import similar
-from stt_mm.utils.config_path import PACKAGE, config_path
+from stt_mm.utils.config_path import config_path
 
 # Of the shipped configs, for MMEngine's own runner; the tools make a folder for each config in it.
 SHARED_WORK_DIR = 'work_dirs'
@@ -32,9 +32,6 @@ def check_keys(cfg: Config) -> None:
     """Refuse top-level keys that look like slips of those that are read; MMEngine would pass over them in silence.
 
     Other keys are the author's variables, such as ``data_root`` or ``train_pipeline``.
-
-    Raises:
-        ValueError: with every such key and the one that may have been meant.
     """
     name = cfg.filename or 'The config'
     if 'fallback_scope' in cfg:
@@ -71,11 +68,7 @@ def values_of(node: Any, *keys: str) -> list[str]:
 
 
 def complete_loaders(node: Any) -> None:
-    """Leave out what a data loader without worker processes must not be given, in every loader of a config.
-
-    Args:
-        node: the value of a key of a config, or a part of it, changed in place.
-    """
+    """Leave out what a data loader without worker processes must not be given, in every loader of a config, in place."""
     if isinstance(node, dict):
         if 'dataset' in node and node.get('num_workers', 0) == 0:
             for key in ('persistent_workers', 'prefetch_factor'):
@@ -85,17 +78,8 @@ def complete_loaders(node: Any) -> None:
 
 
 def load_config(path: str | Path, options: dict | None = None) -> Config:
-    """Load a config file, apply overrides, check keys and components, complete loaders.
-
-    Args:
-        path: a config file, or the name of a shipped config such as ``stt_r18_ytv``.
-        options: overrides by dotted key, as ``--cfg-options`` gives them.
-
-    Raises:
-        FileNotFoundError: if there is no such file; the message lists similar names.
-        ValueError: if the file is not a valid config, an override does not fit, or a key or component is unknown.
-    """
-    file = find_config(path)
+    """Load a config file, or a shipped one by its name, apply overrides by dotted key, check and complete it."""
+    file = config_path(path)
     if file.read_bytes()[:2] in (b'\xef\xbb', b'\xff\xfe', b'\xfe\xff'):
         raise InputError(f'{file} begins with a byte order mark. Save configs as UTF-8 without one.')
     try:
@@ -134,22 +118,3 @@ def override(cfg: Config, options: dict | None) -> None:
             import_modules_from_strings(**cfg.custom_imports)
     except Exception as error:
         raise InputError(f'--cfg-options do not fit {cfg.filename}: {type(error).__name__}: {error}') from error
-
-
-def find_config(path: str | Path) -> Path:
-    """The config file of that path or, if there is none, the shipped config of that name.
-
-    Raises:
-        FileNotFoundError: if there is neither; the message lists similar names.
-    """
-    file = Path(path)
-    if file.is_file():
-        return file
-    try:
-        return config_path(str(path))
-    except FileNotFoundError as error:
-        shipped = [found for root in (PACKAGE.parent, PACKAGE) for found in (root / 'configs').rglob('*.py')]
-        known = {found.stem: str(found) for found in [*shipped, *file.parent.glob('*.py')]}
-        close = [known[stem] for stem in get_close_matches(file.stem, known, n=3, cutoff=0.6)]
-        similar = f'Similar: {", ".join(close)}.' if close else str(error)
-        raise MissingInputError(f'There is no file {path}. {similar}') from None

@@ -128,12 +128,6 @@ def check_components(cfg: Config) -> None:
     """Refuse what names no component, or gives one an argument that it does not take, before anything is built.
 
     Looked at are this toolbox's and MMEngine's components; what is below one of another library is that library's.
-
-    Args:
-        cfg: a loaded config with full names.
-
-    Raises:
-        ValueError: with the place in the config, and the name that may have been meant.
     """
     own = {key: value for key, value in cfg.items() if key in inspect.signature(Runner.__init__).parameters}
     settings = get_type_hints(_Settings)
@@ -151,11 +145,7 @@ def check_components(cfg: Config) -> None:
 
 
 def check_validation(cfg: Config) -> None:
-    """Refuse a training config that says a part only of what a validation needs.
-
-    Raises:
-        ValueError: with the keys that lack.
-    """
+    """Refuse a training config that says a part only of what a validation needs."""
     keys = [f'val_{part}' for part in ('dataloader', 'cfg', 'evaluator')]
     lacking = [key for key in keys if cfg.get(key) is None]
     if 0 < len(lacking) < len(keys):

@@ -93,9 +93,6 @@ class IterLoop(IterBasedTrainLoop):
         dataloader: training data loader or its config.
         max_iters: iterations of the whole training.
         val_interval: iterations between validations.
-
-    Raises:
-        ValueError: a number is below 1, or a data loader gives no batch.
     """
 
     def __init__(

@@ -14,10 +14,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 
 from stt_mm.errors import FileError, InputError, MissingInputError
-from stt_mm.utils.safetensors import is_safetensors, read_safetensors
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +47,7 @@ class CheckpointError(InputError):
 
 
 def write_atomically(data: bytes, path: str | Path) -> None:
-    """Write a file so that its final name never holds half of it, not even after a power cut.
-
-    Args:
-        data: the whole content.
-        path: final name; its folder is made where needed and also holds the temporary file. An OSError names it.
-    """
+    """Write a file so that its final name never holds half of it, not even after a power cut."""
     path, temporary = Path(path), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +75,7 @@ def checkpoint_bytes(checkpoint: dict[str, Any]) -> bytes:
 
 
 def sha8(path: str | Path) -> str:
-    """First eight hexadecimal digits of the SHA-256 of a file; errors as in :func:`existing`."""
+    """First eight hexadecimal digits of the SHA-256 of a file."""
     digest = hashlib.sha256()
     with open(existing(path), 'rb') as file:
         while block := file.read(1 << 20):
@@ -89,12 +84,7 @@ def sha8(path: str | Path) -> str:
 
 
 def existing(path: str | Path) -> Path:
-    """The path of a checkpoint file, with ``~`` resolved.
-
-    Raises:
-        FileNotFoundError: if there is no such file; the message names similar ones.
-        CheckpointError: if the path is a folder.
-    """
+    """The path of a checkpoint file, with ``~`` resolved."""
     path = Path(path).expanduser()
     if path.is_dir():
         raise CheckpointError(
@@ -131,8 +121,9 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
                 'that of its source, or write it again with torch.save.',
                 path,
             )
-        if is_safetensors(path):
-            return {name: value.to(map_location) for name, value in read_safetensors(path).items()}
+        if _is_safetensors(path):
+            weights = safetensors.torch.load(path.read_bytes())
+            return {name: value.to(map_location) for name, value in weights.items()}
         # CRW, DINO and others store their command line beside the weights; a Namespace is plain data.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location=map_location, weights_only=not trust)
@@ -152,6 +143,15 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
             f'{path} ({path.stat().st_size} bytes) is truncated, corrupt or no PyTorch checkpoint: '
             f'{_first_line(error)}. Download or write it again.'
         ) from error
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file is called or begins like one of this format: the length of a header in JSON, and the header."""
+    with open(path, 'rb') as file:
+        start = file.read(9)
+    return path.suffix == '.safetensors' or (
+        start[8:] == b'{' and int.from_bytes(start[:8], 'little') <= path.stat().st_size
+    )
 
 
 def _check_kind(path: Path) -> None:
@@ -230,11 +230,7 @@ def remove_left_overs(folder: str | Path, names: str) -> None:
 
 
 def require_resumable(checkpoint: Any, path: Path, scheduled: bool = False) -> None:
-    """Refuse a checkpoint from which a training, with a schedule or without, cannot go on as if it had not stopped.
-
-    Raises:
-        CheckpointError: what the file lacks, and which one has it.
-    """
+    """Refuse a checkpoint from which a training, with a schedule or without, cannot go on as if it had not stopped."""
     content = checkpoint if isinstance(checkpoint, dict) else {}
     needed = ['state_dict', 'meta', 'message_hub', 'optimizer', *(['param_schedulers'] if scheduled else [])]
     lacking = [key for key in needed if not isinstance(content.get(key), dict | list)]
@@ -255,11 +251,6 @@ def latest_checkpoint(work_dir: str | Path, trust: bool = False, scheduled: bool
     """The newest checkpoint from which the training in a work directory can go on.
 
     Others, such as one truncated by a full disk, are passed over with a warning.
-
-    Args:
-        work_dir: folder with ``iter_<N>.pth`` (or ``epoch_<N>.pth``) files. It need not exist.
-        trust: as in :func:`read_checkpoint`.
-        scheduled: as in :func:`require_resumable`.
 
     Returns:
         The path, or ``None`` if there is no such file.

@@ -30,11 +30,7 @@ _WORDS = {
 
 
 def check_choice(name: str, value: object, choices: Collection) -> None:
-    """Refuse a value that is not among the choices.
-
-    Raises:
-        ValueError: naming the argument, the choices and the value.
-    """
+    """Refuse a value that is not among the choices."""
     if value not in list(choices):
         raise InputError(f'{name} must be one of {", ".join(map(repr, choices))}, got {value!r}.')
 
@@ -42,17 +38,7 @@ def check_choice(name: str, value: object, choices: Collection) -> None:
 def check_number(
     name: str, value: object, least: float = -math.inf, most: float = math.inf, above: float = -math.inf
 ) -> None:
-    """Refuse what is not a finite number within its range; a bool is none.
-
-    Args:
-        name: of the argument.
-        value: to be checked.
-        least, most: smallest and largest value that is allowed.
-        above: a value that is too small itself.
-
-    Raises:
-        ValueError: naming the argument, the range and the value.
-    """
+    """Refuse what is not a finite number from ``least`` to ``most`` and larger than ``above``; a bool is none."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool | np.bool_) or not math.isfinite(value):
         raise InputError(f'{name} must be a finite number, got {value!r}.')
     if not least <= value <= most or value <= above:
@@ -70,13 +56,6 @@ def checked_fields(instance: Any, owner: str) -> dict[str, Any]:
 
     Annotations may be ``bool``, ``int``, ``float``, ``str``, ``None``, ``Literal``, ``tuple`` and unions of these. A
     ``float`` may be given as an integer; it is finite. Nothing else is converted: ``True`` and 2.0 are no ``int``.
-
-    Args:
-        instance: of the dataclass.
-        owner: what its fields are called after in the message.
-
-    Raises:
-        ValueError: naming the field, what it may be, and the value.
     """
     hints = typing.get_type_hints(type(instance))
     found = {}
@@ -140,11 +119,7 @@ def in_words(hint: Any) -> str:
 
 
 def check_value(name: str, value: object, hint: Any) -> None:
-    """Refuse what is not of an annotated type; the keys of a ``TypedDict`` and of a ``dict`` are looked into.
-
-    Raises:
-        ValueError: naming the key, what it may be, and the value.
-    """
+    """Refuse what is not of an annotated type; the keys of a ``TypedDict`` and of a ``dict`` are looked into."""
     inner = next(
         (
             part
@@ -171,21 +146,13 @@ def similar(name: object, known: Iterable[str]) -> str:
 
 
 def check_count(name: str, value: object, least: int = 1) -> None:
-    """Refuse what is no whole number of at least ``least``.
-
-    Raises:
-        ValueError: naming the argument, the limit and the value.
-    """
+    """Refuse what is no whole number of at least ``least``."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
         raise InputError(f'{name} must be a whole number of at least {least}, got {value!r}.')
 
 
 def usable_device(name: str | torch.device | None) -> torch.device:
-    """The device of that name; ``None``: the first GPU if there is one, or else the CPU.
-
-    Raises:
-        ValueError: there is no such device here.
-    """
+    """The device of that name; ``None``: the first GPU if there is one, or else the CPU."""
     if name is None:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     count = torch.cuda.device_count()

@@ -1,5 +1,6 @@
 """Where the config files lie, in a checkout and in an installed wheel."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from stt_mm.errors import MissingInputError
@@ -7,27 +8,30 @@ from stt_mm.errors import MissingInputError
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def config_path(name: str) -> Path:
-    """Path of a shipped config.
+def config_path(name: str | Path) -> Path:
+    """The config file of that path or, if there is none, the shipped config of that name.
 
     Args:
-        name: path below ``configs/``, with or without ``.py``, such as ``stt/stt_r18_ytv_s4``; the name of the
-            file will do, as no two have the same.
+        name: a file; or a path below ``configs/``, with or without ``.py``, such as ``stt/stt_r18_ytv_s4``, of which
+            the last part will do, as no two files have the same.
 
     Returns:
-        The file in the checkout (``<repository>/configs``) or in the installed package (``stt_mm/configs``).
-
-    Raises:
-        FileNotFoundError: if no such config is shipped; the message lists those that are.
+        The file that was named, or one in the checkout (``<repository>/configs``) or in the installed package
+        (``stt_mm/configs``).
     """
-    relative = Path(name if name.endswith('.py') else f'{name}.py')
+    file = Path(name)
+    if file.is_file():
+        return file
+    wanted = file if file.suffix == '.py' else Path(f'{file}.py')
     roots = [root for root in (PACKAGE.parent / 'configs', PACKAGE / 'configs') if root.is_dir()]
-    for root in roots:
-        found = [path for path in root.rglob(relative.name) if '_base_' not in path.parts]
-        for path in [root / relative, *(found if len(relative.parts) == 1 else [])]:
-            if path.is_file():
-                return path
-    known = sorted(
-        str(path.relative_to(root))[:-3] for root in roots for path in root.rglob('*.py') if '_base_' not in path.parts
-    )
-    raise MissingInputError(f'No config named {name!r}. Shipped configs: {", ".join(known) or "none found"}.')
+    shipped = {
+        path.relative_to(root): path for root in roots for path in root.rglob('*.py') if '_base_' not in path.parts
+    }
+    for short, path in shipped.items():
+        if wanted in (short, Path(short.name)):
+            return path
+    known = {path.stem: str(path) for path in [*shipped.values(), *file.parent.glob('*.py')]}
+    close = [known[stem] for stem in get_close_matches(file.stem, known)]
+    names = ', '.join(sorted(str(short.with_suffix('')) for short in shipped)) or 'none found'
+    hint = f'Similar: {", ".join(close)}.' if close else f'Shipped configs: {names}.'
+    raise MissingInputError(f'There is no file {name}, and no shipped config of that name. {hint}')

@@ -23,10 +23,6 @@ class FrameSequence:
 
     Attributes:
         names: one name per frame: the stem of its file, or a five-digit number in a video file.
-
-    Raises:
-        ValueError: no frame at all.
-        FileNotFoundError, FrameError: on reading, naming video and file.
     """
 
     def __init__(

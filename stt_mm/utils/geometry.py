@@ -29,16 +29,7 @@ def check_geometry(
     """Refuse to use a network in another geometry than the one that it was trained in.
 
     Strides and the like hold no parameters, so that the weights fit and only the scores tell. Numbers per stage are
-    compared up to the stage that is used.
-
-    Args:
-        path: the checkpoint file, for the message.
-        trained: what the file says; ``None``: nothing, as files of other projects and of stage 1 do.
-        used: that of the network at hand; ``None``: it has none.
-        allow_other: warn only.
-
-    Raises:
-        GeometryError: naming both.
+    compared up to the stage that is used. A file or a network of which no geometry is known (``None``) passes.
     """
     differing = differences(trained, used)
     if not differing:

@@ -36,12 +36,7 @@ class ImageFault(InputError):
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuses more pixels than ``STT_MM_MAX_PIXELS`` of the environment allows, 100 million without it.
-
-    Raises:
-        ImageFault: the image is larger.
-        InputError: the variable holds no number.
-    """
+    """Refuses more pixels than ``STT_MM_MAX_PIXELS`` of the environment allows, 100 million without it."""
     text = os.environ.get('STT_MM_MAX_PIXELS', str(MAX_PIXELS))
     if not text.isdecimal():
         raise InputError(f'STT_MM_MAX_PIXELS in the environment must be a whole number, got {text!r}.')
@@ -53,11 +48,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def check_png(data: bytes) -> None:
-    """Walks the chunks of a PNG: their lengths, the checksums of those that matter, and the size of the image.
-
-    Raises:
-        ImageFault: the file is cut off, damaged or too large.
-    """
+    """Walks the chunks of a PNG: their lengths, the checksums of those that matter, and the size of the image."""
     view, place = memoryview(data), len(PNG)
     while place + 12 <= len(view):
         length, kind = struct.unpack_from('>I4s', view, place)

@@ -7,12 +7,7 @@ from stt_mm.utils.text import read_words
 
 
 def read_instance_categories(path: str | Path) -> dict[int, int]:
-    """The category of each instance, from lines ``id category``.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a line of another form, or an id with two lines.
-    """
+    """The category of each instance, from lines ``id category``."""
     try:
         lines = read_words(path)
     except FileNotFoundError:

@@ -15,11 +15,7 @@ _SOF, _DHT, _SOS, _EOI = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}), 0
 
 
 def check_jpeg(data: bytes) -> None:
-    """Follows the segments and the entropy-coded data of a JPEG to its end; what lies behind that does not matter.
-
-    Raises:
-        ImageFault: the file is cut off, damaged or too large.
-    """
+    """Follows the segments and the entropy-coded data of a JPEG to its end; what lies behind that does not matter."""
     kind, zero_codes, parts = None, {}, [JPEG]
     for marker, body, scan in _segments(data):
         if marker in _SOF and len(body) > 5:

@@ -4,7 +4,7 @@ ResNets get torchvision's names, vision transformers timm's; what mmpretrain and
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +15,6 @@ _STEM = {'conv1.weight', 'layer1.0.conv1.weight'}
 _CONV_STEM = {'conv1.conv.weight', 'layer1.0.conv1.conv.weight'}
 _PATCHES = {'patch_embed.proj.weight', 'blocks.0.attn.qkv.weight'}
 _HUGGING_FACE = {'embeddings.patch_embeddings.projection.weight', 'encoder.layer.0.attention.attention.query.weight'}
-_PRETRAIN_MARKS = ('neck.', 'head.', 'encoder_k.', 'target_net.', 'queue', 'momentum_')
 _CONV_MODULE = re.compile(r'(?:^|\.)(?:conv\d|downsample)\.(?:conv|bn)\.')
 
 # Entries of a file that may hold the weights; the first one that is there does.
@@ -35,6 +34,12 @@ CONTAINERS = (
 WRAPPERS = ('module.', 'model.', 'net.', 'network.', 'vit.', 'deit.', 'dinov2.', 'dinov2_with_registers.')
 # What torch puts into names when it wraps a part of a network, at any place.
 _INSERTED = re.compile(r'(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
+_CONV_MODULE_NAMES = (
+    (r'(^|\.)downsample\.conv\.', r'\1downsample.0.'),
+    (r'(^|\.)downsample\.bn\.', r'\1downsample.1.'),
+    (r'(^|\.)conv(\d)\.conv\.', r'\1conv\2.'),
+    (r'(^|\.)conv(\d)\.bn\.', r'\1bn\2.'),
+)
 _HUGGING_FACE_NAMES = (
     (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'),
     (r'^embeddings\.position_embeddings$', 'pos_embed'),
@@ -52,21 +57,9 @@ _HUGGING_FACE_NAMES = (
 )
 
 
-def conv_module_to_torchvision(name: str) -> str:
-    """Name of a parameter in a ResNet of ConvModules -> its name in torchvision's ResNet.
-
-    ``layer1.0.conv2.bn.bias`` becomes ``layer1.0.bn2.bias``; ``downsample.conv`` and ``downsample.bn`` become
-    ``downsample.0`` and ``downsample.1``. Other names stay as they are.
-    """
-    name = re.sub(r'(^|\.)downsample\.conv\.', r'\1downsample.0.', name)
-    name = re.sub(r'(^|\.)downsample\.bn\.', r'\1downsample.1.', name)
-    name = re.sub(r'(^|\.)conv(\d)\.conv\.', r'\1conv\2.', name)
-    return re.sub(r'(^|\.)conv(\d)\.bn\.', r'\1bn\2.', name)
-
-
 def conv_modules_to_torchvision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """All weights of a ResNet of ConvModules under torchvision's names."""
-    return {conv_module_to_torchvision(name): value for name, value in weights.items()}
+    """Weights of a ResNet of ConvModules under torchvision's names; other names stay as they are."""
+    return {_renamed(name, _CONV_MODULE_NAMES): value for name, value in weights.items()}
 
 
 def vit_to_timm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -92,11 +85,7 @@ def hugging_face_to_timm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
     Query, key and value, three layers there, are one in timm.
     """
-    renamed = {}
-    for name, value in weights.items():
-        for pattern, replacement in _HUGGING_FACE_NAMES:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = value
+    renamed = {_renamed(name, _HUGGING_FACE_NAMES): value for name, value in weights.items()}
     for name in [name for name in renamed if '.attention.attention.query.' in name]:
         parts = [renamed.pop(name.replace('.query.', f'.{part}.'), None) for part in ('query', 'key', 'value')]
         if all(part is not None for part in parts):
@@ -104,102 +93,88 @@ def hugging_face_to_timm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return vit_to_timm(renamed)
 
 
+def _renamed(name: str, patterns: Iterable[tuple[str, str]]) -> str:
+    for pattern, replacement in patterns:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
 @dataclass(frozen=True)
 class Source:
-    """One known origin of checkpoints.
+    """One known origin of checkpoints, recognised by its names without a DDP ``module.`` and by what is around them.
 
     Args:
         name: how reports call it.
-        prefix: keys that start with it belong to the backbone; all others are left out.
-        recognise: ``(keys, checkpoint) -> bool``, keys without a DDP ``module.``, checkpoint as read from the file.
+        prefix: names that start with it belong to the backbone, and there are some; all others are left out.
         convert: the backbone's tensors by name without the prefix -> the same under the names that backbones have.
         drop: names (prefix removed) that start with one of these are left out, such as the projection head ``fc.``.
+        holds: names that are all there.
+        beside: some name starts with one of these.
+        conv_modules: whether names below the prefix are those of ConvModules.
+        file: whether the checkpoint, as read from the file, is of this source.
     """
 
     name: str
-    prefix: str
-    recognise: Callable[[set[str], Mapping[str, Any]], bool]
+    prefix: str = ''
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
     drop: tuple[str, ...] = ()
+    holds: Set[str] = frozenset()
+    beside: tuple[str, ...] = ('',)
+    conv_modules: bool = False
+    file: Callable[[Mapping[str, Any]], bool] = lambda _: True
+
+    def recognises(self, names: set[str], checkpoint: Mapping[str, Any]) -> bool:
+        """Whether a checkpoint, which holds these names, is of this source."""
+        own = [name for name in names if name.startswith(self.prefix)]
+        return (
+            names >= self.holds
+            and any(name.startswith(self.beside) for name in names)
+            and any(not self.conv_modules or _CONV_MODULE.search(name) for name in own)
+            and self.file(checkpoint)
+        )
 
 
-def _any_starts(keys: Iterable[str], *prefixes: str) -> bool:
-    return any(key.startswith(prefixes) for key in keys)
-
-
-def _is_conv_modules(keys: set[str], checkpoint: Mapping[str, Any]) -> bool:
-    return any(key.startswith('backbone.') and _CONV_MODULE.search(key) for key in keys)
-
-
-def _is_teacher(keys: set[str], checkpoint: Mapping[str, Any]) -> bool:
-    return isinstance(checkpoint.get('teacher'), Mapping) and _any_starts(keys, 'backbone.')
-
-
-def _is_bare(keys: set[str], checkpoint: Mapping[str, Any]) -> bool:
-    return keys >= _STEM
-
-
-# The first source that recognises the keys is taken, so the more special ones stand first.
+_FC = ('fc.',)
+# The first source that recognises the names is taken, so the more special ones stand first.
 SOURCES = (
-    Source('official MoCo', 'encoder_q.', lambda keys, _: _any_starts(keys, 'encoder_q.'), drop=('fc.',)),
-    Source('CRW', 'encoder.model.', lambda keys, _: _any_starts(keys, 'encoder.model.'), drop=('fc.',)),
-    Source('SFC', 'online_encoder.', lambda keys, _: _any_starts(keys, 'online_encoder.'), drop=('fc.',)),
-    Source('MoCo v3', 'base_encoder.', lambda keys, _: _any_starts(keys, 'base_encoder.'), drop=('fc.', 'head.')),
+    Source('official MoCo', 'encoder_q.', drop=_FC),
+    Source('CRW', 'encoder.model.', drop=_FC),
+    Source('SFC', 'online_encoder.', drop=_FC),
+    Source('MoCo v3', 'base_encoder.', drop=('fc.', 'head.')),
     Source(
         'ViT of Hugging Face',
-        '',
-        lambda keys, _: keys >= _HUGGING_FACE,
         convert=hugging_face_to_timm,
         drop=('pooler.', 'classifier.', 'decoder.', 'embeddings.mask_token'),
+        holds=_HUGGING_FACE,
     ),
+    Source('official SimSiam', 'encoder.', drop=_FC, beside=('predictor.',)),
     Source(
-        'official SimSiam',
-        'encoder.',
-        lambda keys, _: _any_starts(keys, 'encoder.') and _any_starts(keys, 'predictor.'),
-        drop=('fc.',),
-    ),
-    Source('DINO training', 'backbone.', _is_teacher, convert=vit_to_timm, drop=('fc.', 'head.', 'mask_token')),
-    Source(
-        'VFS',
+        'DINO training',
         'backbone.',
-        lambda keys, checkpoint: _is_conv_modules(keys, checkpoint) and _any_starts(keys, 'img_head.'),
-        convert=conv_modules_to_torchvision,
-        drop=('fc.',),
+        convert=vit_to_timm,
+        drop=('fc.', 'head.', 'mask_token'),
+        file=lambda checkpoint: isinstance(checkpoint.get('teacher'), Mapping),
     ),
-    Source('released STT', 'backbone.', _is_conv_modules, convert=conv_modules_to_torchvision, drop=('fc.',)),
-    Source(
-        'stt_mm published',
-        'backbone.',
-        lambda keys, checkpoint: _any_starts(keys, 'backbone.') and 'stt_mm_version' in meta_of(checkpoint),
-    ),
-    Source(
-        'mmpretrain',
-        'backbone.',
-        lambda keys, _: _any_starts(keys, 'backbone.') and _any_starts(keys, *_PRETRAIN_MARKS),
-    ),
-    Source('stt_mm training', 'backbone.', lambda keys, _: _any_starts(keys, 'backbone.')),
+    Source('VFS', 'backbone.', conv_modules_to_torchvision, _FC, beside=('img_head.',), conv_modules=True),
+    Source('released STT', 'backbone.', conv_modules_to_torchvision, _FC, conv_modules=True),
+    Source('stt_mm published', 'backbone.', file=lambda checkpoint: 'stt_mm_version' in meta_of(checkpoint)),
+    Source('mmpretrain', 'backbone.', beside=('neck.', 'head.', 'encoder_k.', 'target_net.', 'queue', 'momentum_')),
+    Source('stt_mm training', 'backbone.'),
     Source(
         'DINOv2',
-        '',
-        lambda keys, _: keys >= {*_PATCHES, 'mask_token', 'blocks.0.ls1.gamma'},
         convert=vit_to_timm,
         drop=('head.', 'mask_token'),
+        holds={*_PATCHES, 'mask_token', 'blocks.0.ls1.gamma'},
     ),
-    Source('ViT of DINO, MAE or timm', '', lambda keys, _: keys >= _PATCHES, drop=('head.', 'decoder_', 'mask_token')),
+    Source('ViT of DINO, MAE or timm', drop=('head.', 'decoder_', 'mask_token'), holds=_PATCHES),
     Source(
         'torchvision names under state_dict (DetCo)',
-        '',
-        lambda keys, checkpoint: 'state_dict' in checkpoint and _is_bare(keys, checkpoint),
-        drop=('fc.',),
+        drop=_FC,
+        holds=_STEM,
+        file=lambda checkpoint: 'state_dict' in checkpoint,
     ),
-    Source('torchvision', '', _is_bare, drop=('fc.',)),
-    Source(
-        'ResNet of ConvModules',
-        '',
-        lambda keys, _: keys >= _CONV_STEM,
-        convert=conv_modules_to_torchvision,
-        drop=('fc.',),
-    ),
+    Source('torchvision', drop=_FC, holds=_STEM),
+    Source('ResNet of ConvModules', convert=conv_modules_to_torchvision, drop=_FC, holds=_CONV_STEM),
 )
 
 
@@ -278,12 +253,7 @@ def prefixes_in(checkpoint: Any) -> list[str]:
 
 
 def find_backbone(checkpoint: Any, prefix: str | None = None) -> Backbone | None:
-    """The backbone in a checkpoint of any known source, or ``None``.
-
-    Args:
-        checkpoint: as read from the file.
-        prefix: look at the names that begin with it alone; see :func:`weights_below`.
-    """
+    """The backbone in a checkpoint of any known source, or ``None``; with a prefix see :func:`weights_below`."""
     if prefix is not None:
         return _recognise(weights_below(checkpoint, prefix), {})
     weights, others = _contained(checkpoint)
@@ -293,7 +263,7 @@ def find_backbone(checkpoint: Any, prefix: str | None = None) -> Backbone | None
 
 def _recognise(weights: dict[str, Tensor], checkpoint: Any) -> Backbone | None:
     keys = set(weights)
-    source = next((source for source in SOURCES if source.recognise(keys, checkpoint)), None) if keys else None
+    source = next((source for source in SOURCES if source.recognises(keys, checkpoint)), None) if keys else None
     if source is not None:
         bare = {
             name.removeprefix(source.prefix): value for name, value in weights.items() if name.startswith(source.prefix)

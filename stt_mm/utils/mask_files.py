@@ -59,10 +59,6 @@ def load_mask(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
 
     Returns:
         uint8 ``[H, W]``, and uint8 ``[256, 3]`` (RGB) or ``None``.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is broken, holds no integers ``[H, W]``, or ids beyond 0 to 255.
     """
     try:
         data = Path(path).read_bytes()

@@ -108,9 +108,6 @@ def check_zip(path: str | Path, videos: Mapping[str, ExpectedMasks], scratch: st
 
     Returns:
         One line for each member that is extra, twice there, or cannot be unpacked.
-
-    Raises:
-        FileNotFoundError, ValueError: there is no such file, or it is no zip file.
     """
     if not Path(path).is_file():
         raise MissingInputError(f'{absent(path, "file")}.')

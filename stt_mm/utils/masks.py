@@ -13,17 +13,10 @@ VOID = 255
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """Object ids as the file stores them, without looking at its colours.
-
-    Args:
-        path: see :func:`stt_mm.utils.mask_files.load_mask`; mostly an indexed or grey PNG.
+    """Object ids as the file stores them, without looking at its colours; see :func:`stt_mm.utils.mask_files.load_mask`.
 
     Returns:
         uint8 ``[H, W]``; a 1-bit file gives 0 and 1.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file holds colours or other things instead of ids of 0 to 255, or it is broken.
     """
     return load_mask(path)[0]
 
@@ -60,9 +53,6 @@ def write_mask(path: str | Path, mask: np.ndarray) -> None:
     Args:
         path: ends with ``.png``.
         mask: ``[H, W]`` integers or booleans, 0 to 255.
-
-    Raises:
-        ValueError: another shape, type or range, or a file type that would lose the ids.
     """
     path, mask = Path(path), np.asarray(mask)
     if path.suffix.lower() != '.png':

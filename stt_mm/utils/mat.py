@@ -3,7 +3,8 @@
 The format in short: a header of 128 bytes, then one element per variable. An element is a tag (type and number of
 bytes, four bytes each) and data that end at a multiple of 8 bytes; up to four bytes of data may stand in the tag. A
 variable is an element of elements: flags, dimensions, name, numbers; a compressed one is zlib data that hold it. Only
-the variable that is asked for is decoded, and only if its numbers are as many as its dimensions say.
+the variable that is asked for is decoded, and only if its numbers are as many as its dimensions say. SciPy's reader
+ends the process at some damaged files.
 """
 
 import math
@@ -18,6 +19,7 @@ from stt_mm.errors import FileError, InputError, MissingInputError
 MAX_BYTES = 64 * 2**20  # of a file, and of a variable; the files of JHMDB have some 30 KB
 MAX_POSITION = 1e6  # pixels
 _HDF5 = b'\x89HDF\r\n\x1a\n'
+_LEVEL_5 = b'\x00\x01IM'  # as all computers write it on which MATLAB runs today
 # Types of elements. Whole numbers are stored as the smallest type that holds them, whatever the variable's class is.
 _INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED = 1, 5, 6, 14, 15
 _STORED = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 9: 'f8', 12: 'i8', 13: 'u8'}
@@ -37,12 +39,6 @@ def read_joint_positions(path: str | Path) -> np.ndarray:
     Returns:
         float32 ``[T, J, 2]``, (x, y) in pixels that count from 0. Joints may lie outside the image; NaN means not
         visible.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it cannot be read.
-        ValueError: the file is no MATLAB file of level 5, or ``pos_img`` is missing, of another shape, or holds what
-            is no position.
     """
     positions = read_matrix(path, 'pos_img')
     if positions.ndim == 2:
@@ -65,10 +61,6 @@ def read_matrix(path: str | Path, name: str) -> np.ndarray:
 
     Returns:
         Its numbers, in the type and the shape that it has in MATLAB.
-
-    Raises:
-        FileNotFoundError, OSError: there is no such file, or it cannot be read.
-        ValueError: the file is damaged, of another kind or too large, or the variable is missing or no real numbers.
     """
     try:
         with open(path, 'rb') as file:
@@ -78,7 +70,7 @@ def read_matrix(path: str | Path, name: str) -> np.ndarray:
     except OSError as error:
         raise FileError(f'{path} cannot be read: {error.strerror or error}.') from error
     try:
-        return _find(memoryview(data), _byte_order(data, name), name)
+        return _find(memoryview(_checked(data, name)), name)
     except InputError as error:
         raise InputError(f'{path} {error}') from None
     except (ValueError, struct.error, zlib.error) as error:
@@ -87,84 +79,73 @@ def read_matrix(path: str | Path, name: str) -> np.ndarray:
         ) from error
 
 
-def _byte_order(data: bytes, name: str) -> str:
-    """``<`` or ``>`` of a file of level 5; anything else is refused by what it is."""
+def _checked(data: bytes, name: str) -> bytes:
+    """The same data if they are a file of level 5; anything else is refused by what it is."""
     save = f"in MATLAB by save(file, '{name}', '-v7')"
     if data[:8] == _HDF5 or data[512:520] == _HDF5:
         raise InputError(
             f'is a MATLAB 7.3 file, which is HDF5. Save it again {save}, or in Python by scipy.io.savemat(new, '
             f"{{'{name}': h5py.File(old)['{name}'][()].T}})."
         )
-    order = {b'IM': '<', b'MI': '>'}.get(data[126:128])
-    if order is None and any(_is_level_4(data, order) for order in '<>'):
-        raise InputError(f'is a MATLAB 4 file. Save it again {save}.')
-    if order is None or struct.unpack_from(f'{order}H', data, 124)[0] != 0x0100:
+    if data[124:128] != _LEVEL_5:
         raise InputError(
-            f'is no MATLAB file, it begins with {data[:16]!r}. Copy or download it again, or save it {save}.'
+            f'is no MATLAB file of level 5, it begins with {data[:16]!r}. Copy or download it again, or save it {save}.'
         )
     if len(data) > MAX_BYTES:
         raise InputError(f'has more than {MAX_BYTES >> 20} MiB, too much for {name}. Save that variable alone, {save}.')
-    return order
+    return data
 
 
-def _is_level_4(data: bytes, order: str) -> bool:
-    """Whether the file begins with the head of a matrix of level 4, which has no header before it."""
-    if len(data) < 20:
-        return False
-    kind, _, _, complex_part, name_length = struct.unpack_from(f'{order}5I', data)
-    return kind < 5000 and complex_part < 2 and 1 < name_length < 65
-
-
-def _find(data: memoryview, order: str, name: str) -> np.ndarray:
+def _find(data: memoryview, name: str) -> np.ndarray:
     others, position = [], 128
     while position < len(data):
-        kind, content, position = _element(data, position, order)
+        kind, content, position = _element(data, position)
         if kind == _COMPRESSED:
-            found = _name(_inflate(content, _HEAD_BYTES)[8:], order)
+            found = _name(_inflate(content, _HEAD_BYTES)[8:])
             if found == name:
-                content = _whole(content, order)
+                content = _whole(content)
         elif kind == _MATRIX:
-            found = _name(content, order)
+            found = _name(content)
         else:
             raise ValueError(f'type {kind} where a variable begins')
         if found == name:
-            return _numbers(content, order, name)
+            return _numbers(content, name)
         others.append(found)
     raise InputError(f'holds {", ".join(others) or "nothing"}, but no {name}. Expected a joint_positions.mat of JHMDB.')
 
 
-def _element(data: memoryview, position: int, order: str) -> tuple[int, memoryview, int]:
+def _element(data: memoryview, position: int) -> tuple[int, memoryview, int]:
     """Type and data of the element at a position, and the position of the next one."""
-    kind = struct.unpack_from(f'{order}I', data, position)[0]
+    kind = struct.unpack_from('<I', data, position)[0]
     if kind >> 16:
         size, kind, start, end = kind >> 16, kind & 0xFFFF, position + 4, position + 8
         if size > 4:
             raise ValueError(f'{size} bytes in a tag')
     else:
-        size, start = struct.unpack_from(f'{order}I', data, position + 4)[0], position + 8
+        size, start = struct.unpack_from('<I', data, position + 4)[0], position + 8
         end = start + (size if kind == _COMPRESSED else -(-size // 8) * 8)
     if start + size > len(data):
         raise ValueError(f'an element of {size} bytes where {max(len(data) - start, 0)} are left')
     return kind, data[start : start + size], end
 
 
-def _head(content: memoryview, order: str) -> tuple[int, tuple[int, ...], str, int]:
+def _head(content: memoryview) -> tuple[int, tuple[int, ...], str, int]:
     """Flags, shape and name of a variable, and where its numbers begin."""
-    kind, flags, position = _element(content, 0, order)
+    kind, flags, position = _element(content, 0)
     if kind != _UINT32 or len(flags) != 8:
         raise ValueError('a variable without flags')
-    kind, sizes, position = _element(content, position, order)
-    shape = struct.unpack(f'{order}{len(sizes) // 4}i', sizes)
+    kind, sizes, position = _element(content, position)
+    shape = struct.unpack(f'<{len(sizes) // 4}i', sizes)
     if kind != _INT32 or not 2 <= len(shape) <= 32 or min(shape) < 0:
         raise ValueError(f'a variable of shape {list(shape[:33])}')
-    kind, name, position = _element(content, position, order)
+    kind, name, position = _element(content, position)
     if kind != _INT8:
         raise ValueError('a variable without a name')
-    return struct.unpack_from(f'{order}I', flags)[0], shape, bytes(name[:64]).decode('latin-1'), position
+    return struct.unpack_from('<I', flags)[0], shape, bytes(name[:64]).decode('latin-1'), position
 
 
-def _name(content: memoryview, order: str) -> str:
-    return _head(content, order)[2]
+def _name(content: memoryview) -> str:
+    return _head(content)[2]
 
 
 def _inflate(content: memoryview, limit: int) -> memoryview:
@@ -172,9 +153,9 @@ def _inflate(content: memoryview, limit: int) -> memoryview:
     return memoryview(zlib.decompressobj().decompress(content, limit))
 
 
-def _whole(content: memoryview, order: str) -> memoryview:
+def _whole(content: memoryview) -> memoryview:
     """A compressed variable; its checksum is verified."""
-    kind, size = struct.unpack(f'{order}2I', _inflate(content, 8))
+    kind, size = struct.unpack('<2I', _inflate(content, 8))
     if size > MAX_BYTES:
         raise InputError(f'asks for {size >> 20} MiB of memory, which no joints need (at most {MAX_BYTES >> 20} MiB).')
     inflater = zlib.decompressobj()
@@ -184,16 +165,16 @@ def _whole(content: memoryview, order: str) -> memoryview:
     return memoryview(data)[8:]
 
 
-def _numbers(content: memoryview, order: str, name: str) -> np.ndarray:
-    flags, shape, _, position = _head(content, order)
+def _numbers(content: memoryview, name: str) -> np.ndarray:
+    flags, shape, _, position = _head(content)
     if flags & 0xFF in _OTHER_CLASSES or flags >> 8 & _COMPLEX:
         what = _OTHER_CLASSES.get(flags & 0xFF, 'complex')
         raise InputError(f'holds {name} as {what}. Expected real numbers.')
-    kind, values, _ = _element(content, position, order)
+    kind, values, _ = _element(content, position)
     target, stored = _CLASSES.get(flags & 0xFF), _STORED.get(kind)
     if target is None or stored is None:
         raise ValueError(f'numbers of class {flags & 0xFF} stored as type {kind}')
-    source, target = np.dtype(order + stored), np.dtype(target)
+    source, target = np.dtype('<' + stored), np.dtype(target)
     fits = np.can_cast(source, target) or (source.kind in 'iu' and target.kind == 'f')
     if not fits or len(values) != math.prod(shape) * source.itemsize:
         raise ValueError(f'{len(values)} bytes of {source.name} for {target.name} {list(shape)}')

@@ -10,9 +10,6 @@ from stt_mm.errors import InputError
 def voc_palette(num_colors: int = 256) -> np.ndarray:
     """Colours whose bits are the bits of the id, spread over red, green and blue from the high bit down.
 
-    Args:
-        num_colors: 1 to 256.
-
     Returns:
         uint8 ``[num_colors, 3]``, RGB; entry 0 is black.
     """

@@ -6,14 +6,7 @@ from stt_mm.errors import InputError
 
 
 def generator(*key: int) -> np.random.Generator:
-    """A generator seeded by the whole key, for example ``(seed, draw, index)``: equal keys give equal streams.
-
-    Args:
-        key: one or more integers, each 0 or larger.
-
-    Raises:
-        ValueError: if the key is empty or holds a negative number.
-    """
+    """A generator seeded by the whole key, for example ``(seed, draw, index)``: equal keys give equal streams."""
     if not key or min(key) < 0:
         raise InputError(f'A random key is one or more integers that are 0 or larger, got {key}.')
     # The length comes first because NumPy pads keys with zeros: (1,) and (1, 0) would be the same stream.

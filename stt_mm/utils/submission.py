@@ -11,16 +11,7 @@ from stt_mm.utils.targets import check_file
 
 
 def write_submission(path: str | Path, files: Mapping[str, str | Path]) -> None:
-    """Packs mask files into a zip, whole or not at all; the same files always give the same bytes.
-
-    Args:
-        path: the zip file, ends with ``.zip``.
-        files: name inside the zip to file on disk.
-
-    Raises:
-        ValueError: another file type.
-        FileNotFoundError: a mask is missing; the message says which and how many.
-    """
+    """Packs files, by their names inside, into a zip, whole or not at all; the same files give the same bytes."""
     path = Path(path)
     if path.suffix.lower() != '.zip':
         raise InputError(f'A submission is a .zip file, got {path}.')

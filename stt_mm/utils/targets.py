@@ -33,9 +33,6 @@ def check_file(path: str | Path, sources: Iterable[Source] = ()) -> None:
         path: the file to write; it is replaced if it exists.
         sources: files that are read, and folders of which no file may be replaced. ``None`` and what does not exist
             are passed over.
-
-    Raises:
-        ValueError: it is one of them, or a folder; the message names both.
     """
     if os.path.isdir(path):
         raise InputError(f'{path} is a folder, but the result is a file. Name a file.')
@@ -47,11 +44,7 @@ def check_file(path: str | Path, sources: Iterable[Source] = ()) -> None:
 
 
 def check_apart(path: str | Path, sources: Iterable[Source]) -> None:
-    """Refuse a folder for results that is, or lies in, a folder that is read: results would pass for data there.
-
-    Raises:
-        ValueError: the message names both folders.
-    """
+    """Refuse a folder for results that is, or lies in, a folder that is read: results would pass for data there."""
     above = set(filter(None, map(_identity, _upwards(path))))
     for source in _existing(sources):
         if _identity(source) in above:
@@ -151,11 +144,7 @@ def owner_of(folder: str | Path) -> str | None:
 
 
 def inside(folder: str | Path, name: str) -> Path:
-    """The path of a name below a folder.
-
-    Args:
-        folder: the folder that was given.
-        name: relative path with slashes, such as ``walk/clip1``.
+    """The path of a name, relative and with slashes, below a folder that was given.
 
     Raises:
         ValueError: the name leads out of the folder, by itself (see :func:`stt_mm.utils.text.check_name`) or through
@@ -169,14 +158,7 @@ def inside(folder: str | Path, name: str) -> Path:
 
 
 def check_distinct(targets: Mapping[str, str | Path]) -> None:
-    """Refuse two things that would be written to one place.
-
-    Args:
-        targets: what is written, in words, to its file or folder.
-
-    Raises:
-        ValueError: the message names both and the place.
-    """
+    """Refuse two things that would be written to one place; what is written, in words, has its file or folder."""
     found: dict[str, str] = {}
     ignores_case = cache(_ignores_case)
     for what, path in targets.items():

@@ -30,14 +30,14 @@ def absent(path: str | Path, kind: Literal['file', 'folder']) -> str:
     )
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, without that mark.
+def check_there(path: str | Path, kind: Literal['file', 'folder'], data: str, layout: str, advice: str) -> None:
+    """Refuse data of which a file or folder is missing, with the layout that is expected and what to do."""
+    if not (os.path.isfile(path) if kind == 'file' else os.path.isdir(path)):
+        raise MissingInputError(f'{data}: {absent(path, kind)}. Expected {layout}. {advice}')
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it is a folder or cannot be read.
-        ValueError: it has another encoding or is no text; the message names the file and the byte.
-    """
+
+def read_text(path: str | Path) -> str:
+    """The text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, without that mark."""
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:
@@ -70,11 +70,7 @@ def without_mark(data: bytes) -> bytes:
 
 
 def read_json(path: str | Path) -> Any:
-    """The content of a JSON file, decoded as :func:`read_text` does.
-
-    Raises:
-        FileNotFoundError, OSError, ValueError: as :func:`read_text`, or the file is no valid JSON.
-    """
+    """The content of a JSON file, decoded as :func:`read_text` does."""
     text = read_text(path)
     try:
         return json.loads(text)
@@ -103,11 +99,7 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def read_words(path: str | Path) -> list[list[str]]:
-    """The words of each line of a list, see :func:`read_lines`; backslashes of Windows paths become slashes.
-
-    Raises:
-        FileNotFoundError, OSError, ValueError: as :func:`read_lines`, or a word is longer than a path can be.
-    """
+    """The words of each line of a list, see :func:`read_lines`; backslashes of Windows paths become slashes."""
     lines = [line.replace('\\', '/').split() for line in read_lines(path)]
     for word in (word for words in lines for word in words if _too_long(word)):
         raise InputError(f'{path} holds a word that no file can be called: {word[:40]!a}... of {len(word)} characters.')
@@ -126,10 +118,6 @@ def read_list(path: str | Path, what: str, read: Callable[[str | Path], list[str
         path: the file.
         what: is listed, for the messages, such as ``videos``.
         read: reads the names of a text file.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no text, the JSON is broken or of another form, or nothing is listed.
     """
     form = "Expected a text file, one name per line, or JSON: [name, ...] or {'videos': ...}."
     if not Path(path).is_file():
@@ -142,11 +130,7 @@ def read_list(path: str | Path, what: str, read: Callable[[str | Path], list[str
 
 
 def read_video_list(path: str | Path) -> list[str]:
-    """The videos in a list, see :func:`read_list`.
-
-    Raises:
-        FileNotFoundError, ValueError: as :func:`read_list`, or a name points out of the folder of the videos.
-    """
+    """The videos in a list, see :func:`read_list`."""
     videos = read_list(path, 'videos')
     for video in videos:
         check_name(video, path)
@@ -167,10 +151,6 @@ def invisible(text: str) -> str:
 
 def check_name(name: str, source: str | Path) -> None:
     """Refuse the name of a video or frame that would point out of the folder that it is looked for in.
-
-    Args:
-        name: relative path with slashes, such as ``walk/clip1``.
-        source: what holds the name, for the message.
 
     Raises:
         ValueError: the name is empty, absolute, on a Windows drive, holds an empty part, ``.``, ``..``, a backslash or

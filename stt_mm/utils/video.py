@@ -36,10 +36,6 @@ class VideoReader:
 
     Attributes:
         index: where its frames are.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        FrameError: the file cannot be opened or holds no frame.
     """
 
     def __init__(self, path: str | Path, index: FrameIndex | None = None) -> None:
@@ -57,11 +53,7 @@ class VideoReader:
         return len(self.index.times)
 
     def read(self, number: int) -> np.ndarray:
-        """Frame ``number`` as uint8 ``[H, W, 3]`` RGB; in rising order nothing is decoded twice.
-
-        Raises:
-            FrameError: the frame cannot be decoded.
-        """
+        """Frame ``number`` as uint8 ``[H, W, 3]`` RGB; in rising order nothing is decoded twice."""
         key = self.index.key_before(number)
         # After a fork the parent's decoder would share its file position with the child's.
         if self._file is None or self._pid != os.getpid() or not key <= self._next <= number:

@@ -65,9 +65,6 @@ class VideoFile:
         path: as given.
         damaged: whether :meth:`frames` stopped at a packet that cannot be decoded.
         cut: whether the file claims to be longer than it is.
-
-    Raises:
-        FrameError: it cannot be opened.
     """
 
     def __init__(self, path: str) -> None:
@@ -164,9 +161,6 @@ class VideoFile:
         """The picture as it is to be shown, uint8 ``[H, W, 3]``: in the colours that the file names, and upright.
 
         Pixels that are not square are left as they are stored.
-
-        Raises:
-            FrameError: FFmpeg cannot convert pixels of that kind.
         """
         try:
             picture = self._to_rgb.reformat(frame, format='rgb24', threads=1).to_ndarray()

@@ -29,16 +29,7 @@ _ADVICE = 'The training diverged or the file is damaged; take an earlier checkpo
 
 
 def check_finite(weights: Mapping[str, Tensor], where: str | Path, advice: str) -> None:
-    """Refuse weights that are infinite or not a number: nothing that is computed with them can be trusted.
-
-    Args:
-        weights: tensors by name.
-        where: the file that they are from, or what else the message is to begin with.
-        advice: what to do about it, a sentence.
-
-    Raises:
-        CheckpointError: naming the first such tensor.
-    """
+    """Refuse weights that are infinite or not a number: nothing that is computed with them can be trusted."""
     for name, value in weights.items():
         if not (finite := torch.isfinite(value)).all():
             wrong = value.numel() - int(finite.sum())
@@ -54,17 +45,7 @@ def geometry_in(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def backbone_state_dict(checkpoint: Any, prefix: str | None = None) -> Backbone:
-    """The backbone in a checkpoint of any known source: ResNets under torchvision's names, transformers under timm's.
-
-    Args:
-        checkpoint: what :func:`stt_mm.utils.checkpoint.read_checkpoint` returned.
-        prefix: what stands before the backbone's names, for files of no known source; see
-            :func:`stt_mm.utils.key_maps.weights_below`.
-
-    Raises:
-        CheckpointError: if no source recognises the keys; the message shows the first ones, the known sources and the
-            prefixes that the file holds.
-    """
+    """The backbone in a checkpoint of any known source: ResNets under torchvision's names, transformers under timm's."""
     found = find_backbone(checkpoint, prefix)
     if found is not None:
         return found
@@ -89,15 +70,8 @@ def backbone_state_dict(checkpoint: Any, prefix: str | None = None) -> Backbone:
 def read_backbone(path: str | Path, trust: bool = False, prefix: str | None = None) -> tuple[Backbone, Mapping]:
     """Read a file and find the backbone in it.
 
-    Args:
-        path: checkpoint file.
-        trust, prefix: see :func:`load_backbone`.
-
     Returns:
         The backbone, all its weights finite, and the file's ``meta``.
-
-    Raises:
-        FileNotFoundError, CheckpointError: as in :func:`load_backbone`.
     """
     checkpoint = read_checkpoint(path, trust=trust)
     found = _find(path, checkpoint, prefix)

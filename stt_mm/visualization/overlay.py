@@ -5,13 +5,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from matplotlib.figure import Figure
 
-from stt_mm.errors import FileError, InputError
+from stt_mm.errors import InputError, writing
 from stt_mm.utils.palette import display_colors
-
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_MARGIN = 4
-_INK = (32, 32, 32)
 
 
 def check_frame(frame: np.ndarray) -> None:
@@ -30,9 +27,6 @@ def overlay(frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarr
 
     Returns:
         uint8 ``[H, W, 3]``, RGB; a new array.
-
-    Raises:
-        ValueError: another shape or type, or ``alpha`` outside of 0 to 1.
     """
     check_frame(frame)
     if mask.dtype != np.uint8 or mask.shape != frame.shape[:2]:
@@ -60,9 +54,6 @@ def draw_points(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
 
     Returns:
         uint8 ``[H, W, 3]``, RGB; a new array. Dots grow with the picture and have a radius of 3 pixels or more.
-
-    Raises:
-        ValueError: another shape or type, or more than 255 points.
     """
     check_frame(picture)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) > 255:
@@ -77,55 +68,31 @@ def draw_points(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     return picture
 
 
-def comparison(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str]) -> np.ndarray:
-    """One picture with a row for each method and a column for each frame.
+def write_comparison(
+    path: str | Path, rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str]
+) -> Path:
+    """Writes one picture with a row for each method and a column for each frame; its folder must exist.
 
     Args:
-        rows: (label, pictures), pictures uint8 ``[H, W, 3]`` RGB, all of one size and one for each column.
+        path: ends with ``.png``, or with another suffix of matplotlib's.
+        rows: (label, pictures), pictures uint8 ``[H, W, 3]`` RGB, one for each column; the label stands above them.
         columns: what stands above the columns.
-
-    Returns:
-        uint8 ``[H', W', 3]`` RGB: pictures side by side on white, their row's label above them on the left.
-
-    Raises:
-        ValueError: no rows or columns, another number of pictures than columns, or pictures of different sizes.
     """
-    if not rows or not columns:
-        raise InputError(f'comparison: expected rows and columns, got {len(rows)} rows and {len(columns)} columns.')
-    shape = rows[0][1][0].shape if len(rows[0][1]) else ()
-    for label, pictures in rows:
-        if len(pictures) != len(columns):
-            raise InputError(f'comparison: row {label!r} has {len(pictures)} pictures for {len(columns)} columns.')
-        for picture in pictures:
-            check_frame(picture)
-            if picture.shape != shape:
-                raise InputError(
-                    f'comparison: a picture of row {label!r} is {list(picture.shape)}, the first is {list(shape)}. '
-                    'All must have one size.'
-                )
-    width = len(columns) * (shape[1] + _MARGIN) + _MARGIN
-    parts = [_captions(columns, shape[1], width)]
-    for label, pictures in rows:
-        parts.append(_captions([label], width - 2 * _MARGIN, width))
-        parts.append(_side_by_side(pictures, width))
-    return np.vstack([*parts, np.full((_MARGIN, width, 3), 255, dtype=np.uint8)])
-
-
-def write_picture(path: str | Path, picture: np.ndarray) -> Path:
-    """Writes uint8 ``[H, W, 3]`` RGB as PNG or JPEG by the suffix; missing folders are made.
-
-    Raises:
-        ValueError: another shape or type, or an unknown suffix.
-        OSError: the file cannot be written.
-    """
-    path = Path(path)
-    check_frame(picture)
-    if path.suffix.lower() not in ('.png', '.jpg', '.jpeg'):
-        raise InputError(f'write_picture: {path} must end with .png or .jpg.')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise FileError(f'The picture {path} could not be written: the disk is full or the folder is read-only.')
-    return path
+    height, width = rows[0][1][0].shape[:2]
+    side = 3 * height / width + 0.4  # inches; a column has three
+    figure = Figure((3 * len(columns), side * len(rows) + 0.4), dpi=150, layout='constrained')
+    parts = figure.subfigures(len(rows), squeeze=False).flat
+    for (label, pictures), part in zip(rows, parts, strict=True):
+        part.suptitle(label, x=0.01, ha='left', fontsize='medium')
+        for picture, title, axes in zip(
+            pictures, columns, part.subplots(1, len(columns), squeeze=False)[0], strict=True
+        ):
+            axes.imshow(picture)
+            axes.set_axis_off()
+            axes.set_title(title if pictures is rows[0][1] else '', fontsize='small')
+    with writing(path):
+        figure.savefig(path)
+    return Path(path)
 
 
 def _borders(mask: np.ndarray) -> np.ndarray:
@@ -137,24 +104,3 @@ def _borders(mask: np.ndarray) -> np.ndarray:
     border[:, 1:] |= right
     border[:, :-1] |= right
     return border
-
-
-def _captions(texts: Sequence[str], step: int, width: int) -> np.ndarray:
-    """A white strip of that width with one text every ``step`` pixels, each as large as fits."""
-    (_, text_height), baseline = cv2.getTextSize('Ag', _FONT, 0.5, 1)
-    strip = np.full((text_height + baseline + 2 * _MARGIN, width, 3), 255, dtype=np.uint8)
-    for index, text in enumerate(texts):
-        text_width = cv2.getTextSize(text, _FONT, 0.5, 1)[0][0]
-        scale = 0.5 * min(1.0, step / max(text_width, 1))
-        left = _MARGIN + index * (step + _MARGIN)
-        cv2.putText(strip, text, (left, _MARGIN + text_height), _FONT, scale, _INK, 1, cv2.LINE_AA)
-    return strip
-
-
-def _side_by_side(pictures: Sequence[np.ndarray], width: int) -> np.ndarray:
-    height, step = pictures[0].shape[:2]
-    row = np.full((height, width, 3), 255, dtype=np.uint8)
-    for index, picture in enumerate(pictures):
-        left = _MARGIN + index * (step + _MARGIN)
-        row[:, left : left + step] = picture
-    return row

@@ -48,9 +48,6 @@ class VideoWriter:
     Attributes:
         path: the file that is written.
         num_frames: frames written.
-
-    Raises:
-        ValueError: another suffix, or ``fps`` out of its range.
     """
 
     def __init__(self, path: str | Path, fps: float = 10.0) -> None:
@@ -85,10 +82,6 @@ class VideoWriter:
             frame: uint8 ``[H, W, 3]`` RGB.
             time: when it is shown, in seconds since the first frame; ``None``: 1 / ``fps`` after the one before. If
                 that is not later than the time of the one before, it is shown a moment after it.
-
-        Raises:
-            ValueError: another shape or type, or another size than the first frame's.
-            OSError: the file cannot be made, or the disk is full.
         """
         check_frame(frame)
         if self._container is None:
@@ -113,11 +106,7 @@ class VideoWriter:
         self.num_frames += 1
 
     def close(self) -> None:
-        """Completes the file; nothing if there was no frame.
-
-        Raises:
-            OSError: the disk is full.
-        """
+        """Completes the file; nothing if there was no frame."""
         container, self._container = self._container, None
         if container is not None:
             with self._file_errors(), container:
@@ -164,10 +153,6 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.
 
     Returns:
         The file that was written.
-
-    Raises:
-        ValueError: no frames, or as in :class:`VideoWriter`.
-        OSError: as in :class:`VideoWriter`.
     """
     with VideoWriter(path, fps) as writer:
         for frame in frames:

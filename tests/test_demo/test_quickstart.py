@@ -229,12 +229,10 @@ def test_every_step_is_asked_for_what_the_arguments_say(steps, tmp_path, capsys)
 
 def test_the_film_and_the_picture_show_the_best_method_and_all(steps, tmp_path, monkeypatch):
     shown = []
-    comparison = visualization.comparison
-    monkeypatch.setattr(
-        visualization, 'comparison', lambda rows, columns: shown.extend((rows, columns)) or comparison(rows, columns)
-    )
+    write = visualization.write_comparison
+    monkeypatch.setattr(visualization, 'write_comparison', lambda *what: shown.extend(what) or write(*what))
     quickstart.main(['--work-dir', str(tmp_path / 'work')])
-    rows, columns = shown
+    _, rows, columns = shown
     # The masks of the 25 frames: the first, those at a third and two thirds, the last.
     assert columns == ['soccer, frame 0 (given)', 'soccer, frame 8', 'soccer, frame 16', 'soccer, frame 24']
     assert [label for label, _ in rows] == [
@@ -296,7 +294,7 @@ def test_the_newest_of_the_shipped_checkpoints_is_shown(steps, tmp_path, monkeyp
 
 def test_without_the_usual_video_the_first_is_shown(steps, tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(visualization, 'comparison', lambda rows, columns: shown.extend(columns) or rows[0][1][0])
+    monkeypatch.setattr(visualization, 'write_comparison', lambda path, rows, columns: shown.extend(columns) or path)
     monkeypatch.setattr(quickstart, 'SHOWN', 'tennis')
     quickstart.main(['--work-dir', str(tmp_path / 'work')])
     assert shown[0] == 'bus, frame 0 (given)'

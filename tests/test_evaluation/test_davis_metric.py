@@ -183,7 +183,7 @@ def test_a_video_of_one_frame_is_too_short_and_not_one_of_hidden_truth(root):
     with pytest.raises(ValueError, match='Video video0: .* 3 are needed, got 1'):
         DAVISMetric().process(None, [sample.to_dict()])
     sample.set_metainfo(dict(mask_paths=[*sample.mask_paths, None]))
-    with pytest.raises(ValueError, match='Video video0: 2 mask paths for 1 frames'):
+    with pytest.raises(ValueError, match='Video video0: 2 mask_paths for 1 frames'):
         DAVISMetric().process(None, [sample.to_dict()])
 
 

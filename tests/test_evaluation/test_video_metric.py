@@ -235,7 +235,7 @@ def test_masks_are_not_dumped_among_the_true_ones(tmp_path, target):
 
 
 def test_two_frames_of_one_name_are_refused(tmp_path):
-    with pytest.raises(ValueError, match='Video v has two frames named a, so one mask would replace the other'):
+    with pytest.raises(ValueError, match='Video v: two frames are named a, so one mask would replace the other'):
         process(
             Count(dump_masks=str(tmp_path)),
             sample('v', 3, frame_names=['b', 'a', 'a'], pred_masks=np.zeros((3, 4, 6), np.uint8)),
@@ -411,7 +411,7 @@ def test_a_truth_has_the_size_of_its_video(tmp_path, size, message):
     write_mask(tmp_path / 'a.png', truth)
     item = dict(video_id='v', original_size=size)
     if message:
-        with pytest.raises(ValueError, match=rf'Video v: .*a\.png is {message} .* are {size[0]}x{size[1]}'):
+        with pytest.raises(ValueError, match=rf'ground truth .*a\.png is {message} .* are {size[0]}x{size[1]}'):
             read_truth(item, str(tmp_path / 'a.png'))
     else:
         assert np.array_equal(read_truth(item, str(tmp_path / 'a.png')), np.where(truth == 255, 0, truth))

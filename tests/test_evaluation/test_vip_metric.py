@@ -171,14 +171,14 @@ def test_nothing_annotated(parts):
 def test_errors_name_the_video_and_the_frame(parts):
     sample = parts['videos1']
     sample.pred_masks[2, 0, 0] = 20
-    with pytest.raises(ValueError, match=r'Video videos1, frame 000000000051: Predicted values \[20\]'):
+    with pytest.raises(ValueError, match=r'Video videos1: frame 000000000051: Predicted values \[20\]'):
         VIPMetric().process(None, [sample.to_dict()])
     sample.pred_masks[2, 0, 0] = 0
     write_mask(sample.mask_paths[1], np.zeros((8, 9), np.uint8))
-    with pytest.raises(ValueError, match=r'Video videos1, frame 000000000026: ground truth .*1\.png is 8x9'):
+    with pytest.raises(ValueError, match=r'Video videos1: ground truth .*1\.png is 8x9'):
         VIPMetric().process(None, [sample.to_dict()])
     sample.set_metainfo(dict(mask_paths=sample.mask_paths[1:]))
-    with pytest.raises(ValueError, match='Video videos1: 4 mask paths for 5 frames'):
+    with pytest.raises(ValueError, match='Video videos1: 4 mask_paths for 5 frames'):
         VIPMetric().process(None, [sample.to_dict()])
 
 
@@ -189,7 +189,7 @@ def test_instances_need_a_score_and_a_category(instances):
     with pytest.raises(ValueError, match='videos1: the model returned no pred_scores'):
         VIPInstanceMetric().process(None, [missing])
     sample.pred_masks[1, 0, 0] = 99
-    with pytest.raises(ValueError, match=r'videos1, frame 000000000026: Predicted parts \[99\] lack a score or'):
+    with pytest.raises(ValueError, match=r'videos1: frame 000000000026: Predicted parts \[99\] lack a score or'):
         VIPInstanceMetric().process(None, [sample.to_dict()])
     sample.pred_scores[1][99] = 0.5
     with pytest.raises(ValueError, match=r'Predicted parts \[99\] lack a score or a category'):

@@ -131,7 +131,7 @@ def test_ids_that_are_no_objects(train):
 @pytest.mark.parametrize('key', ['mask_paths', 'output_frames'])
 def test_lists_of_another_length_are_refused(train, key):
     sample = predicted(train, 0)
-    with pytest.raises(ValueError, match='Video video0: 4 frames, . mask paths, . output_frames'):
+    with pytest.raises(ValueError, match='Video video0: . (mask_paths|output_frames) for 4 frames'):
         YouTubeVOSMetric().process(None, [dict(sample, **{key: sample[key][:3]})])
 
 

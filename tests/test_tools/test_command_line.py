@@ -306,7 +306,7 @@ def test_mistakes_in_a_config_end_in_one_line(text, message, tmp_path, monkeypat
 
 
 def test_missing_files_end_in_one_line(config, tmp_path, capfd):
-    assert 'There is no file toi.py. Similar: toy.py' in error_of(capfd, 'train', 'toi.py')
+    assert 'There is no file toi.py, and no shipped config' in error_of(capfd, 'train', 'toi.py')
     assert 'Checkpoint not found: nowhere.pth' in error_of(capfd, 'train', config, '--resume', 'nowhere.pth')
     assert 'Checkpoint not found: nowhere.pth' in error_of(capfd, 'test', config, 'nowhere.pth')
     assert '--dump-masks and --skip-done need a metric' in error_of(capfd, 'test', config, 'none', '--dump-masks', 'd')

@@ -14,10 +14,10 @@ import torch
 from mmpretrain.models import ResNet
 from torch import nn
 
-from stt_mm.errors import InputError
 from stt_mm.utils.checkpoint import (
     CheckpointError,
     _first_line,
+    _is_safetensors,
     existing,
     latest_checkpoint,
     read_checkpoint,
@@ -27,7 +27,6 @@ from stt_mm.utils.checkpoint import (
     write_atomically,
 )
 from stt_mm.utils.geometry import GeometryError, check_geometry, describe, differences
-from stt_mm.utils.safetensors import is_safetensors, read_safetensors
 from stt_mm.utils.weights import LoadReport, backbone_state_dict, load_backbone, read_backbone
 
 
@@ -417,16 +416,20 @@ def test_safetensors_are_read_and_damaged_ones_refused(tmp_path):
         assert all(torch.equal(found[key], value) for key, value in some.items())
     content = (tmp_path / 'net.safetensors').read_bytes()
     damaged = {
-        'cut': (content[:-3], 'should have .* bytes, and have'),
-        'short': (content[:5], 'header should have'),
-        'header': (content.replace(b'"dtype"', b'"dtyqe"'), 'not one of the safetensors format'),
-        'shape': (content.replace(b'[3, 4]', b'[3, 5]'), r'b of shape \[3, 5\] does not fit'),
-        'sign': (content.replace(b'[3, 4]', b'[3,-4]'), 'does not fit'),
+        'cut': content[:-3],
+        'short': content[:5],
+        'long': content + b'1',
+        'header': content.replace(b'"dtype"', b'"dtyqe"'),
+        'shape': content.replace(b'[3, 4]', b'[3, 5]'),
+        'sign': content.replace(b'[3, 4]', b'[3,-4]'),
+        'huge': (2**62).to_bytes(8, 'little') + content[8:],
     }
-    for name, (data, message) in damaged.items():
-        (tmp_path / f'{name}.safetensors').write_bytes(data)
-        with pytest.raises(CheckpointError, match=rf'{name}\.safetensors .*{message}'):
-            read_checkpoint(tmp_path / f'{name}.safetensors')
+    for name, data in damaged.items():
+        path = tmp_path / f'{name}.safetensors'
+        path.write_bytes(data)
+        match = rf'^{path} \({len(data)} bytes\) is truncated, corrupt .*while deserializing.* Download or write it'
+        with pytest.raises(CheckpointError, match=match):
+            read_checkpoint(path)
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf'), 1e300])
@@ -582,23 +585,7 @@ def test_large_parts_are_compared_to_their_end_and_empty_ones_pass(tmp_path):
 def test_safetensors_are_known_by_their_first_bytes(tmp_path, start, found):
     for name, expected in (('a.pth', found), ('a.safetensors', True)):
         (tmp_path / name).write_bytes(start)
-        assert is_safetensors(tmp_path / name) is expected
-
-
-def test_tensors_of_safetensors_keep_their_types_and_lie_in_the_file(tmp_path):
-    path = tmp_path / 'a.safetensors'
-    write_safetensors(path, dict(none=torch.zeros(0, 3, dtype=torch.int64), half=torch.ones(3).half()))
-    found = read_safetensors(path)
-    assert found['none'].dtype == torch.int64
-    assert found['half'].dtype == torch.float16
-    header = json.dumps(dict(a=dict(dtype='F32', shape=[2], data_offsets=[-4, 4]))).encode()
-    path.write_bytes(len(header).to_bytes(8, 'little') + header + bytes(4))
-    with pytest.raises(InputError, match='bytes -4 to 4'):
-        read_safetensors(path)
-    for size in (len(header), len(header) + 1):
-        path.write_bytes(size.to_bytes(8, 'little') + header)
-        with pytest.raises(InputError, match='its tensors should have 4' if size == len(header) else 'header should'):
-            read_safetensors(path)
+        assert _is_safetensors(tmp_path / name) is expected
 
 
 def report(matched=0, missing=0, mismatched=0, unexpected=0):

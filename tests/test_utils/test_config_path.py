@@ -27,11 +27,19 @@ def test_configs_of_the_checkout(name, path):
 @pytest.mark.parametrize('place', ['configs', 'stt_mm/configs'])
 def test_configs_in_either_place_and_a_list_of_them_where_there_is_none(tmp_path, monkeypatch, place):
     monkeypatch.setattr(module, 'PACKAGE', tmp_path / 'stt_mm')
-    with pytest.raises(FileNotFoundError, match=r"No config named 'a'\. Shipped configs: none found\.$"):
+    with pytest.raises(FileNotFoundError, match=r'no file a, .* Shipped configs: none found\.$'):
         config_path('a')
     for name in ('a.py', 'eval/b.py', '_base_/c.py', 'notes.txt'):
         (tmp_path / place / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place / name).touch()
     assert config_path('eval/b') == tmp_path / place / 'eval' / 'b.py'
-    with pytest.raises(FileNotFoundError, match=r"No config named 'c'\. Shipped configs: a, eval/b\.$"):
+    with pytest.raises(FileNotFoundError, match=r'no file c, .* Shipped configs: a, eval/b\.$'):
         config_path('c')
+    with pytest.raises(FileNotFoundError, match=r'no file eval/bb, .* Similar: .*/eval/b\.py\.$'):
+        config_path('eval/bb')
+
+
+def test_a_file_that_is_named_goes_before_a_shipped_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('stt_r18_ytv.py').touch()
+    assert config_path('stt_r18_ytv.py') == Path('stt_r18_ytv.py')

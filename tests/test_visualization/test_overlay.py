@@ -4,7 +4,7 @@ import pytest
 
 from stt_mm.utils import voc_palette
 from stt_mm.utils.palette import display_colors
-from stt_mm.visualization import comparison, draw_points, overlay, write_picture
+from stt_mm.visualization import draw_points, overlay, write_comparison
 
 
 def grey(height: int = 8, width: int = 10, value: int = 100) -> np.ndarray:
@@ -126,96 +126,24 @@ def test_points_of_another_shape(points):
         draw_points(grey().astype(np.int64), np.zeros((1, 2)))
 
 
-def test_comparison_places_every_picture_and_its_label():
-    rows = [
-        ('first', [grey(20, 30, 10 * i + 10) for i in range(3)]),
-        ('second', [grey(20, 30, 10 * i + 110) for i in range(3)]),
-    ]
-    picture = comparison(rows, ['frame 0', 'frame 5', 'frame 10'])
-    for value, (row, column) in {10: (0, 0), 20: (0, 1), 30: (0, 2), 110: (1, 0), 120: (1, 1), 130: (1, 2)}.items():
-        found = np.argwhere((picture == value).all(axis=-1))
-        # The grey of a letter's edge may have the same value; the picture itself is a full rectangle.
-        ys, xs = np.unique(found[:, 0], return_counts=True), np.unique(found[:, 1], return_counts=True)
-        inside = (ys[0][ys[1] >= 30].min(), xs[0][xs[1] >= 20].min())
-        assert (picture[inside[0] : inside[0] + 20, inside[1] : inside[1] + 30] == value).all()
-        assert column * 30 <= inside[1] < (column + 1) * 30 + 20
-        assert (inside[0] > 70) == bool(row)
-    strips = (picture.min(axis=-1) < 128).any(axis=1)
-    assert strips[:20].any(), 'the columns have no captions'
-
-
-def test_comparison_keeps_its_margins():
-    """Four pixels around pictures and below the last row, captions of one height, in dark ink, above and between."""
-    rows = [(label, [np.full((20, 30, 3), value, np.uint8)] * 3) for label, value in (('Ag', 201), ('Ag', 202))]
-    picture = comparison(rows, ['Ag', '', 'Ag'])
-    (_, height), baseline = cv2.getTextSize('Ag', cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
-    strip = height + baseline + 8
-    assert picture.shape == (3 * strip + 2 * 20 + 4, 3 * 34 + 4, 3)
-    for number, value in enumerate((201, 202)):
-        top = (number + 2) * strip + number * 20
-        expected = np.full((20, 106, 3), 255, np.uint8)
-        for left in (4, 38, 72):
-            expected[:, left : left + 30] = value
-        np.testing.assert_array_equal(picture[top : top + 20], expected)
-    np.testing.assert_array_equal(picture[-4:], 255)
-    text = cv2.putText(
-        np.full((strip, 106, 3), 255, np.uint8),
-        'Ag',
-        (4, 4 + height),
-        cv2.FONT_HERSHEY_SIMPLEX,
-        0.5,
-        (32, 32, 32),
-        1,
-        cv2.LINE_AA,
-    )
-    np.testing.assert_array_equal(picture[strip : 2 * strip], text)
-    np.testing.assert_array_equal(picture[2 * strip + 20 : 3 * strip + 20], text)
-    np.testing.assert_array_equal(picture[:strip, :34], text[:, :34])
-    np.testing.assert_array_equal(picture[:strip, 34:72], 255)
-    np.testing.assert_array_equal(picture[:strip, 72:], text[:, 4:38])
-
-
-def test_comparison_grows_with_rows_and_columns_only():
-    one = comparison([('a', [grey()])], ['x'])
-    two = comparison([('a', [grey()]), ('b', [grey()])], ['x'])
-    assert two.shape[1] == one.shape[1]
-    assert two.shape[0] > one.shape[0] + 8
-
-
-def test_long_labels_shrink_instead_of_being_cut():
-    picture = comparison([('a label that is far too long for this', [grey()])], ['x'])
-    np.testing.assert_array_equal(picture[:, -2:], 255)
-
-
-@pytest.mark.parametrize(
-    ('rows', 'columns', 'message'),
-    [
-        ([], ['x'], '0 rows'),
-        ([('a', [])], [], '0 columns'),
-        ([('a', [grey()])], ['x', 'y'], "'a' has 1 pictures for 2"),
-        ([('a', [grey()]), ('b', [grey(4, 4)])], ['x'], "row 'b'.*one size"),
-    ],
-)
-def test_comparison_refuses_what_does_not_fit(rows, columns, message):
-    with pytest.raises(ValueError, match=message):
-        comparison(rows, columns)
-
-
-def test_picture_keeps_red_red(tmp_path):
-    picture = grey()
-    picture[..., 0] = 250
-    path = write_picture(tmp_path / 'new' / 'a.png', picture)
-    np.testing.assert_array_equal(cv2.imread(str(path))[..., ::-1], picture)
-    with pytest.raises(ValueError, match=r'\.png or \.jpg'):
-        write_picture(tmp_path / 'a.tiff', picture)
-    for name in ('a.PNG', 'b.jpg', 'new/deeper/c.jpeg'):
-        assert cv2.imread(str(write_picture(tmp_path / name, picture))).shape == picture.shape
-    for broken in (picture.astype(int), picture[..., 0], picture[..., :2], picture[:0]):
-        with pytest.raises(ValueError, match=r'must be uint8 \[H, W, 3\] RGB'):
-            write_picture(tmp_path / 'a.png', broken)
-    (tmp_path / 'd.png').mkdir()
-    with pytest.raises(OSError, match=r'd\.png could not be written'):
-        write_picture(tmp_path / 'd.png', picture)
+def test_comparison_places_every_picture_under_its_labels(tmp_path):
+    values = np.arange(40, 220, 30).reshape(2, 3)
+    rows = [(name, [grey(20, 30, value) for value in row]) for name, row in zip('ab', values, strict=True)]
+    picture = cv2.imread(str(write_comparison(tmp_path / 'a.png', rows, ['frame 0', 'frame 5', 'frame 10'])))
+    boxes = {}
+    for place, value in np.ndenumerate(values):
+        ys, xs = np.nonzero(cv2.erode((picture == value).all(-1).astype(np.uint8), np.ones((9, 9))))
+        boxes[place] = ys.min(), ys.max(), xs.min(), xs.max()
+        assert len(ys) == (np.ptp(ys) + 1) * (np.ptp(xs) + 1) > 10_000
+    for (row, column), (top, _, left, _) in boxes.items():
+        assert column == 0 or boxes[row, column - 1][3] < left
+        assert row == 0 or boxes[row - 1, column][1] < top
+        above = picture[boxes[0, column][1] + 9 if row else 0 : top - 9]
+        assert row and column or (above < 128).any(), 'nothing stands above the picture'
+    with pytest.raises(OSError, match=r'b\.png cannot be written'):
+        write_comparison(tmp_path / 'no' / 'b.png', rows, list('xyz'))
+    with pytest.raises(ValueError, match='shorter'):
+        write_comparison(tmp_path / 'b.png', rows, ['x', 'y'])
 
 
 def test_every_id_is_seen_on_every_grey_and_told_from_the_others():

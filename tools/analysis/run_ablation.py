@@ -15,12 +15,13 @@ from mmengine.config import Config
 
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import add_config_options, one_line_errors, option_value, run_step
-from stt_mm.engine.config import check_keys, find_config, override
+from stt_mm.engine.config import check_keys, override
 from stt_mm.engine.config_checks import check_components
 from stt_mm.errors import InputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.checks import check_count
+from stt_mm.utils.config_path import config_path
 from stt_mm.utils.targets import check_apart
 from stt_mm.utils.text import read_json
 
@@ -109,7 +110,7 @@ class Job:
 
     def __init__(self, text: str, args: argparse.Namespace) -> None:
         train, _, evaluation = text.partition('::')
-        self.train, self.eval = find_config(train), find_config(evaluation or train)
+        self.train, self.eval = config_path(train), config_path(evaluation or train)
         self.row = described(self.train)
         self.options: dict = {}
         self.args = args

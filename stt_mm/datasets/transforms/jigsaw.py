@@ -27,9 +27,6 @@ class JigsawMosaic(BaseTransform):
     Args:
         grid: cells per side.
         patch_size: side of a patch in pixels.
-
-    Raises:
-        ValueError: if an argument is below 1; on use, if the image cannot be cut into such cells.
     """
 
     def __init__(self, grid: int = 3, patch_size: int = 64) -> None:

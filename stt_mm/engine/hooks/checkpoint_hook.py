@@ -45,11 +45,7 @@ def bare(runner: Runner) -> nn.Module:
 
 
 def check_fits(runner: Runner, checkpoint: dict) -> None:
-    """Refuse to resume from the file of another model, of which MMEngine would load what fits.
-
-    Raises:
-        CheckpointError: with the name of the file and the first differences.
-    """
+    """Refuse to resume from the file of another model, of which MMEngine would load what fits."""
     wanted = {name: tuple(value.shape) for name, value in bare(runner).state_dict().items()}
     found = {name: tuple(value.shape) for name, value in checkpoint['state_dict'].items()}
     differing = [
@@ -196,11 +192,7 @@ class CheckpointHook(_CheckpointHook):
             self._random_states = self._states_to_save(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Write the best files, and that of this iteration again if there is one, now with the score.
-
-        Raises:
-            ValueError: the validation gives no metric that ``save_best`` names.
-        """
+        """Write the best files, and that of this iteration again if there is one, now with the score."""
         if not self._is_training:
             return
         unknown = set(getattr(self, 'key_indicators', ())) - {'auto', *(metrics or {})}

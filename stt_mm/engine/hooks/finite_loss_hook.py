@@ -51,9 +51,6 @@ class FiniteLossHook(Hook):
 
     Args:
         limit: how many, at least 1.
-
-    Raises:
-        ValueError: if ``limit`` is below 1; in training, when it is reached.
     """
 
     priority = 'LOW'

@@ -28,9 +28,6 @@ class StopSignalHook(Hook):
 
     Args:
         sync_interval: iterations between agreements in a distributed run, at least 1.
-
-    Raises:
-        ValueError: if ``sync_interval`` is below 1.
     """
 
     priority = 'LOWEST'

@@ -28,9 +28,6 @@ def region_similarity(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     Returns:
         float64, a scalar array or ``[T]``, in 0..1.
-
-    Raises:
-        ValueError: shapes differ or are not of two or three dimensions.
     """
     prediction, truth = _checked(prediction, truth)
     intersection = np.count_nonzero(prediction & truth, axis=(-2, -1))
@@ -51,9 +48,6 @@ def boundary_measure(prediction: np.ndarray, truth: np.ndarray, tolerance: float
 
     Returns:
         float64, a scalar array or ``[T]``, in 0..1.
-
-    Raises:
-        ValueError: shapes differ or are not of two or three dimensions, or ``tolerance`` is not in 0..1.
     """
     prediction, truth = _checked(prediction, truth)
     if not 0 < tolerance < 1:
@@ -74,9 +68,6 @@ def statistics(values: np.ndarray) -> tuple[float, float, float]:
     Returns:
         The mean; the part of the frames with more than 0.5; the mean of the first quarter of the frames minus that of
         the last (neighbouring quarters share a frame).
-
-    Raises:
-        ValueError: no values.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not len(values):

@@ -41,9 +41,6 @@ def match_instances(
     Returns:
         (category, score, best intersection over union) of the predictions, in the order of ``parts``; and the number of
         true parts by category, int64 ``[20]``. Only categories 1 to 19 are evaluated.
-
-    Raises:
-        ValueError: the masks differ in shape, or there are ids above 255.
     """
     if prediction.shape != truth.shape:
         raise InputError(

@@ -38,9 +38,6 @@ def count_points(predictions: np.ndarray, truths: np.ndarray) -> dict[str, dict]
     Returns:
         For each of :data:`VARIANTS` a dict of ``hits``, int64 ``[5, J]`` for each of :data:`THRESHOLDS`, ``scored``,
         int64 ``[J]``, and ``lost``, the number of annotated joints in counted frames that are not scored.
-
-    Raises:
-        ValueError: other shapes.
     """
     predictions, truths = np.asarray(predictions, np.float64), np.asarray(truths, np.float64)
     shapes = f'got {list(predictions.shape)} and {list(truths.shape)}'

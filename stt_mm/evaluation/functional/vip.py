@@ -43,9 +43,6 @@ def confusion_matrix(predictions: np.ndarray, truths: np.ndarray) -> np.ndarray:
 
     Returns:
         int64 ``[20, 20]``, row the true category, column the predicted one.
-
-    Raises:
-        ValueError: shapes differ, or a prediction is no category.
     """
     if predictions.shape != truths.shape:
         raise InputError(

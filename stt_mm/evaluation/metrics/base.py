@@ -16,7 +16,7 @@ from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics.dumped import dump_masks
 from stt_mm.evaluation.metrics.records import read_records, write_record
 from stt_mm.evaluation.metrics.tables import text_table, write_csv, write_json
-from stt_mm.utils.masks import read_object_ids
+from stt_mm.utils.masks import read_mask, read_object_ids
 from stt_mm.utils.text import check_name
 
 
@@ -99,22 +99,25 @@ class VideoMetric(BaseMetric):
         """Scores each video, writes what is to be written and keeps its record.
 
         Raises:
-            ValueError: an id that points out of the folders, predictions that do not fit the video, or what
-                :meth:`score` raises; the message names the video.
+            ValueError: an id that points out of the folders, or what does not fit; the message names the video.
         """
         for sample in data_samples:
             video_id = sample['video_id']
             check_name(video_id, 'A data sample')
             masks = None
-            if self.dump_masks is not None:
-                masks = dump_masks(self.dump_masks, self.run_id, sample, predicted_masks(sample))
+            try:
+                if self.dump_masks is not None:
+                    masks = dump_masks(self.dump_masks, self.run_id, sample, predicted_masks(sample))
+                record = self.score(sample)
+            except InputError as error:
+                raise InputError(f'Video {video_id}: {error}') from error
             entry = dict(
                 video_id=video_id,
                 run_id=self.run_id,
                 protocol=dict(sample['protocol']),
                 max_frames=sample.get('max_frames'),
                 masks=masks,
-                record=self.score(sample),
+                record=record,
             )
             # What JSON makes of it (lists, text keys), so that a resumed record is like any other.
             entry = json.loads(json.dumps(entry))
@@ -123,11 +126,7 @@ class VideoMetric(BaseMetric):
             self.results.append(entry)
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Gathers the records of all ranks, writes the result on rank 0 and returns it on all of them.
-
-        Args:
-            size: number of videos in the data set; not needed, as videos are told apart by their ids.
-        """
+        """Gathers the records of all ranks, writes the result on rank 0, returns it on all; ``size`` is not needed."""
         # Every rank computes the result from the same records, so an error in it is raised on all of them.
         gathered = all_gather_object((self.resumed, self.results))
         entries = [entry for part in (0, 1) for pair in gathered for entry in pair[part]]
@@ -190,32 +189,37 @@ def predicted_masks(sample: dict) -> np.ndarray:
     """``pred_masks`` of a data sample as an array ``[T, H, W]``.
 
     Raises:
-        ValueError: there are none, or they are not one per frame at the original size; the message names the video.
+        ValueError: there are none, they are not one per frame at the original size, or what else the sample holds for
+            each frame is for another number of frames.
     """
-    video_id, size = sample['video_id'], tuple(sample['original_size'])
+    size, frames = tuple(sample['original_size']), len(sample['frame_names'])
     if 'pred_masks' not in sample:
-        raise InputError(f'Video {video_id}: the model returned no pred_masks; there are no masks to score or write.')
+        raise InputError('the model returned no pred_masks; there are no masks to score or write.')
     masks = sample['pred_masks']
     masks = masks.cpu().numpy() if isinstance(masks, torch.Tensor) else np.asarray(masks)
-    if masks.shape != (len(sample['frame_names']), *size):
+    if masks.shape != (frames, *size):
         raise InputError(
-            f'Video {video_id}: expected pred_masks [T, H, W] for {len(sample["frame_names"])} frames of '
-            f'{size[0]}x{size[1]} (height x width), got {list(masks.shape)}.'
+            f'expected pred_masks [T, H, W] for {frames} frames of {size[0]}x{size[1]} (height x width), got '
+            f'{list(masks.shape)}.'
         )
+    for key in ('mask_paths', 'output_frames'):
+        if len(sample.get(key, masks)) != frames:
+            raise InputError(f'{len(sample[key])} {key} for {frames} frames.')
     return masks
 
 
-def read_truth(sample: dict, path: str) -> np.ndarray:
-    """One ground truth mask of a data sample, uint8 ``[H, W]``.
+def read_truth(sample: dict, path: str, keep_void: bool = False) -> np.ndarray:
+    """One ground truth mask of a data sample, uint8 ``[H, W]``, its void pixels 0 unless they are kept.
 
     Raises:
         ValueError: its size is not that of the video.
     """
-    truth, (height, width) = read_object_ids(path, sample.get('single_object', False)), sample['original_size']
+    truth = read_mask(path) if keep_void else read_object_ids(path, sample.get('single_object', False))
+    height, width = sample['original_size']
     if truth.shape != (height, width):
         raise InputError(
-            f'Video {sample["video_id"]}: ground truth {path} is {truth.shape[0]}x{truth.shape[1]} (height x width), '
-            f'the predictions are {height}x{width}. Predictions must have the original size of the video, and all its '
-            'masks must come from one resolution.'
+            f'ground truth {path} is {truth.shape[0]}x{truth.shape[1]} (height x width), the predictions are '
+            f'{height}x{width}. Predictions must have the original size of the video, and all its masks must come from '
+            'one resolution.'
         )
     return truth

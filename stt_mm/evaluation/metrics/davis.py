@@ -38,23 +38,17 @@ class DAVISMetric(VideoMetric):
         ``absent`` (ids below the largest of the first frame that it does not show).
 
         Raises:
-            ValueError: predictions and frames differ in number or size, the truth has another size, is not known in the
-                first frame or in fewer than three, or there are more predicted ids than objects; the message names the
-                video and, where there is one, the file.
+            ValueError: the truth is not known in the first frame or in fewer than three, or there are more predicted
+                ids than objects.
         """
-        video_id, predictions, mask_paths = sample['video_id'], predicted_masks(sample), sample['mask_paths']
-        if len(mask_paths) != len(predictions):
-            raise InputError(f'Video {video_id}: {len(mask_paths)} mask paths for {len(predictions)} frames.')
+        predictions, mask_paths = predicted_masks(sample), sample['mask_paths']
         objects, absent = None, []
         known = [t for t, path in enumerate(mask_paths) if path is not None]
         if known != [0] or len(mask_paths) == 1:
             if 0 not in known:
-                raise InputError(f'Video {video_id}: the truth of the first frame is not known.')
+                raise InputError('the truth of the first frame is not known.')
             truths = np.stack([read_truth(sample, mask_paths[t]) for t in known])
-            try:
-                objects = evaluate_video(predictions[known], truths)
-            except ValueError as error:
-                raise InputError(f'Video {video_id}: {error}') from error
+            objects = evaluate_video(predictions[known], truths)
             absent = sorted(set(range(1, len(objects) + 1)) - set(np.unique(truths[0]).tolist()))
         return dict(objects=objects, absent=absent)
 

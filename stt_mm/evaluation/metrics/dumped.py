@@ -11,17 +11,7 @@ from stt_mm.utils.targets import check_apart, claim_folder, inside, owner_of
 
 
 def claim_dump(folder: str | Path, run_id: str, sources: list[str], overwrite: bool = False) -> None:
-    """Make a folder of masks that belongs to one run; what the same run left there stays.
-
-    Args:
-        folder: the folder.
-        run_id: of the metric.
-        sources: files and folders of the data.
-        overwrite: remove the masks of another run.
-
-    Raises:
-        ValueError, OSError: see :func:`stt_mm.utils.targets.check_folder`.
-    """
+    """Make a folder of masks that belongs to one run; what the same run left there stays."""
     claim_folder(folder, _owner(run_id), '.png', sources, overwrite)
 
 
@@ -42,13 +32,12 @@ def dump_masks(folder: str | Path, run_id: str, sample: dict, masks: np.ndarray)
         ValueError: the id leads out of the folder, the masks would lie among the true ones, two frames have one name,
             or the folder holds masks of another run.
     """
-    video_id, names = sample['video_id'], sample['frame_names']
-    target = inside(folder, video_id)
+    names = sample['frame_names']
+    target = inside(folder, sample['video_id'])
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(
-            f'Video {video_id} has two frames named {twice}, so one mask would replace the other. Keep '
-            'one image for each frame.'
+            f'two frames are named {twice}, so one mask would replace the other. Keep one image for each frame.'
         )
     check_apart(target, {str(Path(path).parent) for path in sample.get('mask_paths') or () if path is not None})
     claim_dump(folder, run_id, [])
@@ -63,13 +52,7 @@ def dump_masks(folder: str | Path, run_id: str, sample: dict, masks: np.ndarray)
 
 
 def masks_are_there(folder: str | Path, run_id: str, entry: dict) -> bool:
-    """Whether the masks that :func:`dump_masks` wrote for a record are in the folder as they were.
-
-    Args:
-        folder: the folder.
-        run_id: of the metric.
-        entry: with ``video_id`` and ``masks``, what :func:`dump_masks` returned.
-    """
+    """Whether the masks that :func:`dump_masks` wrote for a record are in the folder as they were."""
     if entry['masks'] is None or owner_of(folder) != _owner(run_id):
         return False
     paths = {Path(folder, entry['video_id'], f'{name}.png'): sha8 for name, sha8 in entry['masks'].items()}

@@ -35,31 +35,20 @@ class JHMDBMetric(VideoMetric):
     )
 
     def score(self, sample: dict) -> dict:
-        """Hits, scored and lost joints of one video, as integers.
-
-        Raises:
-            ValueError: predictions and annotation do not fit; the message names the video.
-        """
+        """Hits, scored and lost joints of one video, as integers."""
         if 'pred_points' not in sample:
             raise InputError(
-                f'Video {sample["video_id"]}: the model returned no pred_points. Choose a dataset that gives joints '
-                'and a protocol for them, such as stt_jhmdb_s8.'
+                'the model returned no pred_points. Choose a dataset that gives joints and a protocol for them, such '
+                'as stt_jhmdb_s8.'
             )
-        try:
-            counts = count_points(np.asarray(sample['pred_points']), np.asarray(sample['points']))
-        except ValueError as error:
-            raise InputError(f'Video {sample["video_id"]}: {error}') from error
+        counts = count_points(np.asarray(sample['pred_points']), np.asarray(sample['points']))
         return {
             variant: dict(hits=count['hits'].tolist(), scored=count['scored'].tolist(), lost=count['lost'])
             for variant, count in counts.items()
         }
 
     def summarise(self, records: dict[str, dict]) -> dict[str, float]:
-        """``STT/PCK@0.1`` and so on; PCK is absent from a form in which no joint was ever scored.
-
-        Raises:
-            ValueError: videos differ in the number of joints.
-        """
+        """``STT/PCK@0.1`` and so on; PCK is absent from a form in which no joint was ever scored."""
         metrics = {}
         for variant, total in _totals(records).items():
             rates = _rates(variant, total['hits'], total['scored'])

@@ -16,12 +16,7 @@ ENTRY_KEYS = {'video_id', 'run_id', 'protocol', 'max_frames', 'masks', 'record'}
 
 
 def write_record(out_dir: str, name: str, entry: dict) -> None:
-    """Writes the record of one video, with a checksum.
-
-    Args:
-        out_dir, name: see :func:`read_records`.
-        entry: with the keys ``ENTRY_KEYS``, as JSON gives it back.
-    """
+    """Writes the record of one video, with a checksum."""
     path = inside(Path(out_dir, 'videos', name), f'{entry["video_id"]}.json')
     write_atomically(f'{json.dumps(dict(entry, sha8=_sha8(entry)))}\n'.encode(), path)
 
@@ -31,12 +26,6 @@ def read_records(out_dir: str, name: str, run_id: str, dump_masks: str | None = 
 
     A record that cannot be read, or is not as it was written, counts as not there, with a warning that names the file.
     So does that of a video whose masks are wanted and are not there as this run wrote them.
-
-    Args:
-        out_dir: ``out_dir`` of the metric. It need not exist.
-        name: name of the metric.
-        run_id: the run whose records are wanted.
-        dump_masks: folder in which the masks of the videos must be; ``None`` if they are not wanted.
 
     Returns:
         Dicts with the keys ``ENTRY_KEYS``.

@@ -8,11 +8,10 @@ import numpy as np
 from stt_mm.errors import InputError
 from stt_mm.evaluation.functional.instance_ap import IOU_THRESHOLDS, instance_ap, match_instances
 from stt_mm.evaluation.functional.vip import CATEGORIES, NUM_CATEGORIES, accuracies, category_iou, confusion_matrix
-from stt_mm.evaluation.metrics.base import VideoMetric, predicted_masks
+from stt_mm.evaluation.metrics.base import VideoMetric, predicted_masks, read_truth
 from stt_mm.evaluation.metrics.tables import text_table
 from stt_mm.registry import METRICS
 from stt_mm.utils.instances import read_instance_categories
-from stt_mm.utils.masks import read_mask
 
 # The record's matrix behind each number.
 FRAMES = {'mIoU': 'all_frames', 'mIoU-without-first-frame': 'later_frames'}
@@ -37,17 +36,13 @@ class VIPMetric(VideoMetric):
     description = 'VIP: mean IoU over the categories that occur, one confusion matrix over all frames, frame 0 included'
 
     def score(self, sample: dict) -> dict:
-        """Confusion matrices of one video, of all frames and of those after the first.
-
-        Raises:
-            ValueError: a prediction is no category, or a mask does not fit; the message names the video and the frame.
-        """
+        """Confusion matrices of one video, of all frames and of those after the first."""
         total = {key: np.zeros((NUM_CATEGORIES, NUM_CATEGORIES), np.int64) for key in FRAMES.values()}
         for frame, prediction, truth in _annotated_frames(sample):
             try:
                 confusion = confusion_matrix(prediction, truth)
             except ValueError as error:
-                raise InputError(f'{_place(sample, frame)}: {error}') from error
+                raise InputError(f'frame {sample["frame_names"][frame]}: {error}') from error
             total['all_frames'] += confusion
             if frame > 0:
                 total['later_frames'] += confusion
@@ -124,15 +119,11 @@ class VIPInstanceMetric(VideoMetric):
         self.drop_incomplete = drop_incomplete
 
     def score(self, sample: dict) -> dict:
-        """Category, score and best overlap of each prediction of one video, and the number of true parts by category.
-
-        Raises:
-            ValueError: an id without score or category, or files that do not fit; the message names video and frame.
-        """
+        """Category, score and best overlap of each prediction of one video; number of true parts by category."""
         if 'pred_scores' not in sample:
             raise InputError(
-                f'Video {sample["video_id"]}: the model returned no pred_scores. They are asked for by the metainfo '
-                "with_scores=True, which VIP(labels='instance') sets."
+                'the model returned no pred_scores. They are asked for by the metainfo with_scores=True, which '
+                "VIP(labels='instance') sets."
             )
         matches, counts = [], np.zeros(NUM_CATEGORIES, np.int64)
         for frame, prediction, truth in _annotated_frames(sample):
@@ -141,14 +132,15 @@ class VIPInstanceMetric(VideoMetric):
                 true_categories = read_instance_categories(sample['text_paths'][frame])
                 found, number = match_instances(prediction, parts, truth, true_categories, self.drop_incomplete)
             except ValueError as error:
-                raise InputError(f'{_place(sample, frame)}: {error}') from error
+                raise InputError(f'frame {sample["frame_names"][frame]}: {error}') from error
             matches += found
             counts += number
         return dict(predictions=matches, num_true=counts.tolist())
 
     def summarise(self, records: dict[str, dict]) -> dict[str, float]:
         """``AP``, then ``AP@0.1`` to ``AP@0.9``."""
-        return _summarise(records)
+        means = _pooled_ap(records).mean(axis=0)
+        return {'AP': float(means.mean()), **_by_threshold(means)}
 
     def details(self, records: dict[str, dict]) -> dict[str, Any]:
         """The rows of the table, and how much each video has."""
@@ -169,22 +161,9 @@ class VIPInstanceMetric(VideoMetric):
 
 def _annotated_frames(sample: dict) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Number, prediction and truth of each frame that has a mask file; the truth keeps its void pixels."""
-    predictions, paths = predicted_masks(sample), sample['mask_paths']
-    if len(paths) != len(predictions):
-        raise InputError(f'Video {sample["video_id"]}: {len(paths)} mask paths for {len(predictions)} frames.')
-    for frame, (prediction, path) in enumerate(zip(predictions, paths, strict=True)):
+    for frame, (prediction, path) in enumerate(zip(predicted_masks(sample), sample['mask_paths'], strict=True)):
         if path is not None:
-            truth = read_mask(path)
-            if truth.shape != prediction.shape:
-                raise InputError(
-                    f'{_place(sample, frame)}: ground truth {path} is {truth.shape[0]}x{truth.shape[1]} (height x '
-                    f'width), the frame is {prediction.shape[0]}x{prediction.shape[1]}. Take both from one release.'
-                )
-            yield frame, prediction, truth
-
-
-def _place(sample: dict, frame: int) -> str:
-    return f'Video {sample["video_id"]}, frame {sample["frame_names"][frame]}'
+            yield frame, prediction, read_truth(sample, path, keep_void=True)
 
 
 def _predicted_parts(
@@ -203,11 +182,6 @@ def _pooled_ap(records: dict[str, dict]) -> np.ndarray:
     """``[19, 9]``; predictions in the order of videos, frames and ids, which decides between equal scores."""
     matches = [match for video_id in sorted(records) for match in records[video_id]['predictions']]
     return instance_ap(matches, np.sum([record['num_true'] for record in records.values()], axis=0))
-
-
-def _summarise(records: dict[str, dict]) -> dict[str, float]:
-    means = _pooled_ap(records).mean(axis=0)
-    return {'AP': float(means.mean()), **_by_threshold(means)}
 
 
 def _by_threshold(values: np.ndarray) -> dict[str, float]:

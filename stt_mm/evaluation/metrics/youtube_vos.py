@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from mmengine.logging import MMLogger
 
-from stt_mm.errors import InputError
 from stt_mm.evaluation.functional.youtube_vos import score_objects, summarise_categories
 from stt_mm.evaluation.metrics.base import VideoMetric, predicted_masks, read_truth
 from stt_mm.evaluation.metrics.tables import text_table
@@ -36,10 +35,6 @@ class YouTubeVOSMetric(VideoMetric):
         out_dir, dump_masks, resume, run_id: see :class:`VideoMetric`.
         seen_categories: names of the categories of the training data, or a file with them: text, one per line, or a
             JSON list. ``None`` if unknown.
-
-    Raises:
-        FileNotFoundError, ValueError: the file of categories is missing or broken, or as
-            :class:`VideoMetric`.
     """
 
     name = 'ytv'
@@ -61,26 +56,14 @@ class YouTubeVOSMetric(VideoMetric):
     def score(self, sample: dict) -> dict:
         """``objects`` (id to ``category``, ``J`` and ``F``, which are ``None`` if the truth ends with the object's
         first frame); ``None`` without truth.
-
-        Raises:
-            ValueError: predictions and frames differ in number or size, the truth has another size, or a predicted id
-                is no object; the message names the video and, where there is one, the file.
         """
-        video_id, predictions, paths = sample['video_id'], predicted_masks(sample), sample['mask_paths']
-        output, objects = sample['output_frames'], sample['objects']
-        if not len(predictions) == len(paths) == len(output):
-            raise InputError(
-                f'Video {video_id}: {len(predictions)} frames, {len(paths)} mask paths, {len(output)} output_frames.'
-            )
-        wanted = {t for t, chosen in enumerate(output) if chosen}
+        predictions, paths, objects = predicted_masks(sample), sample['mask_paths'], sample['objects']
+        wanted = {t for t, chosen in enumerate(sample['output_frames']) if chosen}
         known = [t for t, path in enumerate(paths) if path is not None]
         if not wanted <= set(known) or not sample.get('truth_known', True):
             return dict(objects=None)
         truths = np.stack([read_truth(sample, paths[t]) for t in known])
-        try:
-            scores = score_objects(predictions, truths, known, {k: o['first_frame'] for k, o in objects.items()})
-        except ValueError as error:
-            raise InputError(f'Video {video_id}: {error}') from error
+        scores = score_objects(predictions, truths, known, {k: o['first_frame'] for k, o in objects.items()})
         rows = {k: dict(zip('JF', pair or (None, None), strict=True)) for k, pair in scores.items()}
         return dict(objects={k: dict(category=objects[k]['category'], **rows[k]) for k in rows})
 
