@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from stt_mm.apis import FrameResult, VideoPropagator
-from stt_mm.engine.cli import ConfigOptions, add_weight_arguments, one_line_errors
+from stt_mm.engine.cli import add_config_options, add_weight_arguments, between, one_line_errors, tool_parser
 from stt_mm.utils.video import VideoStream, open_video
 from stt_mm.visualization.video import check_fps
 
@@ -75,9 +75,7 @@ def frame_rate(text: str) -> float:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('video', help='video file, folder of frames, or number of a camera')
     parser.add_argument(
         '--mask',
@@ -113,7 +111,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--fps', type=frame_rate, help='frames per second of --out (default: the pace of the video, or 10)'
     )
-    parser.add_argument('--alpha', type=float, default=0.5, help='opacity of the objects (default: %(default)s)')
+    parser.add_argument(
+        '--alpha', type=between(0, 1, float), default=0.5, help='opacity of the objects (default: %(default)s)'
+    )
     parser.add_argument(
         '--config',
         default=str(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py'),
@@ -125,13 +125,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='weights of the backbone, or "none" (default: the checkpoint in demo/)',
     )
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='override config values, e.g. model.propagator.protocol.short_side=360',
-    )
+    add_config_options(parser, text='override config values, e.g. model.propagator.protocol.short_side=360')
     add_weight_arguments(parser)
     args = parser.parse_args(argv)
     frames = [frame for frame, _ in args.mask]
@@ -143,8 +137,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('say where the results go: --out, --mask-dir, --points-json or --show')
     if args.fps and not args.out:
         parser.error('--fps is that of the video to write: give --out')
-    if not 0 <= args.alpha <= 1:
-        parser.error(f'--alpha is an opacity from 0 to 1, got {args.alpha}')
     if args.show and sys.platform == 'linux' and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
         parser.error('--show needs a screen, and there is none (DISPLAY is not set); use --out')
     return args

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from benchmarks import davis_metric, propagate, train, video
 
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import one_line_errors, tool_parser
 from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.checks import usable_device
 
@@ -32,9 +32,7 @@ COMMANDS = dict(
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     commands = parser.add_subparsers(dest='command', required=True)
     for name, (module, text) in COMMANDS.items():
         command = commands.add_parser(

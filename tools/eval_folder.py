@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stt_mm.datasets import DAVIS, VIP, UnscorableVideos, YouTubeVOSBenchmark
-from stt_mm.engine.cli import Progress, one_line_errors
+from stt_mm.engine.cli import Progress, between, one_line_errors, tool_parser
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.evaluation.functional.vip import NUM_CATEGORIES
 from stt_mm.evaluation.metrics import DAVISMetric, VideoMetric, VIPMetric, YouTubeVOSMetric
@@ -228,20 +228,12 @@ def _evaluate_shared(index: int) -> Video:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('pred', metavar='PRED', help='folder of predicted masks')
     parser.add_argument('gt', metavar='GT', help='data set in its official layout, or plain folder of true masks')
     parser.add_argument('--task', required=True, choices=TASKS, help='benchmark whose rules hold')
     parser.add_argument('--out', metavar='DIR', help='where to write the JSON and CSV files')
-    parser.add_argument(
-        '--workers',
-        type=int,
-        default=1,
-        metavar='N',
-        help='processes; the result does not depend on them (default: %(default)s)',
-    )
+    parser.add_argument('--workers', type=between(1), default=1, metavar='N', help='processes (default: %(default)s)')
     parser.add_argument(
         '--allow-faulty', action='store_true', help='score all the same; a frame with a fault counts as empty'
     )
@@ -259,8 +251,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--seen-categories', metavar='FILE', help='ytv: categories of the training data, one per line or as JSON list'
     )
     args = parser.parse_args(argv)
-    if args.workers < 1:
-        parser.error('--workers must be at least 1')
     if args.task != 'ytv' and (args.video_list or args.seen_categories):
         parser.error('--video-list and --seen-categories are for --task ytv')
     if not args.task.startswith('davis') and (args.sparse or args.resolution is not None):

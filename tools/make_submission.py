@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from stt_mm.datasets import DAVIS, VideoBenchmark, YouTubeVOSBenchmark
-from stt_mm.engine.cli import Progress, one_line_errors
+from stt_mm.engine.cli import Progress, one_line_errors, tool_parser
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, check_zip, expected_masks, given_births
 from stt_mm.utils.submission import write_submission
@@ -30,9 +30,7 @@ TOPS = {'davis17-test-dev': '', 'ytv18': 'Annotations', 'ytv19': 'Annotations'}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('pred', metavar='PRED', type=Path, help='folder of masks (with --check-only also a zip file)')
     parser.add_argument('data_root', metavar='DATA_ROOT', help='folder of the data set, in its official layout')
     parser.add_argument('--task', required=True, choices=TOPS, help='what the masks are for')

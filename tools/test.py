@@ -15,7 +15,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from stt_mm.engine import finish_runtime, load_config, prepare_runtime, run_log, to_plain, values_of
-from stt_mm.engine.cli import add_common_arguments, add_weight_arguments, one_line_errors
+from stt_mm.engine.cli import add_common_arguments, add_weight_arguments, one_line_errors, tool_parser
 from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics import VideoMetric, claim_dump, completed, forget_records
 from stt_mm.models import load_for_evaluation
@@ -48,9 +48,7 @@ TRAINING_KEYS = (
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLES)
     parser.add_argument('config', help='config file with test_dataloader, test_cfg and test_evaluator')
     parser.add_argument(
         'checkpoint', help='checkpoint file, or "none" to evaluate the network as its config initialises it'

@@ -21,7 +21,7 @@ from stt_mm.engine import (
     trusted_path,
     values_of,
 )
-from stt_mm.engine.cli import add_common_arguments, one_line_errors, process_rank
+from stt_mm.engine.cli import add_common_arguments, one_line_errors, process_rank, tool_parser
 from stt_mm.engine.config_checks import check_validation
 from stt_mm.engine.run_log import RunLog
 from stt_mm.errors import FileError, InputError
@@ -42,9 +42,7 @@ current iteration and end the run. STT_MM_TRACEBACK=1 in the environment shows t
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLES)
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: ./work_dirs/<config name>)')
     parser.add_argument(

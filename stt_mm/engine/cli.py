@@ -2,13 +2,14 @@
 
 import argparse
 import errno
+import math
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from stt_mm.errors import SttMMError
+from stt_mm.errors import InputError, SttMMError, writing
 from stt_mm.registry import checked_building
 
 _SECONDS_FOR_RANK_0 = 5
 _SECONDS_TO_STOP = 60
+# How the log of tools/train.py and tools/test.py tells of a step: its number, and that of all.
+_STEP = re.compile(r'Iter\((?:train|test)\) \[\s*(\d+)/(\d+)\]')
 # What the operating system refuses, whatever the code does: room, rights, open files.
 _OF_THE_SYSTEM = {
     getattr(errno, name)
@@ -152,13 +155,33 @@ class Progress:
             Progress._shown = None
 
 
+def own_folder(folder: Path, mark: str) -> Path:
+    """Make the work directory of a tool, or find the one that it has made before.
+
+    Args:
+        folder: the work directory.
+        mark: name of the hidden file that tells it from the folders of others.
+
+    Returns:
+        That file.
+
+    Raises:
+        ValueError: the folder holds something else.
+        OSError: it cannot be written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not (folder / mark).is_file():
+            raise InputError(f'{folder} is not empty and was not made by this tool. Give another --work-dir.')
+        (folder / mark).touch()
+    return folder / mark
+
+
 class StepFailed(SttMMError):
     """A command that a tool has started ended with an error."""
 
 
-def run_step(
-    arguments: Sequence[str], root: Path, log: Path, label: str, pattern: str, keep_open: Sequence[int] = ()
-) -> None:
+def run_step(arguments: Sequence[str], root: Path, log: Path, label: str, keep_open: Sequence[int] = ()) -> None:
     """Run ``python <arguments>``: its output goes to the end of a log, its steps and losses onto a progress bar.
 
     However this function is left, the command has ended: one that is told to stop may write its checkpoint first.
@@ -168,7 +191,6 @@ def run_step(
         root: folder to run in.
         log: file to write.
         label: how the step is called.
-        pattern: matches the lines that tell of a step; its groups are the number of this step and of all.
         keep_open: descriptors that the command inherits.
 
     Raises:
@@ -192,7 +214,7 @@ def run_step(
                 file.write(line)
                 file.flush()
                 last = line.strip() or last
-                if step := re.search(pattern, line):
+                if step := _STEP.search(line):
                     loss = re.search(r'\sloss: ([\d.e+-]+)', line)
                     bar.reach(int(step[1]), int(step[2]), f'loss {float(loss[1]):.3f}' if loss else '')
             code = child.wait()
@@ -206,6 +228,27 @@ def run_step(
     if code:
         reason = 'it was killed, probably for lack of memory' if code == -signal.SIGKILL else last.rstrip('.')
         raise StepFailed(f'{label} failed: {reason}. The whole output: {log}')
+
+
+def tool_parser(description: str | None, examples: str) -> argparse.ArgumentParser:
+    """A parser of which ``--help`` keeps the lines of both texts."""
+    return argparse.ArgumentParser(
+        description=description, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def between(least: float, most: float = math.inf, kind: type = int) -> Callable[[str], Any]:
+    """The ``type`` of an argument that is a number from a range, both ends included."""
+
+    def number(text: str) -> Any:
+        value = kind(text)
+        if not least <= value <= most:
+            allowed = f'{least:g} or more' if most == math.inf else f'{least:g} to {most:.10g}'
+            raise argparse.ArgumentTypeError(f'must be {allowed}, got {text}')
+        return value
+
+    number.__name__ = 'integer' if kind is int else 'number'
+    return number
 
 
 def add_config_options(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import add_common_arguments, one_line_errors
+from stt_mm.engine.cli import add_common_arguments, one_line_errors, tool_parser
 from stt_mm.errors import MissingInputError, SttMMError
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import write_atomically
@@ -152,9 +152,7 @@ def options_of(row: str) -> dict[str, Any]:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('results', type=Path, help='folder with a folder per row, the --work-dir of tools/test.py')
     parser.add_argument(
         '--page',

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import one_line_errors, tool_parser
 from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics.tables import text_table
 from stt_mm.utils.text import read_json
@@ -71,9 +71,7 @@ def compared(results: dict[str, dict[str, Any]]) -> str:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('results', nargs='+', type=Path, metavar='FILE.json', help='results, written by --out')
     return parser.parse_args(argv)
 

@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import one_line_errors, tool_parser
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.checks import check_count
@@ -23,9 +23,7 @@ PANELS_PER_ROW = 3
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='of a training')
     parser.add_argument('--out', type=Path, metavar='FILE.png', help='picture (default: WORK_DIR/losses.png)')
     parser.add_argument('--linear', action='store_true', help='linear instead of logarithmic losses')

@@ -10,7 +10,7 @@ from stt_mm.datasets.davis import list_files, read_davis_list
 from stt_mm.datasets.jhmdb import official_test_clips
 from stt_mm.datasets.vip import mask_folder
 from stt_mm.datasets.youtube_vos_benchmark import read_meta
-from stt_mm.engine.cli import Progress, one_line_errors
+from stt_mm.engine.cli import Progress, one_line_errors, tool_parser
 from stt_mm.errors import MissingInputError
 from stt_mm.utils import FrameError, list_images, read_image, read_mask, read_object_ids
 from stt_mm.utils.instances import read_instance_categories
@@ -243,9 +243,7 @@ def load_manifest(name: str) -> dict:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     datasets = parser.add_subparsers(dest='dataset', required=True, metavar='DATASET')
     for name, check in CHECKS.items():
         manifest = load_manifest(name)
