@@ -5,13 +5,14 @@ ids that are no object, extra files. Masks are scored only if there are none, or
 """
 
 import argparse
-import multiprocessing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from torch.utils.data import DataLoader
 
 from stt_mm.datasets import DAVIS, VIP, UnscorableVideos, YouTubeVOSBenchmark
 from stt_mm.engine.cli import Progress, between, one_line_errors, tool_parser
@@ -204,27 +205,16 @@ def evaluate_video(truth: Sequence, args: argparse.Namespace, index: int) -> Vid
     return Video(sample['video_id'], expected, faults, metric.results)
 
 
-def evaluate_videos(truth: Sequence, args: argparse.Namespace) -> Iterator[Video]:
+def evaluate_videos(truth: Sequence, args: argparse.Namespace) -> Iterable[Video]:
     """All videos in order, from several processes if so wanted."""
-    indices = range(len(truth))
     workers = min(args.workers, len(truth))
-    if workers == 1:
-        yield from (evaluate_video(truth, args, index) for index in indices)
-        return
-    # The data set goes to each process once, not with each video.
-    with multiprocessing.get_context('spawn').Pool(workers, _share, (truth, args)) as pool:
-        yield from pool.imap(_evaluate_shared, indices)
-
-
-_shared: list = []
-
-
-def _share(truth: Sequence, args: argparse.Namespace) -> None:
-    _shared[:] = truth, args
-
-
-def _evaluate_shared(index: int) -> Video:
-    return evaluate_video(*_shared, index)
+    return DataLoader(
+        range(len(truth)),
+        batch_size=None,
+        collate_fn=partial(evaluate_video, truth, args),
+        num_workers=workers if workers > 1 else 0,
+        multiprocessing_context='spawn' if workers > 1 else None,
+    )
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
