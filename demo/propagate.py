@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,9 @@ from types import FrameType
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from stt_mm.apis import FrameResult, VideoPropagator
-from stt_mm.engine.cli import add_config_options, add_weight_arguments, between, one_line_errors, tool_parser
+from stt_mm.engine.cli import Progress, add_config_options, add_weight_arguments, between, one_line_errors, tool_parser
 from stt_mm.utils.video import VideoStream, open_video
 from stt_mm.visualization.video import check_fps
 
@@ -30,13 +28,6 @@ EPILOG = """examples:
   python demo/propagate.py 0 --points 320,240 --show --max-frames 1000       (camera 0)
 
 A mask is a PNG of object ids (indexed or grey, 8 bit) at the size of the frames; a part map is a mask of part ids."""
-
-
-class Speed(ProgressColumn):
-    """Frames per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f'{task.finished_speed or task.speed or 0:.1f} frames/s')
 
 
 def labelled(text: str) -> tuple[int, str]:
@@ -154,15 +145,10 @@ class Run:
     """Progress, window and the ways to end a run: q in the window, or a signal, which lets the frame in work finish."""
 
     def __init__(self, stream: VideoStream, max_frames: int | None, show: bool, alpha: float) -> None:
-        total = min((number for number in (stream.num_frames, max_frames) if number is not None), default=None)
-        columns = (
-            TextColumn('{task.completed:.0f}' + (f'/{total}' if total else '') + ' frames'),
-            BarColumn(),
-            Speed(),
-            TimeRemainingColumn(),
-        )
-        self.progress = Progress(*columns, console=Console(stderr=True))
-        self.task = self.progress.add_task('', total=total)
+        self.total = min((number for number in (stream.num_frames, max_frames) if number is not None), default=None)
+        self.done = 0
+        self.bar: Progress | None = None  # begins with the first frame: what is wrong from the start is told without it
+        self.start = time.monotonic()
         self.show = show
         self.alpha = alpha
         self.interrupted = False
@@ -185,14 +171,14 @@ class Run:
         try:
             yield
         finally:
-            if self.progress.live.is_started:
-                self.progress.stop()
+            Progress.end_line()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def on_frame(self, result: FrameResult) -> bool:
-        self.progress.start()  # What is wrong from the start is told without a bar.
-        self.progress.advance(self.task)
+        self.bar = self.bar or Progress(self.total, 'frames')
+        self.done += 1
+        self.bar.reach(self.done, self.total, f'{self.done / (time.monotonic() - self.start):.1f} frames/s')
         if self.show:
             cv2.imshow(WINDOW, cv2.cvtColor(result.picture(self.alpha), cv2.COLOR_RGB2BGR))
             self.interrupted |= cv2.waitKey(1) & 0xFF == ord('q')

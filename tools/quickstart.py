@@ -14,7 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stt_mm.engine.cli import between, one_line_errors, own_folder, run_step, tool_parser
+from stt_mm.engine.cli import between, one_line_errors, tool_parser
+from stt_mm.engine.steps import own_folder, run_step
 from stt_mm.errors import MissingInputError, writing
 from stt_mm.utils import read_image, read_mask, resize_mask
 from stt_mm.visualization import comparison, overlay, write_picture, write_video

@@ -4,14 +4,10 @@ import argparse
 import errno
 import math
 import os
-import re
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -19,13 +15,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from stt_mm.errors import InputError, SttMMError, writing
+from stt_mm.errors import SttMMError
 from stt_mm.registry import checked_building
 
 _SECONDS_FOR_RANK_0 = 5
-_SECONDS_TO_STOP = 60
-# How the log of tools/train.py and tools/test.py tells of a step: its number, and that of all.
-_STEP = re.compile(r'Iter\((?:train|test)\) \[\s*(\d+)/(\d+)\]')
+_SECONDS_BETWEEN_BARS = 0.1
 # What the operating system refuses, whatever the code does: room, rights, open files.
 _OF_THE_SYSTEM = {
     getattr(errno, name)
@@ -134,18 +128,26 @@ class Progress:
         )
         self._bar = RichProgress(*columns, console=Console(stderr=True), auto_refresh=False)
         self._task = self._bar.add_task(escape(label), total=total, completed=done, note='')
+        self._drawn = 0.0
         self._bar.start()
         Progress._shown = self
 
     def update(self, steps: int = 1) -> None:
         """Go some steps further; the bar ends with the last one."""
-        self._bar.update(self._task, advance=steps, refresh=True)
+        self._bar.update(self._task, advance=steps, refresh=self._is_due())
         if self._bar.finished:
             self.end_line()
 
-    def reach(self, done: int, total: int, note: str = '') -> None:
+    def reach(self, done: int, total: int | None, note: str = '') -> None:
         """Show that so many steps of so many are done, and a word on the last one."""
-        self._bar.update(self._task, completed=done, total=total, note=escape(note), refresh=True)
+        self._bar.update(self._task, completed=done, total=total, note=escape(note), refresh=self._is_due())
+
+    def _is_due(self) -> bool:
+        """Whether the bar is to be drawn anew, which takes about as long as a frame on a fast GPU."""
+        if time.monotonic() < self._drawn + _SECONDS_BETWEEN_BARS:
+            return False
+        self._drawn = time.monotonic()
+        return True
 
     @classmethod
     def end_line(cls) -> None:
@@ -153,81 +155,6 @@ class Progress:
         if Progress._shown is not None:
             Progress._shown._bar.stop()
             Progress._shown = None
-
-
-def own_folder(folder: Path, mark: str) -> Path:
-    """Make the work directory of a tool, or find the one that it has made before.
-
-    Args:
-        folder: the work directory.
-        mark: name of the hidden file that tells it from the folders of others.
-
-    Returns:
-        That file.
-
-    Raises:
-        ValueError: the folder holds something else.
-        OSError: it cannot be written.
-    """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()) and not (folder / mark).is_file():
-            raise InputError(f'{folder} is not empty and was not made by this tool. Give another --work-dir.')
-        (folder / mark).touch()
-    return folder / mark
-
-
-class StepFailed(SttMMError):
-    """A command that a tool has started ended with an error."""
-
-
-def run_step(arguments: Sequence[str], root: Path, log: Path, label: str, keep_open: Sequence[int] = ()) -> None:
-    """Run ``python <arguments>``: its output goes to the end of a log, its steps and losses onto a progress bar.
-
-    However this function is left, the command has ended: one that is told to stop may write its checkpoint first.
-
-    Args:
-        arguments: of the interpreter.
-        root: folder to run in.
-        log: file to write.
-        label: how the step is called.
-        keep_open: descriptors that the command inherits.
-
-    Raises:
-        StepFailed: it ended with an error; the message has its last line and the name of the log.
-    """
-    environment = {'OMP_WAIT_POLICY': 'PASSIVE', **os.environ, 'PYTHONUNBUFFERED': '1'}
-    log.parent.mkdir(parents=True, exist_ok=True)
-    bar, last = Progress(None, label), ''
-    with open(log, 'a', encoding='utf-8') as file:
-        child = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=root,
-            env=environment,
-            errors='replace',
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=keep_open,
-        )
-        try:
-            for line in child.stdout:
-                file.write(line)
-                file.flush()
-                last = line.strip() or last
-                if step := _STEP.search(line):
-                    loss = re.search(r'\sloss: ([\d.e+-]+)', line)
-                    bar.reach(int(step[1]), int(step[2]), f'loss {float(loss[1]):.3f}' if loss else '')
-            code = child.wait()
-        finally:
-            child.terminate()
-            try:
-                child.wait(_SECONDS_TO_STOP)
-            except subprocess.TimeoutExpired:
-                child.kill()
-            Progress.end_line()
-    if code:
-        reason = 'it was killed, probably for lack of memory' if code == -signal.SIGKILL else last.rstrip('.')
-        raise StepFailed(f'{label} failed: {reason}. The whole output: {log}')
 
 
 def tool_parser(description: str | None, examples: str) -> argparse.ArgumentParser:

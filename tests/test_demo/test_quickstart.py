@@ -16,7 +16,8 @@ import pytest
 
 from stt_mm import visualization
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import StepFailed, option_value
+from stt_mm.engine.cli import option_value
+from stt_mm.engine.steps import StepFailed
 from stt_mm.utils import read_image, read_mask, resize_mask
 
 ROOT = Path(__file__).resolve().parents[2]

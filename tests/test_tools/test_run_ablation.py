@@ -103,7 +103,7 @@ def test_the_picture_has_a_dot_per_run_and_a_mean_with_its_deviation(report, tmp
         report.Row('three', 'third', None, {2: measures(0.3), 1: measures(0.4)}),
     ]
     with rc_context({'savefig.format': 'pdf', 'savefig.dpi': 50, 'axes.grid': False}):
-        report.write_files(tmp_path, rows, {})
+        report.write_files(tmp_path, rows)
     (figure,), (axes,) = kept, kept[0].axes
     assert figure.get_size_inches() == pytest.approx([8, 1.2 + 3 * 0.55])
     assert axes.get_xlabel() == 'J&F, percent'

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from stt_mm.engine import cli
-from stt_mm.engine.cli import Progress, StepFailed, run_step
+from stt_mm.engine import steps
+from stt_mm.engine.cli import Progress
+from stt_mm.engine.steps import StepFailed, run_step
 
 
 def run(script, log):
@@ -84,7 +85,7 @@ def test_a_step_ends_with_what_has_started_it(tmp_path, monkeypatch):
     """Whatever ends it; here Ctrl-C while the first step is shown."""
     children, popen = [], subprocess.Popen
     monkeypatch.setattr(
-        cli.subprocess, 'Popen', lambda *args, **options: children.append(popen(*args, **options)) or children[-1]
+        steps.subprocess, 'Popen', lambda *args, **options: children.append(popen(*args, **options)) or children[-1]
     )
 
     def interrupted(*_):
@@ -98,7 +99,7 @@ def test_a_step_ends_with_what_has_started_it(tmp_path, monkeypatch):
 
 
 def test_a_step_that_does_not_end_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, '_SECONDS_TO_STOP', 0.01)
+    monkeypatch.setattr(steps, '_SECONDS_TO_STOP', 0.01)
     monkeypatch.setattr(Progress, 'reach', lambda *_: sys.exit('enough'))
     script = (
         'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);'
@@ -106,7 +107,7 @@ def test_a_step_that_does_not_end_is_killed(tmp_path, monkeypatch):
     )
     children, popen = [], subprocess.Popen
     monkeypatch.setattr(
-        cli.subprocess, 'Popen', lambda *args, **options: children.append(popen(*args, **options)) or children[-1]
+        steps.subprocess, 'Popen', lambda *args, **options: children.append(popen(*args, **options)) or children[-1]
     )
     with pytest.raises(SystemExit, match='enough'):
         run(script, tmp_path / 'a.log')

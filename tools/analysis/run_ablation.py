@@ -13,17 +13,10 @@ from ablation_report import Row, described, table, write_files
 from mmengine.config import Config
 
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import (
-    add_config_options,
-    between,
-    one_line_errors,
-    option_value,
-    own_folder,
-    run_step,
-    tool_parser,
-)
+from stt_mm.engine.cli import add_config_options, between, one_line_errors, option_value, tool_parser
 from stt_mm.engine.config import check_keys, find_config, override
 from stt_mm.engine.config_checks import check_components
+from stt_mm.engine.steps import own_folder, run_step
 from stt_mm.errors import InputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.checkpoint import write_atomically
