@@ -23,6 +23,7 @@ from benchmarks.common import measured
 from mmengine.config import Config
 from torch import Tensor
 
+from stt_mm.engine.cli import between
 from stt_mm.ops import Plan, Voters, Window, plan_for_memory, propagate_many
 from stt_mm.ops.windows import tiles
 from stt_mm.registry import MODELS
@@ -43,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--strides', type=int, nargs='+', default=(8, 4), choices=(8, 4), help='strides of the features (default: 8 4)'
     )
     parser.add_argument(
-        '--labels', type=int, nargs='+', default=(1, 10, 50), help='numbers of labels for the engine (default: 1 10 50)'
+        '--labels',
+        type=between(1),
+        nargs='+',
+        default=(1, 10, 50),
+        help='of the engine (default: 1 10 50)',
     )
     parser.add_argument('--amp', action='store_true', help='features in bfloat16, matched in it, weighed in float32')
 
