@@ -8,8 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -187,8 +189,10 @@ def add_config_options(
     parser.add_argument(name, nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help=text)
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cfg-options``, ``--launcher`` and ``--local-rank``."""
+def parse_run_arguments(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+    """Add what a training and an evaluation have in common, and parse; the local rank goes to the environment."""
+    parser.add_argument('--work-dir', help='where log and results go (default: ./work_dirs/<config name>)')
+    parser.add_argument('--seed', type=int, help='random seed (default: randomness.seed of the config)')
     add_config_options(parser)
     parser.add_argument(
         '--launcher',
@@ -197,6 +201,17 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help='who started the processes of a distributed run (default: %(default)s)',
     )
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers; not for you')
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def merge_run_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Write what :func:`parse_run_arguments` has added into a config, ``--cfg-options`` excepted."""
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(cfg.filename).stem)
+    if args.seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
 
 
 def add_weight_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""An argument that no shipped config and no variant on a page changes stands in a table of the docs, with its reason."""
+"""An argument that no shipped config and no variant on a page changes stands in a table of the docs, with a reason."""
 
 import inspect
 import re

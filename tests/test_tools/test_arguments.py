@@ -204,15 +204,15 @@ LINES = {
     ),
     'tools/analysis/plot_losses': (
         'w v',
-        dict(work_dirs=[Path('w'), Path('v')], out=Path('w/losses.png'), linear=False),
-        '--out a.PNG --linear',
-        dict(out=Path('a.PNG'), linear=True),
+        dict(work_dirs=[Path('w'), Path('v')], out=Path('w/losses.png')),
+        '--out a.PNG',
+        dict(out=Path('a.PNG')),
     ),
     'tools/analysis/collect_results': (
         'r',
-        dict(results=Path('r'), page=sorted((ROOT / 'configs').glob('*/README.md')), write=False),
-        '--write --page p.md q.md',
-        dict(page=[Path('p.md'), Path('q.md')], write=True),
+        dict(results=Path('r'), write=False),
+        '--write',
+        dict(write=True),
     ),
     'tools/analysis/compare_results': (
         'a.json',
