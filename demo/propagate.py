@@ -87,24 +87,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='points to follow from that frame on (default: frame 0), in pixels from the upper left',
     )
     parser.add_argument(
-        '--out',
-        type=Path,
-        metavar='FILE.mp4',
-        help='write the frames with what was found over them; or .mov, .mkv, .webm',
+        '--out', type=Path, metavar='FILE.mp4', help='write the frames with the results over them; or .mov, .mkv, .webm'
     )
     parser.add_argument('--mask-dir', type=Path, metavar='DIR', help='write the ids of each frame as a palette PNG')
-    parser.add_argument(
-        '--overwrite', action='store_true', help='remove the masks that --mask-dir holds, whatever they are of'
-    )
+    parser.add_argument('--overwrite', action='store_true', help='remove what --mask-dir holds of other masks')
     parser.add_argument('--points-json', type=Path, metavar='FILE.json', help='write the points of each frame')
     parser.add_argument('--show', action='store_true', help='show the result in a window; q ends the run')
     parser.add_argument('--max-frames', type=int, metavar='N', help='stop after N frames')
-    parser.add_argument(
-        '--fps', type=frame_rate, help='frames per second of --out (default: the pace of the video, or 10)'
-    )
-    parser.add_argument(
-        '--alpha', type=between(0, 1, float), default=0.5, help='opacity of the objects (default: %(default)s)'
-    )
+    parser.add_argument('--fps', type=frame_rate, help='of --out (default: the pace of the video, or 10)')
+    parser.add_argument('--alpha', type=between(0, 1, float), default=0.5, help='opacity of the objects')
     parser.add_argument(
         '--config',
         default=str(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py'),

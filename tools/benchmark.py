@@ -36,20 +36,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest='command', required=True)
     for name, (module, text) in COMMANDS.items():
         command = commands.add_parser(
-            name, help=text, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+            name, help=text, description=module.__doc__, formatter_class=parser.formatter_class
         )
         module.add_arguments(command)
-        command.add_argument(
-            '--threads', type=between(1), default=os.cpu_count(), help='CPU threads (default: all, %(default)s)'
-        )
-        command.add_argument(
-            '--device',
-            default='cuda' if torch.cuda.is_available() else 'cpu',
-            help='cpu or cuda (default: %(default)s)',
-        )
-        command.add_argument(
-            '--seconds', type=float, default=2, help='how long to repeat each part at least (default: %(default)s)'
-        )
+        command.add_argument('--threads', type=between(1), default=os.cpu_count(), help='CPU threads')
+        command.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu or cuda')
+        command.add_argument('--seconds', type=float, default=2, help='how long to repeat each part at least')
         command.add_argument('--json', metavar='FILE', help='write the rows there too')
     return parser.parse_args(argv)
 

@@ -16,7 +16,7 @@ from mmengine.registry import init_default_scope
 
 from stt_mm.datasets import ImageFolder
 from stt_mm.engine import load_config, values_of
-from stt_mm.engine.cli import Progress, add_config_options, between, one_line_errors, tool_parser
+from stt_mm.engine.cli import add_config_options, between, one_line_errors, tool_parser, tracked
 from stt_mm.errors import FileError, InputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.targets import claim_folder
@@ -32,10 +32,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='a config file')
     parser.add_argument('-o', '--out', required=True, metavar='DIR', help='folder for the pictures; made if missing')
-    parser.add_argument(
-        '-p', '--phase', choices=('train', 'val', 'test'), default='train', help='whose dataset (default: train)'
-    )
-    parser.add_argument('-n', '--num', type=between(1), default=10, metavar='N', help='samples (default: 10)')
+    parser.add_argument('-p', '--phase', choices=('train', 'val', 'test'), default='train', help='whose dataset')
+    parser.add_argument('-n', '--num', type=between(1), default=10, metavar='N', help='how many samples')
     add_config_options(parser)
     parser.add_argument('--overwrite', action='store_true', help='remove the pictures of another config from DIR')
     return parser.parse_args(argv)
@@ -121,8 +119,7 @@ def browse(args: argparse.Namespace) -> None:
         args.overwrite,
     )
     count = args.num if hasattr(dataset, 'get_clip') else min(args.num, len(dataset))
-    progress = Progress(count)
-    for number in range(count):
+    for number in tracked(range(count)):
         if isinstance(dataset, ImageFolder):
             name, picture = draw_views(dataset, number % len(dataset), number)
         elif hasattr(dataset, 'get_clip'):
@@ -132,7 +129,6 @@ def browse(args: argparse.Namespace) -> None:
         path = out / f'{number:04d}_{name.replace("/", "_")}.png'
         if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
             raise FileError(f'Could not write {path}; check the folder and the free space.')
-        progress.update()
     print(f'{count} pictures in {out}')
 
 

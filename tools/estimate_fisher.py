@@ -59,13 +59,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config that the checkpoint was trained with')
     parser.add_argument('checkpoint', help='full checkpoint of that training')
     parser.add_argument('--out', required=True, metavar='FILE', help='file to write')
-    parser.add_argument('--samples', type=between(1), default=10000, help='of all processes (default: %(default)s)')
-    parser.add_argument(
-        '--seed', type=between(0, 2**32 - 1), default=0, help='of the choice of samples (default: %(default)s)'
-    )
-    parser.add_argument(
-        '--num-workers', type=between(0), default=2, help='data workers per process (default: %(default)s)'
-    )
+    parser.add_argument('--samples', type=between(1), default=10000, help='how many, in all processes together')
+    parser.add_argument('--seed', type=between(0, 2**32 - 1), default=0, help='of the choice of samples')
+    parser.add_argument('--num-workers', type=between(0), default=2, help='data workers per process')
     add_config_options(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace FILE if it exists')
     return parser.parse_args(argv)

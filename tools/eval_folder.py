@@ -15,7 +15,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from stt_mm.datasets import DAVIS, VIP, UnscorableVideos, YouTubeVOSBenchmark
-from stt_mm.engine.cli import Progress, between, one_line_errors, tool_parser
+from stt_mm.engine.cli import between, one_line_errors, tool_parser, tracked
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.evaluation.functional.vip import NUM_CATEGORIES
 from stt_mm.evaluation.metrics import DAVISMetric, VideoMetric, VIPMetric, YouTubeVOSMetric
@@ -223,22 +223,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('gt', metavar='GT', help='data set in its official layout, or plain folder of true masks')
     parser.add_argument('--task', required=True, choices=TASKS, help='benchmark whose rules hold')
     parser.add_argument('--out', metavar='DIR', help='where to write the JSON and CSV files')
-    parser.add_argument('--workers', type=between(1), default=1, metavar='N', help='processes (default: %(default)s)')
+    parser.add_argument('--workers', type=between(1), default=1, metavar='N', help='processes')
     parser.add_argument(
-        '--allow-faulty', action='store_true', help='score all the same; a frame with a fault counts as empty'
+        '--allow-faulty', action='store_true', help='score anyway; a frame with a fault counts as empty'
     )
     parser.add_argument('--split', help='split of the official layout (default: val; ytv: train)')
+    parser.add_argument('--resolution', metavar='FOLDER', help="of DAVIS, '' for no such folder (default: 480p)")
     parser.add_argument(
-        '--resolution', metavar='FOLDER', help="of DAVIS, '' where there is no such folder (default: 480p)"
-    )
-    parser.add_argument(
-        '--sparse',
-        action='store_true',
-        help='only some frames have a true mask: these are scored, and masks of others are no faults',
+        '--sparse', action='store_true', help='score the frames that have a true mask; others are no faults'
     )
     parser.add_argument('--video-list', metavar='FILE', help='ytv: score these videos only')
     parser.add_argument(
-        '--seen-categories', metavar='FILE', help='ytv: categories of the training data, one per line or as JSON list'
+        '--seen-categories', metavar='FILE', help='ytv: those of the training data, by line or as JSON list'
     )
     args = parser.parse_args(argv)
     if args.task != 'ytv' and (args.video_list or args.seen_categories):
@@ -271,12 +267,11 @@ def main(argv: list[str] | None = None) -> None:
         truth, left_out = load_truth(args)
         if not len(truth):
             raise InputError(f'Nothing can be scored: {args.gt} has no other videos')
-        faults, videos, bar = [], {}, Progress(len(truth))
-        for video in evaluate_videos(truth, args):
+        faults, videos = [], {}
+        for video in tracked(evaluate_videos(truth, args)):
             videos[video.video_id] = video.expected
             faults += video.faults
             metric.results += video.records
-            bar.update()
         faults += check_extra(args.pred, videos, {*left_out, *(videos if args.sparse else ())})
         for fault in faults:
             print(fault)

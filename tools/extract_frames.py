@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from stt_mm.engine.cli import Progress, between, one_line_errors, tool_parser
+from stt_mm.engine.cli import between, one_line_errors, tool_parser, tracked
 from stt_mm.errors import FileError, MissingInputError
 from stt_mm.utils import FrameError, VideoReader
 from stt_mm.utils.targets import check_distinct, check_folder, claim_folder, inside, state_of
@@ -76,16 +76,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('videos', nargs='+', type=Path, help='video files')
     parser.add_argument('--out', type=Path, required=True, help='folder that gets one folder per video')
+    parser.add_argument('--every', type=between(1), default=1, metavar='N', help='keep each N-th frame')
     parser.add_argument(
-        '--every', type=between(1), default=1, metavar='N', help='keep each N-th frame (default: %(default)s)'
-    )
-    parser.add_argument(
-        '--short-side', type=between(1), default=256, metavar='PIXELS', help='of larger frames (default: %(default)s)'
+        '--short-side', type=between(1), default=256, metavar='PIXELS', help='make larger frames that small'
     )
     parser.add_argument('--max-frames', type=between(1), metavar='N', help='at most N frames per video (default: all)')
-    parser.add_argument(
-        '--quality', type=between(1, 100), default=90, help='of the JPEG files, 1 to 100 (default: %(default)s)'
-    )
+    parser.add_argument('--quality', type=between(1, 100), default=90, help='of the JPEG files, 1 to 100')
     parser.add_argument('--overwrite', action='store_true', help='remove the frames of another video of that name')
     return parser.parse_args(argv)
 
@@ -100,10 +96,7 @@ def main(argv: list[str] | None = None) -> None:
         check_distinct({str(video): out for video, out in targets.items()})
         for video, out in targets.items():
             check_folder(out, owner(video, args), SUFFIX, args.videos, args.overwrite)
-        progress, total = Progress(len(targets)), 0
-        for video, out in targets.items():
-            total += extract(video, out, args)
-            progress.update()
+        total = sum(extract(video, out, args) for video, out in tracked(targets.items()))
         print(f'{total} frames of {len(targets)} videos in {args.out}')
 
 

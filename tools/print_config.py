@@ -17,9 +17,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EXAMPLES)
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--diff',
-        metavar='OTHER_CONFIG',
-        help='print only the keys whose value differs: "-" lines of OTHER_CONFIG, "+" lines of CONFIG',
+        '--diff', metavar='OTHER_CONFIG', help='only the keys that differ: "-" lines of OTHER_CONFIG, "+" of CONFIG'
     )
     add_config_options(parser)
     return parser.parse_args(argv)

@@ -52,15 +52,13 @@ def python_name() -> str:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EXAMPLES)
-    parser.add_argument(
-        '--iters', type=between(1), default=150, metavar='N', help='iterations of 8 clips (default: %(default)s)'
-    )
+    parser.add_argument('--iters', type=between(1), default=150, metavar='N', help='iterations of 8 clips')
     parser.add_argument(
         '--work-dir',
         type=Path,
         default=Path('work_dirs/quickstart'),
         metavar='DIR',
-        help='where everything is written, from the repository (default: %(default)s)',
+        help='where everything is written, from the repository',
     )
     return parser.parse_args(argv)
 

@@ -55,27 +55,20 @@ TRAINING_KEYS = (
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EXAMPLES)
     parser.add_argument('config', help='config file with test_dataloader, test_cfg and test_evaluator')
-    parser.add_argument(
-        'checkpoint', help='checkpoint file, or "none" to evaluate the network as its config initialises it'
-    )
+    parser.add_argument('checkpoint', help='checkpoint file, or "none" for the network as its config initialises it')
     parser.add_argument('--out', metavar='FILE.json', help='also write metrics and checkpoint name to FILE.json')
     parser.add_argument('--dump-masks', metavar='DIR', help='write the predicted masks as palette PNGs below DIR')
     parser.add_argument(
-        '--overwrite',
-        action='store_true',
-        help='remove the masks of another evaluation from the folder of --dump-masks',
+        '--overwrite', action='store_true', help='remove the masks of another evaluation from --dump-masks'
     )
     parser.add_argument(
         '--skip-done',
         action='store_true',
-        help='go on with an interrupted evaluation: videos whose results are in the work directory, '
-        'made by the same config and checkpoint, are not run again; with --dump-masks, if their masks '
-        'are there too',
+        help='go on with an interrupted evaluation of the same config and checkpoint: what the work directory (and the '
+        'folder of --dump-masks) holds is not run again',
     )
     add_weight_arguments(parser)
-    parser.add_argument(
-        '--amp', action='store_true', help='features and products in half precision, weights of the votes in float32'
-    )
+    parser.add_argument('--amp', action='store_true', help='features and products in half precision, votes in float32')
     parser.add_argument('--compile', action='store_true', help='run the backbone through torch.compile')
     return parse_run_arguments(parser, argv)
 

@@ -54,17 +54,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--overwrite',
         action='store_true',
-        help='remove the checkpoints of an earlier training from the work directory, after the first '
-        'iteration of this one',
+        help='remove the checkpoints of an earlier training, after the first iteration of this one',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision: float16 with loss scaling on CUDA, bfloat16 on the CPU'
+        '--amp', action='store_true', help='mixed precision: scaled float16 on CUDA, bfloat16 on the CPU'
     )
     parser.add_argument('--no-validate', action='store_true', help='do not validate during training')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by (batch size x processes) / auto_scale_lr.base_batch_size',
+        help='multiply it by (batch size x processes) / auto_scale_lr.base_batch_size',
     )
     parser.add_argument('--compile', action='store_true', help='compile the loss by torch.compile')
     parser.add_argument(

@@ -6,10 +6,10 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mmengine.config import Config
 from rich.console import Console
@@ -28,6 +28,7 @@ _OF_THE_SYSTEM = {
     for name in ('ENOSPC', 'EDQUOT', 'EFBIG', 'EACCES', 'EPERM', 'EROFS', 'EIO', 'EMFILE', 'ENFILE')
     if hasattr(errno, name)
 }
+Item = TypeVar('Item')
 _CLOSING = {'(': ')', '[': ']'}
 _CONSTANTS = {'True': True, 'true': True, 'False': False, 'false': False, 'None': None}
 
@@ -159,11 +160,28 @@ class Progress:
             Progress._shown = None
 
 
+def tracked(items: Collection[Item]) -> Iterator[Item]:
+    """The items, with a bar of how many there are and have been."""
+    bar = Progress(len(items)) if len(items) else None
+    for item in items:
+        yield item
+        bar.update()
+
+
+class ToolHelp(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of description and examples, and says the default of each option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        """What argparse shows of an action."""
+        silent = action.default in (None, argparse.SUPPRESS, []) or action.default is False
+        if silent or not action.option_strings or action.help is None or '(default' in action.help:
+            return action.help
+        return f'{action.help} (default: %(default)s)'
+
+
 def tool_parser(description: str | None, examples: str) -> argparse.ArgumentParser:
-    """A parser of which ``--help`` keeps the lines of both texts."""
-    return argparse.ArgumentParser(
-        description=description, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """A parser of a tool; see :class:`ToolHelp`."""
+    return argparse.ArgumentParser(description=description, epilog=examples, formatter_class=ToolHelp)
 
 
 def between(least: float, most: float = math.inf, kind: type = int) -> Callable[[str], Any]:
@@ -198,7 +216,7 @@ def parse_run_arguments(parser: argparse.ArgumentParser, argv: list[str] | None)
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),
         default='none',
-        help='who started the processes of a distributed run (default: %(default)s)',
+        help='who started the processes of a distributed run',
     )
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers; not for you')
     args = parser.parse_args(argv)

@@ -274,9 +274,9 @@ LINES = {
     ),
     'tools/dataset/check': (
         'davis17 r',
-        dict(dataset='davis17', root=Path('r'), split='val', decode=False, all=False, resolution='480p'),
-        '--split train --decode --all --resolution Full-Resolution',
-        dict(split='train', decode=True, all=True, resolution='Full-Resolution'),
+        dict(dataset='davis17', root=Path('r'), split='val', decode=False, resolution='480p'),
+        '--split train --decode --resolution Full-Resolution',
+        dict(split='train', decode=True, resolution='Full-Resolution'),
     ),
 }
 _modules = {}
@@ -319,7 +319,7 @@ def test_what_is_usual_and_what_is_given(parse, name):
 )
 def test_each_dataset_has_its_own_options(parse, line, expected):
     name, root = line.split()[:2]
-    assert parse('tools/dataset/check', line) == dict(dataset=name, root=Path(root), decode=False, all=False) | expected
+    assert parse('tools/dataset/check', line) == dict(dataset=name, root=Path(root), decode=False) | expected
 
 
 def test_the_rank_of_a_launcher_goes_into_the_environment(parse, monkeypatch):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from stt_mm.engine import steps
-from stt_mm.engine.cli import Progress
+from stt_mm.engine.cli import Progress, tracked
 from stt_mm.engine.steps import StepFailed, run_step
 
 
@@ -23,6 +23,13 @@ def test_a_bar_outside_of_a_terminal_is_the_line_of_its_end(capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith('videos [a] ')
     assert ' 4/4 ' in line
+
+
+def test_the_bar_of_a_loop(capsys):
+    assert list(tracked('abc')) == list('abc')
+    assert ' 3/3 ' in capsys.readouterr().err
+    assert list(tracked([])) == []
+    assert capsys.readouterr().err == ''
 
 
 def test_a_bar_that_does_not_end_is_ended_once(capsys):

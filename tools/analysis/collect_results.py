@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import add_config_options, one_line_errors, tool_parser
+from stt_mm.engine.cli import one_line_errors, option_value, tool_parser
 from stt_mm.errors import MissingInputError, SttMMError
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import write_atomically
@@ -146,10 +146,9 @@ def fill(page: str, results: Path) -> tuple[str, list[str], list[str]]:
 
 def options_of(row: str) -> dict[str, Any]:
     """The overrides of the command in a row."""
-    parser = argparse.ArgumentParser()
-    add_config_options(parser)
     found = OPTIONS.search(row)
-    return parser.parse_args(['--cfg-options', *found[1].split()] if found else []).cfg_options or {}
+    options = (option.partition('=') for option in found[1].split()) if found else ()
+    return {key: option_value(value) for key, _, value in options}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -58,18 +58,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--scale',
         default='stt_r18_demo',
         metavar='CONFIG',
-        help='what the rows are trained and evaluated on, and how long (default: %(default)s)',
+        help='what the rows are trained and evaluated on, and how long',
     )
     parser.add_argument('--data', metavar='DIR', help='videos to train on (default: those of the configs)')
     parser.add_argument(
-        '--eval-data', metavar='DIR', help='labelled videos in the layout of DAVIS-2017 (default: those of --scale)'
+        '--eval-data', metavar='DIR', help='labelled videos as DAVIS-2017 has them (default: those of --scale)'
     )
-    parser.add_argument(
-        '--seeds', type=between(1), default=3, metavar='N', help='seeds 0 to N - 1 (default: %(default)s)'
-    )
-    parser.add_argument(
-        '--iters', type=between(1), metavar='N', help='iterations of all rows (default: as in the configs)'
-    )
+    parser.add_argument('--seeds', type=between(1), default=3, metavar='N', help='seeds 0 to N - 1')
+    parser.add_argument('--iters', type=between(1), metavar='N', help='length of all rows (default: their own)')
     for name, what in (('cfg', 'training of the rows on YouTube-VOS'), ('eval', 'evaluation of all rows')):
         add_config_options(parser, f'--{name}-options', f'override config values in the {what}')
     parser.add_argument(
@@ -82,7 +78,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'folder and ending) has trained with the same seed, such as STT_STAGE1_R18=mocov2_r18_demo',
     )
     parser.add_argument(
-        '--untrained', action='store_true', help='first a row for the network of the first config before its training'
+        '--untrained', action='store_true', help='first a row for the untrained network of the first config'
     )
     args = parser.parse_args(argv)
     args.provide = dict(args.provide)

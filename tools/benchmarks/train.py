@@ -31,14 +31,8 @@ FILES = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--configs',
-        nargs='+',
-        metavar='CONFIG',
-        default=['stt_r18_ytv'],
-        help='training configs (default: %(default)s)',
-    )
-    parser.add_argument('--batch', type=between(1), default=4, help='clips or images (default: %(default)s)')
+    parser.add_argument('--configs', nargs='+', metavar='CONFIG', default=['stt_r18_ytv'], help='training configs')
+    parser.add_argument('--batch', type=between(1), default=4, help='clips or images')
     parser.add_argument('--step-only', action='store_true', help='only the whole iteration')
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--compile', action='store_true', help='the loss through torch.compile')
