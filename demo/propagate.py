@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,9 @@ from types import FrameType
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from stt_mm.apis import FrameResult, VideoPropagator
-from stt_mm.engine.cli import ConfigOptions, add_weight_arguments, one_line_errors
+from stt_mm.engine.cli import Progress, add_config_options, add_weight_arguments, between, one_line_errors, tool_parser
 from stt_mm.utils.video import VideoStream, open_video
 from stt_mm.visualization.video import check_fps
 
@@ -30,13 +28,6 @@ EPILOG = """examples:
   python demo/propagate.py 0 --points 320,240 --show --max-frames 1000       (camera 0)
 
 A mask is a PNG of object ids (indexed or grey, 8 bit) at the size of the frames; a part map is a mask of part ids."""
-
-
-class Speed(ProgressColumn):
-    """Frames per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f'{task.finished_speed or task.speed or 0:.1f} frames/s')
 
 
 def labelled(text: str) -> tuple[int, str]:
@@ -75,9 +66,7 @@ def frame_rate(text: str) -> float:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('video', help='video file, folder of frames, or number of a camera')
     parser.add_argument(
         '--mask',
@@ -98,22 +87,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='points to follow from that frame on (default: frame 0), in pixels from the upper left',
     )
     parser.add_argument(
-        '--out',
-        type=Path,
-        metavar='FILE.mp4',
-        help='write the frames with what was found over them; or .mov, .mkv, .webm',
+        '--out', type=Path, metavar='FILE.mp4', help='write the frames with the results over them; or .mov, .mkv, .webm'
     )
     parser.add_argument('--mask-dir', type=Path, metavar='DIR', help='write the ids of each frame as a palette PNG')
-    parser.add_argument(
-        '--overwrite', action='store_true', help='remove the masks that --mask-dir holds, whatever they are of'
-    )
+    parser.add_argument('--overwrite', action='store_true', help='remove what --mask-dir holds of other masks')
     parser.add_argument('--points-json', type=Path, metavar='FILE.json', help='write the points of each frame')
     parser.add_argument('--show', action='store_true', help='show the result in a window; q ends the run')
     parser.add_argument('--max-frames', type=int, metavar='N', help='stop after N frames')
-    parser.add_argument(
-        '--fps', type=frame_rate, help='frames per second of --out (default: the pace of the video, or 10)'
-    )
-    parser.add_argument('--alpha', type=float, default=0.5, help='opacity of the objects (default: %(default)s)')
+    parser.add_argument('--fps', type=frame_rate, help='of --out (default: the pace of the video, or 10)')
+    parser.add_argument('--alpha', type=between(0, 1, float), default=0.5, help='opacity of the objects')
     parser.add_argument(
         '--config',
         default=str(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py'),
@@ -125,13 +107,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='weights of the backbone, or "none" (default: the checkpoint in demo/)',
     )
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='override config values, e.g. model.propagator.protocol.short_side=360',
-    )
+    add_config_options(parser, text='override config values, e.g. model.propagator.protocol.short_side=360')
     add_weight_arguments(parser)
     args = parser.parse_args(argv)
     frames = [frame for frame, _ in args.mask]
@@ -143,8 +119,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('say where the results go: --out, --mask-dir, --points-json or --show')
     if args.fps and not args.out:
         parser.error('--fps is that of the video to write: give --out')
-    if not 0 <= args.alpha <= 1:
-        parser.error(f'--alpha is an opacity from 0 to 1, got {args.alpha}')
     if args.show and sys.platform == 'linux' and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
         parser.error('--show needs a screen, and there is none (DISPLAY is not set); use --out')
     return args
@@ -162,15 +136,10 @@ class Run:
     """Progress, window and the ways to end a run: q in the window, or a signal, which lets the frame in work finish."""
 
     def __init__(self, stream: VideoStream, max_frames: int | None, show: bool, alpha: float) -> None:
-        total = min((number for number in (stream.num_frames, max_frames) if number is not None), default=None)
-        columns = (
-            TextColumn('{task.completed:.0f}' + (f'/{total}' if total else '') + ' frames'),
-            BarColumn(),
-            Speed(),
-            TimeRemainingColumn(),
-        )
-        self.progress = Progress(*columns, console=Console(stderr=True))
-        self.task = self.progress.add_task('', total=total)
+        self.total = min((number for number in (stream.num_frames, max_frames) if number is not None), default=None)
+        self.done = 0
+        self.bar: Progress | None = None  # begins with the first frame: what is wrong from the start is told without it
+        self.start = time.monotonic()
         self.show = show
         self.alpha = alpha
         self.interrupted = False
@@ -193,14 +162,14 @@ class Run:
         try:
             yield
         finally:
-            if self.progress.live.is_started:
-                self.progress.stop()
+            Progress.end_line()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def on_frame(self, result: FrameResult) -> bool:
-        self.progress.start()  # What is wrong from the start is told without a bar.
-        self.progress.advance(self.task)
+        self.bar = self.bar or Progress(self.total, 'frames')
+        self.done += 1
+        self.bar.reach(self.done, self.total, f'{self.done / (time.monotonic() - self.start):.1f} frames/s')
         if self.show:
             cv2.imshow(WINDOW, cv2.cvtColor(result.picture(self.alpha), cv2.COLOR_RGB2BGR))
             self.interrupted |= cv2.waitKey(1) & 0xFF == ord('q')

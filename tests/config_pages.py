@@ -4,7 +4,7 @@ import re
 from argparse import ArgumentParser
 from pathlib import Path
 
-from stt_mm.engine.cli import add_common_arguments
+from stt_mm.engine.cli import add_config_options
 
 ROOT = Path(__file__).parents[1] / 'configs'
 
@@ -17,7 +17,7 @@ def pages():
 def parsed(options):
     """``KEY=VALUE ...`` as the tools read it."""
     parser = ArgumentParser()
-    add_common_arguments(parser)
+    add_config_options(parser)
     return parser.parse_args(['--cfg-options', *options.split()] if options else []).cfg_options
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from benchmarks import davis_metric, propagate, train, video
 
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import between, one_line_errors, tool_parser
 from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.checks import usable_device
 
@@ -22,44 +22,28 @@ EPILOG = """examples:
   python tools/benchmark.py train --configs pretrain/mocov2_r18_in1k pretrain/detco_r18_in1k --batch 32
   python tools/benchmark.py propagate                    # 480 x 854, R18, strides 8 and 4, against dense and floor
   python tools/benchmark.py video                        # 480p, frames per second with decoding and masks
-  python tools/benchmark.py metric                       # J and F of DAVIS against the plain form"""
+  python tools/benchmark.py metric                       # J and F of DAVIS"""
 COMMANDS = dict(
     train=(train, 'a training iteration and its parts'),
     propagate=(propagate, 'a step of label propagation, against the dense form and the bare products'),
     video=(video, 'a 480p video, frames per second'),
-    metric=(davis_metric, 'the DAVIS metric, against the plain form'),
+    metric=(davis_metric, 'J and F of DAVIS for a whole video'),
 )
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     commands = parser.add_subparsers(dest='command', required=True)
     for name, (module, text) in COMMANDS.items():
         command = commands.add_parser(
-            name, help=text, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+            name, help=text, description=module.__doc__, formatter_class=parser.formatter_class
         )
         module.add_arguments(command)
-        command.add_argument(
-            '--threads', type=int, default=os.cpu_count(), help='CPU threads (default: all, %(default)s)'
-        )
-        command.add_argument(
-            '--device',
-            default='cuda' if torch.cuda.is_available() else 'cpu',
-            help='cpu or cuda (default: %(default)s)',
-        )
-        command.add_argument(
-            '--seconds', type=float, default=2, help='how long to repeat each part at least (default: %(default)s)'
-        )
+        command.add_argument('--threads', type=between(1), default=os.cpu_count(), help='CPU threads')
+        command.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu or cuda')
+        command.add_argument('--seconds', type=float, default=2, help='how long to repeat each part at least')
         command.add_argument('--json', metavar='FILE', help='write the rows there too')
-    args = parser.parse_args(argv)
-    for name in ('threads', 'batch', 'size', 'frames', 'objects', 'labels'):
-        least = 3 if name == 'frames' else 1
-        values = getattr(args, name, least)
-        if min(values if isinstance(values, list | tuple) else [values]) < least:
-            parser.error(f'--{name} must be at least {least}, got {values}')
-    return args
+    return parser.parse_args(argv)
 
 
 def show(row: dict, before: dict) -> None:

@@ -1,4 +1,9 @@
-"""Pictures of what a dataset yields: clips before and after the transforms, or videos with their given labels."""
+"""Write pictures of the samples of a config.
+
+For training: the frames of a clip above (the crop in red), below the same frames as the model gets them; a flip is
+named in the file name. For stage 1: the views of an image. For evaluation: the frames in which labels are given, with
+the masks or points.
+"""
 
 import argparse
 import hashlib
@@ -11,35 +16,27 @@ from mmengine.registry import init_default_scope
 
 from stt_mm.datasets import ImageFolder
 from stt_mm.engine import load_config, values_of
-from stt_mm.engine.cli import Progress, add_config_options, one_line_errors
+from stt_mm.engine.cli import add_config_options, between, one_line_errors, tool_parser, tracked
 from stt_mm.errors import FileError, InputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.targets import claim_folder
 from stt_mm.visualization import draw_points, overlay
 
+EXAMPLE = """example:
+  python tools/browse_dataset.py configs/stt_r18_ytv.py -o work_dirs/browse -n 20"""
 HEIGHT = 256
 RED = (255, 0, 0)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description='Writes pictures of the samples of a config. For training: the frames of a clip above (the crop '
-        'in red), below the same frames as the model gets them; a flip is named in the file name. For stage 1: the '
-        'views of an image. For evaluation: the frames in which labels are given, with the masks or joints.',
-        epilog='Example: python tools/browse_dataset.py configs/stt_r18_ytv.py -o work_dirs/browse -n 20',
-    )
+    parser = tool_parser(__doc__, EXAMPLE)
     parser.add_argument('config', help='a config file')
     parser.add_argument('-o', '--out', required=True, metavar='DIR', help='folder for the pictures; made if missing')
-    parser.add_argument(
-        '-p', '--phase', choices=('train', 'val', 'test'), default='train', help='whose dataset (default: train)'
-    )
-    parser.add_argument('-n', '--num', type=int, default=10, metavar='N', help='how many samples (default: 10)')
+    parser.add_argument('-p', '--phase', choices=('train', 'val', 'test'), default='train', help='whose dataset')
+    parser.add_argument('-n', '--num', type=between(1), default=10, metavar='N', help='how many samples')
     add_config_options(parser)
     parser.add_argument('--overwrite', action='store_true', help='remove the pictures of another config from DIR')
-    args = parser.parse_args(argv)
-    if args.num < 1:
-        parser.error(f'--num must be 1 or more, got {args.num}')
-    return args
+    return parser.parse_args(argv)
 
 
 def build_dataset(cfg: Config, phase: str):
@@ -122,8 +119,7 @@ def browse(args: argparse.Namespace) -> None:
         args.overwrite,
     )
     count = args.num if hasattr(dataset, 'get_clip') else min(args.num, len(dataset))
-    progress = Progress(count)
-    for number in range(count):
+    for number in tracked(range(count)):
         if isinstance(dataset, ImageFolder):
             name, picture = draw_views(dataset, number % len(dataset), number)
         elif hasattr(dataset, 'get_clip'):
@@ -133,7 +129,6 @@ def browse(args: argparse.Namespace) -> None:
         path = out / f'{number:04d}_{name.replace("/", "_")}.png'
         if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
             raise FileError(f'Could not write {path}; check the folder and the free space.')
-        progress.update()
     print(f'{count} pictures in {out}')
 
 

@@ -5,9 +5,10 @@ import hashlib
 from pathlib import Path
 
 import torch
+from torchvision.models import get_model
 
 from stt_mm import __version__
-from stt_mm.engine.cli import add_source_arguments, one_line_errors
+from stt_mm.engine.cli import add_source_arguments, one_line_errors, tool_parser
 from stt_mm.errors import FileError
 from stt_mm.utils.checkpoint import CheckpointError, checkpoint_bytes, sha8, write_atomically
 from stt_mm.utils.targets import check_file
@@ -26,14 +27,12 @@ released STT, and files of this toolbox. The query encoder or the student is tak
 optimizer and history; torch.load(weights_only=True) can read the file. Unless published it must be a whole ResNet.
 <sha8> are the first digits of the file's SHA-256, so a download can be checked."""
 
-BLOCKS = {18: ((2, 2, 2, 2), 2), 50: ((3, 4, 6, 3), 3)}
-NORM = ('weight', 'bias', 'running_mean', 'running_var')
+DEPTHS = (18, 50)
+COUNTER = 'num_batches_tracked'
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLES)
     parser.add_argument('source', help='checkpoint to read')
     parser.add_argument(
         'out', help='file to write; with --publish a folder (existing, or ending in /) or the start of the name'
@@ -43,7 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--depth',
         type=int,
-        choices=sorted(BLOCKS),
+        choices=DEPTHS,
         help='ResNet depth to check against (default: the one whose names fit best)',
     )
     add_source_arguments(parser)
@@ -57,17 +56,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def resnet_names(depth: int) -> set[str]:
-    """Names of the weights and buffers of torchvision's ResNet without ``fc`` and ``num_batches_tracked``."""
-    names = {'conv1.weight', *(f'bn1.{part}' for part in NORM)}
-    counts, convs = BLOCKS[depth]
-    for stage, count in enumerate(counts, start=1):
-        for block in range(count):
-            where = f'layer{stage}.{block}'
-            for conv in range(1, convs + 1):
-                names |= {f'{where}.conv{conv}.weight', *(f'{where}.bn{conv}.{part}' for part in NORM)}
-            if block == 0 and (stage > 1 or depth == 50):
-                names |= {f'{where}.downsample.0.weight', *(f'{where}.downsample.1.{part}' for part in NORM)}
-    return names
+    """Names of the weights and buffers of torchvision's ResNet without ``fc`` and counters."""
+    with torch.device('meta'):
+        network = get_model(f'resnet{depth}')
+    return {name for name in network.state_dict() if not name.startswith('fc.') and not name.endswith(COUNTER)}
 
 
 def check_names(found: set[str], depth: int | None, path: str) -> str:
@@ -79,7 +71,7 @@ def check_names(found: set[str], depth: int | None, path: str) -> str:
     Raises:
         CheckpointError: if a name is missing or unexpected.
     """
-    depth = depth or min(BLOCKS, key=lambda known: len(resnet_names(known) ^ found))
+    depth = depth or min(DEPTHS, key=lambda known: len(resnet_names(known) ^ found))
     wanted = resnet_names(depth)
     if not any(name.startswith('layer4.') for name in found):
         wanted = {name for name in wanted if not name.startswith('layer4.')}
@@ -105,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
         found, origin = read_backbone(source, args.trust_checkpoint, args.prefix)
         report = f'{len(found.weights)} tensors'
         if not args.publish:
-            counted = {name for name in found.weights if not name.endswith('num_batches_tracked')}
+            counted = {name for name in found.weights if not name.endswith(COUNTER)}
             report = check_names(counted, args.depth, args.source)
         dtype = torch.float16 if args.fp16 else torch.float32
         state_dict = {

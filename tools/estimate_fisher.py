@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from stt_mm import __version__
 from stt_mm.datasets import TrainSampler, VideoDataset
 from stt_mm.engine import load_config, values_of
-from stt_mm.engine.cli import Progress, add_config_options, one_line_errors
+from stt_mm.engine.cli import Progress, add_config_options, between, one_line_errors, tool_parser
 from stt_mm.errors import FileError, InputError
 from stt_mm.ops import add_squared
 from stt_mm.registry import DATASETS, MODELS
@@ -42,6 +42,7 @@ from stt_mm.utils.key_maps import meta_of
 from stt_mm.utils.targets import check_file
 from stt_mm.utils.weights import check_finite, geometry_in
 
+SECONDS_BETWEEN_SAVES = 60
 EXAMPLES = """examples:
   python tools/estimate_fisher.py configs/pretrain/mocov2_r18_in1k.py CHECKPOINT --out pretrained/fisher_r18.pth
   torchrun --nproc-per-node 4 tools/estimate_fisher.py CONFIG CHECKPOINT --out FILE       (four processes)
@@ -54,34 +55,16 @@ encoder and queue as they are in the checkpoint."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLES)
     parser.add_argument('config', help='config that the checkpoint was trained with')
     parser.add_argument('checkpoint', help='full checkpoint of that training')
     parser.add_argument('--out', required=True, metavar='FILE', help='file to write')
-    parser.add_argument(
-        '--samples', type=int, default=10000, help='samples in all processes together (default: %(default)s)'
-    )
-    parser.add_argument('--seed', type=int, default=0, help='of the choice of samples (default: %(default)s)')
-    parser.add_argument(
-        '--save-interval',
-        type=float,
-        default=60,
-        metavar='SECONDS',
-        help='between two saves of what has been summed up (default: %(default)s)',
-    )
-    parser.add_argument('--num-workers', type=int, default=2, help='data workers per process (default: %(default)s)')
+    parser.add_argument('--samples', type=between(1), default=10000, help='how many, in all processes together')
+    parser.add_argument('--seed', type=between(0, 2**32 - 1), default=0, help='of the choice of samples')
+    parser.add_argument('--num-workers', type=between(0), default=2, help='data workers per process')
     add_config_options(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace FILE if it exists')
-    args = parser.parse_args(argv)
-    if args.samples < 1 or args.num_workers < 0:
-        parser.error('--samples must be 1 or more, --num-workers 0 or more')
-    if not 0 <= args.seed < 2**32 or not args.save_interval >= 0:
-        parser.error(
-            f'--seed must be 0 to {2**32 - 1} and --save-interval 0 or more, got {args.seed} and {args.save_interval:g}'
-        )
-    return args
+    return parser.parse_args(argv)
 
 
 class Samples(Dataset):
@@ -183,10 +166,9 @@ class Partial:
         path: the file.
         settings: what the sums depend on; a file of other settings is refused.
         shapes: of the entries, by name.
-        share: samples that this process has to sum up.
     """
 
-    def __init__(self, path: Path, settings: dict, shapes: dict[str, torch.Size], share: int) -> None:
+    def __init__(self, path: Path, settings: dict, shapes: dict[str, torch.Size]) -> None:
         self.path = path
         self.settings = settings
         self.done = 0
@@ -194,30 +176,12 @@ class Partial:
         remove_left_overs(path.parent, path.name)
         if path.exists():
             content = read_checkpoint(path)
-            parts = dict(settings=dict, done=int, values=dict)
-            if not isinstance(content, dict) or not all(
-                isinstance(content.get(key), kind) for key, kind in parts.items()
-            ):
+            begun = content.get('settings') if isinstance(content, dict) else None
+            if begun != settings:
+                differing = [key for key in settings if (begun or {}).get(key) != settings[key]]
                 raise InputError(
-                    f'{path} is no unfinished estimate of this model. Remove it to begin anew, or name another --out.'
-                )
-            differing = [key for key in settings if content['settings'].get(key) != settings[key]]
-            if differing:
-                raise InputError(
-                    f'{path} was begun with other settings ({", ".join(differing)}). Remove it to begin '
-                    'anew, or name another --out.'
-                )
-            found = {
-                name: (value.shape, value.dtype)
-                for name, value in content['values'].items()
-                if isinstance(value, Tensor) and value.isfinite().all() and not (value < 0).any()
-            }
-            if found != {name: (shape, torch.float64) for name, shape in shapes.items()} or not (
-                0 <= content['done'] <= share
-            ):
-                raise InputError(
-                    f'{path} is damaged: it does not hold the sums of {share} or fewer samples for each '
-                    'weight of this model. Remove it to begin anew.'
+                    f'{path} is no unfinished estimate, or one of other settings ({", ".join(differing)}). Remove it '
+                    'to begin anew, or name another --out.'
                 )
             self.done, self.values = content['done'], content['values']
         self.saved = time.monotonic()
@@ -261,7 +225,7 @@ def accumulate(
     for batch in loader:
         add_squared(partial.values, gradients(batch, positions[partial.done]))
         partial.done += 1
-        partial.save(args.save_interval)
+        partial.save(SECONDS_BETWEEN_SAVES)
         if bar is not None:
             bar.update()
     partial.save()
@@ -306,7 +270,7 @@ def main(argv: list[str] | None = None) -> None:
         settings = settings_of(args, cfg, world_size)
         model = build_model(cfg, args.checkpoint)
         shapes = {name: value.shape for name, value in model.backbone.named_parameters()}
-        partial = Partial(partial_path, settings, shapes, len(range(rank, args.samples, world_size)))
+        partial = Partial(partial_path, settings, shapes)
         accumulate(args, cfg, model, partial, rank, world_size)
         fisher = {name: value.cpu() / args.samples for name, value in reduce_sums(partial.values, world_size)}
         if rank == 0:

@@ -5,16 +5,17 @@ ids that are no object, extra files. Masks are scored only if there are none, or
 """
 
 import argparse
-import multiprocessing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from torch.utils.data import DataLoader
 
 from stt_mm.datasets import DAVIS, VIP, UnscorableVideos, YouTubeVOSBenchmark
-from stt_mm.engine.cli import Progress, one_line_errors
+from stt_mm.engine.cli import between, one_line_errors, tool_parser, tracked
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.evaluation.functional.vip import NUM_CATEGORIES
 from stt_mm.evaluation.metrics import DAVISMetric, VideoMetric, VIPMetric, YouTubeVOSMetric
@@ -204,63 +205,38 @@ def evaluate_video(truth: Sequence, args: argparse.Namespace, index: int) -> Vid
     return Video(sample['video_id'], expected, faults, metric.results)
 
 
-def evaluate_videos(truth: Sequence, args: argparse.Namespace) -> Iterator[Video]:
+def evaluate_videos(truth: Sequence, args: argparse.Namespace) -> Iterable[Video]:
     """All videos in order, from several processes if so wanted."""
-    indices = range(len(truth))
     workers = min(args.workers, len(truth))
-    if workers == 1:
-        yield from (evaluate_video(truth, args, index) for index in indices)
-        return
-    # The data set goes to each process once, not with each video.
-    with multiprocessing.get_context('spawn').Pool(workers, _share, (truth, args)) as pool:
-        yield from pool.imap(_evaluate_shared, indices)
-
-
-_shared: list = []
-
-
-def _share(truth: Sequence, args: argparse.Namespace) -> None:
-    _shared[:] = truth, args
-
-
-def _evaluate_shared(index: int) -> Video:
-    return evaluate_video(*_shared, index)
+    return DataLoader(
+        range(len(truth)),
+        batch_size=None,
+        collate_fn=partial(evaluate_video, truth, args),
+        num_workers=workers if workers > 1 else 0,
+        multiprocessing_context='spawn' if workers > 1 else None,
+    )
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('pred', metavar='PRED', help='folder of predicted masks')
     parser.add_argument('gt', metavar='GT', help='data set in its official layout, or plain folder of true masks')
     parser.add_argument('--task', required=True, choices=TASKS, help='benchmark whose rules hold')
     parser.add_argument('--out', metavar='DIR', help='where to write the JSON and CSV files')
+    parser.add_argument('--workers', type=between(1), default=1, metavar='N', help='processes')
     parser.add_argument(
-        '--workers',
-        type=int,
-        default=1,
-        metavar='N',
-        help='processes; the result does not depend on them (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--allow-faulty', action='store_true', help='score all the same; a frame with a fault counts as empty'
+        '--allow-faulty', action='store_true', help='score anyway; a frame with a fault counts as empty'
     )
     parser.add_argument('--split', help='split of the official layout (default: val; ytv: train)')
+    parser.add_argument('--resolution', metavar='FOLDER', help="of DAVIS, '' for no such folder (default: 480p)")
     parser.add_argument(
-        '--resolution', metavar='FOLDER', help="of DAVIS, '' where there is no such folder (default: 480p)"
-    )
-    parser.add_argument(
-        '--sparse',
-        action='store_true',
-        help='only some frames have a true mask: these are scored, and masks of others are no faults',
+        '--sparse', action='store_true', help='score the frames that have a true mask; others are no faults'
     )
     parser.add_argument('--video-list', metavar='FILE', help='ytv: score these videos only')
     parser.add_argument(
-        '--seen-categories', metavar='FILE', help='ytv: categories of the training data, one per line or as JSON list'
+        '--seen-categories', metavar='FILE', help='ytv: those of the training data, by line or as JSON list'
     )
     args = parser.parse_args(argv)
-    if args.workers < 1:
-        parser.error('--workers must be at least 1')
     if args.task != 'ytv' and (args.video_list or args.seen_categories):
         parser.error('--video-list and --seen-categories are for --task ytv')
     if not args.task.startswith('davis') and (args.sparse or args.resolution is not None):
@@ -291,12 +267,11 @@ def main(argv: list[str] | None = None) -> None:
         truth, left_out = load_truth(args)
         if not len(truth):
             raise InputError(f'Nothing can be scored: {args.gt} has no other videos')
-        faults, videos, bar = [], {}, Progress(len(truth))
-        for video in evaluate_videos(truth, args):
+        faults, videos = [], {}
+        for video in tracked(evaluate_videos(truth, args)):
             videos[video.video_id] = video.expected
             faults += video.faults
             metric.results += video.records
-            bar.update()
         faults += check_extra(args.pred, videos, {*left_out, *(videos if args.sparse else ())})
         for fault in faults:
             print(fault)

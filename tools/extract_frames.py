@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from stt_mm.engine.cli import Progress, one_line_errors
+from stt_mm.engine.cli import between, one_line_errors, tool_parser, tracked
 from stt_mm.errors import FileError, MissingInputError
 from stt_mm.utils import FrameError, VideoReader
 from stt_mm.utils.targets import check_distinct, check_folder, claim_folder, inside, state_of
@@ -23,25 +23,20 @@ EPILOG = """examples:
 SUFFIX = '.jpg'
 
 
-def owner(video: Path, every: int, short_side: int, max_frames: int | None, quality: int) -> str:
+def owner(video: Path, args: argparse.Namespace) -> str:
     """What the folder of a video's frames is for; other frames of the video are another result."""
-    rest = '' if max_frames is None else f', {max_frames} files'
-    return f'frames of {state_of(video)}, every {every}, short side {short_side}, quality {quality}{rest}'
+    rest = '' if args.max_frames is None else f', {args.max_frames} files'
+    what = f'every {args.every}, short side {args.short_side}, quality {args.quality}'
+    return f'frames of {state_of(video)}, {what}{rest}'
 
 
-def extract(
-    video: Path, out: Path, every: int, short_side: int, max_frames: int | None, quality: int, overwrite: bool = False
-) -> int:
-    """Write frames of one video as JPEG files.
+def extract(video: Path, out: Path, args: argparse.Namespace) -> int:
+    """Write frames of one video as JPEG files; frames below the short side keep their size.
 
     Args:
         video: file that FFmpeg can decode.
         out: folder of the frames, made if needed; the same frames are replaced in it.
-        every: write each n-th frame.
-        short_side: frames with a longer short side are made smaller, in pixels; smaller ones stay.
-        max_frames: stop after that many files; ``None`` for all.
-        quality: of the JPEG files, 1 to 100.
-        overwrite: remove other frames from it.
+        args: of the command line, see :func:`parse_args`.
 
     Returns:
         Number of files.
@@ -51,8 +46,8 @@ def extract(
         ValueError: if the folder holds other files.
     """
     reader = VideoReader(video)
-    claim_folder(out, owner(video, every, short_side, max_frames, quality), SUFFIX, [video], overwrite)
-    indices = range(0, len(reader), every)[:max_frames]
+    claim_folder(out, owner(video, args), SUFFIX, [video], args.overwrite)
+    indices = range(0, len(reader), args.every)[: args.max_frames]
     size = None
     for number, index in enumerate(indices):
         frame = cv2.cvtColor(reader.read(index), cv2.COLOR_RGB2BGR)
@@ -63,13 +58,13 @@ def extract(
                 f'first is {size[0]}x{size[1]}. Those before it are in {out}; scale or cut the video '
                 f'before, or end there by --max-frames {number} --overwrite.'
             )
-        scale = short_side / min(frame.shape[:2])
+        scale = args.short_side / min(frame.shape[:2])
         if scale < 1:
             frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         path = out / f'{number:05d}{SUFFIX}'
-        if not cv2.imwrite(str(path), frame, [cv2.IMWRITE_JPEG_QUALITY, quality]):
+        if not cv2.imwrite(str(path), frame, [cv2.IMWRITE_JPEG_QUALITY, args.quality]):
             raise FileError(f'Cannot write {path}.')
-    if len(indices) != max_frames and not reader.index.whole:
+    if len(indices) != args.max_frames and not reader.index.whole:
         raise FrameError(
             f'{video} is cut off or damaged after {len(reader)} frames. Those are in {out}; get the file '
             f'again, or accept it by --max-frames {len(indices)} --overwrite.'
@@ -78,28 +73,17 @@ def extract(
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('videos', nargs='+', type=Path, help='video files')
     parser.add_argument('--out', type=Path, required=True, help='folder that gets one folder per video')
-    parser.add_argument('--every', type=int, default=1, metavar='N', help='keep each N-th frame (default: %(default)s)')
+    parser.add_argument('--every', type=between(1), default=1, metavar='N', help='keep each N-th frame')
     parser.add_argument(
-        '--short-side',
-        type=int,
-        default=256,
-        metavar='PIXELS',
-        help='make larger frames smaller, to this short side (default: %(default)s)',
+        '--short-side', type=between(1), default=256, metavar='PIXELS', help='make larger frames that small'
     )
-    parser.add_argument('--max-frames', type=int, metavar='N', help='at most N frames per video (default: all)')
-    parser.add_argument('--quality', type=int, default=90, help='of the JPEG files, 1 to 100 (default: %(default)s)')
+    parser.add_argument('--max-frames', type=between(1), metavar='N', help='at most N frames per video (default: all)')
+    parser.add_argument('--quality', type=between(1, 100), default=90, help='of the JPEG files, 1 to 100')
     parser.add_argument('--overwrite', action='store_true', help='remove the frames of another video of that name')
-    args = parser.parse_args(argv)
-    if min(args.every, args.short_side, 1 if args.max_frames is None else args.max_frames) < 1:
-        parser.error('--every, --short-side and --max-frames must be at least 1')
-    if not 1 <= args.quality <= 100:
-        parser.error(f'--quality must be 1 to 100, got {args.quality}')
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -111,18 +95,8 @@ def main(argv: list[str] | None = None) -> None:
         targets = {video: inside(args.out, video.stem) for video in args.videos}
         check_distinct({str(video): out for video, out in targets.items()})
         for video, out in targets.items():
-            check_folder(
-                out,
-                owner(video, args.every, args.short_side, args.max_frames, args.quality),
-                SUFFIX,
-                args.videos,
-                args.overwrite,
-            )
-        progress = Progress(len(targets))
-        total = 0
-        for video, out in targets.items():
-            total += extract(video, out, args.every, args.short_side, args.max_frames, args.quality, args.overwrite)
-            progress.update()
+            check_folder(out, owner(video, args), SUFFIX, args.videos, args.overwrite)
+        total = sum(extract(video, out, args) for video, out in tracked(targets.items()))
         print(f'{total} frames of {len(targets)} videos in {args.out}')
 
 

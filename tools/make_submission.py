@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from stt_mm.datasets import DAVIS, VideoBenchmark, YouTubeVOSBenchmark
-from stt_mm.engine.cli import Progress, one_line_errors
+from stt_mm.engine.cli import one_line_errors, tool_parser, tracked
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, check_zip, expected_masks, given_births
 from stt_mm.utils.submission import write_submission
@@ -30,17 +30,13 @@ TOPS = {'davis17-test-dev': '', 'ytv18': 'Annotations', 'ytv19': 'Annotations'}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('pred', metavar='PRED', type=Path, help='folder of masks (with --check-only also a zip file)')
     parser.add_argument('data_root', metavar='DATA_ROOT', help='folder of the data set, in its official layout')
     parser.add_argument('--task', required=True, choices=TOPS, help='what the masks are for')
     parser.add_argument('--out', type=Path, metavar='FILE.zip', help='the submission')
     parser.add_argument('--check-only', action='store_true', help='only list the faults')
-    parser.add_argument(
-        '--split', help='another split of the data set (default: test-dev for DAVIS, valid for YouTube-VOS)'
-    )
+    parser.add_argument('--split', help='of the data set (default: test-dev for DAVIS, valid for YouTube-VOS)')
     args = parser.parse_args(argv)
     if (args.out is None) != args.check_only:
         parser.error('give either --out FILE.zip or --check-only')
@@ -59,11 +55,7 @@ def build_dataset(args: argparse.Namespace) -> VideoBenchmark:
 
 def check(folder: Path, videos: dict[str, ExpectedMasks]) -> list[str]:
     """All faults of the masks below a folder; shows a progress bar."""
-    faults, bar = [], Progress(len(videos))
-    for video_id, expected in videos.items():
-        faults += check_video(folder / video_id, expected)[1]
-        bar.update()
-    return faults
+    return [fault for name, video in tracked(videos.items()) for fault in check_video(folder / name, video)[1]]
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -5,7 +5,7 @@ import argparse
 from mmengine.config import Config
 
 from stt_mm.engine import flatten, load_config
-from stt_mm.engine.cli import add_config_options, one_line_errors
+from stt_mm.engine.cli import add_config_options, one_line_errors, tool_parser
 
 EXAMPLES = """examples:
   python tools/print_config.py configs/stt_r18_ytv.py
@@ -14,14 +14,10 @@ EXAMPLES = """examples:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLES)
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--diff',
-        metavar='OTHER_CONFIG',
-        help='print only the keys whose value differs: "-" lines of OTHER_CONFIG, "+" lines of CONFIG',
+        '--diff', metavar='OTHER_CONFIG', help='only the keys that differ: "-" lines of OTHER_CONFIG, "+" of CONFIG'
     )
     add_config_options(parser)
     return parser.parse_args(argv)

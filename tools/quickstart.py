@@ -1,19 +1,27 @@
 """Train shortly on the bundled clips, score the result and two baselines on the bundled labelled videos, draw both."""
 
 import argparse
-import importlib.util
 import json
 import os
 import shlex
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
+import numpy as np
+
+from stt_mm.engine.cli import between, one_line_errors, tool_parser
+from stt_mm.engine.steps import own_folder, run_step
+from stt_mm.errors import MissingInputError, writing
+from stt_mm.utils import read_image, read_mask, resize_mask
+from stt_mm.visualization import overlay, write_comparison, write_video
+
 ROOT = Path(__file__).resolve().parent.parent
 DAVIS = Path('demo/data/davis')
-MARKER = '.quickstart'
 SHOWN = 'soccer'
 SHORT_SIDE = 320
 WARMUP = 20
@@ -23,10 +31,6 @@ EXAMPLES = """examples:
   python tools/quickstart.py --iters 1000      (in an environment that is ready)
 
 Needs no GPU and uses one if there is one. Everything is written below the work directory; each run starts afresh."""
-
-
-class CommandFailed(Exception):
-    """A step ended with an error; the message is for the user."""
 
 
 @dataclass
@@ -46,79 +50,34 @@ def python_name() -> str:
     return str(python.relative_to(ROOT)) if python.is_relative_to(ROOT) else str(python)
 
 
-def clock(seconds: float) -> str:
-    """Minutes and seconds, such as ``3:05``."""
-    return f'{int(seconds) // 60}:{int(seconds) % 60:02d}'
-
-
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        '--iters', type=int, default=150, metavar='N', help='training iterations of 8 clips (default: %(default)s)'
-    )
+    parser = tool_parser(__doc__, EXAMPLES)
+    parser.add_argument('--iters', type=between(1), default=150, metavar='N', help='iterations of 8 clips')
     parser.add_argument(
         '--work-dir',
         type=Path,
         default=Path('work_dirs/quickstart'),
         metavar='DIR',
-        help='where everything is written, from the repository (default: %(default)s)',
+        help='where everything is written, from the repository',
     )
-    parser.add_argument(
-        '--videos',
-        type=int,
-        default=8,
-        metavar='N',
-        help='evaluate on the first N of the 8 videos (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--frames',
-        type=int,
-        default=25,
-        metavar='N',
-        help='evaluate on the first N of their 25 frames (default: %(default)s)',
-    )
-    args = parser.parse_args(argv)
-    for name, low, high in (('iters', 1, 10**6), ('videos', 1, 8), ('frames', 3, 25)):
-        if not low <= getattr(args, name) <= high:
-            parser.error(f'--{name} must be {low} to {high}, got {getattr(args, name)}')
-    return args
+    return parser.parse_args(argv)
 
 
 def prepare_work_dir(folder: Path) -> None:
-    """Make the folder, or empty what an earlier run left in it.
-
-    Raises:
-        CommandFailed: the folder holds something else, or cannot be written.
-    """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
-        raise CommandFailed(f'{folder} is not empty and was not made by the quickstart. Give another --work-dir.')
-    try:
+    """Make the folder, or take out of it what an earlier run left; refused if it holds something else alone."""
+    own_folder(folder, '.quickstart')
+    with writing(folder):
         for name in ('train', 'eval', 'masks', 'logs'):
             if (folder / name).is_dir():
                 shutil.rmtree(folder / name)
         for name in ('overlay.mp4', 'comparison.png', 'table.txt'):
             (folder / name).unlink(missing_ok=True)
-        (folder / 'logs').mkdir(parents=True)
-        (folder / MARKER).touch()
-    except OSError as error:
-        raise CommandFailed(f'{folder} cannot be written: {error.strerror}. Give another --work-dir.') from error
 
 
-def run(arguments: list[str], log: Path, label: str, pattern: str) -> None:
-    """Show and run ``python <arguments>``; see :func:`run_step`.
-
-    Raises:
-        CommandFailed: it ended with an error.
-    """
-    from stt_mm.engine.cli import StepFailed, run_step
-
+def run(arguments: Sequence[str], log: Path, label: str) -> None:
+    """Show and run ``python <arguments>``; see :func:`run_step`."""
     print(f'\n$ {shlex.join([python_name(), *arguments])}', flush=True)
-    try:
-        run_step(arguments, ROOT, log, label, pattern)
-    except StepFailed as error:
-        raise CommandFailed(str(error)) from None
+    run_step(arguments, ROOT, log, label)
 
 
 def train(args: argparse.Namespace) -> Path:
@@ -141,12 +100,8 @@ def train(args: argparse.Namespace) -> Path:
         ],
         args.work_dir / 'logs' / 'train.log',
         'training',
-        r'Iter\(train\) \[\s*(\d+)/(\d+)\]',
     )
-    checkpoint = work_dir / f'iter_{iters}.pth'
-    if not checkpoint.is_file():
-        raise CommandFailed(f'the training wrote no {checkpoint}. The whole output: {args.work_dir}/logs/train.log')
-    return checkpoint
+    return work_dir / f'iter_{iters}.pth'
 
 
 def evaluate(method: Method, args: argparse.Namespace) -> None:
@@ -166,13 +121,10 @@ def evaluate(method: Method, args: argparse.Namespace) -> None:
             '--cfg-options',
             f'test_dataloader.dataset.data_root={DAVIS}',
             f'model.propagator.protocol.short_side={SHORT_SIDE}',
-            f'test_dataloader.dataset.max_frames={args.frames}',
-            f'test_dataloader.dataset.indices={args.videos}',
             'default_hooks.logger.interval=1',
         ],
         args.work_dir / 'logs' / f'{method.key}.log',
         f'evaluating, {method.label}',
-        r'Iter\(test\) \[\s*(\d+)/(\d+)\]',
     )
     method.metrics = json.loads((folder / 'result.json').read_text(encoding='utf-8'))['metrics']
     print(f'{method.label}: J&F {100 * method.metrics["J&F-Mean"]:.1f}')
@@ -223,7 +175,7 @@ def compare(args: argparse.Namespace) -> list[Method]:
     for method in methods:
         evaluate(method, args)
     text = (
-        f'Label propagation on {DAVIS} (videos: {args.videos}, frames of each: {args.frames}), in percent\n\n'
+        f'Label propagation on {DAVIS}, short side {SHORT_SIDE}, in percent\n\n'
         f'{table(methods)}\n\n{verdict(trained, baselines)}'
     )
     if shipped is None:
@@ -235,11 +187,6 @@ def compare(args: argparse.Namespace) -> list[Method]:
 
 def draw(methods: list[Method], args: argparse.Namespace) -> tuple[Path, Path]:
     """Write the overlay video of the best method and the picture of all methods."""
-    import cv2
-    import numpy as np
-
-    from stt_mm.utils import read_image, read_mask, resize_mask
-    from stt_mm.visualization import overlay, write_comparison, write_video
 
     def enlarged(mask_root: Path, name: str, scale: float) -> tuple:
         frame = read_image(ROOT / DAVIS / 'JPEGImages' / '480p' / video / f'{name}.jpg')
@@ -269,26 +216,19 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     os.chdir(ROOT)
     start = time.monotonic()
-    try:
+    with one_line_errors():
         if not DAVIS.is_dir() or not Path('demo/data/clips').is_dir():
-            raise CommandFailed(f'demo/data is not complete in {ROOT}. Clone the whole repository.')
-        if any(importlib.util.find_spec(name) is None for name in ('torch', 'mmengine', 'stt_mm')):
-            raise CommandFailed(f'stt_mm is not installed for {sys.executable}. Run: bash tools/quickstart.sh')
+            raise MissingInputError(f'demo/data is not complete in {ROOT}. Clone the whole repository.')
         prepare_work_dir(args.work_dir)
         methods = compare(args)
         film, picture = draw(methods, args)
-    except CommandFailed as error:
-        sys.exit(f'error: {error}')
-    except KeyboardInterrupt:
-        print('\nStopped. Run it again to start afresh; what is installed stays.', file=sys.stderr)
-        sys.exit(130)
     best = max(methods, key=lambda method: method.metrics['J&F-Mean'])
     print(f"""
 overlay video ({best.label}): {film}
 picture of all methods: {picture}
 table, logs, masks: {args.work_dir}/
 
-Finished in {clock(time.monotonic() - start)}. Next, in {ROOT}:
+Finished in {(time.monotonic() - start) / 60:.1f} minutes. Next, in {ROOT}:
   {python_name()} tools/quickstart.py --iters 1000
   {python_name()} tools/train.py configs/stt_r18_demo.py --cfg-options train_dataloader.dataset.data_root=/my/videos
   {python_name()} tools/test.py configs/eval/davis_r18_s8.py CHECKPOINT --cfg-options \\

@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,13 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from stt_mm.engine import finish_runtime, load_config, prepare_runtime, run_log, to_plain, values_of
-from stt_mm.engine.cli import add_common_arguments, add_weight_arguments, one_line_errors
+from stt_mm.engine.cli import (
+    add_weight_arguments,
+    merge_run_arguments,
+    one_line_errors,
+    parse_run_arguments,
+    tool_parser,
+)
 from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics import VideoMetric, claim_dump, completed, forget_records
 from stt_mm.models import load_for_evaluation
@@ -48,38 +53,24 @@ TRAINING_KEYS = (
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLES)
     parser.add_argument('config', help='config file with test_dataloader, test_cfg and test_evaluator')
-    parser.add_argument(
-        'checkpoint', help='checkpoint file, or "none" to evaluate the network as its config initialises it'
-    )
-    parser.add_argument('--work-dir', help='where the log and results go (default: ./work_dirs/<config name>)')
+    parser.add_argument('checkpoint', help='checkpoint file, or "none" for the network as its config initialises it')
     parser.add_argument('--out', metavar='FILE.json', help='also write metrics and checkpoint name to FILE.json')
     parser.add_argument('--dump-masks', metavar='DIR', help='write the predicted masks as palette PNGs below DIR')
     parser.add_argument(
-        '--overwrite',
-        action='store_true',
-        help='remove the masks of another evaluation from the folder of --dump-masks',
+        '--overwrite', action='store_true', help='remove the masks of another evaluation from --dump-masks'
     )
     parser.add_argument(
         '--skip-done',
         action='store_true',
-        help='go on with an interrupted evaluation: videos whose results are in the work directory, '
-        'made by the same config and checkpoint, are not run again; with --dump-masks, if their masks '
-        'are there too',
+        help='go on with an interrupted evaluation of the same config and checkpoint: what the work directory (and the '
+        'folder of --dump-masks) holds is not run again',
     )
     add_weight_arguments(parser)
-    parser.add_argument(
-        '--amp', action='store_true', help='features and products in half precision, weights of the votes in float32'
-    )
+    parser.add_argument('--amp', action='store_true', help='features and products in half precision, votes in float32')
     parser.add_argument('--compile', action='store_true', help='run the backbone through torch.compile')
-    parser.add_argument('--seed', type=int, help='random seed (default: randomness.seed of the config)')
-    add_common_arguments(parser)
-    args = parser.parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parse_run_arguments(parser, argv)
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> None:
@@ -90,10 +81,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     for key in TRAINING_KEYS:
         cfg.pop(key, None)
     cfg.resume = False
-    cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(cfg.filename).stem)
-    if args.seed is not None:
-        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
+    merge_run_arguments(cfg, args)
     if args.amp:
         cfg.test_cfg.fp16 = True
     metrics = metrics_of(cfg)

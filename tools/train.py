@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import traceback
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from stt_mm.engine import (
     trusted_path,
     values_of,
 )
-from stt_mm.engine.cli import add_common_arguments, one_line_errors, process_rank
+from stt_mm.engine.cli import merge_run_arguments, one_line_errors, parse_run_arguments, process_rank, tool_parser
 from stt_mm.engine.config_checks import check_validation
 from stt_mm.engine.run_log import RunLog
 from stt_mm.errors import FileError, InputError
@@ -42,11 +41,8 @@ current iteration and end the run. STT_MM_TRACEBACK=1 in the environment shows t
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EXAMPLES)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: ./work_dirs/<config name>)')
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -58,19 +54,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--overwrite',
         action='store_true',
-        help='remove the checkpoints of an earlier training from the work directory, after the first '
-        'iteration of this one',
+        help='remove the checkpoints of an earlier training, after the first iteration of this one',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision: float16 with loss scaling on CUDA, bfloat16 on the CPU'
+        '--amp', action='store_true', help='mixed precision: scaled float16 on CUDA, bfloat16 on the CPU'
     )
     parser.add_argument('--no-validate', action='store_true', help='do not validate during training')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by (batch size x processes) / auto_scale_lr.base_batch_size',
+        help='multiply it by (batch size x processes) / auto_scale_lr.base_batch_size',
     )
-    parser.add_argument('--seed', type=int, help='random seed (default: randomness.seed of the config)')
     parser.add_argument('--compile', action='store_true', help='compile the loss by torch.compile')
     parser.add_argument(
         '--trust-checkpoint',
@@ -78,16 +72,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='allow a checkpoint to resume or start from that holds more than tensors and plain data; '
         'it can run code, so know where it comes from',
     )
-    add_common_arguments(parser)
-    args = parser.parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parse_run_arguments(parser, argv)
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     """Write the command line's wishes into the config."""
-    cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(cfg.filename).stem)
+    merge_run_arguments(cfg, args)
     if args.no_validate:
         for key in ('val_cfg', 'val_dataloader', 'val_evaluator'):
             cfg.pop(key, None)
@@ -95,8 +85,6 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise InputError(f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {cfg.filename}.')
         cfg.auto_scale_lr.enable = True
-    if args.seed is not None:
-        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.compile:
         cfg.compile = True
     if args.amp:

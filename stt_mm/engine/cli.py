@@ -2,17 +2,16 @@
 
 import argparse
 import errno
+import math
 import os
-import re
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from mmengine.config import Config
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -22,13 +21,14 @@ from stt_mm.errors import SttMMError
 from stt_mm.registry import checked_building
 
 _SECONDS_FOR_RANK_0 = 5
-_SECONDS_TO_STOP = 60
+_SECONDS_BETWEEN_BARS = 0.1
 # What the operating system refuses, whatever the code does: room, rights, open files.
 _OF_THE_SYSTEM = {
     getattr(errno, name)
     for name in ('ENOSPC', 'EDQUOT', 'EFBIG', 'EACCES', 'EPERM', 'EROFS', 'EIO', 'EMFILE', 'ENFILE')
     if hasattr(errno, name)
 }
+Item = TypeVar('Item')
 _CLOSING = {'(': ')', '[': ']'}
 _CONSTANTS = {'True': True, 'true': True, 'False': False, 'false': False, 'None': None}
 
@@ -131,18 +131,26 @@ class Progress:
         )
         self._bar = RichProgress(*columns, console=Console(stderr=True), auto_refresh=False)
         self._task = self._bar.add_task(escape(label), total=total, completed=done, note='')
+        self._drawn = 0.0
         self._bar.start()
         Progress._shown = self
 
     def update(self, steps: int = 1) -> None:
         """Go some steps further; the bar ends with the last one."""
-        self._bar.update(self._task, advance=steps, refresh=True)
+        self._bar.update(self._task, advance=steps, refresh=self._is_due())
         if self._bar.finished:
             self.end_line()
 
-    def reach(self, done: int, total: int, note: str = '') -> None:
+    def reach(self, done: int, total: int | None, note: str = '') -> None:
         """Show that so many steps of so many are done, and a word on the last one."""
-        self._bar.update(self._task, completed=done, total=total, note=escape(note), refresh=True)
+        self._bar.update(self._task, completed=done, total=total, note=escape(note), refresh=self._is_due())
+
+    def _is_due(self) -> bool:
+        """Whether the bar is to be drawn anew, which takes about as long as a frame on a fast GPU."""
+        if time.monotonic() < self._drawn + _SECONDS_BETWEEN_BARS:
+            return False
+        self._drawn = time.monotonic()
+        return True
 
     @classmethod
     def end_line(cls) -> None:
@@ -152,60 +160,42 @@ class Progress:
             Progress._shown = None
 
 
-class StepFailed(SttMMError):
-    """A command that a tool has started ended with an error."""
+def tracked(items: Collection[Item]) -> Iterator[Item]:
+    """The items, with a bar of how many there are and have been."""
+    bar = Progress(len(items)) if len(items) else None
+    for item in items:
+        yield item
+        bar.update()
 
 
-def run_step(
-    arguments: Sequence[str], root: Path, log: Path, label: str, pattern: str, keep_open: Sequence[int] = ()
-) -> None:
-    """Run ``python <arguments>``: its output goes to the end of a log, its steps and losses onto a progress bar.
+class ToolHelp(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of description and examples, and says the default of each option that has one."""
 
-    However this function is left, the command has ended: one that is told to stop may write its checkpoint first.
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        """What argparse shows of an action."""
+        silent = action.default in (None, argparse.SUPPRESS, []) or action.default is False
+        if silent or not action.option_strings or action.help is None or '(default' in action.help:
+            return action.help
+        return f'{action.help} (default: %(default)s)'
 
-    Args:
-        arguments: of the interpreter.
-        root: folder to run in.
-        log: file to write.
-        label: how the step is called.
-        pattern: matches the lines that tell of a step; its groups are the number of this step and of all.
-        keep_open: descriptors that the command inherits.
 
-    Raises:
-        StepFailed: it ended with an error; the message has its last line and the name of the log.
-    """
-    environment = {'OMP_WAIT_POLICY': 'PASSIVE', **os.environ, 'PYTHONUNBUFFERED': '1'}
-    log.parent.mkdir(parents=True, exist_ok=True)
-    bar, last = Progress(None, label), ''
-    with open(log, 'a', encoding='utf-8') as file:
-        child = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=root,
-            env=environment,
-            errors='replace',
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=keep_open,
-        )
-        try:
-            for line in child.stdout:
-                file.write(line)
-                file.flush()
-                last = line.strip() or last
-                if step := re.search(pattern, line):
-                    loss = re.search(r'\sloss: ([\d.e+-]+)', line)
-                    bar.reach(int(step[1]), int(step[2]), f'loss {float(loss[1]):.3f}' if loss else '')
-            code = child.wait()
-        finally:
-            child.terminate()
-            try:
-                child.wait(_SECONDS_TO_STOP)
-            except subprocess.TimeoutExpired:
-                child.kill()
-            Progress.end_line()
-    if code:
-        reason = 'it was killed, probably for lack of memory' if code == -signal.SIGKILL else last.rstrip('.')
-        raise StepFailed(f'{label} failed: {reason}. The whole output: {log}')
+def tool_parser(description: str | None, examples: str) -> argparse.ArgumentParser:
+    """A parser of a tool; see :class:`ToolHelp`."""
+    return argparse.ArgumentParser(description=description, epilog=examples, formatter_class=ToolHelp)
+
+
+def between(least: float, most: float = math.inf, kind: type = int) -> Callable[[str], Any]:
+    """The ``type`` of an argument that is a number from a range, both ends included."""
+
+    def number(text: str) -> Any:
+        value = kind(text)
+        if not least <= value <= most:
+            allowed = f'{least:g} or more' if most == math.inf else f'{least:g} to {most:.10g}'
+            raise argparse.ArgumentTypeError(f'must be {allowed}, got {text}')
+        return value
+
+    number.__name__ = 'integer' if kind is int else 'number'
+    return number
 
 
 def add_config_options(
@@ -217,16 +207,29 @@ def add_config_options(
     parser.add_argument(name, nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help=text)
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cfg-options``, ``--launcher`` and ``--local-rank``."""
+def parse_run_arguments(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+    """Add what a training and an evaluation have in common, and parse; the local rank goes to the environment."""
+    parser.add_argument('--work-dir', help='where log and results go (default: ./work_dirs/<config name>)')
+    parser.add_argument('--seed', type=int, help='random seed (default: randomness.seed of the config)')
     add_config_options(parser)
     parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),
         default='none',
-        help='who started the processes of a distributed run (default: %(default)s)',
+        help='who started the processes of a distributed run',
     )
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers; not for you')
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def merge_run_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Write what :func:`parse_run_arguments` has added into a config, ``--cfg-options`` excepted."""
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(cfg.filename).stem)
+    if args.seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
 
 
 def add_weight_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ import pytest
 from stt_mm import visualization
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import option_value
+from stt_mm.engine.steps import StepFailed
 from stt_mm.utils import read_image, read_mask, resize_mask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,13 +68,6 @@ def test_a_defeat_or_a_draw_is_told(baseline):
     assert '12.0 above untrained' in text
 
 
-@pytest.mark.parametrize('option', ['--iters=0', '--videos=9', '--frames=2', '--frames=26'])
-def test_numbers_out_of_range_are_refused(option, capsys):
-    with pytest.raises(SystemExit, match='2'):
-        quickstart.parse_args([option])
-    assert option.split('=')[0] in capsys.readouterr().err
-
-
 def test_work_dir_of_an_earlier_run_is_emptied_but_nothing_else(tmp_path):
     quickstart.prepare_work_dir(tmp_path / 'own')
     (tmp_path / 'own' / 'train').mkdir()
@@ -84,7 +78,7 @@ def test_work_dir_of_an_earlier_run_is_emptied_but_nothing_else(tmp_path):
     assert (tmp_path / 'own' / 'notes.txt').exists()
 
     (tmp_path / 'other' / 'train').mkdir(parents=True)
-    with pytest.raises(quickstart.CommandFailed, match='not empty'):
+    with pytest.raises(ValueError, match='not empty'):
         quickstart.prepare_work_dir(tmp_path / 'other')
     assert (tmp_path / 'other' / 'train').exists()
 
@@ -103,31 +97,23 @@ def test_all_of_an_earlier_run_goes(tmp_path, made):
     quickstart.prepare_work_dir(folder)
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*')) == [
         '.quickstart',
-        'logs',
         'notes.txt',
     ]
 
 
 def test_a_work_dir_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(quickstart.CommandFailed, match=r'file/work cannot be written: Not a directory\. Give another'):
+    with pytest.raises(OSError, match=r'file/work cannot be written: Not a directory\.'):
         quickstart.prepare_work_dir(tmp_path / 'file' / 'work')
 
 
 def test_a_failing_step_gives_its_last_line_and_its_log(tmp_path, capsys):
     log = tmp_path / 'step.log'
-    script = 'import sys; print("Iter 1/2"); sys.exit("error: the reason")'
-    with pytest.raises(quickstart.CommandFailed, match=r'a step failed: error: the reason\. .*step\.log'):
-        quickstart.run(['-c', script], log, 'a step', r'Iter (\d+)/(\d+)')
-    assert 'Iter 1/2' in log.read_text()
+    script = 'import sys; print("Iter(test) [1/2]"); sys.exit("error: the reason")'
+    with pytest.raises(StepFailed, match=r'a step failed: error: the reason\. .*step\.log'):
+        quickstart.run(['-c', script], log, 'a step')
+    assert 'Iter(test) [1/2]' in log.read_text()
     assert f'$ {quickstart.python_name()} -c ' in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ('seconds', 'text'), [(0, '0:00'), (59.9, '0:59'), (60, '1:00'), (185, '3:05'), (6000, '100:00')]
-)
-def test_clock(seconds, text):
-    assert quickstart.clock(seconds) == text
 
 
 def test_the_interpreter_is_named_as_one_would_type_it(monkeypatch):
@@ -152,8 +138,8 @@ def steps(tmp_path, monkeypatch):
     """The quickstart with steps that write at once what the real ones write; yields the steps it has asked for."""
     calls = []
 
-    def run(arguments, log, label, pattern):
-        calls.append((arguments, log, label, pattern))
+    def run(arguments, log, label):
+        calls.append((arguments, log, label))
         if arguments[0] == 'tools/train.py':
             folder = Path(arguments[arguments.index('--work-dir') + 1])
             folder.mkdir()
@@ -175,18 +161,17 @@ def steps(tmp_path, monkeypatch):
 
 def test_every_step_is_asked_for_what_the_arguments_say(steps, tmp_path, capsys):
     work = tmp_path / 'work'
-    quickstart.main(['--iters', '30', '--videos', '3', '--frames', '5', '--work-dir', str(work)])
+    quickstart.main(['--iters', '30', '--work-dir', str(work)])
     train, *tests = steps
     cfg, rest = asked(train[0])
     assert rest == ['tools/train.py', 'configs/stt_r18_demo.py', '--no-validate', '--work-dir', str(work / 'train')]
-    assert train[1:3] == (work / 'logs' / 'train.log', 'training')
+    assert train[1:] == (work / 'logs' / 'train.log', 'training')
     assert (cfg.train_cfg.max_iters, cfg.default_hooks.checkpoint.interval, cfg.default_hooks.logger.interval) == (
         30,
         30,
         2,
     )
     assert [(part['end'], part.get('T_max')) for part in cfg.param_scheduler] == [(20, None), (30, 30)]
-    assert re.search(train[3], 'Iter(train) [ 12/30]').groups() == ('12', '30')
     keys = ['color', 'untrained', 'trained', 'shipped']
     assert [step[0][2] for step in tests] == [
         'none',
@@ -194,7 +179,7 @@ def test_every_step_is_asked_for_what_the_arguments_say(steps, tmp_path, capsys)
         str(work / 'train' / 'iter_30.pth'),
         'demo/stt_r18_demo-15906475.pth',
     ]
-    for key, (arguments, log, label, pattern) in zip(keys, tests, strict=True):
+    for key, (arguments, log, label) in zip(keys, tests, strict=True):
         cfg, rest = asked(arguments)
         assert rest[1] == f'configs/eval/davis_{"color" if key == "color" else "r18_s8"}.py'
         assert rest[3:] == [
@@ -208,14 +193,13 @@ def test_every_step_is_asked_for_what_the_arguments_say(steps, tmp_path, capsys)
         assert log == work / 'logs' / f'{key}.log'
         assert label.startswith('evaluating, ')
         dataset = cfg.test_dataloader.dataset
-        assert (dataset.data_root, dataset.max_frames, dataset.indices) == ('demo/data/davis', 5, 3)
+        assert (dataset.data_root, dataset.get('max_frames')) == ('demo/data/davis', None)
         assert cfg.model.propagator.protocol.short_side == 320
         assert cfg.default_hooks.logger.interval == 1
-        assert re.search(pattern, 'Iter(test) [2/3]').groups() == ('2', '3')
     out = capsys.readouterr().out
     table = (work / 'table.txt').read_text()
     assert table in out
-    assert table.startswith('Label propagation on demo/data/davis (videos: 3, frames of each: 5), in percent\n\nmethod')
+    assert table.startswith('Label propagation on demo/data/davis, short side 320, in percent\n\nmethod')
     assert [line[len('trained here, 30 iterations') :].split()[0] for line in table.splitlines()[4:8]] == [
         '50.0',
         '40.0',
@@ -224,13 +208,12 @@ def test_every_step_is_asked_for_what_the_arguments_say(steps, tmp_path, capsys)
     ]
     assert 'trained here, 30 iterations: J&F 60.0' in out
     assert f'overlay video (shipped checkpoint): {work}/overlay.mp4' in out
-    assert (work / 'logs').is_dir()
 
 
 def test_the_film_and_the_picture_show_the_best_method_and_all(steps, tmp_path, monkeypatch):
     shown = []
     write = visualization.write_comparison
-    monkeypatch.setattr(visualization, 'write_comparison', lambda *what: shown.extend(what) or write(*what))
+    monkeypatch.setattr(quickstart, 'write_comparison', lambda *what: shown.extend(what) or write(*what))
     quickstart.main(['--work-dir', str(tmp_path / 'work')])
     _, rows, columns = shown
     # The masks of the 25 frames: the first, those at a third and two thirds, the last.
@@ -289,71 +272,38 @@ def test_the_newest_of_the_shipped_checkpoints_is_shown(steps, tmp_path, monkeyp
     assert steps[-1][0][2] == 'demo/stt_r18_demo-a.pth'
     out = capsys.readouterr().out
     assert 'picture of all methods: work/comparison.png\ntable, logs, masks: work/\n\nFinished in ' in out
-    assert re.search(rf'Finished in \d+:\d\d\. Next, in {tmp_path}:', out)
+    assert re.search(rf'Finished in \d+\.\d minutes\. Next, in {tmp_path}:', out)
 
 
 def test_without_the_usual_video_the_first_is_shown(steps, tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(visualization, 'write_comparison', lambda path, rows, columns: shown.extend(columns) or path)
+    monkeypatch.setattr(quickstart, 'write_comparison', lambda path, rows, columns: shown.extend(columns) or path)
     monkeypatch.setattr(quickstart, 'SHOWN', 'tennis')
     quickstart.main(['--work-dir', str(tmp_path / 'work')])
     assert shown[0] == 'bus, frame 0 (given)'
 
 
-@pytest.mark.parametrize(
-    ('what', 'message'),
-    [
-        ('data', 'demo/data is not complete in '),
-        ('clips', 'demo/data is not complete in '),
-        ('package', 'stt_mm is not installed for '),
-        ('checkpoint', 'the training wrote no '),
-    ],
-)
-def test_what_is_not_there_is_one_line(steps, tmp_path, monkeypatch, what, message):
-    if what in ('data', 'clips'):
-        (tmp_path / 'demo' / 'data' / ('clips' if what == 'data' else 'davis')).mkdir(parents=True)
-        monkeypatch.setattr(quickstart, 'ROOT', tmp_path)
-    elif what == 'package':
-        find = importlib.util.find_spec
-        monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'mmengine' else find(name))
-    else:
-        monkeypatch.setattr(quickstart, 'run', lambda *args: None)
-    with pytest.raises(SystemExit, match=f'error: {message}'):
+@pytest.mark.parametrize('there', ['clips', 'davis'])
+def test_data_that_is_not_there_is_one_line(tmp_path, monkeypatch, capsys, there):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / 'demo' / 'data' / there).mkdir(parents=True)
+    monkeypatch.setattr(quickstart, 'ROOT', tmp_path)
+    with pytest.raises(SystemExit, match='1'):
         quickstart.main(['--work-dir', str(tmp_path / 'work')])
-
-
-def test_ctrl_c(steps, tmp_path, monkeypatch, capsys):
-    def interrupt(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(quickstart, 'run', interrupt)
-    with pytest.raises(SystemExit, match='130'):
-        quickstart.main(['--work-dir', str(tmp_path / 'work')])
-    assert 'Stopped. Run it again' in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(f'error: demo/data is not complete in {tmp_path}')
 
 
 @pytest.mark.slow
-def test_whole_quickstart_on_one_video(tmp_path):
-    work_dir = tmp_path / 'quickstart'
-    result = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / 'tools' / 'quickstart.py'),
-            '--iters',
-            '1',
-            '--videos',
-            '1',
-            '--frames',
-            '3',
-            '--work-dir',
-            str(work_dir),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=tmp_path,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+def test_whole_quickstart_on_one_video(tmp_path, monkeypatch):
+    work_dir, run = tmp_path / 'quickstart', quickstart.run
+
+    def shortened(arguments, log, label):
+        few = ['test_dataloader.dataset.indices=1', 'test_dataloader.dataset.max_frames=3']
+        run([*arguments, *(few if arguments[0] == 'tools/test.py' else [])], log, label)
+
+    monkeypatch.setattr(quickstart, 'run', shortened)
+    monkeypatch.chdir(tmp_path)
+    quickstart.main(['--iters', '1', '--work-dir', str(work_dir)])
     for row in ('raw Lab colour', 'untrained network', 'trained here, 1 iterations'):
         assert len([line for line in (work_dir / 'table.txt').read_text().splitlines() if line.startswith(row)]) == 1
     assert (work_dir / 'comparison.png').stat().st_size > 10000

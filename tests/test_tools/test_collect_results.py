@@ -22,9 +22,11 @@ PAGE = """# Title
 
 
 @pytest.fixture
-def tool(monkeypatch):
+def tool(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / 'tools' / 'analysis'))
-    return importlib.import_module('collect_results')
+    module = importlib.import_module('collect_results')
+    monkeypatch.setattr(module, 'PAGES', [tmp_path / 'page.md'])
+    return module
 
 
 def write(tool, folder, config, scores, videos, frames=None, options=None, **changes):
@@ -62,13 +64,14 @@ def test_the_options_of_a_row_count(tool, tmp_path):
     assert "color is 'lab', not 'rgb'" in tool.fill(PAGE, tmp_path / 'without')[2][0]
 
 
-def test_a_row_is_looked_for_on_every_page(tool, tmp_path, capsys):
+def test_a_row_is_looked_for_on_every_page(tool, tmp_path, capsys, monkeypatch):
     pages = [tmp_path / 'a.md', tmp_path / 'b.md']
+    monkeypatch.setattr(tool, 'PAGES', pages)
     pages[0].write_text(PAGE.replace('t1-', 't2-'))
     pages[1].write_text(PAGE)
     write(tool, tmp_path / 'results' / 't1-2', 'davis_r18_s8', DAVIS, 30)
     with pytest.raises(SystemExit, match='False'):
-        tool.main([str(tmp_path / 'results'), '--write', '--page', *map(str, pages)])
+        tool.main([str(tmp_path / 'results'), '--write'])
     assert capsys.readouterr().out == 't1-2: 69.3 (66.7 / 71.9)\n'
     assert pages[0].read_text() == PAGE.replace('t1-', 't2-')
     assert '| 69.3 (66.7 / 71.9) | b |' in pages[1].read_text()
@@ -121,7 +124,7 @@ def test_a_result_that_does_not_say_its_frames_is_refused(tool, tmp_path, capsys
     path.write_text(json.dumps(content))
     page.write_text(PAGE)
     with pytest.raises(SystemExit) as done:
-        tool.main([str(tmp_path / 'results'), '--page', str(page), '--write'])
+        tool.main([str(tmp_path / 'results'), '--write'])
     assert done.value.code == 1
     assert 'does not say on which frames it was made. Evaluate again' in capsys.readouterr().out
     assert page.read_text() == PAGE
@@ -133,13 +136,13 @@ def test_the_page_changes_only_when_asked(tool, tmp_path, capsys):
     write(tool, tmp_path / 'results' / 't1-1', 'davis_r18_s8', DAVIS, 30)
     for more, changed in ([], False), (['--write'], True):
         with pytest.raises(SystemExit) as done:
-            tool.main([str(tmp_path / 'results'), '--page', str(page), *more])
+            tool.main([str(tmp_path / 'results'), *more])
         assert done.value.code == 0
         assert capsys.readouterr().out == 't1-1: 69.3 (66.7 / 71.9)\n'
         assert (page.read_text() != PAGE) is changed
     write(tool, tmp_path / 'results' / 't1-2', 'davis_r18_s8', DAVIS, 8)
     with pytest.raises(SystemExit) as done:
-        tool.main([str(tmp_path / 'results'), '--page', str(page)])
+        tool.main([str(tmp_path / 'results')])
     assert done.value.code == 1
     with pytest.raises(SystemExit):
         tool.main([str(tmp_path / 'nowhere')])
@@ -157,7 +160,7 @@ def test_each_result_is_judged_by_itself(tool, tmp_path, capsys):
     page = tmp_path / 'page.md'
     page.write_text(PAGE)
     with pytest.raises(SystemExit, match='True'):
-        tool.main([str(folder), '--page', str(page)])
+        tool.main([str(folder)])
     assert capsys.readouterr().out.splitlines() == [
         't1-1: 69.3 (66.7 / 71.9)',
         f'refused: t1-2: {folder}/t1-2/davis_results.json is of 8 videos, the benchmark has 30.',
@@ -166,7 +169,7 @@ def test_each_result_is_judged_by_itself(tool, tmp_path, capsys):
     ]
     (tmp_path / 'empty').mkdir()
     with pytest.raises(SystemExit, match='False'):
-        tool.main([str(tmp_path / 'empty'), '--page', str(page)])
+        tool.main([str(tmp_path / 'empty')])
     assert capsys.readouterr().out == 'no results\n'
 
 

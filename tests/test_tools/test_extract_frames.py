@@ -1,3 +1,4 @@
+import argparse
 import importlib.util
 from pathlib import Path
 
@@ -16,6 +17,12 @@ def load_tool():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def settings(every, short_side, max_frames, quality, overwrite=False):
+    return argparse.Namespace(
+        every=every, short_side=short_side, max_frames=max_frames, quality=quality, overwrite=overwrite
+    )
 
 
 def extract(capfd, *args):
@@ -51,14 +58,14 @@ def test_every_second_frame_at_a_smaller_size(tmp_path, capfd):
 )
 def test_only_larger_frames_are_made_smaller(tmp_path, short_side, shape):
     write_video(tmp_path / 'clip.avi', moving_shapes(2, (48, 64), 1)[0], 'MJPG')
-    assert load_tool().extract(tmp_path / 'clip.avi', tmp_path / 'out', 1, short_side, None, 90) == 2
+    assert load_tool().extract(tmp_path / 'clip.avi', tmp_path / 'out', settings(1, short_side, None, 90)) == 2
     assert cv2.imread(str(tmp_path / 'out' / '00000.jpg')).shape == shape
 
 
 def test_frames_of_a_varying_rate_are_the_ones_asked_for(tmp_path):
     tool = load_tool()
     write_timed_video(tmp_path / 'phone.mp4', np.cumsum(np.random.default_rng(0).integers(15, 90, 130)).tolist())
-    assert tool.extract(tmp_path / 'phone.mp4', tmp_path / 'out', 40, 48, None, 90) == 4
+    assert tool.extract(tmp_path / 'phone.mp4', tmp_path / 'out', settings(40, 48, None, 90)) == 4
     assert [shown(cv2.imread(str(path))) for path in sorted((tmp_path / 'out').glob('*.jpg'))] == [0, 40, 80, 120]
 
 
@@ -68,11 +75,11 @@ def test_what_a_file_holds_that_is_cut_off_is_written_and_said(tmp_path):
     data = (tmp_path / 'a.avi').read_bytes()
     (tmp_path / 'a.avi').write_bytes(data[: len(data) // 2])
     with pytest.raises(FrameError, match=r'a\.avi is cut off or damaged after \d+ frames.*--max-frames') as error:
-        tool.extract(tmp_path / 'a.avi', tmp_path / 'out', 1, 64, None, 90)
+        tool.extract(tmp_path / 'a.avi', tmp_path / 'out', settings(1, 64, None, 90))
     count = len(list((tmp_path / 'out').glob('*.jpg')))
     assert 5 < count < 15
     assert f'--max-frames {count} --overwrite' in str(error.value)
-    assert tool.extract(tmp_path / 'a.avi', tmp_path / 'out', 1, 64, count, 90, overwrite=True) == count
+    assert tool.extract(tmp_path / 'a.avi', tmp_path / 'out', settings(1, 64, count, 90, overwrite=True)) == count
 
 
 def test_a_file_that_is_no_video_is_named_in_one_line(tmp_path, capfd):
@@ -88,7 +95,7 @@ def test_files_are_the_frames_averaged_to_the_size_in_the_quality(tmp_path, size
     noise = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
     write_video(tmp_path / 'clip.avi', noise, 'MJPG')
     frame = cv2.cvtColor(VideoReader(tmp_path / 'clip.avi').read(1), cv2.COLOR_RGB2BGR)
-    load_tool().extract(tmp_path / 'clip.avi', tmp_path / 'out', 1, 32, None, quality)
+    load_tool().extract(tmp_path / 'clip.avi', tmp_path / 'out', settings(1, 32, None, quality))
     expected = cv2.imencode(
         '.jpg', cv2.resize(frame, smaller[::-1], interpolation=cv2.INTER_AREA), [cv2.IMWRITE_JPEG_QUALITY, quality]
     )[1]
@@ -98,12 +105,12 @@ def test_files_are_the_frames_averaged_to_the_size_in_the_quality(tmp_path, size
 def test_a_folder_of_other_frames_is_refused_unless_said(tmp_path):
     tool = load_tool()
     write_video(tmp_path / 'clip.avi', moving_shapes(2, (48, 64), 1)[0], 'MJPG')
-    tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', 1, 48, None, 90)
+    tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', settings(1, 48, None, 90))
     with pytest.raises(ValueError, match=r'every 1, short side 48, quality 90, and the results would mix'):
-        tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', 2, 48, 1, 90)
-    tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', 2, 48, 1, 90, overwrite=True)
+        tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', settings(2, 48, 1, 90))
+    tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', settings(2, 48, 1, 90, overwrite=True))
     with pytest.raises(ValueError, match=r'every 2, short side 48, quality 90, 1 files, and the results would mix'):
-        tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', 1, 48, None, 90)
+        tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', settings(1, 48, None, 90))
 
 
 def test_a_frame_that_cannot_be_written_is_named(tmp_path, monkeypatch):
@@ -111,7 +118,7 @@ def test_a_frame_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     write_video(tmp_path / 'clip.avi', moving_shapes(2, (48, 64), 1)[0], 'MJPG')
     monkeypatch.setattr(tool.cv2, 'imwrite', lambda *_: False)
     with pytest.raises(OSError, match=r'Cannot write .*out/00000\.jpg'):
-        tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', 1, 48, None, 90)
+        tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', settings(1, 48, None, 90))
 
 
 def test_a_folder_in_place_of_a_video_is_told_without_a_bar(tmp_path, capfd):

@@ -54,25 +54,12 @@ def test_faults_are_named(tool, tmp_path, capsys):
     assert 'scalars.json, line 2 is no JSON' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ('line', 'message'),
-    [
-        ('[1]', 'is no JSON object'),
-        ('3', 'is no JSON object'),
-        ('null', 'is no JSON object'),
-        ('{"iter": 2, "loss": "x"}', ': loss must be a number'),
-        ('{"iter": 2, "loss": null}', ': loss must be a number'),
-        ('{"iter": 2, "loss": true}', ': loss must be a number'),
-        ('{"iter": -1, "loss": 1.0}', ': iter must be a whole number'),
-        ('{"iter": "a", "loss": 1.0}', ': iter must be a whole number'),
-        ('{"iter": 1.5}', ': iter must be a whole number'),
-    ],
-)
-def test_lines_of_another_kind_are_named(tool, tmp_path, capsys, line, message):
+@pytest.mark.parametrize('line', ['[1]', '3', 'null'])
+def test_lines_of_another_kind_are_named(tool, tmp_path, capsys, line):
     write_log(tmp_path, '1', {'iter': 1, 'loss': 1.0}, f'{line}\n')
     with pytest.raises(SystemExit):
         tool.main([str(tmp_path)])
-    assert f'scalars.json, line 2{message if message[0] == ":" else f" {message}"}' in capsys.readouterr().err
+    assert 'scalars.json, line 2 is no JSON object' in capsys.readouterr().err
 
 
 def test_a_picture_does_not_replace_a_checkpoint(tool, tmp_path, capsys):
@@ -115,21 +102,20 @@ def drawn(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('values', 'linear', 'scale'),
+    ('values', 'scale'),
     [
-        ([10.0, 1.0], False, 'log'),
-        ([9.9, 1.0], False, 'linear'),
-        ([10.0, 1.0], True, 'linear'),
-        ([1, 0.05], False, 'log'),
-        ([10.0, 0.0], False, 'linear'),
-        ([10.0, -1.0], False, 'linear'),
+        ([10.0, 1.0], 'log'),
+        ([9.9, 1.0], 'linear'),
+        ([1, 0.05], 'log'),
+        ([10.0, 0.0], 'linear'),
+        ([10.0, -1.0], 'linear'),
     ],
 )
-def test_panels_that_span_a_factor_of_ten_are_logarithmic(tool, tmp_path, drawn, values, linear, scale):
+def test_panels_that_span_a_factor_of_ten_are_logarithmic(tool, tmp_path, drawn, values, scale):
     curve = dict(enumerate(values, start=1))
     runs = {f'run {number}': dict(loss=curve, loss_a={1: values[0]}) for number in range(4)}
     path = tmp_path / 'new' / 'deep' / 'a.png'
-    tool.draw(runs, path, not linear)
+    tool.draw(runs, path)
     (figure,), axes = drawn, drawn[0].axes
     assert figure.get_size_inches().tolist() == [18, 8]
     assert [panel.get_title() for panel in axes] == list(runs)
@@ -164,10 +150,3 @@ def test_a_second_log_that_begins_anew_replaces_the_first(tool, tmp_path):
     write_log(tmp_path, '1', *({'iter': step, 'loss': 1.0} for step in (5, 6)))
     write_log(tmp_path, '2', {'iter': 5, 'loss': 2.0})
     assert tool.read_losses(tmp_path) == dict(loss={5: 2.0})
-
-
-def test_scales_of_the_command_line(tool, tmp_path, drawn):
-    write_log(tmp_path, '1', *({'iter': step, 'loss': 100.0 / step} for step in (1, 100)))
-    tool.main([str(tmp_path)])
-    tool.main([str(tmp_path), '--linear'])
-    assert [figure.axes[0].get_yscale() for figure in drawn] == ['log', 'linear']

@@ -7,14 +7,13 @@ import sys
 
 import pytest
 
-from stt_mm.engine import cli
-from stt_mm.engine.cli import Progress, StepFailed, run_step
+from stt_mm.engine import steps
+from stt_mm.engine.cli import Progress, tracked
+from stt_mm.engine.steps import StepFailed, run_step
 
-PATTERN = r'Iter\(train\) \[\s*(\d+)/(\d+)\]'
 
-
-def run(script, log, pattern=PATTERN, **options):
-    run_step(['-c', script], log.parent, log, 'a step', pattern, **options)
+def run(script, log):
+    run_step(['-c', script], log.parent, log, 'a step')
 
 
 def test_a_bar_outside_of_a_terminal_is_the_line_of_its_end(capsys):
@@ -24,6 +23,13 @@ def test_a_bar_outside_of_a_terminal_is_the_line_of_its_end(capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith('videos [a] ')
     assert ' 4/4 ' in line
+
+
+def test_the_bar_of_a_loop(capsys):
+    assert list(tracked('abc')) == list('abc')
+    assert ' 3/3 ' in capsys.readouterr().err
+    assert list(tracked([])) == []
+    assert capsys.readouterr().err == ''
 
 
 def test_a_bar_that_does_not_end_is_ended_once(capsys):
@@ -50,9 +56,9 @@ def test_a_step_writes_its_log_and_moves_the_bar(tmp_path, monkeypatch):
     lock = os.open(tmp_path / 'lock', os.O_CREAT)
     script = (
         'import os; print(os.environ["OMP_WAIT_POLICY"], os.environ["PYTHONUNBUFFERED"], os.getcwd());'
-        f'print("Iter(train) [ 4/9]  loss: 1.5e+00  lr: 1"); print("Iter(train) [ 5/9]"); os.fstat({lock})'
+        f'print("Iter(train) [ 4/9]  loss: 1.5e+00  lr: 1"); print("Iter(test) [ 5/9]"); os.fstat({lock})'
     )
-    arguments = (['-c', script], tmp_path, log, 'a step', PATTERN, [lock])
+    arguments = (['-c', script], tmp_path, log, 'a step', [lock])
     run_step(*arguments)
     assert moved == [(4, 9, 'loss 1.500'), (5, 9, '')]
     first = log.read_text()
@@ -86,7 +92,7 @@ def test_a_step_ends_with_what_has_started_it(tmp_path, monkeypatch):
     """Whatever ends it; here Ctrl-C while the first step is shown."""
     children, popen = [], subprocess.Popen
     monkeypatch.setattr(
-        cli.subprocess, 'Popen', lambda *args, **options: children.append(popen(*args, **options)) or children[-1]
+        steps.subprocess, 'Popen', lambda *args, **options: children.append(popen(*args, **options)) or children[-1]
     )
 
     def interrupted(*_):
@@ -100,7 +106,7 @@ def test_a_step_ends_with_what_has_started_it(tmp_path, monkeypatch):
 
 
 def test_a_step_that_does_not_end_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, '_SECONDS_TO_STOP', 0.01)
+    monkeypatch.setattr(steps, '_SECONDS_TO_STOP', 0.01)
     monkeypatch.setattr(Progress, 'reach', lambda *_: sys.exit('enough'))
     script = (
         'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);'
@@ -108,7 +114,7 @@ def test_a_step_that_does_not_end_is_killed(tmp_path, monkeypatch):
     )
     children, popen = [], subprocess.Popen
     monkeypatch.setattr(
-        cli.subprocess, 'Popen', lambda *args, **options: children.append(popen(*args, **options)) or children[-1]
+        steps.subprocess, 'Popen', lambda *args, **options: children.append(popen(*args, **options)) or children[-1]
     )
     with pytest.raises(SystemExit, match='enough'):
         run(script, tmp_path / 'a.log')

@@ -1,14 +1,12 @@
 """What run_ablation.py found, as a table, as files and as a picture."""
 
-import csv
 import io
-import json
 import re
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from stt_mm.evaluation.metrics.tables import write_csv
 from stt_mm.utils.checkpoint import write_atomically
 
 MEASURES = ('J&F-Mean', 'J-Mean', 'F-Mean')
@@ -85,35 +83,12 @@ def table(rows: list[Row]) -> str:
     return '\n'.join(lines)
 
 
-def write_files(folder: Path, rows: list[Row], settings: dict[str, Any]) -> None:
-    """``table.md``, ``runs.csv`` (a line per run), ``ablation.json`` (everything) and ``ablation.png``."""
+def write_files(folder: Path, rows: list[Row]) -> None:
+    """``table.md``, ``runs.csv`` (a line per run) and ``ablation.png``."""
     write_atomically((table(rows) + '\n').encode(), folder / 'table.md')
-    with io.StringIO(newline='') as file:
-        writer = csv.writer(file)
-        writer.writerow(['config', 'seed', *MEASURES])
-        for row in rows:
-            writer.writerows(
-                [row.name, seed, *(run[measure] for measure in MEASURES)] for seed, run in sorted(row.runs.items())
-            )
-        write_atomically(file.getvalue().encode(), folder / 'runs.csv')
-    content = dict(
-        settings=settings,
-        rows=[
-            dict(
-                name=row.name,
-                label=row.label,
-                paper=row.paper,
-                runs=row.runs,
-                mean={measure: statistics.fmean(row.percent(measure)) for measure in MEASURES},
-                deviation={
-                    measure: statistics.stdev(row.percent(measure)) if len(row.runs) > 1 else None
-                    for measure in MEASURES
-                },
-            )
-            for row in rows
-        ],
-    )
-    write_atomically((json.dumps(content, indent=2) + '\n').encode(), folder / 'ablation.json')
+    runs = [(row.name, seed, run) for row in rows for seed, run in sorted(row.runs.items())]
+    lines = [dict(config=name, seed=seed) | {measure: run[measure] for measure in MEASURES} for name, seed, run in runs]
+    write_csv(folder / 'runs.csv', lines)
     draw(rows, folder / 'ablation.png')
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import add_common_arguments, one_line_errors
+from stt_mm.engine.cli import one_line_errors, option_value, tool_parser
 from stt_mm.errors import MissingInputError, SttMMError
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import write_atomically
@@ -23,6 +23,7 @@ EPILOG = """examples:
 The folder of a result has the name of its row. A result is refused if its protocol is not that of the row's config in
 every field, or if it was not made on all frames of all videos of the benchmark. The exit code is 1 if one was
 refused."""
+PAGES = sorted((ROOT / 'configs').glob('*/README.md'))
 ROW = re.compile(r'^\| (t\d-[\w-]+) \|.*$', re.MULTILINE)
 EVALUATION = re.compile(r'configs/eval/\w+\.py')
 OPTIONS = re.compile(r'--cfg-options ([^`]+)`')
@@ -145,26 +146,15 @@ def fill(page: str, results: Path) -> tuple[str, list[str], list[str]]:
 
 def options_of(row: str) -> dict[str, Any]:
     """The overrides of the command in a row."""
-    parser = argparse.ArgumentParser()
-    add_common_arguments(parser)
     found = OPTIONS.search(row)
-    return parser.parse_args(['--cfg-options', *found[1].split()] if found else []).cfg_options or {}
+    options = (option.partition('=') for option in found[1].split()) if found else ()
+    return {key: option_value(value) for key, _, value in options}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('results', type=Path, help='folder with a folder per row, the --work-dir of tools/test.py')
-    parser.add_argument(
-        '--page',
-        type=Path,
-        nargs='+',
-        default=sorted((ROOT / 'configs').glob('*/README.md')),
-        metavar='FILE.md',
-        help='pages to fill (default: configs/*/README.md)',
-    )
-    parser.add_argument('--write', action='store_true', help='change the pages; otherwise only show')
+    parser.add_argument('--write', action='store_true', help='change configs/*/README.md; otherwise only show')
     return parser.parse_args(argv)
 
 
@@ -174,8 +164,8 @@ def main(argv: list[str] | None = None) -> None:
         if not args.results.is_dir():
             raise MissingInputError(f'{absent(args.results, "folder")}. Expected one with a folder per row.')
         # One text, so that a row is looked for on all pages.
-        text, filled, refused = fill(PAGE_BREAK.join(map(read_text, args.page)), args.results)
-        for path, page in zip(args.page, text.split(PAGE_BREAK), strict=True):
+        text, filled, refused = fill(PAGE_BREAK.join(map(read_text, PAGES)), args.results)
+        for path, page in zip(PAGES, text.split(PAGE_BREAK), strict=True):
             if args.write and page != read_text(path):
                 write_atomically(page.encode(), path)
     print('\n'.join([*filled, *(f'refused: {line}' for line in refused)]) or 'no results')

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import one_line_errors, tool_parser
 from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics.tables import text_table
 from stt_mm.utils.text import read_json
@@ -28,18 +28,11 @@ def read_result(path: Path) -> dict[str, Any]:
         ValueError: it is something else.
     """
     content = read_json(path)
-    fields = dict(metrics=dict, protocol=dict | None, max_frames=int | None)
-    wrong = [
-        name
-        for name, kind in fields.items()
-        if not isinstance(content, dict) or name not in content or not isinstance(content[name], kind)
-    ]
-    if wrong:
-        raise InputError(
-            f'{path} is no result of tools/test.py, the file that its --out names: it has no '
-            f'{", ".join(wrong)}, or not as such a file has it.'
-        )
-    return dict(metrics=content['metrics'], protocol=dict(content['protocol'] or {}, max_frames=content['max_frames']))
+    try:
+        protocol = dict(content['protocol'] or {}, max_frames=content['max_frames'])
+        return dict(metrics=dict(content['metrics']), protocol=protocol)
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f'{path} is no result of tools/test.py, the file that its --out names.') from None
 
 
 def compared(results: dict[str, dict[str, Any]]) -> str:
@@ -71,9 +64,7 @@ def compared(results: dict[str, dict[str, Any]]) -> str:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('results', nargs='+', type=Path, metavar='FILE.json', help='results, written by --out')
     return parser.parse_args(argv)
 

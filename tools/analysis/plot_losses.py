@@ -6,10 +6,9 @@ import json
 import math
 from pathlib import Path
 
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import one_line_errors, tool_parser
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.utils.checkpoint import write_atomically
-from stt_mm.utils.checks import check_count
 from stt_mm.utils.targets import check_file
 from stt_mm.utils.text import read_text
 
@@ -23,12 +22,9 @@ PANELS_PER_ROW = 3
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='of a training')
     parser.add_argument('--out', type=Path, metavar='FILE.png', help='picture (default: WORK_DIR/losses.png)')
-    parser.add_argument('--linear', action='store_true', help='linear instead of logarithmic losses')
     args = parser.parse_args(argv)
     args.out = args.out or args.work_dirs[0] / 'losses.png'
     if args.out.suffix.lower() != '.png':
@@ -70,7 +66,7 @@ def read_lines(log: Path) -> list[dict[str, float]]:
     """The JSON objects of a file, one per line; what follows the last line's end was cut off by a kill.
 
     Raises:
-        ValueError: a line is something else, or its iteration or a loss is no number.
+        ValueError: a line is something else.
     """
     lines = []
     for number, line in enumerate(read_text(log).split('\n')[:-1], start=1):
@@ -80,22 +76,15 @@ def read_lines(log: Path) -> list[dict[str, float]]:
             raise InputError(f'{log}, line {number} is no JSON ({error}). Remove that line.') from error
         if not isinstance(lines[-1], dict):
             raise InputError(f'{log}, line {number} is no JSON object, got {line:.80}. Remove that line.')
-        for name, value in lines[-1].items():
-            if name == 'iter':
-                check_count(f'{log}, line {number}: iter', value, 0)
-            elif 'loss' in name and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise InputError(f'{log}, line {number}: {name} must be a number, got {value!r:.80}. Remove that line.')
     return lines
 
 
-def draw(runs: dict[str, dict[str, dict[int, float]]], path: Path, logarithmic: bool = True) -> None:
-    """Write a picture with one panel per run.
+def draw(runs: dict[str, dict[str, dict[int, float]]], path: Path) -> None:
+    """Write a picture with one panel per run, logarithmic if its losses are positive and span a factor of 10.
 
     Args:
         runs: what :func:`read_losses` returns, by the title of the panel.
         path: PNG file.
-        logarithmic: scale of the losses; a panel that spans less than a factor of 10, or has a value that is not
-            positive, stays linear.
     """
     from matplotlib.figure import Figure
 
@@ -117,7 +106,7 @@ def draw(runs: dict[str, dict[str, dict[int, float]]], path: Path, logarithmic: 
                 marker='.' if len(curve) == 1 else None,
             )
         values = [value for curve in losses.values() for value in curve.values()]
-        if logarithmic and max(values) >= 10 * min(values) > 0:
+        if max(values) >= 10 * min(values) > 0:
             axes.set_yscale('log')
         axes.set_title(title)
         axes.set_xlabel('iteration')
@@ -135,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         check_file(args.out, [log for work_dir in args.work_dirs for log in logs_of(work_dir)])
         runs = {str(work_dir): read_losses(work_dir) for work_dir in args.work_dirs}
-        draw(runs, args.out, not args.linear)
+        draw(runs, args.out)
     for title, losses in runs.items():
         print(
             f'{title}: {", ".join(f"{name} {list(curve.values())[-1]:.4g}" for name, curve in losses.items())} '

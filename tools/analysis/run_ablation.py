@@ -4,7 +4,6 @@ import argparse
 import fcntl
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +13,10 @@ from ablation_report import Row, described, table, write_files
 from mmengine.config import Config
 
 from stt_mm.engine import load_config
-from stt_mm.engine.cli import add_config_options, one_line_errors, option_value, run_step
+from stt_mm.engine.cli import add_config_options, between, one_line_errors, option_value, tool_parser
 from stt_mm.engine.config import check_keys, override
 from stt_mm.engine.config_checks import check_components
+from stt_mm.engine.steps import own_folder, run_step
 from stt_mm.errors import InputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.checkpoint import write_atomically
@@ -40,15 +40,13 @@ model stays as it is. Any other config, such as a demo, is taken as it is. All h
 to their iterations, and are evaluated on its videos. KEY=VALUE after a config is for that row alone.
 
 The same command goes on where it was interrupted: a training at its last checkpoint, an evaluation at its next video.
-The work directory gets <config>/seed<k>/ with configs, logs and result of each run, and table.md, runs.csv,
-ablation.json and ablation.png. A config that starts from weights of stage 1 takes them from where it names them, or,
+The work directory gets <config>/seed<k>/ with configs, logs and result of each run, and table.md, runs.csv
+and ablation.png. A config that starts from weights of stage 1 takes them from where it names them, or,
 with --provide, from an earlier row."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     parser.add_argument(
         'configs',
         nargs='+',
@@ -61,14 +59,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--scale',
         default='stt_r18_demo',
         metavar='CONFIG',
-        help='what the rows are trained and evaluated on, and how long (default: %(default)s)',
+        help='what the rows are trained and evaluated on, and how long',
     )
     parser.add_argument('--data', metavar='DIR', help='videos to train on (default: those of the configs)')
     parser.add_argument(
-        '--eval-data', metavar='DIR', help='labelled videos in the layout of DAVIS-2017 (default: those of --scale)'
+        '--eval-data', metavar='DIR', help='labelled videos as DAVIS-2017 has them (default: those of --scale)'
     )
-    parser.add_argument('--seeds', type=int, default=3, metavar='N', help='seeds 0 to N - 1 (default: %(default)s)')
-    parser.add_argument('--iters', type=int, metavar='N', help='iterations of all rows (default: as in the configs)')
+    parser.add_argument('--seeds', type=between(1), default=3, metavar='N', help='seeds 0 to N - 1')
+    parser.add_argument('--iters', type=between(1), metavar='N', help='length of all rows (default: their own)')
     for name, what in (('cfg', 'training of the rows on YouTube-VOS'), ('eval', 'evaluation of all rows')):
         add_config_options(parser, f'--{name}-options', f'override config values in the {what}')
     parser.add_argument(
@@ -81,13 +79,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'folder and ending) has trained with the same seed, such as STT_STAGE1_R18=mocov2_r18_demo',
     )
     parser.add_argument(
-        '--untrained', action='store_true', help='first a row for the network of the first config before its training'
+        '--untrained', action='store_true', help='first a row for the untrained network of the first config'
     )
     args = parser.parse_args(argv)
     args.provide = dict(args.provide)
-    for name in ('seeds', 'iters'):
-        if (value := getattr(args, name)) is not None and value < 1:
-            parser.error(f'--{name} must be 1 or larger, got {value}')
     if '=' in args.configs[0]:
         parser.error(f'{args.configs[0]} stands before the first config')
     return args
@@ -230,10 +225,7 @@ def reserved(folder: Path) -> Iterator[int]:
     Raises:
         ValueError: it holds something else, or something is still at work in it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()) and not (folder / '.ablation').is_file():
-        raise InputError(f'{folder} is not empty and was not made by run_ablation.py. Give another --work-dir.')
-    with open(folder / '.ablation', 'a') as lock:
+    with open(own_folder(folder, '.ablation'), 'a') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -271,13 +263,11 @@ def one_run(job: Job, row: Row, seed: int, weights: dict[str, Path], lock: int) 
         weights[row.name] = checkpoint
         arguments = [keep(train, folder / 'train.py'), *common, str(folder / 'train'), '--resume', '--no-validate']
         if not result.is_file() and not checkpoint.is_file():
-            log = folder / 'train.log'
-            run_step(['tools/train.py', *arguments], ROOT, log, 'training', r'Iter\(train\) \[\s*(\d+)/(\d+)\]', [lock])
+            run_step(['tools/train.py', *arguments], ROOT, folder / 'train.log', 'training', [lock])
     arguments = [keep(test, folder / 'eval.py'), 'none' if row.name == UNTRAINED else str(checkpoint), *common]
     arguments += [str(folder / 'eval'), '--out', str(result), '--skip-done']
     if not result.is_file():
-        log = folder / 'eval.log'
-        run_step(['tools/test.py', *arguments], ROOT, log, 'evaluation', r'Iter\(test\) \[\s*(\d+)/(\d+)\]', [lock])
+        run_step(['tools/test.py', *arguments], ROOT, folder / 'eval.log', 'evaluation', [lock])
     row.runs[seed] = read_json(result)['metrics']
 
 
@@ -303,15 +293,11 @@ def stop(number: int, frame: object) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
-        try:
-            check_apart(args.work_dir, [path for path in (args.data, args.eval_data) if path])
-            jobs = read_jobs(args)
-            with reserved(args.work_dir) as lock:
-                rows = run_all(jobs, args, lock)
-                write_files(args.work_dir, rows, {key: value for key, value in vars(args).items() if key != 'work_dir'})
-        except KeyboardInterrupt:
-            print('\nStopped. The same command goes on from here.', file=sys.stderr)
-            sys.exit(130)
+        check_apart(args.work_dir, [path for path in (args.data, args.eval_data) if path])
+        jobs = read_jobs(args)
+        with reserved(args.work_dir) as lock:
+            rows = run_all(jobs, args, lock)
+            write_files(args.work_dir, rows)
     print(f'\n{table(rows)}\n\nMean ± standard deviation over {args.seeds} seeds, in percent. Files: {args.work_dir}/')
 
 

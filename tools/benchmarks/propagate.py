@@ -23,6 +23,7 @@ from benchmarks.common import measured
 from mmengine.config import Config
 from torch import Tensor
 
+from stt_mm.engine.cli import between
 from stt_mm.ops import Plan, Voters, Window, plan_for_memory, propagate_many
 from stt_mm.ops.windows import tiles
 from stt_mm.registry import MODELS
@@ -39,12 +40,7 @@ SHARE = {8: 1, 4: 16}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--strides', type=int, nargs='+', default=(8, 4), choices=(8, 4), help='strides of the features (default: 8 4)'
-    )
-    parser.add_argument(
-        '--labels', type=int, nargs='+', default=(1, 10, 50), help='numbers of labels for the engine (default: 1 10 50)'
-    )
+    parser.add_argument('--labels', type=between(1), nargs='+', default=(1, 10, 50), help='numbers of labels')
     parser.add_argument('--amp', action='store_true', help='features in bfloat16, matched in it, weighed in float32')
 
 
@@ -136,7 +132,7 @@ def run(args: argparse.Namespace) -> Iterator[dict]:
     """The rows of each stride."""
     with tempfile.TemporaryDirectory() as folder:
         args.folder = Path(folder)
-        for stride in args.strides:
+        for stride in RADIUS:
             rows = {'backbone, one frame': measured(backbone, str(stride), args)}
             rows |= {form: measured(prepare, f'{form} {stride} 4', args) for form in ('floor', 'dense', 'engine')}
             cells = np.load(args.folder / f'{stride}.npy', mmap_mode='r')[0, :, :, 0].size

@@ -22,6 +22,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import Tensor
 
 from stt_mm.engine import enable_amp, load_config
+from stt_mm.engine.cli import between
 from stt_mm.registry import DATASETS, MODELS
 
 DATA, STEP = 'data: one batch, one process', 'whole iteration'
@@ -30,14 +31,8 @@ FILES = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--configs',
-        nargs='+',
-        metavar='CONFIG',
-        default=['stt_r18_ytv'],
-        help='training configs (default: %(default)s)',
-    )
-    parser.add_argument('--batch', type=int, default=4, help='clips or images (default: %(default)s)')
+    parser.add_argument('--configs', nargs='+', metavar='CONFIG', default=['stt_r18_ytv'], help='training configs')
+    parser.add_argument('--batch', type=between(1), default=4, help='clips or images')
     parser.add_argument('--step-only', action='store_true', help='only the whole iteration')
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--compile', action='store_true', help='the loss through torch.compile')

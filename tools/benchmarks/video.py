@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         metavar='CONFIG',
         default=['eval/davis_r18_s8', 'eval/davis_r18_s4'],
-        help='evaluation configs (default: %(default)s)',
+        help='evaluation configs',
     )
 
 

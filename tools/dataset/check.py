@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import stt_mm.datasets
@@ -10,7 +10,7 @@ from stt_mm.datasets.davis import list_files, read_davis_list
 from stt_mm.datasets.jhmdb import official_test_clips
 from stt_mm.datasets.vip import mask_folder
 from stt_mm.datasets.youtube_vos_benchmark import read_meta
-from stt_mm.engine.cli import Progress, one_line_errors
+from stt_mm.engine.cli import one_line_errors, tool_parser, tracked
 from stt_mm.errors import MissingInputError
 from stt_mm.utils import FrameError, list_images, read_image, read_mask, read_object_ids
 from stt_mm.utils.instances import read_instance_categories
@@ -18,7 +18,6 @@ from stt_mm.utils.mat import read_joint_positions
 from stt_mm.utils.text import absent, read_json, read_video_list
 
 MANIFESTS = Path(stt_mm.datasets.__file__).parent / 'manifests'
-MAX_LINES = 30
 EPILOG = """examples:
   python tools/dataset/check.py davis17 data/DAVIS
   python tools/dataset/check.py davis16 data/DAVIS --decode
@@ -71,7 +70,7 @@ class Report:
                 self.problems.append(f'unreadable: {error}')
         return not missing
 
-    def show(self, every_line: bool) -> bool:
+    def show(self) -> bool:
         """Prints all of it; returns whether the dataset is complete."""
         for what, number in self.found.items():
             total = self.expected.get(f'num_{what}')
@@ -83,11 +82,8 @@ class Report:
             print(f'  {what:<10}{number}' + ('' if total is None else f' of {total}'))
         for note in self.notes:
             print(f'  note: {note}')
-        shown = self.problems if every_line else self.problems[:MAX_LINES]
-        for problem in shown:
+        for problem in self.problems:
             print(f'  problem: {problem}')
-        if len(shown) < len(self.problems):
-            print(f'  ... and {len(self.problems) - len(shown)} more problems; --all lists them')
         print(f'incomplete: {len(self.problems)} problems' if self.problems else 'complete')
         return not self.problems
 
@@ -95,15 +91,6 @@ class Report:
 def some(names: Sequence[str], limit: int = 5) -> str:
     """The first names, and how many more there are."""
     return ', '.join(names[:limit]) + (f' and {len(names) - limit} more' if len(names) > limit else '')
-
-
-def progress(videos: Iterable) -> Iterable:
-    """Goes through the videos with a progress bar on stderr."""
-    videos = list(videos)
-    bar = Progress(len(videos)) if videos else None
-    for video in videos:
-        yield video
-        bar.update()
 
 
 def read_list(report: Report, path: Path, read: Callable) -> list[str]:
@@ -126,7 +113,7 @@ def check_davis(args: argparse.Namespace, manifest: dict, report: Report) -> Non
             f'the list of {args.split} differs from the release: '
             f'{some(sorted(set(listed) ^ set(official)))} in only one of the two'
         )
-    for name in progress(official or listed):
+    for name in tracked(official or listed):
         frame_dir, mask_dir = (Path(args.root, kind, args.resolution, name) for kind in ('JPEGImages', 'Annotations'))
         frames = (
             sorted(entry for entry in report.names(frame_dir) if entry.endswith('.jpg')) if (frame_dir.is_dir()) else []
@@ -172,7 +159,7 @@ def check_youtube_vos(args: argparse.Namespace, manifest: dict, report: Report) 
                 report.problems.append(f'this is {release["name"]}, not {manifest["name"]}')
     report.count('objects', counts[1])
     frame_root = Path(args.root, f'{args.split}_all_frames' if args.all_frames else args.split, 'JPEGImages')
-    for video_id, objects in progress(meta.items()):
+    for video_id, objects in tracked(meta.items()):
         listed = sorted({name for entry in objects.values() for name in entry['frames']})
         births = sorted({entry['frames'][0] for entry in objects.values()})
         masks = listed if report.expected['masks'] == 'all' else births
@@ -184,7 +171,7 @@ def check_youtube_vos(args: argparse.Namespace, manifest: dict, report: Report) 
 
 
 def check_vip(args: argparse.Namespace, manifest: dict, report: Report) -> None:
-    for video_id in progress(read_list(report, Path(args.root, 'lists', f'{args.split}_videos.txt'), read_video_list)):
+    for video_id in tracked(read_list(report, Path(args.root, 'lists', f'{args.split}_videos.txt'), read_video_list)):
         frame_dir = Path(args.root, 'Images', video_id)
         frames = [Path(path).name for path in list_images(frame_dir)] if frame_dir.is_dir() else []
         report.files('frames', frame_dir, frames, read_image)
@@ -208,7 +195,7 @@ def check_jhmdb(args: argparse.Namespace, manifest: dict, report: Report) -> Non
             f'{clips} of {manifest["num_clips"]} clips have joints; the test clips of split '
             f'{args.split} alone are checked'
         )
-    for clip in progress(official_test_clips(args.root, int(args.split))):
+    for clip in tracked(official_test_clips(args.root, int(args.split))):
         path = joint_root / clip / 'joint_positions.mat'
         if not path.is_file():
             report.problems.append(f'no file {path}')
@@ -243,9 +230,7 @@ def load_manifest(name: str) -> dict:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__, EPILOG)
     datasets = parser.add_subparsers(dest='dataset', required=True, metavar='DATASET')
     for name, check in CHECKS.items():
         manifest = load_manifest(name)
@@ -254,17 +239,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             name,
             help=f'{manifest["name"]}: {", ".join(splits)}',
             description=f'{manifest["name"]}. Counts come from: {manifest["source"]}',
+            formatter_class=parser.formatter_class,
         )
         sub.add_argument('root', type=Path, help='folder of the dataset')
-        sub.add_argument('--split', choices=splits, default=splits[0], help='part to check (default: %(default)s)')
+        sub.add_argument('--split', choices=splits, default=splits[0], help='part to check')
         sub.add_argument('--decode', action='store_true', help='read every file, which finds broken ones; slower')
-        sub.add_argument('--all', action='store_true', help=f'list all problems, not only the first {MAX_LINES}')
         if check is check_davis:
             sub.add_argument(
-                '--resolution',
-                choices=('480p', 'Full-Resolution'),
-                default='480p',
-                help='folder of frames and masks (default: %(default)s)',
+                '--resolution', choices=('480p', 'Full-Resolution'), default='480p', help='folder of frames and masks'
             )
         if check is check_youtube_vos:
             sub.add_argument('--all-frames', action='store_true', help='look for the frames in <split>_all_frames')
@@ -274,7 +256,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                 nargs='+',
                 choices=('category', 'instance'),
                 default=('category', 'instance'),
-                help='annotations that must be there (default: both)',
+                help='annotations that must be there',
             )
     return parser.parse_args(argv)
 
@@ -289,7 +271,7 @@ def main(argv: list[str] | None = None) -> None:
         for what in ('videos', 'frames'):
             report.count(what, 0)
         CHECKS[args.dataset](args, manifest, report)
-        complete = report.show(args.all)
+        complete = report.show()
     raise SystemExit(0 if complete else 1)
 
 
