@@ -68,7 +68,7 @@ def values_of(node: Any, *keys: str) -> list[str]:
 
 
 def complete_loaders(node: Any) -> None:
-    """Leave out what a data loader without worker processes must not be given, in every loader of a config, in place."""
+    """Leave out what a data loader without worker processes must not be given, in every loader, in place."""
     if isinstance(node, dict):
         if 'dataset' in node and node.get('num_workers', 0) == 0:
             for key in ('persistent_workers', 'prefetch_factor'):

@@ -13,7 +13,7 @@ VOID = 255
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """Object ids as the file stores them, without looking at its colours; see :func:`stt_mm.utils.mask_files.load_mask`.
+    """Object ids as the file stores them, whatever its colours; see :func:`stt_mm.utils.mask_files.load_mask`.
 
     Returns:
         uint8 ``[H, W]``; a 1-bit file gives 0 and 1.

@@ -45,7 +45,7 @@ def geometry_in(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def backbone_state_dict(checkpoint: Any, prefix: str | None = None) -> Backbone:
-    """The backbone in a checkpoint of any known source: ResNets under torchvision's names, transformers under timm's."""
+    """The backbone in a checkpoint of any known source: ResNets under torchvision's names, others under timm's."""
     found = find_backbone(checkpoint, prefix)
     if found is not None:
         return found
