@@ -53,9 +53,6 @@ class TrainSampler(Sampler):
         """Samples of this rank in one pass over the dataset, rounded up. The iteration itself never ends."""
         return -(-self.size // self.world_size)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Does nothing: the stream has no epochs."""
-
 
 @DATA_SAMPLERS.register_module()
 class LongestFirstSampler(Sampler):
@@ -91,6 +88,3 @@ class LongestFirstSampler(Sampler):
     def __len__(self) -> int:
         """Videos of this rank."""
         return len(self.indices)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Does nothing: each pass is the same."""

@@ -1,7 +1,6 @@
 """The files in which people keep masks: integers as they are stored, and a name for what holds none."""
 
 import io
-import math
 import re
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from stt_mm.errors import InputError, MissingInputError
-from stt_mm.utils.image_check import JPEG, PNG, ImageFault, check_size, guarded, open_image
+from stt_mm.utils.image_check import JPEG, PNG, ImageFault, guarded, open_image
 from stt_mm.utils.text import without_mark
 
 _NPY = b'\x93NUMPY'
@@ -67,7 +66,10 @@ def load_mask(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     except IsADirectoryError:
         raise InputError(f'Mask {path} is a folder. Name the file of one frame.') from None
     try:
-        ids, palette = (_load_array(data), None) if data.startswith(_NPY) else _load_image(data, path)
+        if data.startswith(_NPY):
+            ids, palette = guarded(lambda: np.load(io.BytesIO(data), allow_pickle=False)), None
+        else:
+            ids, palette = _load_image(data, path)
     except ImageFault as fault:
         _refuse_foreign(data, path)
         raise InputError(f'Mask {path} cannot be used: {fault}. {fault.remedy}') from fault
@@ -119,21 +121,6 @@ def _palette(image: Image.Image) -> np.ndarray:
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(colors)] = colors
     return palette
-
-
-def _load_array(data: bytes) -> np.ndarray:
-    stream = io.BytesIO(data)
-    version = guarded(lambda: np.lib.format.read_magic(stream))
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = guarded(lambda: read_header(stream))
-    if dtype.hasobject:
-        raise ImageFault('it holds Python objects', 'Save the mask as an array of integers [H, W].')
-    count = math.prod(shape)
-    check_size(count, 1)
-    content = data[stream.tell() :]
-    if len(content) < count * dtype.itemsize:
-        raise ImageFault(f'it is cut off: its header promises {list(shape)} {dtype}, {len(content)} bytes are there')
-    return guarded(lambda: np.frombuffer(content, dtype, count).reshape(shape, order='F' if fortran else 'C'))
 
 
 def _refuse_foreign(data: bytes, path: str | Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from stt_mm.errors import InputError, writing
-from stt_mm.utils.mask_files import load_mask
+from stt_mm.utils.mask_files import as_ids, load_mask
 from stt_mm.utils.palette import voc_palette
 
 VOID = 255
@@ -57,15 +57,12 @@ def write_mask(path: str | Path, mask: np.ndarray) -> None:
     path, mask = Path(path), np.asarray(mask)
     if path.suffix.lower() != '.png':
         raise InputError(f'Masks are written as PNG, which keeps ids exactly; got {path}.')
-    if mask.ndim != 2 or mask.dtype.kind not in 'iub':
-        raise InputError(f'Mask for {path} must be integers [H, W], got {mask.dtype} {list(mask.shape)}.')
-    if mask.size and (mask.min() < 0 or mask.max() > 255):
-        raise InputError(f'Mask for {path} holds ids {mask.min()} to {mask.max()}; a PNG holds 0 to 255.')
+    mask = as_ids(mask, f'Mask for {path}')
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # A link, symbolic or hard, makes way; what it leads to stays as it is.
         path.unlink(missing_ok=True)
-    image = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8)).convert('P')
+    image = Image.fromarray(np.ascontiguousarray(mask)).convert('P')
     # The conversion from grey keeps the values as indices; only the colours behind them change.
     image.putpalette(voc_palette().tobytes())
     with writing(path):

@@ -1,4 +1,5 @@
 import os
+import resource
 import struct
 import zlib
 
@@ -185,25 +186,19 @@ def test_a_mask_is_not_written_through_a_link(tmp_path):
     assert (tmp_path / 'truth.png').read_bytes() == before
 
 
-def test_arrays_that_promise_too_much_are_refused_by_their_header(tmp_path, monkeypatch):
-    """More than 64 bits can count; as many as the limit; and numbers of two bytes of which half are missing."""
+@pytest.mark.parametrize('sides', [(2**32, 2**32), (2**15, 2**15), (2**20, 2**20), (8, 11)])
+def test_arrays_that_promise_more_than_there_is_are_refused(tmp_path, sides):
+    """More than 64 bits can count, 2 GiB, 2 TiB and some bytes; none of it takes memory."""
     path = tmp_path / 'mask.npy'
     np.save(path, np.ones((8, 10), np.uint16))
     data = path.read_bytes()
-    path.write_bytes(data.replace(b'(8, 10), }' + b' ' * 50, f'({2**32}, {2**32}), }}'.encode().ljust(60)))
-    with pytest.raises(InputError, match=rf'mask\.npy cannot be used: it promises {2**64} x 1 pixels, more than'):
+    path.write_bytes(data.replace(b'(8, 10), }' + b' ' * 50, f'{sides}, }}'.encode().ljust(60)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r'mask\.npy cannot be used: it is cut off or damaged'):
         read_mask(path)
-    path.write_bytes(data[:-1])
-    with pytest.raises(InputError, match=r'it is cut off: its header promises \[8, 10\] uint16, 159 bytes are there'):
-        read_mask(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # KiB
     path.write_bytes(data + b'more')
-    for limit in ('80', '79'):
-        monkeypatch.setenv('STT_MM_MAX_PIXELS', limit)
-        if limit == '80':
-            assert (read_mask(path) == 1).all()
-        else:
-            with pytest.raises(InputError, match='80 x 1 pixels'):
-                read_mask(path)
+    assert (read_mask(path) == 1).all()
 
 
 @pytest.mark.parametrize('version', [(1, 0), (2, 0), (3, 0)])
