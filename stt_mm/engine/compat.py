@@ -228,7 +228,7 @@ def enable_amp(cfg: Config) -> None:
             wrapper.pop(key, None)
 
 
-def check_queue(cfg: Config, world_size: int, batch_size: int | None = None) -> None:
+def check_queue(cfg: Config, world_size: int) -> None:
     """Refuse a batch that mmpretrain's MoCo and DenseCL cannot put into their queue.
 
     They, and what derives from them, write the keys of all processes in one piece and only assert, in the first
@@ -237,9 +237,8 @@ def check_queue(cfg: Config, world_size: int, batch_size: int | None = None) -> 
     Args:
         cfg: config of the run; in joint training the images of ``model.image_branch`` have their own loader.
         world_size: number of processes.
-        batch_size: for which ``model`` alone is run, in place of that of its loader.
     """
-    branch = None if batch_size else cfg.model.get('image_branch')
+    branch = cfg.model.get('image_branch')
     model, loader, names = (
         (cfg.model, cfg.train_dataloader, ('train_dataloader', 'model'))
         if branch is None
@@ -250,11 +249,10 @@ def check_queue(cfg: Config, world_size: int, batch_size: int | None = None) -> 
         kind.__module__.startswith('mmpretrain.') and kind.__name__ in ('MoCo', 'DenseCL') for kind in kinds
     ):
         return
-    size, length = batch_size or loader.batch_size, model.get('queue_len', 65536)
+    size, length = loader.batch_size, model.get('queue_len', 65536)
     if length % (size * world_size):
-        options = '--batch-size' if batch_size else f'{names[0]}.batch_size or {names[1]}.queue_len'
         raise InputError(
             f'{model.type} needs a queue that is a multiple of the total batch, got queue_len={length} '
             f'and {size} images x {world_size} processes = {size * world_size}. Change '
-            f'{options}, such as to a power of two.'
+            f'{names[0]}.batch_size or {names[1]}.queue_len, such as to a power of two.'
         )

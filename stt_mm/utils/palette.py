@@ -4,19 +4,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from stt_mm.errors import InputError
 
-
-def voc_palette(num_colors: int = 256) -> np.ndarray:
+def voc_palette() -> np.ndarray:
     """Colours whose bits are the bits of the id, spread over red, green and blue from the high bit down.
 
     Returns:
-        uint8 ``[num_colors, 3]``, RGB; entry 0 is black.
+        uint8 ``[256, 3]``, RGB; entry 0 is black.
     """
-    if not 1 <= num_colors <= 256:
-        raise InputError(f'A palette has 1 to 256 colours, got num_colors={num_colors}.')
-    ids = np.arange(num_colors)
-    palette = np.zeros((num_colors, 3), dtype=np.uint8)
+    ids = np.arange(256)
+    palette = np.zeros((256, 3), dtype=np.uint8)
     for level in range(8):
         for channel in range(3):
             bit = ids >> (3 * level + channel) & 1

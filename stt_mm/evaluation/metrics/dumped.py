@@ -1,11 +1,11 @@
 """Predicted masks on disk: written as palette PNGs, and found again when a run is resumed."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from stt_mm.errors import InputError
+from stt_mm.utils.checkpoint import sha8
 from stt_mm.utils.masks import write_mask
 from stt_mm.utils.targets import check_apart, claim_folder, inside, owner_of
 
@@ -47,7 +47,7 @@ def dump_masks(folder: str | Path, run_id: str, sample: dict, masks: np.ndarray)
         if chosen:
             path = target / f'{name}.png'
             write_mask(path, mask)
-            written[name] = _sha8(path)
+            written[name] = sha8(path)
     return written
 
 
@@ -55,13 +55,9 @@ def masks_are_there(folder: str | Path, run_id: str, entry: dict) -> bool:
     """Whether the masks that :func:`dump_masks` wrote for a record are in the folder as they were."""
     if entry['masks'] is None or owner_of(folder) != _owner(run_id):
         return False
-    paths = {Path(folder, entry['video_id'], f'{name}.png'): sha8 for name, sha8 in entry['masks'].items()}
-    return all(path.is_file() and _sha8(path) == sha8 for path, sha8 in paths.items())
+    paths = {Path(folder, entry['video_id'], f'{name}.png'): digest for name, digest in entry['masks'].items()}
+    return all(path.is_file() and sha8(path) == digest for path, digest in paths.items())
 
 
 def _owner(run_id: str) -> str:
     return f'masks of run {run_id!r}'
-
-
-def _sha8(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
