@@ -6,13 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stt_mm.errors import InputError
+from stt_mm.utils.checkpoint import CheckpointError
 
 logger = logging.getLogger(__name__)
-
-
-class GeometryError(InputError):
-    """A checkpoint was trained in another geometry than that in which it is to be used."""
 
 
 def describe(geometry: Mapping[str, Any]) -> str:
@@ -39,7 +35,7 @@ def check_geometry(
         f'{describe(used)}. They differ in {", ".join(differing)}.'
     )
     if not allow_other:
-        raise GeometryError(
+        raise CheckpointError(
             f'{message} Take the config for that geometry (the training config will do), or pass '
             '--allow-other-geometry (allow_other_geometry=True).'
         )

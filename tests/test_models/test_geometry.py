@@ -22,7 +22,8 @@ from stt_mm.models import (
     load_for_evaluation,
 )
 from stt_mm.registry import MODELS
-from stt_mm.utils.geometry import GeometryError, check_geometry
+from stt_mm.utils.checkpoint import CheckpointError
+from stt_mm.utils.geometry import check_geometry
 from stt_mm.utils.weights import load_backbone
 
 init_default_scope('stt_mm')
@@ -87,7 +88,7 @@ def test_equal_grids_do_not_hide_another_geometry(student):
     used = build('eval/davis_r18_s4')
     before = used.backbone.conv1.weight.clone()
     with pytest.raises(
-        GeometryError,
+        CheckpointError,
         match=r'iter_9\.pth .*pool none, strides 1 1 2 8, .*at hand has .*pool avg, '
         r'strides 1 1 1, .*differ in pool, strides\. .*--allow-other-geometry',
     ):
@@ -126,7 +127,7 @@ def test_what_counts_up_to_the_stage_that_is_evaluated(changes, differing, stude
     if differing is None:
         load_for_evaluation(model, student)
     else:
-        with pytest.raises(GeometryError, match=f'differ in {differing}\\.'):
+        with pytest.raises(CheckpointError, match=f'differ in {differing}\\.'):
             load_for_evaluation(model, student)
 
 
@@ -152,7 +153,7 @@ def test_an_evaluation_that_starts_from_init_cfg_is_compared_too(student):
     cfg = Config.fromfile(CONFIGS / 'eval' / 'davis_r18_s4.py')
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(student))
     model = MODELS.build(cfg.model)
-    with pytest.raises(GeometryError, match='differ in pool, strides'):
+    with pytest.raises(CheckpointError, match='differ in pool, strides'):
         load_for_evaluation(model, None)
     load_for_evaluation(model, None, allow_other_geometry=True)
     assert len(model.protocol['trained_geometry']) == 1
@@ -168,14 +169,14 @@ def test_an_evaluation_that_starts_from_init_cfg_is_compared_too(student):
     )
     propagator = dict(type='LabelPropagator', protocol='stt_davis_s4')
     load_for_evaluation(LateFusion([right, right], propagator), None)
-    with pytest.raises(GeometryError, match='differ in pool'):
+    with pytest.raises(CheckpointError, match='differ in pool'):
         load_for_evaluation(LateFusion([right, wrong], propagator), None)
-    with pytest.raises(GeometryError, match='differ in color'):
+    with pytest.raises(CheckpointError, match='differ in color'):
         load_for_evaluation(LateFusion([right, right], propagator, colors=('lab', 'rgb')), None)
 
 
 def test_the_propagator_of_own_videos_refuses_it(student):
-    with pytest.raises(GeometryError):
+    with pytest.raises(CheckpointError):
         VideoPropagator('eval/davis_r18_s4', student, device='cpu')
     VideoPropagator('eval/davis_r18_s4', student, device='cpu', allow_other_geometry=True)
 
@@ -196,7 +197,7 @@ def test_networks_of_other_libraries(tmp_path):
 
     save(tmp_path / 'timm.pth', model(output_stride=8))
     load_for_evaluation(model(output_stride=8), tmp_path / 'timm.pth')
-    with pytest.raises(GeometryError, match='differ in options'):
+    with pytest.raises(CheckpointError, match='differ in options'):
         load_for_evaluation(model(), tmp_path / 'timm.pth')
     assert TimmBackbone('vit_tiny_patch16_224', options=dict(depth=1)).geometry()['positions'] == 'timm'
     one, two = (
@@ -204,7 +205,7 @@ def test_networks_of_other_libraries(tmp_path):
         for strides in ((1, 2, 2, 2), (1, 2, 1, 1))
     )
     assert one['network'] == two['network'] == 'ResNet'
-    with pytest.raises(GeometryError, match='differ in settings'):
+    with pytest.raises(CheckpointError, match='differ in settings'):
         check_geometry('file.pth', one, two)
 
 

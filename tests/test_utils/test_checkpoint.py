@@ -26,7 +26,7 @@ from stt_mm.utils.checkpoint import (
     sha8,
     write_atomically,
 )
-from stt_mm.utils.geometry import GeometryError, check_geometry, describe, differences
+from stt_mm.utils.geometry import check_geometry, describe, differences
 from stt_mm.utils.weights import LoadReport, backbone_state_dict, load_backbone, read_backbone
 
 
@@ -611,10 +611,10 @@ def test_how_much_of_a_network_was_filled():
 
 def test_another_geometry_is_refused_unless_allowed(backbone, names, tmp_path):
     torch.save(dict(state_dict=names, meta=dict(geometry=dict(pool='max'))), tmp_path / 'file.pth')
-    with pytest.raises(GeometryError, match='differ in pool'):
+    with pytest.raises(CheckpointError, match='differ in pool'):
         load_backbone(backbone, tmp_path / 'file.pth', geometry=dict(pool='avg'))
     assert load_backbone(backbone, tmp_path / 'file.pth', geometry=dict(pool='max')).geometry == dict(pool='max')
-    with pytest.raises(GeometryError):
+    with pytest.raises(CheckpointError):
         check_geometry('a.pth', dict(pool='max'), dict(pool='avg'))
 
 
