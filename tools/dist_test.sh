@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Evaluate in several processes with torchrun, on GPUs or, where there are none, on the CPU.
-set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
 
 if [ $# -lt 3 ]; then
     cat >&2 <<USAGE
@@ -11,11 +11,4 @@ example: tools/dist_test.sh configs/stt_r18_ytv.py work_dirs/stt_r18_ytv/iter_90
 USAGE
     exit 2
 fi
-
-CONFIG=$1
-CHECKPOINT=$2
-GPUS=$3
-shift 3
-TOOLS="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-source "$TOOLS/torchrun.sh"
-launch "$TOOLS/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "$@"
+with_torchrun "$3" test.py "$1" "$2" "${@:4}"

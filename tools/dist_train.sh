@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train in several processes with torchrun, on GPUs or, where there are none, on the CPU.
-set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
 
 if [ $# -lt 2 ]; then
     cat >&2 <<USAGE
@@ -11,10 +11,4 @@ example: tools/dist_train.sh configs/stt_r18_ytv.py 4 --amp
 USAGE
     exit 2
 fi
-
-CONFIG=$1
-GPUS=$2
-shift 2
-TOOLS="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-source "$TOOLS/torchrun.sh"
-launch "$TOOLS/train.py" "$CONFIG" --launcher pytorch "$@"
+with_torchrun "$2" train.py "$1" "${@:3}"

@@ -20,7 +20,14 @@ from stt_mm.engine import (
     trusted_path,
     values_of,
 )
-from stt_mm.engine.cli import merge_run_arguments, one_line_errors, parse_run_arguments, process_rank, tool_parser
+from stt_mm.engine.cli import (
+    add_trust_argument,
+    merge_run_arguments,
+    one_line_errors,
+    parse_run_arguments,
+    process_rank,
+    tool_parser,
+)
 from stt_mm.engine.config_checks import check_validation
 from stt_mm.engine.run_log import RunLog
 from stt_mm.errors import FileError, InputError
@@ -66,12 +73,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='multiply it by (batch size x processes) / auto_scale_lr.base_batch_size',
     )
     parser.add_argument('--compile', action='store_true', help='compile the loss by torch.compile')
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='allow a checkpoint to resume or start from that holds more than tensors and plain data; '
-        'it can run code, so know where it comes from',
-    )
+    add_trust_argument(parser)
     return parse_run_arguments(parser, argv)
 
 

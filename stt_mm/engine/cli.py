@@ -248,15 +248,20 @@ def add_weight_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--trust-checkpoint`` and ``--prefix``, for a checkpoint of any source."""
+    add_trust_argument(parser)
+    parser.add_argument(
+        '--prefix',
+        help="what stands before the backbone's names in a checkpoint of no known source, such as net.encoder",
+    )
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-checkpoint``."""
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
         help='allow a checkpoint that holds more than tensors and plain data; it can run code, so know '
         'where it comes from',
-    )
-    parser.add_argument(
-        '--prefix',
-        help="what stands before the backbone's names in a checkpoint of no known source, such as net.encoder",
     )
 
 

@@ -109,7 +109,7 @@ def test_slurm_command(tmp_path):
     )
     assert '--partition=part --job-name=job --gres=gpu:4 --ntasks=4 --ntasks-per-node=4' in result.stdout
     assert '--signal=SIGUSR1@120 --quiet python -u' in result.stdout
-    assert 'train.py c.py --work-dir w dir --launcher slurm --amp' in result.stdout
+    assert 'train.py --launcher slurm c.py --work-dir w dir --amp' in result.stdout
 
 
 def test_train_then_resume_then_test(config, tmp_path, capfd):

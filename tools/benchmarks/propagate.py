@@ -40,6 +40,7 @@ SHARE = {8: 1, 4: 16}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--strides', type=int, nargs='+', default=(8, 4), choices=(8, 4), help='of the features')
     parser.add_argument('--labels', type=between(1), nargs='+', default=(1, 10, 50), help='numbers of labels')
     parser.add_argument('--amp', action='store_true', help='features in bfloat16, matched in it, weighed in float32')
 
@@ -132,7 +133,7 @@ def run(args: argparse.Namespace) -> Iterator[dict]:
     """The rows of each stride."""
     with tempfile.TemporaryDirectory() as folder:
         args.folder = Path(folder)
-        for stride in RADIUS:
+        for stride in args.strides:
             rows = {'backbone, one frame': measured(backbone, str(stride), args)}
             rows |= {form: measured(prepare, f'{form} {stride} 4', args) for form in ('floor', 'dense', 'engine')}
             cells = np.load(args.folder / f'{stride}.npy', mmap_mode='r')[0, :, :, 0].size

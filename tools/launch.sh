@@ -1,0 +1,42 @@
+# Sourced by dist_*.sh and slurm_*.sh: how a script of tools/ is launched in several processes.
+# PYTHON (default: python) names the interpreter.
+set -euo pipefail
+
+TOOLS="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+PYTHON=${PYTHON:-python}
+
+# with_torchrun PROCESSES SCRIPT [ARGUMENTS]
+with_torchrun() {
+    local gpus=$1 script=$2 nnodes=${NNODES:-1} port=${PORT:-}
+    shift 2
+    if ! [[ $gpus =~ ^[1-9][0-9]*$ ]]; then
+        echo "error: GPUS must be a number of processes, got '$gpus'" >&2
+        exit 2
+    fi
+    if [ -z "$port" ]; then
+        if [ "$nnodes" -gt 1 ]; then
+            port=29500
+        else
+            port=$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+        fi
+    fi
+    if [ -z "${OMP_NUM_THREADS:-}" ]; then
+        local threads=$(($(nproc) / gpus))
+        export OMP_NUM_THREADS=$((threads < 1 ? 1 : threads > 8 ? 8 : threads))
+    fi
+    exec "$PYTHON" -m torch.distributed.run --nnodes="$nnodes" --node-rank="${NODE_RANK:-0}" \
+        --master-addr="${MASTER_ADDR:-127.0.0.1}" --master-port="$port" --nproc-per-node="$gpus" \
+        "$TOOLS/$script" --launcher pytorch "$@"
+}
+
+# with_slurm PARTITION JOB_NAME SCRIPT [ARGUMENTS]
+with_slurm() {
+    local partition=$1 job=$2 script=$3 gpus=${GPUS:-8}
+    local per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
+    shift 3
+    # SRUN_ARGS is split into words on purpose.
+    # shellcheck disable=SC2086
+    exec srun --partition="$partition" --job-name="$job" --gres=gpu:"$per_node" --ntasks="$gpus" \
+        --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+        "$PYTHON" -u "$TOOLS/$script" --launcher slurm "$@"
+}
