@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from stt_mm.errors import InputError
 from stt_mm.utils.drawn_masks import check_drawn, drop_void
-from stt_mm.utils.mask_files import as_ids, load_mask
+from stt_mm.utils.masks import as_ids, load_mask
 
 MaskLike = np.ndarray | str | Path
 
@@ -35,7 +35,7 @@ def collect_given(
     """Labels by the frame they are for, rising.
 
     Args:
-        masks: ids ``[H, W]`` of 0 to 255 or the file that holds them (:func:`stt_mm.utils.mask_files.load_mask`), by
+        masks: ids ``[H, W]`` of 0 to 255 or the file that holds them (:func:`stt_mm.utils.masks.load_mask`), by
             frame; without frames it is for frame 0. What cannot be read without a guess is refused, and a border of 255
             beside other ids becomes background (:mod:`stt_mm.utils.drawn_masks`).
         points: ``[J, 2]``, (x, y) in pixels, by frame; without frames for frame 0.

@@ -12,8 +12,7 @@ from stt_mm.utils.checks import check_choice
 from stt_mm.utils.drawn_masks import check_drawn, drop_void, made_for_ids
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
-from stt_mm.utils.mask_files import load_mask
-from stt_mm.utils.masks import lack_of_objects, read_object_ids
+from stt_mm.utils.masks import lack_of_objects, load_mask, read_object_ids
 from stt_mm.utils.text import check_name, check_there, read_words
 
 LAYOUT = (

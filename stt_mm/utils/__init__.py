@@ -3,8 +3,7 @@
 from stt_mm.utils.checks import check_choice, check_number
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import FrameError, list_images, natural_key, read_image
-from stt_mm.utils.masks import read_mask, read_object_ids, resize_mask, write_mask
-from stt_mm.utils.palette import voc_palette
+from stt_mm.utils.masks import read_mask, read_object_ids, resize_mask, voc_palette, write_mask
 from stt_mm.utils.random import generator
 from stt_mm.utils.video import VideoReader
 

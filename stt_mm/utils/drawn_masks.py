@@ -7,8 +7,7 @@ import numpy as np
 from PIL import Image
 
 from stt_mm.errors import InputError
-from stt_mm.utils.masks import VOID
-from stt_mm.utils.palette import voc_palette
+from stt_mm.utils.masks import VOID, voc_palette
 
 logger = logging.getLogger(__name__)
 

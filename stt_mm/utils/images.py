@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 
 from stt_mm.errors import FileError, MissingInputError
-from stt_mm.utils.image_check import JPEG, PNG, ImageFault, check_png, guarded, open_image
-from stt_mm.utils.jpeg_check import check_jpeg
+from stt_mm.utils.image_check import JPEG, PNG, ImageFault, check_jpeg, check_png, guarded, open_image
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 _whole: set[int] = set()  # Hashes of data that were checked: training reads each file many times.

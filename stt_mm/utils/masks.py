@@ -1,19 +1,186 @@
-"""Masks of object ids as files: palette PNGs, as DAVIS and YouTube-VOS keep them."""
+"""Masks of object ids as files, in the forms in which people keep them, and the colours that they are shown in."""
 
+import io
+import re
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from stt_mm.errors import InputError, writing
-from stt_mm.utils.mask_files import as_ids, load_mask
-from stt_mm.utils.palette import voc_palette
+from stt_mm.errors import InputError, MissingInputError, writing
+from stt_mm.utils.image_check import JPEG, PNG, ImageFault, guarded, open_image
+from stt_mm.utils.text import without_mark
+
+
+def voc_palette() -> np.ndarray:
+    """Colours whose bits are the bits of the id, spread over red, green and blue from the high bit down.
+
+    Returns:
+        uint8 ``[256, 3]``, RGB; entry 0 is black.
+    """
+    ids = np.arange(256)
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    for level in range(8):
+        for channel in range(3):
+            bit = ids >> (3 * level + channel) & 1
+            palette[:, channel] |= (bit << (7 - level)).astype(np.uint8)
+    return palette
+
+
+@lru_cache
+def display_colors() -> np.ndarray:
+    """Colours to draw ids in: those of :func:`voc_palette` where they are vivid, else others far from all in use.
+
+    A quarter of that palette is nearly black, grey or white, among them 7, 8 and 255, the id of a mask of 0 and 255.
+
+    Returns:
+        uint8 ``[256, 3]``, RGB, read-only; entry 0, the background, is black.
+    """
+    colors = voc_palette().astype(int)
+    vivid = _chroma(colors) >= 96
+    levels = np.linspace(0, 255, 12).round().astype(int)
+    candidates = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(-1, 3)
+    candidates = candidates[_chroma(candidates) >= 128]
+    distance = ((candidates[:, None] - colors[vivid]) ** 2).sum(-1).min(1)
+    for number in [255, *np.flatnonzero(~vivid[:255])[1:]]:
+        colors[number] = candidates[distance.argmax()]
+        distance = np.minimum(distance, ((candidates - colors[number]) ** 2).sum(-1))
+    shown = colors.astype(np.uint8)
+    shown.setflags(write=False)
+    return shown
+
+
+def _chroma(colors: np.ndarray) -> np.ndarray:
+    return colors.max(-1) - colors.min(-1)
+
+
+_NPY = b'\x93NUMPY'
+# What files that are no masks begin with, what they are, and what to do.
+_FOREIGN = (
+    (rb'\xff\xd8', 'a JPEG, whose compression changes ids', 'Save the mask as a PNG, from the program that drew it.'),
+    (
+        rb'\0\0\0\x0cjP  |\xff\x4f\xff\x51',
+        'a JPEG 2000, whose compression may change ids',
+        'Save the mask as a PNG, from the program that drew it.',
+    ),
+    (
+        rb'\s*\d+([ \t]+[01]?\.\d+){4}',
+        'boxes or polygons of YOLO, written as text',
+        'Draw them as ids: cv2.fillPoly, with x and y times width and height of the frame.',
+    ),
+    (rb'\s*[\[{].*"shapes"', 'polygons of LabelMe', 'Draw them as ids: labelme_export_json, or skimage.draw.polygon.'),
+    (
+        rb'\s*[\[{].*"(annotations|segmentation|counts)"',
+        'annotations of COCO',
+        'Draw them as ids: annToMask() of pycocotools.',
+    ),
+    (rb'\s*[\[{]', 'JSON', 'Draw what it describes as ids into a PNG.'),
+    (
+        rb'MATLAB 5|\x89HDF',
+        'a MATLAB or HDF5 file',
+        "Save its array as a PNG: imwrite(uint8(mask), 'mask.png') in MATLAB.",
+    ),
+    (rb'PK\x03\x04', 'a zip file, such as .npz or .pth', 'Save the one array in it: numpy.save("mask.npy", mask).'),
+    (rb'....ftyp(?:avif|heic|mif1)', 'a photo (AVIF or HEIC)', 'Save the mask as a PNG.'),
+    (rb'....ftyp|RIFF....AVI |\x1aE\xdf\xa3', 'a video', 'Save the mask of one frame as a PNG.'),
+    (
+        rb'8BPS|gimp xcf|\s*<svg|\s*<\?xml|\s*<annotation',
+        'a drawing or annotation with layers or shapes',
+        'Export the ids as a PNG, without smoothed edges.',
+    ),
+    (rb'version https://git-lfs', 'the pointer of a file in Git LFS', 'Fetch the file: git lfs pull.'),
+    (rb'\s*(?i:<!doctype html|<html)', 'a web page', 'Download the file itself.'),
+)
+
+
+def load_mask(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Object ids as the file stores them, and the colours that an indexed image gives them.
+
+    Args:
+        path: an image of one channel of integers (PNG, TIFF, BMP, GIF; 1 to 32 bits; indexed or grey), or ``.npy``.
+
+    Returns:
+        uint8 ``[H, W]``, and uint8 ``[256, 3]`` (RGB) or ``None``.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise MissingInputError(f'Mask not found: {path}.') from None
+    except IsADirectoryError:
+        raise InputError(f'Mask {path} is a folder. Name the file of one frame.') from None
+    try:
+        if data.startswith(_NPY):
+            ids, palette = guarded(lambda: np.load(io.BytesIO(data), allow_pickle=False)), None
+        else:
+            ids, palette = _load_image(data, path)
+    except ImageFault as fault:
+        _refuse_foreign(data, path)
+        raise InputError(f'Mask {path} cannot be used: {fault}. {fault.remedy}') from fault
+    return as_ids(ids, f'Mask {path}'), palette
+
+
+def as_ids(mask: np.ndarray, where: str) -> np.ndarray:
+    """The same mask as uint8, refused unless it is integers ``[H, W]`` of 0 to 255; ``where`` begins the message."""
+    if mask.ndim != 2 or mask.dtype.kind not in 'iub' or not mask.size:
+        raise InputError(
+            f'{where} must hold integers [H, W], the ids of objects, got {mask.dtype} {list(mask.shape)}. '
+            'Number the objects 1 to 255 and the background 0, in one channel.'
+        )
+    low, high = int(mask.min()), int(mask.max())
+    if low < 0 or high > 255:
+        raise InputError(
+            f'{where} holds ids {low} to {high}. Number the objects 1 to 255, for example by '
+            'numpy.unique(mask, return_inverse=True)[1].reshape(mask.shape).'
+        )
+    return mask.astype(np.uint8)
+
+
+def _load_image(data: bytes, path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    if data.startswith(JPEG):
+        raise ImageFault('it is a JPEG')
+    image = open_image(data)
+    pages = guarded(lambda: getattr(image, 'n_frames', 1))
+    if pages > 1:
+        raise ImageFault(f'it holds {pages} pages', 'Save the page of this frame as a file of its own.')
+    if image.mode in ('P', '1', 'L') or image.mode.startswith('I'):
+        array = guarded(lambda: np.asarray(image))
+        if image.mode == 'L':  # Pillow spreads grey of 2 or 4 bits over 0 to 255.
+            array = array // (255 // (2 ** min(_bits(image, data), 8) - 1))
+        return array, _palette(image) if image.mode == 'P' else None
+    kind = {'F': 'floating point numbers', 'LA': 'grey with opacity'}.get(image.mode, 'colours, which name no ids')
+    raise InputError(
+        f'Mask {path} is an image of mode {image.mode}: {kind}. Save the ids as integers in one channel, grey or '
+        'indexed (stt_mm.utils.write_mask); the section "Masks" of docs/own_video.md has commands for it.'
+    )
+
+
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Of a sample, as the file of a PNG or TIFF says."""
+    return data[24] if data.startswith(PNG) else getattr(image, 'tag_v2', {}).get(258, (8,))[0]
+
+
+def _palette(image: Image.Image) -> np.ndarray:
+    colors = np.frombuffer(bytes(image.getpalette('RGB')), np.uint8).reshape(-1, 3)
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(colors)] = colors
+    return palette
+
+
+def _refuse_foreign(data: bytes, path: str | Path) -> None:
+    start = without_mark(data[: 1 << 20])
+    if start.lstrip()[:1] not in (b'[', b'{'):
+        start = start[:4096]
+    for pattern, kind, remedy in _FOREIGN:
+        if re.match(pattern, start, re.DOTALL):
+            raise InputError(f'Mask {path} is {kind}. {remedy}') from None
+
 
 VOID = 255
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """Object ids as the file stores them, whatever its colours; see :func:`stt_mm.utils.mask_files.load_mask`.
+    """Object ids as the file stores them, whatever its colours; see :func:`stt_mm.utils.masks.load_mask`.
 
     Returns:
         uint8 ``[H, W]``; a 1-bit file gives 0 and 1.

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from stt_mm.errors import InputError, writing
-from stt_mm.utils.palette import display_colors
+from stt_mm.utils.masks import display_colors
 
 
 def check_frame(frame: np.ndarray) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from stt_mm.errors import InputError
 from stt_mm.utils.drawn_masks import _solid, _worn, check_drawn, drop_void, made_for_ids
-from stt_mm.utils.palette import voc_palette
+from stt_mm.utils.masks import voc_palette
 
 
 def soft(lines, length, hard=0, ids=0):

@@ -11,8 +11,7 @@ from PIL import Image
 
 from stt_mm.errors import InputError
 from stt_mm.utils import read_mask, read_object_ids, resize_mask, voc_palette, write_mask
-from stt_mm.utils.mask_files import as_ids
-from stt_mm.utils.palette import display_colors
+from stt_mm.utils.masks import as_ids, display_colors
 
 
 def test_palette_is_that_of_voc():

@@ -5,7 +5,7 @@ import weakref
 import numpy as np
 import pytest
 
-from stt_mm.utils.prefetch import prefetch
+from stt_mm.utils.frames import prefetch
 
 
 def threads():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from stt_mm.utils import voc_palette
-from stt_mm.utils.palette import display_colors
+from stt_mm.utils.masks import display_colors
 from stt_mm.visualization import draw_points, overlay, write_comparison
 
 

@@ -22,8 +22,8 @@ from stt_mm.ops import bytes_to_input, image_to_input
 from stt_mm.ops.devices import full_float32
 from stt_mm.ops.points import LOST
 from stt_mm.registry import MODELS
+from stt_mm.utils.frames import prefetch
 from stt_mm.utils.geometry import check_geometry, differences
-from stt_mm.utils.prefetch import prefetch
 from stt_mm.utils.weights import LoadReport, load_backbone
 
 
