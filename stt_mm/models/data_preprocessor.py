@@ -60,7 +60,8 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         self.drop_per = drop_per
         self.rescale = rescale
         self.rank_shared = rank_shared
-        for color in {student_color, teacher_color}:
+        # In one order on all ranks: DDP hands those of the first to the others by their place.
+        for color in sorted({student_color, teacher_color}):
             for name, value in color_constants(color)._asdict().items():
                 self.register_buffer(f'{color}_{name}', value, persistent=False)
 

@@ -138,7 +138,7 @@ def test_positions_of_one_frame(tmp_path):
         (dict(other=np.zeros(3)), 'holds other, but no pos_img'),
         (dict(pos_img=np.zeros((3, 15, 4))), r'got \[3, 15, 4\]'),
         (dict(pos_img=np.zeros((2, 15, 0))), r'got \[2, 15, 0\]'),
-        (b'no MATLAB file', 'is no MATLAB file, it begins with .*no MATLAB file'),
+        (b'no MATLAB file', 'is no MATLAB file of level 5, it begins with .*no MATLAB file'),
         (b'', 'is no MATLAB file'),
     ],
 )

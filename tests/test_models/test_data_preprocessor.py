@@ -222,3 +222,12 @@ def test_a_probability_is_a_number_from_0_to_1(wrong):
 def test_a_batch_that_nobody_packed_is_refused_with_what_to_do(batch, message):
     with pytest.raises(InputError, match=f'{message}. End the pipeline with PackClip, and set collate_fn'):
         ClipDataPreprocessor()(batch, training=True)
+
+
+@pytest.mark.parametrize('colors', [('lab', 'rgb'), ('rgb', 'lab')])
+def test_constants_stand_in_one_order_on_all_ranks(colors):
+    """DDP hands those of the first rank to the others by their place, and sets have an order for each process."""
+    preprocessor = ClipDataPreprocessor(*colors)
+    kinds = [name.rpartition('_')[0].removesuffix('_to') for name, _ in preprocessor.named_buffers()]
+    assert kinds == ['lab'] * 3 + ['rgb'] * 3
+    assert not preprocessor.state_dict()
