@@ -45,12 +45,12 @@ def _window_mask(height: int, width: int, radius: int, device: torch.device) -> 
 
 
 def skewed(product: Tensor, tile: tuple[int, int], radius: int) -> Tensor:
-    """View ``[N, h, w, 2r + 1, 2r + 1]`` of the windows inside ``product`` ``[N, h * w, (h + 2r) * (w + 2r)]``."""
+    """View ``[N, h, w, 2r + 1, 2r + 1]`` of the windows inside contiguous ``[N, h * w, (h + 2r) * (w + 2r)]``."""
     height, width = tile
     size, row = 2 * radius + 1, width + 2 * radius
-    batch, query, _ = product.stride()
-    strides = (batch, width * query + row, query + 1, row, 1)
-    return product.as_strided((product.shape[0], height, width, size, size), strides)
+    batch, queries, keys = product.shape
+    strides = (queries * keys, width * keys + row, keys + 1, row, 1)
+    return product.as_strided((batch, height, width, size, size), strides)
 
 
 def tiles(height: int, width: int, side: int) -> list[tuple[slice, slice]]:

@@ -162,7 +162,8 @@ class STT(Correspondence):
         with torch.autocast(frames.device.type, enabled=False):
             losses = self.head_losses(queries, keys, frames[:, 0], frames[:, -1], inputs['dropped'], teacher)
         if self.penalty is not None:
-            losses |= self.penalty.loss(self.backbone, torch.stack([shown[:, 0], shown[:, -1]], dim=1).flatten(0, 1))
+            pair = torch.stack([shown[:, 0], shown[:, -1]], dim=1).flatten(0, 1)
+            losses.update(self.penalty.loss(self.backbone, pair))
         return losses
 
     def head_losses(
@@ -188,10 +189,10 @@ class STT(Correspondence):
         losses = {}
         if self.reconstruction_head is not None:
             grids = {stage: tuple(feature.shape[-2:]) for stage, feature in queries.items()}
-            losses |= self.reconstruction_head.loss(affinities, reference, target, grids, dropped)
+            losses.update(self.reconstruction_head.loss(affinities, reference, target, grids, dropped))
         if self.local_head is not None:
-            losses |= self.local_head.loss(queries, keys, affinities, self.scale(queries[self.local_head.fine]))
+            losses.update(self.local_head.loss(queries, keys, affinities, self.scale(queries[self.local_head.fine])))
         if self.global_head is not None:
             stage = self.global_head.stage
-            losses |= self.global_head.loss(queries[stage], keys[stage], teacher[1], teacher[0])
+            losses.update(self.global_head.loss(queries[stage], keys[stage], teacher[1], teacher[0]))
         return losses
