@@ -10,7 +10,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from stt_mm.errors import InputError
-from stt_mm.ops import ColorConstants, color_constants, drop_channels, normalise_frames, to_device
+from stt_mm.ops import drop_channels, normalise_frames, to_device
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice, check_number
 
@@ -60,10 +60,6 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
         self.drop_per = drop_per
         self.rescale = rescale
         self.rank_shared = rank_shared
-        # In one order on all ranks: DDP hands those of the first to the others by their place.
-        for color in sorted({student_color, teacher_color}):
-            for name, value in color_constants(color)._asdict().items():
-                self.register_buffer(f'{color}_{name}', value, persistent=False)
 
     def draw_dropped(self, batch: int) -> np.ndarray:
         """Whether each channel is dropped in this iteration: bool ``[3]``, or ``[batch, 3]`` per sample."""
@@ -110,17 +106,13 @@ class ClipDataPreprocessor(BaseDataPreprocessor):
 
     def _prepare(self, data: dict) -> dict:
         rgb = data['inputs'] / 255
-        frames = self._normalise(rgb, self.student_color)
+        frames = normalise_frames(rgb, self.student_color)
         drawn = self.draw_dropped(len(rgb))
         mask, dropped = (
             to_device(torch.from_numpy(values), rgb.device)
             for values in (drawn, drawn.nonzero()[-1].reshape(*drawn.shape[:-1], -1))
         )
         student = frames if self.dropout is None else drop_channels(frames, mask, self.rescale)
-        teacher = frames if self.teacher_color == self.student_color else self._normalise(rgb, self.teacher_color)
+        teacher = frames if self.teacher_color == self.student_color else normalise_frames(rgb, self.teacher_color)
         inputs = dict(frames=frames, student=student, teacher=teacher, dropped=dropped)
         return dict(inputs=inputs, data_samples=data.get('data_samples'))
-
-    def _normalise(self, rgb: Tensor, color: str) -> Tensor:
-        constants = (getattr(self, f'{color}_{name}') for name in ColorConstants._fields)
-        return normalise_frames(rgb, color, ColorConstants(*constants))

@@ -3,9 +3,7 @@
 from stt_mm.ops.affinity import global_affinity, local_affinity, pool_local_affinity
 from stt_mm.ops.color import (
     COLORS,
-    ColorConstants,
     bytes_to_input,
-    color_constants,
     drop_channels,
     image_to_input,
     normalise_frames,
@@ -26,13 +24,11 @@ from stt_mm.ops.windows import local_correlation, window_mask, window_view
 
 __all__ = [
     'COLORS',
-    'ColorConstants',
     'Plan',
     'Voters',
     'Window',
     'add_squared',
     'bytes_to_input',
-    'color_constants',
     'cut_patches',
     'draw_crops',
     'drop_channels',

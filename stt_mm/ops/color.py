@@ -1,7 +1,5 @@
 """Colour: sRGB to CIE Lab, normalisation, and dropping colour channels."""
 
-from typing import NamedTuple
-
 import cv2
 import numpy as np
 import torch
@@ -21,33 +19,27 @@ COLORS = dict(
 )
 
 
-class ColorConstants(NamedTuple):
-    """What :func:`normalise_frames` computes with; on a GPU it should lie there before the frames come."""
-
-    mean: Tensor  # [3, 1, 1]
-    std: Tensor  # [3, 1, 1]
-    to_xyz: Tensor  # [3, 3], linear RGB to XYZ relative to the white point
+@kept(limit=8)
+def _statistics(color: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    """``[2, 3, 1, 1]``: mean and deviation."""
+    return to_device(torch.tensor(COLORS[color], dtype=dtype).view(2, 3, 1, 1), device)
 
 
-def color_constants(color: str, dtype: torch.dtype = torch.float32) -> ColorConstants:
-    """The constants of a key of :data:`COLORS`, on the CPU."""
-    mean, std = (torch.tensor(values, dtype=dtype).view(3, 1, 1) for values in COLORS[color])
-    to_xyz = torch.tensor(RGB_TO_XYZ, dtype=dtype) / torch.tensor(WHITE, dtype=dtype)[:, None]
-    return ColorConstants(mean, std, to_xyz)
+@kept(limit=4)
+def _relative_xyz(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """``[3, 3]``: linear RGB to XYZ relative to the white point."""
+    return to_device(torch.tensor(RGB_TO_XYZ, dtype=dtype) / torch.tensor(WHITE, dtype=dtype)[:, None], device)
 
 
-def normalise_frames(frames: Tensor, color: str, constants: ColorConstants | None = None) -> Tensor:
+def normalise_frames(frames: Tensor, color: str) -> Tensor:
     """RGB in [0, 1] to the normalised colours of a network, differentiably and on any device.
 
     Args:
         frames: ``[..., 3, H, W]``.
         color: a key of :data:`COLORS`; Lab then lies within about [-1, 1].
-        constants: those of the colour, on the device of the frames; ``None``: they are made and copied there.
     """
-    if constants is None:
-        constants = ColorConstants(*(value.to(frames.device) for value in color_constants(color, frames.dtype)))
-    values = rgb_to_lab(frames, constants.to_xyz) if color == 'lab' else frames
-    return (values - constants.mean) / constants.std
+    mean, std = _statistics(color, frames.device, frames.dtype)
+    return ((rgb_to_lab(frames) if color == 'lab' else frames) - mean) / std
 
 
 def image_to_input(image: np.ndarray, color: str) -> Tensor:
@@ -63,7 +55,7 @@ def image_to_input(image: np.ndarray, color: str) -> Tensor:
     scaled = image.astype(np.float32) / 255
     if color == 'lab':
         scaled = cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB)
-    mean, std, _ = color_constants(color)
+    mean, std = _statistics(color, torch.device('cpu'))
     return (torch.from_numpy(scaled).permute(2, 0, 1) - mean) / std
 
 
@@ -84,13 +76,6 @@ def bytes_to_input(image: Tensor, color: str) -> Tensor:
     return (image.permute(2, 0, 1).float() / 255 - mean) / std
 
 
-@kept(limit=4)
-def _statistics(color: str, device: torch.device) -> Tensor:
-    """float32 ``[2, 3, 1, 1]``: mean and deviation."""
-    constants = color_constants(color)
-    return to_device(torch.stack([constants.mean, constants.std]), device)
-
-
 @kept(limit=1)
 def _lab_of_bytes(device: torch.device) -> Tensor:
     """float32 ``[2 ** 24, 3]``, the normalised Lab of every colour: OpenCV interpolates, which no formula repeats."""
@@ -102,20 +87,17 @@ def _lab_of_bytes(device: torch.device) -> Tensor:
     return table
 
 
-def rgb_to_lab(rgb: Tensor, to_xyz: Tensor | None = None) -> Tensor:
+def rgb_to_lab(rgb: Tensor) -> Tensor:
     """CIE Lab in OpenCV's float convention.
 
     Args:
         rgb: ``[..., 3, H, W]``, sRGB in [0, 1].
-        to_xyz: see :class:`ColorConstants`; ``None``: it is made and copied to the device.
 
     Returns:
         ``[..., 3, H, W]``: L in [0, 100], a in about [-86.2, 98.2], b in about [-107.9, 94.5].
     """
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
-    if to_xyz is None:
-        to_xyz = color_constants('lab', rgb.dtype).to_xyz.to(rgb.device)
-    xyz = torch.einsum('ij,...jhw->...ihw', to_xyz, linear)
+    xyz = torch.einsum('ij,...jhw->...ihw', _relative_xyz(rgb.device, rgb.dtype), linear)
     root = torch.where(xyz > 0.008856, xyz.clamp(min=1e-9) ** (1 / 3), 7.787 * xyz + 16 / 116)
     x, y, z = root.unbind(-3)
     lightness = torch.where(xyz[..., 1, :, :] > 0.008856, 116 * y - 16, 903.3 * xyz[..., 1, :, :])
