@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from mmengine import runner as mmengine_runner
+from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from torch import nn
 from torch.utils.data import DataLoader
 
 from stt_mm.errors import library_errors
@@ -42,6 +44,12 @@ class Runner(mmengine_runner.Runner):
         target = None if source is None else Path(self.work_dir, Path(source).name)
         if target is None or not (target.exists() and target.samefile(source)):
             super().dump_config()
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Called by MMEngine; DDP refuses a model that has nothing to train, which needs no agreement of processes."""
+        if self.distributed and not any(parameter.requires_grad for parameter in model.parameters()):
+            return model.to(get_device())
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def _maybe_compile(self, target: str) -> None:
         """Called by MMEngine before training; what it would compile, the whole step, falls apart into many graphs.
