@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stt_mm.errors import InputError
-from stt_mm.ops import Plan, Voters, Window, plan_for_memory, propagate_many
+from stt_mm.ops import LongSearch, Plan, Vote, Voters, Way, Window, plan_for_memory, propagate_many
 from stt_mm.protocols import get_protocol
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_number
@@ -22,6 +22,8 @@ LARGEST_TILE = dict(cpu=8, cuda=16)
 CPU_MEMORY = 2**28
 # On a GPU memory is made for so many frames at a time: blocks that grow with each frame would leave it in pieces.
 FRAMES_AT_ONCE = 32
+# Frames further back than this are old for a long search; as many more widen its steps by one cell, up to four (MAST).
+OLD, WIDEST_STEP = 15, 4
 
 
 @dataclass
@@ -29,16 +31,16 @@ class _Group:
     """Labels that came in together: their frame of birth, and their memory."""
 
     birth: int
-    labels: Tensor  # [h, w, capacity, K], in step with the keys
+    labels: Tensor  # [h, w, capacity, K], with the margin of the keys and in step with them
 
 
 @MODELS.register_module()
 class LabelPropagator:
     """Carry labels through a video, one frame at a time, looking only back.
 
-    The memory holds the features of the frames whose labels were given and of the last ``num_context`` frames; it does
-    not grow with the length of the video. Labels that are added later have a memory of their own, which begins with
-    their frame, so that nothing changes for those that were there before.
+    The memory holds the features of the frames whose labels were given, of others that the protocol fixes, and of the
+    last ``num_context`` frames; it does not grow with the length of the video. Labels that are added later have a
+    memory of their own, which begins with their frame, so that nothing changes for those that were there before.
 
     Args:
         protocol: name of a protocol, or ``dict(name=..., field=value)`` to change some of its fields
@@ -60,7 +62,8 @@ class LabelPropagator:
         self.finite: Tensor | None = None
         self._groups: list[_Group] = []
         self._frames: list[int] = []  # their numbers, in the order of the memory
-        self._memory: Tensor | None = None  # [h, w, capacity, C]
+        self._memory: Tensor | None = None  # [h, w, capacity, C], with a margin of zeros if the protocol wants them
+        self._grid = 0, 0
         self._time = 0
         self._budget = CPU_MEMORY
         self._plan: Plan | None = None
@@ -81,9 +84,10 @@ class LabelPropagator:
         self._limits = LARGEST_TILE['cuda' if feature.is_cuda else 'cpu'], 2**30 if feature.is_cuda else 1
         self._budget = self.max_memory or (_free_memory(feature.device) // 4 if feature.is_cuda else CPU_MEMORY)
         feature = self._prepare(feature)
-        room = min(FRAMES_AT_ONCE, self.protocol.num_context + 1) if feature.is_cuda else 1
-        self._memory = feature.new_zeros(*feature.shape[1:], room, len(feature))
-        self._memory[:, :, 0] = feature.permute(1, 2, 0)
+        self._grid, margin = tuple(feature.shape[1:]), self._margin
+        room = min(FRAMES_AT_ONCE, self.protocol.num_context + len(self.protocol.fixed)) if feature.is_cuda else 1
+        self._memory = feature.new_zeros(*(side + 2 * margin for side in self._grid), room, len(feature))
+        self._write(self._memory, 0, feature)
         self.add(label)
 
     def step(self, feature: Tensor) -> Tensor:
@@ -102,10 +106,10 @@ class LabelPropagator:
         """
         if self._memory is None:
             raise RuntimeError('Call start() with the first frame and its labels before step().')
-        height, width, _, channels = self._memory.shape
-        if feature.shape != (channels, height, width):
+        expected = self._memory.shape[3], *self._grid
+        if feature.shape != expected:
             raise InputError(
-                f'The first frame had features {(channels, height, width)}, this one has '
+                f'The first frame had features {expected}, this one has '
                 f'{tuple(feature.shape)}: all frames of a video must share one size.'
             )
         self._time += 1
@@ -126,10 +130,34 @@ class LabelPropagator:
         """
         if self._memory is None:
             raise RuntimeError('Call start() with the first frame and its labels before adding others.')
-        _check_grid(tuple(self._memory.shape[:2]), label)
+        _check_grid(self._grid, label)
         memory = label.new_zeros(*self._memory.shape[:3], label.shape[0])
-        memory[:, :, self._frames.index(self._time)] = label.permute(1, 2, 0)
+        self._write(memory, self._frames.index(self._time), label)
         self._groups.append(_Group(self._time, memory))
+
+    def replace(self, place: int, label: Tensor) -> None:
+        """Let the memory hold other labels of the frame that was just processed than those that were found.
+
+        Args:
+            place: number of the :meth:`start` or :meth:`add` that the labels came with, from 0.
+            label: ``[K, h, w]``.
+        """
+        self._write(self._groups[place].labels, self._frames.index(self._time), label)
+
+    @property
+    def _margin(self) -> int:
+        """Cells around the frame whose features and labels are 0."""
+        window = self._window
+        return 0 if self.protocol.border == 'excluded' or window is None else window.reach
+
+    @property
+    def _window(self) -> Window | None:
+        protocol = self.protocol
+        return None if protocol.window is None else Window(protocol.window, protocol.radius, protocol.strict)
+
+    def _write(self, memory: Tensor, place: int, values: Tensor) -> None:
+        (height, width), margin = self._grid, self._margin
+        memory[margin : margin + height, margin : margin + width, place] = values.permute(1, 2, 0)
 
     def _prepare(self, feature: Tensor) -> Tensor:
         finite = torch.isfinite(feature).all()
@@ -138,29 +166,54 @@ class LabelPropagator:
             check_finite(bool(finite), self._time)
         return F.normalize(feature.float(), dim=0).to(feature.dtype) if self.protocol.normalize else feature
 
-    def _copies(self, group: _Group) -> tuple[list[int], list[int]]:
-        """How often each frame of the memory stands there for a group: inside the window, and without it."""
+    def _copies(self, group: _Group) -> list[list[int]]:
+        """How often each frame of the memory stands there for a group, per way to search."""
         protocol, age = self.protocol, self._time - group.birth
-        windowed = [int(frame > group.birth and frame >= self._time - protocol.num_context) for frame in self._frames]
-        everywhere = [0] * len(windowed)
-        first = self._frames.index(group.birth)
-        again = dict(repeated=int(age <= protocol.num_context), padded=max(0, protocol.num_context + 1 - age), once=0)
-        windowed[first] = again[protocol.first_frame] + protocol.first_window
-        everywhere[first] = int(not protocol.first_window)
-        return windowed, everywhere
+        lags = range(1, protocol.num_context + 1) if protocol.lags is None else protocol.lags
+        copies = [[0] * len(self._frames) for _ in self._ways]
+        for place, frame in enumerate(self._frames):
+            if frame == group.birth:
+                again = dict(repeated=int(age <= protocol.num_context), padded=max(0, protocol.num_context + 1 - age))
+                count = again.get(protocol.first_frame, 0) + protocol.first_window
+                if not protocol.first_window:
+                    copies[1][place] = 1
+            else:
+                voting = self._time - frame in lags or frame - group.birth in protocol.fixed
+                count = int(frame > group.birth and voting)
+            # Steps of the coarse search: 1 for a frame that is not old.
+            step = min((self._time - frame) // OLD + 1, WIDEST_STEP) if self._time - frame > OLD else 1
+            way = 0 if protocol.long_search is None else step - 1
+            copies[way][place] = count
+        return copies
+
+    @property
+    def _ways(self) -> list[Way]:
+        protocol, window = self.protocol, self._window
+        if protocol.long_search is None:
+            return [window] if protocol.first_window else [window, None]
+        steps = range(2, WIDEST_STEP + 1)
+        return [window, *(LongSearch(window.reach, protocol.long_search, d, protocol.long_labels) for d in steps)]
 
     def _propagate(self, feature: Tensor) -> list[Tensor]:
         used, protocol = len(self._frames), self.protocol
         keys = self._memory[:, :, :used].permute(2, 3, 0, 1)
-        voters = [Voters(group.labels[:, :, :used].permute(2, 3, 0, 1), *self._copies(group)) for group in self._groups]
+        voters = [Voters(group.labels[:, :, :used].permute(2, 3, 0, 1), self._copies(group)) for group in self._groups]
+        vote = Vote(
+            protocol.vote,
+            protocol.temperature,
+            protocol.topk,
+            protocol.ties,
+            protocol.components,
+            protocol.sigma,
+            protocol.mass,
+            protocol.threshold,
+        )
         while True:
             side, together = self._arrange()
             try:
                 # The products follow the type of the features; autocast would round float32 ones as well.
                 with torch.autocast(feature.device.type, enabled=False):
-                    return propagate_many(
-                        feature, keys, voters, self._plan, protocol.topk, protocol.temperature, protocol.ties
-                    )
+                    return propagate_many(feature, keys, voters, self._plan, vote)
             except RuntimeError as error:
                 if side == together == 1 or not _is_out_of_memory(error):
                     raise
@@ -173,38 +226,34 @@ class LabelPropagator:
 
     def _arrange(self) -> tuple[int, int]:
         """Make the plan for the memory as it is, unless there is one; its side of a tile and tiles together."""
-        height, width, capacity, _ = self._memory.shape
-        protocol = self.protocol
-        window = None if protocol.window is None else Window(protocol.window, protocol.radius, protocol.strict)
-        whole = () if protocol.first_window else (None,)
-        side, together = plan_for_memory(
-            (height, width),
-            capacity,
-            None if whole else window,
-            self._memory.element_size(),
-            self._budget,
-            self._limits[0],
-        )
+        *searched, capacity, _ = self._memory.shape
+        protocol, ways = self.protocol, self._ways
+        # A window is part of the whole frame, where that is searched as well.
+        frames = [(None, capacity)] if None in ways else [(ways[0], capacity)]
+        frames += [(way, len(protocol.fixed)) for way in ways if isinstance(way, LongSearch)][-1:]
+        # Other votes than those of the best pairs have a weight for each correlation, and others to make it.
+        itemsize = self._memory.element_size() * (1 if protocol.vote == 'topk' else 4)
+        side, together = plan_for_memory(tuple(searched), frames, itemsize, self._budget, self._limits[0])
         together = min(together, self._limits[1])
         if self._plan is None or (self._plan.tile, self._plan.together) != (side, together):
-            self._plan = Plan((height, width), (window, *whole), side, together, self._memory.device)
+            self._plan = Plan(self._grid, ways, side, together, self._memory.device, self._margin)
         return side, together
 
     def _remember(self, feature: Tensor, labels: list[Tensor]) -> None:
-        births = {group.birth for group in self._groups}
+        fixed = {group.birth + number for group in self._groups for number in self.protocol.fixed}
         oldest = self._time + 1 - self.protocol.num_context
-        place = next((i for i, frame in enumerate(self._frames) if frame < oldest and frame not in births), None)
+        place = next((i for i, frame in enumerate(self._frames) if frame < oldest and frame not in fixed), None)
         if place is None:
             place = len(self._frames)
             self._frames.append(self._time)
             if place == self._memory.shape[2]:
-                missing = self.protocol.num_context + 1 - place
+                missing = self.protocol.num_context + len(self.protocol.fixed) - place
                 self._grow(min(FRAMES_AT_ONCE, max(missing, 1)) if feature.is_cuda else 1)
         else:
             self._frames[place] = self._time
-        self._memory[:, :, place] = feature.permute(1, 2, 0)
+        self._write(self._memory, place, feature)
         for group, label in zip(self._groups, labels, strict=True):
-            group.labels[:, :, place] = label.permute(1, 2, 0)
+            self._write(group.labels, place, label)
 
     def _grow(self, frames: int) -> None:
         """Make room for further frames."""

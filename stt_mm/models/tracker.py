@@ -12,8 +12,17 @@ from torch import Tensor
 
 from stt_mm.errors import InputError
 from stt_mm.models.propagator import LabelPropagator, check_finite
-from stt_mm.ops import label_to_mask, label_to_points, mask_to_label, points_to_label, resize_mask_nearest, to_device
+from stt_mm.ops import (
+    ids_to_label,
+    label_to_mask,
+    label_to_points,
+    mask_to_label,
+    points_to_label,
+    resize_mask_nearest,
+    to_device,
+)
 from stt_mm.ops.devices import full_float32
+from stt_mm.ops.labels import LabelRule
 from stt_mm.ops.points import INPUT
 
 logger = logging.getLogger(__name__)
@@ -82,6 +91,7 @@ class Tracker:
             ValueError: a mask of another size, an id that is in use, or features that are not finite.
         """
         self._time += 1
+        cut, size = size, self._propagator.protocol.padded(size)
         found, value, places = None, None, []
         if self._groups:
             parts = self._propagator.step(feature).split([group.channels for group in self._groups])
@@ -90,14 +100,24 @@ class Tracker:
             masks = [part for part, group in rows if group.ids is not None]
             if masks:
                 found, value = self._mask(masks, size)
+                if self._propagator.protocol.feedback == 'hard':
+                    self._feed_back(found, tuple(feature.shape[1:]))
         if points is not None and len(points):
             places.append(self._follow_points(feature, size, torch.as_tensor(points)))
         if mask is not None:
-            found = self._follow_mask(feature, size, torch.as_tensor(np.asarray(mask)), found)
+            mask = torch.as_tensor(np.asarray(mask))
+            if tuple(mask.shape) != tuple(cut):
+                raise InputError(
+                    f'The mask for frame {self._time} is {tuple(mask.shape)} (height, width), the frame {cut}.'
+                )
+            mask = F.pad(mask, (0, size[1] - cut[1], 0, size[0] - cut[0]))
+            found = self._follow_mask(feature, size, mask, found)
         scores = None
-        if self._with_scores and found is not None:
-            scores = _strengths(found, torch.ones(size, device=found.device) if value is None else value)
-        return Pending(self._time, size, found, places, scores, self._propagator.finite)
+        if found is not None:
+            found, value = (None if part is None else part[: cut[0], : cut[1]] for part in (found, value))
+            if self._with_scores:
+                scores = _strengths(found, torch.ones(cut, device=found.device) if value is None else value)
+        return Pending(self._time, cut, found, places, scores, self._propagator.finite)
 
     def _follow(self, feature: Tensor, label: Tensor, ids: tuple[int, ...] | None) -> None:
         label = to_device(label, feature.device)
@@ -125,10 +145,6 @@ class Tracker:
 
     def _follow_mask(self, feature: Tensor, size: tuple[int, int], mask: Tensor, current: Tensor | None) -> Tensor:
         """The frame's mask with objects that are new over those that were there, YouTube-VOS's rule."""
-        if tuple(mask.shape) != tuple(size):
-            raise InputError(
-                f'The mask for frame {self._time} is {tuple(mask.shape)} (height, width), the frame {size}.'
-            )
         ids = torch.unique(mask).tolist()
         known = {number for group in self._groups for number in (group.ids or ())[1:]}
         if twice := sorted(known & set(ids)):
@@ -138,8 +154,7 @@ class Tracker:
             )
         protocol, grid = self._propagator.protocol, tuple(feature.shape[1:])
         at_input = resize_mask_nearest(mask, protocol.input_size(size))
-        rule = 'bilinear' if protocol.first_label == 'bilinear' else 'nearest'
-        label, left = mask_to_label(at_input if protocol.first_label == 'nearest_twice' else mask, grid, rule)
+        label, left = mask_to_label(at_input if self._by_input else mask, grid, self._rule)
         if lost := sorted({*ids} - {0, *left}):
             logger.warning(
                 'Frame %d: object %s falls between the %dx%d cells of the features and is lost at once. Follow it as a '
@@ -157,10 +172,34 @@ class Tracker:
         mask = to_device(mask, feature.device)
         return mask if current is None else torch.where(mask > 0, mask, current)
 
+    @property
+    def _rule(self) -> LabelRule:
+        return (
+            'nearest'
+            if self._propagator.protocol.first_label == 'nearest_twice'
+            else self._propagator.protocol.first_label
+        )
+
+    @property
+    def _by_input(self) -> bool:
+        """Whether masks come to the grid by way of the size of the network's input."""
+        return self._propagator.protocol.first_label in ('nearest_twice', 'corner')
+
+    def _feed_back(self, mask: Tensor, grid: tuple[int, int]) -> None:
+        """Let the memory hold the mask in place of the soft labels that it was made of."""
+        if self._by_input:
+            mask = resize_mask_nearest(mask, self._propagator.protocol.input_size(tuple(mask.shape)))
+        first = 1
+        for place, group in enumerate(self._groups):
+            if group.ids is not None:
+                ids = self._names[first : first + len(group.ids) - 1]
+                self._propagator.replace(place, ids_to_label(mask, ids, grid, self._rule))
+                first += len(ids)
+
     def _mask(self, labels: list[Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         protocol = self._propagator.protocol
         compared = protocol.input_size(size) if protocol.output == 'input' else tuple(size)
-        mask, value = label_to_mask(labels, self._names, compared, protocol.min_max)
+        mask, value = label_to_mask(labels, self._names, compared, protocol.min_max, protocol.gain)
         if compared == tuple(size):
             return mask, value
         return resize_mask_nearest(mask, size), resize_mask_nearest(value, size)

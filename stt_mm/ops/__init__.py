@@ -9,26 +9,39 @@ from stt_mm.ops.color import (
     normalise_frames,
     rgb_to_lab,
 )
+from stt_mm.ops.compactness import compact, peaks_of_one_cell
 from stt_mm.ops.devices import to_device
 from stt_mm.ops.early import early_gradient
 from stt_mm.ops.fisher import add_squared, quadratic_penalty
-from stt_mm.ops.labels import label_to_mask, mask_to_label, normalise_label, resize_label, resize_mask_nearest
+from stt_mm.ops.labels import (
+    ids_to_label,
+    label_to_mask,
+    mask_to_label,
+    normalise_label,
+    resize_label,
+    resize_mask_nearest,
+)
 from stt_mm.ops.mosaic import split_mosaic
 from stt_mm.ops.points import gaussian_maps, label_to_points, points_to_label
 from stt_mm.ops.propagation import Voters, propagate, propagate_many
 from stt_mm.ops.reconstruction import reconstruct, subsample, upsample
 from stt_mm.ops.selection import keep_per_batch, keep_per_image, keep_released, soft_weights, window_entropy
-from stt_mm.ops.tiling import Plan, Window, plan_for_memory
+from stt_mm.ops.tiling import LongSearch, Plan, Way, Window, plan_for_memory
+from stt_mm.ops.votes import Vote
 from stt_mm.ops.walk import cut_patches, draw_crops, grid_boxes, round_trips, transitions, walk_loss
 from stt_mm.ops.windows import local_correlation, window_mask, window_view
 
 __all__ = [
     'COLORS',
+    'LongSearch',
     'Plan',
+    'Vote',
     'Voters',
+    'Way',
     'Window',
     'add_squared',
     'bytes_to_input',
+    'compact',
     'cut_patches',
     'draw_crops',
     'drop_channels',
@@ -36,6 +49,7 @@ __all__ = [
     'gaussian_maps',
     'global_affinity',
     'grid_boxes',
+    'ids_to_label',
     'image_to_input',
     'keep_per_batch',
     'keep_per_image',
@@ -47,6 +61,7 @@ __all__ = [
     'mask_to_label',
     'normalise_frames',
     'normalise_label',
+    'peaks_of_one_cell',
     'plan_for_memory',
     'points_to_label',
     'pool_local_affinity',

@@ -14,26 +14,57 @@ from stt_mm.ops.devices import kept, to_device
 EPS = 1e-12
 
 
-def mask_to_label(
-    mask: Tensor, grid: tuple[int, int], rule: Literal['nearest', 'bilinear'] = 'nearest'
-) -> tuple[Tensor, tuple[int, ...]]:
+LabelRule = Literal['nearest', 'bilinear', 'corner']
+
+
+def mask_to_label(mask: Tensor, grid: tuple[int, int], rule: LabelRule = 'nearest') -> tuple[Tensor, tuple[int, ...]]:
     """One-hot label on the feature grid.
 
     Args:
         mask: integer ``[H, W]``, object ids, 0 the background.
         grid: ``(h, w)``.
         rule: ``nearest`` takes the nearest pixel by pixel centres (PIL's rule, not OpenCV's), ``bilinear`` makes the
-            mask one-hot first and then resizes it without smoothing.
+            mask one-hot first and then resizes it without smoothing, ``corner`` takes the first pixel of each cell.
 
     Returns:
         float32 ``[K, h, w]`` and the K ids of its channels: 0, then the objects of the mask that survive the sampling,
         rising.
     """
+    if rule != 'bilinear':
+        mask = _sampled(mask, grid, rule)
+    ids = [number for number in torch.unique(mask).tolist() if number]
+    label = ids_to_label(mask, torch.tensor(ids, dtype=mask.dtype, device=mask.device), grid, rule)
+    return label, (0, *ids)
+
+
+def ids_to_label(mask: Tensor, ids: Tensor, grid: tuple[int, int], rule: LabelRule = 'nearest') -> Tensor:
+    """:func:`mask_to_label` for objects that are known, whether or not the mask has them.
+
+    Args:
+        mask: integer ``[H, W]``.
+        ids: ``[N]``, without 0; what is none of them is background.
+        grid: ``(h, w)``.
+        rule: how the mask comes to the grid; none if it has that size.
+
+    Returns:
+        float32 ``[1 + N, h, w]``, the background first.
+    """
+    if rule != 'bilinear' and tuple(mask.shape) != tuple(grid):
+        mask = _sampled(mask, grid, rule)
+    objects = mask == ids[:, None, None]
+    label = torch.cat([~objects.any(0, keepdim=True), objects]).float()
+    return resize_label(label, grid) if rule == 'bilinear' else label
+
+
+def _sampled(mask: Tensor, grid: tuple[int, int], rule: LabelRule) -> Tensor:
     if rule == 'nearest':
-        mask = resize_mask_nearest(mask, grid)
-    ids = [0, *(number for number in torch.unique(mask).tolist() if number)]
-    label = torch.stack([mask == number for number in ids]).float()
-    return (resize_label(label, grid) if rule == 'bilinear' else label), tuple(ids)
+        return resize_mask_nearest(mask, grid)
+    # A convolution has one cell more where the side is no multiple of its stride.
+    rows, columns = (
+        (torch.arange(cells, device=mask.device) * -(-side // cells)).clamp(max=side - 1)
+        for side, cells in zip(mask.shape, grid, strict=True)
+    )
+    return mask[rows][:, columns]
 
 
 def resize_mask_nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:
@@ -69,7 +100,7 @@ def resize_label(label: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def label_to_mask(
-    labels: Sequence[Tensor], ids: Tensor, size: tuple[int, int], min_max: bool = True
+    labels: Sequence[Tensor], ids: Tensor, size: tuple[int, int], min_max: bool = True, gain: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Object ids at full size: bilinear resize, min-max per channel if wanted, arg-max.
 
@@ -81,10 +112,13 @@ def label_to_mask(
         ids: uint8 ``[N]``, on the device of the labels: 0, and the ids of the objects of all groups in their order.
         size: ``(H, W)`` of the mask.
         min_max: stretch each channel first, see :func:`normalise_label`.
+        gain: factor of all objects, before.
 
     Returns:
         uint8 ``[H, W]`` ids, and float ``[H, W]``, the values that won.
     """
+    if gain != 1:
+        labels = [torch.cat([label[:1], label[1:] * gain]) for label in labels]
     full = [resize_label(label, size) for label in labels]
     full = [normalise_label(label) for label in full] if min_max else full
     if len(full) > 1:  # of one group, nothing is copied

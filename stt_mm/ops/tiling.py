@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from stt_mm.ops.devices import to_device
+
 
 @dataclass(frozen=True)
 class Window:
@@ -54,7 +56,36 @@ class Window:
         return (dy >= radius) | (dx >= radius) if self.strict else (dy > radius) | (dx > radius)
 
 
+@dataclass(frozen=True)
+class LongSearch:
+    """A square window around the place where a coarse search finds the query: for frames that are long past (MAST).
+
+    The coarse search matches every ``dilation``-th cell in each direction. The mean of their offsets, weighted by a
+    softmax, is the centre of the window; it lies between cells, so that what is there is read bilinearly.
+
+    Args:
+        radius: half width of the window in cells.
+        search: cells of the coarse search in each direction.
+        dilation: their distance, in cells.
+        labels: where the labels are read: at the place that was found in their ``own`` frame, or as the released MAST
+            does in all long searches at that of the ``last`` of their frames.
+    """
+
+    radius: int
+    search: int
+    dilation: int
+    labels: Literal['own', 'last'] = 'own'
+
+    @property
+    def reach(self) -> int:
+        """Largest offset of a cell that is read."""
+        return self.dilation * self.search + self.radius + 1
+
+
+Way = Window | LongSearch | None  # how the cells that a query may match are found; None: all of the frame
+
 _Span = tuple[int, int]  # first cell along one side of the frame, and number of cells
+_Block = tuple[_Span, _Span]  # rows and columns
 
 
 class Area(NamedTuple):
@@ -62,8 +93,9 @@ class Area(NamedTuple):
 
     corners: list[tuple[int, int]]  # row and column of the first cell, per tile
     size: tuple[int, int]  # cells along each side
-    cells: Tensor  # [n, cells], their numbers in the frame
+    cells: Tensor  # [n, cells], their numbers in the frame and its margin; of a LongSearch [n, m], those of the queries
     outside: Tensor | None  # bool [n, cells, m], pairs with the m queries that the window forbids
+    inside: tuple[Tensor, Tensor] | None  # bool [n, side, m], rows and columns in the window, if that is a square
 
 
 class Batch(NamedTuple):
@@ -78,13 +110,16 @@ class Plan:
 
     Args:
         grid: ``(H, W)`` of the features.
-        windows: cells that a query may match, one way to search each; ``None``: the whole frame.
+        ways: how the cells that a query may match are found: a :class:`Window`, a :class:`LongSearch`, or ``None``,
+            the whole frame.
         tile: side of the square of queries that share their neighbourhood.
         together: tiles in a batch. With more than one all tiles have one size, so that some of them overlap.
         device: of the features.
+        margin: cells around the frame that are searched like those inside.
 
     Attributes:
-        grid, windows, tile, together: as given.
+        grid, ways, tile, together, margin: as given.
+        far: cells around the frame that a :class:`LongSearch` may read; 0 without one.
         batches: list of :class:`Batch` in which every cell of the frame is a query at least once.
 
     Raises:
@@ -94,75 +129,94 @@ class Plan:
     def __init__(
         self,
         grid: tuple[int, int],
-        windows: Sequence[Window | None],
+        ways: Sequence[Way],
         tile: int,
         together: int = 1,
         device: torch.device | None = None,
+        margin: int = 0,
     ) -> None:
         if tile < 1 or together < 1:
             raise ValueError(f'Expected tile >= 1 and together >= 1, got {tile} and {together}.')
         self.grid = grid
-        self.windows = tuple(windows)
+        self.ways = tuple(ways)
         self.tile = tile
         self.together = together
-        self._numbers = torch.arange(grid[0] * grid[1], device=device).view(grid)
-        self._masks: dict[tuple, Tensor] = {}
+        self.margin = margin
+        self.far = max((way.reach for way in ways if isinstance(way, LongSearch)), default=0)
+        self._device = torch.empty(0, device=device).device
+        self._masks: dict[tuple, tuple] = {}
         same = together > 1
         rows, columns = (_spans(length, tile, same) for length in grid)
         tiles = [(row, column) for row in rows for column in columns]
         self.batches = [self._batch(tiles[i : i + together], same) for i in range(0, len(tiles), together)]
 
-    def _batch(self, tiles: list[tuple[_Span, _Span]], same: bool) -> Batch:
-        queries = torch.stack([self._cells(tile) for tile in tiles])
-        return Batch(queries, tuple(self._area(tiles, window, same) for window in self.windows))
+    def _batch(self, tiles: list[_Block], same: bool) -> Batch:
+        return Batch(self._cells(tiles, 0), tuple(self._area(tiles, way, same) for way in self.ways))
 
-    def _area(self, tiles: list[tuple[_Span, _Span]], window: Window | None, same: bool) -> Area:
-        reaches = self.grid if window is None else (window.reach, window.reach)
-        near = [
-            tuple(
-                _around(*span, reach, length, same)
-                for span, reach, length in zip(tile, reaches, self.grid, strict=True)
+    def _area(self, tiles: list[_Block], way: Way, same: bool) -> Area:
+        if isinstance(way, LongSearch):
+            (_, tall), (_, wide) = tiles[0]
+            size = tall + 2 * way.reach, wide + 2 * way.reach
+            return Area(
+                [(row[0], column[0]) for row, column in tiles], size, self._cells(tiles, self.far, True), None, None
             )
+        tiles = [tuple((start + self.margin, size) for start, size in tile) for tile in tiles]
+        sides = [length + 2 * self.margin for length in self.grid]
+        reaches = sides if way is None else (way.reach, way.reach)
+        near = [
+            tuple(_around(*span, reach, length, same) for span, reach, length in zip(tile, reaches, sides, strict=True))
             for tile in tiles
         ]
-        outside = None
-        if window is not None:
-            masks = [self._outside(window, tile, area) for tile, area in zip(tiles, near, strict=True)]
-            outside = masks[0][None] if len(masks) == 1 else torch.stack(masks)
+        outside, inside = None, None
+        if way is not None:
+            masks = [self._mask(way, tile, area) for tile, area in zip(tiles, near, strict=True)]
+            outside, rows, columns = (_stacked(part) for part in zip(*masks, strict=True))
+            inside = (rows, columns) if way.shape == 'square' else None
         corners = [(rows[0], columns[0]) for rows, columns in near]
-        size = near[0][0][1], near[0][1][1]
-        return Area(corners, size, torch.stack([self._cells(area) for area in near]), outside)
+        return Area(corners, (near[0][0][1], near[0][1][1]), self._cells(near, self.margin), outside, inside)
 
-    def _cells(self, area: tuple[_Span, _Span]) -> Tensor:
-        (top, tall), (left, wide) = area
-        return self._numbers[top : top + tall, left : left + wide].flatten()
+    def _cells(self, blocks: list[_Block], margin: int, beyond: bool = False) -> Tensor:
+        """``[n, cells]``: numbers of cells in a frame with a margin, where rows and columns of the blocks begin there.
 
-    def _outside(self, window: Window, tile: tuple[_Span, _Span], area: tuple[_Span, _Span]) -> Tensor:
-        """bool ``[cells, m]``; tiles that lie alike in their neighbourhood share one."""
+        With ``beyond`` they begin in the frame itself.
+        """
+        width, shift = self.grid[1] + 2 * margin, margin if beyond else 0
+        cells = []
+        for (top, tall), (left, wide) in blocks:
+            rows, columns = (
+                torch.arange(first + shift, first + shift + length) for first, length in ((top, tall), (left, wide))
+            )
+            cells.append((rows[:, None] * width + columns).flatten())
+        return to_device(torch.stack(cells), self._device)
+
+    def _mask(self, window: Window, tile: _Block, area: _Block) -> tuple[Tensor, Tensor, Tensor]:
+        """What is outside ``[cells, m]``, and rows and columns inside; tiles that lie alike share them."""
         alike = (
             window,
             *((start - first, size, cells) for (start, size), (first, cells) in zip(tile, area, strict=True)),
         )
         if alike not in self._masks:
             dy, dx = (
-                torch.arange(first, first + cells, device=self._numbers.device)[:, None]
-                - torch.arange(start, start + size, device=self._numbers.device)
+                torch.arange(first, first + cells, device=self._device)[:, None]
+                - torch.arange(start, start + size, device=self._device)
                 for (start, size), (first, cells) in zip(tile, area, strict=True)
             )
-            outside = window.outside(dy[:, None, :, None], dx[None, :, None, :])
-            self._masks[alike] = outside.flatten(0, 1).flatten(1)
+            outside = window.outside(dy[:, None, :, None], dx[None, :, None, :]).flatten(0, 1).flatten(1)
+            nowhere = torch.zeros((), dtype=dy.dtype, device=self._device)
+            rows = ~window.outside(dy, nowhere)[:, :, None].expand(-1, -1, dx.shape[1]).flatten(1)
+            columns = ~window.outside(nowhere, dx)[:, None].expand(-1, dy.shape[1], -1).flatten(1)
+            self._masks[alike] = outside, rows, columns
         return self._masks[alike]
 
 
 def plan_for_memory(
-    grid: tuple[int, int], frames: int, window: Window | None, itemsize: int, max_memory: int, largest: int
+    grid: tuple[int, int], searched: Sequence[tuple[Way, int]], itemsize: int, max_memory: int, largest: int
 ) -> tuple[int, int]:
     """The side of a tile, and how many tiles together, whose correlations fit into a number of bytes.
 
     Args:
         grid: ``(H, W)``.
-        frames: memory frames.
-        window: the widest one that is searched.
+        searched: ways to search, each with a number of frames.
         itemsize: bytes of one feature value.
         max_memory: bytes.
         largest: side to start from, a power of two.
@@ -170,15 +224,23 @@ def plan_for_memory(
     Returns:
         A power of two that is at most ``largest``, and at least 1, and a number from 1.
     """
-    reaches = grid if window is None else (window.reach, window.reach)
     side = largest
     while True:
-        tall, wide = (min(length, side + 2 * reach) for length, reach in zip(grid, reaches, strict=True))
-        # Besides the products there are their maxima over the frames, twice, and the mask.
-        size = tall * wide * side * side * (frames * itemsize + 2 * itemsize + 1)
+        size = 0
+        for way, frames in searched:
+            # Those at the border of the frame have less, but not of a long search, which reads zeros beyond it.
+            most = [math.inf] * 2 if isinstance(way, LongSearch) else grid
+            reaches = grid if way is None else (way.reach, way.reach)
+            tall, wide = (min(length, side + 2 * reach) for length, reach in zip(most, reaches, strict=True))
+            # Besides the products there are their maxima over the frames, twice, and the mask.
+            size += tall * wide * side * side * (frames * itemsize + 2 * itemsize + 1)
         if size <= max_memory or side == 1:
             return side, max(1, max_memory // size)
         side //= 2
+
+
+def _stacked(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0][None] if len(parts) == 1 else torch.stack(parts)
 
 
 def _spans(length: int, tile: int, same: bool) -> list[_Span]:

@@ -67,6 +67,37 @@ _DINO = replace(
     ties='kept',
     output='input',
 )
+_MAST = replace(
+    _STT_S4,
+    name='mast_davis',
+    source='MAST, released test code',
+    short_side=None,
+    normalize=False,
+    num_context=5,
+    first_frame='once',
+    radius=12,
+    temperature=1.0,
+    first_label='corner',
+    min_max=False,
+    fixed=(0, 5),
+    lags=(1, 3, 5),
+    border='zero',
+    long_search=12,
+    long_labels='last',
+    vote='softmax',
+    feedback='hard',
+)
+_LIIR = replace(
+    _MAST,
+    name='liir_davis',
+    source='LIIR, paper, Sections 3 and 4; what it leaves open is read as docs/faithful_to_paper.md says',
+    temperature=16.0,
+    border='excluded',
+    long_search=None,
+    long_labels='own',
+    vote='compact',
+)
+_LIIR_OURS = 'none published: the DAVIS protocol of LIIR on the input of STT'
 
 PRESETS = {
     preset.name: preset
@@ -96,6 +127,24 @@ PRESETS = {
         replace(_DINO, name='dino_davis_p8', stride=8),
         replace(_CRW, name='sfc_davis', source='SFC, README, fine-grained correspondence alone'),
         replace(_CRW, name='sfc_fusion_davis', source='SFC, README, fused', radius=15, topk=15, temperature=0.1),
+        _MAST,
+        _LIIR,
+        replace(_LIIR, name='liir_ytv', source=_LIIR_OURS, short_side=480),
+        replace(_LIIR, name='liir_vip', source=_LIIR_OURS, size=(560, 560), first_output='resized'),
+        replace(_LIIR, name='liir_jhmdb', source=_LIIR_OURS, **_JHMDB),
+        replace(
+            _MAST,
+            name='liir_unofficial_davis',
+            source='public unofficial code of LIIR, setting with all its parts',
+            radius=14,
+            long_search=None,
+            long_labels='own',
+            vote='compact',
+            mass='peak',
+            threshold=0.1,
+            pad=4,
+            gain=1.05,
+        ),
     )
 }
 

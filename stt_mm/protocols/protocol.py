@@ -19,6 +19,12 @@ _RANGES = dict(
     topk=(1, 10**9),
     # Below it the softmax leaves the range of float32; topk=1 lets the best pair alone vote.
     temperature=(1e-6, 10**9),
+    components=(1, 10**9),
+    sigma=(1e-3, 10**9),
+    threshold=(0, 1),
+    long_search=(1, 10**9),
+    pad=(1, _SIDE),
+    gain=(1e-6, 10**9),
 )
 
 
@@ -38,6 +44,8 @@ class Protocol:
         stride: pixels per cell that the numbers below were chosen for; another one is reported.
         normalize: compare by cosine instead of dot product.
         num_context: frames remembered besides the first.
+        fixed: frames that stay in the memory, counted from the one that labels came with; 0 always does.
+        lags: which of the remembered frames take part, 1 being the last one; ``None``: all of them.
         first_frame: how often the first frame stands in the memory. ``repeated``: once for itself and once while it is
             among the context frames; ``padded``: once for itself and once for each context frame that does not exist
             yet or is the first; ``once``.
@@ -45,12 +53,24 @@ class Protocol:
         window: shape of the window, ``None``: the whole frame.
         radius: half width of the window in cells.
         strict: whether cells at exactly the radius are outside.
-        topk: pairs that vote for each position, jointly over all memory frames.
-        temperature: divides the correlations before the softmax over the survivors.
+        border: cells of the window outside of the frame are ``excluded``, or take part with features and labels of 0
+            (``zero``).
+        long_search: frames that are more than 15 frames old are searched in a window around where the query is found
+            again among cells some way apart, so many of them in each direction (MAST); ``None``: as all others are.
+        long_labels: their labels are read where the query is found in their ``own`` frame, or in the ``last`` of them.
+        vote: which cells vote, see :class:`stt_mm.ops.Vote`; ``topk``: the best pairs of all memory frames together.
+        topk: number of these pairs.
+        temperature: divides the correlations before the softmax over those that vote.
         ties: ``kept``: pairs as good as the last survivor vote as well.
+        components, sigma, mass, threshold: of the vote ``compact``: Gaussians per frame, their width, the weight of
+            their frame, and the least value that they replace.
         first_label: the given mask on the grid. ``nearest``: one-hot of the nearest pixel by pixel centres;
-            ``nearest_twice``: the same by way of the network's input size; ``bilinear``: one-hot first, then bilinear.
-            resized by nearest.
+            ``nearest_twice``: the same by way of the network's input size; ``bilinear``: one-hot first, then bilinear;
+            ``corner``: one-hot of the first pixel of each cell, at the network's input size.
+        feedback: masks enter the memory as the ``soft`` labels that were found, or as the mask of the frame that they
+            make, put on the grid like the first one (``hard``).
+        pad: normalised frames, and masks, are padded with 0, to the right and below, to a multiple of this many pixels.
+        gain: factor of all channels but the background before they are compared.
         min_max: stretch each channel to [0, 1] over the frame before the arg-max.
         first_output: labels in the frame that they are given for: as ``given``, or as resizing leaves them
             (``resized``): masks to the input size and back, points read back from their heat maps.
@@ -80,11 +100,24 @@ class Protocol:
     topk: int
     temperature: float
     ties: Literal['cut', 'kept']
-    first_label: Literal['nearest', 'nearest_twice', 'bilinear']
+    first_label: Literal['nearest', 'nearest_twice', 'bilinear', 'corner']
     output: Literal['original', 'input']
     min_max: bool
     first_output: Literal['given', 'resized']
     points: Literal['image', 'grid', 'input'] | None
+    fixed: tuple[int, ...] = (0,)
+    lags: tuple[int, ...] | None = None
+    border: Literal['excluded', 'zero'] = 'excluded'
+    long_search: int | None = None
+    long_labels: Literal['own', 'last'] = 'own'
+    vote: Literal['topk', 'softmax', 'frame_softmax', 'compact'] = 'topk'
+    components: int = 2
+    sigma: float | None = None
+    mass: Literal['share', 'equal', 'peak'] = 'share'
+    threshold: float = 0.0
+    feedback: Literal['soft', 'hard'] = 'soft'
+    pad: int = 1
+    gain: float = 1.0
     changed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -109,8 +142,39 @@ class Protocol:
             raise InputError(
                 f'{owner}: short_side must be at least one cell of {self.stride} pixels, got {self.short_side}.'
             )
+        self._check_memory(owner)
+        self._check_window(owner)
+
+    def _check_memory(self, owner: str) -> None:
+        if 0 not in self.fixed or min(self.fixed) < 0:
+            raise InputError(f'{owner}: fixed must be numbers of frames from 0, with 0 among them, got {self.fixed}.')
+        if self.lags is not None and not (self.lags and 1 <= min(self.lags) <= max(self.lags) <= self.num_context):
+            raise InputError(
+                f'{owner}: lags must be numbers from 1 to {self.num_context}, the num_context, got {self.lags}.'
+            )
+        if self.pad > 1 and (self.short_side, self.size, self.multiple) != (None, None, 1):
+            raise InputError(
+                f'{owner}: only frames at their own size are padded; got pad={self.pad} with short_side='
+                f'{self.short_side}, size={self.size}, multiple={self.multiple}.'
+            )
+
+    def _check_window(self, owner: str) -> None:
         if self.strict and self.radius == 0:
             raise InputError(f'{owner}: a window of radius {self.radius}, strict={self.strict}, is empty.')
+
+        square = self.window == 'square' and self.first_window
+        if self.long_search is not None and (not square or self.vote == 'topk'):
+            raise InputError(
+                f"{owner}: long_search needs a square window for all frames, and another vote than 'topk'; got window="
+                f'{self.window!r}, first_window={self.first_window}, vote={self.vote!r}.'
+            )
+        if self.border == 'zero' and (self.window is None or not self.first_window):
+            raise InputError(
+                f"{owner}: border='zero' needs a window for all frames, got window={self.window!r}, first_window="
+                f'{self.first_window}.'
+            )
+        if self.vote == 'compact' and self.window == 'circle':
+            raise InputError(f"{owner}: vote='compact' needs a square window or none, got window={self.window!r}.")
 
     def __str__(self) -> str:
         changes = ', '.join(f'{field}={getattr(self, field)!r}' for field in self.changed)
@@ -128,6 +192,10 @@ class Protocol:
         if height < width:
             return height, max(width // self.multiple * self.multiple, self.multiple)
         return max(height // self.multiple * self.multiple, self.multiple), width
+
+    def padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of an input of this (height, width) with what it is padded with."""
+        return tuple(-(-side // self.pad) * self.pad for side in size)
 
     def change(self, changes: Mapping[str, Any]) -> 'Protocol':
         """This protocol with some fields replaced; the copy keeps the name and tells which fields differ.

@@ -102,8 +102,12 @@ USUAL_ARGUMENTS = {
     match_instances: dict(drop_incomplete=True),
     boundary_measure: dict(tolerance=0.008),
     ops.Window: dict(shape='square', radius=12, strict=False),
-    ops.propagate: dict(copies=None, global_copies=None, ties='cut', tile=8, together=1),
-    ops.propagate_many: dict(ties='cut'),
+    ops.propagate: dict(copies=None, global_copies=None, border='excluded', tile=8, together=1),
+    ops.Vote: dict(
+        kind='topk', temperature=0.07, topk=10, ties='cut', components=2, sigma=None, mass='share', threshold=0.0
+    ),
+    ops.LongSearch: dict(labels='own'),
+    ops.compact: dict(rows=None, columns=None, components=2, sigma=None),
     ops.transitions: dict(edge_dropout=0.0),
     ops.round_trips: dict(edge_dropout=0.0, one_step=False),
     ops.drop_channels: dict(rescale=True),

@@ -17,9 +17,17 @@ def meta(*shape, dtype=torch.float32):
     return torch.zeros(*shape, dtype=dtype, device='meta')
 
 
-def propagated(window, **changes):
-    keys, labels = meta(3, 4, 6, 9), meta(3, 2, 6, 9)
-    return ops.propagate(meta(4, 6, 9), keys, labels, window, 5, 0.1, [1, 0, 2], [1, 0, 0], tile=4, **changes)
+def propagated(window, global_copies=(1, 0, 0), together=1, border='excluded', **changes):
+    keys, labels, vote = meta(3, 4, 6, 9), meta(3, 2, 6, 9), ops.Vote(topk=5, **changes)
+    return ops.propagate(
+        meta(4, 6, 9), keys, labels, window, vote, [1, 0, 2], global_copies, border, tile=4, together=together
+    )
+
+
+def found_again(**changes):
+    plan = ops.Plan((6, 9), [ops.Window('square', 2), ops.LongSearch(2, 3, 2, 'last')], 4, 3, meta(1).device, 2)
+    voters = [ops.Voters(meta(3, 2, 10, 13), ([1, 0, 1], [0, 1, 0]))]
+    return ops.propagate_many(meta(4, 6, 9), meta(3, 4, 10, 13), voters, plan, ops.Vote(**changes))[0]
 
 
 def selected(source):
@@ -53,6 +61,11 @@ def enqueued():
         (lambda: propagated(None), (2, 6, 9)),
         (lambda: propagated(ops.Window('square', 2), ties='kept'), (2, 6, 9)),
         (lambda: propagated(ops.Window('circle', 2), together=3), (2, 6, 9)),
+        (lambda: propagated(ops.Window('square', 2), kind='softmax'), (2, 6, 9)),
+        (lambda: propagated(ops.Window('square', 2), None, border='zero', kind='frame_softmax'), (2, 6, 9)),
+        (lambda: propagated(ops.Window('square', 2), None, kind='compact', together=3), (2, 6, 9)),
+        (lambda: found_again(kind='softmax'), (2, 6, 9)),
+        (lambda: found_again(kind='compact', mass='peak', threshold=0.1), (2, 6, 9)),
         (lambda: selected('window'), (2, 54)),
         (lambda: selected('affinity'), (2, 54)),
         (enqueued, (4, 8)),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 from twins import propagate_dense, window_cells
 
-from stt_mm.ops import Plan, Voters, Window, plan_for_memory, propagate, propagate_many
+from stt_mm.ops import LongSearch, Plan, Vote, Voters, Window, plan_for_memory, propagate, propagate_many
 
 WINDOWS = st.one_of(
     st.none(),
@@ -57,7 +57,9 @@ def test_every_window_and_memory_equals_the_dense_form(frames, height, width, wi
     expected = propagate_dense(
         query, keys[order], labels[order], cells(window, height, width), topk, 0.07, [masked for _, masked in entries]
     )
-    ours = propagate(query, keys, labels, window, topk, 0.07, copies, global_copies, tile=tile, together=together)
+    ours = propagate(
+        query, keys, labels, window, Vote('topk', 0.07, topk), copies, global_copies, tile=tile, together=together
+    )
     assert_close(ours, expected, rtol=0, atol=1e-9)
 
 
@@ -76,7 +78,7 @@ def test_kept_ties_all_vote(frames, height, width, window, topk, seed, together)
     # Features from a few integers: most correlations have equals.
     query, keys = (query * 2).round(), (keys * 2).round()
     expected = propagate_dense(query, keys, labels, cells(window, height, width), topk, 0.1, ties='kept')
-    ours = propagate(query, keys, labels, window, topk, 0.1, ties='kept', tile=4, together=together)
+    ours = propagate(query, keys, labels, window, Vote('topk', 0.1, topk, 'kept'), tile=4, together=together)
     assert_close(ours, expected, rtol=0, atol=1e-9)
 
 
@@ -134,8 +136,7 @@ def test_golden(name, data, device):
         keys,
         labels,
         window,
-        params['topk'],
-        params['temperature'],
+        Vote('topk', params['temperature'], params['topk']),
         copies=[int(t >= free) for t in range(len(keys))],
         global_copies=[int(t < free) for t in range(len(keys))],
     )
@@ -147,7 +148,7 @@ def test_a_label_follows_a_shifted_frame():
     label[1, 4:7, 5:8] = 1
     label[0] = 1 - label[1]
     moved = torch.roll(frame, (2, 1), (1, 2))
-    out = propagate(moved, frame[None], label[None], Window('square', 3), topk=1, temperature=0.07)
+    out = propagate(moved, frame[None], label[None], Window('square', 3), Vote('topk', 0.07, 1))
     inner = (..., slice(3, -3), slice(3, -3))
     assert torch.equal(out[inner], torch.roll(label, (2, 1), (1, 2))[inner])
 
@@ -156,17 +157,17 @@ def test_each_copy_of_a_frame_takes_its_own_places():
     query = torch.tensor([1.0, 0.0]).view(2, 1, 1).expand(2, 1, 3).contiguous()
     near = torch.tensor([[1.0, 0.9, 0.8], [0.0, 0.4, 0.6]]).view(1, 2, 1, 3)
     labels = torch.tensor([[1.0, 0.0, 0.0]]).view(1, 1, 1, 3)
-    assert propagate(query, near, labels, Window('square', 2), topk=2, temperature=1.0).max() < 1
-    twice = propagate(query, near, labels, Window('square', 2), topk=2, temperature=1.0, copies=[2])
+    assert propagate(query, near, labels, Window('square', 2), Vote('topk', 1.0, 2)).max() < 1
+    twice = propagate(query, near, labels, Window('square', 2), Vote('topk', 1.0, 2), copies=[2])
     assert_close(twice, torch.ones(1, 1, 3))
 
 
 def test_groups_share_the_products_and_nothing_else():
     query, keys, labels = memory(4, 9, 7, classes=5)
-    groups = [Voters(labels[:, :2], [2, 1, 0, 1], [0] * 4), Voters(labels[:, 2:], [0, 0, 1, 1], [0, 0, 1, 0])]
+    groups = [Voters(labels[:, :2], ([2, 1, 0, 1], [0] * 4)), Voters(labels[:, 2:], ([0, 0, 1, 1], [0, 0, 1, 0]))]
     plan = Plan((9, 7), [Window('circle', 3), None], 8)
-    for group, ours in zip(groups, propagate_many(query, keys, groups, plan, 5, 0.07), strict=True):
-        alone = propagate(query, keys, *group[:1], Window('circle', 3), 5, 0.07, *group[1:])
+    for group, ours in zip(groups, propagate_many(query, keys, groups, plan, Vote('topk', 0.07, 5)), strict=True):
+        alone = propagate(query, keys, group.labels, Window('circle', 3), Vote('topk', 0.07, 5), *group.copies)
         assert torch.equal(ours, alone)
 
 
@@ -174,9 +175,12 @@ def test_groups_share_the_products_and_nothing_else():
 def test_half_precision_selects_and_float32_weighs(dtype, device):
     query, keys, labels = (part.to(device) for part in memory(3, 12, 10, dtype=torch.float32))
     rough = query.to(dtype), keys.to(dtype)
-    ours = propagate(*rough, labels.to(dtype), Window('square', 3), 10, 0.07)
+    how = Window('square', 3), Vote('topk', 0.07, 10)
+    ours = propagate(*rough, labels.to(dtype), *how)
     assert ours.dtype == torch.float32
-    exact = propagate(*(part.float() for part in rough), labels.to(dtype).float(), Window('square', 3), 10, 0.07)
+    exact = propagate(
+        *(part.float() for part in rough), labels.to(dtype).float(), Window('square', 3), Vote('topk', 0.07, 10)
+    )
     # Nearly all queries choose the same ten; their weights are then those of float32.
     assert ((ours - exact).abs().amax(0) < 1e-5).float().mean() > 0.8
     assert (ours - exact).abs().max() < 0.1
@@ -185,7 +189,7 @@ def test_half_precision_selects_and_float32_weighs(dtype, device):
 def test_the_memory_may_lie_in_any_order():
     query, keys, labels = memory(3, 6, 8)
     packed = keys.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
-    outs = [propagate(query, one, labels, Window('square', 2), 4, 0.07) for one in (keys, packed)]
+    outs = [propagate(query, one, labels, Window('square', 2), Vote('topk', 0.07, 4)) for one in (keys, packed)]
     assert torch.equal(*outs)
 
 
@@ -193,21 +197,19 @@ def test_tiles_fit_into_the_memory():
     window, grid = Window('square', 35), (120, 214)
     # 78 x 78 cells, 64 queries, 21 frames and two maxima of four bytes, a mask of one.
     bytes_of_8 = 78 * 78 * 64 * (21 * 4 + 2 * 4 + 1)
-    assert plan_for_memory(grid, 21, window, 4, bytes_of_8, largest=16) == (8, 1)
-    assert plan_for_memory(grid, 21, window, 4, bytes_of_8 - 1, largest=16)[0] == 4
-    assert plan_for_memory(grid, 21, window, 4, 3 * bytes_of_8, largest=8) == (8, 3)
-    assert plan_for_memory(grid, 21, None, 4, 1, largest=16) == (1, 1)
-    assert plan_for_memory((4, 4), 1, window, 4, 10**9, largest=16)[0] == 16
+    assert plan_for_memory(grid, [(window, 21)], 4, bytes_of_8, largest=16) == (8, 1)
+    assert plan_for_memory(grid, [(window, 21)], 4, bytes_of_8 - 1, largest=16)[0] == 4
+    assert plan_for_memory(grid, [(window, 21)], 4, 3 * bytes_of_8, largest=8) == (8, 3)
+    assert plan_for_memory(grid, [(None, 21)], 4, 1, largest=16) == (1, 1)
+    assert plan_for_memory((4, 4), [(window, 1)], 4, 10**9, largest=16)[0] == 16
 
 
 def test_bad_arguments_are_named():
-    feature, label, window = torch.zeros(2, 3, 3), torch.zeros(1, 1, 3, 3), Window('square', 1)
+    feature, label, window, vote = torch.zeros(2, 3, 3), torch.zeros(1, 1, 3, 3), Window('square', 1), Vote()
     with pytest.raises(ValueError, match=r'\(2, 3, 3\), \(1, 2, 3, 4\)'):
-        propagate(feature, torch.zeros(1, 2, 3, 4), label, window, 1, 1.0)
-    with pytest.raises(ValueError, match='topk >= 1'):
-        propagate(feature, feature[None], label, window, 0, 1.0)
-    with pytest.raises(ValueError, match=r'at least one of them positive; got \[0\]'):
-        propagate(feature, feature[None], label, window, 1, 1.0, copies=[0])
+        propagate(feature, torch.zeros(1, 2, 3, 4), label, window, vote)
+    with pytest.raises(ValueError, match=r'at least one of them positive; got \[\[0\]\]'):
+        propagate(feature, feature[None], label, window, vote, copies=[0])
     with pytest.raises(ValueError, match="'hexagon'"):
         Window('hexagon', 1)
     for shape in ('square', 'circle'):
@@ -216,24 +218,36 @@ def test_bad_arguments_are_named():
         for strict in (True, False):
             with pytest.raises(ValueError, match='window of radius -1 has no cell'):
                 Window(shape, -1, strict=strict)
-    for changes in (dict(temperature=0), dict(temperature=-1), dict(ties='random'), dict(topk=-1)):
-        with pytest.raises(ValueError, match='temperature > 0 and ties'):
-            propagate(feature, feature[None], label, window, **dict(dict(topk=1, temperature=1.0), **changes))
+    for changes in (dict(temperature=0), dict(temperature=-1), dict(topk=0), dict(components=0), dict(sigma=0)):
+        with pytest.raises(ValueError, match='at least 1, temperature and sigma above 0'):
+            Vote(**changes)
+    for changes in (dict(kind='best'), dict(ties='random'), dict(mass='half')):
+        with pytest.raises(ValueError, match=f'{next(iter(changes))} must be one of'):
+            Vote(**changes)
     for changes in (dict(tile=0), dict(together=0)):
         with pytest.raises(ValueError, match='tile >= 1 and together >= 1'):
-            propagate(feature, feature[None], label, window, 1, 1.0, **changes)
-    for copies in (dict(copies=[-1]), dict(copies=[1, 1]), dict(global_copies=[-1]), dict(global_copies=[])):
-        with pytest.raises(ValueError, match='numbers from 0 for each of 1 frames'):
-            propagate(feature, feature[None], label, window, 1, 1.0, **copies)
+            propagate(feature, feature[None], label, window, vote, **changes)
+    for copies in (dict(copies=[-1]), dict(copies=[1, 1]), dict(global_copies=[-1])):
+        with pytest.raises(ValueError, match='numbers from 0 for each of .* 1 frames'):
+            propagate(feature, feature[None], label, window, vote, **copies)
     for wrong in (torch.zeros(1, 3, 3), torch.zeros(2, 1, 3, 3), torch.zeros(1, 1, 3, 4)):
         with pytest.raises(ValueError, match='Expected query'):
-            propagate(feature, feature[None], wrong, window, 1, 1.0)
+            propagate(feature, feature[None], wrong, window, vote)
     with pytest.raises(ValueError, match='Expected query'):
-        propagate(feature, feature, label, window, 1, 1.0)
+        propagate(feature, feature, label, window, vote)
     with pytest.raises(ValueError, match='Expected query'):
-        propagate(feature[0], feature[None, 0], label[0], window, 1, 1.0)
+        propagate(feature[0], feature[None, 0], label[0], window, vote)
     with pytest.raises(ValueError, match='Expected query'):
-        propagate(feature, feature[None], label[None], window, 1, 1.0)
+        propagate(feature, feature[None], label[None], window, vote)
+    with pytest.raises(ValueError, match='The plan is for a grid of'):
+        propagate_many(feature, feature[None], [Voters(label, [[1]])], Plan((4, 3), [window], 8), vote)
+    with pytest.raises(ValueError, match='the margin must be 0'):
+        propagate_many(feature, feature[None], [Voters(label, [[1]])], Plan((1, 1), [None], 8, margin=1), vote)
+    plan = Plan((3, 3), [window, LongSearch(1, 2, 2)], 8)
+    with pytest.raises(ValueError, match='long search needs'):
+        propagate_many(feature, feature[None], [Voters(label, [[1], [0]])], plan, vote)
+    with pytest.raises(ValueError, match='square windows'):
+        propagate(feature, feature[None], label, Window('circle', 1), Vote('compact'))
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
@@ -241,7 +255,7 @@ def test_large_products_do_not_overflow(dtype):
     query, keys, labels = memory(2, 5, 6, dtype=torch.float32)
     query, keys = (30 * query).to(dtype), (30 * keys).to(dtype)
     expected = propagate_dense(query.double(), keys.double(), labels.double(), cells(None, 5, 6), 60, 2.0)
-    found = propagate(query, keys, labels, None, 60, 2.0)
+    found = propagate(query, keys, labels, None, Vote('topk', 2.0, 60))
     assert_close(found.double(), expected, rtol=0, atol=1e-4)
 
 
@@ -249,7 +263,7 @@ def test_large_products_do_not_overflow(dtype):
 @pytest.mark.parametrize(('window', 'cells_of_8'), [(Window('square', 35), 10 * 78), (None, 10 * 300)])
 def test_no_more_cells_than_the_frame_has_are_counted(grid, window, cells_of_8):
     needed = cells_of_8 * 64 * (3 * 2 + 2 * 2 + 1)
-    assert plan_for_memory(grid, 3, window, 2, needed, largest=16)[0] == 8
-    assert plan_for_memory(grid, 3, window, 2, needed - 1, largest=16)[0] == 4
-    assert plan_for_memory(grid, 3, window, 2, needed, largest=8)[0] == 8
-    assert plan_for_memory(grid, 3, window, 2, 10**9, largest=2)[0] == 2
+    assert plan_for_memory(grid, [(window, 3)], 2, needed, largest=16)[0] == 8
+    assert plan_for_memory(grid, [(window, 3)], 2, needed - 1, largest=16)[0] == 4
+    assert plan_for_memory(grid, [(window, 3)], 2, needed, largest=8)[0] == 8
+    assert plan_for_memory(grid, [(window, 3)], 2, 10**9, largest=2)[0] == 2

@@ -24,7 +24,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from stt_mm.engine.cli import between
-from stt_mm.ops import Plan, Voters, Window, plan_for_memory, propagate_many
+from stt_mm.ops import Plan, Vote, Voters, Window, plan_for_memory, propagate_many
 from stt_mm.ops.windows import tiles
 from stt_mm.registry import MODELS
 from stt_mm.utils import FrameSequence, list_images
@@ -71,11 +71,11 @@ def engine(query: Tensor, memory: Tensor, labels: Tensor, radius: int) -> Callab
     side, together = 8, 1
     if query.is_cuda:
         free = torch.cuda.mem_get_info()[0] // 4
-        side, together = plan_for_memory((height, width), frames, window, memory.element_size(), free, 16)
+        side, together = plan_for_memory((height, width), [(window, frames)], memory.element_size(), free, 16)
     plan = Plan((height, width), [window], side, together, query.device)
-    voters = [Voters(labels.permute(2, 3, 0, 1), [1] * frames, [0] * frames)]
+    voters = [Voters(labels.permute(2, 3, 0, 1), [[1] * frames])]
     query, keys = query.permute(2, 0, 1), memory.permute(2, 3, 0, 1)
-    return lambda: propagate_many(query, keys, voters, plan, TOPK, TEMPERATURE)
+    return lambda: propagate_many(query, keys, voters, plan, Vote('topk', TEMPERATURE, TOPK))
 
 
 def dense_mask(height: int, width: int, radius: int, device: str) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
@@ -158,6 +159,9 @@ class Correspondence(BaseModel):
         if frame.dtype == torch.uint8:
             image = frame
             frame = self._in_colors(lambda color: bytes_to_input(image, color))
+        height, width = self._propagator().protocol.padded(tuple(frame.shape[1:]))
+        if (height, width) != tuple(frame.shape[1:]):
+            frame = F.pad(frame, (0, width - frame.shape[2], 0, height - frame.shape[1]))
         frame = frame[None].contiguous(memory_format=torch.channels_last)
         feature = self.extract_feat(frame)[self.feature_stage][0]
         self._report_stride(round(frame.shape[2] / feature.shape[1]))
