@@ -9,7 +9,7 @@ from stt_mm.ops.color import (
     normalise_frames,
     rgb_to_lab,
 )
-from stt_mm.ops.compactness import compact, peaks_of_one_cell
+from stt_mm.ops.compactness import gathered
 from stt_mm.ops.devices import to_device
 from stt_mm.ops.early import early_gradient
 from stt_mm.ops.fisher import add_squared, quadratic_penalty
@@ -41,11 +41,11 @@ __all__ = [
     'Window',
     'add_squared',
     'bytes_to_input',
-    'compact',
     'cut_patches',
     'draw_crops',
     'drop_channels',
     'early_gradient',
+    'gathered',
     'gaussian_maps',
     'global_affinity',
     'grid_boxes',
@@ -61,7 +61,6 @@ __all__ = [
     'mask_to_label',
     'normalise_frames',
     'normalise_label',
-    'peaks_of_one_cell',
     'plan_for_memory',
     'points_to_label',
     'pool_local_affinity',

@@ -1,6 +1,7 @@
 """Affinities gathered around their best matches: mixtures of Gaussians (LIIR, Eq. 7)."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,120 +13,111 @@ LEAST_VARIANCE = 0.25
 ONE_CELL = 1 / (2 * math.sqrt(2 * math.log(2)))
 
 
-def compact(
+class Mixture(NamedTuple):
+    """``N * F * M`` mixtures of ``K`` Gaussians on ``Y x X`` cells, each the product of two profiles."""
+
+    heights: Tensor  # [N, K, F, M]
+    vertical: Tensor  # [N, K, Y, F, M]
+    horizontal: Tensor  # [N, K, X, F, M]
+    best: Tensor  # [N, F, M], highest value of the map that was gathered
+
+    def maps(self) -> Tensor:
+        """``[N, Y, X, F, M]``."""
+        vertical = self.heights[:, :, None] * self.vertical
+        return sum(vertical[:, k, :, None] * self.horizontal[:, k, None] for k in range(self.heights.shape[1]))
+
+
+@torch.no_grad()
+def gathered(
     heat: Tensor,
     rows: Tensor | None = None,
     columns: Tensor | None = None,
     components: int = 2,
     sigma: float | None = None,
-) -> Tensor:
+    normalised: bool = True,
+) -> Mixture:
     """Each heat map as a mixture of isotropic Gaussians around its highest cells, which may lie side by side.
 
     A Gaussian has the share of its cell in the highest ones, and as variance half the mean squared distance of what
     lies within 2 cells and belongs to it: a cell belongs to a Gaussian as far as one of variance 1 reaches it.
 
     Args:
-        heat: ``[N, Y, X, F, M]``, ``N * F * M`` maps of ``Y`` rows and ``X`` columns, not negative.
-        rows: bool ``[N, Y, F, M]``, broadcast, rows that take part; ``None``: all.
+        heat: ``[N, Y, X, F, M]``, ``N * F * M`` maps of ``Y`` rows and ``X`` columns, not negative; scale does not
+            matter if they are ``normalised``.
+        rows: bool ``[N, Y, F, M]``, broadcast, rows that take part; ``None``: all. The maps are 0 in the others.
         columns: the same of columns, ``[N, X, F, M]``.
-        components: number of Gaussians; one is left out where the map has no further cell.
-        sigma: standard deviation of all of them, in cells; ``None``: estimated, at least 0.5.
-
-    Returns:
-        ``[N, Y, X, F, M]``, sums 1 over the cells that take part, 0 elsewhere. No gradient goes through it.
-    """
-    with torch.no_grad():
-        best, y, x = _peaks(heat, rows, columns, components)
-        best = best.clamp(min=0)
-        weights = best / best.sum(1, keepdim=True).clamp(min=torch.finfo(heat.dtype).tiny)
-        variances = _variances(heat, rows, columns, weights, y, x) if sigma is None else sigma**2
-        vertical, horizontal = (
-            _profiles(place, variances, length, inside, heat.dtype)
-            for place, length, inside in ((y, heat.shape[1], rows), (x, heat.shape[2], columns))
-        )
-        heights = weights / variances
-        total = (heights * vertical.sum(2) * horizontal.sum(2)).sum(1, keepdim=True)
-        return _mixture(heights / total.clamp(min=torch.finfo(heat.dtype).tiny), vertical, horizontal)
-
-
-def peaks_of_one_cell(
-    heat: Tensor,
-    rows: Tensor | None = None,
-    columns: Tensor | None = None,
-    components: int = 2,
-    sigma: float = ONE_CELL,
-) -> tuple[Tensor, Tensor]:
-    """The same as the public unofficial code has it: heights from the softmax of the highest values, no sum of 1.
-
-    Args:
-        heat, rows, columns: as in :func:`compact`.
         components: number of Gaussians.
-        sigma: their standard deviation, in cells.
+        sigma: standard deviation of all of them, in cells; ``None``: estimated, at least 0.5.
+        normalised: the sum over the cells is 1. Otherwise the heights, which sum to 1, are the softmax of the highest
+            values, as in the public unofficial code.
 
     Returns:
-        ``[N, Y, X, F, M]``, and the highest value of each map, ``[N, F, M]``. No gradient goes through either.
+        The mixtures, 0 outside of the rows and columns. No gradient goes through them.
     """
-    with torch.no_grad():
-        best, y, x = _peaks(heat, rows, columns, components)
-        sides = ((y, heat.shape[1], rows), (x, heat.shape[2], columns))
-        vertical, horizontal = (
-            _profiles(place, sigma**2, length, inside, heat.dtype) for place, length, inside in sides
-        )
-        return _mixture(best.softmax(1), vertical, horizontal), best[:, 0]
+    best, y, x = _peaks(heat, components)
+    tiny = torch.finfo(heat.dtype).tiny
+    weights = best / best.sum(1, keepdim=True).clamp(min=tiny) if normalised else best.softmax(1)
+    if sigma is None:
+        variances = _variances(heat, weights, y, x)
+    else:
+        variances = torch.full_like(weights, sigma**2)
+    vertical, horizontal = (
+        _profiles(place, variances, length, inside)
+        for place, length, inside in ((y, heat.shape[1], rows), (x, heat.shape[2], columns))
+    )
+    if normalised:
+        weights = weights / variances
+        total = (weights * vertical.sum(2) * horizontal.sum(2)).sum(1, keepdim=True)
+        weights = weights / total.clamp(min=tiny)
+    return Mixture(weights, vertical, horizontal, best[:, 0])
 
 
-def _peaks(heat: Tensor, rows: Tensor | None, columns: Tensor | None, components: int) -> tuple[Tensor, ...]:
-    """Values, rows and columns ``[N, K, F, M]`` of the highest cells, the first of equal ones; -1 where none is."""
-    if rows is not None:
-        heat = heat.where(rows[:, :, None] & columns[:, None], -1)
-    flat = heat.flatten(1, 2)
-    best, places = [], []
-    for k in range(components):
-        value, place = flat.max(1)
-        best.append(value)
-        places.append(place)
-        if k + 1 < components:
-            flat = flat.scatter(1, place[:, None], -1)
-    place = torch.stack(places, 1)
-    return torch.stack(best, 1), place.div(heat.shape[2], rounding_mode='floor'), place % heat.shape[2]
+def _peaks(heat: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Values, rows and columns ``[N, K, F, M]`` of the highest cells, of equal ones the first.
+
+    The maps are read once, for the maximum of each row.
+    """
+    of_rows = heat.amax(2)
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    for _ in range(components):
+        value, y = of_rows.max(1)
+        row = heat.gather(1, y[:, None, None].expand(-1, -1, heat.shape[2], -1, -1))[:, 0]
+        for _, earlier_y, earlier_x in found:
+            taken = row.gather(1, earlier_x[:, None]).where(earlier_y[:, None] != y[:, None], -1)
+            row = row.scatter(1, earlier_x[:, None], taken)
+        # The first cell that has the value, found in fewer steps than argmax takes across columns.
+        order = torch.arange(row.shape[1], 0, -1, device=row.device, dtype=row.dtype)[:, None, None]
+        x = (row.shape[1] - ((row == value[:, None]) * order).amax(1)).long()
+        found.append((value.clamp(min=0), y, x))
+        left = row.scatter(1, x[:, None], -1).amax(1, keepdim=True)
+        of_rows = of_rows.scatter(1, y[:, None], left)
+    return tuple(torch.stack(part, 1) for part in zip(*found, strict=True))
 
 
-def _variances(
-    heat: Tensor, rows: Tensor | None, columns: Tensor | None, weights: Tensor, y: Tensor, x: Tensor
-) -> Tensor:
+def _variances(heat: Tensor, weights: Tensor, y: Tensor, x: Tensor) -> Tensor:
     """``[N, K, F, M]``."""
-    (_, tall, wide, frames, queries), flat = heat.shape, heat.flatten(1, 2)
+    (_, tall, wide, *_), tiny = heat.shape, torch.finfo(heat.dtype).tiny
     steps = torch.arange(-SURROUNDINGS, SURROUNDINGS + 1, device=heat.device)
     dy, dx = (step.flatten()[:, None, None] for step in torch.meshgrid(steps, steps, indexing='ij'))
-    found = []
-    for k in range(y.shape[1]):
-        near_y, near_x = y[:, k, None] + dy, x[:, k, None] + dx
-        valid = (near_y >= 0) & (near_y < tall) & (near_x >= 0) & (near_x < wide)
-        near_y, near_x = near_y.clamp(0, tall - 1), near_x.clamp(0, wide - 1)
-        for inside, place in ((rows, near_y), (columns, near_x)):
-            if inside is not None:
-                inside = inside.expand(-1, -1, frames, queries)
-                valid = valid & inside.gather(1, place)
-        near = flat.gather(1, near_y * wide + near_x) * valid
-        distances = (near_y[:, None] - y[:, :, None]) ** 2 + (near_x[:, None] - x[:, :, None]) ** 2
-        distances = distances.to(heat.dtype)
-        reached = weights[:, :, None] * (-distances / 2).exp()
-        near = near * (reached[:, k] / reached.sum(1).clamp(min=torch.finfo(heat.dtype).tiny))
-        total = near.sum(1).clamp(min=torch.finfo(heat.dtype).tiny)
-        found.append(((near * distances[:, k]).sum(1) / (2 * total)).clamp(min=LEAST_VARIANCE))
-    return torch.stack(found, 1)
+    near_y, near_x = y[:, :, None] + dy, x[:, :, None] + dx
+    cells = (near_y * wide + near_x).clamp(0, tall * wide - 1)
+    near = heat.flatten(1, 2).gather(1, cells.flatten(1, 2)).view(cells.shape)
+    near = near * ((near_y >= 0) & (near_y < tall) & (near_x >= 0) & (near_x < wide)).to(heat.dtype)
+    # How far Gaussian j reaches a cell around k, as a multiple of what k does: of |p - k|^2 - |p - j|^2 the difference
+    # of k and j is enough. [N, K, J, cells, F, M]
+    dy, dx = dy.to(heat.dtype), dx.to(heat.dtype)
+    down, right = ((place[:, :, None] - place[:, None]).to(heat.dtype)[:, :, :, None] for place in (y, x))
+    closer = -(down * dy + right * dx) - (down * down + right * right) * 0.5
+    reached = (weights[:, None, :, None] * closer.exp()).sum(2)
+    near = near * (weights[:, :, None] / reached.clamp(min=tiny))
+    squared = dy * dy + dx * dx
+    return ((near * squared).sum(2) / (2 * near.sum(2)).clamp(min=tiny)).clamp(min=LEAST_VARIANCE)
 
 
-def _profiles(
-    place: Tensor, variances: Tensor | float, length: int, inside: Tensor | None, dtype: torch.dtype
-) -> Tensor:
+def _profiles(place: Tensor, variances: Tensor, length: int, inside: Tensor | None) -> Tensor:
     """``[N, K, L, F, M]``: the Gaussians along one side."""
-    cells = torch.arange(length, device=place.device)[:, None, None]
-    variances = variances[:, :, None] if isinstance(variances, Tensor) else variances
-    profile = (-((cells - place[:, :, None]) ** 2).to(dtype) / (2 * variances)).exp()
-    return profile if inside is None else profile * inside[:, None]
-
-
-def _mixture(heights: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
-    vertical = heights[:, :, None] * vertical
-    return sum(vertical[:, k, :, None] * horizontal[:, k, None] for k in range(heights.shape[1]))
+    offset = torch.arange(length, device=place.device)[:, None, None] - place[:, :, None]
+    offset = offset.to(variances.dtype)
+    # Below exp(-40) there is nothing but numbers so small that a CPU is slow with them.
+    profile = (offset * offset * (-0.5 / variances)[:, :, None]).clamp(min=-40).exp()
+    return profile if inside is None else profile * inside[:, None].to(profile.dtype)

@@ -67,7 +67,7 @@ def propagate(
     if global_copies is not None and any(global_copies):
         ways, copies = [window, None], [once, global_copies]
     margin = window.reach if border == 'zero' and window is not None else 0
-    plan = Plan(tuple(query.shape[1:]), ways, tile, together, query.device, margin)
+    plan = Plan(tuple(query.shape[-2:]), ways, tile, together, query.device, margin)
     keys, labels = (F.pad(part, [margin] * 4) for part in (keys, labels))
     return propagate_many(query, keys, [Voters(labels, copies)], plan, vote)[0]
 
@@ -115,18 +115,20 @@ def propagate_many(query: Tensor, keys: Tensor, voters: Sequence[Voters], plan: 
                 for search, found, table in zip(searches, near, tables[group], strict=True)
             ]
             parts = [part for part in parts if part is not None]
-            out[batch.queries] = voted(with_last_places(parts) if last else parts, block, memory, vote)
+            found = voted(with_last_places(parts) if last else parts, block, memory, vote)
+            out[batch.queries] = found.to(out.dtype)
     return [out.t().unflatten(1, tuple(query.shape[1:])) for out in outs]
 
 
 def _check(query: Tensor, keys: Tensor, voters: Sequence[Voters], plan: Plan, vote: Vote) -> None:
     frames, margin = len(keys), plan.margin
-    if query.dim() != 3 or plan.grid != tuple(query.shape[1:]):
-        raise ValueError(f'The plan is for a grid of {plan.grid}, the query has {tuple(query.shape[1:])}.')
+    if plan.grid != tuple(query.shape[-2:]):
+        raise ValueError(f'The plan is for a grid of {plan.grid}, the query has {tuple(query.shape[-2:])}.')
     size = tuple(side + 2 * margin for side in plan.grid)
     for labels, copies in voters:
         if (
-            tuple(keys.shape) != (frames, len(query), *size)
+            query.dim() != 3
+            or tuple(keys.shape) != (frames, len(query), *size)
             or labels.dim() != 4
             or (labels.shape[0], *labels.shape[2:]) != (frames, *size)
         ):

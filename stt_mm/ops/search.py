@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stt_mm.ops.compactness import Mixture
 from stt_mm.ops.devices import to_device
 from stt_mm.ops.tiling import Area, LongSearch, Plan, Way, Window
 
@@ -37,6 +38,17 @@ class Shared(NamedTuple):
         near = self.table[self.cells[:, :, None], self.frames].flatten(1, 2)
         return weights.to(near.dtype).flatten(1, 2).transpose(1, 2) @ near
 
+    def read_mixture(self, mixture: Mixture) -> Tensor:
+        """As :meth:`read`, of Gaussians: first along the rows, then along the columns."""
+        tall, wide = mixture.vertical.shape[2], mixture.horizontal.shape[2]
+        near = self.table[self.cells[:, :, None], self.frames].unflatten(1, (tall, wide))
+        horizontal = (mixture.heights[:, :, None] * mixture.horizontal).to(near.dtype)
+        # Per frame [k m, X] x [X, Y K].
+        lines = horizontal.permute(0, 3, 1, 4, 2).flatten(2, 3) @ near.permute(0, 3, 2, 1, 4).flatten(3)
+        lines = lines.unflatten(3, (tall, -1)).unflatten(2, mixture.heights.shape[1::2])
+        vertical = mixture.vertical.to(near.dtype).permute(0, 3, 1, 4, 2)
+        return torch.einsum('nfkmyl,nfkmy->nml', lines, vertical)
+
 
 class Between(NamedTuple):
     """Labels of windows that lie between cells, those of each query somewhere else."""
@@ -61,6 +73,10 @@ class Between(NamedTuple):
         table = self.table.flatten(0, 1)
         read = F.embedding_bag(index, table, per_sample_weights=weights.to(table.dtype).contiguous(), mode='sum')
         return read.view(count, queries, -1)
+
+    def read_mixture(self, mixture: Mixture) -> Tensor:
+        """As :meth:`Shared.read_mixture`."""
+        return self.read(mixture.maps().flatten(1, 2))
 
 
 class Places(NamedTuple):

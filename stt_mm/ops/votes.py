@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from stt_mm.ops.compactness import ONE_CELL, compact, peaks_of_one_cell
+from stt_mm.ops.compactness import ONE_CELL, gathered
 from stt_mm.ops.search import Part, at_least_float32
 
 
@@ -65,44 +65,50 @@ def voted(parts: list[Part], block: Tensor, memory: Tensor, rule: Vote) -> Tenso
     """
     if rule.kind == 'topk':
         return _kept(parts, rule) if rule.ties == 'kept' else _cut(parts, block, memory, rule)
-    weights = _softmax(parts, rule)
+    weights, total = _softmax(parts, rule)
     if rule.kind == 'compact':
-        weights = [_compact(heat, part, weights, rule) for heat, part in zip(weights, parts, strict=True)]
-    return sum(part.labels.read(part_weights) for part, part_weights in zip(parts, weights, strict=True))
-
-
-def _softmax(parts: list[Part], rule: Vote) -> list[Tensor]:
-    """``[n, cells, f, m]`` per part; their sum over cells and frames of all parts is 1."""
-    logits = [at_least_float32(part.products) / rule.temperature for part in parts]
-    logits = [
-        values if part.outside is None else values.masked_fill_(part.outside, -torch.inf)
-        for values, part in zip(logits, parts, strict=True)
-    ]
-    if rule.kind == 'frame_softmax':
         frames = sum(part.copies.sum() for part in parts)
-        return [values.softmax(1) * (part.copies / frames)[:, None] for values, part in zip(logits, parts, strict=True)]
-    top = torch.stack([values.amax((1, 2)) for values in logits]).amax(0)[:, None, None]
-    weights = [values.sub_(top).exp_() for values in logits]
+        read = [_compact(part, values, total, frames, rule) for part, values in zip(parts, weights, strict=True)]
+    else:
+        read = [part.labels.read(values) for part, values in zip(parts, weights, strict=True)]
+    return sum(read) / total[..., None]
+
+
+def _softmax(parts: list[Part], rule: Vote) -> tuple[list[Tensor], Tensor]:
+    """``[n, cells, f, m]`` per part, and their sum over cells and frames of all parts, ``[n, m]``."""
+    logits = [at_least_float32(part.products) * (1 / rule.temperature) for part in parts]
+    for values, part in zip(logits, parts, strict=True):
+        if part.outside is not None:
+            values.masked_fill_(part.outside, -torch.inf)
+    if rule.kind == 'frame_softmax':
+        weights = [values.softmax(1) for values in logits]
+    else:
+        top = torch.stack([values.amax((1, 2)) for values in logits]).amax(0)[:, None, None]
+        weights = [values.sub_(top).exp_() for values in logits]
     for part, values in zip(parts, weights, strict=True):
         if part.repeated:
             values.mul_(part.copies[:, None])
-    total = sum(values.sum((1, 2)) for values in weights)[:, None, None]
-    return [values.div_(total) for values in weights]
+    return weights, sum(values.sum((1, 2)) for values in weights)
 
 
-def _compact(heat: Tensor, part: Part, all_heat: list[Tensor], rule: Vote) -> Tensor:
-    """The softmax of a part, each frame gathered around its peaks."""
-    maps, inside = heat.unflatten(1, part.size), part.inside or (None, None)
-    if rule.mass == 'peak':
-        gathered, best = peaks_of_one_cell(maps, *inside, rule.components, rule.sigma or ONE_CELL)
+def _compact(part: Part, weights: Tensor, total: Tensor, frames: Tensor, rule: Vote) -> Tensor:
+    """``[n, m, K]``: labels of a part, where the softmax of each frame is gathered around its peaks."""
+    rows, columns = part.inside or (None, None)
+    maps, of_all, peaked = weights.unflatten(1, part.size), total[:, None, None], rule.mass == 'peak'
+    if peaked:
+        mixture = gathered(
+            maps / of_all[:, None], rows, columns, rule.components, rule.sigma or ONE_CELL, normalised=False
+        )
+        best, mass = mixture.best, of_all
     else:
-        gathered, best = compact(maps, *inside, rule.components, rule.sigma), heat.amax(1) if rule.threshold else None
-    gathered = gathered.flatten(1, 2)
-    if rule.mass == 'share':
-        gathered = gathered * heat.sum(1, keepdim=True)
-    elif rule.mass == 'equal':
-        gathered = gathered / sum(values.shape[2] for values in all_heat)
-    return gathered if not rule.threshold else torch.where(best[:, None] > rule.threshold, gathered, heat)
+        mixture = gathered(maps, rows, columns, rule.components, rule.sigma)
+        best = mixture.best / of_all[:, 0]
+        mass = weights.sum(1, keepdim=True) if rule.mass == 'share' else of_all * (part.copies / frames)[:, None]
+    if not rule.threshold:
+        return part.labels.read_mixture(mixture._replace(heights=mixture.heights * mass))
+    replaced = (best > rule.threshold)[:, None]
+    read = part.labels.read_mixture(mixture._replace(heights=mixture.heights * mass * replaced))
+    return read + part.labels.read(weights * ~replaced)
 
 
 class _Found(NamedTuple):

@@ -241,8 +241,9 @@ def test_bad_arguments_are_named():
         propagate(feature, feature[None], label[None], window, vote)
     with pytest.raises(ValueError, match='The plan is for a grid of'):
         propagate_many(feature, feature[None], [Voters(label, [[1]])], Plan((4, 3), [window], 8), vote)
+    wide = F.pad(feature[None], [1] * 4), [Voters(F.pad(label, [1] * 4), [[1]])]
     with pytest.raises(ValueError, match='the margin must be 0'):
-        propagate_many(feature, feature[None], [Voters(label, [[1]])], Plan((1, 1), [None], 8, margin=1), vote)
+        propagate_many(feature, *wide, Plan((3, 3), [None], 8, margin=1), vote)
     plan = Plan((3, 3), [window, LongSearch(1, 2, 2)], 8)
     with pytest.raises(ValueError, match='long search needs'):
         propagate_many(feature, feature[None], [Voters(label, [[1], [0]])], plan, vote)

@@ -32,6 +32,29 @@ FIELDS = (
     'first_output',
     'points',
 )
+# What only some protocols say, and what all others leave as it is.
+SPECIAL = dict(
+    fixed=(0,),
+    lags=None,
+    border='excluded',
+    long_search=None,
+    long_labels='own',
+    vote='topk',
+    components=2,
+    sigma=None,
+    mass='share',
+    threshold=0.0,
+    feedback='soft',
+    pad=1,
+    gain=1.0,
+)
+_MAST = dict(fixed=(0, 5), lags=(1, 3, 5), border='zero', vote='softmax', feedback='hard')
+_LIIR = dict(_MAST, border='excluded', vote='compact')
+SAID = dict(
+    mast_davis=dict(_MAST, long_search=12, long_labels='last'),
+    **{f'liir_{name}': _LIIR for name in ('davis', 'ytv', 'vip', 'jhmdb')},
+    liir_unofficial_davis=dict(_MAST, vote='compact', mass='peak', threshold=0.1, pad=4, gain=1.05),
+)
 # Every number from the methods' configs, commands and papers, in the order of FIELDS; see docs/protocols.md.
 TABLE = """
 stt_davis_s8 480 - 1 lab 8 True 20 repeated True square 12 False 10 0.07 cut nearest original True given -
@@ -51,6 +74,12 @@ dino_davis_p16 480 - 64 rgb_dino 16 True 7 once True square 12 False 5 0.1 kept 
 dino_davis_p8 480 - 64 rgb_dino 8 True 7 once True square 12 False 5 0.1 kept nearest input True given -
 sfc_davis - - 1 rgb 8 True 20 padded False circle 12 True 10 0.05 cut bilinear original False given -
 sfc_fusion_davis - - 1 rgb 8 True 20 padded False circle 15 True 15 0.1 cut bilinear original False given -
+mast_davis - - 1 lab 4 False 5 once True square 12 False 10 1.0 cut corner original False given -
+liir_davis - - 1 lab 4 False 5 once True square 12 False 10 16.0 cut corner original False given -
+liir_ytv 480 - 1 lab 4 False 5 once True square 12 False 10 16.0 cut corner original False given -
+liir_vip - 560x560 1 lab 4 False 5 once True square 12 False 10 16.0 cut corner original False resized -
+liir_jhmdb - 320x320 1 lab 4 False 5 once True square 12 False 10 16.0 cut corner original False resized image
+liir_unofficial_davis - - 1 lab 4 False 5 once True square 14 False 10 1.0 cut corner original False given -
 """
 
 
@@ -71,11 +100,13 @@ PUBLISHED = {name: tuple(map(cell, cells)) for name, *cells in (line.split() for
 
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_published_numbers(name):
-    assert {field: getattr(PRESETS[name], field) for field in FIELDS} == dict(zip(FIELDS, PUBLISHED[name], strict=True))
+    expected = dict(zip(FIELDS, PUBLISHED[name], strict=True), **SPECIAL) | SAID.get(name, {})
+    assert {field: getattr(PRESETS[name], field) for field in expected} == expected
 
 
 def test_the_table_has_every_field_and_preset():
-    assert set(FIELDS) | {'name', 'version', 'source', 'changed'} == {field.name for field in fields(Protocol)}
+    named = {*FIELDS, *SPECIAL, 'name', 'version', 'source', 'changed'}
+    assert named == {field.name for field in fields(Protocol)}
     assert set(PUBLISHED) == set(PRESETS)
 
 
@@ -98,6 +129,12 @@ SOURCES = {
     'dino_davis_p8': ('DINO', 'eval_video'),
     'sfc_davis': ('SFC', 'alone'),
     'sfc_fusion_davis': ('SFC', 'fused'),
+    'mast_davis': ('MAST', 'test code'),
+    'liir_davis': ('LIIR', 'paper'),
+    'liir_ytv': ('none published', 'LIIR'),
+    'liir_vip': ('none published', 'LIIR'),
+    'liir_jhmdb': ('none published', 'LIIR'),
+    'liir_unofficial_davis': ('public unofficial', 'LIIR'),
 }
 
 
@@ -117,6 +154,10 @@ RANGES = dict(
     radius=(0, 10**9),
     topk=(1, 10**9),
     temperature=(1e-6, 10**9),
+    components=(1, 10**9),
+    sigma=(1e-3, 10**9),
+    threshold=(0, 1),
+    gain=(1e-6, 10**9),
 )
 
 
@@ -127,10 +168,44 @@ def test_numbers_reach_to_their_bounds_and_no_further(field):
     base = dict(name='stt_davis_s8', **(dict(short_side=2048) if field == 'stride' else {}))
     for value in (least, most):
         assert getattr(get_protocol(dict(base, **{field: value})), field) == value
-    step = 0.5e-6 if field == 'temperature' else 1
+    step = least / 2 if 0 < least < 1 else 1
     for value in (least - step, most + 1):
         with pytest.raises(ValueError, match=rf'^Protocol stt_davis_s8: {field} must be at least'):
             get_protocol(dict(base, **{field: value}))
+
+
+@pytest.mark.parametrize(
+    ('name', 'changes', 'message'),
+    [
+        ('mast_davis', dict(fixed=(5,)), 'with 0 among them, got'),
+        ('mast_davis', dict(fixed=(0, -1)), 'with 0 among them, got'),
+        ('mast_davis', dict(lags=(0, 1)), 'lags must be numbers from 1 to 5'),
+        ('mast_davis', dict(lags=(1, 6)), 'lags must be numbers from 1 to 5'),
+        ('mast_davis', dict(lags=()), 'lags must be numbers from 1 to 5'),
+        ('mast_davis', dict(num_context=3), 'lags must be numbers from 1 to 3'),
+        ('mast_davis', dict(long_search=0), 'long_search must be at least 1'),
+        ('mast_davis', dict(window='circle'), 'long_search needs a square window'),
+        ('mast_davis', dict(vote='topk'), "another vote than 'topk'"),
+        ('mast_davis', dict(window=None, long_search=None), "border='zero' needs a window"),
+        ('mast_davis', dict(first_window=False, long_search=None), "border='zero' needs a window"),
+        ('liir_davis', dict(window='circle'), "vote='compact' needs a square window"),
+        ('liir_unofficial_davis', dict(pad=0), 'pad must be at least 1'),
+        ('liir_unofficial_davis', dict(short_side=480), 'only frames at their own size are padded'),
+        ('liir_vip', dict(pad=4), 'only frames at their own size are padded'),
+        ('dino_davis_p8', dict(pad=4), 'only frames at their own size are padded'),
+        ('stt_davis_s8', dict(vote='best'), "vote must be one of 'topk', 'softmax'"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_named(name, changes, message):
+    with pytest.raises(ValueError, match=f'^Protocol {name}: .*{message}'):
+        get_protocol(dict(name=name, **changes))
+
+
+def test_a_frame_is_padded_to_the_next_multiple():
+    protocol = PRESETS['liir_unofficial_davis']
+    assert protocol.padded((480, 854)) == (480, 856)
+    assert protocol.padded((1, 4)) == (4, 4)
+    assert PRESETS['stt_davis_s8'].padded((481, 855)) == (481, 855)
 
 
 @pytest.mark.parametrize(
