@@ -83,7 +83,8 @@ class PositionMap(nn.Module):
             halves = [part.expand(-1, -1, *self.size) for part in (self.columns, self.rows)]
             stored = torch.cat(halves, dim=1) if self.combine == 'concat' else halves[0] + halves[1]
         else:
-            stored = sinusoids(self.channels, *self.size, features.device, features.dtype)
+            dtype = torch.promote_types(features.dtype, torch.float32)
+            stored = sinusoids(self.channels, *self.size, features.device, dtype)
         return resize_map(stored, features.shape[-2:])
 
     def shifted(self, steps: Tensor) -> AbstractContextManager[None]:

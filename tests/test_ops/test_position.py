@@ -107,6 +107,27 @@ def test_a_shift_is_one_of_the_orders():
     assert torch.equal(shuffle_map(values, order), shift_map(values, steps))
 
 
+def test_a_shift_keeps_neighbours_and_shuffling_does_not():
+    values = torch.arange(128 * 128.0, dtype=torch.float64).view(1, 1, 128, 128)
+    shifted = shift_map(values, torch.tensor([[37, 101]]))
+    assert torch.equal(shift_map(shifted, torch.tensor([[-37, -101]])), values)
+    shuffled = shuffle_map(values, draw_permutations(np.random.default_rng(0), 1, (128, 128)))
+    for moved in (shifted, shuffled):
+        assert torch.equal(moved.flatten().sort().values, values.flatten())
+    for axis, step in ((2, 128), (3, 1)):
+        assert (shifted.diff(dim=axis) == step).double().mean() == 126 / 127
+        assert (shuffled.diff(dim=axis).abs() == step).double().mean() < 1e-3
+
+
+def test_sines_start_at_0_and_each_half_knows_one_axis():
+    values = sines(64, 128, 128)[0]
+    assert values[:, 0, 0].tolist() == [0, 1] * 32
+    assert values.abs().max() <= 1
+    assert torch.equal(values[:32], values[:32, :1].expand(-1, 128, -1))
+    assert torch.equal(values[32:], values[32:, :, :1].expand(-1, -1, 128))
+    assert torch.equal(values[:32], values[32:].transpose(1, 2))
+
+
 def test_draws_are_uniform_over_the_grid_and_repeatable():
     size = (3, 5)
     steps = draw_shifts(np.random.default_rng(0), 6000, size)
