@@ -1,6 +1,6 @@
 """A map that tells a network where in the frame it looks."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from stt_mm.errors import InputError
 from stt_mm.ops.position import resize_map, shift_map, shuffle_map, sinusoids
 from stt_mm.registry import MODELS
-from stt_mm.utils.checks import check_choice, check_count
+from stt_mm.utils.checks import check_choice, check_count, check_value
 
 KINDS = ('sin2d', 'abs1d', 'abs2d')
 
@@ -43,7 +43,7 @@ class PositionMap(nn.Module):
     def __init__(
         self,
         channels: int = 64,
-        size: Sequence[int] = (128, 128),
+        size: tuple[int, int] = (128, 128),
         kind: Literal['sin2d', 'abs1d', 'abs2d'] = 'abs1d',
         combine: Literal['concat', 'add'] = 'concat',
     ) -> None:
@@ -51,8 +51,7 @@ class PositionMap(nn.Module):
         check_choice('kind', kind, KINDS)
         check_choice('combine', combine, ('concat', 'add'))
         check_count('channels', channels)
-        if len(size) != 2:
-            raise InputError(f'size must be rows and columns, got {tuple(size)}.')
+        check_value('size', size, tuple[int, int])
         for side in size:
             check_count('size', side)
         parts = dict(sin2d=4, abs1d=1, abs2d=2 if combine == 'concat' else 1)[kind]

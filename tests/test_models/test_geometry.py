@@ -176,6 +176,9 @@ def test_projection_and_position_are_part_of_the_record(tmp_path):
     }.items():
         with pytest.raises(CheckpointError, match=f'differ in [^.]*{differing.strip()}'):
             load_for_evaluation(model(**changes), path)
+    # What comes after the stage that is evaluated does not matter.
+    path = save(tmp_path / 'trunk.pth', model(feature_stage='res5'))
+    assert load_for_evaluation(model(feature_stage='res5', backbone=dict(projection=None)), path).ratio == 1
 
 
 def test_files_that_say_nothing_are_taken_as_before(student, tmp_path):

@@ -176,7 +176,7 @@ def test_half_precision_stays_half_and_rounds_once():
         (dict(combine='mean'), "combine must be one of 'concat', 'add'"),
         (dict(channels=6, kind='sin2d'), 'sin2d needs a multiple of 4 channels, got 6'),
         (dict(channels=5, kind='abs2d'), 'abs2d needs a multiple of 2 channels, got 5'),
-        (dict(size=(128,)), 'size must be rows and columns'),
+        (dict(size=(128,)), r'size must be \(an integer, an integer\), got \(128,\)'),
         (dict(size=(0, 4)), 'size must be a whole number of at least 1'),
     ],
 )

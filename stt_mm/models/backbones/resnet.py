@@ -82,11 +82,6 @@ class CorrespondenceResNet(ResNet):
             block of each stage, res2 first.
         out_indices: stages that are returned; 0 is res2, 3 is res5. Stages above the last one are not built, unless
             there is a projection, which is returned last and makes ``()`` possible.
-        widths: channels of the map of each stage, res2 first; ``None``: 64, 128, 256, 512, times 4 from depth 50 on.
-        projection: channels of a 3 x 3 convolution with bias and without a norm on the map of the geometry's last
-            stage; its map is the stage ``projection``. ``None``: there is none.
-        position: config of a :class:`stt_mm.models.PositionMap`, which is added after the norm and the ReLU of the
-            stem. ``None``: there is none.
         padding_mode: what padded convolutions see beyond the border; ``reflect`` for CRW's own network.
         frozen_stages: stem, position map and stages up to this one get no gradient; -1 freezes nothing.
         norm_eval: keep BatchNorm statistics fixed in training.
@@ -94,6 +89,11 @@ class CorrespondenceResNet(ResNet):
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH)`` loads any recognised checkpoint strictly
             (``stt_mm.utils.weights``), ``prefix=PREFIX`` what lies below it in any other; ``None``: Kaiming, the last
             BatchNorm of each block starting at 0.
+        widths: channels of the map of each stage, res2 first; ``None``: 64, 128, 256, 512, times 4 from depth 50 on.
+        projection: channels of a 3 x 3 convolution with bias and without a norm on the map of the geometry's last
+            stage; its map is the stage ``projection``. ``None``: there is none.
+        position: config of a :class:`stt_mm.models.PositionMap`, which is added after the norm and the ReLU of the
+            stem. ``None``: there is none.
 
     Attributes:
         report: what the checkpoint of ``init_cfg`` filled; ``None`` without one, or before it is read.
@@ -123,7 +123,7 @@ class CorrespondenceResNet(ResNet):
             check_value('widths', widths, Sequence[int])
             for width in widths:
                 check_count('widths', width)
-                if depth >= 50 and width % 4:
+                if depth in (50, 101, 152) and width % 4:
                     raise InputError(f'widths must be multiples of 4 from depth 50 on, got {tuple(widths)}.')
             if len(widths) != len(strides):
                 raise InputError(f'widths must be one per stride, {len(strides)}, got {tuple(widths)}.')
