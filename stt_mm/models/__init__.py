@@ -14,6 +14,7 @@ from stt_mm.models.frozen_teacher import FrozenTeacher
 from stt_mm.models.heads import GlobalCorrelationHead, LocalCorrelationHead, ReconstructionHead
 from stt_mm.models.losses import AffinityLoss, ReconstructionLoss
 from stt_mm.models.penalties import EWCPenalty, LwFPenalty
+from stt_mm.models.position import PositionMap
 from stt_mm.models.pretrain import DetCo, DetCoNeck, PenalisedMoCo
 from stt_mm.models.propagator import LabelPropagator
 from stt_mm.models.tracker import FrameLabels, Tracker
@@ -39,6 +40,7 @@ __all__ = [
     'LwFPenalty',
     'MMPretrainBackbone',
     'PenalisedMoCo',
+    'PositionMap',
     'ReconstructionHead',
     'ReconstructionLoss',
     'TimmBackbone',

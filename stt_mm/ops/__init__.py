@@ -23,6 +23,7 @@ from stt_mm.ops.labels import (
 )
 from stt_mm.ops.mosaic import split_mosaic
 from stt_mm.ops.points import gaussian_maps, label_to_points, points_to_label
+from stt_mm.ops.position import draw_permutations, draw_shifts, resize_map, shift_map, shuffle_map, sinusoids
 from stt_mm.ops.propagation import Voters, propagate, propagate_many
 from stt_mm.ops.reconstruction import reconstruct, subsample, upsample
 from stt_mm.ops.selection import keep_per_batch, keep_per_image, keep_released, soft_weights, window_entropy
@@ -43,6 +44,8 @@ __all__ = [
     'bytes_to_input',
     'cut_patches',
     'draw_crops',
+    'draw_permutations',
+    'draw_shifts',
     'drop_channels',
     'early_gradient',
     'gathered',
@@ -69,9 +72,13 @@ __all__ = [
     'quadratic_penalty',
     'reconstruct',
     'resize_label',
+    'resize_map',
     'resize_mask_nearest',
     'rgb_to_lab',
     'round_trips',
+    'shift_map',
+    'shuffle_map',
+    'sinusoids',
     'soft_weights',
     'split_mosaic',
     'subsample',

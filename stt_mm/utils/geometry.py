@@ -25,7 +25,8 @@ def check_geometry(
     """Refuse to use a network in another geometry than the one that it was trained in.
 
     Strides and the like hold no parameters, so that the weights fit and only the scores tell. Numbers per stage are
-    compared up to the stage that is used. A file or a network of which no geometry is known (``None``) passes.
+    compared up to the stage that is used; a projection comes after all of these. A file or a network of which no
+    geometry is known (``None``) passes.
     """
     differing = differences(trained, used)
     if not differing:
@@ -51,7 +52,7 @@ def differences(trained: Mapping[str, Any] | None, used: Mapping[str, Any] | Non
     return [
         name
         for name in dict.fromkeys([*trained, *used])
-        if _cut(trained.get(name), levels) != _cut(used.get(name), levels)
+        if (levels is None or name != 'projection') and _cut(trained.get(name), levels) != _cut(used.get(name), levels)
     ]
 
 

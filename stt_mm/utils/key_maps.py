@@ -15,6 +15,8 @@ _STEM = {'conv1.weight', 'layer1.0.conv1.weight'}
 _CONV_STEM = {'conv1.conv.weight', 'layer1.0.conv1.conv.weight'}
 _PATCHES = {'patch_embed.proj.weight', 'blocks.0.attn.qkv.weight'}
 _HUGGING_FACE = {'embeddings.patch_embeddings.projection.weight', 'encoder.layer.0.attention.attention.query.weight'}
+_MAST = {'feature_extraction.conv1.0.weight', 'post_convolution.weight'}
+_LIIR = {'feature_extraction.conv1.weight', 'post_convolution.weight'}
 _CONV_MODULE = re.compile(r'(?:^|\.)(?:conv\d|downsample)\.(?:conv|bn)\.')
 
 # Entries of a file that may hold the weights; the first one that is there does.
@@ -40,6 +42,18 @@ _CONV_MODULE_NAMES = (
     (r'(^|\.)conv(\d)\.conv\.', r'\1conv\2.'),
     (r'(^|\.)conv(\d)\.bn\.', r'\1bn\2.'),
 )
+_MAST_NAMES = (
+    (r'^feature_extraction\.', ''),
+    (r'^post_convolution\.', 'projection.'),
+    (r'^conv1\.0\.', 'conv1.'),
+    (r'^conv1\.1\.', 'bn1.'),
+    (r'\.left\.0\.', '.conv1.'),
+    (r'\.left\.1\.', '.bn1.'),
+    (r'\.left\.3\.', '.conv2.'),
+    (r'\.left\.4\.', '.bn2.'),
+    (r'\.shortcut\.', '.downsample.'),
+    (r'^pos_embed1$', 'position.map'),
+)
 _HUGGING_FACE_NAMES = (
     (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'),
     (r'^embeddings\.position_embeddings$', 'pos_embed'),
@@ -60,6 +74,11 @@ _HUGGING_FACE_NAMES = (
 def conv_modules_to_torchvision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a ResNet of ConvModules under torchvision's names; other names stay as they are."""
     return {_renamed(name, _CONV_MODULE_NAMES): value for name, value in weights.items()}
+
+
+def mast_to_torchvision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of MAST and its kin -> ``CorrespondenceResNet`` with a projection and, at LIIR, a position map."""
+    return {_renamed(name, _MAST_NAMES): value for name, value in weights.items()}
 
 
 def vit_to_timm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -140,6 +159,11 @@ SOURCES = (
     Source('official MoCo', 'encoder_q.', drop=_FC),
     Source('CRW', 'encoder.model.', drop=_FC),
     Source('SFC', 'online_encoder.', drop=_FC),
+    Source('DUL', 'fast_net.backbone.', drop=_FC),
+    Source('VINCE', 'feature_extractor.module.model.', drop=_FC),
+    Source('UVC or ContrastCorr', 'gray_encoder.', drop=_FC),
+    Source('MAST, MAMP or CorrFlow', convert=mast_to_torchvision, holds=_MAST),
+    Source('unofficial LIIR', convert=mast_to_torchvision, drop=('colorizer.', 'conv_semantic'), holds=_LIIR),
     Source('MoCo v3', 'base_encoder.', drop=('fc.', 'head.')),
     Source(
         'ViT of Hugging Face',
@@ -244,7 +268,7 @@ def weights_below(checkpoint: Any, prefix: str) -> dict[str, Tensor]:
 def prefixes_in(checkpoint: Any) -> list[str]:
     """Prefixes below which a checkpoint holds a known network or, without one, the first parts of its names."""
     names = all_weights(checkpoint)
-    stems = [sorted(stem) for stem in (_STEM, _CONV_STEM, _PATCHES, _HUGGING_FACE)]
+    stems = [sorted(stem) for stem in (_STEM, _CONV_STEM, _PATCHES, _HUGGING_FACE, _MAST, _LIIR)]
     found = [name.removesuffix(first) for first, *_ in stems for name in names if name.endswith(f'.{first}')]
     known = [
         prefix for prefix in dict.fromkeys(found) if any(all(prefix + name in names for name in stem) for stem in stems)

@@ -25,6 +25,9 @@ from stt_mm.utils.key_maps import (
 logger = logging.getLogger(__name__)
 
 MIN_RATIO = 0.99
+# Parts of a network that are one or two tensors and change all of its features: the share of names says too little.
+_POSITION = 'position.'
+_NEEDED = (_POSITION, 'projection.')
 _ADVICE = 'The training diverged or the file is damaged; take an earlier checkpoint of that training.'
 
 
@@ -87,7 +90,7 @@ class LoadReport:
         source: where the checkpoint comes from.
         matched: names that were filled.
         missing: names of the module that the checkpoint lacks.
-        unexpected: names of the checkpoint that should be in the module but are not.
+        unexpected: names of the checkpoint that should be in the module but are not, such as a position map.
         mismatched: names in both, with different shapes (as text, ``name: file shape -> module shape``).
         unused: names of the checkpoint under a part that the module does not have, such as a later stage.
         geometry: what the file says about the network that was trained; ``None`` if it says nothing.
@@ -109,8 +112,15 @@ class LoadReport:
 
     @property
     def complete(self) -> bool:
-        """Whether at least 99 % of the module is filled and at most 1 % as many names are unexpected."""
-        return self.ratio >= MIN_RATIO and len(self.unexpected) <= (1 - MIN_RATIO) * len(self.matched)
+        """Whether at least 99 % of the module is filled and at most 1 % as many names are unexpected.
+
+        A position map must stand in both or in neither, and no part of a projection may be missing.
+        """
+        return (
+            self.ratio >= MIN_RATIO
+            and len(self.unexpected) <= (1 - MIN_RATIO) * len(self.matched)
+            and not any(name.startswith(_NEEDED) for name in (*self.missing, *self.mismatched, *self.unexpected))
+        )
 
     def __str__(self) -> str:
         return (
@@ -182,6 +192,11 @@ def load_backbone(
                 ' The position embedding is for another image size: build the network for that of the checkpoint '
                 '(img_size); it is resampled to each frame.' + advice
             )
+        elif any(name.startswith(_POSITION) for name in (*report.missing, *report.mismatched, *report.unexpected)):
+            advice = (
+                ' The network and the file must have the same position map, or none: see position of '
+                'CorrespondenceResNet.' + advice
+            )
         raise CheckpointError(f'{path} does not fit the backbone ({report}). {report.details()}.{advice}')
     check_finite(fitting, path, _ADVICE)
     if found.others:
@@ -219,12 +234,13 @@ def _compare(
         else:
             fitting[name] = weights[name].to(target.dtype)
     extra = [name for name in weights if name not in wanted]
+    unexpected = [name for name in extra if name.split('.')[0] in parts or name.startswith(_POSITION)]
     lists = dict(
         matched=fitting,
         missing=missing,
         mismatched=mismatched,
-        unexpected=[name for name in extra if name.split('.')[0] in parts],
-        unused=[name for name in extra if name.split('.')[0] not in parts],
+        unexpected=unexpected,
+        unused=[name for name in extra if name not in unexpected],
     )
     counted = {
         kind: tuple(name for name in names if 'num_batches_tracked' not in name) for kind, names in lists.items()

@@ -70,6 +70,96 @@ def test_reflect_padding_and_stride_1_are_those_of_crw(depth, twin):
         CorrespondenceResNet(18, padding_mode='mirror')
 
 
+@pytest.mark.parametrize(('depth', 'widths'), [(18, (64, 128, 256, 256)), (50, (64, 256, 128, 512))])
+def test_widths_per_stage_change_shapes_and_no_other_name(depth, widths):
+    """A shortcut stands where stride or width changes, as torchvision has it."""
+    network = CorrespondenceResNet(depth, 'stride4_mast', range(4), widths=widths, projection=64)
+    maps = network(torch.zeros(2, 3, 64, 96))
+    assert network.stages == ('res2', 'res3', 'res4', 'res5', 'projection')
+    assert [tuple(feature.shape[1:]) for feature in maps] == [
+        (widths[0], 32, 48),
+        *((width, 16, 24) for width in (*widths[1:], 64)),
+    ]
+    usual = CorrespondenceResNet(depth, 'stride4_mast', range(4))
+    shortcuts = {
+        f'layer{stage}.0.downsample'
+        for stage, stride, before, width in zip((1, 2, 3, 4), (1, 2, 1, 1), (64, *widths), widths, strict=False)
+        if stride != 1 or before != width
+    }
+    names = {name for name in usual.state_dict() if '.downsample.' not in name}
+    names |= {
+        f'{shortcut}.{leaf}'
+        for shortcut in shortcuts
+        for leaf in ('0.weight', *(f'1.{part}' for part in ('weight', 'bias', 'running_mean', 'running_var')))
+    }
+    names |= {f'{shortcut}.1.num_batches_tracked' for shortcut in shortcuts}
+    assert set(network.state_dict()) == names | {'projection.weight', 'projection.bias'}
+    assert network.projection(maps[3]).equal(maps[4])
+
+
+def test_without_a_projection_the_stages_above_are_not_built():
+    network = CorrespondenceResNet(18, 'stride4_mast', (1,), widths=(32, 64, 128, 256))
+    assert [feature.shape[1] for feature in network(torch.zeros(1, 3, 32, 32))] == [64]
+    assert not hasattr(network, 'layer3')
+    assert CorrespondenceResNet(18, 'stride4_mast', (), projection=8).stages == ('projection',)
+
+
+def test_stages_beside_a_projection_are_kept_and_dropped():
+    def build():
+        return CorrespondenceResNet(18, 'stride4_mast', (1, 3), widths=(64, 128, 256, 256), projection=8)
+
+    def trained(network):
+        return [name for name, part in network.named_children() if any(v.requires_grad for v in part.parameters())]
+
+    network = build()
+    network.keep_stages(['projection'])
+    assert (network.stages, len(network(torch.zeros(1, 3, 32, 32)))) == (('projection',), 1)
+    assert {'layer4', 'projection'} <= set(trained(network))
+    network = build()
+    network.keep_stages(['res3'])
+    for part in (network.layer3, network.projection):
+        part.register_forward_hook(lambda *_: pytest.fail('it was run'))
+    assert (network.stages, len(network(torch.zeros(1, 3, 32, 32)))) == (('res3',), 1)
+    assert trained(network) == ['conv1', 'bn1', 'layer1', 'layer2']
+    network = build()
+    network.keep_stages(['res5'])
+    assert trained(network) == ['conv1', 'bn1', 'layer1', 'layer2', 'layer3', 'layer4']
+
+
+def test_freezing_and_checkpointing_reach_a_position_map_and_widths():
+    settings = dict(widths=(64, 128, 256, 256), projection=8, position=dict(type='PositionMap'), out_indices=())
+    network = CorrespondenceResNet(18, 'stride4_mast', frozen_stages=1, padding_mode='reflect', **settings).train()
+    frozen = {name for name, value in network.named_parameters() if not value.requires_grad}
+    assert frozen == {
+        name for name, _ in network.named_parameters() if name.startswith(('position', 'conv1', 'bn1', 'layer1'))
+    }
+    assert network.projection.padding_mode == 'reflect'
+    plain, lean = (CorrespondenceResNet(18, 'stride4_mast', with_cp=with_cp, **settings) for with_cp in (False, True))
+    lean.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 3, 32, 32)
+    for one in (plain, lean):
+        one(x)[0].square().sum().backward()
+    for one, other in zip(plain.parameters(), lean.parameters(), strict=True):
+        assert_close(one.grad, other.grad)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(widths=(64, 128)), r'widths must be one per stride, 4, got \(64, 128\)'),
+        (dict(widths=64), 'widths must be'),
+        (dict(widths=(64, 128, 256, 0)), 'widths must be a whole number of at least 1, got 0'),
+        (dict(depth=50, widths=(64, 128, 256, 6)), 'widths must be multiples of 4 from depth 50 on'),
+        (dict(projection=0), 'projection must be a whole number of at least 1'),
+        (dict(out_indices=()), r'out_indices must be stages of the geometry, 0 to 3, got \(\)'),
+        (dict(position=dict(type='PositionMap', channels=32)), r'Set position\.channels=64'),
+    ],
+)
+def test_widths_projections_and_positions_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        CorrespondenceResNet(**dict(dict(depth=18), **settings))
+
+
 def test_a_student_loads_into_the_evaluation_network():
     student = CorrespondenceResNet(18, geometry='stride8')
     evaluation = CorrespondenceResNet(18, geometry='stride8', out_indices=(2,))

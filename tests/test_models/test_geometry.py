@@ -131,6 +131,56 @@ def test_what_counts_up_to_the_stage_that_is_evaluated(changes, differing, stude
             load_for_evaluation(model, student)
 
 
+def test_projection_and_position_are_part_of_the_record(tmp_path):
+    """Sines have no parameters: nothing but the record tells that a network was trained with them."""
+
+    def model(**changes):
+        backbone = dict(
+            dict(
+                type='CorrespondenceResNet',
+                depth=18,
+                geometry='stride4_mast',
+                widths=(64, 128, 256, 256),
+                projection=64,
+                out_indices=(3,),
+                position=dict(type='PositionMap', kind='sin2d'),
+            ),
+            **changes.pop('backbone', {}),
+        )
+        propagator = dict(type='LabelPropagator', protocol='stt_davis_s4')
+        settings = dict(dict(feature_stage='projection'), **changes)
+        return MODELS.build(dict(type='Correspondence', backbone=backbone, propagator=propagator, **settings))
+
+    trained = model()
+    assert trained.geometry == dict(
+        network='ResNet',
+        depth=18,
+        pool='none',
+        strides=[1, 2, 1, 1],
+        widths=[64, 128, 256, 256],
+        padding='zeros',
+        projection=64,
+        position='sin2d 128 x 128',
+        stage='projection',
+        color='lab',
+    )
+    path = save(tmp_path / 'file.pth', trained)
+    assert load_for_evaluation(model(), path).ratio == 1
+    for differing, changes in {
+        'position': dict(backbone=dict(position=None)),
+        'position ': dict(backbone=dict(position=dict(type='PositionMap', kind='sin2d', size=(64, 128)))),
+        'strides': dict(backbone=dict(geometry='stride4_maxpool')),
+        'projection': dict(backbone=dict(projection=32)),
+        'widths': dict(backbone=dict(widths=(64, 128, 256, 512))),
+        'stage': dict(feature_stage='res5'),
+    }.items():
+        with pytest.raises(CheckpointError, match=f'differ in [^.]*{differing.strip()}'):
+            load_for_evaluation(model(**changes), path)
+    # What comes after the stage that is evaluated does not matter.
+    path = save(tmp_path / 'trunk.pth', model(feature_stage='res5'))
+    assert load_for_evaluation(model(feature_stage='res5', backbone=dict(projection=None)), path).ratio == 1
+
+
 def test_files_that_say_nothing_are_taken_as_before(student, tmp_path):
     content = torch.load(student)
     del content['meta']['geometry']

@@ -23,6 +23,7 @@ PARTS = {
     'GlobalCorrelationHead': dict(loss=dict(type='AffinityLoss')),
     'EWCPenalty': dict(checkpoint='fisher.pth'),
     'CorrespondenceResNet': dict(depth=18),
+    'PositionMap': {},
 }
 # The numbers of the released code, or what the documentation of the part gives.
 USUAL = {
@@ -62,7 +63,10 @@ USUAL = {
         frozen_stages=-1,
         norm_eval=False,
         with_cp=False,
+        projection=None,
+        position=None,
     ),
+    'PositionMap': dict(channels=64, size=(128, 128), kind='abs1d', combine='concat'),
 }
 # The same of what is costly to build, and of functions.
 USUAL_ARGUMENTS = {
@@ -122,6 +126,8 @@ CHOICES = [
     *(('LocalCorrelationHead', name) for name in ('pooling', 'selection', 'measure', 'source')),
     ('CorrespondenceResNet', 'geometry'),
     ('CorrespondenceResNet', 'padding_mode'),
+    ('PositionMap', 'kind'),
+    ('PositionMap', 'combine'),
 ]
 NUMBERS = [
     ('ReconstructionLoss', 'scale', [0, -1]),

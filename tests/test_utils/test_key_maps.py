@@ -4,6 +4,7 @@ import argparse
 
 import pytest
 import torch
+from public_layouts import layout
 from torchvision.models import resnet18, resnet50
 
 from stt_mm.models.backbones import CorrespondenceResNet, MMPretrainBackbone, TimmBackbone
@@ -69,6 +70,30 @@ RESNETS = {
         epoch=3,
         args=argparse.Namespace(arch='resnet50'),
     ),
+    # utils/checkpoints.py saves Framework(Net(ResNet, MLP)), in DataParallel, beside the optimizer.
+    'DUL': lambda w: dict(
+        model={
+            **prefixed('module.fast_net.backbone.', w),
+            **head('module.fast_net.emb_q.conv1.weight', 'module.fast_net.emb_q.bn1.weight'),
+        },
+        opt=dict(state={}),
+        score=0.7,
+        epoch=3,
+    ),
+    # VinceModel alone; its extractor is always in a wrapper that calls it module, and keeps torchvision's classifier.
+    'VINCE': lambda w: {
+        **prefixed('feature_extractor.module.model.', w),
+        **head('feature_extractor.module.model.fc.weight', 'embedding.0.weight', 'imagenet_decoders.0.weight'),
+    },
+    # track_match_comb in DataParallel; the auto-encoder of colours and the means of ImageNet are parameters beside it.
+    'UVC or ContrastCorr': lambda w: dict(
+        epoch=3,
+        best_loss=0.5,
+        state_dict={
+            **prefixed('module.gray_encoder.', w),
+            **head('module.rgb_encoder.conv1.weight', 'module.decoder.conv7.weight', 'module.normalize.mean'),
+        },
+    ),
     'torchvision': lambda w: {**w, **head('fc.weight', 'fc.bias')},
 }
 
@@ -95,6 +120,122 @@ def test_the_file_of_torchvisions_resnet18_fills_a_three_stage_backbone(tmp_path
     report = load_backbone(CorrespondenceResNet(18, out_indices=(2,)), tmp_path / 'resnet18.pth')
     assert report.ratio == 1.0
     assert all(name.startswith('layer4.') for name in report.unused)
+
+
+def mast(**changes):
+    """The network of MAST, with random weights."""
+    settings = dict(depth=18, geometry='stride4_mast', widths=(64, 128, 256, 256), projection=64, out_indices=())
+    return noisy(CorrespondenceResNet(**dict(settings, **changes)))
+
+
+def public_file(layout, network):
+    """The file of a layout that holds the weights of a network, matched by their order: both are in that of the layers.
+
+    A position map is the first tensor in the file and the last in the network, the stem's norm is the second part.
+    """
+    weights = list(network.state_dict().items())
+    weights = [item for item in weights if 'position' in item[0]] + [
+        item for item in weights if not item[0].startswith(('position', 'projection'))
+    ]
+    weights += [item for item in network.state_dict().items() if item[0].startswith('projection')]
+    extra = {name: torch.rand(shape) for name, (shape, _) in layout.items() if name.startswith(('color', 'conv_sem'))}
+    names = [name for name in layout if name not in extra]
+    return dict(zip(names, (value for _, value in weights), strict=True)) | extra
+
+
+def liir(**changes):
+    return mast(**dict(dict(position=dict(type='PositionMap')), **changes))
+
+
+def same(network, path, source):
+    """The network reads a file in full, bit by bit."""
+    fresh = network()
+    report = load_backbone(fresh, path)
+    assert (report.source, report.ratio, report.unexpected, report.unused) == (source, 1.0, (), ())
+    return fresh.state_dict()
+
+
+MASTS = {
+    # main.py saves without DataParallel's prefix in MAST, with it in CorrFlow; MAMP keeps the scaler too.
+    'MAST': lambda w: dict(epoch=3, state_dict=w, optimizer=dict(state={0: dict(exp_avg=torch.zeros(2))})),
+    'CorrFlow': lambda w: dict(epoch=3, state_dict=prefixed('module.', w), optimizer=dict(state={})),
+    'MAMP': lambda w: dict(epoch=3, state_dict=w, optimizer=dict(state={}), scaler=None),
+    'Lightning': lambda w: dict(state_dict=prefixed('model.', w) | head('criterion.weight')),
+}
+
+
+@pytest.mark.parametrize('method', MASTS)
+def test_the_family_of_mast_loads_at_100_percent(method, tmp_path):
+    original = mast()
+    torch.save(MASTS[method](public_file(layout('mast'), original)), tmp_path / 'file.pth')
+    source = 'MAST, MAMP or CorrFlow' + (', below model.' if method == 'Lightning' else '')
+    loaded = same(mast, tmp_path / 'file.pth', source)
+    assert all(torch.equal(loaded[name], value) for name, value in original.state_dict().items())
+
+
+@pytest.mark.parametrize('variant', ['momentum', 'semantic', 'bank of another size'])
+def test_the_unofficial_liir_loads_at_100_percent(variant, tmp_path):
+    names = layout('liir_u_momentum')
+    if variant == 'semantic':
+        names = {name: row for name, row in names.items() if not name.startswith(('colorizer', 'conv_semantic_k'))}
+    elif variant == 'bank of another size':
+        names['colorizer.feats_queue'] = ([3, 4, 2, 2], 'float32')
+    original = liir()
+    torch.save(dict(epoch=3, state_dict=public_file(names, original)), tmp_path / 'file.pth')
+    loaded = same(liir, tmp_path / 'file.pth', 'unofficial LIIR')
+    assert all(torch.equal(loaded[name], value) for name, value in original.state_dict().items())
+
+
+def test_a_trunk_is_read_without_its_projection_and_not_the_other_way_round(tmp_path):
+    original = mast()
+    weights = public_file(layout('mast'), original)
+    torch.save(weights, tmp_path / 'whole.pth')
+    report = load_backbone(mast(projection=None, out_indices=(3,)), tmp_path / 'whole.pth')
+    assert (report.ratio, report.unused) == (1.0, ('projection.weight', 'projection.bias'))
+    deep = dict(depth=50, widths=None)
+    torch.save(mast(**deep, projection=None, out_indices=(3,)).state_dict(), tmp_path / 'trunk.pth')
+    with pytest.raises(CheckpointError, match=r'99\.\d%.*missing: projection\.weight, projection\.bias'):
+        load_backbone(mast(**deep), tmp_path / 'trunk.pth')
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+@pytest.mark.parametrize('case', ['in the file alone', 'in the network alone', 'of another size'])
+def test_a_position_map_stands_in_both_or_in_neither(case, depth, tmp_path):
+    """It is one tensor of many, and changes every feature."""
+    settings = dict(depth=depth, widths=None)
+    with_map, without = mast(**settings, position=dict(type='PositionMap')), mast(**settings)
+    other = mast(**settings, position=dict(type='PositionMap', size=(64, 64)))
+    file, network = {
+        'in the file alone': (with_map, without),
+        'in the network alone': (without, with_map),
+        'of another size': (with_map, other),
+    }[case]
+    torch.save({f'backbone.{name}': value for name, value in file.state_dict().items()}, tmp_path / 'file.pth')
+    with pytest.raises(CheckpointError, match=r'position\.map.*must have the same position map, or none'):
+        load_backbone(network, tmp_path / 'file.pth')
+    report = load_backbone(network, tmp_path / 'file.pth', allow_partial=True)
+    assert (report.ratio, report.complete) == (pytest.approx(1, abs=0.02), False)
+
+
+def test_files_that_are_not_those_of_the_family_are_refused(tmp_path):
+    original = mast()
+    weights = public_file(layout('mast'), original)
+    torch.save(prefixed('model.', weights) | prefixed('net.', wrong(weights)), tmp_path / 'two.pth')
+    with pytest.raises(CheckpointError, match=r'Unknown kind.*Prefixes in the file: model\., net\.'):
+        load_backbone(mast(), tmp_path / 'two.pth')
+    torch.save({name: value for name, value in weights.items() if 'layer4' not in name}, tmp_path / 'part.pth')
+    with pytest.raises(CheckpointError, match=r'missing: layer4\.0\.conv1\.weight'):
+        load_backbone(mast(), tmp_path / 'part.pth')
+    torch.save(weights, tmp_path / 'whole.pth')
+    with pytest.raises(CheckpointError, match=r'layer4\.0\.conv1\.weight: \(256, 256, 3, 3\) -> \(512, 256, 3, 3\)'):
+        load_backbone(CorrespondenceResNet(18), tmp_path / 'whole.pth')
+    # Names that begin alike: a network of sounds, an encoder of greys without a ResNet.
+    torch.save(head('feature_extractor.conv_layers.0.weight', 'encoder.weight'), tmp_path / 'sound.pth')
+    with pytest.raises(CheckpointError, match='Unknown kind'):
+        load_backbone(mast(), tmp_path / 'sound.pth')
+    torch.save(head('gray_encoder.0.weight', 'decoder.weight'), tmp_path / 'grey.pth')
+    with pytest.raises(CheckpointError, match='source: UVC or ContrastCorr; matched 0'):
+        load_backbone(mast(), tmp_path / 'grey.pth')
 
 
 VITS = {
@@ -436,6 +577,31 @@ LEAST = {
     'official MoCo': (prefixed('encoder_q.', dict.fromkeys(STEM)), {'encoder_q.fc.weight', 'queue'}, {}),
     'CRW': (prefixed('encoder.model.', dict.fromkeys(STEM)), {'encoder.model.fc.weight', 'encoder.x'}, {}),
     'SFC': (prefixed('online_encoder.', dict.fromkeys(STEM)), {'online_encoder.fc.weight', 'target_encoder.x'}, {}),
+    'DUL': (
+        prefixed('fast_net.backbone.', dict.fromkeys(STEM)),
+        {'fast_net.backbone.fc.weight', 'fast_net.emb_q.conv1.weight'},
+        {},
+    ),
+    'VINCE': (
+        prefixed('feature_extractor.module.model.', dict.fromkeys(STEM)),
+        {'feature_extractor.module.model.fc.weight', 'embedding.0.weight'},
+        {},
+    ),
+    'UVC or ContrastCorr': (
+        prefixed('gray_encoder.', dict.fromkeys(STEM)),
+        {'gray_encoder.fc.weight', 'rgb_encoder.x', 'decoder.x', 'normalize.mean'},
+        {},
+    ),
+    'MAST, MAMP or CorrFlow': (
+        dict.fromkeys({'feature_extraction.conv1.0.weight', 'post_convolution.weight'}),
+        set(),
+        {},
+    ),
+    'unofficial LIIR': (
+        dict.fromkeys({'feature_extraction.conv1.weight', 'post_convolution.weight'}),
+        {'colorizer.feats_queue', 'conv_semantic.weight', 'conv_semantic_k.weight'},
+        {},
+    ),
     'MoCo v3': (
         prefixed('base_encoder.', dict.fromkeys(PATCHES)),
         {'base_encoder.fc.weight', 'base_encoder.head.weight', 'predictor.x'},
@@ -495,6 +661,8 @@ def test_the_fewest_names_tell_a_source_and_heads_are_left_out(source):
         'DINO training': PATCHES,
         'MoCo v3': PATCHES,
         'DINOv2': {*PATCHES, 'blocks.0.ls1.gamma'},
+        'MAST, MAMP or CorrFlow': {'conv1.weight', 'projection.weight'},
+        'unofficial LIIR': {'conv1.weight', 'projection.weight'},
         'ViT of Hugging Face': {'patch_embed.proj.weight'},
     }.get(source, STEM)
     for more in (extra - {'head.x'}, extra):

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from stt_mm.errors import InputError, library_errors
 from stt_mm.models.backbones.wrapped import pretrained
+from stt_mm.models.position import PositionMap
 from stt_mm.registry import MODELS
-from stt_mm.utils.checks import check_choice, check_value
+from stt_mm.utils.checks import check_choice, check_count, check_value
 from stt_mm.utils.weights import LoadReport, load_backbone
 
 with warnings.catch_warnings():
@@ -30,6 +31,7 @@ GEOMETRIES = {
     'stride8': ('none', (1, 2, 2, 4)),
     'stride4': ('avg', (1, 1, 1, 8)),
     'stride4_pyramid': ('none', (1, 1, 2, 8)),
+    'stride4_mast': ('none', (1, 2, 1, 1)),
     'stride8_maxpool': ('max', (1, 2, 1, 1)),
     'stride4_maxpool': ('max', (1, 1, 1, 1)),
     'standard': ('max', (1, 2, 2, 2)),
@@ -68,6 +70,7 @@ class CorrespondenceResNet(ResNet):
     ``stride8``          none      (1, 2, 2, 4)   res3 64, res4 32, res5 8   student, and its evaluation
     ``stride4``          average   (1, 1, 1, 8)   res3 64, res4 64, res5 8   the same, as the released weights have it
     ``stride4_pyramid``  none      (1, 1, 2, 8)   res3 128, res4 64, res5 8  the same, with a pyramid
+    ``stride4_mast``     none      (1, 2, 1, 1)   res4 64, res5 64           MAST, LIIR
     ``stride8_maxpool``  maximum   (1, 2, 1, 1)   res4 32, res5 32           CRW, VFS, SFC; evaluation of stage 1
     ``stride4_maxpool``  maximum   (1, 1, 1, 1)   res4 64                    evaluation of stage 1 at stride 4
     ``standard``         maximum   (1, 2, 2, 2)   res4 16, res5 8            teacher, stage 1
@@ -77,14 +80,20 @@ class CorrespondenceResNet(ResNet):
         depth: 18, 34, 50, 101 or 152.
         geometry: a name of the table, or ``(pool, strides)``: ``none``, ``max`` or ``avg``, and the stride of the first
             block of each stage, res2 first.
-        out_indices: stages that are returned; 0 is res2, 3 is res5. Stages above the last one are not built.
+        out_indices: stages that are returned; 0 is res2, 3 is res5. Stages above the last one are not built, unless
+            there is a projection, which is returned last and makes ``()`` possible.
         padding_mode: what padded convolutions see beyond the border; ``reflect`` for CRW's own network.
-        frozen_stages: stem and stages up to this one get no gradient; -1 freezes nothing.
+        frozen_stages: stem, position map and stages up to this one get no gradient; -1 freezes nothing.
         norm_eval: keep BatchNorm statistics fixed in training.
         with_cp: activation checkpointing inside the blocks, slower and leaner.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH)`` loads any recognised checkpoint strictly
             (``stt_mm.utils.weights``), ``prefix=PREFIX`` what lies below it in any other; ``None``: Kaiming, the last
             BatchNorm of each block starting at 0.
+        widths: channels of the map of each stage, res2 first; ``None``: 64, 128, 256, 512, times 4 from depth 50 on.
+        projection: channels of a 3 x 3 convolution with bias and without a norm on the map of the geometry's last
+            stage; its map is the stage ``projection``. ``None``: there is none.
+        position: config of a :class:`stt_mm.models.PositionMap`, which is added after the norm and the ReLU of the
+            stem. ``None``: there is none.
 
     Attributes:
         report: what the checkpoint of ``init_cfg`` filled; ``None`` without one, or before it is read.
@@ -100,14 +109,30 @@ class CorrespondenceResNet(ResNet):
         norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | list | None = None,
+        widths: Sequence[int] | None = None,
+        projection: int | None = None,
+        position: dict | None = None,
     ) -> None:
         pool, strides = pool_and_strides(geometry)
         check_choice('padding_mode', padding_mode, ('zeros', 'reflect'))
-        if not out_indices or not set(out_indices) <= set(range(len(strides))):
+        if not (out_indices or projection) or not set(out_indices) <= set(range(len(strides))):
             raise InputError(
                 f'out_indices must be stages of the geometry, 0 to {len(strides) - 1}, got {tuple(out_indices)}.'
             )
-        strides = strides[: max(out_indices) + 1]
+        if widths is not None:
+            check_value('widths', widths, Sequence[int])
+            for width in widths:
+                check_count('widths', width)
+                if depth in (50, 101, 152) and width % 4:
+                    raise InputError(f'widths must be multiples of 4 from depth 50 on, got {tuple(widths)}.')
+            if len(widths) != len(strides):
+                raise InputError(f'widths must be one per stride, {len(strides)}, got {tuple(widths)}.')
+        # Stages are made while the parent is built, and ask for it.
+        self._widths = widths
+        if projection is None:
+            strides = strides[: max(out_indices) + 1]
+        else:
+            check_count('projection', projection)
         found = None
         if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
             found, init_cfg = pretrained(type(self).__name__, init_cfg), None
@@ -117,7 +142,7 @@ class CorrespondenceResNet(ResNet):
                 num_stages=len(strides),
                 strides=strides,
                 dilations=(1,) * len(strides),
-                out_indices=tuple(out_indices),
+                out_indices=tuple(out_indices) or (len(strides) - 1,),
                 frozen_stages=frozen_stages,
                 norm_eval=norm_eval,
                 with_cp=with_cp,
@@ -127,11 +152,21 @@ class CorrespondenceResNet(ResNet):
                     dict(type='Constant', val=1, layer=['_BatchNorm']),
                 ],
             )
+        self.out_indices = tuple(out_indices)
         self.pretrained = found
         self.report: LoadReport | None = None
         self.pool = pool
         self.padding_mode = padding_mode
         self.maxpool = POOLS[pool]()
+        self.projection = None if projection is None else nn.Conv2d(self.feat_dim, projection, 3, padding=1)
+        self.position: PositionMap | None = None if position is None else MODELS.build(position)
+        if self.position is not None and self.position.channels != self.stem_channels:
+            raise InputError(
+                f'The stem has {self.stem_channels} channels, the position map {self.position.channels}. '
+                f'Set position.channels={self.stem_channels}.'
+            )
+        self._projects = projection is not None
+        self._freeze_stages()
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and any(module.padding):
                 module.padding_mode = padding_mode
@@ -145,6 +180,10 @@ class CorrespondenceResNet(ResNet):
     def geometry(self) -> dict[str, Any]:
         """What decides the features besides the weights, as plain data, strides and widths from res2 on."""
         widths = [getattr(self, f'layer{stage + 1}')[-1].out_channels for stage in range(self.num_stages)]
+        added = dict(
+            projection=None if self.projection is None else self.projection.out_channels,
+            position=None if self.position is None else self.position.record,
+        )
         return dict(
             network='ResNet',
             depth=self.depth,
@@ -152,17 +191,37 @@ class CorrespondenceResNet(ResNet):
             strides=list(self.strides),
             widths=widths,
             padding=self.padding_mode,
+            **{name: value for name, value in added.items() if value is not None},
         )
+
+    def stem_grid(self, size: Sequence[int]) -> tuple[int, int]:
+        """Rows and columns of the stem's map, where positions are added, for frames of this height and width."""
+        return -(-size[0] // 2), -(-size[1] // 2)
+
+    def make_res_layer(self, in_channels: int, out_channels: int, **settings: Any) -> nn.Module:
+        """A stage as mmpretrain builds it, of the width that was asked for."""
+        stage = len(self.res_layers)
+        if self._widths is not None:
+            in_channels = self._widths[stage - 1] if stage else self.stem_channels
+            out_channels = self._widths[stage]
+        return super().make_res_layer(in_channels=in_channels, out_channels=out_channels, **settings)
 
     def train(self, mode: bool = True) -> 'CorrespondenceResNet':
         """As in mmpretrain, but like any module it returns itself."""
         super().train(mode)
         return self
 
+    def _freeze_stages(self) -> None:
+        super()._freeze_stages()
+        # It is called while the parent is built, too.
+        if self.frozen_stages >= 0 and getattr(self, 'position', None) is not None:
+            self.position.requires_grad_(False)
+
     @property
     def stages(self) -> tuple[str, ...]:
         """Names of the maps that ``forward`` returns, such as ``('res3', 'res4', 'res5')``."""
-        return tuple(f'res{index + 2}' for index in sorted(self.out_indices))
+        names = tuple(f'res{index + 2}' for index in sorted(self.out_indices))
+        return (*names, 'projection') if self._projects else names
 
     def keep_stages(self, stages: Iterable[str]) -> None:
         """Return only these stages; what lies above the highest of them is not run and gets no gradient.
@@ -170,10 +229,15 @@ class CorrespondenceResNet(ResNet):
         Args:
             stages: names among :attr:`stages`.
         """
-        self.out_indices = tuple(index for index in sorted(self.out_indices) if f'res{index + 2}' in set(stages))
-        self.res_layers = self.res_layers[: max(self.out_indices) + 1]
-        for index in range(max(self.out_indices) + 1, self.num_stages):
-            getattr(self, f'layer{index + 1}').requires_grad_(False)
+        wanted = set(stages)
+        self.out_indices = tuple(index for index in sorted(self.out_indices) if f'res{index + 2}' in wanted)
+        self._projects = self._projects and 'projection' in wanted
+        if not self._projects:
+            self.res_layers = self.res_layers[: max(self.out_indices) + 1]
+            for index in range(max(self.out_indices) + 1, self.num_stages):
+                getattr(self, f'layer{index + 1}').requires_grad_(False)
+            if self.projection is not None:
+                self.projection.requires_grad_(False)
 
     def init_weights(self) -> None:
         """Kaiming, or the checkpoint of ``init_cfg``, loaded strictly.
@@ -188,5 +252,14 @@ class CorrespondenceResNet(ResNet):
             MMLogger.get_current_instance().info('%s: %s', type(self).__name__, self.report)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """``[B, 3, H, W]`` to one ``[B, d, h, w]`` per stage of ``out_indices``, lowest stage first."""
-        return super().forward(x)
+        """``[B, 3, H, W]`` to one ``[B, d, h, w]`` per name in :attr:`stages`, lowest stage first."""
+        x = self.relu(self.norm1(self.conv1(x)))
+        x = self.maxpool(x if self.position is None else self.position(x))
+        maps = []
+        for index, layer in enumerate(self.res_layers):
+            x = getattr(self, layer)(x)
+            if index in self.out_indices:
+                maps.append(x)
+        if self._projects:
+            maps.append(self.projection(x))
+        return tuple(maps)
