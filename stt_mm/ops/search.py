@@ -107,28 +107,30 @@ class Search:
     ) -> None:
         self.way, self._temperature = way, temperature
         self.frames = [frame for frame in range(memory.shape[2]) if any(numbers[frame] for numbers in copies)]
-        # Nearly always all frames are searched inside the window, and few in another way.
-        searched = list(range(memory.shape[2])) if isinstance(way, Window) else self.frames
-        if not searched:
+        if not self.frames:
             memory = memory[:, :, :0]
-        elif len(searched) < memory.shape[2]:
-            memory = memory.index_select(2, to_device(torch.tensor(searched), memory.device))
-        if searched and isinstance(way, LongSearch):
+        elif len(self.frames) < memory.shape[2]:
+            memory = memory.index_select(2, to_device(torch.tensor(self.frames), memory.device))
+        if self.frames and isinstance(way, LongSearch):
             memory = F.pad(memory, (0, 0, 0, 0, *[way.reach - plan.margin] * 4))
         self._memory, self._plan = memory, plan
-        self._votes = [self._votes_of(searched, numbers) for numbers in copies]
+        self._votes = [self._votes_of(numbers) for numbers in copies]
 
-    def _votes_of(self, searched: list[int], numbers: Sequence[int]) -> '_Votes | None':
-        places = [place for place, frame in enumerate(searched) if numbers[frame]]
+    def _votes_of(self, numbers: Sequence[int]) -> '_Votes | None':
+        places = [place for place, frame in enumerate(self.frames) if numbers[frame]]
         if not places:
             return None
-        frames = [searched[place] for place in places]
+        frames = [self.frames[place] for place in places]
         chosen, frames, copies = (
             to_device(torch.tensor(values), self._memory.device)
             for values in (places, frames, [numbers[frame] for frame in frames])
         )
         return _Votes(
-            None if len(places) == len(searched) else chosen, frames, copies, max(numbers) > 1, searched[places[-1]]
+            None if len(places) == len(self.frames) else chosen,
+            frames,
+            copies,
+            max(numbers) > 1,
+            self.frames[places[-1]],
         )
 
     def near(self, block: Tensor, area: Area) -> '_Near':

@@ -37,7 +37,7 @@ def counted(monkeypatch, protocol, births=(0,), channels=256):
         tracker._groups = [_Group(2, (0, 1 + birth)) for birth in births]
         tracker._names = torch.empty(1 + len(births), dtype=torch.uint8, device='cuda')
         propagator.start(feature, label)
-        for time in range(1, max(settings.num_context, max(births)) + 2):
+        for time in range(1, max(births) + settings.num_context + max(settings.fixed) + 2):
             propagator.step(feature)
             if time in births:
                 propagator.add(label)
@@ -60,6 +60,8 @@ def counted(monkeypatch, protocol, births=(0,), channels=256):
         ('stt_ytv_s8', (0, 15, 18), 500),
         ('stt_jhmdb_s8', (0,), 250),
         ('sfc_fusion_davis', (0,), 500),
+        ('mast_davis', (0,), 500),
+        ('liir_davis', (0,), 500),
     ],
 )
 def test_a_frame_costs_a_gpu_few_operations_and_the_host_no_wait(monkeypatch, protocol, births, most):
