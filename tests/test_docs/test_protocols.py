@@ -34,7 +34,11 @@ def test_numbers_of_the_table_are_those_of_the_presets():
         assert re.findall(r'\d+', cells[4].split(',')[0])[:1] == [str(first.radius)], line
         assert all(str(preset.radius) in cells[4] for preset in presets), line
         assert ('disc' in cells[4]) is (first.window == 'circle'), line
-        assert cells[5].startswith(f'{first.topk}, {first.temperature}'), line
+        assert cells[5].startswith(f'{first.topk if first.vote == "topk" else first.vote}, {first.temperature:g}'), line
+        assert ('zeros outside' in cells[4]) is (first.border == 'zero'), line
+        assert ('long search' in cells[4]) is (first.long_search is not None), line
+        assert ('fed back' in cells[6]) is (first.feedback == 'hard'), line
+        assert ('no min-max' in cells[6]) is not first.min_max or first.points, line
         assert ('ties kept' in cells[5]) is (first.ties == 'kept'), line
 
 
