@@ -171,6 +171,11 @@ class VideoPropagator:
                     f'{cfg.filename or "The config"} has no model with a propagator; take one of configs/eval.'
                 )
             load_for_evaluation(model, checkpoint, trust_checkpoint, allow_partial, prefix, allow_other_geometry)
+        # A benchmark may ask for given labels as its files' sizes leave them; here they are what the user gave. Points
+        # have no bias.
+        protocol = model.propagator.protocol
+        changes = dict(first_output='given', points=protocol.points and 'input')
+        model.propagator.protocol = protocol.change(changes)
         self._files = [checkpoint, cfg.filename]
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
 
@@ -248,8 +253,12 @@ class VideoPropagator:
             written.
         """
         stream = open_video(video)
-        if mask_dir and masks is None or points_json and points is None:
-            raise InputError('mask_dir needs masks, and points_json needs points.')
+        for name, result, labels, what in (
+            ('mask_dir', mask_dir, masks, 'masks'),
+            ('points_json', points_json, points, 'points'),
+        ):
+            if result and labels is None:
+                raise InputError(f'{name} {result} is for {what}, but none are given: give {what}, or leave it out.')
         sources = [
             *self._files,
             *(mask for mask in by_frame(masks).values() if isinstance(mask, (str, Path))),
@@ -304,13 +313,8 @@ class VideoPropagator:
         with closing(self.model.track(images(), masks, points)) as results:
             for count, labels in enumerate(results, start=1):
                 name, frame, seconds = waiting.popleft()
-                mask, places, new = labels.mask, labels.points, given.get(count - 1)
-                # What is new is as given, whatever the protocol puts out for it.
-                if new is not None and new.mask is not None:
-                    mask = np.where(new.mask > 0, new.mask, mask)
-                if new is not None:
-                    places = np.concatenate([places[: len(places) - len(new.points)], new.points])
-                yield FrameResult(count - 1, name, frame, mask if masks else None, places if points else None, seconds)
+                mask, places = labels.mask if masks else None, labels.points if points else None
+                yield FrameResult(count - 1, name, frame, mask, places, seconds)
         if count == 0:
             raise InputError(f'{stream.name} holds no frames.')
         if max(given) >= count:

@@ -17,13 +17,22 @@ from stt_mm.ops.mosaic import split_mosaic
 from stt_mm.ops.points import gaussian_maps, label_to_points, points_to_label
 from stt_mm.ops.propagation import Voters, propagate, propagate_many
 from stt_mm.ops.reconstruction import reconstruct, subsample, upsample
-from stt_mm.ops.selection import keep_per_batch, keep_per_image, keep_released, soft_weights, window_entropy
+from stt_mm.ops.selection import (
+    KEEP,
+    keep_per_batch,
+    keep_per_image,
+    keep_released,
+    select_queries,
+    soft_weights,
+    window_entropy,
+)
 from stt_mm.ops.tiling import Plan, Window, plan_for_memory
 from stt_mm.ops.walk import cut_patches, draw_crops, grid_boxes, round_trips, transitions, walk_loss
 from stt_mm.ops.windows import local_correlation, window_mask, window_view
 
 __all__ = [
     'COLORS',
+    'KEEP',
     'Plan',
     'Voters',
     'Window',
@@ -58,6 +67,7 @@ __all__ = [
     'resize_mask_nearest',
     'rgb_to_lab',
     'round_trips',
+    'select_queries',
     'soft_weights',
     'split_mosaic',
     'subsample',

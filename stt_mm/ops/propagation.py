@@ -106,6 +106,8 @@ def propagate_many(
             f'The plan is for a grid of {plan.grid} and the windows {plan.windows}, the query has '
             f'{tuple(query.shape[1:])}; global copies need None as second window.'
         )
+    if ties == 'kept' and any(any(group.global_copies) for group in voters):
+        raise ValueError("With ties='kept' all copies are searched in one way: products of another differ by rounding.")
     queries, memory = query.flatten(1).t(), keys.permute(2, 3, 0, 1)
     if memory.stride(3) != 1:
         memory = memory.contiguous()

@@ -50,7 +50,8 @@ class Protocol:
         ties: ``kept``: pairs as good as the last survivor vote as well.
         first_label: the given mask on the grid. ``nearest``: one-hot of the nearest pixel by pixel centres;
             ``nearest_twice``: the same by way of the network's input size; ``bilinear``: one-hot first, then bilinear.
-            resized by nearest.
+        output: size at which the channels are compared: that of the ``original`` frame, or of the network's ``input``,
+            whose mask is then resized by nearest.
         min_max: stretch each channel to [0, 1] over the frame before the arg-max.
         first_output: labels in the frame that they are given for: as ``given``, or as resizing leaves them
             (``resized``): masks to the input size and back, points read back from their heat maps.
@@ -108,6 +109,11 @@ class Protocol:
         if self.short_side is not None and self.short_side < self.stride:
             raise InputError(
                 f'{owner}: short_side must be at least one cell of {self.stride} pixels, got {self.short_side}.'
+            )
+        if self.ties == 'kept' and not self.first_window:
+            raise InputError(
+                f"{owner}: ties='kept' needs first_window=True: products of a window and of the whole frame differ by "
+                'rounding, so that equal pairs would not be found.'
             )
         if self.strict and self.radius == 0:
             raise InputError(f'{owner}: a window of radius {self.radius}, strict={self.strict}, is empty.')
