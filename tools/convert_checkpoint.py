@@ -9,7 +9,6 @@ from torchvision.models import get_model
 
 from stt_mm import __version__
 from stt_mm.engine.cli import add_source_arguments, one_line_errors, tool_parser
-from stt_mm.errors import FileError
 from stt_mm.utils.checkpoint import CheckpointError, checkpoint_bytes, sha8, write_atomically
 from stt_mm.utils.targets import check_file
 from stt_mm.utils.weights import check_finite, geometry_in, read_backbone
@@ -91,9 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         out, source = Path(args.out), Path(args.source)
         if not args.publish:
-            check_file(out, [source])
-            if out.exists() and not args.overwrite:
-                raise FileError(f'{out} exists. Name another file or add --overwrite to replace it.')
+            check_file(out, [source], args.overwrite)
         found, origin = read_backbone(source, args.trust_checkpoint, args.prefix)
         report = f'{len(found.weights)} tensors'
         if not args.publish:

@@ -26,7 +26,7 @@ from stt_mm import __version__
 from stt_mm.datasets import TrainSampler, VideoDataset
 from stt_mm.engine import load_config, values_of
 from stt_mm.engine.cli import Progress, add_config_options, between, one_line_errors, tool_parser
-from stt_mm.errors import FileError, InputError
+from stt_mm.errors import InputError
 from stt_mm.ops import add_squared
 from stt_mm.registry import DATASETS, MODELS
 from stt_mm.utils.checkpoint import (
@@ -254,18 +254,10 @@ def main(argv: list[str] | None = None) -> None:
         cfg = load_config(args.config, args.cfg_options)
         if cfg.get('model') is None or cfg.get('train_dataloader') is None:
             raise InputError(f'{cfg.filename} is no training config: it has no model or no train_dataloader.')
-        for path in (out, partial_path):
-            check_file(
-                path,
-                [
-                    args.config,
-                    args.checkpoint,
-                    *values_of(cfg.model, 'checkpoint'),
-                    *values_of(cfg.train_dataloader, 'data_root', 'ann_file', 'video_list'),
-                ],
-            )
-        if out.exists() and not args.overwrite:
-            raise FileError(f'{out} exists. Name another file or add --overwrite to replace it.')
+        sources = [args.config, args.checkpoint, *values_of(cfg.model, 'checkpoint')]
+        sources += values_of(cfg.train_dataloader, 'data_root', 'ann_file', 'video_list')
+        check_file(partial_path, sources)
+        check_file(out, sources, args.overwrite)
         init_default_scope(cfg.get('default_scope', 'stt_mm'))
         settings = settings_of(args, cfg, world_size)
         model = build_model(cfg, args.checkpoint)

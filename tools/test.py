@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
-from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from torch import nn
 
-from stt_mm.engine import finish_runtime, load_config, prepare_runtime, run_log, to_plain, values_of
+from stt_mm.engine import bare, finish_runtime, load_config, prepare_runtime, run_log, to_plain, values_of
 from stt_mm.engine.cli import (
     add_weight_arguments,
     merge_run_arguments,
@@ -176,14 +175,8 @@ def make_room(cfg: Config, args: argparse.Namespace, runner: Runner, sources: li
     barrier()
 
 
-def bare(runner: Runner) -> torch.nn.Module:
-    """The model without the wrapper of distributed runs."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
-def compile_networks(runner: Runner) -> None:
+def compile_networks(model: nn.Module) -> None:
     """Let PyTorch compile the network, or the networks of a fusion."""
-    model = bare(runner)
     for network in [getattr(model, 'backbone', None), *getattr(model, 'backbones', [])]:
         if network is not None:
             network.compile()
@@ -195,7 +188,7 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
     Returns:
         What the result file says about the checkpoint.
     """
-    model = bare(runner)
+    model = bare(runner.model)
     if args.checkpoint.lower() == 'none':
         load_for_evaluation(model, None, allow_other_geometry=args.allow_other_geometry)
         runner.logger.info(f'checkpoint: none, the network is as its config initialises it (seed {runner.seed})')
@@ -226,11 +219,11 @@ def main(argv: list[str] | None = None) -> None:
         log.attach(runner)
         checkpoint = load_weights(runner, args)
         if args.compile:
-            compile_networks(runner)
+            compile_networks(bare(runner.model))
         make_room(cfg, args, runner, sources)
-        protocol = getattr(bare(runner), 'protocol', None)
+        protocol = getattr(bare(runner.model), 'protocol', None)
         if protocol is not None:
-            runner.logger.info(f'protocol: {bare(runner).propagator.protocol}\n{json.dumps(protocol)}')
+            runner.logger.info(f'protocol: {bare(runner.model).propagator.protocol}\n{json.dumps(protocol)}')
         metrics = runner.test()
         if args.out and is_main_process():
             max_frames = cfg.test_dataloader.dataset.get('max_frames')

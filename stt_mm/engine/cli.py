@@ -176,7 +176,8 @@ class ToolHelp(argparse.RawDescriptionHelpFormatter):
         silent = action.default in (None, argparse.SUPPRESS, []) or action.default is False
         if silent or not action.option_strings or action.help is None or '(default' in action.help:
             return action.help
-        return f'{action.help} (default: %(default)s)'
+        several = isinstance(action.default, list | tuple)
+        return f'{action.help} (default: {" ".join(map(str, action.default)) if several else "%(default)s"})'
 
 
 def tool_parser(description: str | None, examples: str) -> argparse.ArgumentParser:

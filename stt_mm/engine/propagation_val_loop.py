@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.evaluator import Evaluator
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, ValLoop
 from mmengine.runner.amp import autocast
 from torch import nn
 from torch.utils.data import DataLoader
 
+from stt_mm.engine.compat import bare
 from stt_mm.engine.random_state import kept_random_state
 from stt_mm.errors import InputError, library_errors
 from stt_mm.registry import LOOPS, MODELS
@@ -70,7 +70,7 @@ class PropagationValLoop(ValLoop):
 
     def _share_weights(self) -> None:
         """Let the evaluated backbone hold the tensors of the trained one, which moving it may have replaced."""
-        trained = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
+        trained = bare(self.runner.model)
         if not isinstance(getattr(trained, 'backbone', None), nn.Module):
             raise InputError(
                 f'PropagationValLoop evaluates the backbone of the trained model, but '

@@ -1,16 +1,17 @@
 """Draw the loss curves of training runs, one panel per run."""
 
 import argparse
-import io
 import json
 import math
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from stt_mm.engine.cli import one_line_errors, tool_parser
 from stt_mm.errors import InputError, MissingInputError
-from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.targets import check_file
 from stt_mm.utils.text import read_text
+from stt_mm.visualization import write_figure
 
 EPILOG = """examples:
   python tools/analysis/plot_losses.py work_dirs/stt_r18_ytv
@@ -86,8 +87,6 @@ def draw(runs: dict[str, dict[str, dict[int, float]]], path: Path) -> None:
         runs: what :func:`read_losses` returns, by the title of the panel.
         path: PNG file.
     """
-    from matplotlib.figure import Figure
-
     columns = min(len(runs), PANELS_PER_ROW)
     rows = math.ceil(len(runs) / columns)
     figure = Figure(figsize=(6 * columns, 4 * rows))
@@ -113,10 +112,7 @@ def draw(runs: dict[str, dict[str, dict[int, float]]], path: Path) -> None:
         axes.grid(alpha=0.4)
         axes.legend(fontsize='small')
     figure.tight_layout()
-    with io.BytesIO() as buffer:
-        figure.savefig(buffer, format='png', dpi=110, metadata={'Software': None})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(buffer.getvalue(), path)
+    write_figure(figure, path)
 
 
 def main(argv: list[str] | None = None) -> None:
