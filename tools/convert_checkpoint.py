@@ -66,9 +66,6 @@ def check_names(found: set[str], depth: int | None, path: str) -> str:
 
     Returns:
         The report line.
-
-    Raises:
-        CheckpointError: if a name is missing or unexpected.
     """
     depth = depth or min(DEPTHS, key=lambda known: len(resnet_names(known) ^ found))
     wanted = resnet_names(depth)

@@ -95,11 +95,7 @@ class Samples(Dataset):
 
 
 def build_model(cfg: Config, checkpoint: str) -> BaseModel:
-    """The trained model without penalties, in eval mode, with a key encoder that stays where it is.
-
-    Raises:
-        CheckpointError: if the checkpoint lacks a weight of the model; the message names the first ones.
-    """
+    """The trained model without penalties, in eval mode, with a key encoder that stays where it is."""
     model_cfg = cfg.model
     model_cfg.pop('penalty', None)
     model = MODELS.build(model_cfg)

@@ -62,9 +62,6 @@ def option_value(text: str) -> Any:
 
     Numbers, ``True``, ``False`` and ``None``; ``[a,b]`` and ``a,b`` are lists, ``(a,b)`` is a tuple, and they nest.
     What stands in quotes is text as it is. So is everything else, its blanks included.
-
-    Raises:
-        ValueError: brackets of a list are not closed.
     """
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in '\'"' and text[0] not in text[1:-1]:

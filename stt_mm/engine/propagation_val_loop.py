@@ -30,9 +30,6 @@ class PropagationValLoop(ValLoop):
         model: config of the evaluated model, such as ``dict(type='Correspondence', backbone=..., propagator=...)``. Its
             backbone may have fewer stages than the trained one.
         fp16: evaluate in half precision.
-
-    Raises:
-        ValueError: the trained model has no backbone, or one that does not hold all weights of the evaluated one.
     """
 
     def __init__(

@@ -25,10 +25,6 @@ def own_folder(folder: Path, mark: str) -> Path:
 
     Returns:
         That file.
-
-    Raises:
-        ValueError: the folder holds something else.
-        OSError: it cannot be written.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

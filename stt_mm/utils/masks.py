@@ -58,10 +58,9 @@ def _chroma(colors: np.ndarray) -> np.ndarray:
 _NPY = b'\x93NUMPY'
 # What files that are no masks begin with, what they are, and what to do.
 _FOREIGN = (
-    (rb'\xff\xd8', 'a JPEG, whose compression changes ids', 'Save the mask as a PNG, from the program that drew it.'),
     (
-        rb'\0\0\0\x0cjP  |\xff\x4f\xff\x51',
-        'a JPEG 2000, whose compression may change ids',
+        rb'\xff\xd8|\0\0\0\x0cjP  |\xff\x4f\xff\x51|....ftyp(?:avif|heic|mif1)',
+        'a JPEG or another photo, whose compression changes ids',
         'Save the mask as a PNG, from the program that drew it.',
     ),
     (
@@ -82,7 +81,6 @@ _FOREIGN = (
         "Save its array as a PNG: imwrite(uint8(mask), 'mask.png') in MATLAB.",
     ),
     (rb'PK\x03\x04', 'a zip file, such as .npz or .pth', 'Save the one array in it: numpy.save("mask.npy", mask).'),
-    (rb'....ftyp(?:avif|heic|mif1)', 'a photo (AVIF or HEIC)', 'Save the mask as a PNG.'),
     (rb'....ftyp|RIFF....AVI |\x1aE\xdf\xa3', 'a video', 'Save the mask of one frame as a PNG.'),
     (
         rb'8BPS|gimp xcf|\s*<svg|\s*<\?xml|\s*<annotation',

@@ -69,7 +69,6 @@ def check_folder(
     Raises:
         ValueError: the folder is, lies in or holds something that is read; or it holds the files of another result,
             without ``overwrite``; or with it, anything else than such files.
-        OSError: it is a file.
     """
     sources = list(_existing(sources))
     check_apart(path, sources)
@@ -147,12 +146,7 @@ def owner_of(folder: str | Path) -> str | None:
 
 
 def inside(folder: str | Path, name: str) -> Path:
-    """The path of a name, relative and with slashes, below a folder that was given.
-
-    Raises:
-        ValueError: the name leads out of the folder, by itself (see :func:`stt_mm.utils.text.check_name`) or through
-            a link.
-    """
+    """The path of a name below a folder, refused if it leads out, by itself (see :func:`check_name`) or by a link."""
     check_name(name, f'What is to be written to {folder}')
     path = Path(folder, name)
     if not path.resolve().is_relative_to(Path(folder).resolve()):

@@ -41,10 +41,6 @@ def read_losses(work_dir: Path) -> dict[str, dict[int, float]]:
     """Every logged loss by iteration, in the order of the iterations.
 
     A log replaces what earlier ones have from its first iteration on: a run that was resumed goes on from a checkpoint.
-
-    Raises:
-        FileNotFoundError: there is no log in the folder.
-        ValueError: the logs hold no loss, or a line of them cannot be read.
     """
     logs = logs_of(work_dir)
     if not logs:
@@ -64,11 +60,7 @@ def read_losses(work_dir: Path) -> dict[str, dict[int, float]]:
 
 
 def read_lines(log: Path) -> list[dict[str, float]]:
-    """The JSON objects of a file, one per line; what follows the last line's end was cut off by a kill.
-
-    Raises:
-        ValueError: a line is something else.
-    """
+    """The JSON objects of a file, one per line; what follows the last line's end was cut off by a kill."""
     lines = []
     for number, line in enumerate(read_text(log).split('\n')[:-1], start=1):
         try:

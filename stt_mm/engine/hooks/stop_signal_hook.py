@@ -13,8 +13,8 @@ from mmengine.runner import Runner
 
 from stt_mm.engine.hooks.checkpoint_hook import CheckpointHook
 from stt_mm.engine.hooks.finite_loss_hook import on_any_rank
-from stt_mm.errors import InputError
 from stt_mm.registry import HOOKS
+from stt_mm.utils.checks import check_count
 
 
 @HOOKS.register_module()
@@ -33,8 +33,7 @@ class StopSignalHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self, sync_interval: int = 10) -> None:
-        if sync_interval < 1:
-            raise InputError(f'StopSignalHook: sync_interval must be at least 1 iteration, got {sync_interval}.')
+        check_count('StopSignalHook: sync_interval', sync_interval)
         self.sync_interval = sync_interval
         self._received = 0
         self._previous: dict[int, Any] = {}
