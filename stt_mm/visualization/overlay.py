@@ -42,7 +42,9 @@ def overlay(frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarr
     inside = mask > 0
     colors = display_colors()[mask[inside]].astype(np.float32)
     picture[inside] = np.rint((1 - alpha) * frame[inside].astype(np.float32) + alpha * colors).astype(np.uint8)
-    picture[inside & _borders(mask)] = 255
+    # Pixels with another id above, below, left or right; the edge of the picture is no border.
+    borders = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    picture[inside & (borders > 0)] = 255
     return picture
 
 
@@ -101,14 +103,3 @@ def write_figure(figure: Figure, path: str | Path) -> None:
     with io.BytesIO() as buffer:
         figure.savefig(buffer, format='png', dpi=150, metadata={'Software': None})
         write_atomically(buffer.getvalue(), path)
-
-
-def _borders(mask: np.ndarray) -> np.ndarray:
-    """Pixels with another id above, below, left or right; the edge of the picture is no border."""
-    border = np.zeros(mask.shape, dtype=bool)
-    down, right = mask[1:] != mask[:-1], mask[:, 1:] != mask[:, :-1]
-    border[1:] |= down
-    border[:-1] |= down
-    border[:, 1:] |= right
-    border[:, :-1] |= right
-    return border
