@@ -62,11 +62,7 @@ def resnet_names(depth: int) -> set[str]:
 
 
 def check_names(found: set[str], depth: int | None, path: str) -> str:
-    """Compare with a ResNet; stages left out at the end (as in a three-stage backbone) are allowed.
-
-    Returns:
-        The report line.
-    """
+    """The report of a comparison with a ResNet, of which stages at the end may be left out; else a CheckpointError."""
     depth = depth or min(DEPTHS, key=lambda known: len(resnet_names(known) ^ found))
     wanted = resnet_names(depth)
     if not any(name.startswith('layer4.') for name in found):

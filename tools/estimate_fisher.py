@@ -156,13 +156,7 @@ def gradient_function(model: BaseModel, seed: int) -> Callable[[dict, int], dict
 
 
 class Partial:
-    """What one process has summed up so far, in a file that is never half written.
-
-    Args:
-        path: the file.
-        settings: what the sums depend on; a file of other settings is refused.
-        shapes: of the entries, by name.
-    """
+    """What one process has summed up so far, in a file that is never half written; one of other settings is refused."""
 
     def __init__(self, path: Path, settings: dict, shapes: dict[str, torch.Size]) -> None:
         self.path = path

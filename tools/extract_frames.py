@@ -31,15 +31,7 @@ def owner(video: Path, args: argparse.Namespace) -> str:
 
 
 def extract(video: Path, out: Path, args: argparse.Namespace) -> int:
-    """Write frames of one video as JPEG files; frames below the short side keep their size.
-
-    Args:
-        video: file that FFmpeg can decode.
-        out: folder of the frames, made if needed; the same frames are replaced in it.
-        args: of the command line, see :func:`parse_args`.
-
-    Returns:
-        Number of files.
+    """Write frames of one video as JPEG files, and count these; frames below the short side keep their size.
 
     Raises:
         FrameError: the video cannot be decoded, is cut off, or changes its size; what it holds before is written.

@@ -135,11 +135,7 @@ def done(cfg: Config) -> list[str]:
 
 
 def check_targets(cfg: Config, args: argparse.Namespace) -> list[str]:
-    """Refuse results that would replace what is read, or each other, before anything is made.
-
-    Returns:
-        The files and folders that are read.
-    """
+    """Refuse results that would replace what is read, which is returned, or each other, before anything is made."""
     sources = [
         args.config,
         args.checkpoint,
@@ -183,11 +179,7 @@ def compile_networks(model: nn.Module) -> None:
 
 
 def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
-    """Fill the model's backbone.
-
-    Returns:
-        What the result file says about the checkpoint.
-    """
+    """Fill the model's backbone; returns what the result file says about the checkpoint."""
     model = bare(runner.model)
     if args.checkpoint.lower() == 'none':
         load_for_evaluation(model, None, allow_other_geometry=args.allow_other_geometry)

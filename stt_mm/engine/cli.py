@@ -107,12 +107,8 @@ def _split(text: str) -> list[str]:
 class Progress:
     """A bar on stderr; what is not a terminal gets its last state alone.
 
-    It is drawn by rich, whose thread is left out: data workers are forked beside it.
-
-    Args:
-        total: number of steps, ``None`` while it is not known.
-        label: what the steps are for.
-        done: steps that were taken before.
+    It is drawn by rich, whose thread is left out: data workers are forked beside it. While the number of steps is not
+    known, ``total`` is ``None``.
     """
 
     _shown: 'Progress | None' = None

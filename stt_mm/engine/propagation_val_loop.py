@@ -24,9 +24,8 @@ class PropagationValLoop(ValLoop):
     the very tensors of the trained one: there is no second copy, and nothing to bring up to date.
 
     Args:
-        runner: the runner; its model has a ``backbone`` with torchvision's names.
-        dataloader: data loader of videos, or its config.
-        evaluator: metrics, or their config.
+        runner: its model has a ``backbone`` with torchvision's names.
+        dataloader: of videos.
         model: config of the evaluated model, such as ``dict(type='Correspondence', backbone=..., propagator=...)``. Its
             backbone may have fewer stages than the trained one.
         fp16: evaluate in half precision.
@@ -48,11 +47,7 @@ class PropagationValLoop(ValLoop):
         self._share_weights()
 
     def run(self) -> dict[str, float]:
-        """Validate.
-
-        Returns:
-            The metrics.
-        """
+        """The metrics of the network as it is now."""
         self._share_weights()
         return super().run()
 

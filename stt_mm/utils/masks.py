@@ -14,11 +14,7 @@ from stt_mm.utils.text import without_mark
 
 
 def voc_palette() -> np.ndarray:
-    """Colours whose bits are the bits of the id, spread over red, green and blue from the high bit down.
-
-    Returns:
-        uint8 ``[256, 3]``, RGB; entry 0 is black.
-    """
+    """Colours, uint8 ``[256, 3]`` RGB, whose bits are those of the id, spread over the channels from the high one."""
     ids = np.arange(256)
     palette = np.zeros((256, 3), dtype=np.uint8)
     for level in range(8):
@@ -213,11 +209,9 @@ def lack_of_objects(path: str | Path, single_object: bool = False) -> str | None
 
 
 def write_mask(path: str | Path, mask: np.ndarray) -> None:
-    """Writes ids as an indexed PNG with the DAVIS palette; missing parent folders are made.
+    """Writes ids, ``[H, W]`` integers or booleans of 0 to 255, as an indexed PNG with the DAVIS palette.
 
-    Args:
-        path: ends with ``.png``.
-        mask: ``[H, W]`` integers or booleans, 0 to 255.
+    Missing parent folders are made.
     """
     path, mask = Path(path), np.asarray(mask)
     if path.suffix.lower() != '.png':
@@ -235,14 +229,9 @@ def write_mask(path: str | Path, mask: np.ndarray) -> None:
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Nearest by pixel centres, as Pillow does; OpenCV's ``INTER_NEAREST`` takes other pixels.
+    """A mask, uint8 ``[H, W]``, at a size (height, width), without new ids.
 
-    Args:
-        mask: uint8 ``[H, W]``.
-        size: (height, width).
-
-    Returns:
-        uint8 ``[height, width]``; no new ids appear.
+    Nearest by pixel centres, as Pillow does; OpenCV's ``INTER_NEAREST`` takes other pixels.
     """
     height, width = size
     return np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))

@@ -114,10 +114,7 @@ def read_names(path: str | Path) -> list[str]:
 def read_list(path: str | Path, what: str, read: Callable[[str | Path], list[str]] = read_names) -> list[str]:
     """The names in a list: a text file, one name per line, or JSON, ``[name, ...]`` or ``{'videos': ...}``; each once.
 
-    Args:
-        path: the file.
-        what: is listed, for the messages, such as ``videos``.
-        read: reads the names of a text file.
+    Messages say ``what`` is listed, such as ``videos``; ``read`` reads the names of a text file.
     """
     form = "Expected a text file, one name per line, or JSON: [name, ...] or {'videos': ...}."
     if not Path(path).is_file():

@@ -78,7 +78,6 @@ def write_comparison(
     """Writes one PNG with a row for each method and a column for each frame.
 
     Args:
-        path: the file.
         rows: (label, pictures), pictures uint8 ``[H, W, 3]`` RGB, one for each column; the label stands above them.
         columns: what stands above the columns.
     """

@@ -75,9 +75,7 @@ def read_lines(log: Path) -> list[dict[str, float]]:
 def draw(runs: dict[str, dict[str, dict[int, float]]], path: Path) -> None:
     """Write a picture with one panel per run, logarithmic if its losses are positive and span a factor of 10.
 
-    Args:
-        runs: what :func:`read_losses` returns, by the title of the panel.
-        path: PNG file.
+    ``runs`` has what :func:`read_losses` returns by the title of the panel.
     """
     columns = min(len(runs), PANELS_PER_ROW)
     rows = math.ceil(len(runs) / columns)

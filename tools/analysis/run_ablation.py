@@ -96,12 +96,7 @@ def provision(text: str) -> tuple[str, str]:
 
 
 class Job:
-    """A row of the table, the configs that train and evaluate it, and what the command line changes in them.
-
-    Args:
-        text: ``TRAIN`` or ``TRAIN::EVAL``.
-        args: of the command line.
-    """
+    """A row of the table, the configs ``TRAIN`` or ``TRAIN::EVAL``, and what the command line changes in them."""
 
     def __init__(self, text: str, args: argparse.Namespace) -> None:
         train, _, evaluation = text.partition('::')

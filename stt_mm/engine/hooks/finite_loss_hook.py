@@ -49,9 +49,6 @@ class FiniteLossHook(Hook):
 
     Such a loss now and then does no harm with loss scaling, which leaves out the step. Several processes look together,
     at each multiple of ``limit`` iterations.
-
-    Args:
-        limit: how many, at least 1.
     """
 
     priority = 'LOW'

@@ -25,9 +25,6 @@ class StopSignalHook(Hook):
     validation. In a distributed training the processes agree every ``sync_interval`` iterations, so that all stop after
     the same one. A second Ctrl-C ends the process at once. A signal that is ignored already, as SIGHUP under ``nohup``,
     stays ignored. The previous signal handlers are put back when training ends.
-
-    Args:
-        sync_interval: iterations between agreements in a distributed run, at least 1.
     """
 
     priority = 'LOWEST'
