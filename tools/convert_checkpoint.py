@@ -8,7 +8,7 @@ import torch
 from torchvision.models import get_model
 
 from stt_mm import __version__
-from stt_mm.engine.cli import add_source_arguments, one_line_errors, tool_parser
+from stt_mm.engine.cli import add_weight_arguments, one_line_errors, tool_parser
 from stt_mm.utils.checkpoint import CheckpointError, checkpoint_bytes, sha8, write_atomically
 from stt_mm.utils.targets import check_file
 from stt_mm.utils.weights import check_finite, geometry_in, read_backbone
@@ -44,7 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=DEPTHS,
         help='ResNet depth to check against (default: the one whose names fit best)',
     )
-    add_source_arguments(parser)
+    add_weight_arguments(parser, ['trust-checkpoint', 'prefix'])
     parser.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
     args = parser.parse_args(argv)
     if args.publish and (args.depth or args.overwrite):

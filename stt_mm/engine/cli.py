@@ -226,37 +226,20 @@ def merge_run_arguments(cfg: Config, args: argparse.Namespace) -> None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
 
 
-def add_weight_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-checkpoint``, ``--allow-partial``, ``--prefix`` and ``--allow-other-geometry`` of an evaluation."""
-    add_source_arguments(parser)
-    parser.add_argument(
-        '--allow-partial', action='store_true', help='accept a checkpoint that fills less than 99%% of the backbone'
-    )
-    parser.add_argument(
-        '--allow-other-geometry',
-        action='store_true',
-        help='accept a checkpoint that was trained with another pool, other strides, stage or colours '
-        'than the config has',
-    )
+_WEIGHTS = {
+    'trust-checkpoint': 'allow a checkpoint that holds more than tensors and plain data; it can run code, so know where '
+    'it comes from',
+    'prefix': "what stands before the backbone's names in a checkpoint of no known source, such as net.encoder",
+    'allow-partial': 'accept a checkpoint that fills less than 99%% of the backbone',
+    'allow-other-geometry': 'accept a checkpoint that was trained with another pool, other strides, stage or colours '
+    'than the config has',
+}
 
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-checkpoint`` and ``--prefix``, for a checkpoint of any source."""
-    add_trust_argument(parser)
-    parser.add_argument(
-        '--prefix',
-        help="what stands before the backbone's names in a checkpoint of no known source, such as net.encoder",
-    )
-
-
-def add_trust_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-checkpoint``."""
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='allow a checkpoint that holds more than tensors and plain data; it can run code, so know '
-        'where it comes from',
-    )
+def add_weight_arguments(parser: argparse.ArgumentParser, names: Collection[str] = tuple(_WEIGHTS)) -> None:
+    """Add what says how a checkpoint is read: all that an evaluation has, or some of it."""
+    for name in names:
+        parser.add_argument(f'--{name}', action='store' if name == 'prefix' else 'store_true', help=_WEIGHTS[name])
 
 
 def process_rank() -> int:

@@ -82,16 +82,6 @@ def test_what_a_file_holds_that_is_cut_off_is_written_and_said(tmp_path):
     assert tool.extract(tmp_path / 'a.avi', tmp_path / 'out', settings(1, 64, count, 90, overwrite=True)) == count
 
 
-def test_frames_before_one_of_another_size_are_written(tmp_path, monkeypatch):
-    tool = load_tool()
-    write_video(tmp_path / 'a.avi', moving_shapes(3, (48, 64), 1)[0], 'MJPG')
-    read = VideoReader.read
-    monkeypatch.setattr(VideoReader, 'read', lambda self, t: read(self, t)[: 48 - t // 2])
-    with pytest.raises(FrameError, match=r'a\.avi is 47x64 .* at frame 2, the frames read before it are 48x64'):
-        tool.extract(tmp_path / 'a.avi', tmp_path / 'out', settings(1, 64, None, 90))
-    assert len(list((tmp_path / 'out').glob('*.jpg'))) == 2
-
-
 def test_a_file_that_is_no_video_is_named_in_one_line(tmp_path, capfd):
     (tmp_path / 'talk.mp4').write_bytes(b'no video')
     code, printed = extract(capfd, tmp_path / 'talk.mp4', '--out', tmp_path / 'out')
