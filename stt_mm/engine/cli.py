@@ -227,8 +227,8 @@ def merge_run_arguments(cfg: Config, args: argparse.Namespace) -> None:
 
 
 _WEIGHTS = {
-    'trust-checkpoint': 'allow a checkpoint that holds more than tensors and plain data; it can run code, so know where '
-    'it comes from',
+    'trust-checkpoint': 'allow a checkpoint that holds more than tensors and plain data; it can run code, so know '
+    'where it comes from',
     'prefix': "what stands before the backbone's names in a checkpoint of no known source, such as net.encoder",
     'allow-partial': 'accept a checkpoint that fills less than 99%% of the backbone',
     'allow-other-geometry': 'accept a checkpoint that was trained with another pool, other strides, stage or colours '

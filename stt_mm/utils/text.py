@@ -134,6 +134,22 @@ def read_video_list(path: str | Path) -> list[str]:
     return videos
 
 
+def read_instance_categories(path: str | Path) -> dict[int, int]:
+    """The category of each instance of a mask of VIP, from lines ``id category``."""
+    try:
+        lines = read_words(path)
+    except FileNotFoundError:
+        raise MissingInputError(f'Instance list not found: {path}.') from None
+    # Python refuses to read numbers of thousands of digits.
+    broken = [words for words in lines if len(words) != 2 or not all(w.isdecimal() and len(w) < 10 for w in words)]
+    if broken:
+        raise InputError(f'{path}: expected lines "id category", got {" ".join(broken[0])!r}.')
+    categories = {int(number): int(category) for number, category in lines}
+    if len(categories) < len(lines):
+        raise InputError(f'{path}: {len(lines)} lines for {len(categories)} instances. Expected one line for each.')
+    return categories
+
+
 def invisible(text: str) -> str:
     """The first character that cannot be seen, as ``U+200B``, or an empty text.
 
