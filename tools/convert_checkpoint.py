@@ -11,7 +11,7 @@ from stt_mm import __version__
 from stt_mm.engine.cli import add_weight_arguments, one_line_errors, tool_parser
 from stt_mm.utils.checkpoint import CheckpointError, checkpoint_bytes, sha8, write_atomically
 from stt_mm.utils.targets import check_file
-from stt_mm.utils.weights import check_finite, geometry_in, read_backbone
+from stt_mm.utils.weights import check_finite, read_backbone
 
 EXAMPLES = """examples:
   python tools/convert_checkpoint.py work_dirs/mocov2_r18_in1k/iter_1000800.pth checkpoints/mocov2_r18.pth --depth 18
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
         out, source = Path(args.out), Path(args.source)
         if not args.publish:
             check_file(out, [source], args.overwrite)
-        found, origin = read_backbone(source, args.trust_checkpoint, args.prefix)
+        found, geometry = read_backbone(source, args.trust_checkpoint, args.prefix)
         report = f'{len(found.weights)} tensors'
         if not args.publish:
             counted = {name for name in found.weights if not name.endswith(COUNTER)}
@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
             state_dict, f'{source} as {dtype}', 'The range of that type is too small for it: convert it without --fp16.'
         )
         kept = dict(source=found.source, source_sha8=sha8(source), stt_mm_version=__version__)
-        meta = dict(kept, dtype=str(dtype).removeprefix('torch.'), **geometry_in(origin))
+        meta = dict(kept, dtype=str(dtype).removeprefix('torch.')) | (dict(geometry=geometry) if geometry else {})
         data = checkpoint_bytes(dict(state_dict=state_dict, meta=meta))
         if args.publish:
             is_folder = args.out.endswith('/') or out.is_dir()

@@ -38,7 +38,6 @@ from stt_mm.utils.checkpoint import (
     write_atomically,
 )
 from stt_mm.utils.geometry import check_geometry
-from stt_mm.utils.key_maps import meta_of
 from stt_mm.utils.targets import check_file
 from stt_mm.utils.weights import check_finite, geometry_in
 
@@ -103,7 +102,7 @@ def build_model(cfg: Config, checkpoint: str) -> BaseModel:
         model.teacher.init_weights()
     content = read_checkpoint(checkpoint)
     weights = content.get('state_dict', content) if isinstance(content, dict) else {}
-    check_geometry(checkpoint, geometry_in(meta_of(content)).get('geometry'), getattr(model, 'geometry', None))
+    check_geometry(checkpoint, geometry_in(content), getattr(model, 'geometry', None))
     try:
         found = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:

@@ -5,6 +5,7 @@ import os
 import runpy
 import signal
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -342,7 +343,7 @@ def test_what_is_just_possible(parse, name, line):
 
 
 @pytest.mark.parametrize('name', LINES)
-def test_each_tool_runs_as_a_script(monkeypatch, capsys, name):
+def test_each_tool_runs_as_a_script_and_explains_its_arguments(monkeypatch, capsys, name):
     monkeypatch.setattr(sys, 'argv', [name, '--help'])
     monkeypatch.setattr(sys, 'path', [str(ROOT / 'tools' / 'analysis'), *sys.path])
     taken, before = {}, signal.signal
@@ -350,7 +351,11 @@ def test_each_tool_runs_as_a_script(monkeypatch, capsys, name):
     with pytest.raises(SystemExit, match='0'):
         runpy.run_path(str(ROOT / f'{name}.py'), run_name='__main__')
     monkeypatch.setattr(signal, 'signal', before)
-    assert f'python {name}.py ' in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f'python {name}.py ' in text
+    for line, after in pairwise(text.splitlines()):
+        if line.startswith('  -'):
+            assert '  ' in line.strip() or after.startswith(' ' * 20), f'{line} is not explained'
     # An ablation ends by SIGTERM as by Ctrl-C.
     assert list(taken) == ([signal.SIGTERM] if name.endswith('run_ablation') else [])
     for handler in taken.values():

@@ -367,18 +367,6 @@ def test_pictures_of_a_dataset_stay_out_of_it(root, monkeypatch):
     assert [path.name for path in Path('pictures').glob('*.png')] == ['0000_video0.png']
 
 
-def test_a_lock_of_someone_else_is_not_emptied(tmp_path, monkeypatch):
-    module_path = ROOT / 'tools' / 'analysis'
-    monkeypatch.syspath_prepend(module_path)
-    import run_ablation
-
-    (tmp_path / '.lock').write_text('theirs')
-    (tmp_path / 'thesis.tex').write_text('years')
-    with pytest.raises(ValueError, match='is not empty and was not made by'), run_ablation.reserved(tmp_path):
-        pass
-    assert (tmp_path / '.lock').read_text() == 'theirs'
-
-
 def test_frames_of_another_size_are_not_extracted(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     videos('v.mp4')
