@@ -22,9 +22,10 @@ from stt_mm.engine.cli import (
 )
 from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics import VideoMetric, claim_dump, completed, forget_records
+from stt_mm.evaluation.metrics.tables import write_json
 from stt_mm.models import load_for_evaluation
 from stt_mm.registry import METRICS, RUNNERS
-from stt_mm.utils.checkpoint import remove_left_overs, sha8, write_atomically
+from stt_mm.utils.checkpoint import remove_left_overs, sha8
 from stt_mm.utils.targets import check_apart, check_distinct, check_file
 
 EXAMPLES = """examples:
@@ -230,7 +231,7 @@ def main(argv: list[str] | None = None) -> None:
                 ),
                 'result',
             )
-            write_atomically((json.dumps(result, indent=2) + '\n').encode(), args.out)
+            write_json(args.out, result)
             runner.logger.info(f'Results written to {args.out}')
         del runner
         finish_runtime()
