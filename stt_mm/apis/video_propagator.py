@@ -24,7 +24,7 @@ from stt_mm.errors import FileError, InputError, writing
 from stt_mm.models import Correspondence, load_for_evaluation
 from stt_mm.registry import MODELS
 from stt_mm.utils import list_images, write_mask
-from stt_mm.utils.checks import usable_device
+from stt_mm.utils.checks import check_count, usable_device
 from stt_mm.utils.targets import check_distinct, check_file, check_folder, claim_folder, state_of
 from stt_mm.utils.video import VideoStream, open_video
 from stt_mm.visualization import VideoWriter, draw_points, overlay
@@ -68,10 +68,6 @@ def check_outputs(
         out, mask_dir, points_json: where results go; ``None`` for those that are not wanted.
         owner: what ``mask_dir`` is for; see :func:`stt_mm.utils.targets.check_folder`.
         overwrite: the masks of another result may be removed.
-
-    Raises:
-        ValueError: results would replace something that is read, or each other, or the masks of another result.
-        OSError: a folder cannot be written to; the message names it.
     """
     sources = list(sources)
     files = {what: file for what, file in (('the video', out), ('the points', points_json)) if file}
@@ -203,8 +199,8 @@ class VideoPropagator:
         """
         given = collect_given(masks, points)
         stream = open_video(video)
-        if max_frames is not None and max_frames < 1:
-            raise InputError(f'max_frames must be 1 or larger, got {max_frames}.')
+        if max_frames is not None:
+            check_count('max_frames', max_frames)
         ends = [
             (max_frames, f'only the first {max_frames} are to be read'),
             (stream.num_frames if stream.exact else None, f'{stream.name} has {stream.num_frames} frames'),

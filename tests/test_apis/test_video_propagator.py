@@ -446,7 +446,7 @@ def test_folder_that_cannot_be_written(propagator, tmp_path, kind):
         (np.ones(SIZE, np.uint8), None, dict(out='a.avi'), r'\.mp4, .*\.webm, got .*a\.avi'),
         (np.ones(SIZE, np.uint8), None, dict(out='a.mp4', fps=-1), 'fps must be 0.001 to 100000'),
         (np.ones(SIZE, np.uint8), None, dict(out='a.mp4', fps=0), 'fps must be 0.001 to 100000'),
-        (np.ones(SIZE, np.uint8), None, dict(max_frames=0), 'max_frames must be 1'),
+        (np.ones(SIZE, np.uint8), None, dict(max_frames=0), 'max_frames must be a whole number of at least 1'),
         (np.ones((64, 90), np.uint8), None, dict(out='a.mp4'), '64x90 .*, the frames are 64x96'),
         ({0: np.ones(SIZE, np.uint8), 2: np.ones(SIZE, np.uint8)}, None, dict(out='a.mp4'), 'frame 2 gives object 1'),
         (None, {1: [[96, 3]]}, dict(out='a.mp4'), 'Point 96,3 for frame 1 .* 0 to 95'),
