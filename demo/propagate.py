@@ -17,7 +17,6 @@ import numpy as np
 from stt_mm.apis import FrameResult, VideoPropagator
 from stt_mm.engine.cli import Progress, add_config_options, add_weight_arguments, between, one_line_errors, tool_parser
 from stt_mm.utils.video import VideoStream, open_video
-from stt_mm.visualization.video import check_fps
 
 ROOT = Path(__file__).resolve().parents[1]
 WINDOW = 'stt_mm (q ends)'
@@ -56,15 +55,6 @@ def point(text: str) -> tuple[int, tuple[float, float]]:
     return frame, (x, y)
 
 
-def frame_rate(text: str) -> float:
-    """Frames per second that a video can have."""
-    try:
-        check_fps(float(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return float(text)
-
-
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('video', help='video file, folder of frames, or number of a camera')
@@ -94,7 +84,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--points-json', type=Path, metavar='FILE.json', help='write the points of each frame')
     parser.add_argument('--show', action='store_true', help='show the result in a window; q ends the run')
     parser.add_argument('--max-frames', type=int, metavar='N', help='stop after N frames')
-    parser.add_argument('--fps', type=frame_rate, help='of --out (default: the pace of the video, or 10)')
+    parser.add_argument(
+        '--fps', type=between(0.001, 100_000, float), help='of --out (default: the pace of the video, or 10)'
+    )
     parser.add_argument('--alpha', type=between(0, 1, float), default=0.5, help='opacity of the objects')
     parser.add_argument(
         '--config',

@@ -44,9 +44,9 @@ from stt_mm.datasets import DAVIS, JHMDB, VIP, YouTubeVOS, YouTubeVOSBenchmark
 from stt_mm.errors import SttMMError
 from stt_mm.utils import VideoReader, read_image, read_mask, read_object_ids, write_mask
 from stt_mm.utils.checkpoint import read_checkpoint
-from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.mask_folder import ExpectedMasks, check_zip
 from stt_mm.utils.mat import read_joint_positions
+from stt_mm.utils.text import read_instance_categories
 from stt_mm.utils.video import open_video
 from stt_mm.utils.weights import load_backbone
 

@@ -30,8 +30,8 @@ def counter():
 )
 def test_what_the_host_waits_for_is_told_with_its_place(counter, code, what):
     code(torch.empty(3, 4, device='cuda'))
-    (wait,) = counter.waits
-    assert wait.startswith(f'{what}: tests/test_op_counter.py:')
+    # PyTorch 2.14 waits for more than one part of an index that is a list.
+    wait = next(wait for wait in counter.waits if wait.startswith(f'{what}: tests/test_op_counter.py:'))
     assert wait in str(counter)
 
 

@@ -5,15 +5,13 @@ growth of the peak (resident memory on a CPU, allocated memory on a GPU), and th
 """
 
 import argparse
-import json
 import os
-from pathlib import Path
 
 import torch
 from benchmarks import davis_metric, propagate, train, video
 
 from stt_mm.engine.cli import between, one_line_errors, tool_parser
-from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.evaluation.metrics.tables import write_json
 from stt_mm.utils.checks import usable_device
 
 EPILOG = """examples:
@@ -69,9 +67,7 @@ def main(argv: list[str] | None = None) -> None:
             show(row, rows[-1])
             rows.append(row)
         if args.json:
-            write_atomically(
-                (json.dumps(dict(settings=settings, rows=rows[1:]), indent=2) + '\n').encode(), Path(args.json)
-            )
+            write_json(args.json, dict(settings=settings, rows=rows[1:]))
 
 
 if __name__ == '__main__':

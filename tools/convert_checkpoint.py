@@ -8,11 +8,10 @@ import torch
 from torchvision.models import get_model
 
 from stt_mm import __version__
-from stt_mm.engine.cli import add_source_arguments, one_line_errors, tool_parser
-from stt_mm.errors import FileError
+from stt_mm.engine.cli import add_weight_arguments, one_line_errors, tool_parser
 from stt_mm.utils.checkpoint import CheckpointError, checkpoint_bytes, sha8, write_atomically
 from stt_mm.utils.targets import check_file
-from stt_mm.utils.weights import check_finite, geometry_in, read_backbone
+from stt_mm.utils.weights import check_finite, read_backbone
 
 EXAMPLES = """examples:
   python tools/convert_checkpoint.py work_dirs/mocov2_r18_in1k/iter_1000800.pth checkpoints/mocov2_r18.pth --depth 18
@@ -45,7 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=DEPTHS,
         help='ResNet depth to check against (default: the one whose names fit best)',
     )
-    add_source_arguments(parser)
+    add_weight_arguments(parser, ['trust-checkpoint', 'prefix'])
     parser.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
     args = parser.parse_args(argv)
     if args.publish and (args.depth or args.overwrite):
@@ -63,14 +62,7 @@ def resnet_names(depth: int) -> set[str]:
 
 
 def check_names(found: set[str], depth: int | None, path: str) -> str:
-    """Compare with a ResNet; stages left out at the end (as in a three-stage backbone) are allowed.
-
-    Returns:
-        The report line.
-
-    Raises:
-        CheckpointError: if a name is missing or unexpected.
-    """
+    """The report of a comparison with a ResNet, of which stages at the end may be left out; else a CheckpointError."""
     depth = depth or min(DEPTHS, key=lambda known: len(resnet_names(known) ^ found))
     wanted = resnet_names(depth)
     if not any(name.startswith('layer4.') for name in found):
@@ -91,10 +83,8 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         out, source = Path(args.out), Path(args.source)
         if not args.publish:
-            check_file(out, [source])
-            if out.exists() and not args.overwrite:
-                raise FileError(f'{out} exists. Name another file or add --overwrite to replace it.')
-        found, origin = read_backbone(source, args.trust_checkpoint, args.prefix)
+            check_file(out, [source], args.overwrite)
+        found, geometry = read_backbone(source, args.trust_checkpoint, args.prefix)
         report = f'{len(found.weights)} tensors'
         if not args.publish:
             counted = {name for name in found.weights if not name.endswith(COUNTER)}
@@ -108,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
             state_dict, f'{source} as {dtype}', 'The range of that type is too small for it: convert it without --fp16.'
         )
         kept = dict(source=found.source, source_sha8=sha8(source), stt_mm_version=__version__)
-        meta = dict(kept, dtype=str(dtype).removeprefix('torch.'), **geometry_in(origin))
+        meta = dict(kept, dtype=str(dtype).removeprefix('torch.')) | (dict(geometry=geometry) if geometry else {})
         data = checkpoint_bytes(dict(state_dict=state_dict, meta=meta))
         if args.publish:
             is_folder = args.out.endswith('/') or out.is_dir()

@@ -26,7 +26,7 @@ from stt_mm import __version__
 from stt_mm.datasets import TrainSampler, VideoDataset
 from stt_mm.engine import load_config, values_of
 from stt_mm.engine.cli import Progress, add_config_options, between, one_line_errors, tool_parser
-from stt_mm.errors import FileError, InputError
+from stt_mm.errors import InputError
 from stt_mm.ops import add_squared
 from stt_mm.registry import DATASETS, MODELS
 from stt_mm.utils.checkpoint import (
@@ -38,7 +38,6 @@ from stt_mm.utils.checkpoint import (
     write_atomically,
 )
 from stt_mm.utils.geometry import check_geometry
-from stt_mm.utils.key_maps import meta_of
 from stt_mm.utils.targets import check_file
 from stt_mm.utils.weights import check_finite, geometry_in
 
@@ -95,11 +94,7 @@ class Samples(Dataset):
 
 
 def build_model(cfg: Config, checkpoint: str) -> BaseModel:
-    """The trained model without penalties, in eval mode, with a key encoder that stays where it is.
-
-    Raises:
-        CheckpointError: if the checkpoint lacks a weight of the model; the message names the first ones.
-    """
+    """The trained model without penalties, in eval mode, with a key encoder that stays where it is."""
     model_cfg = cfg.model
     model_cfg.pop('penalty', None)
     model = MODELS.build(model_cfg)
@@ -107,7 +102,7 @@ def build_model(cfg: Config, checkpoint: str) -> BaseModel:
         model.teacher.init_weights()
     content = read_checkpoint(checkpoint)
     weights = content.get('state_dict', content) if isinstance(content, dict) else {}
-    check_geometry(checkpoint, geometry_in(meta_of(content)).get('geometry'), getattr(model, 'geometry', None))
+    check_geometry(checkpoint, geometry_in(content), getattr(model, 'geometry', None))
     try:
         found = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
@@ -160,13 +155,7 @@ def gradient_function(model: BaseModel, seed: int) -> Callable[[dict, int], dict
 
 
 class Partial:
-    """What one process has summed up so far, in a file that is never half written.
-
-    Args:
-        path: the file.
-        settings: what the sums depend on; a file of other settings is refused.
-        shapes: of the entries, by name.
-    """
+    """What one process has summed up so far, in a file that is never half written; one of other settings is refused."""
 
     def __init__(self, path: Path, settings: dict, shapes: dict[str, torch.Size]) -> None:
         self.path = path
@@ -254,18 +243,10 @@ def main(argv: list[str] | None = None) -> None:
         cfg = load_config(args.config, args.cfg_options)
         if cfg.get('model') is None or cfg.get('train_dataloader') is None:
             raise InputError(f'{cfg.filename} is no training config: it has no model or no train_dataloader.')
-        for path in (out, partial_path):
-            check_file(
-                path,
-                [
-                    args.config,
-                    args.checkpoint,
-                    *values_of(cfg.model, 'checkpoint'),
-                    *values_of(cfg.train_dataloader, 'data_root', 'ann_file', 'video_list'),
-                ],
-            )
-        if out.exists() and not args.overwrite:
-            raise FileError(f'{out} exists. Name another file or add --overwrite to replace it.')
+        sources = [args.config, args.checkpoint, *values_of(cfg.model, 'checkpoint')]
+        sources += values_of(cfg.train_dataloader, 'data_root', 'ann_file', 'video_list')
+        check_file(partial_path, sources)
+        check_file(out, sources, args.overwrite)
         init_default_scope(cfg.get('default_scope', 'stt_mm'))
         settings = settings_of(args, cfg, world_size)
         model = build_model(cfg, args.checkpoint)

@@ -10,7 +10,7 @@ import cv2
 
 from stt_mm.engine.cli import between, one_line_errors, tool_parser, tracked
 from stt_mm.errors import FileError, MissingInputError
-from stt_mm.utils import FrameError, VideoReader
+from stt_mm.utils import FrameError, FrameSequence, VideoReader
 from stt_mm.utils.targets import check_distinct, check_folder, claim_folder, inside, state_of
 from stt_mm.utils.text import absent
 
@@ -31,33 +31,17 @@ def owner(video: Path, args: argparse.Namespace) -> str:
 
 
 def extract(video: Path, out: Path, args: argparse.Namespace) -> int:
-    """Write frames of one video as JPEG files; frames below the short side keep their size.
-
-    Args:
-        video: file that FFmpeg can decode.
-        out: folder of the frames, made if needed; the same frames are replaced in it.
-        args: of the command line, see :func:`parse_args`.
-
-    Returns:
-        Number of files.
+    """Write frames of one video as JPEG files, and count these; frames below the short side keep their size.
 
     Raises:
-        FrameError: the video cannot be decoded, or is cut off; what it holds is written.
-        ValueError: if the folder holds other files.
+        FrameError: the video cannot be decoded, is cut off, or changes its size; what it holds before is written.
     """
     reader = VideoReader(video)
+    frames = FrameSequence(video, index=reader.index)
     claim_folder(out, owner(video, args), SUFFIX, [video], args.overwrite)
     indices = range(0, len(reader), args.every)[: args.max_frames]
-    size = None
     for number, index in enumerate(indices):
-        frame = cv2.cvtColor(reader.read(index), cv2.COLOR_RGB2BGR)
-        size = size or frame.shape[:2]
-        if frame.shape[:2] != size:
-            raise FrameError(
-                f'Frame {index} of {video} is {frame.shape[0]}x{frame.shape[1]} (height x width), the '
-                f'first is {size[0]}x{size[1]}. Those before it are in {out}; scale or cut the video '
-                f'before, or end there by --max-frames {number} --overwrite.'
-            )
+        frame = cv2.cvtColor(frames[index], cv2.COLOR_RGB2BGR)
         scale = args.short_side / min(frame.shape[:2])
         if scale < 1:
             frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

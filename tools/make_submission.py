@@ -5,15 +5,18 @@ have appeared by then, and nothing else. All faults are listed, each with its fi
 """
 
 import argparse
+import io
 import tempfile
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from stt_mm.datasets import DAVIS, VideoBenchmark, YouTubeVOSBenchmark
 from stt_mm.engine.cli import one_line_errors, tool_parser, tracked
 from stt_mm.errors import InputError, MissingInputError
+from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, check_zip, expected_masks, given_births
-from stt_mm.utils.submission import write_submission
-from stt_mm.utils.targets import check_apart
+from stt_mm.utils.targets import check_apart, check_file
 from stt_mm.utils.text import absent
 
 EPILOG = """examples:
@@ -25,8 +28,8 @@ PRED holds <video>/<frame>.png. With --check-only it may be a zip file as the se
 for DAVIS, Annotations/<video>/<frame>.png for YouTube-VOS. The exit code is 1 if there are faults; nothing is packed
 then."""
 
-# The one folder at the root of the zip.
-TOPS = {'davis17-test-dev': '', 'ytv18': 'Annotations', 'ytv19': 'Annotations'}
+# What stands before the videos in the zip.
+TOPS = {'davis17-test-dev': '', 'ytv18': 'Annotations/', 'ytv19': 'Annotations/'}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -58,18 +61,30 @@ def check(folder: Path, videos: dict[str, ExpectedMasks]) -> list[str]:
     return [fault for name, video in tracked(videos.items()) for fault in check_video(folder / name, video)[1]]
 
 
+def pack(path: Path, files: Mapping[str, Path]) -> None:
+    """Writes files, by their names inside, into a zip, whole or not at all; the same files give the same bytes."""
+    check_file(path, files.values())
+    with io.BytesIO() as buffer:
+        # PNGs are compressed already.
+        with zipfile.ZipFile(buffer, 'w', zipfile.ZIP_STORED) as archive:
+            for name in sorted(files):
+                archive.writestr(zipfile.ZipInfo(name), files[name].read_bytes())
+        write_atomically(buffer.getvalue(), path)
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    top = TOPS[args.task]
     with one_line_errors():
         if args.out is not None:
             check_apart(args.out, [args.pred, args.data_root])
         samples = (item['data_samples'].to_dict() for item in build_dataset(args))
         videos = {sample['video_id']: expected_masks(sample, given_births(sample['given_masks'])) for sample in samples}
         if args.pred.suffix.lower() == '.zip':
-            with tempfile.TemporaryDirectory() as scratch:
-                faults = check_zip(args.pred, videos, scratch, TOPS[args.task])
-                inside = str(args.pred / TOPS[args.task])
-                faults += [fault.replace(scratch, inside) for fault in check(Path(scratch), videos)]
+            videos = {top + video: expected for video, expected in videos.items()}
+            with tempfile.TemporaryDirectory() as folder:
+                faults = check_zip(args.pred, videos, folder)
+                faults += [fault.replace(folder, str(args.pred)) for fault in check(Path(folder), videos)]
         elif args.pred.is_dir():
             faults = check(args.pred, videos) + check_extra(args.pred, videos)
         else:
@@ -77,16 +92,14 @@ def main(argv: list[str] | None = None) -> None:
         for fault in faults:
             print(fault)
         masks = [f'{video}/{name}.png' for video, expected in videos.items() for name in expected.frames]
+        what = f'{len(masks)} masks of {len(videos)} videos'
         if faults:
-            raise InputError(
-                f'{len(faults)} faults in {args.pred}, listed above; {len(masks)} masks of {len(videos)} '
-                'videos are expected'
-            )
+            raise InputError(f'{len(faults)} faults in {args.pred}, listed above; {what} are expected')
         if args.check_only:
-            print(f'{args.pred}: {len(masks)} masks of {len(videos)} videos, no faults')
+            print(f'{args.pred}: {what}, no faults')
             return
-        write_submission(args.out, {str(Path(TOPS[args.task], mask)): args.pred / mask for mask in masks})
-        print(f'{args.out}: {len(masks)} masks of {len(videos)} videos')
+        pack(args.out, {top + mask: args.pred / mask for mask in masks})
+        print(f'{args.out}: {what}')
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ from stt_mm.engine.cli import between, one_line_errors, tool_parser
 from stt_mm.engine.steps import own_folder, run_step
 from stt_mm.errors import MissingInputError, writing
 from stt_mm.utils import read_image, read_mask, resize_mask
-from stt_mm.visualization import overlay, write_comparison, write_video
+from stt_mm.visualization import VideoWriter, overlay, write_comparison
 
 ROOT = Path(__file__).resolve().parent.parent
 DAVIS = Path('demo/data/davis')
@@ -199,8 +199,9 @@ def draw(methods: list[Method], args: argparse.Namespace) -> tuple[Path, Path]:
     videos = sorted(path.name for path in (masks / best.key).iterdir() if path.is_dir())
     video = SHOWN if SHOWN in videos else videos[0]
     names = sorted(path.stem for path in (masks / best.key / video).glob('*.png'))
-    pairs = (np.hstack(enlarged(masks / best.key, name, 2)) for name in names)
-    film = write_video(args.work_dir / 'overlay.mp4', pairs, fps=8)
+    with VideoWriter(args.work_dir / 'overlay.mp4', fps=8) as film:
+        for name in names:
+            film.write(np.hstack(enlarged(masks / best.key, name, 2)))
 
     some = [names[round(part * (len(names) - 1) / 3)] for part in range(4)]
     rows = [('human labels', [enlarged(ROOT / DAVIS / 'Annotations' / '480p', name, 1.5)[1] for name in some])]
@@ -209,7 +210,7 @@ def draw(methods: list[Method], args: argparse.Namespace) -> tuple[Path, Path]:
         label = f'{method.label}, J&F {100 * results["per_sequence"][video]["J&F-Mean"]:.1f} on this video'
         rows.append((label, [enlarged(masks / method.key, name, 1.5)[1] for name in some]))
     columns = [f'{video}, frame {int(name)}{" (given)" if name == names[0] else ""}' for name in some]
-    return film, write_comparison(args.work_dir / 'comparison.png', rows, columns)
+    return film.path, write_comparison(args.work_dir / 'comparison.png', rows, columns)
 
 
 def main(argv: list[str] | None = None) -> None:

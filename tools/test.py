@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
-from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from torch import nn
 
-from stt_mm.engine import finish_runtime, load_config, prepare_runtime, run_log, to_plain, values_of
+from stt_mm.engine import bare, finish_runtime, load_config, prepare_runtime, run_log, to_plain, values_of
 from stt_mm.engine.cli import (
     add_weight_arguments,
     merge_run_arguments,
@@ -23,9 +22,10 @@ from stt_mm.engine.cli import (
 )
 from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics import VideoMetric, claim_dump, completed, forget_records
+from stt_mm.evaluation.metrics.tables import write_json
 from stt_mm.models import load_for_evaluation
 from stt_mm.registry import METRICS, RUNNERS
-from stt_mm.utils.checkpoint import remove_left_overs, sha8, write_atomically
+from stt_mm.utils.checkpoint import remove_left_overs, sha8
 from stt_mm.utils.targets import check_apart, check_distinct, check_file
 
 EXAMPLES = """examples:
@@ -136,11 +136,7 @@ def done(cfg: Config) -> list[str]:
 
 
 def check_targets(cfg: Config, args: argparse.Namespace) -> list[str]:
-    """Refuse results that would replace what is read, or each other, before anything is made.
-
-    Returns:
-        The files and folders that are read.
-    """
+    """Refuse results that would replace what is read, which is returned, or each other, before anything is made."""
     sources = [
         args.config,
         args.checkpoint,
@@ -176,26 +172,16 @@ def make_room(cfg: Config, args: argparse.Namespace, runner: Runner, sources: li
     barrier()
 
 
-def bare(runner: Runner) -> torch.nn.Module:
-    """The model without the wrapper of distributed runs."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
-def compile_networks(runner: Runner) -> None:
+def compile_networks(model: nn.Module) -> None:
     """Let PyTorch compile the network, or the networks of a fusion."""
-    model = bare(runner)
     for network in [getattr(model, 'backbone', None), *getattr(model, 'backbones', [])]:
         if network is not None:
             network.compile()
 
 
 def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
-    """Fill the model's backbone.
-
-    Returns:
-        What the result file says about the checkpoint.
-    """
-    model = bare(runner)
+    """Fill the model's backbone; returns what the result file says about the checkpoint."""
+    model = bare(runner.model)
     if args.checkpoint.lower() == 'none':
         load_for_evaluation(model, None, allow_other_geometry=args.allow_other_geometry)
         runner.logger.info(f'checkpoint: none, the network is as its config initialises it (seed {runner.seed})')
@@ -226,11 +212,11 @@ def main(argv: list[str] | None = None) -> None:
         log.attach(runner)
         checkpoint = load_weights(runner, args)
         if args.compile:
-            compile_networks(runner)
+            compile_networks(bare(runner.model))
         make_room(cfg, args, runner, sources)
-        protocol = getattr(bare(runner), 'protocol', None)
+        protocol = getattr(bare(runner.model), 'protocol', None)
         if protocol is not None:
-            runner.logger.info(f'protocol: {bare(runner).propagator.protocol}\n{json.dumps(protocol)}')
+            runner.logger.info(f'protocol: {bare(runner.model).propagator.protocol}\n{json.dumps(protocol)}')
         metrics = runner.test()
         if args.out and is_main_process():
             max_frames = cfg.test_dataloader.dataset.get('max_frames')
@@ -245,7 +231,7 @@ def main(argv: list[str] | None = None) -> None:
                 ),
                 'result',
             )
-            write_atomically((json.dumps(result, indent=2) + '\n').encode(), args.out)
+            write_json(args.out, result)
             runner.logger.info(f'Results written to {args.out}')
         del runner
         finish_runtime()

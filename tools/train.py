@@ -21,7 +21,7 @@ from stt_mm.engine import (
     values_of,
 )
 from stt_mm.engine.cli import (
-    add_trust_argument,
+    add_weight_arguments,
     merge_run_arguments,
     one_line_errors,
     parse_run_arguments,
@@ -73,7 +73,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='multiply it by (batch size x processes) / auto_scale_lr.base_batch_size',
     )
     parser.add_argument('--compile', action='store_true', help='compile the loss by torch.compile')
-    add_trust_argument(parser)
+    add_weight_arguments(parser, ['trust-checkpoint'])
     return parse_run_arguments(parser, argv)
 
 

@@ -1,5 +1,5 @@
-# The full method at the size of stt_r18_demo, with a student and a teacher from STT_STAGE1_R18, such as a checkpoint of
-# configs/pretrain/mocov2_r18_demo.py.
+# The full method at a size that a laptop trains: 128 x 128 crops of any videos, batch 8, with a student and a teacher
+# from STT_STAGE1_R18, such as a checkpoint of configs/pretrain/mocov2_r18_demo.py.
 _base_ = ['../stt_r18_ytv.py', '../_base_/datasets/demo.py']
 model = dict(propagator=dict(protocol=dict(short_side=320)))
 train_dataloader = dict(_base_.demo_clips, _delete_=True)

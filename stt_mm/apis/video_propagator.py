@@ -24,7 +24,7 @@ from stt_mm.errors import FileError, InputError, writing
 from stt_mm.models import Correspondence, load_for_evaluation
 from stt_mm.registry import MODELS
 from stt_mm.utils import list_images, write_mask
-from stt_mm.utils.checks import usable_device
+from stt_mm.utils.checks import check_count, usable_device
 from stt_mm.utils.targets import check_distinct, check_file, check_folder, claim_folder, state_of
 from stt_mm.utils.video import VideoStream, open_video
 from stt_mm.visualization import VideoWriter, draw_points, overlay
@@ -68,10 +68,6 @@ def check_outputs(
         out, mask_dir, points_json: where results go; ``None`` for those that are not wanted.
         owner: what ``mask_dir`` is for; see :func:`stt_mm.utils.targets.check_folder`.
         overwrite: the masks of another result may be removed.
-
-    Raises:
-        ValueError: results would replace something that is read, or each other, or the masks of another result.
-        OSError: a folder cannot be written to; the message names it.
     """
     sources = list(sources)
     files = {what: file for what, file in (('the video', out), ('the points', points_json)) if file}
@@ -171,6 +167,11 @@ class VideoPropagator:
                     f'{cfg.filename or "The config"} has no model with a propagator; take one of configs/eval.'
                 )
             load_for_evaluation(model, checkpoint, trust_checkpoint, allow_partial, prefix, allow_other_geometry)
+        # A benchmark may ask for given labels as its files' sizes leave them; here they are what the user gave. Points
+        # have no bias.
+        protocol = model.propagator.protocol
+        changes = dict(first_output='given', points=protocol.points and 'input')
+        model.propagator.protocol = protocol.change(changes)
         self._files = [checkpoint, cfg.filename]
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
 
@@ -198,8 +199,8 @@ class VideoPropagator:
         """
         given = collect_given(masks, points)
         stream = open_video(video)
-        if max_frames is not None and max_frames < 1:
-            raise InputError(f'max_frames must be 1 or larger, got {max_frames}.')
+        if max_frames is not None:
+            check_count('max_frames', max_frames)
         ends = [
             (max_frames, f'only the first {max_frames} are to be read'),
             (stream.num_frames if stream.exact else None, f'{stream.name} has {stream.num_frames} frames'),
@@ -248,8 +249,12 @@ class VideoPropagator:
             written.
         """
         stream = open_video(video)
-        if mask_dir and masks is None or points_json and points is None:
-            raise InputError('mask_dir needs masks, and points_json needs points.')
+        for name, result, labels, what in (
+            ('mask_dir', mask_dir, masks, 'masks'),
+            ('points_json', points_json, points, 'points'),
+        ):
+            if result and labels is None:
+                raise InputError(f'{name} {result} is for {what}, but none are given: give {what}, or leave it out.')
         sources = [
             *self._files,
             *(mask for mask in by_frame(masks).values() if isinstance(mask, (str, Path))),
@@ -304,13 +309,8 @@ class VideoPropagator:
         with closing(self.model.track(images(), masks, points)) as results:
             for count, labels in enumerate(results, start=1):
                 name, frame, seconds = waiting.popleft()
-                mask, places, new = labels.mask, labels.points, given.get(count - 1)
-                # What is new is as given, whatever the protocol puts out for it.
-                if new is not None and new.mask is not None:
-                    mask = np.where(new.mask > 0, new.mask, mask)
-                if new is not None:
-                    places = np.concatenate([places[: len(places) - len(new.points)], new.points])
-                yield FrameResult(count - 1, name, frame, mask if masks else None, places if points else None, seconds)
+                mask, places = labels.mask if masks else None, labels.points if points else None
+                yield FrameResult(count - 1, name, frame, mask, places, seconds)
         if count == 0:
             raise InputError(f'{stream.name} holds no frames.')
         if max(given) >= count:

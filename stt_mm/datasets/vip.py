@@ -13,9 +13,8 @@ from stt_mm.registry import DATASETS
 from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images
-from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.masks import read_object_ids
-from stt_mm.utils.text import check_there, read_video_list
+from stt_mm.utils.text import check_there, read_instance_categories, read_video_list
 
 LAYOUT = (
     '<data_root>/Images/<video>/<frame>.jpg, <data_root>/Annotations/{Category_ids,Instance_ids}/<video>/<frame>.png '

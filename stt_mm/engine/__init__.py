@@ -2,6 +2,7 @@
 
 from stt_mm.engine.compat import (
     AutocastOptimWrapper,
+    bare,
     check_queue,
     enable_amp,
     finish_runtime,
@@ -27,6 +28,7 @@ __all__ = [
     'PropagationValLoop',
     'Runner',
     'StopSignalHook',
+    'bare',
     'check_keys',
     'check_queue',
     'enable_amp',

@@ -62,9 +62,6 @@ def option_value(text: str) -> Any:
 
     Numbers, ``True``, ``False`` and ``None``; ``[a,b]`` and ``a,b`` are lists, ``(a,b)`` is a tuple, and they nest.
     What stands in quotes is text as it is. So is everything else, its blanks included.
-
-    Raises:
-        ValueError: brackets of a list are not closed.
     """
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in '\'"' and text[0] not in text[1:-1]:
@@ -110,12 +107,8 @@ def _split(text: str) -> list[str]:
 class Progress:
     """A bar on stderr; what is not a terminal gets its last state alone.
 
-    It is drawn by rich, whose thread is left out: data workers are forked beside it.
-
-    Args:
-        total: number of steps, ``None`` while it is not known.
-        label: what the steps are for.
-        done: steps that were taken before.
+    It is drawn by rich, whose thread is left out: data workers are forked beside it. While the number of steps is not
+    known, ``total`` is ``None``.
     """
 
     _shown: 'Progress | None' = None
@@ -176,7 +169,8 @@ class ToolHelp(argparse.RawDescriptionHelpFormatter):
         silent = action.default in (None, argparse.SUPPRESS, []) or action.default is False
         if silent or not action.option_strings or action.help is None or '(default' in action.help:
             return action.help
-        return f'{action.help} (default: %(default)s)'
+        several = isinstance(action.default, list | tuple)
+        return f'{action.help} (default: {" ".join(map(str, action.default)) if several else "%(default)s"})'
 
 
 def tool_parser(description: str | None, examples: str) -> argparse.ArgumentParser:
@@ -232,37 +226,20 @@ def merge_run_arguments(cfg: Config, args: argparse.Namespace) -> None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
 
 
-def add_weight_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-checkpoint``, ``--allow-partial``, ``--prefix`` and ``--allow-other-geometry`` of an evaluation."""
-    add_source_arguments(parser)
-    parser.add_argument(
-        '--allow-partial', action='store_true', help='accept a checkpoint that fills less than 99%% of the backbone'
-    )
-    parser.add_argument(
-        '--allow-other-geometry',
-        action='store_true',
-        help='accept a checkpoint that was trained with another pool, other strides, stage or colours '
-        'than the config has',
-    )
+_WEIGHTS = {
+    'trust-checkpoint': 'allow a checkpoint that holds more than tensors and plain data; it can run code, so know '
+    'where it comes from',
+    'prefix': "what stands before the backbone's names in a checkpoint of no known source, such as net.encoder",
+    'allow-partial': 'accept a checkpoint that fills less than 99%% of the backbone',
+    'allow-other-geometry': 'accept a checkpoint that was trained with another pool, other strides, stage or colours '
+    'than the config has',
+}
 
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-checkpoint`` and ``--prefix``, for a checkpoint of any source."""
-    add_trust_argument(parser)
-    parser.add_argument(
-        '--prefix',
-        help="what stands before the backbone's names in a checkpoint of no known source, such as net.encoder",
-    )
-
-
-def add_trust_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-checkpoint``."""
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='allow a checkpoint that holds more than tensors and plain data; it can run code, so know '
-        'where it comes from',
-    )
+def add_weight_arguments(parser: argparse.ArgumentParser, names: Collection[str] = tuple(_WEIGHTS)) -> None:
+    """Add what says how a checkpoint is read: all that an evaluation has, or some of it."""
+    for name in names:
+        parser.add_argument(f'--{name}', action='store' if name == 'prefix' else 'store_true', help=_WEIGHTS[name])
 
 
 def process_rank() -> int:

@@ -32,6 +32,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import broadcast
 from mmengine.logging import HistoryBuffer, print_log
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
@@ -170,6 +171,11 @@ def finish_runtime(together: bool = True) -> None:
             torch.distributed.barrier()
         gc.collect()
         torch.distributed.destroy_process_group()
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The model without the wrapper of distributed runs."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def broadcast_buffers(model: nn.Module) -> None:

@@ -87,12 +87,6 @@ class IterLoop(IterBasedTrainLoop):
 
     A validation that is due after the iteration of the checkpoint, and whose score the checkpoint lacks, comes first.
     It scores the network of the file in several processes too: all have the buffers of rank 0.
-
-    Args:
-        runner: the runner.
-        dataloader: training data loader or its config.
-        max_iters: iterations of the whole training.
-        val_interval: iterations between validations.
     """
 
     def __init__(
@@ -109,11 +103,7 @@ class IterLoop(IterBasedTrainLoop):
         self.dataloader = dataloader
 
     def run(self) -> nn.Module:
-        """Train from the current iteration to the last one.
-
-        Returns:
-            The runner's model.
-        """
+        """Train the runner's model, which is returned, from the current iteration to the last one."""
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         try:
@@ -191,12 +181,6 @@ class JointIterLoop(IterLoop):
     The model receives ``dict(video=..., image=...)``. Each loader has its own batch size, sampler and workers, and on
     resume each goes on at its own position. ``train_dataloader`` of the config is that of videos; whatever looks at it,
     such as ``--auto-scale-lr``, counts videos.
-
-    Args:
-        runner: the runner.
-        dataloader: data loader of videos or its config.
-        image_dataloader: data loader of images or its config.
-        max_iters, val_interval: see :class:`IterLoop`.
     """
 
     def __init__(

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.evaluator import Evaluator
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, ValLoop
 from mmengine.runner.amp import autocast
 from torch import nn
 from torch.utils.data import DataLoader
 
+from stt_mm.engine.compat import bare
 from stt_mm.engine.random_state import kept_random_state
 from stt_mm.errors import InputError, library_errors
 from stt_mm.registry import LOOPS, MODELS
@@ -24,15 +24,11 @@ class PropagationValLoop(ValLoop):
     the very tensors of the trained one: there is no second copy, and nothing to bring up to date.
 
     Args:
-        runner: the runner; its model has a ``backbone`` with torchvision's names.
-        dataloader: data loader of videos, or its config.
-        evaluator: metrics, or their config.
+        runner: its model has a ``backbone`` with torchvision's names.
+        dataloader: of videos.
         model: config of the evaluated model, such as ``dict(type='Correspondence', backbone=..., propagator=...)``. Its
             backbone may have fewer stages than the trained one.
         fp16: evaluate in half precision.
-
-    Raises:
-        ValueError: the trained model has no backbone, or one that does not hold all weights of the evaluated one.
     """
 
     def __init__(
@@ -51,11 +47,7 @@ class PropagationValLoop(ValLoop):
         self._share_weights()
 
     def run(self) -> dict[str, float]:
-        """Validate.
-
-        Returns:
-            The metrics.
-        """
+        """The metrics of the network as it is now."""
         self._share_weights()
         return super().run()
 
@@ -70,7 +62,7 @@ class PropagationValLoop(ValLoop):
 
     def _share_weights(self) -> None:
         """Let the evaluated backbone hold the tensors of the trained one, which moving it may have replaced."""
-        trained = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
+        trained = bare(self.runner.model)
         if not isinstance(getattr(trained, 'backbone', None), nn.Module):
             raise InputError(
                 f'PropagationValLoop evaluates the backbone of the trained model, but '

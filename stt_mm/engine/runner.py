@@ -9,10 +9,10 @@ import torch
 from mmengine import runner as mmengine_runner
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from torch import nn
 from torch.utils.data import DataLoader
 
+from stt_mm.engine.compat import bare
 from stt_mm.errors import library_errors
 from stt_mm.registry import FUNCTIONS, LIBRARIES, RUNNERS, author, find_component
 
@@ -60,7 +60,7 @@ class Runner(mmengine_runner.Runner):
         options = self.cfg.get('compile')
         if options is None or options is False:
             return
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = bare(self.model)
         name = 'loss' if hasattr(model, 'loss') else 'forward'
         setattr(model, name, torch.compile(getattr(model, name), **({} if options is True else options)))
         print_log('The loss is compiled in the first iterations, which takes a while.', logger='current')

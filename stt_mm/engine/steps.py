@@ -17,19 +17,7 @@ _STEP = re.compile(r'Iter\((?:train|test)\) \[\s*(\d+)/(\d+)\]')
 
 
 def own_folder(folder: Path, mark: str) -> Path:
-    """Make the work directory of a tool, or find the one that it has made before.
-
-    Args:
-        folder: the work directory.
-        mark: name of the hidden file that tells it from the folders of others.
-
-    Returns:
-        That file.
-
-    Raises:
-        ValueError: the folder holds something else.
-        OSError: it cannot be written.
-    """
+    """Make the work directory of a tool, or find the one it has made before by a hidden file, which is returned."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()) and not (folder / mark).is_file():
@@ -50,8 +38,6 @@ def run_step(arguments: Sequence[str], root: Path, log: Path, label: str, keep_o
     Args:
         arguments: of the interpreter.
         root: folder to run in.
-        log: file to write.
-        label: how the step is called.
         keep_open: descriptors that the command inherits.
 
     Raises:

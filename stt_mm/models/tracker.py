@@ -23,7 +23,7 @@ from stt_mm.ops import (
 )
 from stt_mm.ops.devices import full_float32
 from stt_mm.ops.labels import LabelRule
-from stt_mm.ops.points import INPUT
+from stt_mm.ops.points import INPUT, LOST
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Tracker:
         codec, input_size, grid = protocol.points or INPUT, protocol.input_size(size), tuple(feature.shape[1:])
         self._follow(feature, points_to_label(points, size, input_size, grid, codec), None)
         if protocol.first_output == 'given':
-            return to_device(points.float(), feature.device)
+            return to_device(torch.where(points.isnan().any(1, keepdim=True), LOST, points).float(), feature.device)
         # The released codes read the given points back from the maps that they draw.
         drawn_at = grid if codec == 'grid' else input_size
         drawn = points_to_label(points, size, input_size, drawn_at, codec)
@@ -146,6 +146,11 @@ class Tracker:
     def _follow_mask(self, feature: Tensor, size: tuple[int, int], mask: Tensor, current: Tensor | None) -> Tensor:
         """The frame's mask with objects that are new over those that were there, YouTube-VOS's rule."""
         ids = torch.unique(mask).tolist()
+        if ids[0] < 0 or ids[-1] > 255:
+            raise InputError(
+                f'The mask for frame {self._time} has ids of {ids[0]} to {ids[-1]}; objects are numbers from 1 to 255, '
+                'the background 0.'
+            )
         known = {number for group in self._groups for number in (group.ids or ())[1:]}
         if twice := sorted(known & set(ids)):
             raise InputError(
@@ -248,12 +253,18 @@ class Pending:
 def in_turn(steps: Iterator[Pending]) -> Iterator[FrameLabels]:
     """Results as they come; those of a GPU when the next frame is on its way, so that it never waits for the host."""
     before: Pending | None = None
-    for pending in steps:
+    try:
+        for pending in steps:
+            if before is not None:
+                yield before.get()
+            before = pending if pending.on_gpu else None
+            if before is None:
+                yield pending.get()
+    except Exception:
+        # A frame that cannot be read takes none of those before it along.
         if before is not None:
             yield before.get()
-        before = pending if pending.on_gpu else None
-        if before is None:
-            yield pending.get()
+        raise
     if before is not None:
         yield before.get()
 

@@ -26,7 +26,15 @@ from stt_mm.ops.points import gaussian_maps, label_to_points, points_to_label
 from stt_mm.ops.position import draw_permutations, draw_shifts, resize_map, shift_map, shuffle_map, sinusoids
 from stt_mm.ops.propagation import Voters, propagate, propagate_many
 from stt_mm.ops.reconstruction import reconstruct, subsample, upsample
-from stt_mm.ops.selection import keep_per_batch, keep_per_image, keep_released, soft_weights, window_entropy
+from stt_mm.ops.selection import (
+    KEEP,
+    keep_per_batch,
+    keep_per_image,
+    keep_released,
+    select_queries,
+    soft_weights,
+    window_entropy,
+)
 from stt_mm.ops.tiling import LongSearch, Plan, Way, Window, plan_for_memory
 from stt_mm.ops.votes import Vote
 from stt_mm.ops.walk import cut_patches, draw_crops, grid_boxes, round_trips, transitions, walk_loss
@@ -34,6 +42,7 @@ from stt_mm.ops.windows import local_correlation, window_mask, window_view
 
 __all__ = [
     'COLORS',
+    'KEEP',
     'LongSearch',
     'Plan',
     'Vote',
@@ -76,6 +85,7 @@ __all__ = [
     'resize_mask_nearest',
     'rgb_to_lab',
     'round_trips',
+    'select_queries',
     'shift_map',
     'shuffle_map',
     'sinusoids',

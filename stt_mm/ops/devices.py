@@ -19,15 +19,21 @@ def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Products and convolutions of float32 as such on a GPU too, which may round them to 10 bits (TF32) by itself."""
-    backends = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [backend.allow_tf32 for backend in backends]
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    backends, name, value = [cudnn, products], 'allow_tf32', False
+    try:
+        before = [getattr(backend, name) for backend in backends]
+    except RuntimeError:
+        # PyTorch 2.9 and later, where somebody has set the new names: the old ones cannot be read any more.
+        backends, name, value = [cudnn.conv, cudnn.rnn, products], 'fp32_precision', 'ieee'
+        before = [getattr(backend, name) for backend in backends]
     for backend in backends:
-        backend.allow_tf32 = False
+        setattr(backend, name, value)
     try:
         yield
     finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
+        for backend, setting in zip(backends, before, strict=True):
+            setattr(backend, name, setting)
 
 
 def kept(limit: int) -> Callable:

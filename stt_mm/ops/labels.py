@@ -105,7 +105,7 @@ def label_to_mask(
     """Object ids at full size: bilinear resize, min-max per channel if wanted, arg-max.
 
     Groups of objects that were followed apart compete here: each brings its objects and its own background, and a pixel
-    is background only as far as every group takes it for background.
+    is background only as far as every group takes it for background. A group whose objects are lost has no say.
 
     Args:
         labels: per group ``[K, h, w]``, soft labels on the feature grid, channel 0 the background.
@@ -122,7 +122,10 @@ def label_to_mask(
     full = [resize_label(label, size) for label in labels]
     full = [normalise_label(label) for label in full] if min_max else full
     if len(full) > 1:  # of one group, nothing is copied
-        background = torch.stack([label[0] for label in full]).amin(0, keepdim=True)
+        # A group that has lost all its objects takes all for background; stretching that leaves rounding errors alone.
+        alive = [(label[1:] > 0).any() if len(label) > 1 else torch.zeros_like(label[0, 0]).bool() for label in full]
+        backgrounds = [torch.where(there, label[0], torch.inf) for there, label in zip(alive, full, strict=True)]
+        background = torch.stack(backgrounds).amin(0, keepdim=True)
         full = [torch.cat([background, *(label[1:] for label in full)])]
     value, channel = full[0].max(0)
     return ids[channel], value

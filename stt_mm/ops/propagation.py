@@ -149,6 +149,8 @@ def _check(query: Tensor, keys: Tensor, voters: Sequence[Voters], plan: Plan, vo
             )
     if margin and any(not isinstance(way, Window | LongSearch) for way in plan.ways):
         raise ValueError('Where the whole frame is searched there is no border: the margin must be 0.')
+    if vote.kind == 'topk' and vote.ties == 'kept' and len(plan.ways) > 1:
+        raise ValueError("With ties='kept' all copies are searched in one way: products of another differ by rounding.")
     if vote.kind == 'topk' and any(isinstance(way, LongSearch) for way in plan.ways):
         raise ValueError("A long search needs the vote of all its cells: choose another kind than 'topk'.")
     if vote.kind == 'compact' and any(isinstance(way, Window) and way.shape != 'square' for way in plan.ways):

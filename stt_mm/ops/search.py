@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stt_mm.ops.compactness import Mixture
 from stt_mm.ops.devices import to_device
-from stt_mm.ops.tiling import Area, LongSearch, Plan, Way, Window
+from stt_mm.ops.tiling import Area, LongSearch, Plan, Way
 
 
 class Part(NamedTuple):

@@ -5,6 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from stt_mm.ops.windows import local_correlation, window_mask
+
 EPS = 1e-12
 BORDER = 3
 
@@ -84,3 +86,52 @@ def soft_weights(entropy: Tensor) -> Tensor:
     flat = inner.flatten(1)
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     return ((flat - low) / (high - low + EPS)).view_as(entropy)
+
+
+KEEP = dict(released=keep_released, per_image=keep_per_image, batch=keep_per_batch)
+
+
+def select_queries(
+    query: Tensor, key: Tensor, affinity: Tensor, selection: str, measure: str, source: str, keep_ratio: float
+) -> Tensor:
+    """Weight of each query in distillation, by how sure it is of its match.
+
+    A compiler gets it as one piece that it leaves as it is: raw products saturate the softmax, so that many entropies
+    are equal but for their last digit, and the rules compare them. Sums in another order would keep other queries.
+
+    Args:
+        query: ``[B, C, H, W]``, features of the target.
+        key: ``[B, C, H, W]``, features of the reference.
+        affinity: ``[B, H * W, (2r + 1) ** 2]``, between them.
+        selection: a key of :data:`KEEP`, or ``soft``, see :func:`soft_weights`.
+        measure: of :func:`window_entropy`.
+        source: ``window``: the softmax of raw products over all cells of the window, as the released code has it;
+            ``affinity``: the affinity inside the frame.
+        keep_ratio: part that is kept.
+
+    Returns:
+        ``[B, H * W]``, bool, or float from ``soft``.
+    """
+    function = _select_opaque if torch.compiler.is_compiling() else _select
+    return function(query, key, affinity, selection, measure, source, keep_ratio)
+
+
+def _select(
+    query: Tensor, key: Tensor, affinity: Tensor, selection: str, measure: str, source: str, keep_ratio: float
+) -> Tensor:
+    inside, radius = None, round(affinity.shape[-1] ** 0.5) // 2
+    if source == 'window':
+        affinity = local_correlation(query, key, radius).softmax(-1)
+    else:
+        inside = window_mask(*query.shape[-2:], radius, query.device)
+    entropy = window_entropy(affinity, measure, inside).view(-1, *query.shape[-2:])
+    weight = soft_weights(entropy) if selection == 'soft' else KEEP[selection](entropy, keep_ratio)
+    return weight.flatten(1)
+
+
+_select_opaque = torch.library.custom_op('stt_mm::select_queries', _select, mutates_args=())
+
+
+@_select_opaque.register_fake
+def _(query, key, affinity, selection, measure, source, keep_ratio) -> Tensor:
+    return affinity.new_empty(affinity.shape[:2], dtype=None if selection == 'soft' else torch.bool)

@@ -65,17 +65,21 @@ def voted(parts: list[Part], block: Tensor, memory: Tensor, rule: Vote) -> Tenso
     """
     if rule.kind == 'topk':
         return _kept(parts, rule) if rule.ties == 'kept' else _cut(parts, block, memory, rule)
-    weights, total = _softmax(parts, rule)
+    weights = _softmax(parts, rule)
+    masses = [values.sum(1) for values in weights]
+    total = sum(mass.sum(1) for mass in masses)
     if rule.kind == 'compact':
         frames = sum(part.copies.sum() for part in parts)
-        read = [_compact(part, values, total, frames, rule) for part, values in zip(parts, weights, strict=True)]
+        if rule.mass == 'equal':
+            masses = [total[:, None] * (part.copies / frames)[:, None] for part in parts]
+        read = [_compact(*each, total, rule) for each in zip(parts, weights, masses, strict=True)]
     else:
         read = [part.labels.read(values) for part, values in zip(parts, weights, strict=True)]
     return sum(read) / total[..., None]
 
 
-def _softmax(parts: list[Part], rule: Vote) -> tuple[list[Tensor], Tensor]:
-    """``[n, cells, f, m]`` per part, and their sum over cells and frames of all parts, ``[n, m]``."""
+def _softmax(parts: list[Part], rule: Vote) -> list[Tensor]:
+    """``[n, cells, f, m]`` per part, up to their sum over cells and frames of all parts."""
     logits = [at_least_float32(part.products) * (1 / rule.temperature) for part in parts]
     for values, part in zip(logits, parts, strict=True):
         if part.outside is not None:
@@ -88,26 +92,32 @@ def _softmax(parts: list[Part], rule: Vote) -> tuple[list[Tensor], Tensor]:
     for part, values in zip(parts, weights, strict=True):
         if part.repeated:
             values.mul_(part.copies[:, None])
-    return weights, sum(values.sum((1, 2)) for values in weights)
+    return weights
 
 
-def _compact(part: Part, weights: Tensor, total: Tensor, frames: Tensor, rule: Vote) -> Tensor:
-    """``[n, m, K]``: labels of a part, where the softmax of each frame is gathered around its peaks."""
-    rows, columns = part.inside or (None, None)
-    maps, of_all, peaked = weights.unflatten(1, part.size), total[:, None, None], rule.mass == 'peak'
-    if peaked:
-        mixture = gathered(
-            maps / of_all[:, None], rows, columns, rule.components, rule.sigma or ONE_CELL, normalised=False
-        )
-        best, mass = mixture.best, of_all
+def _compact(part: Part, weights: Tensor, mass: Tensor, total: Tensor, rule: Vote) -> Tensor:
+    """``[n, m, K]``: labels of a part, where the weights of each frame are gathered around its peaks.
+
+    Args:
+        part: what was found.
+        weights: ``[n, cells, f, m]``, up to the factor ``total``.
+        mass: ``[n, f, m]``, sum that the weights of each frame get, up to the same factor.
+        total: ``[n, m]``.
+        rule: of the vote.
+    """
+    maps, inside = weights.unflatten(1, part.size), part.inside or (None, None)
+    if rule.mass == 'peak':
+        of_all = total[:, None, None, None]
+        mixture = gathered(maps / of_all, *inside, rule.components, rule.sigma or ONE_CELL, normalised=False)
+        best, mass = mixture.best, total[:, None]
     else:
-        mixture = gathered(maps, rows, columns, rule.components, rule.sigma)
-        best = mixture.best / of_all[:, 0]
-        mass = weights.sum(1, keepdim=True) if rule.mass == 'share' else of_all * (part.copies / frames)[:, None]
+        mixture = gathered(maps, *inside, rule.components, rule.sigma)
+        best = mixture.best / total[:, None]
+    mixture = mixture._replace(heights=mixture.heights * mass[:, None])
     if not rule.threshold:
-        return part.labels.read_mixture(mixture._replace(heights=mixture.heights * mass))
+        return part.labels.read_mixture(mixture)
     replaced = (best > rule.threshold)[:, None]
-    read = part.labels.read_mixture(mixture._replace(heights=mixture.heights * mass * replaced))
+    read = part.labels.read_mixture(mixture._replace(heights=mixture.heights * replaced))
     return read + part.labels.read(weights * ~replaced)
 
 

@@ -70,6 +70,8 @@ class Protocol:
         feedback: masks enter the memory as the ``soft`` labels that were found, or as the mask of the frame that they
             make, put on the grid like the first one (``hard``).
         pad: normalised frames, and masks, are padded with 0, to the right and below, to a multiple of this many pixels.
+        output: size at which the channels are compared: that of the ``original`` frame, or of the network's ``input``,
+            whose mask is then resized by nearest.
         gain: factor of all channels but the background before they are compared.
         min_max: stretch each channel to [0, 1] over the frame before the arg-max.
         first_output: labels in the frame that they are given for: as ``given``, or as resizing leaves them
@@ -159,6 +161,11 @@ class Protocol:
             )
 
     def _check_window(self, owner: str) -> None:
+        if self.ties == 'kept' and not self.first_window:
+            raise InputError(
+                f"{owner}: ties='kept' needs first_window=True: products of a window and of the whole frame differ by "
+                'rounding, so that equal pairs would not be found.'
+            )
         if self.strict and self.radius == 0:
             raise InputError(f'{owner}: a window of radius {self.radius}, strict={self.strict}, is empty.')
 

@@ -107,7 +107,6 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
         map_location: as in ``torch.load``.
 
     Raises:
-        FileNotFoundError: if there is no such file; the message names similar ones.
         CheckpointError: if the path is a folder, the file is truncated, damaged or something else, its content is not
             that of its name, or it needs ``trust``.
     """

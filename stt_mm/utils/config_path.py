@@ -30,8 +30,10 @@ def config_path(name: str | Path) -> Path:
     for short, path in shipped.items():
         if wanted in (short, Path(short.name)):
             return path
-    known = {path.stem: str(path) for path in [*shipped.values(), *file.parent.glob('*.py')]}
+    # Each as it may be given here: a shipped one by its name, any other as a path.
+    names = {short.stem: str(short.with_suffix('')) for short in shipped}
+    known = names | {path.stem: str(path) for path in file.parent.glob('*.py')}
     close = [known[stem] for stem in get_close_matches(file.stem, known)]
-    names = ', '.join(sorted(str(short.with_suffix('')) for short in shipped)) or 'none found'
-    hint = f'Similar: {", ".join(close)}.' if close else f'Shipped configs: {names}.'
+    all_names = ', '.join(sorted(names.values())) or 'none found'
+    hint = f'Similar: {", ".join(close)}.' if close else f'Shipped configs: {all_names}.'
     raise MissingInputError(f'There is no file {name}, and no shipped config of that name. {hint}')

@@ -58,7 +58,7 @@ def check_drawn(mask: np.ndarray, palette: np.ndarray | None, where: str) -> Non
 def drop_void(mask: np.ndarray, where: str) -> np.ndarray:
     """The mask with 255 beside other ids, a border that belongs to no object, as background, which is logged.
 
-    A mask of 255 alone is one object and stays.
+    So are whole rows and columns of it at the edges of the picture. A mask of 255 alone is one object and stays.
 
     Raises:
         ValueError: 255 is more, or less, than borders of the other objects, so that an object may be meant: it lies
@@ -67,17 +67,30 @@ def drop_void(mask: np.ndarray, where: str) -> np.ndarray:
     void, ids = mask == VOID, (mask > 0) & (mask < VOID)
     if not void.any() or not ids.any():
         return mask
-    depth = cv2.distanceTransform(np.pad(void, 1).astype(np.uint8), cv2.DIST_L2, 3).max()
-    count, parts = _pieces(mask > 0)
-    swallows = np.bincount(parts[void], minlength=count + 1) > np.bincount(parts[ids], minlength=count + 1)
-    if depth > max(5, 0.02 * min(mask.shape)) or swallows.any() or not _is_border(void, ids, parts):
+    deepest = max(5, 0.02 * min(mask.shape))
+    inner = void & ~_frame(void, deepest)
+    depth = cv2.distanceTransform(np.pad(inner, 1).astype(np.uint8), cv2.DIST_L2, 3).max()
+    count, parts = _pieces(ids | inner)
+    swallows = np.bincount(parts[inner], minlength=count + 1) > np.bincount(parts[ids], minlength=count + 1)
+    if depth > deepest or swallows.any() or not _is_border(inner, ids, parts):
         raise InputError(
-            f'{where}: 255 beside other ids is void, but its {int(void.sum())} pixels are no border around the '
+            f'{where}: 255 beside other ids is void, but its {int(inner.sum())} pixels are no border around the '
             f'other objects ({int(ids.sum())} pixels). If it is an object, give it an id of 1 to 254; if it is '
             'void, set it to 0.'
         )
     logger.warning('%s: 255 beside other ids is void: %d pixels become background.', where, void.sum())
     return np.where(void, 0, mask).astype(np.uint8)
+
+
+def _frame(void: np.ndarray, deepest: float) -> np.ndarray:
+    """Whole rows and columns of void at the edges of the picture, as padding leaves them."""
+    found = np.zeros_like(void)
+    for turn in range(4):
+        rows = np.rot90(void, turn).all(1)
+        count = int(rows.argmin()) if not rows.all() else 0
+        if count <= deepest:
+            np.rot90(found, turn)[:count] = True
+    return found
 
 
 def _is_border(void: np.ndarray, ids: np.ndarray, parts: np.ndarray) -> bool:

@@ -65,9 +65,9 @@ class FrameSequence:
             self._original_size = size
         if size != self._original_size:
             raise FrameError(
-                f'Video {self.name}: frame {self.path(index)} is {size[0]}x{size[1]} (height x width), the frames read '
-                f'before it are {self._original_size[0]}x{self._original_size[1]}. All frames of a video must have '
-                'one size.'
+                f'Video {self.name}: {self.path(index)} is {size[0]}x{size[1]} (height x width) at frame {index}, the '
+                f'frames read before it are {self._original_size[0]}x{self._original_size[1]}. All frames of a video '
+                'must have one size; scale or cut it before.'
             )
         return image
 

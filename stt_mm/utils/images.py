@@ -54,7 +54,6 @@ def read_image(path: str | Path) -> np.ndarray:
         uint8 ``[H, W, 3]``, RGB.
 
     Raises:
-        FileNotFoundError: there is no such file.
         FrameError: the file is empty, cut off, damaged, no image, or of more pixels than ``STT_MM_MAX_PIXELS`` of the
             environment allows (100 million). OpenCV alone would return a half-grey picture.
     """

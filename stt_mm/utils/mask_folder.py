@@ -97,46 +97,32 @@ def check_extra(folder: str | Path, videos: Mapping[str, ExpectedMasks], free: C
     return faults
 
 
-def check_zip(path: str | Path, videos: Mapping[str, ExpectedMasks], scratch: str | Path, top: str = '') -> list[str]:
-    """Unpacks the expected masks of a zip file into an empty folder, for :func:`check_video`.
-
-    Args:
-        path: the zip file.
-        videos: by id.
-        scratch: where ``<video>/<frame>.png`` go.
-        top: the one folder at the root of the zip; empty if the videos are at its root.
+def check_zip(path: str | Path, videos: Mapping[str, ExpectedMasks], folder: str | Path) -> list[str]:
+    """Unpacks the expected masks of a zip file into a folder, for :func:`check_video`.
 
     Returns:
-        One line for each member that is extra, twice there, or cannot be unpacked.
+        One line for each member that is extra, once more there, or cannot be unpacked.
     """
     if not Path(path).is_file():
         raise MissingInputError(f'{absent(path, "file")}.')
-    prefix, (files, _), faults = f'{top}/' if top else '', _expected_paths(videos), []
+    (files, _), faults = _expected_paths(videos), []
     try:
         archive = zipfile.ZipFile(path)
     except _UNREADABLE as error:
         raise InputError(f'{path} is no zip file, or it is cut off: {error}.') from error
-    seen: set[str] = set()
     with archive:
         for info in (info for info in archive.infolist() if not info.is_dir()):
-            name = info.filename.removeprefix(prefix)
-            if not info.filename.startswith(prefix) or name not in files:
-                layout = f'{prefix}<video>/<frame>.png of the listed frames'
-                faults.append(f'{path}/{info.filename}: extra file, expected {layout} and nothing else')
-            elif name in seen:
-                faults.append(f'{path}/{info.filename}: is twice in the zip')
+            where = f'{path}/{info.filename}'
+            if info.filename not in files:
+                faults.append(f'{where}: extra file, no mask of that name, or no second one, is expected')
             elif info.file_size > MAX_MEMBER_BYTES:
-                faults.append(f'{path}/{info.filename}: unpacks to {info.file_size >> 20} MiB, which is no mask')
+                faults.append(f'{where}: unpacks to {info.file_size >> 20} MiB, which is no mask')
             else:
-                seen.add(name)
+                files.remove(info.filename)
                 try:
-                    data = archive.read(info)
+                    archive.extract(info, folder)
                 except _UNREADABLE as error:
-                    faults.append(f'{path}/{info.filename}: cannot be unpacked ({error})')
-                    continue
-                target = Path(scratch, name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(data)
+                    faults.append(f'{where}: cannot be unpacked ({error})')
     return faults
 
 

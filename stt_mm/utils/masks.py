@@ -14,11 +14,7 @@ from stt_mm.utils.text import without_mark
 
 
 def voc_palette() -> np.ndarray:
-    """Colours whose bits are the bits of the id, spread over red, green and blue from the high bit down.
-
-    Returns:
-        uint8 ``[256, 3]``, RGB; entry 0 is black.
-    """
+    """Colours, uint8 ``[256, 3]`` RGB, whose bits are those of the id, spread over the channels from the high one."""
     ids = np.arange(256)
     palette = np.zeros((256, 3), dtype=np.uint8)
     for level in range(8):
@@ -58,10 +54,9 @@ def _chroma(colors: np.ndarray) -> np.ndarray:
 _NPY = b'\x93NUMPY'
 # What files that are no masks begin with, what they are, and what to do.
 _FOREIGN = (
-    (rb'\xff\xd8', 'a JPEG, whose compression changes ids', 'Save the mask as a PNG, from the program that drew it.'),
     (
-        rb'\0\0\0\x0cjP  |\xff\x4f\xff\x51',
-        'a JPEG 2000, whose compression may change ids',
+        rb'\xff\xd8|\0\0\0\x0cjP  |\xff\x4f\xff\x51|....ftyp(?:avif|heic|mif1)',
+        'a JPEG or another photo, whose compression changes ids',
         'Save the mask as a PNG, from the program that drew it.',
     ),
     (
@@ -82,7 +77,6 @@ _FOREIGN = (
         "Save its array as a PNG: imwrite(uint8(mask), 'mask.png') in MATLAB.",
     ),
     (rb'PK\x03\x04', 'a zip file, such as .npz or .pth', 'Save the one array in it: numpy.save("mask.npy", mask).'),
-    (rb'....ftyp(?:avif|heic|mif1)', 'a photo (AVIF or HEIC)', 'Save the mask as a PNG.'),
     (rb'....ftyp|RIFF....AVI |\x1aE\xdf\xa3', 'a video', 'Save the mask of one frame as a PNG.'),
     (
         rb'8BPS|gimp xcf|\s*<svg|\s*<\?xml|\s*<annotation',
@@ -215,11 +209,9 @@ def lack_of_objects(path: str | Path, single_object: bool = False) -> str | None
 
 
 def write_mask(path: str | Path, mask: np.ndarray) -> None:
-    """Writes ids as an indexed PNG with the DAVIS palette; missing parent folders are made.
+    """Writes ids, ``[H, W]`` integers or booleans of 0 to 255, as an indexed PNG with the DAVIS palette.
 
-    Args:
-        path: ends with ``.png``.
-        mask: ``[H, W]`` integers or booleans, 0 to 255.
+    Missing parent folders are made.
     """
     path, mask = Path(path), np.asarray(mask)
     if path.suffix.lower() != '.png':
@@ -237,14 +229,9 @@ def write_mask(path: str | Path, mask: np.ndarray) -> None:
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Nearest by pixel centres, as Pillow does; OpenCV's ``INTER_NEAREST`` takes other pixels.
+    """A mask, uint8 ``[H, W]``, at a size (height, width), without new ids.
 
-    Args:
-        mask: uint8 ``[H, W]``.
-        size: (height, width).
-
-    Returns:
-        uint8 ``[height, width]``; no new ids appear.
+    Nearest by pixel centres, as Pillow does; OpenCV's ``INTER_NEAREST`` takes other pixels.
     """
     height, width = size
     return np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))

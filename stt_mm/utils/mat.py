@@ -31,10 +31,7 @@ _HEAD_BYTES = 512
 
 
 def read_joint_positions(path: str | Path) -> np.ndarray:
-    """Joints of all frames of one clip.
-
-    Args:
-        path: ``joint_positions.mat`` with ``pos_img`` ``[2, J, T]``, whose (x, y) count from 1, as MATLAB does.
+    """Joints of all frames of one clip, from ``pos_img`` ``[2, J, T]``, whose (x, y) count from 1, as MATLAB does.
 
     Returns:
         float32 ``[T, J, 2]``, (x, y) in pixels that count from 0. Joints may lie outside the image; NaN means not
@@ -57,11 +54,7 @@ def read_joint_positions(path: str | Path) -> np.ndarray:
 
 
 def read_matrix(path: str | Path, name: str) -> np.ndarray:
-    """One variable of a MATLAB file of level 5.
-
-    Returns:
-        Its numbers, in the type and the shape that it has in MATLAB.
-    """
+    """The numbers of a variable in a file of level 5, in the type and the shape that it has in MATLAB."""
     try:
         with open(path, 'rb') as file:
             data = file.read(MAX_BYTES + 1)

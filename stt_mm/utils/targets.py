@@ -26,13 +26,14 @@ _ELSEWHERE = 'Name another place for the results.'
 Source = str | Path | None
 
 
-def check_file(path: str | Path, sources: Iterable[Source] = ()) -> None:
+def check_file(path: str | Path, sources: Iterable[Source] = (), overwrite: bool = True) -> None:
     """Refuse a file to write that is one of the files that are read, whatever links lead there.
 
     Args:
-        path: the file to write; it is replaced if it exists.
+        path: the file to write.
         sources: files that are read, and folders of which no file may be replaced. ``None`` and what does not exist
             are passed over.
+        overwrite: whether it may be there already, and is replaced.
     """
     if os.path.isdir(path):
         raise InputError(f'{path} is a folder, but the result is a file. Name a file.')
@@ -41,6 +42,8 @@ def check_file(path: str | Path, sources: Iterable[Source] = ()) -> None:
         if _identity(source) in above:
             what = f'lies in {source}, whose files are' if os.path.isdir(source) else _named(path, source)
             raise InputError(f'{path} {what} read here and would be replaced. {_ELSEWHERE}')
+    if not overwrite and os.path.exists(path):
+        raise FileError(f'{path} exists. Name another file or add --overwrite to replace it.')
 
 
 def check_apart(path: str | Path, sources: Iterable[Source]) -> None:
@@ -66,7 +69,6 @@ def check_folder(
     Raises:
         ValueError: the folder is, lies in or holds something that is read; or it holds the files of another result,
             without ``overwrite``; or with it, anything else than such files.
-        OSError: it is a file.
     """
     sources = list(_existing(sources))
     check_apart(path, sources)
@@ -144,12 +146,7 @@ def owner_of(folder: str | Path) -> str | None:
 
 
 def inside(folder: str | Path, name: str) -> Path:
-    """The path of a name, relative and with slashes, below a folder that was given.
-
-    Raises:
-        ValueError: the name leads out of the folder, by itself (see :func:`stt_mm.utils.text.check_name`) or through
-            a link.
-    """
+    """The path of a name below a folder, refused if it leads out, by itself (see :func:`check_name`) or by a link."""
     check_name(name, f'What is to be written to {folder}')
     path = Path(folder, name)
     if not path.resolve().is_relative_to(Path(folder).resolve()):

@@ -114,10 +114,7 @@ def read_names(path: str | Path) -> list[str]:
 def read_list(path: str | Path, what: str, read: Callable[[str | Path], list[str]] = read_names) -> list[str]:
     """The names in a list: a text file, one name per line, or JSON, ``[name, ...]`` or ``{'videos': ...}``; each once.
 
-    Args:
-        path: the file.
-        what: is listed, for the messages, such as ``videos``.
-        read: reads the names of a text file.
+    Messages say ``what`` is listed, such as ``videos``; ``read`` reads the names of a text file.
     """
     form = "Expected a text file, one name per line, or JSON: [name, ...] or {'videos': ...}."
     if not Path(path).is_file():
@@ -135,6 +132,22 @@ def read_video_list(path: str | Path) -> list[str]:
     for video in videos:
         check_name(video, path)
     return videos
+
+
+def read_instance_categories(path: str | Path) -> dict[int, int]:
+    """The category of each instance of a mask of VIP, from lines ``id category``."""
+    try:
+        lines = read_words(path)
+    except FileNotFoundError:
+        raise MissingInputError(f'Instance list not found: {path}.') from None
+    # Python refuses to read numbers of thousands of digits.
+    broken = [words for words in lines if len(words) != 2 or not all(w.isdecimal() and len(w) < 10 for w in words)]
+    if broken:
+        raise InputError(f'{path}: expected lines "id category", got {" ".join(broken[0])!r}.')
+    categories = {int(number): int(category) for number, category in lines}
+    if len(categories) < len(lines):
+        raise InputError(f'{path}: {len(lines)} lines for {len(categories)} instances. Expected one line for each.')
+    return categories
 
 
 def invisible(text: str) -> str:

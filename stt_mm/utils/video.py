@@ -156,7 +156,6 @@ def open_video(source: str | Path | int | Iterable[np.ndarray] | VideoStream) ->
             folder of such a name is ``./0``), or uint8 RGB frames ``[H, W, 3]``. A stream is handed back as it is.
 
     Raises:
-        FileNotFoundError: there is no such file or folder, or no image in the folder.
         FrameError: a video file or camera cannot be opened; while reading: a frame is broken or of another size than
             the first, a file holds none, or is cut off after the last one given, or a camera stops.
         ValueError: two images differ in nothing but their suffix; while reading: given frames are no uint8 RGB images.

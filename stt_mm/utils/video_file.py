@@ -58,11 +58,7 @@ class FrameIndex:
 class VideoFile:
     """A video file that is open for decoding, in the thread that asks for frames.
 
-    Args:
-        path: a file that FFmpeg can decode.
-
     Attributes:
-        path: as given.
         damaged: whether :meth:`frames` stopped at a packet that cannot be decoded.
         cut: whether the file claims to be longer than it is.
     """

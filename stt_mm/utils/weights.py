@@ -41,10 +41,10 @@ def check_finite(weights: Mapping[str, Tensor], where: str | Path, advice: str) 
             )
 
 
-def geometry_in(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file's ``meta`` says of the geometry of its network, under ``geometry``; empty if it says nothing."""
-    geometry = meta.get('geometry')
-    return dict(geometry=geometry) if isinstance(geometry, Mapping) else {}
+def geometry_in(checkpoint: Any) -> Mapping[str, Any] | None:
+    """What the ``meta`` of a checkpoint says of the geometry of its network; ``None`` if it says nothing."""
+    geometry = meta_of(checkpoint).get('geometry')
+    return geometry if isinstance(geometry, Mapping) else None
 
 
 def backbone_state_dict(checkpoint: Any, prefix: str | None = None) -> Backbone:
@@ -70,16 +70,12 @@ def backbone_state_dict(checkpoint: Any, prefix: str | None = None) -> Backbone:
     )
 
 
-def read_backbone(path: str | Path, trust: bool = False, prefix: str | None = None) -> tuple[Backbone, Mapping]:
-    """Read a file and find the backbone in it.
-
-    Returns:
-        The backbone, all its weights finite, and the file's ``meta``.
-    """
+def read_backbone(path: str | Path, trust: bool = False, prefix: str | None = None) -> tuple[Backbone, Mapping | None]:
+    """The backbone in a file, all its weights finite, and what the file says of its geometry."""
     checkpoint = read_checkpoint(path, trust=trust)
     found = _find(path, checkpoint, prefix)
     check_finite(found.weights, path, _ADVICE)
-    return found, meta_of(checkpoint)
+    return found, geometry_in(checkpoint)
 
 
 @dataclass(frozen=True)
@@ -169,7 +165,7 @@ def load_backbone(
             trained in another geometry, or if a weight is infinite or not a number.
     """
     checkpoint = read_checkpoint(path, trust=trust)
-    recorded = geometry_in(meta_of(checkpoint)).get('geometry')
+    recorded = geometry_in(checkpoint)
     check_geometry(path, recorded, geometry, allow_other_geometry)
     target = getattr(module, 'network', module)
     wanted = target.state_dict()

@@ -1,6 +1,6 @@
 """Drawing of results."""
 
-from stt_mm.visualization.overlay import draw_points, overlay, write_comparison
-from stt_mm.visualization.video import VideoWriter, write_video
+from stt_mm.visualization.overlay import draw_points, overlay, write_comparison, write_figure
+from stt_mm.visualization.video import VideoWriter
 
-__all__ = ['VideoWriter', 'draw_points', 'overlay', 'write_comparison', 'write_video']
+__all__ = ['VideoWriter', 'draw_points', 'overlay', 'write_comparison', 'write_figure']

@@ -1,5 +1,6 @@
 """Masks and points drawn over frames: single pictures and comparisons of methods."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from stt_mm.errors import InputError, writing
+from stt_mm.errors import InputError
+from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.masks import display_colors
 
 
@@ -40,7 +42,9 @@ def overlay(frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarr
     inside = mask > 0
     colors = display_colors()[mask[inside]].astype(np.float32)
     picture[inside] = np.rint((1 - alpha) * frame[inside].astype(np.float32) + alpha * colors).astype(np.uint8)
-    picture[inside & _borders(mask)] = 255
+    # Pixels with another id above, below, left or right; the edge of the picture is no border.
+    borders = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    picture[inside & (borders > 0)] = 255
     return picture
 
 
@@ -71,16 +75,15 @@ def draw_points(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
 def write_comparison(
     path: str | Path, rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str]
 ) -> Path:
-    """Writes one picture with a row for each method and a column for each frame; its folder must exist.
+    """Writes one PNG with a row for each method and a column for each frame.
 
     Args:
-        path: ends with ``.png``, or with another suffix of matplotlib's.
         rows: (label, pictures), pictures uint8 ``[H, W, 3]`` RGB, one for each column; the label stands above them.
         columns: what stands above the columns.
     """
     height, width = rows[0][1][0].shape[:2]
     side = 3 * height / width + 0.4  # inches; a column has three
-    figure = Figure((3 * len(columns), side * len(rows) + 0.4), dpi=150, layout='constrained')
+    figure = Figure((3 * len(columns), side * len(rows) + 0.4), layout='constrained')
     parts = figure.subfigures(len(rows), squeeze=False).flat
     for (label, pictures), part in zip(rows, parts, strict=True):
         part.suptitle(label, x=0.01, ha='left', fontsize='medium')
@@ -90,17 +93,12 @@ def write_comparison(
             axes.imshow(picture)
             axes.set_axis_off()
             axes.set_title(title if pictures is rows[0][1] else '', fontsize='small')
-    with writing(path):
-        figure.savefig(path)
+    write_figure(figure, path)
     return Path(path)
 
 
-def _borders(mask: np.ndarray) -> np.ndarray:
-    """Pixels with another id above, below, left or right; the edge of the picture is no border."""
-    border = np.zeros(mask.shape, dtype=bool)
-    down, right = mask[1:] != mask[:-1], mask[:, 1:] != mask[:, :-1]
-    border[1:] |= down
-    border[:-1] |= down
-    border[:, 1:] |= right
-    border[:, :-1] |= right
-    return border
+def write_figure(figure: Figure, path: str | Path) -> None:
+    """Writes a figure as PNG, whole or not at all; equal ones give equal files with every version of Matplotlib."""
+    with io.BytesIO() as buffer:
+        figure.savefig(buffer, format='png', dpi=150, metadata={'Software': None})
+        write_atomically(buffer.getvalue(), path)

@@ -1,6 +1,6 @@
 """Videos written frame by frame."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -146,20 +146,6 @@ def check_fps(fps: float, suffix: str = '.mp4') -> None:
     high = 1000 if suffix.lower() in _MATROSKA else 100_000
     if not 0.001 <= fps <= high:
         raise InputError(f'fps must be 0.001 to {high} frames per second in a {suffix} file, got {fps:g}.')
-
-
-def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.0) -> Path:
-    """Writes frames, uint8 ``[H, W, 3]`` RGB, taken one by one, so a generator keeps memory small.
-
-    Returns:
-        The file that was written.
-    """
-    with VideoWriter(path, fps) as writer:
-        for frame in frames:
-            writer.write(frame)
-    if writer.num_frames == 0:
-        raise InputError(f'There are no frames to write to {path}.')
-    return writer.path
 
 
 def _even(frame: np.ndarray) -> np.ndarray:

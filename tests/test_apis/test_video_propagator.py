@@ -38,6 +38,9 @@ def propagator():
     )
 
 
+SIZE_KEY = 'model.propagator.protocol.size'
+
+
 def squares(num_frames=16, second_from=0):
     """A red square that moves right and a blue one that moves left from frame ``second_from`` on, and their ids."""
     masks = np.zeros((num_frames, *SIZE), np.uint8)
@@ -438,12 +441,12 @@ def test_folder_that_cannot_be_written(propagator, tmp_path, kind):
 @pytest.mark.parametrize(
     ('masks', 'points', 'outputs', 'message'),
     [
-        (None, [[1, 1]], dict(mask_dir='masks'), 'mask_dir needs masks'),
-        (np.ones(SIZE, np.uint8), None, dict(points_json='p.json'), 'points_json needs points'),
+        (None, [[1, 1]], dict(mask_dir='masks'), 'mask_dir masks is for masks, but none'),
+        (np.ones(SIZE, np.uint8), None, dict(points_json='p.json'), 'points_json p.json is for points, but none'),
         (np.ones(SIZE, np.uint8), None, dict(out='a.avi'), r'\.mp4, .*\.webm, got .*a\.avi'),
         (np.ones(SIZE, np.uint8), None, dict(out='a.mp4', fps=-1), 'fps must be 0.001 to 100000'),
         (np.ones(SIZE, np.uint8), None, dict(out='a.mp4', fps=0), 'fps must be 0.001 to 100000'),
-        (np.ones(SIZE, np.uint8), None, dict(max_frames=0), 'max_frames must be 1'),
+        (np.ones(SIZE, np.uint8), None, dict(max_frames=0), 'max_frames must be a whole number of at least 1'),
         (np.ones((64, 90), np.uint8), None, dict(out='a.mp4'), '64x90 .*, the frames are 64x96'),
         ({0: np.ones(SIZE, np.uint8), 2: np.ones(SIZE, np.uint8)}, None, dict(out='a.mp4'), 'frame 2 gives object 1'),
         (None, {1: [[96, 3]]}, dict(out='a.mp4'), 'Point 96,3 for frame 1 .* 0 to 95'),
@@ -587,3 +590,18 @@ def test_a_label_for_the_last_frame_of_an_unknown_number_is_in_time(propagator):
     assert len(list(propagator.stream(iter(frames), points={0: [[9, 9]], 2: [[8, 8]]}))) == 3
     with pytest.raises(ValueError, match='given for frame 3, but the given frames ended after 3 frames, 0 to 2'):
         list(propagator.stream(iter(frames), points={0: [[9, 9]], 3: [[8, 8]]}))
+
+
+@pytest.mark.parametrize('config', ['eval/vip_r18_s8', 'eval/jhmdb_r18_s8', 'eval/davis_r18_s8'])
+def test_labels_come_out_as_they_are_given_under_any_protocol(config):
+    """Benchmarks may put out what resizing leaves of the first labels, and read points with a bias."""
+    propagator = VideoPropagator(config, options={'model.propagator.protocol.short_side': None, SIZE_KEY: (64, 72)})
+    assert propagator.model.propagator.protocol.points in (None, 'input')
+    frames = [np.random.default_rng(0).integers(0, 255, (51, 47, 3), dtype=np.uint8)] * 4
+    first, later = (np.zeros((51, 47), np.uint8) for _ in range(2))
+    first[3:20, 5:9], later[30:45, 11:40] = 1, 2
+    results = list(propagator.stream(frames, {0: first, 2: later}, {0: [[7, 9]], 2: [[21, 33]]}))
+    assert np.array_equal(results[0].mask, first)
+    assert np.array_equal(results[2].mask == 2, later == 2)
+    assert results[0].points.tolist() == [[7, 9]]
+    assert results[2].points[1].tolist() == [21, 33]

@@ -9,7 +9,7 @@ from tiny_data import make_vip, moving_shapes
 from stt_mm.datasets import VIP
 from stt_mm.registry import DATASETS
 from stt_mm.utils import read_mask, write_mask
-from stt_mm.utils.instances import read_instance_categories
+from stt_mm.utils.text import read_instance_categories
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_statistics_count_as_weights(tmp_path, monkeypatch):
 
 
 def test_limits_below_one_are_refused(tmp_path):
-    with pytest.raises(ValueError, match='at least 1 iteration, got 0'):
+    with pytest.raises(ValueError, match='limit must be a whole number of at least 1, got 0'):
         train(tmp_path, **hooks(0))
 
 

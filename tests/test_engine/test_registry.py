@@ -119,7 +119,7 @@ def test_components_by_name_scope_or_themselves():
     ('kind', 'cfg', 'message'),
     [
         (HOOKS, dict(type='FiniteLossHook', limt=1), "FiniteLossHook has no argument 'limt'"),
-        (HOOKS, dict(type='FiniteLossHook', limit=0), 'FiniteLossHook: limit must be at least 1 iteration, got 0'),
+        (HOOKS, dict(type='FiniteLossHook', limit=0), 'FiniteLossHook: limit must be a whole number of at least 1'),
         (HOOKS, dict(limit=1), r'A hook is written as dict\(type=\.\.\.\), got \{'),
         (HOOKS, 3, r'A hook is written as dict\(type=\.\.\.\), got 3'),
         (OPTIMIZERS, dict(type='SGD', lr=-1.0, params=[torch.ones(1)]), 'SGD cannot be built: ValueError: Invalid'),

@@ -258,7 +258,8 @@ def test_moco_with_a_penalty_is_moco_with_one_more_loss(tmp_path, monkeypatch):
         torch.manual_seed(1)
         found[name] = network.loss(views, [None, None])
     fisher = torch.load(tmp_path / 'fisher.pth', weights_only=True)['fisher']['bn1.bias']
-    assert found['model']['loss'] == found['plain']['loss']
+    assert found['model'].keys() == {'loss_moco', 'loss_ewc'}, 'the log has their sum as loss'
+    assert found['model']['loss_moco'] == found['plain']['loss']
     assert found['model']['loss_ewc'].item() == pytest.approx(1e3 / 2 * 0.01 * fisher.sum().item(), rel=1e-3)
 
 

@@ -184,7 +184,7 @@ def test_a_file_without_head_or_queue_is_refused(tmp_path, stage1):
     model = MODELS.build(small('stt_r18_ytv_lwf').model)
     with pytest.raises(RuntimeError, match='has not read'):
         model(**model.data_preprocessor(clip(), training=True), mode='loss')
-    with pytest.raises(ValueError, match='penalty needs res5, but the backbone returns res3, res4'):
+    with pytest.raises(ValueError, match='LwFPenalty needs res5, but CorrespondenceResNet returns res3, res4'):
         build(**{'model.backbone.out_indices': (1, 2)})
     with pytest.raises(ValueError, match='must be positive.*got 0'):
         build(**{'model.penalty.temperature': 0})
@@ -268,3 +268,13 @@ def test_each_part_of_the_head_must_be_there_and_fit(tmp_path, stage1, name, dis
                 build(**changes)
         else:
             build(**changes)
+
+
+@pytest.mark.parametrize('kind', ['PenalisedMoCo', 'DetCo'])
+def test_a_backbone_without_the_stage_is_refused_by_every_algorithm(kind):
+    name = dict(PenalisedMoCo='mocov2', DetCo='detco')[kind]
+    cfg = load_config(f'pretrain/{name}_r18_in1k').model
+    penalty = load_config('continual/stt_r18_ytv_lwf').model.penalty
+    cfg.update(type=kind, penalty=dict(penalty, stage='res6'))
+    with pytest.raises(ValueError, match='LwFPenalty needs res6, but .* returns '):
+        MODELS.build(cfg)

@@ -413,7 +413,7 @@ def test_impossible_models_are_refused_with_a_reason(change, message):
 
 def test_windows_that_do_not_fit_each_other_are_refused():
     model = build(radii=dict(res3=8))
-    with pytest.raises(ValueError, match='fine radius must be twice the coarse one'):
+    with pytest.raises(ValueError, match='radii must be in the ratio of the grids'):
         losses_of(model, clip(size=128))
 
 

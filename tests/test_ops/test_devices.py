@@ -3,6 +3,9 @@
 PyTorch's ``meta`` device has shapes and no numbers, and refuses to be mixed with the CPU; it stands for a GPU here.
 """
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -59,7 +62,7 @@ def enqueued():
         (lambda: ops.label_to_mask([meta(2, 4, 6)], meta(2, dtype=torch.uint8), (8, 9), True)[0], (8, 9)),
         (lambda: propagated(ops.Window('square', 2)), (2, 6, 9)),
         (lambda: propagated(None), (2, 6, 9)),
-        (lambda: propagated(ops.Window('square', 2), ties='kept'), (2, 6, 9)),
+        (lambda: propagated(ops.Window('square', 2), None, ties='kept'), (2, 6, 9)),
         (lambda: propagated(ops.Window('circle', 2), together=3), (2, 6, 9)),
         (lambda: propagated(ops.Window('square', 2), kind='softmax'), (2, 6, 9)),
         (lambda: propagated(ops.Window('square', 2), None, border='zero', kind='frame_softmax'), (2, 6, 9)),
@@ -74,6 +77,24 @@ def enqueued():
 def test_the_result_lies_where_the_input_lies(operation, shape):
     found = operation()
     assert (found.device.type, tuple(found.shape)) == ('meta', shape)
+
+
+NEW_NAMES = """
+import torch
+from stt_mm.ops.devices import full_float32
+names = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+for backend, value in zip(names, ('ieee', 'tf32')):
+    backend.fp32_precision = value
+with full_float32():
+    assert [backend.fp32_precision for backend in names] == ['ieee', 'ieee']
+assert [backend.fp32_precision for backend in names] == ['ieee', 'tf32']
+"""
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, 'conv'), reason='this PyTorch has the old names alone')
+def test_full_float32_where_the_new_names_of_the_settings_are_used():
+    """In a process of its own: afterwards nobody there can read the old names."""
+    subprocess.run([sys.executable, '-c', NEW_NAMES], check=True, timeout=100)
 
 
 def test_evaluation_is_in_full_float32_and_leaves_the_settings_as_they_were():

@@ -5,7 +5,15 @@ import torch
 from scipy.stats import spearmanr
 from torch.testing import assert_close
 
-from stt_mm.ops import keep_per_batch, keep_per_image, keep_released, local_correlation, soft_weights, window_entropy
+from stt_mm.ops import (
+    keep_per_batch,
+    keep_per_image,
+    keep_released,
+    local_correlation,
+    select_queries,
+    soft_weights,
+    window_entropy,
+)
 
 
 def mixed_sharpness(count=400, cells=169):
@@ -103,3 +111,21 @@ def test_soft_weights_are_zero_at_the_border_and_reach_one():
     assert not weights[:, :3].any()
     assert not weights[:, :, -3:].any()
     assert (weights[:, 3:-3, 3:-3] > 0).all()
+
+
+@pytest.mark.parametrize('selection', ['released', 'per_image', 'batch', 'soft'])
+@pytest.mark.parametrize('source', ['window', 'affinity'])
+def test_a_compiler_gets_the_selection_as_one_piece(selection, source):
+    """Entropies that saturate are equal but for rounding, which decides whether a query is kept."""
+    query, key, affinity = 30 * torch.randn(2, 4, 6, 9), 30 * torch.randn(2, 4, 6, 9), torch.rand(2, 54, 25)
+    graphs = []
+
+    def backend(module, inputs):
+        graphs.append([str(node.target) for node in module.graph.nodes if node.op == 'call_function'])
+        return module.forward
+
+    how = selection, 'neg_log_sum', source, 0.7
+    found = torch.compile(select_queries, backend=backend)(query, key, affinity, *how)
+    assert graphs == [['stt_mm.select_queries.default']]
+    assert torch.equal(found, select_queries(query, key, affinity, *how))
+    torch._dynamo.reset()

@@ -5,82 +5,35 @@ import os
 import runpy
 import signal
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from stt_mm.engine.cli import tool_parser
+
 ROOT = Path(__file__).parents[2]
-# By tool: the shortest command line, what it means, all other arguments, and what these mean.
+# Of a training and of an evaluation.
+RUN = dict(work_dir=None, seed=None, cfg_options=None, launcher='none', local_rank=0)
+# By tool: the shortest command line, what it means, arguments without a value, all others, and what these mean.
 LINES = {
     'tools/train': (
         'c.py',
-        dict(
-            config='c.py',
-            work_dir=None,
-            resume=None,
-            overwrite=False,
-            amp=False,
-            no_validate=False,
-            auto_scale_lr=False,
-            seed=None,
-            compile=False,
-            trust_checkpoint=False,
-            cfg_options=None,
-            launcher='none',
-            local_rank=0,
-        ),
-        '--work-dir w --resume --overwrite --amp --no-validate --auto-scale-lr --seed 5 --compile --trust-checkpoint '
-        '--cfg-options a.b=1 c=x --launcher slurm --local_rank 3',
-        dict(
-            work_dir='w',
-            resume='auto',
-            overwrite=True,
-            amp=True,
-            no_validate=True,
-            auto_scale_lr=True,
-            seed=5,
-            compile=True,
-            trust_checkpoint=True,
-            cfg_options={'a.b': 1, 'c': 'x'},
-            launcher='slurm',
-            local_rank=3,
-        ),
+        RUN | dict(config='c.py', resume=None),
+        'overwrite amp no-validate auto-scale-lr compile trust-checkpoint',
+        '--work-dir w --resume --seed 5 --cfg-options a.b=1 c=x --launcher slurm --local_rank 3',
+        dict(work_dir='w', resume='auto', seed=5, cfg_options={'a.b': 1, 'c': 'x'}, launcher='slurm', local_rank=3),
     ),
     'tools/test': (
         'c.py w.pth',
-        dict(
-            config='c.py',
-            checkpoint='w.pth',
-            work_dir=None,
-            out=None,
-            dump_masks=None,
-            overwrite=False,
-            skip_done=False,
-            trust_checkpoint=False,
-            prefix=None,
-            allow_partial=False,
-            allow_other_geometry=False,
-            amp=False,
-            compile=False,
-            seed=None,
-            cfg_options=None,
-            launcher='none',
-            local_rank=0,
-        ),
-        '--work-dir w --out o --dump-masks m --overwrite --skip-done --trust-checkpoint --prefix net --allow-partial '
-        '--allow-other-geometry --amp --compile --seed 5 --cfg-options a=1 --launcher mpi --local-rank 2',
+        RUN | dict(config='c.py', checkpoint='w.pth', out=None, dump_masks=None, prefix=None),
+        'overwrite skip-done trust-checkpoint allow-partial allow-other-geometry amp compile',
+        '--work-dir w --out o --dump-masks m --prefix net --seed 5 --cfg-options a=1 --launcher mpi --local-rank 2',
         dict(
             work_dir='w',
             out='o',
             dump_masks='m',
-            overwrite=True,
-            skip_done=True,
-            trust_checkpoint=True,
             prefix='net',
-            allow_partial=True,
-            allow_other_geometry=True,
-            amp=True,
-            compile=True,
             seed=5,
             cfg_options=dict(a=1),
             launcher='mpi',
@@ -90,44 +43,23 @@ LINES = {
     'tools/print_config': (
         'c.py',
         dict(config='c.py', diff=None, cfg_options=None),
+        '',
         '--diff d.py --cfg-options a=1',
         dict(diff='d.py', cfg_options=dict(a=1)),
     ),
     'tools/convert_checkpoint': (
         'a.pth b.pth',
-        dict(
-            source='a.pth',
-            out='b.pth',
-            depth=None,
-            trust_checkpoint=False,
-            prefix=None,
-            overwrite=False,
-            publish=False,
-            fp16=False,
-        ),
-        '--depth 50 --trust-checkpoint --prefix net --overwrite --fp16',
-        dict(depth=50, trust_checkpoint=True, prefix='net', overwrite=True, fp16=True),
+        dict(source='a.pth', out='b.pth', depth=None, prefix=None, publish=False),
+        'trust-checkpoint overwrite fp16',
+        '--depth 50 --prefix net',
+        dict(depth=50, prefix='net'),
     ),
     'tools/estimate_fisher': (
         'c.py w.pth --out f.pth',
-        dict(
-            config='c.py',
-            checkpoint='w.pth',
-            out='f.pth',
-            samples=10000,
-            seed=0,
-            num_workers=2,
-            cfg_options=None,
-            overwrite=False,
-        ),
-        '--samples 1 --seed 4294967295 --num-workers 0 --cfg-options a=1 --overwrite',
-        dict(
-            samples=1,
-            seed=2**32 - 1,
-            num_workers=0,
-            cfg_options=dict(a=1),
-            overwrite=True,
-        ),
+        dict(config='c.py', checkpoint='w.pth', out='f.pth', samples=10000, seed=0, num_workers=2, cfg_options=None),
+        'overwrite',
+        '--samples 1 --seed 4294967295 --num-workers 0 --cfg-options a=1',
+        dict(samples=1, seed=2**32 - 1, num_workers=0, cfg_options=dict(a=1)),
     ),
     'tools/eval_folder': (
         'p g --task davis17',
@@ -137,39 +69,35 @@ LINES = {
             task='davis17',
             out=None,
             workers=1,
-            allow_faulty=False,
             split='val',
             resolution='480p',
-            sparse=False,
             video_list=None,
             seen_categories=None,
         ),
-        '--out o --workers 3 --allow-faulty --split train --resolution  --sparse'.replace('  ', ' "" '),
-        dict(out='o', workers=3, allow_faulty=True, split='train', resolution='', sparse=True),
+        'allow-faulty sparse',
+        '--out o --workers 3 --split train --resolution ""',
+        dict(out='o', workers=3, split='train', resolution=''),
     ),
     'tools/extract_frames': (
         'a.mp4 b.mp4 --out o',
         dict(
-            videos=[Path('a.mp4'), Path('b.mp4')],
-            out=Path('o'),
-            every=1,
-            short_side=256,
-            max_frames=None,
-            quality=90,
-            overwrite=False,
+            videos=[Path('a.mp4'), Path('b.mp4')], out=Path('o'), every=1, short_side=256, max_frames=None, quality=90
         ),
-        '--every 2 --short-side 1 --max-frames 1 --quality 100 --overwrite',
-        dict(every=2, short_side=1, max_frames=1, quality=100, overwrite=True),
+        'overwrite',
+        '--every 2 --short-side 1 --max-frames 1 --quality 100',
+        dict(every=2, short_side=1, max_frames=1, quality=100),
     ),
     'tools/make_submission': (
         'p d --task ytv18 --check-only',
         dict(pred=Path('p'), data_root='d', task='ytv18', out=None, check_only=True, split=None),
+        '',
         '--split train',
         dict(split='train'),
     ),
     'tools/quickstart': (
         '',
         dict(iters=150, work_dir=Path('work_dirs/quickstart')),
+        '',
         '--iters 1000000 --work-dir w',
         dict(iters=10**6, work_dir=Path('w')),
     ),
@@ -186,10 +114,9 @@ LINES = {
             cfg_options=None,
             eval_options=None,
             provide={},
-            untrained=False,
         ),
-        '--scale s --data d --eval-data e --seeds 1 --iters 7 --cfg-options a.b=1 --eval-options c=2 --provide A=b C=d '
-        '--untrained',
+        'untrained',
+        '--scale s --data d --eval-data e --seeds 1 --iters 7 --cfg-options a.b=1 --eval-options c=2 --provide A=b C=d',
         dict(
             scale='s',
             data='d',
@@ -199,32 +126,29 @@ LINES = {
             cfg_options={'a.b': 1},
             eval_options=dict(c=2),
             provide=dict(A='b', C='d'),
-            untrained=True,
         ),
     ),
     'tools/analysis/plot_losses': (
         'w v',
         dict(work_dirs=[Path('w'), Path('v')], out=Path('w/losses.png')),
+        '',
         '--out a.PNG',
         dict(out=Path('a.PNG')),
     ),
-    'tools/analysis/collect_results': (
-        'r',
-        dict(results=Path('r'), write=False),
-        '--write',
-        dict(write=True),
-    ),
+    'tools/analysis/collect_results': ('r', dict(results=Path('r')), 'write', '', {}),
     'tools/analysis/compare_results': (
         'a.json',
         dict(results=[Path('a.json')]),
+        '',
         'b.json',
         dict(results=[Path('a.json'), Path('b.json')]),
     ),
     'tools/browse_dataset': (
         'c.py -o o',
-        dict(config='c.py', out='o', phase='train', num=10, cfg_options=None, overwrite=False),
-        '--phase test --num 1 --cfg-options a=1 --overwrite',
-        dict(phase='test', num=1, cfg_options=dict(a=1), overwrite=True),
+        dict(config='c.py', out='o', phase='train', num=10, cfg_options=None),
+        'overwrite',
+        '--phase test --num 1 --cfg-options a=1',
+        dict(phase='test', num=1, cfg_options=dict(a=1)),
     ),
     'demo/propagate': (
         'v.mp4 --points 1,2 --out o.mp4',
@@ -234,31 +158,24 @@ LINES = {
             points=[(0, (1.0, 2.0))],
             out=Path('o.mp4'),
             mask_dir=None,
-            overwrite=False,
             points_json=None,
-            show=False,
             max_frames=None,
             fps=None,
             alpha=0.5,
-            config=str(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py'),
-            checkpoint=str(ROOT / 'demo' / 'stt_r18_demo-15906475.pth'),
+            config=str(ROOT / 'configs/eval/davis_r18_s8.py'),
+            checkpoint=str(ROOT / 'demo/stt_r18_demo-15906475.pth'),
             device=None,
             cfg_options=None,
-            trust_checkpoint=False,
             prefix=None,
-            allow_partial=False,
-            allow_other_geometry=False,
         ),
-        '--mask a.png 3:b.png --mask 4:c.png --points 5:6,7.5 --mask-dir m --overwrite --points-json j --show '
-        '--max-frames 9 --fps 12.5 --alpha 1 --config c.py --checkpoint none --device cuda:1 --cfg-options a=1 '
-        '--trust-checkpoint --prefix net --allow-partial --allow-other-geometry',
+        'overwrite show trust-checkpoint allow-partial allow-other-geometry',
+        '--mask a.png 3:b.png --mask 4:c.png --points 5:6,7.5 --mask-dir m --points-json j --max-frames 9 --fps '
+        '12.5 --alpha 1 --config c.py --checkpoint none --device cuda:1 --cfg-options a=1 --prefix net',
         dict(
             mask=[(0, 'a.png'), (3, 'b.png'), (4, 'c.png')],
             points=[(0, (1.0, 2.0)), (5, (6.0, 7.5))],
             mask_dir=Path('m'),
-            overwrite=True,
             points_json=Path('j'),
-            show=True,
             max_frames=9,
             fps=12.5,
             alpha=1.0,
@@ -266,17 +183,15 @@ LINES = {
             checkpoint='none',
             device='cuda:1',
             cfg_options=dict(a=1),
-            trust_checkpoint=True,
             prefix='net',
-            allow_partial=True,
-            allow_other_geometry=True,
         ),
     ),
     'tools/dataset/check': (
         'davis17 r',
-        dict(dataset='davis17', root=Path('r'), split='val', decode=False, resolution='480p'),
-        '--split train --decode --resolution Full-Resolution',
-        dict(split='train', decode=True, resolution='Full-Resolution'),
+        dict(dataset='davis17', root=Path('r'), split='val', resolution='480p'),
+        'decode',
+        '--split train --resolution Full-Resolution',
+        dict(split='train', resolution='Full-Resolution'),
     ),
 }
 _modules = {}
@@ -301,9 +216,11 @@ def parse(monkeypatch):
 
 @pytest.mark.parametrize('name', LINES)
 def test_what_is_usual_and_what_is_given(parse, name):
-    shortest, usual, rest, given = LINES[name]
-    assert parse(name, shortest) == usual
-    assert parse(name, f'{shortest} {rest}') == usual | given
+    shortest, usual, flags, rest, given = LINES[name]
+    flags = {flag.replace('-', '_'): flag for flag in flags.split()}
+    assert parse(name, shortest) == usual | dict.fromkeys(flags, False)
+    line = ' '.join([shortest, rest, *(f'--{flag}' for flag in flags.values())])
+    assert parse(name, line) == usual | given | dict.fromkeys(flags, True)
 
 
 @pytest.mark.parametrize(
@@ -329,6 +246,12 @@ def test_the_rank_of_a_launcher_goes_into_the_environment(parse, monkeypatch):
         assert os.environ['LOCAL_RANK'] == '2'
         parse(name, f'{line} --local-rank 3')
         assert os.environ['LOCAL_RANK'] == '2'
+
+
+def test_usual_values_of_a_list_are_shown_as_they_are_typed():
+    parser = tool_parser('', '')
+    parser.add_argument('--strides', nargs='+', default=(8, 4), help='of the features')
+    assert 'of the features (default: 8 4)' in parser.format_help()
 
 
 def test_what_depends_on_other_arguments(parse):
@@ -420,7 +343,7 @@ def test_what_is_just_possible(parse, name, line):
 
 
 @pytest.mark.parametrize('name', LINES)
-def test_each_tool_runs_as_a_script(monkeypatch, capsys, name):
+def test_each_tool_runs_as_a_script_and_explains_its_arguments(monkeypatch, capsys, name):
     monkeypatch.setattr(sys, 'argv', [name, '--help'])
     monkeypatch.setattr(sys, 'path', [str(ROOT / 'tools' / 'analysis'), *sys.path])
     taken, before = {}, signal.signal
@@ -428,7 +351,11 @@ def test_each_tool_runs_as_a_script(monkeypatch, capsys, name):
     with pytest.raises(SystemExit, match='0'):
         runpy.run_path(str(ROOT / f'{name}.py'), run_name='__main__')
     monkeypatch.setattr(signal, 'signal', before)
-    assert f'python {name}.py ' in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f'python {name}.py ' in text
+    for line, after in pairwise(text.splitlines()):
+        if line.startswith('  -'):
+            assert '  ' in line.strip() or after.startswith(' ' * 20), f'{line} is not explained'
     # An ablation ends by SIGTERM as by Ctrl-C.
     assert list(taken) == ([signal.SIGTERM] if name.endswith('run_ablation') else [])
     for handler in taken.values():

@@ -114,7 +114,7 @@ def test_faults_of_a_zip(ytv, tmp_path):
             archive.write(pred / 'video1' / '00010.png', 'Annotations/video1/00010.png')
     done = submit(target, ytv, '--task', 'ytv18', '--check-only')
     assert done.returncode == 1
-    expected.update({'video1/00010.png': 'twice', '../readme.txt': 'extra file'})
+    expected.update({'video1/00010.png': 'or no second one', '../readme.txt': 'extra file'})
     lines = [line for line in done.stdout.splitlines() if line.startswith(str(target))]
     assert len(lines) == 9
     for name, reason in expected.items():
@@ -169,6 +169,20 @@ def test_the_data_set_that_a_task_is_for(task, options, kind, expected):
         build.__globals__[name] = lambda root, name=name, **options: asked.append((name, root, options))
     build(tool['parse_args'](['pred', 'root', '--task', task, '--check-only', *options]))
     assert asked == [(kind, 'root', expected)]
+
+
+def test_a_submission_replaces_none_of_its_masks(tmp_path):
+    pack = runpy.run_path(str(TOOL))['pack']
+    (tmp_path / 'a.ZIP').write_bytes(b'mask')
+    with pytest.raises(ValueError, match='read here and would be replaced'):
+        pack(tmp_path / 'a.ZIP', {'v/0.png': tmp_path / 'a.ZIP'})
+    pack(tmp_path / 'b.ZIP', {'v/1.png': tmp_path / 'a.ZIP', 'v/0.png': tmp_path / 'a.ZIP'})
+    with zipfile.ZipFile(tmp_path / 'b.ZIP') as archive:
+        assert [(info.filename, info.compress_type) for info in archive.infolist()] == [
+            ('v/0.png', zipfile.ZIP_STORED),
+            ('v/1.png', zipfile.ZIP_STORED),
+        ]
+        assert archive.read('v/0.png') == b'mask'
 
 
 def test_arguments(tmp_path):

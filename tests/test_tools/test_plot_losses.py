@@ -136,7 +136,7 @@ def test_panels_that_span_a_factor_of_ten_are_logarithmic(tool, tmp_path, drawn,
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
     assert all(box.x0 >= 0 and box.y0 >= 0 for box in boxes)
     with Image.open(path) as picture:
-        assert (picture.format, picture.size) == ('PNG', (1980, 880))
+        assert (picture.format, picture.size) == ('PNG', (2700, 1200))
         # The same runs give the same file with every version of Matplotlib.
         assert 'Software' not in picture.info
 

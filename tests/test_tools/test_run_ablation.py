@@ -131,7 +131,7 @@ def test_the_picture_has_a_dot_per_run_and_a_mean_with_its_deviation(report, tmp
     assert {line.get_alpha() for line in axes.get_xgridlines()} == {0.4}
     assert axes.get_tightbbox().x0 >= 0, 'the labels are cut off'
     with Image.open(tmp_path / 'ablation.png') as picture:
-        assert (picture.format, picture.size) == ('PNG', (880, 313))
+        assert (picture.format, picture.size) == ('PNG', (1200, 427))
         assert 'Software' not in picture.info
 
 

@@ -341,13 +341,6 @@ def test_frames_of_a_video_that_was_replaced_do_not_stay_among_the_new_ones(tmp_
     assert list(frames('f/v')) == ['00000.jpg', '00001.jpg']
 
 
-@pytest.mark.parametrize('option', [['--quality', '500'], ['--quality', '0'], ['--max-frames', '0'], ['--every', '0']])
-def test_extraction_in_numbers_that_mean_nothing(option, capsys):
-    with pytest.raises(SystemExit, match='2'):
-        tool('extract_frames').parse_args(['v.mp4', '--out', 'f', *option])
-    assert re.search(f'error: .*{option[0]}.* must be', capsys.readouterr().err)
-
-
 def test_pictures_of_a_dataset_stay_out_of_it(root, monkeypatch):
     module = tool('browse_dataset')
 
@@ -374,23 +367,11 @@ def test_pictures_of_a_dataset_stay_out_of_it(root, monkeypatch):
     assert [path.name for path in Path('pictures').glob('*.png')] == ['0000_video0.png']
 
 
-def test_a_lock_of_someone_else_is_not_emptied(tmp_path, monkeypatch):
-    module_path = ROOT / 'tools' / 'analysis'
-    monkeypatch.syspath_prepend(module_path)
-    import run_ablation
-
-    (tmp_path / '.lock').write_text('theirs')
-    (tmp_path / 'thesis.tex').write_text('years')
-    with pytest.raises(ValueError, match='is not empty and was not made by'), run_ablation.reserved(tmp_path):
-        pass
-    assert (tmp_path / '.lock').read_text() == 'theirs'
-
-
 def test_frames_of_another_size_are_not_extracted(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     videos('v.mp4')
     read = VideoReader.read
     monkeypatch.setattr(VideoReader, 'read', lambda self, number: read(self, number)[:, : 48 - 8 * (number > 3)])
     line = error_of(capfd, 'extract_frames', 'v.mp4', '--out', 'f')
-    assert 'Frame 4 of v.mp4 is 32x40 (height x width), the first is 32x48' in line
+    assert 'v.mp4 is 32x40 (height x width) at frame 4, the frames read before it are 32x48' in line
     assert len(frames('f/v')) == 4

@@ -14,7 +14,7 @@ from test_engine.toy_runs import tool
 from tiny_data import make_davis
 from torch import nn
 
-from stt_mm.engine import load_config
+from stt_mm.engine import bare, load_config
 from stt_mm.models.correspondence.base import Correspondence
 from stt_mm.registry import METRICS
 
@@ -203,13 +203,13 @@ def test_networks_are_compiled_within_their_wrapper(module):
 
     model = nn.Module()
     model.backbone, model.backbones = None, [Network(), Network()]
-    assert module.bare(SimpleNamespace(model=model)) is model
-    module.compile_networks(SimpleNamespace(model=nn.DataParallel(model)))
+    assert bare(nn.DataParallel(model)) is bare(model) is model
+    module.compile_networks(model)
     assert compiled == model.backbones
     del model.backbone, model.backbones
-    module.compile_networks(SimpleNamespace(model=model))
+    module.compile_networks(model)
     model.backbone = Network()
-    module.compile_networks(SimpleNamespace(model=model))
+    module.compile_networks(model)
     assert compiled[2:] == [model.backbone]
 
 

@@ -35,8 +35,12 @@ def test_configs_in_either_place_and_a_list_of_them_where_there_is_none(tmp_path
     assert config_path('eval/b') == tmp_path / place / 'eval' / 'b.py'
     with pytest.raises(FileNotFoundError, match=r'no file c, .* Shipped configs: a, eval/b\.$'):
         config_path('c')
-    with pytest.raises(FileNotFoundError, match=r'no file eval/bb, .* Similar: .*/eval/b\.py\.$'):
+    with pytest.raises(FileNotFoundError, match=r'no file eval/bb, .* Similar: eval/b\.$'):
         config_path('eval/bb')
+    monkeypatch.chdir(tmp_path)
+    Path('bbb.py').touch()
+    with pytest.raises(FileNotFoundError, match=r'no file bb, .* Similar: bbb\.py, eval/b\.$'):
+        config_path('bb')
 
 
 def test_a_file_that_is_named_goes_before_a_shipped_config(tmp_path, monkeypatch):

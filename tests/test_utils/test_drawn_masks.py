@@ -265,3 +265,16 @@ def test_colours_between_others_are_smoothed_edges_whatever_their_numbers(channe
 def test_a_mask_of_which_nothing_is_solid():
     assert not refused(np.eye(20, dtype=np.uint8))
     assert refused((np.arange(400) % 7).reshape(20, 20).astype(np.uint8))
+
+
+@pytest.mark.parametrize('turn', range(4))
+@pytest.mark.parametrize(('rows', 'refused'), [(1, False), (5, False), (6, True)])
+def test_whole_rows_of_void_at_an_edge_are_padding(turn, rows, refused):
+    mask = np.zeros((60, 80), np.uint8)
+    mask[20:30, 20:30] = 1
+    np.rot90(mask, turn)[:rows] = 255
+    if refused:
+        with pytest.raises(ValueError, match='no border around'):
+            drop_void(mask, 'a.png')
+    else:
+        np.testing.assert_array_equal(drop_void(mask, 'a.png'), mask == 1)

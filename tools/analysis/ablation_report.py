@@ -1,13 +1,15 @@
 """What run_ablation.py found, as a table, as files and as a picture."""
 
-import io
 import re
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from stt_mm.evaluation.metrics.tables import write_csv
 from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.visualization import write_figure
 
 MEASURES = ('J&F-Mean', 'J-Mean', 'F-Mean')
 ROW = re.compile(r'(?:Paper )?Table \d+, rows? [\w, ]+: (.+?)\s*\(J&F \d')
@@ -94,8 +96,6 @@ def write_files(folder: Path, rows: list[Row]) -> None:
 
 def draw(rows: list[Row], path: Path) -> None:
     """A dot per run, mean and standard deviation of each row beside them."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(8, 1.2 + 0.55 * len(rows)))
     axes = figure.subplots()
     for position, row in enumerate(rows):
@@ -114,6 +114,4 @@ def draw(rows: list[Row], path: Path) -> None:
     axes.set_xlabel('J&F, percent')
     axes.grid(axis='x', alpha=0.4)
     figure.tight_layout()
-    with io.BytesIO() as buffer:
-        figure.savefig(buffer, format='png', dpi=110, metadata={'Software': None})
-        write_atomically(buffer.getvalue(), path)
+    write_figure(figure, path)

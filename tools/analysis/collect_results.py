@@ -75,11 +75,6 @@ def without_files(protocol: dict[str, Any]) -> dict[str, Any]:
 def read_cell(folder: Path, config: Path, options: dict[str, Any] | None = None) -> str:
     """What a row shows: ``J&F (J / F)``, mIoU, or PCK@0.1 / PCK@0.2, in percent.
 
-    Args:
-        folder: holds the result file of the benchmark.
-        config: the row's config of the evaluation.
-        options: its overrides.
-
     Raises:
         Refused: the file is not there or cannot be read, its protocol is another, or videos or frames are missing.
     """

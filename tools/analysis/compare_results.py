@@ -21,12 +21,7 @@ SOURCES = ('source', 'changed')
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """A file that ``tools/test.py --out`` wrote.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is something else.
-    """
+    """A file that ``tools/test.py --out`` wrote."""
     content = read_json(path)
     try:
         protocol = dict(content['protocol'] or {}, max_frames=content['max_frames'])
@@ -40,9 +35,6 @@ def compared(results: dict[str, dict[str, Any]]) -> str:
 
     Args:
         results: ``metrics`` and ``protocol``, with ``max_frames`` in it, by the name of the line.
-
-    Raises:
-        ValueError: the results have no metric in common.
     """
     common = [
         name

@@ -1,16 +1,17 @@
 """Draw the loss curves of training runs, one panel per run."""
 
 import argparse
-import io
 import json
 import math
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from stt_mm.engine.cli import one_line_errors, tool_parser
 from stt_mm.errors import InputError, MissingInputError
-from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.targets import check_file
 from stt_mm.utils.text import read_text
+from stt_mm.visualization import write_figure
 
 EPILOG = """examples:
   python tools/analysis/plot_losses.py work_dirs/stt_r18_ytv
@@ -40,10 +41,6 @@ def read_losses(work_dir: Path) -> dict[str, dict[int, float]]:
     """Every logged loss by iteration, in the order of the iterations.
 
     A log replaces what earlier ones have from its first iteration on: a run that was resumed goes on from a checkpoint.
-
-    Raises:
-        FileNotFoundError: there is no log in the folder.
-        ValueError: the logs hold no loss, or a line of them cannot be read.
     """
     logs = logs_of(work_dir)
     if not logs:
@@ -63,11 +60,7 @@ def read_losses(work_dir: Path) -> dict[str, dict[int, float]]:
 
 
 def read_lines(log: Path) -> list[dict[str, float]]:
-    """The JSON objects of a file, one per line; what follows the last line's end was cut off by a kill.
-
-    Raises:
-        ValueError: a line is something else.
-    """
+    """The JSON objects of a file, one per line; what follows the last line's end was cut off by a kill."""
     lines = []
     for number, line in enumerate(read_text(log).split('\n')[:-1], start=1):
         try:
@@ -82,12 +75,8 @@ def read_lines(log: Path) -> list[dict[str, float]]:
 def draw(runs: dict[str, dict[str, dict[int, float]]], path: Path) -> None:
     """Write a picture with one panel per run, logarithmic if its losses are positive and span a factor of 10.
 
-    Args:
-        runs: what :func:`read_losses` returns, by the title of the panel.
-        path: PNG file.
+    ``runs`` has what :func:`read_losses` returns by the title of the panel.
     """
-    from matplotlib.figure import Figure
-
     columns = min(len(runs), PANELS_PER_ROW)
     rows = math.ceil(len(runs) / columns)
     figure = Figure(figsize=(6 * columns, 4 * rows))
@@ -113,10 +102,7 @@ def draw(runs: dict[str, dict[str, dict[int, float]]], path: Path) -> None:
         axes.grid(alpha=0.4)
         axes.legend(fontsize='small')
     figure.tight_layout()
-    with io.BytesIO() as buffer:
-        figure.savefig(buffer, format='png', dpi=110, metadata={'Software': None})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(buffer.getvalue(), path)
+    write_figure(figure, path)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -96,12 +96,7 @@ def provision(text: str) -> tuple[str, str]:
 
 
 class Job:
-    """A row of the table, the configs that train and evaluate it, and what the command line changes in them.
-
-    Args:
-        text: ``TRAIN`` or ``TRAIN::EVAL``.
-        args: of the command line.
-    """
+    """A row of the table, the configs ``TRAIN`` or ``TRAIN::EVAL``, and what the command line changes in them."""
 
     def __init__(self, text: str, args: argparse.Namespace) -> None:
         train, _, evaluation = text.partition('::')
@@ -111,11 +106,7 @@ class Job:
         self.args = args
 
     def training(self) -> Config:
-        """The config of the training at its scale.
-
-        Raises:
-            ValueError: it does not train by iterations.
-        """
+        """The config of the training at its scale."""
         cfg, scale, args = load_config(self.train), load_config(self.args.scale), self.args
         if (cfg.get('train_cfg') or {}).get('max_iters') is None:
             raise InputError(f'{self.train} has no train_cfg.max_iters: only configs that train by iterations can run.')
@@ -141,11 +132,7 @@ class Job:
         return checked(cfg)
 
     def evaluation(self) -> Config:
-        """The config of the evaluation on the labelled videos.
-
-        Raises:
-            ValueError: it cannot evaluate on DAVIS.
-        """
+        """The config of the evaluation on the labelled videos."""
         cfg, scale, args = load_config(self.eval), load_config(self.args.scale), self.args
         if cfg.model.get('propagator') is None or cfg.get('test_dataloader') is None:
             raise InputError(
@@ -173,10 +160,6 @@ def read_jobs(args: argparse.Namespace) -> list[Job]:
     """The rows of the command line; faults of their configs and of the evaluated videos are told here.
 
     Rows are told apart by the names of their configs; what provides weights must come before its users.
-
-    Raises:
-        ValueError: two rows have one name or one model and training, no row has the name of a provider, or that row
-            comes too late.
     """
     jobs: list[Job] = []
     for text in args.configs:
@@ -220,11 +203,7 @@ def environment(variables: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def reserved(folder: Path) -> Iterator[int]:
-    """Keep the work directory for this process and those it starts; yields the descriptor that they inherit.
-
-    Raises:
-        ValueError: it holds something else, or something is still at work in it.
-    """
+    """Keep the work directory for this process and those it starts; yields the descriptor that they inherit."""
     with open(own_folder(folder, '.ablation'), 'a') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -237,11 +216,7 @@ def reserved(folder: Path) -> Iterator[int]:
 
 
 def keep(cfg: Config, path: Path) -> str:
-    """Write a config, unless it is there; returns the name of the file.
-
-    Raises:
-        ValueError: the file holds another config, of an earlier command.
-    """
+    """Write a config, unless it is there; returns the name of the file."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         parts = (f'{key} = {pformat(value, width=120, sort_dicts=False)}\n' for key, value in cfg.to_dict().items())

@@ -13,9 +13,8 @@ from stt_mm.datasets.youtube_vos_benchmark import read_meta
 from stt_mm.engine.cli import one_line_errors, tool_parser, tracked
 from stt_mm.errors import MissingInputError
 from stt_mm.utils import FrameError, list_images, read_image, read_mask, read_object_ids
-from stt_mm.utils.instances import read_instance_categories
 from stt_mm.utils.mat import read_joint_positions
-from stt_mm.utils.text import absent, read_json, read_video_list
+from stt_mm.utils.text import absent, read_instance_categories, read_json, read_video_list
 
 MANIFESTS = Path(stt_mm.datasets.__file__).parent / 'manifests'
 EPILOG = """examples:

@@ -8,11 +8,9 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import register_backend
 from mmengine.fileio.backends import LocalBackend
 from mmengine.hooks import CheckpointHook as _CheckpointHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 
-from stt_mm.engine.compat import TRUSTED_SCHEME, broadcast_buffers, from_plain, to_plain
+from stt_mm.engine.compat import TRUSTED_SCHEME, bare, broadcast_buffers, from_plain, to_plain
 from stt_mm.engine.config import flatten
 from stt_mm.engine.hooks.finite_loss_hook import advice, loss_is_finite
 from stt_mm.engine.random_state import gather_random_states, restore_random_state
@@ -39,14 +37,9 @@ class AtomicBackend(LocalBackend):
 register_backend(_BACKEND, AtomicBackend, force=True)
 
 
-def bare(runner: Runner) -> nn.Module:
-    """The model without the wrapper of distributed runs."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
 def check_fits(runner: Runner, checkpoint: dict) -> None:
     """Refuse to resume from the file of another model, of which MMEngine would load what fits."""
-    wanted = {name: tuple(value.shape) for name, value in bare(runner).state_dict().items()}
+    wanted = {name: tuple(value.shape) for name, value in bare(runner.model).state_dict().items()}
     found = {name: tuple(value.shape) for name, value in checkpoint['state_dict'].items()}
     differing = [
         f'{name} is {found.get(name, "missing")} in the file and {wanted.get(name, "missing")} in the model'
@@ -59,7 +52,7 @@ def check_fits(runner: Runner, checkpoint: dict) -> None:
     ]
     if not differing and groups[0] != groups[1]:
         differing = [f'the optimizer has parameter groups of {groups[0]} in the file and of {groups[1]} in the config']
-    trained, used = checkpoint['meta'].get('geometry'), getattr(bare(runner), 'geometry', None)
+    trained, used = checkpoint['meta'].get('geometry'), getattr(bare(runner.model), 'geometry', None)
     if trained and used and describe(trained) != describe(used):
         differing.append(f'its geometry is {describe(trained)} in the file and {describe(used)} in the config')
     if differing:
@@ -210,7 +203,7 @@ class CheckpointHook(_CheckpointHook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add random states, geometry of the network and settings, and turn everything into plain data."""
         checkpoint['random_states'] = self._random_states
-        geometry = getattr(bare(runner), 'geometry', None)
+        geometry = getattr(bare(runner.model), 'geometry', None)
         if geometry is not None:
             checkpoint['meta']['geometry'] = geometry
         checkpoint['meta']['settings'] = settings(runner.cfg)
@@ -234,7 +227,7 @@ class CheckpointHook(_CheckpointHook):
     def _states_to_save(self, runner: Runner) -> list[dict[str, Any]]:
         """Random states of all ranks, or none if the loss is not finite. Every rank must call it."""
         check_finite(
-            bare(runner).state_dict(),
+            bare(runner.model).state_dict(),
             f'The model after iteration {runner.message_hub.get_info("iter") + 1}',
             f'No checkpoint of it is written. {advice(runner)}',
         )

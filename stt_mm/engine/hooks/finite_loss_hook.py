@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from stt_mm.errors import InputError
 from stt_mm.registry import HOOKS
+from stt_mm.utils.checks import check_count
 
 
 def advice(runner: Runner) -> str:
@@ -48,16 +49,12 @@ class FiniteLossHook(Hook):
 
     Such a loss now and then does no harm with loss scaling, which leaves out the step. Several processes look together,
     at each multiple of ``limit`` iterations.
-
-    Args:
-        limit: how many, at least 1.
     """
 
     priority = 'LOW'
 
     def __init__(self, limit: int = 10) -> None:
-        if limit < 1:
-            raise InputError(f'FiniteLossHook: limit must be at least 1 iteration, got {limit}.')
+        check_count('FiniteLossHook: limit', limit)
         self.limit = limit
 
     def after_train_iter(

@@ -13,8 +13,8 @@ from mmengine.runner import Runner
 
 from stt_mm.engine.hooks.checkpoint_hook import CheckpointHook
 from stt_mm.engine.hooks.finite_loss_hook import on_any_rank
-from stt_mm.errors import InputError
 from stt_mm.registry import HOOKS
+from stt_mm.utils.checks import check_count
 
 
 @HOOKS.register_module()
@@ -25,16 +25,12 @@ class StopSignalHook(Hook):
     validation. In a distributed training the processes agree every ``sync_interval`` iterations, so that all stop after
     the same one. A second Ctrl-C ends the process at once. A signal that is ignored already, as SIGHUP under ``nohup``,
     stays ignored. The previous signal handlers are put back when training ends.
-
-    Args:
-        sync_interval: iterations between agreements in a distributed run, at least 1.
     """
 
     priority = 'LOWEST'
 
     def __init__(self, sync_interval: int = 10) -> None:
-        if sync_interval < 1:
-            raise InputError(f'StopSignalHook: sync_interval must be at least 1 iteration, got {sync_interval}.')
+        check_count('StopSignalHook: sync_interval', sync_interval)
         self.sync_interval = sync_interval
         self._received = 0
         self._previous: dict[int, Any] = {}

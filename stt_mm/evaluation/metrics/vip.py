@@ -11,7 +11,7 @@ from stt_mm.evaluation.functional.vip import CATEGORIES, NUM_CATEGORIES, accurac
 from stt_mm.evaluation.metrics.base import VideoMetric, predicted_masks, read_truth
 from stt_mm.evaluation.metrics.tables import text_table
 from stt_mm.registry import METRICS
-from stt_mm.utils.instances import read_instance_categories
+from stt_mm.utils.text import read_instance_categories
 
 # The record's matrix behind each number.
 FRAMES = {'mIoU': 'all_frames', 'mIoU-without-first-frame': 'later_frames'}

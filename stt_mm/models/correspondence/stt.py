@@ -6,7 +6,7 @@ from torch import Tensor
 
 from stt_mm.errors import InputError
 from stt_mm.models.correspondence.base import Correspondence
-from stt_mm.models.penalties import check_start
+from stt_mm.models.penalties import build_penalty, check_start
 from stt_mm.ops import local_affinity
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_number
@@ -68,7 +68,7 @@ class STT(Correspondence):
         self.local_head = None if local_head is None else MODELS.build(local_head)
         self.global_head = None if global_head is None else MODELS.build(global_head)
         self.teacher = None if global_head is None or teacher is None else MODELS.build(teacher)
-        self.penalty = None if penalty is None else MODELS.build(penalty)
+        self.penalty = build_penalty(penalty, self.backbone)
         self._check()
         self.backbone.keep_stages(self.used_stages())
 
@@ -101,16 +101,11 @@ class STT(Correspondence):
                         f'{type(head).__name__} needs {stage}, but the backbone returns '
                         f'{", ".join(self.backbone.stages)} and radii has {", ".join(self.radii)}.'
                     )
-        others = dict(
-            global_head=() if self.global_head is None else (self.global_head.stage,),
-            penalty=() if self.penalty is None else self.penalty.stages,
-        )
-        for part, stages in others.items():
-            for stage in stages:
-                if stage not in self.backbone.stages:
-                    raise InputError(
-                        f'{part} needs {stage}, but the backbone returns {", ".join(self.backbone.stages)}.'
-                    )
+        if self.global_head is not None and self.global_head.stage not in self.backbone.stages:
+            raise InputError(
+                f'global_head needs {self.global_head.stage}, but the backbone returns '
+                f'{", ".join(self.backbone.stages)}.'
+            )
 
     def init_weights(self) -> None:
         """Initialise all parts; warns of a student that does not start where its penalty holds it."""

@@ -1,33 +1,15 @@
 """Local correlation distillation with entropy-based selection (STT, section 3.2)."""
 
-from collections.abc import Callable
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
 from stt_mm.errors import InputError
-from stt_mm.ops import (
-    keep_per_batch,
-    keep_per_image,
-    keep_released,
-    local_affinity,
-    local_correlation,
-    pool_local_affinity,
-    soft_weights,
-    window_entropy,
-    window_mask,
-)
+from stt_mm.ops import KEEP, local_affinity, pool_local_affinity, select_queries
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice, check_number
-
-KEEP: dict[str, Callable[[Tensor, float], Tensor]] = {
-    'released': keep_released,
-    'per_image': keep_per_image,
-    'batch': keep_per_batch,
-}
 
 
 @MODELS.register_module()
@@ -100,7 +82,6 @@ class LocalCorrelationHead(BaseModule):
             return local_affinity(F.avg_pool2d(query, 2), F.avg_pool2d(key, 2), window // 2, scale)
         return pool_local_affinity(affinities[self.fine], query.shape[-2:], keep_mass=self.pooling == 'sum')
 
-    @torch.no_grad()
     def select(self, query: Tensor, key: Tensor, affinity: Tensor) -> Tensor | None:
         """Weight of each coarse query, ``[B, Q]`` in [0, 1]; ``None`` if all count alike.
 
@@ -111,15 +92,8 @@ class LocalCorrelationHead(BaseModule):
         """
         if self.selection is None:
             return None
-        inside = None
-        if self.source == 'window':
-            radius = round(affinity.shape[-1] ** 0.5) // 2
-            affinity = local_correlation(query, key, radius).softmax(-1)
-        else:
-            inside = window_mask(*query.shape[-2:], round(affinity.shape[-1] ** 0.5) // 2, query.device)
-        entropy = window_entropy(affinity, self.measure, inside).view(-1, *query.shape[-2:])
-        weight = soft_weights(entropy) if self.selection == 'soft' else KEEP[self.selection](entropy, self.keep_ratio)
-        return weight.flatten(1)
+        tensors = (tensor.detach() for tensor in (query, key, affinity))
+        return select_queries(*tensors, self.selection, self.measure, self.source, self.keep_ratio)
 
     def loss(
         self, queries: dict[str, Tensor], keys: dict[str, Tensor], affinities: dict[str, Tensor], scale: float
@@ -143,7 +117,9 @@ class LocalCorrelationHead(BaseModule):
         if target.shape != coarse.shape:
             raise InputError(
                 f'The affinity of {self.fine}, pooled, is {tuple(target.shape)}, that of {self.coarse} '
-                f'{tuple(coarse.shape)}. The fine radius must be twice the coarse one where the grid is.'
+                f'{tuple(coarse.shape)}. The radii must be in the ratio of the grids: where that of {self.fine} has '
+                f'twice the cells of {self.coarse}, its radius is twice as large; on equal grids, as at stride 4, set '
+                f'model.radii.{self.coarse} to that of {self.fine}.'
             )
         if self.detach:
             target = target.detach()

@@ -5,6 +5,9 @@ from typing import Protocol
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
+from stt_mm.errors import InputError
+from stt_mm.registry import MODELS
+
 
 class Penalty(Protocol):
     """Holds a backbone to an earlier task; STT, DetCo and PenalisedMoCo add its losses to theirs.
@@ -26,6 +29,24 @@ class Penalty(Protocol):
             backbone: the network that is trained.
             frames: ``[B, 3, H, W]``, what it would have seen in the earlier task, for a penalty that asks it again.
         """
+
+
+def build_penalty(penalty: dict | None, backbone: nn.Module) -> Penalty | None:
+    """The penalty of a config, ``None`` for none.
+
+    Raises:
+        ValueError: if it looks at a map that the backbone does not return.
+    """
+    if penalty is None:
+        return None
+    built = MODELS.build(penalty)
+    returned = getattr(backbone, 'stages', ())
+    if missing := [stage for stage in built.stages if stage not in returned]:
+        raise InputError(
+            f'{type(built).__name__} needs {missing[0]}, but {type(backbone).__name__} returns '
+            f'{", ".join(returned) or "maps without names: take CorrespondenceResNet"}.'
+        )
+    return built
 
 
 def check_start(backbone: nn.Module, penalty: Penalty) -> None:

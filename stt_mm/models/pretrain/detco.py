@@ -10,7 +10,7 @@ from mmpretrain.models.utils import batch_shuffle_ddp, batch_unshuffle_ddp
 from torch import Tensor, nn
 
 from stt_mm.errors import InputError, library_errors
-from stt_mm.models.penalties import check_start
+from stt_mm.models.penalties import build_penalty, check_start
 from stt_mm.models.pretrain.memory_bank import MemoryBank
 from stt_mm.ops import early_gradient, split_mosaic
 from stt_mm.registry import MODELS
@@ -98,7 +98,7 @@ class DetCo(BaseSelfSupervisor):
                 for stage in self.stages
             }
         )
-        self.penalty = None if penalty is None else MODELS.build(penalty)
+        self.penalty = build_penalty(penalty, self.backbone)
 
     def init_weights(self) -> None:
         """Initialise all parts; warns of a backbone that does not start where its penalty holds it."""
@@ -134,8 +134,8 @@ class DetCo(BaseSelfSupervisor):
         }
         with torch.autocast(inputs[0].device.type, enabled=False):
             losses = self.losses(queries, keys)
-            if self.penalty is not None:
-                losses |= self.penalty.loss(self.backbone, inputs[0])
+        if self.penalty is not None:
+            losses |= self.penalty.loss(self.backbone, inputs[0])
         return losses
 
     def embed(self, backbone: nn.Module, neck: nn.Module, view: Tensor, kind: str) -> Tensor:

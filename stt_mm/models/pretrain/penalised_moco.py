@@ -4,7 +4,7 @@ from mmpretrain.models.selfsup import MoCo
 from torch import Tensor
 
 from stt_mm.errors import library_errors
-from stt_mm.models.penalties import check_start
+from stt_mm.models.penalties import build_penalty, check_start
 from stt_mm.registry import MODELS
 
 
@@ -49,7 +49,7 @@ class PenalisedMoCo(MoCo):
                 data_preprocessor=data_preprocessor,
                 init_cfg=init_cfg,
             )
-        self.penalty = None if penalty is None else MODELS.build(penalty)
+        self.penalty = build_penalty(penalty, self.backbone)
 
     def init_weights(self) -> None:
         """Initialise all parts; warns of a backbone that does not start where its penalty holds it."""
@@ -58,13 +58,13 @@ class PenalisedMoCo(MoCo):
             check_start(self.backbone, self.penalty)
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
-        """``loss`` of MoCo and that of the penalty.
+        """``loss_moco`` and that of the penalty; MMEngine's log calls their sum ``loss``.
 
         Args:
             inputs: two views ``[B, 3, H, W]``; the first is the query.
             data_samples: not used.
         """
-        losses = super().loss(inputs, data_samples)
+        losses = {f'{name}_moco': value for name, value in super().loss(inputs, data_samples).items()}
         if self.penalty is not None:
             losses |= self.penalty.loss(self.backbone, inputs[0])
         return losses
