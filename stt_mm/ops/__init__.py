@@ -35,6 +35,7 @@ from stt_mm.ops.selection import (
     soft_weights,
     window_entropy,
 )
+from stt_mm.ops.streamed import streamed_log_sum_exp
 from stt_mm.ops.tiling import LongSearch, Plan, Way, Window, plan_for_memory
 from stt_mm.ops.votes import Vote
 from stt_mm.ops.walk import cut_patches, draw_crops, grid_boxes, round_trips, transitions, walk_loss
@@ -91,6 +92,7 @@ __all__ = [
     'sinusoids',
     'soft_weights',
     'split_mosaic',
+    'streamed_log_sum_exp',
     'subsample',
     'to_device',
     'transitions',

@@ -1,6 +1,8 @@
 """Affinities between two frames: local (inside a window), global, and pooled from a fine to a coarse grid."""
 
 import math
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,41 +12,74 @@ from stt_mm.ops.windows import local_correlation, window_mask
 
 
 class _MaskedSoftmax(torch.autograd.Function):
-    """Softmax over the window cells inside the frame; keeps its output alone for the backward pass."""
+    """Softmax over the cells that are not outside and, if wanted, the log-sum-exp; keeps the softmax alone."""
 
     @staticmethod
-    def forward(ctx, correlation: Tensor, outside: Tensor) -> Tensor:
-        affinity = correlation.masked_fill(outside, -math.inf).softmax(-1)
+    def forward(ctx, correlation: Tensor, outside: Tensor | None, with_lse: bool) -> Tensor | tuple[Tensor, Tensor]:
+        if outside is not None:
+            correlation = correlation.masked_fill(outside, -math.inf)
+        affinity = correlation.softmax(-1)
         ctx.save_for_backward(affinity)
-        return affinity
+        # The best cell of a row has at least the share 1 / K, whose logarithm is precise.
+        return (affinity, correlation.amax(-1) - affinity.amax(-1).log()) if with_lse else affinity
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx, grad: Tensor, grad_lse: Tensor | None = None) -> tuple[Tensor, None, None]:
         (affinity,) = ctx.saved_tensors
         product = affinity * grad
-        return product.addcmul_(affinity, product.sum(-1, keepdim=True), value=-1), None
+        total = product.sum(-1, keepdim=True)
+        if grad_lse is not None:
+            total = total - grad_lse[..., None]
+        return product.addcmul_(affinity, total, value=-1), None, None
 
 
-def local_affinity(query: Tensor, key: Tensor, radius: int, scale: float) -> Tensor:
-    """Softmax of scaled dot products inside a square window clipped at the frame (STT, Eq. 2).
+def local_affinity(
+    query: Tensor,
+    key: Tensor | Sequence[Tensor],
+    radius: int | None,
+    scale: float,
+    border: Literal['excluded', 'zero'] = 'excluded',
+    with_lse: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Softmax of scaled dot products inside a square window of one or several frames (STT, Eq. 2).
 
     Args:
         query: ``[B, C, H, W]``, target features.
-        key: ``[B, C, H, W]``, reference features.
-        radius: half width of the window, in cells.
+        key: ``[B, C, H, W]``, reference features; ``[B, T, C, H, W]`` or a sequence of T maps for several frames, which
+            share one softmax.
+        radius: half width of the window, in cells; ``None``: the whole frame.
         scale: factor on the dot products; ``C ** -0.5`` in the released code.
+        border: what cells of the window outside the frame are: ``excluded``, or ``zero``, cells of the logit 0 that
+            keep their share.
+        with_lse: return the logarithm of the sum of the exponentials of each row as well.
 
     Returns:
-        ``[B, H * W, (2r + 1) ** 2]``: rows sum to 1, cells outside the frame are exactly 0. float32 at least.
+        ``[B, H * W, T * K]``, the cells of the first frame first, with ``K`` the ``(2r + 1) ** 2`` cells of a window or
+        the ``H * W`` of a frame: rows sum to 1, excluded cells are exactly 0. float32 at least. With ``with_lse`` a
+        pair of it and ``[B, H * W]``.
 
     Raises:
         ValueError: if the shapes differ or the radius is negative.
     """
+    keys = [key] if isinstance(key, Tensor) and key.dim() == 4 else key.unbind(1) if isinstance(key, Tensor) else key
     if query.dtype in (torch.float16, torch.bfloat16):
-        query, key = query.float(), key.float()
-    correlation = local_correlation(query * scale, key, radius)
-    outside = ~window_mask(*query.shape[-2:], radius, query.device)
-    return _MaskedSoftmax.apply(correlation, outside)
+        query, keys = query.float(), [key.float() for key in keys]
+    scaled, outside = query * scale, None
+    if radius is None:
+        parts = [_whole_frame(scaled, key) for key in keys]
+    else:
+        parts = [local_correlation(scaled, key, radius) for key in keys]
+        if border == 'excluded':
+            outside = ~window_mask(*query.shape[-2:], radius, query.device)
+            outside = outside if len(parts) == 1 else outside.repeat(1, len(parts))
+    correlation = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+    return _MaskedSoftmax.apply(correlation, outside, with_lse)
+
+
+def _whole_frame(query: Tensor, key: Tensor) -> Tensor:
+    if query.shape != key.shape:
+        raise ValueError(f'query and key must share one shape, got {tuple(query.shape)} and {tuple(key.shape)}.')
+    return query.flatten(2).transpose(1, 2) @ key.flatten(2)
 
 
 def global_affinity(query: Tensor, key: Tensor, scale: float) -> Tensor:

@@ -10,22 +10,32 @@ from torch import Tensor
 from stt_mm.ops.windows import window_view
 
 
-def reconstruct(affinity: Tensor, value: Tensor) -> Tensor:
+def reconstruct(affinity: Tensor, value: Tensor, whole_frame: bool = False) -> Tensor:
     """Each position takes the mean of the reference values in its window, weighted by the affinity (STT, Eq. 3).
 
     Args:
-        affinity: ``[B, H * W, (2r + 1) ** 2]``, rows sum to 1.
-        value: ``[B, C, H, W]``, what is copied from the reference (colours, labels).
+        affinity: ``[B, H * W, T * K]`` of :func:`stt_mm.ops.local_affinity`.
+        value: ``[B, C, H, W]``, or ``[B, T, C, H, W]`` of several frames: what is copied from the reference (colours,
+            labels). It is 0 outside of the frame.
+        whole_frame: the affinity has the cells of the frame, not of a window.
 
     Returns:
         ``[B, C, H, W]``.
     """
-    batch, channels, height, width = value.shape
-    window = math.isqrt(affinity.shape[-1])
+    frames = value[:, None] if value.dim() == 4 else value
+    batch, count, channels, height, width = frames.shape
+    if whole_frame:
+        rebuilt = affinity @ frames.transpose(2, 1).flatten(2, 4).transpose(1, 2)
+        return rebuilt.transpose(1, 2).reshape(batch, channels, height, width)
+    window = math.isqrt(affinity.shape[-1] // count)
     radius = window // 2
-    weights = affinity.view(batch, height, width, window, window)
-    windows = window_view(F.pad(value, [radius] * 4), radius)
-    return torch.stack([(weights * windows[:, channel]).sum((-1, -2)) for channel in range(channels)], dim=1)
+    weights = affinity.view(batch, height, width, count, window, window)
+    parts = []
+    for frame in range(count):
+        windows = window_view(F.pad(frames[:, frame], [radius] * 4), radius)
+        part = weights[:, :, :, frame]
+        parts.append(torch.stack([(part * windows[:, channel]).sum((-1, -2)) for channel in range(channels)], dim=1))
+    return sum(parts[1:], parts[0])
 
 
 def subsample(frame: Tensor, stride: int) -> Tensor:

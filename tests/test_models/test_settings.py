@@ -9,7 +9,7 @@ from stt_mm import models, ops
 from stt_mm.evaluation.functional import boundary_measure, match_instances
 from stt_mm.evaluation.metrics import VIPInstanceMetric
 from stt_mm.models.heads.reconstruction import CHANNELS
-from stt_mm.models.pretrain import MemoryBank
+from stt_mm.models.memory_bank import MemoryBank
 from stt_mm.ops import split_mosaic
 
 init_default_scope('stt_mm')
@@ -111,7 +111,7 @@ USUAL_ARGUMENTS = {
         kind='topk', temperature=0.07, topk=10, ties='cut', components=2, sigma=None, mass='share', threshold=0.0
     ),
     ops.LongSearch: dict(labels='own'),
-    ops.compact: dict(rows=None, columns=None, components=2, sigma=None),
+    ops.gathered: dict(rows=None, columns=None, components=2, sigma=None, normalised=True),
     ops.transitions: dict(edge_dropout=0.0),
     ops.round_trips: dict(edge_dropout=0.0, one_step=False),
     ops.drop_channels: dict(rescale=True),

@@ -12,7 +12,7 @@ import torch
 
 from stt_mm import ops
 from stt_mm.models import AffinityLoss, LocalCorrelationHead, ReconstructionLoss
-from stt_mm.models.pretrain import MemoryBank
+from stt_mm.models.memory_bank import MemoryBank
 from stt_mm.registry import MODELS
 
 

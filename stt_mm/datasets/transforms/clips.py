@@ -42,13 +42,14 @@ class PackClip(BaseTransform):
     """Packs a clip as ``dict(inputs, data_samples)``, which ``default_collate`` makes a batch of.
 
     ``inputs`` is a uint8 tensor ``[T, 3, H, W]``, RGB; ``data_samples`` a ``BaseDataElement`` whose metainfo holds
-    ``video_id``, ``frame_inds`` and, if there was such a transform, ``crop`` and ``flip``.
+    ``video_id``, ``sample_idx``, ``frame_inds`` and, if there was such a transform, ``crop`` and ``flip``.
 
     Required Keys:
 
     - frames
     - video_id
     - frame_inds
+    - sample_idx (optional)
     - crop (optional)
     - flip (optional)
     """
@@ -62,5 +63,6 @@ class PackClip(BaseTransform):
                 f'{sorted(sizes)}. Add ClipResize or ClipRandomResizedCrop to the pipeline.'
             )
         clip = np.ascontiguousarray(np.stack(results['frames']).transpose(0, 3, 1, 2))
-        metainfo = {key: results[key] for key in ('video_id', 'frame_inds', 'crop', 'flip') if key in results}
+        keys = ('video_id', 'sample_idx', 'frame_inds', 'crop', 'flip')
+        metainfo = {key: results[key] for key in keys if key in results}
         return dict(inputs=torch.from_numpy(clip), data_samples=BaseDataElement(metainfo=metainfo))

@@ -4,6 +4,7 @@ from stt_mm.models.correspondence.base import Correspondence, load_for_evaluatio
 from stt_mm.models.correspondence.crw import ContrastiveRandomWalk
 from stt_mm.models.correspondence.joint import Joint
 from stt_mm.models.correspondence.late_fusion import LateFusion
+from stt_mm.models.correspondence.pair import PairReconstruction
 from stt_mm.models.correspondence.stt import STT
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     'Correspondence',
     'Joint',
     'LateFusion',
+    'PairReconstruction',
     'load_for_evaluation',
 ]

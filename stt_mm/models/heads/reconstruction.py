@@ -1,6 +1,6 @@
 """Pyramid frame reconstruction (STT, section 3.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from mmengine.model import BaseModule
@@ -74,15 +74,19 @@ class ReconstructionHead(BaseModule):
         target: Tensor,
         grids: dict[str, tuple[int, int]],
         dropped: Tensor,
+        gates: Mapping[str, Tensor] | None = None,
+        whole_frames: Collection[str] = (),
     ) -> dict[str, Tensor]:
         """Reconstruction loss per stage.
 
         Args:
-            affinities: stage to local affinity ``[B, h * w, (2r + 1) ** 2]``.
+            affinities: stage to local affinity ``[B, h * w, K]``.
             reference: ``[B, 3, H, W]``, undropped normalised colours of the reference frame.
             target: ``[B, 3, H, W]``, the same of the target frame.
             grids: stage to ``(h, w)``.
             dropped: int64 ``[D]`` or ``[B, D]``, the channels that the student did not see.
+            gates: stage to what each row of its affinity is multiplied by, ``[B, h * w]``.
+            whole_frames: stages whose affinity has the cells of the frame, not of a window.
 
         Returns:
             ``loss_recon_<stage>`` per stage.
@@ -100,7 +104,9 @@ class ReconstructionHead(BaseModule):
                     f'{stride} of {stage}. Choose a size of the crops, in the pipeline of '
                     f'train_dataloader, of which both sides are multiples of {stride}.'
                 )
-            rebuilt = reconstruct(affinities[stage], subsample(reference, stride))
+            rebuilt = reconstruct(affinities[stage], subsample(reference, stride), stage in whole_frames)
+            if gates and stage in gates:
+                rebuilt = rebuilt * gates[stage].unflatten(1, grids[stage])[:, None]
             if self.resolution == 'full':
                 truth = target
                 rebuilt = upsample(rebuilt, stride, self.upsample)

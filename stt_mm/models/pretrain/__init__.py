@@ -2,7 +2,6 @@
 
 from stt_mm.models.pretrain.detco import DetCo
 from stt_mm.models.pretrain.detco_neck import DetCoNeck
-from stt_mm.models.pretrain.memory_bank import MemoryBank
 from stt_mm.models.pretrain.penalised_moco import PenalisedMoCo
 
-__all__ = ['DetCo', 'DetCoNeck', 'MemoryBank', 'PenalisedMoCo']
+__all__ = ['DetCo', 'DetCoNeck', 'PenalisedMoCo']

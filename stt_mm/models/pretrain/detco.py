@@ -10,8 +10,8 @@ from mmpretrain.models.utils import batch_shuffle_ddp, batch_unshuffle_ddp
 from torch import Tensor, nn
 
 from stt_mm.errors import InputError, library_errors
+from stt_mm.models.memory_bank import MemoryBank
 from stt_mm.models.penalties import build_penalty, check_start
-from stt_mm.models.pretrain.memory_bank import MemoryBank
 from stt_mm.ops import early_gradient, split_mosaic
 from stt_mm.registry import MODELS
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from test_models.test_pretrain.detco_ranks import QUEUE, build, train, views
 
-from stt_mm.models.pretrain import MemoryBank, detco
+from stt_mm.models.memory_bank import MemoryBank
+from stt_mm.models.pretrain import detco
 from stt_mm.ops import split_mosaic
 from stt_mm.registry import MODELS
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stt_mm.models.pretrain import MemoryBank, memory_bank
+from stt_mm.models import memory_bank
+from stt_mm.models.memory_bank import MemoryBank
 
 
 def columns(bank):
