@@ -76,3 +76,25 @@ def distinctive(channels, height, width, norm=40.0, seed=0):
     """[1, C, H, W] features of which no two positions resemble each other."""
     generator = torch.Generator().manual_seed(seed)
     return norm * F.normalize(torch.randn(1, channels, height, width, generator=generator), dim=1)
+
+
+def affinity_by_cells(query, keys, radius, scale, border):
+    """[B, HW, T * K] and the log-sum-exp [B, HW], cell by cell: keys [B, T, C, H, W], radius None for the whole frame."""
+    batch, frames, _, height, width = keys.shape
+    rows = []
+    for y in range(height):
+        for x in range(width):
+            logits = []
+            for frame in range(frames):
+                cells = [(v, u) for v in range(height) for u in range(width)]
+                if radius is not None:
+                    steps = range(-radius, radius + 1)
+                    cells = [(y + dy, x + dx) for dy in steps for dx in steps]
+                for v, u in cells:
+                    if 0 <= v < height and 0 <= u < width:
+                        logits.append(scale * (query[:, :, y, x] * keys[:, frame, :, v, u]).sum(1))
+                    else:
+                        logits.append(query.new_full((batch,), -math.inf if border == 'excluded' else 0.0))
+            rows.append(torch.stack(logits, 1))
+    logits = torch.stack(rows, 1)
+    return logits.softmax(-1), logits.logsumexp(-1)

@@ -101,7 +101,16 @@ class VideoNegatives(nn.Module):
         return Drawn(bank.queue.gather(1, chosen).flatten(0, 1), counted.repeat_interleave(self.points, 1))
 
     def log_mass(self, query: Tensor, drawn: Drawn, scale: float) -> Tensor:
-        """Log-sum-exp ``[B, H * W]`` of queries ``[B, C, H, W]`` over their negatives; ``-inf`` if there are none."""
+        """Log-sum-exp ``[B, H * W]`` of queries ``[B, C, H, W]`` over their negatives; ``-inf`` if there are none.
+
+        Raises:
+            ValueError: the features have another number of channels than the bank.
+        """
+        if query.shape[1] != self.bank.dim:
+            raise InputError(
+                f'The maps of {self.stage} have {query.shape[1]} channels, the bank of negatives {self.bank.dim}. Set '
+                f'model.negatives.channels={query.shape[1]}.'
+            )
         return streamed_log_sum_exp(query, drawn.points, drawn.counted, scale)
 
     @torch.no_grad()
@@ -112,16 +121,19 @@ class VideoNegatives(nn.Module):
             backbone: the network that is trained.
             frames: ``[B, 3, H, W]``, as the network sees them.
             videos: int64 ``[B]``, the number of the video of each frame.
+
+        Raises:
+            ValueError: the maps have fewer cells than are kept.
         """
         self.encoder.update_parameters(backbone)
         rng = _rng(1)
         with self._moved(backbone, frames, rng):
             (features,) = self.encoder(frames)
         cells = features.flatten(2).mT
-        if cells.shape[1] < self.bank.points or cells.shape[2] != self.bank.dim:
+        if cells.shape[1] < self.bank.points:
             raise InputError(
-                f'The maps of {self.stage} are {list(features.shape[1:])}, the bank keeps {self.bank.points} points of '
-                f'{self.bank.dim} channels. Set model.negatives.channels and model.negatives.stored.'
+                f'{self.bank.points} points of each frame are to be kept, and the maps of {self.stage} have '
+                f'{cells.shape[1]} cells. Set model.negatives.stored to less.'
             )
         places = draw_permutations(rng, len(frames), features.shape[-2:])[:, : self.bank.points]
         places = to_device(places, cells.device)[..., None].expand(-1, -1, self.bank.dim)

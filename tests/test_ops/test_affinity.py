@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
-from twins import dense_affinity, dense_mask, distinctive, pool_dense, to_dense
+from twins import affinity_by_cells, dense_affinity, dense_mask, distinctive, pool_dense, to_dense
 
 from stt_mm.ops import global_affinity, local_affinity, local_correlation, pool_local_affinity, reconstruct, window_mask
 
@@ -175,3 +175,56 @@ def test_affinities_have_single_precision_at_least(dtype):
 def test_a_grid_that_cannot_be_halved(size, queries):
     with pytest.raises(ValueError, match=f'even grid of {queries} positions'):
         pool_local_affinity(torch.zeros(1, queries, 9), size)
+
+
+@pytest.mark.parametrize('border', ['excluded', 'zero'])
+@pytest.mark.parametrize(('frames', 'radius'), [(1, 2), (3, 1), (2, None)])
+def test_several_frames_share_one_softmax(frames, radius, border):
+    """With the log-sum-exp of each row and the gradients of both, against a loop over cells."""
+    query, keys = torch.randn(2, 3, 4, 5, **double), torch.randn(2, frames, 3, 4, 5, **double)
+    inputs = query.requires_grad_(), keys.requires_grad_()
+    found = local_affinity(query, keys, radius, 0.7, border, with_lse=True)
+    twin = affinity_by_cells(query, keys, radius, 0.7, border)
+    probes = [torch.randn_like(value) for value in twin]
+    for ours, theirs in zip(found, twin, strict=True):
+        assert_close(ours, theirs, rtol=0, atol=1e-12)
+    grads = [
+        torch.autograd.grad(sum((p * v).sum() for p, v in zip(probes, pair, strict=True)), inputs)
+        for pair in (found, twin)
+    ]
+    for ours, theirs in zip(*grads, strict=True):
+        assert_close(ours, theirs, rtol=0, atol=1e-11)
+    for other in (keys, keys.unbind(1)):
+        assert torch.equal(local_affinity(query, other, radius, 0.7, border), found[0])
+    if frames == 1:
+        assert torch.equal(local_affinity(query, keys[:, 0], radius, 0.7, border), found[0])
+
+
+@pytest.mark.parametrize('radius', [2, None])
+def test_several_frames_rebuild_one(radius):
+    query, keys, values = (torch.randn(shape, **double) for shape in ((2, 3, 4, 5), (2, 3, 3, 4, 5), (2, 3, 2, 4, 5)))
+    affinity = local_affinity(query, keys, radius, 1.0)
+    parts = affinity.chunk(3, -1)
+    if radius is not None:
+        parts = [to_dense(part, (4, 5)) for part in parts]
+    expected = sum(part @ values[:, t].flatten(2).mT for t, part in enumerate(parts))
+    rebuilt = reconstruct(affinity, values, radius is None)
+    assert_close(rebuilt.flatten(2).mT, expected)
+    single = reconstruct(local_affinity(query, keys[:, 0], radius, 1.0), values[:, 0], radius is None)
+    assert single.shape == rebuilt.shape
+
+
+def test_cells_outside_may_keep_their_share():
+    """Zero features on an 8 x 8 grid in a window of 25 x 25: 64 of 625 cells are inside."""
+    zeros = torch.zeros(1, 4, 8, 8)
+    affinity = local_affinity(zeros, zeros, 12, 1.0, 'zero')
+    assert_close(affinity.sum(-1), torch.ones(1, 64))
+    assert_close(reconstruct(affinity, torch.ones(1, 1, 8, 8)), torch.full((1, 1, 8, 8), 0.1024))
+
+
+def test_several_frames_keep_one_affinity_for_the_backward_pass():
+    saved = []
+    query, *keys = (torch.randn(1, 8, 16, 16, requires_grad=True) for _ in range(4))
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
+        local_affinity(query, keys, 4, 1.0, with_lse=True)
+    assert sorted(saved)[-2:] == [8 * 256, 3 * 81 * 256]
