@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 from tiny_data import texture, write_image
 
 from stt_mm.engine import load_config
@@ -307,7 +308,7 @@ def test_a_variant_is_one_option_away(name, options):
     assert stride(watched) == PRESETS[watched.propagator.protocol.name].stride
     if 'stride4' in options:
         assert stride(watched) == 4
-    if 'radii' in cfg.model:  # A window of 48 pixels to each side, whatever the grid.
+    if cfg.model.type == 'STT':  # A window of 48 pixels to each side, whatever the grid.
         features = model.extract_feat(torch.zeros(1, 3, 64, 64))
         assert {radius * 64 / features[stage].shape[-1] for stage, radius in cfg.model.radii.items()} == {48}
 
@@ -428,7 +429,8 @@ def test_every_training_config_learns_from_a_clip(name, tmp_path):
     without_checkpoints(cfg.model)
     model = MODELS.build(cfg.model)
     fill_penalty(model, tmp_path)
-    data = dict(inputs=torch.randint(0, 256, (2, 2, 3, 64, 64), dtype=torch.uint8))
+    samples = [BaseDataElement(metainfo=dict(sample_idx=index)) for index in range(2)]
+    data = dict(inputs=torch.randint(0, 256, (2, 2, 3, 64, 64), dtype=torch.uint8), data_samples=samples)
     if isinstance(model, Joint):
         # DetCo has a mosaic beside each view.
         sides = (64, 64, 96, 96) if cfg.model.image_branch.type == 'DetCo' else (64, 64)

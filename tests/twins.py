@@ -79,7 +79,7 @@ def distinctive(channels, height, width, norm=40.0, seed=0):
 
 
 def affinity_by_cells(query, keys, radius, scale, border):
-    """[B, HW, T * K] and the log-sum-exp [B, HW], cell by cell: keys [B, T, C, H, W], radius None for the whole frame."""
+    """[B, HW, T * K] and log-sum-exp [B, HW], cell by cell: keys [B, T, C, H, W], radius None for the whole frame."""
     batch, frames, _, height, width = keys.shape
     rows = []
     for y in range(height):

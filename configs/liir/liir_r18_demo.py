@@ -3,7 +3,7 @@ _base_ = ['./liir_r18_ytv.py', '../_base_/datasets/demo.py']
 model = dict(
     backbone=dict(
         position=dict(size=(64, 64)),
-        init_cfg=dict(checkpoint='{{$STT_LIIR_WARMUP_R18:work_dirs/liir_r18_demo_warmup/iter_100.pth}}'),
+        init_cfg=dict(checkpoint='work_dirs/liir_r18_demo_warmup/iter_100.pth'),
     ),
     # As many frames as 15 iterations see.
     negatives=dict(frames=120),

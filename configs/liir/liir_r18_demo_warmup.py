@@ -1,5 +1,5 @@
-# LIIR, first stage, at a size that a laptop trains: 128 x 128 crops of any videos, batch 8. Trains on demo/data/clips and
-# validates on demo/data/davis.
+# LIIR, first stage, at a size that a laptop trains: 128 x 128 crops of any videos, batch 8. Trains on demo/data/clips
+# and validates on demo/data/davis.
 _base_ = ['./liir_r18_ytv_warmup.py', '../_base_/datasets/demo.py']
 model = dict(
     # As large as the stem's map of a crop.

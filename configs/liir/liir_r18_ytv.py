@@ -1,5 +1,6 @@
 # LIIR, second stage: points of other videos compete with the reference frame, and affinities are pulled together
-# (J&F 72.1 on DAVIS-2017 val in the paper). Starts from the first stage; 2 GPUs x 6 pairs, 5 epochs at a tenth of its rate.
+# (J&F 72.1 on DAVIS-2017 val in the paper). Starts from the first stage; 2 GPUs x 6 pairs, 5 epochs at a tenth of its
+# rate.
 _base_ = './liir_r18_ytv_warmup.py'
 model = dict(
     backbone=dict(

@@ -1,5 +1,5 @@
-# MAST at a size that a laptop trains: 128 x 128 crops of any videos, batch 8. Trains on demo/data/clips and validates on
-# demo/data/davis.
+# MAST at a size that a laptop trains: 128 x 128 crops of any videos, batch 8. Trains on demo/data/clips and validates
+# on demo/data/davis.
 _base_ = ['./mast_r18_ytv.py', '../_base_/datasets/demo.py']
 model = dict(propagator=dict(protocol=dict(short_side=320)))
 train_dataloader = dict(_base_.demo_clips, _delete_=True)

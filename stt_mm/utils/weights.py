@@ -1,7 +1,7 @@
 """From a checkpoint of any known source to the weights of a backbone, checked on the way."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,7 @@ def load_backbone(
     prefix: str | None = None,
     geometry: Mapping[str, Any] | None = None,
     allow_other_geometry: bool = False,
+    new: Sequence[str] = (),
 ) -> LoadReport:
     """Fill a backbone from a checkpoint of any known source.
 
@@ -158,6 +159,7 @@ def load_backbone(
         geometry: of the network that is to be evaluated (:attr:`stt_mm.models.Correspondence.geometry`), compared with
             what the file says about the one that was trained; ``None``: any will do, as at the start of a training.
         allow_other_geometry: only warn of another one.
+        new: parts of the module that the file must be without, and that stay as they are, such as a position map.
 
     Raises:
         FileNotFoundError, CheckpointError: as in :func:`stt_mm.utils.checkpoint.read_checkpoint` and
@@ -168,7 +170,8 @@ def load_backbone(
     recorded = geometry_in(checkpoint)
     check_geometry(path, recorded, geometry, allow_other_geometry)
     target = getattr(module, 'network', module)
-    wanted = target.state_dict()
+    kept = tuple(f'{part}.' for part in new or ())
+    wanted = {name: value for name, value in target.state_dict().items() if not name.startswith(kept)}
     found = _by_own_names(checkpoint, prefix, wanted) or _find(path, checkpoint, prefix)
     weights = found.weights
     if target is not module:

@@ -68,7 +68,7 @@ def test_without_any_key_it_is_minus_infinity_and_has_no_gradient():
 
 @pytest.mark.parametrize('batch', [1, 6])
 def test_the_scores_of_a_batch_stay_below_32_mib(batch):
-    """Those of one image of 64 x 64 cells with 5,760 points are 90 MiB; no features here, so that scores are largest."""
+    """Those of one image of 64 x 64 cells with 5,760 points are 90 MiB; with few channels, scores are the largest."""
     query, keys = torch.zeros(batch, 4, 64, 64, requires_grad=True), torch.zeros(5760, 4)
     with Largest() as largest:
         streamed_log_sum_exp(query, keys, torch.ones(batch, 5760, dtype=torch.bool), 1.0).sum().backward()

@@ -1,5 +1,5 @@
-# Pairs of frames of all of YouTube-VOS train, 2, 5 or 8 frames apart, squeezed to 256 x 256 without a crop or a flip: MAST
-# and the public unofficial LIIR. 6 pairs per process. One item is one video, here too.
+# Pairs of frames of all of YouTube-VOS train, 2, 5 or 8 frames apart, squeezed to 256 x 256 without a crop or a flip:
+# MAST and the public unofficial LIIR. 6 pairs per process. One item is one video, here too.
 _base_ = './youtube_vos.py'
 train_dataloader = dict(
     batch_size=6,

@@ -1,5 +1,5 @@
-# LIIR before it sees other videos: the training of MAST on its network with a position map, whose 256 channels are compared
-# as they come from the last stage. Cells outside the frame take no part; temperature 16, the root of 256.
+# LIIR before it sees other videos: the training of MAST on its network with a position map, whose 256 channels are
+# compared as they come from the last stage. Cells outside the frame take no part; temperature 16, the root of 256.
 _base_ = './mast_r18_pairs.py'
 model = dict(
     backbone=dict(

@@ -14,7 +14,7 @@ model = dict(
         weights=(1.0,),
         loss=dict(type='ReconstructionLoss', distance='smooth_l1', scale=20.0),
     ),
-    # Trained with 1 / sqrt(64) before the softmax, which the released code does not have: on current PyTorch it is reported
-    # not to converge without. Evaluated with it, too.
+    # Trained with 1 / sqrt(64) before the softmax, which the released code does not have: on current PyTorch it is
+    # reported not to converge without. Evaluated with it, too.
     propagator=dict(type='LabelPropagator', protocol=dict(name='mast_davis', temperature=8.0)),
 )

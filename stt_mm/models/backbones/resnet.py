@@ -87,8 +87,9 @@ class CorrespondenceResNet(ResNet):
         norm_eval: keep BatchNorm statistics fixed in training.
         with_cp: activation checkpointing inside the blocks, slower and leaner.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH)`` loads any recognised checkpoint strictly
-            (``stt_mm.utils.weights``), ``prefix=PREFIX`` what lies below it in any other; ``None``: Kaiming, the last
-            BatchNorm of each block starting at 0.
+            (``stt_mm.utils.weights``), ``prefix=PREFIX`` what lies below it in any other, and with
+            ``new=('position',)`` one of a network without a position map; ``None``: Kaiming, the last BatchNorm of
+            each block starting at 0.
         widths: channels of the map of each stage, res2 first; ``None``: 64, 128, 256, 512, times 4 from depth 50 on.
         projection: channels of a 3 x 3 convolution with bias and without a norm on the map of the geometry's last
             stage; its map is the stage ``projection``. ``None``: there is none.

@@ -1,7 +1,7 @@
 """Networks of other libraries as backbones."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmengine.logging import MMLogger
@@ -9,31 +9,34 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from stt_mm.errors import InputError
+from stt_mm.utils.checks import check_value
 from stt_mm.utils.weights import LoadReport, load_backbone
 
 
-def pretrained(owner: str, init_cfg: Mapping[str, Any] | None) -> dict[str, str] | None:
+def pretrained(owner: str, init_cfg: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The arguments of :func:`load_backbone` in an ``init_cfg`` of type ``Pretrained``.
 
     Args:
         owner: name of the backbone's class, for the message.
-        init_cfg: ``dict(type='Pretrained', checkpoint=PATH)``, with ``prefix=PREFIX`` for files of no known source.
+        init_cfg: ``dict(type='Pretrained', checkpoint=PATH)``, with ``prefix=PREFIX`` for files of no known source, and
+            ``new=PARTS`` for parts that the file is without, such as ``('position',)``.
 
     Returns:
-        ``path`` and, if given, ``prefix``; ``None`` for ``None``.
+        ``path`` and, if given, ``prefix`` and ``new``; ``None`` for ``None``.
 
     Raises:
         ValueError: for anything else.
     """
     if init_cfg is None:
         return None
-    keys = set(init_cfg) - {'prefix'}
+    keys = set(init_cfg) - {'prefix', 'new'}
     if keys != {'type', 'checkpoint'} or init_cfg['type'] != 'Pretrained':
         raise InputError(
             f"{owner}: init_cfg must be None or dict(type='Pretrained', checkpoint=PATH), and may have a "
-            f'prefix; got {init_cfg}.'
+            f'prefix and a list of new parts; got {init_cfg}.'
         )
-    return dict(path=init_cfg['checkpoint']) | {key: value for key, value in init_cfg.items() if key == 'prefix'}
+    check_value(f'{owner}: init_cfg.new', init_cfg.get('new'), Sequence[str] | None)
+    return dict(path=init_cfg['checkpoint']) | {key: init_cfg[key] for key in ('prefix', 'new') if key in init_cfg}
 
 
 def plain(settings: Any) -> Any:
