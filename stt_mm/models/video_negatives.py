@@ -19,6 +19,20 @@ from stt_mm.utils import check_choice, check_number, generator
 from stt_mm.utils.checks import check_count
 
 
+class MovingAverage(ExponentialMovingAverage):
+    """MMEngine's, without asking the device for the number of its steps; the first one copies."""
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Move the parameters towards those of a network like the averaged one, and take over its buffers."""
+        weight = torch.where(self.steps == 0, 1.0, self.momentum)
+        for average, source in zip(self.module.parameters(), model.parameters(), strict=True):
+            average.lerp_(source, weight.to(average.dtype))
+        for average, source in zip(self.module.buffers(), model.buffers(), strict=True):
+            average.copy_(source)
+        self.steps.add_(1)
+
+
 class Drawn(NamedTuple):
     """The negatives of a step."""
 
@@ -76,11 +90,11 @@ class VideoNegatives(nn.Module):
         self.momentum = momentum
         self.modulation = modulation
         self.bank = MemoryBank(frames, channels, points=stored, normalize=False)
-        self.encoder: ExponentialMovingAverage | None = None
+        self.encoder: MovingAverage | None = None
 
     def follow(self, backbone: nn.Module) -> None:
         """Make the moving average of a backbone, which returns the stages that are trained."""
-        self.encoder = ExponentialMovingAverage(backbone, self.momentum)
+        self.encoder = MovingAverage(backbone, self.momentum)
         self.encoder.module.keep_stages([self.stage])
         self.encoder.eval()
 

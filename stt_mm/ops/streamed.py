@@ -39,7 +39,7 @@ class _StreamedLogSumExp(torch.autograd.Function):
             shared = _shared(keys[part], query)
             scores = torch.baddbmm(bias[:, None, part], query, shared.mT, alpha=ctx.scale)
             weights = scores.sub_(level[..., None]).exp_().mul_(grad[..., None])
-            grad_query = torch.baddbmm(grad_query, weights, shared, alpha=ctx.scale)
+            grad_query.baddbmm_(weights, shared, alpha=ctx.scale)
         return grad_query, None, None, None
 
 

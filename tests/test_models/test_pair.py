@@ -235,9 +235,10 @@ def test_keys_come_from_a_moving_average_that_is_never_in_training():
     assert torch.equal(before, model.backbone.conv1.weight)
     with torch.no_grad():
         model.backbone.conv1.weight.add_(1)
+    statistics = model.backbone.bn1.running_mean.clone()
     step(model, 1, (2, 3))
     assert_close(encoder.conv1.weight, before + 0.25)
-    assert torch.equal(encoder.bn1.running_mean, model.backbone.bn1.running_mean)
+    assert torch.equal(encoder.bn1.running_mean, statistics)
     model.train()
     assert not encoder.training
 

@@ -127,13 +127,16 @@ class PairReconstruction(Correspondence):
     def forward(
         self, inputs: dict | list, data_samples: list | None = None, mode: str = 'tensor'
     ) -> dict | list | Tensor:
-        """As in :class:`Correspondence`; in training, negatives are drawn before the loss and remembered after it."""
+        """As in :class:`Correspondence`; in training, negatives are drawn and those of later steps remembered before.
+
+        The bank is read before it is written, and both happen while there are no activations of the loss yet.
+        """
         if mode != 'loss' or self.negatives is None:
             return super().forward(inputs, data_samples, mode)
         videos = to_device(_video_numbers(data_samples), inputs['student'].device)
-        losses = self.loss(dict(inputs, negatives=self.negatives.draw(videos)), data_samples)
+        drawn = self.negatives.draw(videos)
         self.negatives.remember(self.backbone, inputs['student'][:, 0], videos)
-        return losses
+        return self.loss(dict(inputs, negatives=drawn), data_samples)
 
     def loss(self, inputs: dict, data_samples: list | None = None) -> dict[str, Tensor]:
         """Losses of a batch of clips.
