@@ -13,7 +13,7 @@ from stt_mm.models.correspondence import (
 from stt_mm.models.data_preprocessor import ClipDataPreprocessor
 from stt_mm.models.frozen_teacher import FrozenTeacher
 from stt_mm.models.heads import CompactnessHead, GlobalCorrelationHead, LocalCorrelationHead, ReconstructionHead
-from stt_mm.models.losses import AffinityLoss, ReconstructionLoss
+from stt_mm.models.losses import AffinityLoss, ColorClassLoss, ReconstructionLoss
 from stt_mm.models.penalties import EWCPenalty, LwFPenalty
 from stt_mm.models.position import PositionMap
 from stt_mm.models.pretrain import DetCo, DetCoNeck, PenalisedMoCo
@@ -25,6 +25,7 @@ __all__ = [
     'STT',
     'AffinityLoss',
     'ClipDataPreprocessor',
+    'ColorClassLoss',
     'ColorPatches',
     'CompactnessHead',
     'ContrastiveRandomWalk',

@@ -66,3 +66,15 @@ class ReconstructionLoss(nn.Module):
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """``[B, C, H, W]`` twice, to a scalar."""
         return self.distance(prediction * self.scale, target * self.scale)
+
+
+@MODELS.register_module()
+class ColorClassLoss(nn.Module):
+    """Cross-entropy of colours that were rebuilt as probabilities, the mean over all pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """``[B, K, H, W]``, probabilities, whose sum may be below 1, and int64 ``[B, 1, H, W]``, to a scalar."""
+        return -(prediction.gather(1, target) + EPS).log().mean()

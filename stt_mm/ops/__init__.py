@@ -4,8 +4,10 @@ from stt_mm.ops.affinity import global_affinity, local_affinity, pool_local_affi
 from stt_mm.ops.color import (
     COLORS,
     bytes_to_input,
+    color_centres,
     drop_channels,
     image_to_input,
+    nearest_centre,
     normalise_frames,
     rgb_to_lab,
 )
@@ -52,6 +54,7 @@ __all__ = [
     'Window',
     'add_squared',
     'bytes_to_input',
+    'color_centres',
     'cut_patches',
     'draw_crops',
     'draw_permutations',
@@ -72,6 +75,7 @@ __all__ = [
     'local_affinity',
     'local_correlation',
     'mask_to_label',
+    'nearest_centre',
     'normalise_frames',
     'normalise_label',
     'plan_for_memory',

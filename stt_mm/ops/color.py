@@ -104,6 +104,37 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
     return torch.stack([lightness, 500 * (x - y), 200 * (y - z)], dim=-3)
 
 
+def color_centres(count: int) -> tuple[tuple[float, float], ...]:
+    """Normalised (a, b) of k-means of all colours: of those of a regular grid of 16 levels of R, G and B.
+
+    The first centre is grey, each further one the colour that is farthest from all before; 50 steps of Lloyd's
+    algorithm follow. Nothing is drawn, so the centres are always the same.
+    """
+    levels = np.linspace(0, 1, 16)
+    rgb = torch.from_numpy(np.stack(np.meshgrid(levels, levels, levels, indexing='ij')).reshape(3, 16, 256))
+    colors = normalise_frames(rgb, 'lab')[1:].flatten(1).T.numpy()
+    centres = np.zeros((1, 2))
+    while len(centres) < count:
+        distance = ((colors[:, None] - centres) ** 2).sum(2).min(1)
+        centres = np.concatenate([centres, colors[distance.argmax()][None]])
+    for _ in range(50):
+        nearest = ((colors[:, None] - centres) ** 2).sum(2).argmin(1)
+        centres = np.stack([colors[nearest == k].mean(0) if (nearest == k).any() else centres[k] for k in range(count)])
+    return tuple((float(a), float(b)) for a, b in centres)
+
+
+@kept(limit=4)
+def _centres(centres: tuple[tuple[float, float], ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    return to_device(torch.tensor(centres, dtype=dtype), device)
+
+
+def nearest_centre(frames: Tensor, centres: tuple[tuple[float, float], ...]) -> Tensor:
+    """Number of the centre that is nearest to a and b of each pixel: ``[B, 3, H, W]`` Lab to int64 ``[B, 1, H, W]``."""
+    table = _centres(centres, frames.device, frames.dtype)
+    products = torch.einsum('bchw,kc->bkhw', frames[:, 1:], table)
+    return (products - table.square().sum(1)[:, None, None] / 2).argmax(1, keepdim=True)
+
+
 def drop_channels(frames: Tensor, dropped: Tensor, rescale: bool = True) -> Tensor:
     """Set channels to 0 and enlarge the others so that the sum keeps its size.
 

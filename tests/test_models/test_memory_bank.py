@@ -87,3 +87,33 @@ def test_the_keys_of_all_processes_are_written_in_the_order_of_their_ranks(monke
     assert bank.pointer.item() == 4
     with pytest.raises(ValueError, match=r'3 keys of each of 2 process\(es\) do not fit a queue of 5'):
         bank.enqueue(torch.eye(3))
+
+
+def test_entries_may_be_points_of_frames_as_they_are():
+    bank = MemoryBank(size=3, dim=4, points=2, normalize=False)
+    assert not bank.queue.any()
+    assert bank.videos.tolist() == [-1, -1, -1]
+    points = torch.randn(2, 2, 4)
+    bank.enqueue(points, torch.tensor([5, 9]))
+    bank.enqueue(points.flip(0), torch.tensor([9, 5]))
+    assert torch.equal(bank.queue, torch.stack([points[0], points[1], points[1]]))
+    assert (bank.videos.tolist(), bank.pointer.item()) == ([5, 9, 9], 1)
+    assert set(bank.state_dict()) == {'queue', 'videos', 'pointer'}
+    assert repr(bank) == 'MemoryBank(size=3, dim=4, points=2)'
+    assert set(MemoryBank(3, 4).state_dict()) == {'queue', 'pointer'}
+    other = MemoryBank(size=3, dim=4, points=2)
+    other.enqueue(points, torch.tensor([5, 9]))
+    torch.testing.assert_close(other.queue[:2], F.normalize(points, dim=-1))
+    with pytest.raises(ValueError, match=r'expects keys \[B, 2, 4\], got \[2, 4\]'):
+        bank.enqueue(points[0], torch.tensor([5, 9]))
+    with pytest.raises(ValueError, match='at least 1 of points, got 0'):
+        MemoryBank(size=3, dim=4, points=0)
+
+
+def test_videos_of_all_processes_are_written_with_their_points(monkeypatch):
+    bank = MemoryBank(size=5, dim=1, points=1, normalize=False)
+    monkeypatch.setattr(memory_bank, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(memory_bank, 'all_gather', lambda mine: [mine + 1, mine])
+    bank.enqueue(torch.tensor([[[10.0]], [[20.0]]]), torch.tensor([10, 20]))
+    assert bank.queue.flatten().tolist() == [11, 21, 10, 20, 0]
+    assert bank.videos.tolist() == [11, 21, 10, 20, -1]

@@ -294,6 +294,34 @@ def test_a_reference_may_be_seen_whole():
     assert model.local_affinities(features, features)['projection'].shape == (1, 24, 24)
 
 
+@pytest.mark.parametrize('resolution', ['full', 'stride'])
+def test_colours_may_be_classified(resolution):
+    """An identical frame of blocks as large as a cell is rebuilt for sure; another colour is as unlikely as can be."""
+    head = MODELS.build(dict(small('mast_r18_ytv_classes').model.reconstruction_head, resolution=resolution))
+    number = torch.randint(0, 16, (1, 3, 4))
+
+    def picture(number):
+        colours = torch.tensor(head.centres)[number].permute(0, 3, 1, 2)
+        return torch.cat([torch.zeros(1, 1, 3, 4), colours], 1).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+    frame = picture(number)
+    assert torch.equal(head.channels(frame, torch.tensor([1]))[:, 0, ::4, ::4], number)
+    affinity = torch.zeros(1, 12, 9)
+    affinity[..., 4] = 1
+
+    def loss(reference, target, affinity):
+        arguments = dict(projection=affinity), reference, target, dict(projection=(3, 4)), torch.tensor([1])
+        return head.loss(*arguments)['loss_recon_projection'].item()
+
+    other = picture((number + 1) % 16)
+    if resolution == 'stride':
+        assert loss(frame, frame, affinity) == pytest.approx(0, abs=1e-6)
+        assert loss(other, frame, affinity) == pytest.approx(-math.log(1e-12), rel=1e-4)
+        assert loss(frame, frame, affinity / 2) == pytest.approx(math.log(2), rel=1e-4)
+    else:
+        assert 0 < loss(frame, frame, affinity) < loss(other, frame, affinity)
+
+
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [

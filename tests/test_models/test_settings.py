@@ -24,6 +24,8 @@ PARTS = {
     'EWCPenalty': dict(checkpoint='fisher.pth'),
     'CorrespondenceResNet': dict(depth=18),
     'PositionMap': {},
+    'CompactnessHead': dict(loss=dict(type='ReconstructionLoss')),
+    'VideoNegatives': {},
 }
 # The numbers of the released code, or what the documentation of the part gives.
 USUAL = {
@@ -40,7 +42,12 @@ USUAL = {
     ),
     'ColorPatches': dict(size=3, stride=8),
     'ReconstructionHead': dict(
-        stages=('res3', 'res4'), weights=(1.0, 1.0), target='dropped', resolution='full', upsample='half_pixel'
+        stages=('res3', 'res4'),
+        weights=(1.0, 1.0),
+        target='dropped',
+        resolution='full',
+        upsample='half_pixel',
+        centres=None,
     ),
     'LocalCorrelationHead': dict(
         weight=1000.0,
@@ -67,10 +74,19 @@ USUAL = {
         position=None,
     ),
     'PositionMap': dict(channels=64, size=(128, 128), kind='abs1d', combine='concat'),
+    'CompactnessHead': dict(stages=('res5',), weight=1.0, components=2, sigma=None, normalised=True, threshold=0.0),
+    'VideoNegatives': dict(stage='res5', points=4, momentum=0.001, modulation='shifting'),
 }
 # The same of what is costly to build, and of functions.
 USUAL_ARGUMENTS = {
-    models.STT: dict(temperature=None, normalize=False, feature_stage='res4'),
+    models.PairReconstruction: dict(
+        border='excluded', encoding='joint', temperature=None, normalize=False, feature_stage='res4'
+    ),
+    models.STT: dict(
+        temperature=None, normalize=False, feature_stage='res4', border='excluded', encoding='joint', negatives=None
+    ),
+    models.VideoNegatives: dict(channels=256, frames=1440, stored=16),
+    models.ReconstructionHead: dict(classes=16),
     models.Joint: dict(
         gamma=1.0, image_stages=('res5',), dual_bn=False, temperature=None, normalize=False, feature_stage='res4'
     ),
@@ -97,7 +113,7 @@ USUAL_ARGUMENTS = {
     models.DetCo: dict(queue_len=65536, momentum=0.001, stage_weights=(0.1, 0.4, 0.7, 1.0), normalize=False),
     models.DetCoNeck: dict(hid_channels=None, out_channels=128, grid=3),
     models.PenalisedMoCo: dict(queue_len=65536, feat_dim=128, momentum=0.001),
-    MemoryBank: dict(size=65536, dim=128),
+    MemoryBank: dict(size=65536, dim=128, points=None, normalize=True),
     split_mosaic: dict(grid=3),
     models.TimmBackbone: dict(stages=(-1,), pretrained=False, norm=True, position_embedding='timm'),
     models.LabelPropagator: dict(protocol='stt_davis_s8', max_memory=None),
@@ -115,6 +131,8 @@ USUAL_ARGUMENTS = {
     ops.transitions: dict(edge_dropout=0.0),
     ops.round_trips: dict(edge_dropout=0.0, one_step=False),
     ops.drop_channels: dict(rescale=True),
+    ops.local_affinity: dict(border='excluded', with_lse=False),
+    ops.reconstruct: dict(whole_frame=False),
     ops.pool_local_affinity: dict(keep_mass=False),
     ops.label_to_mask: dict(min_max=True),
 }
@@ -128,6 +146,7 @@ CHOICES = [
     ('CorrespondenceResNet', 'padding_mode'),
     ('PositionMap', 'kind'),
     ('PositionMap', 'combine'),
+    ('VideoNegatives', 'modulation'),
 ]
 NUMBERS = [
     ('ReconstructionLoss', 'scale', [0, -1]),
@@ -137,6 +156,10 @@ NUMBERS = [
     ('GlobalCorrelationHead', 'weight', [-1]),
     ('GlobalCorrelationHead', 'teacher_temperature', [0, -1]),
     ('ClipDataPreprocessor', 'drop_prob', [-1, 2]),
+    ('CompactnessHead', 'weight', [-1]),
+    ('CompactnessHead', 'sigma', [0, -1]),
+    ('CompactnessHead', 'threshold', [-1, 2]),
+    ('VideoNegatives', 'momentum', [0, 1]),
 ]
 
 

@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from stt_mm.ops import COLORS, bytes_to_input, drop_channels, image_to_input, normalise_frames, rgb_to_lab
+from stt_mm.ops import (
+    COLORS,
+    bytes_to_input,
+    color_centres,
+    drop_channels,
+    image_to_input,
+    nearest_centre,
+    normalise_frames,
+    rgb_to_lab,
+)
 
 KNOWN = {
     (255, 0, 0): (0.0648, 0.6307, 0.5292),
@@ -128,3 +137,20 @@ def test_a_gpu_makes_of_bytes_what_the_host_makes(color):
     assert torch.equal(found, image_to_input(image, color))
     # Convolutions round differently in another memory layout.
     assert found.stride() == image_to_input(image, color).stride()
+
+
+def test_the_centres_of_colours_are_those_of_k_means():
+    """Each is the mean of the colours that are nearest to it; one is near grey, and all lie in the gamut."""
+    centres = torch.tensor(color_centres(16), dtype=torch.float64)
+    assert color_centres(16) == color_centres(16)
+    assert centres.norm(dim=1).min() < 0.05
+    assert torch.pdist(centres).min() > 0.1
+    levels = torch.linspace(0, 1, 16, dtype=torch.float64)
+    rgb = torch.stack(torch.meshgrid(levels, levels, levels, indexing='ij')).flatten(2)
+    lab = normalise_frames(rgb, 'lab')
+    numbers = nearest_centre(lab[None], color_centres(16))[0, 0]
+    for number, centre in enumerate(centres):
+        mean = lab[1:, numbers == number].mean(1)
+        assert (mean - centre).abs().max() < 0.02
+    distances = torch.cdist(lab[1:].flatten(1).T, centres)
+    assert torch.equal(distances.argmin(1), numbers.flatten())

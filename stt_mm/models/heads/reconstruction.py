@@ -3,13 +3,15 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
 from stt_mm.errors import InputError
-from stt_mm.ops import reconstruct, subsample, upsample
+from stt_mm.ops import color_centres, nearest_centre, reconstruct, subsample, upsample
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice, check_number
+from stt_mm.utils.checks import check_count
 
 CHANNELS = {'all': slice(0, 3), 'ab': slice(1, 3)}
 
@@ -22,9 +24,13 @@ class ReconstructionHead(BaseModule):
         loss: config of the distance.
         stages: stages whose local affinity rebuilds the frame, such as ``('res3', 'res4')``.
         weights: one weight per stage.
-        target: channels that are rebuilt: the ``dropped`` one (released code), ``ab`` or ``all`` (paper).
+        target: channels that are rebuilt: the ``dropped`` one (released code), ``ab`` or ``all`` (paper); or
+            ``classes``, the probability of each of a few colours of Lab frames (CorrFlow; MAST compares both and
+            chooses channels), with a :class:`stt_mm.models.ColorClassLoss`.
         resolution: ``full`` compares at the size of the frame (released code), ``stride`` on the stage's grid (paper).
         upsample: how a grid becomes a frame, see :func:`stt_mm.ops.upsample`.
+        classes: number of colours; 16 in CorrFlow, whose table is not published with the paper: here they are those of
+            :func:`stt_mm.ops.color_centres`.
     """
 
     def __init__(
@@ -32,16 +38,18 @@ class ReconstructionHead(BaseModule):
         loss: dict,
         stages: Sequence[str] = ('res3', 'res4'),
         weights: Sequence[float] = (1.0, 1.0),
-        target: Literal['dropped', 'ab', 'all'] = 'dropped',
+        target: Literal['dropped', 'ab', 'all', 'classes'] = 'dropped',
         resolution: Literal['full', 'stride'] = 'full',
         upsample: Literal['half_pixel', 'aligned'] = 'half_pixel',
+        classes: int = 16,
     ) -> None:
         super().__init__()
         if len(stages) != len(weights) or not stages:
             raise InputError(f'Expected one weight per stage, got stages={tuple(stages)}, weights={tuple(weights)}.')
         for weight in weights:
             check_number('weights', weight, 0)
-        check_choice('target', target, ('dropped', 'ab', 'all'))
+        check_choice('target', target, ('dropped', 'ab', 'all', 'classes'))
+        check_count('classes', classes, 2)
         check_choice('resolution', resolution, ('full', 'stride'))
         check_choice('upsample', upsample, ('half_pixel', 'aligned'))
         self.loss_fn = MODELS.build(loss)
@@ -50,9 +58,10 @@ class ReconstructionHead(BaseModule):
         self.target = target
         self.resolution = resolution
         self.upsample = upsample
+        self.centres = color_centres(classes) if target == 'classes' else None
 
     def channels(self, frame: Tensor, dropped: Tensor) -> Tensor:
-        """The channels that are rebuilt.
+        """The channels that are rebuilt, or the numbers of the colours.
 
         Args:
             frame: ``[B, 3, H, W]``, undropped.
@@ -61,6 +70,8 @@ class ReconstructionHead(BaseModule):
         Returns:
             ``[B, C, H, W]``.
         """
+        if self.centres is not None:
+            return nearest_centre(frame, self.centres)
         if self.target != 'dropped':
             return frame[:, CHANNELS[self.target]]
         if dropped.dim() == 1:
@@ -104,7 +115,11 @@ class ReconstructionHead(BaseModule):
                     f'{stride} of {stage}. Choose a size of the crops, in the pipeline of '
                     f'train_dataloader, of which both sides are multiples of {stride}.'
                 )
-            rebuilt = reconstruct(affinities[stage], subsample(reference, stride), stage in whole_frames)
+            copied = subsample(reference, stride)
+            if self.centres is not None:
+                numbers = torch.arange(len(self.centres), device=copied.device)[:, None, None]
+                copied = (copied == numbers).to(affinities[stage].dtype)
+            rebuilt = reconstruct(affinities[stage], copied, stage in whole_frames)
             if gates and stage in gates:
                 rebuilt = rebuilt * gates[stage].unflatten(1, grids[stage])[:, None]
             if self.resolution == 'full':
