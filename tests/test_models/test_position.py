@@ -183,3 +183,23 @@ def test_half_precision_stays_half_and_rounds_once():
 def test_a_map_that_cannot_be_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         PositionMap(**settings)
+
+
+def test_a_map_may_be_new_to_a_file(tmp_path):
+    """Only if it is said, and only if the file is without one."""
+    plain, mapped = dict(type='CorrespondenceResNet', depth=18), dict(type='PositionMap', channels=64, size=(8, 8))
+    for name, settings in (('plain', {}), ('mapped', dict(position=mapped))):
+        network = MODELS.build(plain | settings)
+        torch.save({f'backbone.{key}': value for key, value in network.state_dict().items()}, tmp_path / f'{name}.pth')
+    start = dict(type='Pretrained', checkpoint=str(tmp_path / 'plain.pth'))
+    with pytest.raises(ValueError, match='must have the same position map, or none'):
+        MODELS.build(dict(plain, position=mapped, init_cfg=start)).init_weights()
+    network = MODELS.build(dict(plain, position=mapped, init_cfg=dict(start, new=['position'])))
+    network.init_weights()
+    assert network.report.missing == ()
+    assert not network.position.map.any()
+    start['checkpoint'] = str(tmp_path / 'mapped.pth')
+    with pytest.raises(ValueError, match='must have the same position map, or none'):
+        MODELS.build(dict(plain, position=mapped, init_cfg=dict(start, new=['position']))).init_weights()
+    with pytest.raises(ValueError, match=r'init_cfg\.new must be'):
+        MODELS.build(dict(plain, init_cfg=dict(start, new=3)))
