@@ -54,7 +54,7 @@ def loader(cfg: Config, batch: int) -> Callable[[], dict]:
     settings = cfg.train_dataloader.dataset
     width, height = (500, 375) if settings.type == 'ImageFolder' else (1280, 720)
     # The layout of YouTube-VOS, which is also a folder of images.
-    video = Path(folder, 'train', 'JPEGImages', 'video')
+    video = Path(folder, settings.get('split', 'train'), 'JPEGImages', 'video')
     video.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for index in range(FILES):
