@@ -59,8 +59,10 @@ def local_affinity(
         pair of it and ``[B, H * W]``.
 
     Raises:
-        ValueError: if the shapes differ or the radius is negative.
+        ValueError: if the shapes differ, the radius is negative or there is no such border rule.
     """
+    if border not in ('excluded', 'zero'):
+        raise ValueError(f"border must be 'excluded' or 'zero', got {border!r}.")
     keys = [key] if isinstance(key, Tensor) and key.dim() == 4 else key.unbind(1) if isinstance(key, Tensor) else key
     if query.dtype in (torch.float16, torch.bfloat16):
         query, keys = query.float(), [key.float() for key in keys]

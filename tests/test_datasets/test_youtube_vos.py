@@ -75,7 +75,7 @@ def test_built_from_a_config(root):
     dataset = DATASETS.build(dict(type='YouTubeVOS', data_root=root, pipeline=PIPELINE))
     item = dataset[0]
     assert (len(dataset), item['inputs'].shape) == (4, (2, 3, 32, 32))
-    assert item['data_samples'].video_id == 'video0'
+    assert (item['data_samples'].video_id, item['data_samples'].sample_idx) == ('video0', 0)
 
 
 def test_workers_do_not_change_what_is_drawn(root):
@@ -177,6 +177,7 @@ def test_broken_frame_is_skipped_counted_and_replaced(own_root, log):
     dataset = YouTubeVOS(str(own_root), pipeline=PIPELINE, on_error='skip')
     first, again = dataset[(1, 0)], dataset[(1, 0)]
     assert first['data_samples'].video_id in ('video0', 'video2')
+    assert first['data_samples'].video_id == f'video{first["data_samples"].sample_idx}', 'that of the one it is'
     assert torch.equal(first['inputs'], again['inputs'])
     assert dataset.num_skipped >= 2
     assert log.text.count('video video1 skipped') == dataset.num_skipped

@@ -101,6 +101,10 @@ def test_mismatched_shapes_and_radii_are_refused():
         local_affinity(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 4), 1, 1.0)
     with pytest.raises(ValueError, match='radius must be at least 0'):
         local_affinity(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 3), -1, 1.0)
+    with pytest.raises(ValueError, match='must share one shape, got'):
+        local_affinity(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 4), None, 1.0)
+    with pytest.raises(ValueError, match="border must be .* got 'other'"):
+        local_affinity(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 3), 1, 1.0, 'other')
     with pytest.raises(ValueError, match='even grid of 9'):
         pool_local_affinity(torch.zeros(1, 9, 9), (3, 3))
 
