@@ -1,6 +1,6 @@
-# LIIR before it sees other videos: the training of MAST on its network with a position map, whose 256 channels are
-# compared as they come from the last stage. Cells outside the frame take no part; temperature 16, the root of 256.
-_base_ = './mast_r18_pairs.py'
+# LIIR before it sees other videos: the training of MAST on its network. Cells outside the frame take no part; the
+# temperature is 16, the root of the 256 channels.
+_base_ = ['./mast_r18_pairs.py']
 model = dict(
     backbone=dict(
         projection=None,
