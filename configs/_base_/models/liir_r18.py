@@ -1,5 +1,5 @@
-# The network of LIIR: that of MAST with a learned position map, as large as the stem's map of a 256 x 256 frame; its last
-# stage is compared as it is.
+# The network of LIIR: that of MAST with a learned position map, as large as the stem's map of a 256 x 256 frame. Its
+# last stage is compared as it is.
 _base_ = './mast_r18.py'
 model = dict(
     backbone=dict(
