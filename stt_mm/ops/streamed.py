@@ -35,11 +35,13 @@ class _StreamedLogSumExp(torch.autograd.Function):
         query, keys, bias, found = ctx.saved_tensors
         level = found.clamp(min=torch.finfo(found.dtype).min)
         grad_query = torch.zeros_like(query)
-        for part in _parts(query, keys):
-            shared = _shared(keys[part], query)
-            scores = torch.baddbmm(bias[:, None, part], query, shared.mT, alpha=ctx.scale)
-            weights = scores.sub_(level[..., None]).exp_().mul_(grad[..., None])
-            grad_query.baddbmm_(weights, shared, alpha=ctx.scale)
+        # A compiled backward pass is traced under the autocast of the whole step.
+        with torch.autocast(query.device.type, enabled=False):
+            for part in _parts(query, keys):
+                shared = _shared(keys[part], query)
+                scores = torch.baddbmm(bias[:, None, part], query, shared.mT, alpha=ctx.scale)
+                weights = scores.sub_(level[..., None]).exp_().mul_(grad[..., None])
+                grad_query.baddbmm_(weights, shared, alpha=ctx.scale)
         return grad_query, None, None, None
 
 

@@ -98,14 +98,16 @@ class _LocalCorrelation(torch.autograd.Function):
         keys = F.pad(key, [radius] * 4).permute(0, 2, 3, 1).contiguous()
         grad_queries = torch.empty_like(queries)
         grad_keys = torch.zeros_like(keys)
-        for tile in tiles(height, width, TILE):
-            around = halo(tile, radius)
-            block, near = queries[:, tile[0], tile[1]], keys[:, around[0], around[1]]
-            rows, columns = block.shape[1:3]
-            pairs = grad.new_zeros(batch, rows * columns, near.shape[1] * near.shape[2])
-            skewed(pairs, (rows, columns), radius).copy_(grad[:, tile[0], tile[1]])
-            grad_queries[:, tile[0], tile[1]] = (pairs @ near.flatten(1, 2)).view_as(block)
-            grad_keys[:, around[0], around[1]] += (pairs.transpose(1, 2) @ block.flatten(1, 2)).view_as(near)
+        # A compiled backward pass is traced under the autocast of the whole step.
+        with torch.autocast(grad.device.type, enabled=False):
+            for tile in tiles(height, width, TILE):
+                around = halo(tile, radius)
+                block, near = queries[:, tile[0], tile[1]], keys[:, around[0], around[1]]
+                rows, columns = block.shape[1:3]
+                pairs = grad.new_zeros(batch, rows * columns, near.shape[1] * near.shape[2])
+                skewed(pairs, (rows, columns), radius).copy_(grad[:, tile[0], tile[1]])
+                grad_queries[:, tile[0], tile[1]] = (pairs @ near.flatten(1, 2)).view_as(block)
+                grad_keys[:, around[0], around[1]] += (pairs.transpose(1, 2) @ block.flatten(1, 2)).view_as(near)
         inside = slice(radius, radius + height), slice(radius, radius + width)
         return grad_queries.permute(0, 3, 1, 2), grad_keys[:, inside[0], inside[1]].permute(0, 3, 1, 2), None
 

@@ -114,9 +114,10 @@ def test_a_step_waits_for_nothing(name, most):
     assert counter.total <= most
 
 
+@pytest.mark.parametrize('amp', [False, True])
 @pytest.mark.parametrize('name', ['mast_r18_ytv', 'liir_r18_ytv', 'stt_liir_r18_ytv'])
-def test_a_compiled_loss_is_one_graph(name):
-    """What is drawn before it and remembered after it stays outside."""
+def test_a_compiled_loss_is_one_graph(name, amp):
+    """What is drawn and remembered before it stays outside."""
     counter, found = CompileCounter(), []
     for compiled in (False, True):
         model = build(name, **({} if name == 'mast_r18_ytv' else dict(negatives=dict(frames=6, points=2, stored=4))))
@@ -127,9 +128,12 @@ def test_a_compiled_loss_is_one_graph(name):
         for seed in (0, 1):
             torch.manual_seed(seed)
             batch = dict(clip(size=64), data_samples=numbered(2))
-            losses = model(**model.data_preprocessor(batch, training=True), mode='loss')
+            with torch.autocast('cpu', torch.bfloat16, enabled=amp):
+                losses = model(**model.data_preprocessor(batch, training=True), mode='loss')
             sum(value for key, value in losses.items() if 'loss' in key).backward()
             found[-1].append({key: value.item() for key, value in losses.items()})
+        found[-1].append(model.backbone.conv1.weight.grad)
     assert counter.frame_count == 1
     assert found[1][0] == pytest.approx(found[0][0])
+    assert (found[0][2] - found[1][2]).norm() < (0.1 if amp else 1e-4) * found[0][2].norm()
     torch._dynamo.reset()

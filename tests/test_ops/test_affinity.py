@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 from twins import affinity_by_cells, dense_affinity, dense_mask, distinctive, pool_dense, to_dense
 
-from stt_mm.ops import global_affinity, local_affinity, local_correlation, pool_local_affinity, reconstruct, window_mask
+from stt_mm.ops import (
+    global_affinity,
+    local_affinity,
+    local_correlation,
+    pool_local_affinity,
+    reconstruct,
+    streamed_log_sum_exp,
+    window_mask,
+)
 
 double = dict(dtype=torch.float64)
 
@@ -232,3 +240,26 @@ def test_several_frames_keep_one_affinity_for_the_backward_pass():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
         local_affinity(query, keys, 4, 1.0, with_lse=True)
     assert sorted(saved)[-2:] == [8 * 256, 3 * 81 * 256]
+
+
+@pytest.mark.parametrize('kind', ['window', 'negatives'])
+def test_gradients_of_a_compiled_step_in_mixed_precision_are_those_of_float32(kind):
+    """A compiler traces the way back under the autocast of the step, also where the way there leaves it."""
+    query, key = torch.randn(2, 1, 32, 8, 8)
+    keys, counted = torch.randn(20, 32), torch.ones(1, 20, dtype=torch.bool)
+
+    def loss(query, key):
+        with torch.autocast('cpu', enabled=False):
+            if kind == 'window':
+                return local_affinity(query, key, 2, 0.1).square().sum()
+            return streamed_log_sum_exp(query, keys, counted, 0.1).square().sum() + 0 * key.sum()
+
+    found = []
+    for function, amp in ((loss, False), (torch.compile(loss, backend='aot_eager'), True)):
+        leaves = [value.clone().requires_grad_() for value in (query, key)]
+        with torch.autocast('cpu', torch.bfloat16, enabled=amp):
+            value = function(*leaves)
+        found.append(torch.autograd.grad(value, leaves))
+    for ours, plain in zip(*found, strict=True):
+        assert_close(ours, plain, rtol=1e-4, atol=1e-6)
+    torch._dynamo.reset()
