@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# MAST and both stages of LIIR at a small size on the bundled data; then the scores of the untrained network, of MAST and of
+# both stages, and the loss curves.
+set -euo pipefail
+
+case "${1:-}" in -h | --help)
+    cat <<USAGE
+usage: bash tools/liir.sh [WORK_DIR]
+Trains on demo/data/clips and evaluates on demo/data/davis, less than twenty minutes on 2 CPU cores after the installation.
+WORK_DIR (default: work_dirs/liir) gets the checkpoints, the logs, losses.png and the results. Run it again after an
+interruption, and it goes on. The trainings at full size: configs/liir/README.md
+USAGE
+    exit
+    ;;
+esac
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+work="${1:-$REPOSITORY/work_dirs/liir}"
+[[ "$work" == /* ]] || work="$PWD/$work"
+prepare_environment
+
+run() {
+    printf '\n$ %s\n' "$*"
+    "$@"
+}
+
+# evaluate NAME CONFIG CHECKPOINT: under the protocol that the config trains for
+evaluate() {
+    run "$PYTHON" tools/test.py "$2" "$3" --work-dir "$work/eval/$1" --out "$work/$1.json" --skip-done --cfg-options \
+        test_dataloader.dataset.max_frames=25
+}
+
+run "$PYTHON" tools/train.py configs/mast/mast_r18_demo.py --work-dir "$work/mast" --no-validate --resume
+run "$PYTHON" tools/train.py configs/liir/liir_r18_demo_warmup.py --work-dir "$work/warmup" --no-validate --resume
+run "$PYTHON" tools/train.py configs/liir/liir_r18_demo.py --work-dir "$work/liir" --no-validate --resume \
+    --cfg-options model.backbone.init_cfg.checkpoint="$work/warmup/iter_100.pth"
+
+evaluate untrained configs/liir/liir_r18_demo_warmup.py none
+evaluate mast configs/mast/mast_r18_demo.py "$work/mast/iter_100.pth"
+evaluate warmup configs/liir/liir_r18_demo_warmup.py "$work/warmup/iter_100.pth"
+evaluate liir configs/liir/liir_r18_demo.py "$work/liir/iter_50.pth"
+run "$PYTHON" tools/analysis/plot_losses.py "$work/mast" "$work/warmup" "$work/liir" --out "$work/losses.png"
+run "$PYTHON" tools/analysis/compare_results.py "$work"/{untrained,mast,warmup,liir}.json
