@@ -5,18 +5,17 @@ set -euo pipefail
 TOOLS="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 PYTHON=${PYTHON:-python}
 
-if ! "$PYTHON" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)'; then
-    echo "error: $PYTHON has no torch. Activate the environment of stt_mm (source .venv/bin/activate), or name its" \
-        "interpreter: PYTHON=.venv/bin/python" >&2
-    exit 2
-fi
-
 # with_torchrun PROCESSES SCRIPT [ARGUMENTS]
 with_torchrun() {
     local gpus=$1 script=$2 nnodes=${NNODES:-1} port=${PORT:-}
     shift 2
     if ! [[ $gpus =~ ^[1-9][0-9]*$ ]]; then
         echo "error: GPUS must be a number of processes, got '$gpus'" >&2
+        exit 2
+    fi
+    if ! "$PYTHON" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)'; then
+        echo "error: $PYTHON has no torch. Activate the environment of stt_mm (source .venv/bin/activate), or name its" \
+            "interpreter: PYTHON=.venv/bin/python" >&2
         exit 2
     fi
     if [ -z "$port" ]; then

@@ -170,7 +170,7 @@ def test_first_frames_of_a_file(place, capfd):
         (['video.mp4', '--points', '3:1,1', '--max-frames', '3'], 'frame 3, but only the first 3 are to be read'),
         (['frames', '--points', '0:-1,3'], 'Point -1,3 for frame 0 lies outside of the frame, where x is 0 to 95'),
         (['mixed', '--points', '1,1'], 'Frame 1 (00001) of mixed is 32x48 (height x width), the first is 64x96'),
-        (['frames', '--points', '1,1', '--mask-dir', 'masks'], 'mask_dir needs masks'),
+        (['frames', '--points', '1,1', '--mask-dir', 'masks'], 'mask_dir masks is for masks, but none are given'),
     ],
 )
 def test_errors_are_one_line(place, capfd, args, message):

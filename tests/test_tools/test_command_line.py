@@ -95,6 +95,16 @@ def test_slurm_command(tmp_path):
     assert 'train.py --launcher slurm c.py --work-dir w dir --amp' in result.stdout
 
 
+def test_an_interpreter_without_torch_is_named_before_it_is_launched(tmp_path):
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\nexit 1\n')
+    python.chmod(0o755)
+    command = [TOOLS / 'dist_test.sh', 'c.py', 'none', '2']
+    result = subprocess.run(command, env=dict(os.environ, PYTHON=str(python)), text=True, capture_output=True)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f'error: {python} has no torch. Activate the environment')
+
+
 def test_train_then_resume_then_test(config, tmp_path, capfd):
     call('train', config, '--resume', '--no-validate', '--seed', 5, '--auto-scale-lr')
     output = capfd.readouterr()
