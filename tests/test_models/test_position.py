@@ -53,7 +53,7 @@ def test_the_networks_of_mast_and_liir_are_those_of_their_code(name, layout, sou
     data = np.load(DATA / f'{layout.removesuffix("_momentum")}_encoder_{case}.npz')
     weights = drawn_weights(layout, json.loads(str(data['params']))['weights_seed'])
     torch.save(dict(epoch=3, state_dict=weights), tmp_path / 'file.pth')
-    backbone = network(name, out_indices=(3,))
+    backbone = network(name, out_indices=(3,), projection=64)
     report = load_backbone(backbone, tmp_path / 'file.pth')
     assert (report.source, report.ratio, report.unexpected, report.unused) == (source, 1.0, (), ())
     frame = frame_of(data)
@@ -78,7 +78,7 @@ def test_the_networks_of_mast_and_liir_are_those_of_their_code(name, layout, sou
 
 def test_sizes_of_the_networks():
     assert sum(value.numel() for value in network('mast').parameters()) == 5_291_648
-    assert sum(value.numel() for value in network('liir').parameters()) == 5_291_648 + 64 * 128 * 128
+    assert sum(value.numel() for value in network('liir', projection=64).parameters()) == 5_291_648 + 64 * 128 * 128
 
 
 def filled(settings, channels=8, size=(4, 6)):
