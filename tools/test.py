@@ -50,6 +50,8 @@ TRAINING_KEYS = (
     'val_evaluator',
     'load_from',
 )
+# Options and arguments of metrics: where predictions are written.
+DUMPS = dict(dump_masks='masks', dump_points='points')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -59,13 +61,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', metavar='FILE.json', help='also write metrics and checkpoint name to FILE.json')
     parser.add_argument('--dump-masks', metavar='DIR', help='write the predicted masks as palette PNGs below DIR')
     parser.add_argument(
-        '--overwrite', action='store_true', help='remove the masks of another evaluation from --dump-masks'
+        '--dump-points', metavar='DIR', help='write the predicted joints as JSON and .mat (JHMDB) below DIR'
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='remove what another evaluation left in DIR of --dump-...'
     )
     parser.add_argument(
         '--skip-done',
         action='store_true',
         help='go on with an interrupted evaluation of the same config and checkpoint: what the work directory (and the '
-        'folder of --dump-masks) holds is not run again',
+        'folder of --dump-...) holds is not run again',
     )
     add_weight_arguments(parser)
     parser.add_argument('--amp', action='store_true', help='features and products in half precision, votes in float32')
@@ -85,17 +90,17 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     if args.amp:
         cfg.test_cfg.fp16 = True
     metrics = metrics_of(cfg)
-    if (args.dump_masks or args.skip_done) and not metrics:
+    dumps = {key: getattr(args, key) for key in DUMPS if getattr(args, key)}
+    if (dumps or args.skip_done) and not metrics:
         raise InputError(
-            f'--dump-masks and --skip-done need a metric of a video benchmark, such as DAVISMetric, as '
+            f'--dump-masks, --dump-points and --skip-done need a metric of a video benchmark, such as DAVISMetric, as '
             f'test_evaluator of {cfg.filename}.'
         )
     for metric in metrics:
         metric['out_dir'] = metric.get('out_dir') or cfg.work_dir
         metric['run_id'] = run_id(cfg, args.checkpoint, args.prefix)
         metric['resume'] = args.skip_done
-        if args.dump_masks:
-            metric['dump_masks'] = args.dump_masks
+        metric.update(dumps)
         # What is wrong with its arguments is found before anything is loaded.
         METRICS.build(dict(metric, resume=False))
     if args.skip_done:
@@ -109,6 +114,11 @@ def metrics_of(cfg: Config) -> list[dict]:
     metrics = evaluator if isinstance(evaluator, list | tuple) else [evaluator]
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'stt_mm')):
         return [metric for metric in metrics if issubclass(METRICS.get(metric['type']) or object, VideoMetric)]
+
+
+def dumps_of(metric: dict) -> dict[str, str]:
+    """Where a metric writes predictions, by what they are: one folder at most."""
+    return {kind: metric[key] for key, kind in DUMPS.items() if metric.get(key)}
 
 
 def run_id(cfg: Config, checkpoint: str, prefix: str | None = None) -> str:
@@ -129,7 +139,7 @@ def initial_weights(cfg: Config) -> tuple:
 def done(cfg: Config) -> list[str]:
     """Videos whose results are there for every metric."""
     ids = [
-        set(completed(metric['out_dir'], METRICS.get(metric['type']).name, metric['run_id'], metric.get('dump_masks')))
+        set(completed(metric['out_dir'], METRICS.get(metric['type']).name, metric['run_id'], *dumps_of(metric).values()))
         for metric in metrics_of(cfg)
     ]
     return sorted(set.intersection(*ids))
@@ -149,8 +159,8 @@ def check_targets(cfg: Config, args: argparse.Namespace) -> list[str]:
         name = METRICS.get(metric['type']).name
         targets[f'the results of {name}'] = Path(metric['out_dir'], f'{name}_results.json')
         check_apart(metric['out_dir'], sources)
-        if metric.get('dump_masks'):
-            check_apart(metric['dump_masks'], sources)
+        for folder in dumps_of(metric).values():
+            check_apart(folder, sources)
     check_distinct(targets)
     for path in targets.values():
         check_file(path, sources)
@@ -163,9 +173,9 @@ def make_room(cfg: Config, args: argparse.Namespace, runner: Runner, sources: li
     paths = {path for video in data for key in ('frame_paths', 'mask_paths') for path in video.get(key) or () if path}
     folders = sorted({str(Path(path).parent) for path in paths})
     for metric in metrics_of(cfg) if is_main_process() else ():
-        if metric.get('dump_masks'):
-            check_distinct({video['video_id']: Path(metric['dump_masks'], video['video_id']) for video in data})
-            claim_dump(metric['dump_masks'], metric['run_id'], [*sources, *folders], args.overwrite)
+        for kind, folder in dumps_of(metric).items():
+            check_distinct({video['video_id']: Path(folder, video['video_id']) for video in data})
+            claim_dump(folder, metric['run_id'], [*sources, *folders], args.overwrite, kind)
         if not args.skip_done:
             forget_records(metric['out_dir'], METRICS.get(metric['type']).name)
         remove_left_overs(metric['out_dir'], '**/*.json')

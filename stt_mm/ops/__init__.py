@@ -23,6 +23,7 @@ from stt_mm.ops.labels import (
     resize_label,
     resize_mask_nearest,
 )
+from stt_mm.ops.matches import principal_components, vote_weights
 from stt_mm.ops.mosaic import split_mosaic
 from stt_mm.ops.points import gaussian_maps, label_to_points, points_to_label
 from stt_mm.ops.position import draw_permutations, draw_shifts, resize_map, shift_map, shuffle_map, sinusoids
@@ -81,6 +82,7 @@ __all__ = [
     'plan_for_memory',
     'points_to_label',
     'pool_local_affinity',
+    'principal_components',
     'propagate',
     'propagate_many',
     'quadratic_penalty',
@@ -101,6 +103,7 @@ __all__ = [
     'to_device',
     'transitions',
     'upsample',
+    'vote_weights',
     'walk_loss',
     'window_entropy',
     'window_mask',

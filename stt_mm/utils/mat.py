@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from stt_mm.errors import FileError, InputError, MissingInputError
+from stt_mm.utils.checkpoint import write_atomically
 
 MAX_BYTES = 64 * 2**20  # of a file, and of a variable; the files of JHMDB have some 30 KB
 MAX_POSITION = 1e6  # pixels
@@ -51,6 +52,24 @@ def read_joint_positions(path: str | Path) -> np.ndarray:
             f'position in pixels (at most {MAX_POSITION:.0f}); NaN marks a joint that is not visible. Repair the file.'
         )
     return (positions - 1).astype(np.float32)
+
+
+def write_joint_positions(path: str | Path, points: np.ndarray) -> None:
+    """Writes joints of a clip as :func:`read_joint_positions` and MATLAB read them.
+
+    Args:
+        path: of the file; missing folders are made.
+        points: ``[T, J, 2]``, (x, y) in pixels that count from 0, NaN where a joint is not visible.
+    """
+    positions = np.asarray(points, '<f8').transpose(2, 1, 0) + 1
+    double, numbers = 9, positions.tobytes(order='F')
+
+    def element(kind: int, data: bytes) -> bytes:
+        return struct.pack('<2I', kind, len(data)) + data.ljust(-(-len(data) // 8) * 8, b'\0')
+
+    head = element(_UINT32, struct.pack('<2I', 6, 0)) + element(_INT32, struct.pack('<3i', *positions.shape))
+    variable = element(_MATRIX, head + element(_INT8, b'pos_img') + element(double, numbers))
+    write_atomically(b'MATLAB 5.0 MAT-file'.ljust(124) + _LEVEL_5 + variable, path)
 
 
 def read_matrix(path: str | Path, name: str) -> np.ndarray:

@@ -55,14 +55,14 @@ def check_apart(path: str | Path, sources: Iterable[Source]) -> None:
 
 
 def check_folder(
-    path: str | Path, owner: str, suffix: str, sources: Iterable[Source] = (), overwrite: bool = False
+    path: str | Path, owner: str, suffix: str | tuple[str, ...], sources: Iterable[Source] = (), overwrite: bool = False
 ) -> None:
     """Refuse a folder for many result files that is not free for them.
 
     Args:
         path: the folder; it need not exist.
         owner: the result that the folder is for, in words that tell it from any other.
-        suffix: of the files that are going to be written.
+        suffix: of the files that are going to be written; or several, if they are of several kinds.
         sources: files and folders that are read.
         overwrite: the files of another result may be removed.
 
@@ -90,16 +90,17 @@ def check_folder(
             f'{path} {what}, and the results would mix. Name another folder, or add --overwrite '
             '(overwrite=True in Python) to remove what is there.'
         )
+    kinds = suffix if isinstance(suffix, str) else ' or '.join(suffix)
     for file in files:
-        if file.suffix.lower() != suffix or file.is_symlink():
+        if not file.name.lower().endswith(suffix) or file.is_symlink():
             raise InputError(
-                f'{path} holds {file.relative_to(path)}, which is no {suffix} file of results, so it is '
+                f'{path} holds {file.relative_to(path)}, which is no {kinds} file of results, so it is '
                 'not emptied. Remove it, or name another folder.'
             )
 
 
 def claim_folder(
-    path: str | Path, owner: str, suffix: str, sources: Iterable[Source] = (), overwrite: bool = False
+    path: str | Path, owner: str, suffix: str | tuple[str, ...], sources: Iterable[Source] = (), overwrite: bool = False
 ) -> None:
     """Make a folder for the files of one result, empty of those of any other; see :func:`check_folder`.
 
@@ -109,7 +110,7 @@ def claim_folder(
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     if owner_of(path) != owner:
-        files = [file for file in _files(path) if file.suffix.lower() == suffix]
+        files = [file for file in _files(path) if file.name.lower().endswith(suffix)]
         if files:
             logger.warning('%s: %d files are removed, as overwrite says.', path, len(files))
         for file in files:

@@ -31,13 +31,13 @@ USUAL = {
     transforms.ClipFlip: dict(prob=0.5),
     transforms.JigsawMosaic: dict(grid=3, patch_size=64),
     transforms.ColorJitter: dict(brightness=0, contrast=0, saturation=0, hue=0),
-    metrics.VideoMetric: FILES,
-    metrics.DAVISMetric: FILES,
+    metrics.VideoMetric: dict(FILES, dump_points=None),
+    metrics.DAVISMetric: dict(FILES, dump_points=None),
     metrics.YouTubeVOSMetric: dict(FILES, seen_categories=None),
-    metrics.VIPMetric: FILES,
+    metrics.VIPMetric: dict(FILES, dump_points=None),
     metrics.VIPInstanceMetric: dict(FILES, drop_incomplete=True),
-    metrics.JHMDBMetric: FILES,
-    claim_dump: dict(overwrite=False),
+    metrics.JHMDBMetric: dict(FILES, dump_points=None),
+    claim_dump: dict(overwrite=False, kind='masks'),
 }
 
 

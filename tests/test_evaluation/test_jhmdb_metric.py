@@ -7,9 +7,12 @@ import pytest
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
+from scipy.io import loadmat
 
-from stt_mm.evaluation.metrics import JHMDBMetric
+from stt_mm.evaluation.metrics import DAVISMetric, JHMDBMetric
+from stt_mm.evaluation.metrics.records import completed
 from stt_mm.registry import METRICS
+from stt_mm.utils.mat import read_joint_positions
 
 VIDEOS = ('clap/c0', 'walk/w0')
 
@@ -166,6 +169,28 @@ def test_tables_have_each_joint_and_each_video_in_both_forms(data, tmp_path):
     ]
 
 
+def test_joints_are_written_as_json_and_as_jhmdb_has_them(data, tmp_path):
+    out, joints = tmp_path / 'out', tmp_path / 'joints'
+    evaluate(data, out_dir=str(out), dump_points=str(joints))
+    for video_id in VIDEOS:
+        points = sample(data, video_id).pred_points.astype(np.float64)
+        lost = (points < 0).any(-1)
+        points[lost] = np.nan
+        path = joints / video_id / 'joint_positions.mat'
+        matlab = loadmat(path)['pos_img']
+        assert np.allclose(matlab, points.transpose(2, 1, 0) + 1, equal_nan=True)
+        assert np.allclose(read_joint_positions(path), points, equal_nan=True, atol=1e-4)
+        rows = json.loads((joints / video_id / 'points.json').read_text())
+        assert [(row['index'], row['name']) for row in rows] == [(t, f'{t + 1:05d}') for t in range(len(points))]
+        read = np.array([[(np.nan, np.nan) if p is None else p for p in row['points']] for row in rows])
+        assert np.allclose(read, points, equal_nan=True, atol=0.006)
+    assert completed(str(out), 'jhmdb', '', str(joints)) == list(VIDEOS)
+    (joints / VIDEOS[0] / 'points.json').unlink()
+    assert completed(str(out), 'jhmdb', '', str(joints)) == [VIDEOS[1]]
+
+
 def test_joints_are_not_written_as_masks(tmp_path):
     with pytest.raises(ValueError, match='JHMDBMetric scores no masks'):
         JHMDBMetric(dump_masks=str(tmp_path))
+    with pytest.raises(ValueError, match='DAVISMetric scores no points'):
+        DAVISMetric(dump_points=str(tmp_path))

@@ -67,7 +67,7 @@ def test_a_record_is_on_disk_before_the_next_video(tmp_path):
         run_id='r1',
         protocol=dict(name='toy', version=1, size=[4, 6]),
         max_frames=None,
-        masks=None,
+        files=None,
         record=dict(pixels=5, by_frame={'0': [1, 2]}),
     )
     assert completed(out, 'count', 'r1') == ['walk/clip0']
@@ -191,7 +191,7 @@ def test_ids_stay_within_the_folder(tmp_path, video_id, folder):
         ('record', None),
         ('record', {'pixels': 9, 'by_frame': {'0': [1, 2]}}),
         ('record', []),
-        ('masks', {'a': 5}),
+        ('files', {'a.png': 5}),
         ('protocol', 'toy'),
         ('max_frames', 'all'),
         ('run_id', 3),
@@ -297,7 +297,7 @@ def test_finished_videos_without_masks_are_told(tmp_path, warnings, count, names
     out = str(tmp_path / 'out')
     process(Count(out_dir=out), *(sample(f'v{number}', 1) for number in reversed(range(count))))
     assert completed(out, 'count', '', str(tmp_path / 'masks')) == []
-    assert f'{count} finished videos have no masks, or not those of this run' in warnings.text
+    assert f'{count} finished videos have no files, or not those of this run' in warnings.text
     assert names in warnings.text
 
 
@@ -368,11 +368,11 @@ def test_masks_are_there_only_as_they_were_written(tmp_path, change):
 
 def test_what_has_no_masks_cannot_write_them(tmp_path):
     class Bare(Count):
-        has_masks = False
+        predicts = 'points'
 
     with pytest.raises(ValueError, match='Bare scores no masks, so that there are none to write to'):
         Bare(dump_masks=str(tmp_path))
-    assert Bare(out_dir=str(tmp_path)).dump_masks is None
+    assert Bare(out_dir=str(tmp_path)).dump is None
 
 
 def test_a_metric_begins_anew_after_its_result():
@@ -394,8 +394,8 @@ def test_the_order_of_the_entries_of_a_record_does_not_matter(tmp_path):
 def test_a_record_holds_the_first_digits_of_the_hash_of_each_mask(tmp_path):
     metric = process(Count(dump_masks=str(tmp_path)), sample('v', 5, output_frames=[False, True]))
     digest = hashlib.sha256((tmp_path / 'v' / 'b.png').read_bytes()).hexdigest()[:8]
-    assert metric.results[0]['masks'] == dict(b=digest)
-    assert process(Count(), sample('v', 5)).results[0]['masks'] is None
+    assert metric.results[0]['files'] == {'b.png': digest}
+    assert process(Count(), sample('v', 5)).results[0]['files'] is None
 
 
 def test_predictions_may_be_a_tensor_or_lists():

@@ -26,13 +26,14 @@ LINES = {
     ),
     'tools/test': (
         'c.py w.pth',
-        RUN | dict(config='c.py', checkpoint='w.pth', out=None, dump_masks=None, prefix=None),
+        RUN | dict(config='c.py', checkpoint='w.pth', out=None, dump_masks=None, dump_points=None, prefix=None),
         'overwrite skip-done trust-checkpoint allow-partial allow-other-geometry amp compile',
-        '--work-dir w --out o --dump-masks m --prefix net --seed 5 --cfg-options a=1 --launcher mpi --local-rank 2',
+        '--work-dir w --out o --dump-masks m --dump-points j --prefix net --seed 5 --cfg-options a=1 --launcher mpi --local-rank 2',
         dict(
             work_dir='w',
             out='o',
             dump_masks='m',
+            dump_points='j',
             prefix='net',
             seed=5,
             cfg_options=dict(a=1),

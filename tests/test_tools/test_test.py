@@ -73,9 +73,9 @@ def test_a_config_without_a_test_is_named(module, cfg, key):
         merged(module, cfg)
 
 
-@pytest.mark.parametrize('option', [['--dump-masks', 'm'], ['--skip-done']])
+@pytest.mark.parametrize('option', [['--dump-masks', 'm'], ['--dump-points', 'm'], ['--skip-done']])
 def test_masks_and_records_are_those_of_benchmarks(module, cfg, option):
-    with pytest.raises(ValueError, match='--dump-masks and --skip-done need a metric of a video benchmark'):
+    with pytest.raises(ValueError, match='--dump-masks, --dump-points and --skip-done need a metric of a video benchmark'):
         merged(module, cfg, *option)
 
 
@@ -117,7 +117,7 @@ def test_a_video_is_done_when_every_metric_has_it(module, monkeypatch):
         )
     )
     assert module.done(cfg) == ['b', 'c']
-    assert asked == [('o', 'davis', 'r', 'm'), ('p', 'vip', 's', None)]
+    assert asked == [('o', 'davis', 'r', 'm'), ('p', 'vip', 's')]
 
 
 def test_random_weights_depend_on_the_seed(module):
@@ -180,7 +180,7 @@ def test_room_is_made_before_a_run(module, tmp_path, monkeypatch):
         return calls
 
     assert make(dump_masks='m') == [
-        ('claim', 'm', 'r', ['s', 'x', 'y', 'z'], True),
+        ('claim', 'm', 'r', ['s', 'x', 'y', 'z'], True, 'masks'),
         ('forget', str(tmp_path), 'davis'),
         'barrier',
     ]
@@ -188,7 +188,7 @@ def test_room_is_made_before_a_run(module, tmp_path, monkeypatch):
     (tmp_path / 'videos' / 'davis' / '.a.json.abcdefgh.tmp').touch()
     assert make(skip_done=True) == ['barrier']
     assert list((tmp_path / 'videos' / 'davis').iterdir()) == []
-    assert make(dump_masks='m', data=None)[0] == ('claim', 'm', 'r', ['s'], True)
+    assert make(dump_masks='m', data=None)[0] == ('claim', 'm', 'r', ['s'], True, 'masks')
     assert make(dump_masks='m', rank=1) == ['barrier']
     with pytest.raises(ValueError, match='would both be written to m/a'):
         make(dump_masks='m', data=[dict(video_id='a'), dict(video_id='./a')])

@@ -13,7 +13,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from stt_mm.errors import InputError
-from stt_mm.evaluation.metrics.dumped import dump_masks
+from stt_mm.evaluation.metrics.dumped import Kind, dump_masks, dump_points
 from stt_mm.evaluation.metrics.records import read_records, write_record
 from stt_mm.evaluation.metrics.tables import text_table, write_csv, write_json
 from stt_mm.utils.masks import read_mask, read_object_ids
@@ -39,21 +39,22 @@ class VideoMetric(BaseMetric):
         dump_masks: where to write ``pred_masks`` as palette PNGs, ``<dump_masks>/<video_id>/<frame>.png``: all frames,
             or those that the sample's ``output_frames`` (one bool per frame) names. The folder belongs to one run; see
             :mod:`stt_mm.utils.targets`. ``None`` writes nothing.
-        resume: records of this run that are in ``out_dir`` already count as processed; with ``dump_masks``, those
-            whose masks are there too.
+        dump_points: where to write ``pred_points``, see :func:`stt_mm.evaluation.metrics.dumped.dump_points`; likewise.
+        resume: records of this run that are in ``out_dir`` already count as processed; of those that come with masks or
+            points, the ones whose files are there too.
         run_id: what makes two runs comparable, such as a hash of checkpoint and protocol. Records of another one are
             never mixed in.
 
     Raises:
-        ValueError: ``resume`` without ``out_dir``, ``dump_masks`` for a metric without masks, or ``out_dir`` holds
-            records of another run.
+        ValueError: ``resume`` without ``out_dir``, ``dump_masks`` or ``dump_points`` for a metric without such, or ``out_dir``
+            holds records of another run.
     """
 
     # An empty prefix keeps the keys plain; None would do so too, with a warning.
     default_prefix = ''
     name: str
     description: str
-    has_masks = True  # whether what is scored are ``pred_masks``
+    predicts: Kind = 'masks'  # whether what is scored are ``pred_masks`` or ``pred_points``
 
     def __init__(
         self,
@@ -61,19 +62,21 @@ class VideoMetric(BaseMetric):
         dump_masks: str | None = None,
         resume: bool = False,
         run_id: str = '',
+        dump_points: str | None = None,
     ) -> None:
         super().__init__()
         if resume and out_dir is None:
             raise InputError(f'{type(self).__name__}: resume needs out_dir, the folder that holds the records.')
-        if dump_masks is not None and not self.has_masks:
-            raise InputError(
-                f'{type(self).__name__} scores no masks, so that there are none to write to {dump_masks}. Leave out '
-                'dump_masks (--dump-masks).'
-            )
+        for kind, folder in (('masks', dump_masks), ('points', dump_points)):
+            if folder is not None and kind != self.predicts:
+                raise InputError(
+                    f'{type(self).__name__} scores no {kind}, so that there are none to write to {folder}. Leave out '
+                    f'dump_{kind} (--dump-{kind}).'
+                )
         self.out_dir = out_dir
-        self.dump_masks = dump_masks
+        self.dump = dump_masks or dump_points
         self.run_id = run_id
-        self.resumed = read_records(out_dir, self.name, run_id, dump_masks) if resume else []
+        self.resumed = read_records(out_dir, self.name, run_id, self.dump) if resume else []
 
     @abstractmethod
     def score(self, sample: dict) -> dict:
@@ -104,10 +107,11 @@ class VideoMetric(BaseMetric):
         for sample in data_samples:
             video_id = sample['video_id']
             check_name(video_id, 'A data sample')
-            masks = None
+            files = None
             try:
-                if self.dump_masks is not None:
-                    masks = dump_masks(self.dump_masks, self.run_id, sample, predicted_masks(sample))
+                if self.dump is not None:
+                    write, read = _DUMPS[self.predicts]
+                    files = write(self.dump, self.run_id, sample, read(sample))
                 record = self.score(sample)
             except InputError as error:
                 raise InputError(f'Video {video_id}: {error}') from error
@@ -116,7 +120,7 @@ class VideoMetric(BaseMetric):
                 run_id=self.run_id,
                 protocol=dict(sample['protocol']),
                 max_frames=sample.get('max_frames'),
-                masks=masks,
+                files=files,
                 record=record,
             )
             # What JSON makes of it (lists, text keys), so that a resumed record is like any other.
@@ -208,6 +212,20 @@ def predicted_masks(sample: dict) -> np.ndarray:
     return masks
 
 
+def predicted_points(sample: dict) -> np.ndarray:
+    """``pred_points`` of a data sample as an array ``[T, J, 2]``.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if 'pred_points' not in sample:
+        raise InputError(
+            'the model returned no pred_points. Choose a dataset that gives joints and a protocol for them, such '
+            'as stt_jhmdb_s8.'
+        )
+    return np.asarray(sample['pred_points'])
+
+
 def read_truth(sample: dict, path: str, keep_void: bool = False) -> np.ndarray:
     """One ground truth mask of a data sample, uint8 ``[H, W]``, its void pixels 0 unless they are kept.
 
@@ -223,3 +241,6 @@ def read_truth(sample: dict, path: str, keep_void: bool = False) -> np.ndarray:
             'one resolution.'
         )
     return truth
+
+
+_DUMPS = dict(masks=(dump_masks, predicted_masks), points=(dump_points, predicted_points))

@@ -1,18 +1,28 @@
-"""Predicted masks on disk: written as palette PNGs, and found again when a run is resumed."""
+"""Predictions on disk: masks as palette PNGs, points as JSON and for MATLAB; found again when a run is resumed."""
 
+import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from stt_mm.errors import InputError
-from stt_mm.utils.checkpoint import sha8
+from stt_mm.utils.checkpoint import sha8, write_atomically
 from stt_mm.utils.masks import write_mask
+from stt_mm.utils.mat import write_joint_positions
 from stt_mm.utils.targets import check_apart, claim_folder, inside, owner_of
 
+Kind = Literal['masks', 'points']
+SUFFIXES = dict(masks=('.png',), points=('.json', '.mat'))
+# Of a video, beside each other in its folder. The name of the latter is that of JHMDB.
+POINTS, JOINTS = 'points.json', 'joint_positions.mat'
 
-def claim_dump(folder: str | Path, run_id: str, sources: list[str], overwrite: bool = False) -> None:
-    """Make a folder of masks that belongs to one run; what the same run left there stays."""
-    claim_folder(folder, _owner(run_id), '.png', sources, overwrite)
+
+def claim_dump(
+    folder: str | Path, run_id: str, sources: list[str], overwrite: bool = False, kind: Kind = 'masks'
+) -> None:
+    """Make a folder of predictions that belongs to one run; what the same run left there stays."""
+    claim_folder(folder, _owner(kind, run_id), SUFFIXES[kind], sources, overwrite)
 
 
 def dump_masks(folder: str | Path, run_id: str, sample: dict, masks: np.ndarray) -> dict[str, str]:
@@ -26,7 +36,7 @@ def dump_masks(folder: str | Path, run_id: str, sample: dict, masks: np.ndarray)
         masks: uint8 ``[T, H, W]``.
 
     Returns:
-        First digits of the SHA-256 of each file, by the name of its frame.
+        First digits of the SHA-256 of each file, by its name.
 
     Raises:
         ValueError: the id leads out of the folder, the masks would lie among the true ones, two frames have one name,
@@ -47,17 +57,44 @@ def dump_masks(folder: str | Path, run_id: str, sample: dict, masks: np.ndarray)
         if chosen:
             path = target / f'{name}.png'
             write_mask(path, mask)
-            written[name] = sha8(path)
+            written[path.name] = sha8(path)
     return written
 
 
-def masks_are_there(folder: str | Path, run_id: str, entry: dict) -> bool:
-    """Whether the masks that :func:`dump_masks` wrote for a record are in the folder as they were."""
-    if entry['masks'] is None or owner_of(folder) != _owner(run_id):
+def dump_points(folder: str | Path, run_id: str, sample: dict, points: np.ndarray) -> dict[str, str]:
+    """Writes the points of one video as ``<folder>/<video_id>/points.json`` and ``.../joint_positions.mat``.
+
+    The one is a list with ``{"index", "name", "points"}`` per frame, a point ``[x, y]`` in pixels that count from 0, or
+    ``null`` where it is lost; the other is what JHMDB has of a clip, NaN where a point is lost.
+
+    Args:
+        folder, run_id: as of :func:`dump_masks`.
+        sample: with ``video_id`` and ``frame_names``.
+        points: ``[T, J, 2]``, (x, y), negative where a point is lost.
+
+    Returns:
+        As :func:`dump_masks`.
+    """
+    target = inside(folder, sample['video_id'])
+    claim_dump(folder, run_id, [], kind='points')
+    points = np.where((points < 0).any(-1, keepdims=True), np.nan, points)
+    rows = [
+        dict(index=t, name=name, points=[None if np.isnan(x) else [round(x, 2), round(y, 2)] for x, y in row.tolist()])
+        for t, (name, row) in enumerate(zip(sample['frame_names'], points, strict=True))
+    ]
+    text = ',\n'.join(json.dumps(row) for row in rows)
+    write_atomically(f'[\n{text}\n]\n'.encode(), target / POINTS)
+    write_joint_positions(target / JOINTS, points)
+    return {name: sha8(target / name) for name in (POINTS, JOINTS)}
+
+
+def files_are_there(folder: str | Path, run_id: str, entry: dict) -> bool:
+    """Whether what was written with a record is in the folder as it was."""
+    if entry['files'] is None or owner_of(folder) not in [_owner(kind, run_id) for kind in SUFFIXES]:
         return False
-    paths = {Path(folder, entry['video_id'], f'{name}.png'): digest for name, digest in entry['masks'].items()}
+    paths = {Path(folder, entry['video_id'], name): digest for name, digest in entry['files'].items()}
     return all(path.is_file() and sha8(path) == digest for path, digest in paths.items())
 
 
-def _owner(run_id: str) -> str:
-    return f'masks of run {run_id!r}'
+def _owner(kind: Kind, run_id: str) -> str:
+    return f'{kind} of run {run_id!r}'

@@ -6,7 +6,7 @@ import numpy as np
 
 from stt_mm.errors import InputError
 from stt_mm.evaluation.functional.jhmdb import THRESHOLDS, VARIANTS, count_points, pck
-from stt_mm.evaluation.metrics.base import VideoMetric
+from stt_mm.evaluation.metrics.base import VideoMetric, predicted_points
 from stt_mm.evaluation.metrics.tables import text_table
 from stt_mm.registry import METRICS
 
@@ -27,7 +27,7 @@ class JHMDBMetric(VideoMetric):
     """
 
     name = 'jhmdb'
-    has_masks = False
+    predicts = 'points'
     description = (
         'JHMDB: PCK in percent, distance at most the threshold times 0.6 times the diagonal of the box of the scored '
         'joints, rate per joint over all frames, then mean over joints; STT: with frame 0, predicted x > 0; CRW: '
@@ -36,12 +36,7 @@ class JHMDBMetric(VideoMetric):
 
     def score(self, sample: dict) -> dict:
         """Hits, scored and lost joints of one video, as integers."""
-        if 'pred_points' not in sample:
-            raise InputError(
-                'the model returned no pred_points. Choose a dataset that gives joints and a protocol for them, such '
-                'as stt_jhmdb_s8.'
-            )
-        counts = count_points(np.asarray(sample['pred_points']), np.asarray(sample['points']))
+        counts = count_points(predicted_points(sample), np.asarray(sample['points']))
         return {
             variant: dict(hits=count['hits'].tolist(), scored=count['scored'].tolist(), lost=count['lost'])
             for variant, count in counts.items()

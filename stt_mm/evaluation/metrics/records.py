@@ -7,12 +7,12 @@ from pathlib import Path
 from mmengine.logging import MMLogger
 
 from stt_mm.errors import InputError
-from stt_mm.evaluation.metrics.dumped import masks_are_there
+from stt_mm.evaluation.metrics.dumped import files_are_there
 from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.targets import inside
 from stt_mm.utils.text import read_json
 
-ENTRY_KEYS = {'video_id', 'run_id', 'protocol', 'max_frames', 'masks', 'record'}
+ENTRY_KEYS = {'video_id', 'run_id', 'protocol', 'max_frames', 'files', 'record'}
 
 
 def write_record(out_dir: str, name: str, entry: dict) -> None:
@@ -21,11 +21,11 @@ def write_record(out_dir: str, name: str, entry: dict) -> None:
     write_atomically(f'{json.dumps(dict(entry, sha8=_sha8(entry)))}\n'.encode(), path)
 
 
-def read_records(out_dir: str, name: str, run_id: str, dump_masks: str | None = None) -> list[dict]:
+def read_records(out_dir: str, name: str, run_id: str, dump: str | None = None) -> list[dict]:
     """Records of finished videos that a metric left in ``<out_dir>/videos/<name>``, sorted by video.
 
     A record that cannot be read, or is not as it was written, counts as not there, with a warning that names the file.
-    So does that of a video whose masks are wanted and are not there as this run wrote them.
+    So does that of a video whose masks or points are wanted and are not there as this run wrote them.
 
     Returns:
         Dicts with the keys ``ENTRY_KEYS``.
@@ -50,24 +50,24 @@ def read_records(out_dir: str, name: str, run_id: str, dump_masks: str | None = 
                 f'{path} belongs to run {entry["run_id"]!r}, this is run {run_id!r}: the checkpoint, the protocol or '
                 f'the data differ. To start afresh, delete {folder} or choose another out_dir.'
             )
-        elif dump_masks is not None and not masks_are_there(dump_masks, run_id, entry):
+        elif dump is not None and not files_are_there(dump, run_id, entry):
             without.append(entry['video_id'])
         else:
             entries.append(entry)
     if without:
         MMLogger.get_current_instance().warning(
-            '%d finished videos have no masks, or not those of this run, in %s (%s%s); they count as not done.',
+            '%d finished videos have no files, or not those of this run, in %s (%s%s); they count as not done.',
             len(without),
-            dump_masks,
+            dump,
             ', '.join(sorted(without)[:5]),
             ', ...' if len(without) > 5 else '',
         )
     return sorted(entries, key=lambda entry: entry['video_id'])
 
 
-def completed(out_dir: str, name: str, run_id: str, dump_masks: str | None = None) -> list[str]:
+def completed(out_dir: str, name: str, run_id: str, dump: str | None = None) -> list[str]:
     """Ids of the videos that a run has finished; see :func:`read_records` for arguments and errors."""
-    return [entry['video_id'] for entry in read_records(out_dir, name, run_id, dump_masks)]
+    return [entry['video_id'] for entry in read_records(out_dir, name, run_id, dump)]
 
 
 def forget_records(out_dir: str, name: str) -> None:
