@@ -20,7 +20,7 @@ from stt_mm.engine.cli import add_config_options, between, one_line_errors, tool
 from stt_mm.errors import FileError, InputError
 from stt_mm.registry import DATASETS
 from stt_mm.utils.targets import claim_folder
-from stt_mm.visualization import draw_points, overlay
+from stt_mm.visualization import draw_points, overlay, stack_rows, to_height
 
 EXAMPLE = """example:
   python tools/browse_dataset.py configs/stt_r18_ytv.py -o work_dirs/browse -n 20"""
@@ -47,17 +47,6 @@ def build_dataset(cfg: Config, phase: str):
     return DATASETS.build(loader.dataset)
 
 
-def to_height(image: np.ndarray) -> np.ndarray:
-    """Resizes to the height of a strip."""
-    return cv2.resize(image, (max(round(image.shape[1] * HEIGHT / image.shape[0]), 1), HEIGHT))
-
-
-def stack_rows(rows: list[np.ndarray]) -> np.ndarray:
-    """Rows of unequal width below each other, filled up with black."""
-    width = max(row.shape[1] for row in rows)
-    return np.concatenate([np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0))) for row in rows])
-
-
 def draw_clip(dataset, index: int, draw: int) -> tuple[str, np.ndarray]:
     """Name and picture of one training clip."""
     results = dataset.get_clip(index, draw)
@@ -72,9 +61,9 @@ def draw_clip(dataset, index: int, draw: int) -> tuple[str, np.ndarray]:
         for frame in originals:
             thickness = max(frame.shape[0] // 120, 1)
             cv2.rectangle(frame, (left, top), (left + width - 1, top + height - 1), RED, thickness)
-    rows = [np.concatenate([to_height(frame) for frame in originals], axis=1)] if originals else []
+    rows = [np.concatenate([to_height(frame, HEIGHT) for frame in originals], axis=1)] if originals else []
     clip = results['inputs'].numpy().transpose(0, 2, 3, 1)
-    rows.append(np.concatenate([to_height(np.ascontiguousarray(frame)) for frame in clip], axis=1))
+    rows.append(np.concatenate([to_height(np.ascontiguousarray(frame), HEIGHT) for frame in clip], axis=1))
     return name + ('_flip' if sample.get('flip') else ''), stack_rows(rows)
 
 
@@ -83,7 +72,7 @@ def draw_views(dataset, index: int, draw: int) -> tuple[str, np.ndarray]:
     views = dataset[(index, draw, 0)]['inputs']
     pictures = [np.ascontiguousarray(view.numpy().transpose(1, 2, 0)[..., ::-1]) for view in views]
     video_id = dataset.get_data_info(index)['video_id']
-    return video_id, np.concatenate([to_height(picture) for picture in pictures], axis=1)
+    return video_id, np.concatenate([to_height(picture, HEIGHT) for picture in pictures], axis=1)
 
 
 def draw_video(dataset, index: int) -> tuple[str, np.ndarray]:

@@ -139,7 +139,9 @@ def initial_weights(cfg: Config) -> tuple:
 def done(cfg: Config) -> list[str]:
     """Videos whose results are there for every metric."""
     ids = [
-        set(completed(metric['out_dir'], METRICS.get(metric['type']).name, metric['run_id'], *dumps_of(metric).values()))
+        set(
+            completed(metric['out_dir'], METRICS.get(metric['type']).name, metric['run_id'], *dumps_of(metric).values())
+        )
         for metric in metrics_of(cfg)
     ]
     return sorted(set.intersection(*ids))

@@ -1,5 +1,6 @@
 """Trained models on one's own videos."""
 
+from stt_mm.apis.matches import Matches, find_matches
 from stt_mm.apis.video_propagator import FrameResult, VideoPropagator
 
-__all__ = ['FrameResult', 'VideoPropagator']
+__all__ = ['FrameResult', 'Matches', 'VideoPropagator', 'find_matches']

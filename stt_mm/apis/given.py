@@ -72,13 +72,19 @@ def check_fit(given: Mapping[int, Given], size: tuple[int, int]) -> None:
                 f'the frames are {height}x{width}. Draw it at their size, or resize it by '
                 'stt_mm.utils.resize_mask(mask, size).'
             )
-        outside = (labels.points < 0) | (labels.points > (width - 1, height - 1))
-        if outside.any():
-            x, y = labels.points[outside.any(1)][0].tolist()
-            raise InputError(
-                f'Point {x:g},{y:g} for frame {frame} lies outside of the frame, where x is 0 to '
-                f'{width - 1} and y is 0 to {height - 1}.'
-            )
+        check_inside(labels.points, size, f' for frame {frame}')
+
+
+def check_inside(points: np.ndarray, size: tuple[int, int], where: str = '') -> None:
+    """Refuse points ``[J, 2]`` outside of frames of (height, width) ``size``; ``where`` follows them in the message."""
+    height, width = size
+    outside = ~((points >= 0) & (points <= (width - 1, height - 1))).all(1)
+    if outside.any():
+        x, y = points[outside][0].tolist()
+        raise InputError(
+            f'Point {x:g},{y:g}{where} lies outside of the frame, where x is 0 to {width - 1} and y is 0 to '
+            f'{height - 1}.'
+        )
 
 
 def by_frame(labels: object) -> Mapping:

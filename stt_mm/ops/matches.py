@@ -48,7 +48,7 @@ def vote_weights(
     labels = torch.zeros(1, 1, *keys.shape[2:], device=query.device, requires_grad=True)
     with torch.enable_grad():
         found = propagate_many(query.detach(), keys.detach(), [Voters(labels, [[1]])], plan, vote)[0].flatten()
-    weights = [torch.autograd.grad(found[number], labels, retain_graph=True)[0][0, 0] for number in numbers]
+        weights = [torch.autograd.grad(found[number], labels, retain_graph=True)[0][0, 0] for number in numbers]
     return torch.stack(weights)[:, margin : margin + height, margin : margin + width]
 
 

@@ -197,22 +197,6 @@ def test_the_frame_of_the_crop_grows_with_the_picture(monkeypatch, height, thick
     assert drawn == 2 * [((2, 1), (5, 3), (255, 0, 0), thickness)]
 
 
-@pytest.mark.parametrize(
-    ('shape', 'expected'),
-    [((256, 100), (256, 100)), ((128, 100), (256, 200)), ((512, 99), (256, 50)), ((1000, 1), (256, 1))],
-)
-def test_strips_are_256_high(shape, expected):
-    assert tool.to_height(np.zeros((*shape, 3), np.uint8)).shape == (*expected, 3)
-
-
-def test_rows_are_filled_up():
-    rows = [np.full((2, width, 3), width, np.uint8) for width in (1, 3, 2)]
-    picture = tool.stack_rows(rows)
-    assert picture[..., 1].tolist() == sum(
-        ([[width] * width + [0] * (3 - width)] * 2 + [[0, 0, 0]] * 4 for width in (1, 3, 2)), []
-    )
-
-
 def test_a_video_in_which_nothing_is_given_shows_its_first_frame():
     frames = np.arange(2 * 2 * 2 * 3, dtype=np.uint8).reshape(2, 2, 2, 3)
     for meta in ({}, dict(given_masks={})):

@@ -75,7 +75,9 @@ def test_a_config_without_a_test_is_named(module, cfg, key):
 
 @pytest.mark.parametrize('option', [['--dump-masks', 'm'], ['--dump-points', 'm'], ['--skip-done']])
 def test_masks_and_records_are_those_of_benchmarks(module, cfg, option):
-    with pytest.raises(ValueError, match='--dump-masks, --dump-points and --skip-done need a metric of a video benchmark'):
+    with pytest.raises(
+        ValueError, match='--dump-masks, --dump-points and --skip-done need a metric of a video benchmark'
+    ):
         merged(module, cfg, *option)
 
 

@@ -46,8 +46,8 @@ class VideoMetric(BaseMetric):
             never mixed in.
 
     Raises:
-        ValueError: ``resume`` without ``out_dir``, ``dump_masks`` or ``dump_points`` for a metric without such, or ``out_dir``
-            holds records of another run.
+        ValueError: ``resume`` without ``out_dir``, ``dump_masks`` or ``dump_points`` for a metric without such, or
+            ``out_dir`` holds records of another run.
     """
 
     # An empty prefix keeps the keys plain; None would do so too, with a warning.

@@ -1,0 +1,122 @@
+"""What networks take for the same point, as a picture and as a page."""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from test_tools.test_command_line import error_of, tool
+from tiny_data import texture, write_image
+
+from stt_mm.apis import Matches
+from stt_mm.models import load_for_evaluation
+from stt_mm.utils import write_mask
+from stt_mm.visualization import RIGHT, UNKNOWN, WRONG
+
+ROOT = Path(__file__).parents[2]
+COLOR, NETWORK = (ROOT / 'configs' / 'eval' / f'davis_{name}.py' for name in ('color', 'r18_s8'))
+SIZE, SHIFT = (64, 96), 16
+
+
+@pytest.fixture
+def module():
+    return tool('analysis/show_matches')
+
+
+@pytest.fixture
+def frames(tmp_path, monkeypatch):
+    """Two frames in the working directory, the second moved to the right, and masks of an object in them."""
+    monkeypatch.chdir(tmp_path)
+    frame, mask = texture(SIZE, 3), np.zeros(SIZE, np.uint8)
+    mask[20:44, 28:44] = 1
+    for name, shift in (('a', 0), ('b', SHIFT)):
+        write_image(f'{name}.png', np.roll(frame, shift, 1))
+        write_mask(f'{name}_mask.png', np.roll(mask, shift, 1))
+    return ['--frames', 'a.png', 'b.png', '--cfg-options', f'model.propagator.protocol.short_side={SIZE[0]}']
+
+
+def colors_in(picture):
+    return [(picture == color).all(-1).any() for color in (RIGHT, WRONG, UNKNOWN)]
+
+
+@pytest.mark.parametrize(
+    ('truth', 'expected', 'words'),
+    [
+        (['--truth', '36,32', '--tolerance', '6'], (True, False), ' (1 of 1 right)'),
+        (['--truth', '60,32'], (False, True), ' (0 of 1 right)'),
+        (['--masks', 'a_mask.png', 'b_mask.png'], (True, False), ' (1 of 1 right)'),
+        (['--masks', 'b_mask.png', 'b_mask.png'], (False, True), ' (0 of 1 right)'),
+        ([], (False, False), ''),
+    ],
+)
+def test_right_is_green_and_wrong_is_red(module, frames, capsys, truth, expected, words):
+    args = [str(COLOR), 'none', *frames, '--point', f'{36 + SHIFT},32', *truth]
+    parsed = module.parse_args(args)
+    scene = module.read_scene(parsed)
+    label, matches = module.matches_of(str(COLOR), 'none', scene, parsed)
+    assert label == 'davis_color'
+    rows, _ = module.draw(scene, [matches])
+    assert len(rows) == 3
+    assert colors_in(rows[0][1][1]) == [*expected, not truth]
+    module.main([*args, '--html', 'm.html'])
+    assert f'davis_color: {matches.points[0][0]:.0f},{matches.points[0][1]:.0f}{words}\n' in capsys.readouterr().out
+    height, width = cv2.imread('matches.png').shape[:2]
+    assert width > 2 * 400 < height
+    page = Path('m.html').read_text(encoding='utf-8')
+    assert len(re.findall('data:image/png;base64,', page)) == 6
+    assert page.count(', right') == expected[0]
+    assert page.count(', wrong') == expected[1]
+
+
+def test_networks_stand_side_by_side_as_they_are_named(module, frames, capsys):
+    torch.manual_seed(5)
+    model = module.VideoPropagator(NETWORK, device='cpu').model
+    load_for_evaluation(model, None)
+    torch.save(dict(state_dict={f'backbone.{k}': v for k, v in model.backbone.state_dict().items()}), 'mine.pth')
+    args = [str(NETWORK), 'none', 'mine.pth', '--network', str(COLOR), 'none', *frames, '--point', '50,32', '20,20']
+    capsys.readouterr()
+    module.main(args)
+    first = capsys.readouterr().out
+    labels = [line.partition(':')[0] for line in first.splitlines()]
+    assert labels == ['davis_r18_s8, untrained', 'davis_r18_s8, mine', 'davis_color', 'wrote matches.png']
+    picture = Path('matches.png').read_bytes()
+    module.main(args)
+    assert capsys.readouterr().out == first
+    assert Path('matches.png').read_bytes() == picture
+    module.main([*args, '--labels', 'one', 'two', 'three'])
+    assert capsys.readouterr().out.splitlines()[2].startswith('three: ')
+    assert Path('matches.png').read_bytes() != picture
+
+
+def test_gathered_affinities_have_a_row_where_a_network_has_them(module):
+    size = (32, 48)
+    maps = np.random.default_rng(0).random((2, *size), np.float32)
+    plain = Matches(maps, None, np.array([[3.0, 4], [9, 8]]), np.ones(2), *[texture(size, 1)] * 2)
+    scene = module.Scene(texture(size, 0), texture(size, 0), np.array([[1.0, 2], [3, 4]]), None, None, 2)
+    compact = Matches(maps, maps, plain.points, plain.largest, plain.target, plain.reference)
+    rows, captions = module.draw(scene, [plain, compact])
+    assert [len(pictures) for _, pictures in rows] == [3] * 6
+    assert [len(texts) for texts in captions] == [3] * 6
+    assert 'gathered' in rows[1][0]
+    assert (rows[1][1][1] == 255).all()
+    assert np.array_equal(rows[1][1][2], rows[0][1][2])
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['none', '--point', '96,3'], 'Point 96,3 of the target frame lies outside of the frame'),
+        (['none', '--point', '5,3', '--truth', '5,64'], 'Point 5,64 of --truth lies outside'),
+        (['none', '--point', '5,3', '--masks', 'a.png', 'b_mask.png'], 'Mask a.png is an image of mode RGB'),
+        (['none', '--point', '5,3', '--masks', 'small.png', 'b_mask.png'], 'small.png is 3x4 (height x width), the'),
+        (['none', '--point', '5,3', '--out', 'a.png'], 'a.png is read here and would be replaced'),
+        (['none', '--point', '5,3', '--html', 'matches.png'], 'would both be written to matches.png'),
+        (['gone.pth', '--point', '5,3'], 'gone.pth'),
+    ],
+)
+def test_what_cannot_be_shown(frames, capfd, args, message):
+    write_mask('small.png', np.ones((3, 4), np.uint8))
+    assert message in error_of(capfd, 'analysis/show_matches', COLOR, *args, *frames)
+    assert not Path('matches.png').exists()

@@ -1,0 +1,244 @@
+"""Show side by side what networks take for the same point in another frame, and their features as colours."""
+
+import argparse
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.logging import MMLogger
+
+from stt_mm.apis import Matches, VideoPropagator, find_matches
+from stt_mm.apis.given import check_inside
+from stt_mm.engine.cli import add_config_options, add_weight_arguments, between, one_line_errors, tool_parser, tracked
+from stt_mm.errors import InputError
+from stt_mm.utils import read_image, read_object_ids
+from stt_mm.utils.targets import check_distinct, check_file
+from stt_mm.visualization import (
+    RIGHT,
+    UNKNOWN,
+    WRONG,
+    draw_heat,
+    draw_mark,
+    overlay,
+    to_height,
+    write_comparison,
+    write_page,
+)
+
+EPILOG = """examples:
+  python tools/analysis/show_matches.py configs/eval/davis_r18_s8.py none a.pth --frames 0.jpg 9.jpg --point 75,40
+  python tools/analysis/show_matches.py configs/eval/davis_r18_s8.py a.pth --network configs/eval/davis_color.py none \\
+      --frames 0.jpg 9.jpg --point 75,40 120,64 --masks 0.png 9.png --html matches.html
+
+The points lie in B and are looked for in A: the softmax over all cells that the protocol lets them match, and a ring
+around the best. With ground truth it is green where that is right, red where it is wrong. Below are the features of
+both frames: their first three principal components, over both, as red, green and blue. Points are X,Y in pixels."""
+HEIGHT = 320
+
+
+def point(text: str) -> tuple[float, float]:
+    """``x,y``."""
+    try:
+        x, y = (float(number) for number in text.split(','))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} is no point; expected x,y such as 120,80') from None
+    return x, y
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = tool_parser(__doc__, EPILOG)
+    parser.add_argument('config', nargs='?', metavar='CONFIG', help='config with a network and a protocol')
+    parser.add_argument('checkpoints', nargs='*', metavar='CKPT', help='weights for it, or "none": untrained')
+    parser.add_argument(
+        '--network', nargs=2, action='append', default=[], metavar=('CONFIG', 'CKPT'), help='one more; may be repeated'
+    )
+    parser.add_argument('--labels', nargs='+', metavar='TEXT', help='what stands above the networks, in their order')
+    parser.add_argument('--frames', nargs=2, required=True, type=Path, metavar=('A', 'B'), help='images of one video')
+    parser.add_argument(
+        '--point', nargs='+', action='extend', required=True, type=point, metavar='X,Y', help='in B, looked for in A'
+    )
+    truth = parser.add_mutually_exclusive_group()
+    truth.add_argument('--truth', nargs='+', type=point, metavar='X,Y', help='where each point is in A')
+    truth.add_argument(
+        '--masks', nargs=2, type=Path, metavar=('A', 'B'), help='objects in A and B: right is a match on the same one'
+    )
+    parser.add_argument(
+        '--tolerance',
+        type=between(0, kind=float),
+        metavar='PIXELS',
+        help='how far from --truth is still right (default: a twentieth of the shorter side)',
+    )
+    parser.add_argument('--whole-frame', action='store_true', help="search all of A, not only the protocol's window")
+    parser.add_argument('--out', type=Path, default=Path('matches.png'), metavar='FILE.png', help='the picture')
+    parser.add_argument('--html', type=Path, metavar='FILE.html', help='also write a page that needs no other file')
+    parser.add_argument('--seed', type=between(0, 2**32 - 1), default=0, help='of networks that are untrained')
+    parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')
+    add_config_options(parser, text='override values of all configs, e.g. model.propagator.protocol.short_side=320')
+    add_weight_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.config and not args.checkpoints:
+        parser.error(f'{args.config} needs weights: CONFIG CKPT, or CONFIG none for the untrained network')
+    args.networks = [*((args.config, checkpoint) for checkpoint in args.checkpoints), *map(tuple, args.network)]
+    if not args.networks:
+        parser.error('there is no network: give CONFIG CKPT, or --network CONFIG CKPT')
+    if args.labels and len(args.labels) != len(args.networks):
+        parser.error(f'--labels must be one for each of {len(args.networks)} networks, got {len(args.labels)}')
+    if args.truth and len(args.truth) != len(args.point):
+        parser.error(f'--truth must be one for each of {len(args.point)} points, got {len(args.truth)}')
+    if args.tolerance is not None and not args.truth:
+        parser.error('--tolerance is a distance from --truth: give that too')
+    if args.out.suffix.lower() != '.png':
+        parser.error(f'the picture is a .png file, got --out {args.out}')
+    return args
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Frames, points and what is known of them; ``truth``, points of ``reference``, or ``masks``, or neither."""
+
+    reference: np.ndarray
+    target: np.ndarray
+    points: np.ndarray
+    truth: np.ndarray | None
+    masks: list[np.ndarray] | None
+    tolerance: float
+
+    def right(self, matches: Matches) -> list[bool | None]:
+        """Whether each match is right; ``None`` where nobody knows."""
+        if self.truth is not None:
+            return (np.linalg.norm(matches.points - self.truth, axis=1) <= self.tolerance).tolist()
+        if self.masks is None:
+            return [None] * len(self.points)
+        found, asked = (
+            mask[tuple(np.rint(points).astype(int).T[::-1])]
+            for mask, points in zip(self.masks, (matches.points, self.points), strict=True)
+        )
+        return (found == asked).tolist()
+
+
+def read_scene(args: argparse.Namespace) -> Scene:
+    reference, target = (read_image(path) for path in args.frames)
+    size, masks = target.shape[:2], None
+    truth = None if args.truth is None else np.array(args.truth)
+    if truth is not None:
+        check_inside(truth, size, ' of --truth')
+    if args.masks:
+        masks = [read_object_ids(path) for path in args.masks]
+        for path, mask in zip(args.masks, masks, strict=True):
+            if mask.shape != size:
+                raise InputError(
+                    f'{path} is {mask.shape[0]}x{mask.shape[1]} (height x width), the frames are {size[0]}x{size[1]}. '
+                    'Take the masks of these frames.'
+                )
+    tolerance = min(size) / 20 if args.tolerance is None else args.tolerance
+    return Scene(reference, target, np.array(args.point), truth, masks, tolerance)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without MMEngine's lines on how each weight begins."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def matches_of(config: str, checkpoint: str, scene: Scene, args: argparse.Namespace) -> tuple[str, Matches]:
+    """What a network finds, and what it is called by itself."""
+    torch.manual_seed(args.seed)
+    untrained = checkpoint.lower() == 'none'
+    with quiet():
+        model = VideoPropagator(
+            config,
+            None if untrained else checkpoint,
+            args.device,
+            args.cfg_options,
+            args.trust_checkpoint,
+            args.allow_partial,
+            args.prefix,
+            args.allow_other_geometry,
+        ).model
+    weights = [Path(checkpoint).stem] if not untrained else ['untrained'] if list(model.parameters()) else []
+    matches = find_matches(model, scene.reference, scene.target, scene.points, args.whole_frame)
+    return ', '.join([Path(config).stem, *weights]), matches
+
+
+def draw(scene: Scene, found: list[Matches]) -> tuple[list, list]:
+    """Rows of :func:`write_comparison`, and a caption for each picture."""
+    scale = HEIGHT / scene.target.shape[0]
+    reference, target = (to_height(frame, HEIGHT) for frame in (scene.reference, scene.target))
+    blank, rows, captions = np.full_like(target, 255), [], []
+
+    def marked(picture: np.ndarray, place: np.ndarray, color: tuple[int, int, int], filled: bool = False) -> np.ndarray:
+        return draw_mark(picture, (place + 0.5) * scale - 0.5, color, filled)
+
+    def heat(maps: np.ndarray, number: int, matches: Matches) -> np.ndarray:
+        color = {None: UNKNOWN, True: RIGHT, False: WRONG}[scene.right(matches)[number]]
+        enlarged = cv2.resize(maps[number], reference.shape[1::-1]).clip(min=0)
+        return marked(draw_heat(reference, enlarged), matches.points[number], color)
+
+    for number, place in enumerate(scene.points):
+        name = f'{place[0]:g},{place[1]:g}'
+        words = [
+            f'weight {matches.largest[number]:.3g} at {matches.points[number][0]:.0f},{matches.points[number][1]:.0f}'
+            + {None: '', True: ', right', False: ', wrong'}[scene.right(matches)[number]]
+            for matches in found
+        ]
+        query = marked(target, place, UNKNOWN, filled=True)
+        pictures = [heat(matches.weights, number, matches) for matches in found]
+        rows.append((f'The point {name}, and the affinities in the other frame', [query, *pictures]))
+        captions.append(['target frame', *words])
+        if any(matches.gathered is not None for matches in found):
+            drawn = [
+                blank if matches.gathered is None else heat(matches.gathered, number, matches) for matches in found
+            ]
+            rows.append((f'The point {name}, affinities gathered around their peaks', [blank, *drawn]))
+            captions.append(['', *('' if matches.gathered is None else 'gathered' for matches in found)])
+    rows.append(('Features of the target frame', [target, *(to_height(each.target, HEIGHT) for each in found)]))
+    for place in () if scene.truth is None else scene.truth:
+        reference = marked(reference, place, RIGHT, filled=True)
+    if scene.masks is not None:
+        size = reference.shape[1::-1]
+        reference = overlay(reference, cv2.resize(scene.masks[0], size, interpolation=cv2.INTER_NEAREST), 0.35)
+    known = '' if scene.truth is None and scene.masks is None else ', the truth on the left'
+    rows.append(
+        (
+            f'Features of the reference frame{known}',
+            [reference, *(to_height(each.reference, HEIGHT) for each in found)],
+        )
+    )
+    captions += [['target frame', *['components'] * len(found)], ['reference frame', *['components'] * len(found)]]
+    return rows, captions
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with one_line_errors():
+        sources = [*args.frames, *(args.masks or ()), *(path for network in args.networks for path in network)]
+        targets = {'the picture': args.out} | ({'the page': args.html} if args.html else {})
+        check_distinct(targets)
+        for path in targets.values():
+            check_file(path, sources)
+        scene = read_scene(args)
+        labels, found = zip(*(matches_of(*each, scene, args) for each in tracked(args.networks)), strict=True)
+        columns, (rows, captions) = ['frame', *(args.labels or labels)], draw(scene, found)
+        write_comparison(args.out, rows, columns)
+        if args.html:
+            write_page(args.html, f'Matches of {args.frames[1]} in {args.frames[0]}', rows, columns, captions)
+    for label, matches in zip(columns[1:], found, strict=True):
+        places = [f'{x:.0f},{y:.0f}' for x, y in matches.points.tolist()]
+        right = [place for place in scene.right(matches) if place is not None]
+        print(f'{label}: {" ".join(places)}' + (f' ({sum(right)} of {len(right)} right)' if right else ''))
+    print(' '.join(f'wrote {path}' for path in targets.values()))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,174 @@
+"""Draw what an evaluation has written over its frames: a contact sheet of all videos, or a video of them."""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stt_mm.engine.cli import between, one_line_errors, tool_parser, tracked
+from stt_mm.errors import InputError, MissingInputError
+from stt_mm.evaluation.metrics.dumped import POINTS
+from stt_mm.utils import list_images, read_image, read_mask
+from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.utils.images import walk_folders
+from stt_mm.utils.targets import check_apart
+from stt_mm.utils.text import read_json
+from stt_mm.visualization import (
+    VideoWriter,
+    draw_skeleton,
+    overlay,
+    png_bytes,
+    stack_rows,
+    to_height,
+    with_title,
+)
+
+EPILOG = """examples:
+  python tools/show_results.py masks data/DAVIS/JPEGImages/480p --out sheet.png
+  python tools/show_results.py masks data/YouTubeVOS/valid/JPEGImages --out ytv.mp4 --videos 0a49f5265b 0a7a2514aa
+  python tools/show_results.py masks data/VIP/VIP_Fine/Images --out vip.png --columns 3
+  python tools/show_results.py joints data/JHMDB/Rename_Images --out joints.mp4
+
+RESULTS is the folder of --dump-masks or --dump-points of tools/test.py, or any with <video>/<frame>.png of ids."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """Results of a video: the mask file, or the points ``[J, 2]`` (negative: lost), and the image of each frame."""
+
+    name: str
+    results: Mapping[str, Path | np.ndarray]
+    images: Mapping[str, str]
+
+    def picture(self, frame: str, height: int, alpha: float) -> np.ndarray:
+        """A frame with its results, at some height, below its name."""
+        image, result = read_image(self.images[frame]), self.results[frame]
+        if isinstance(result, Path):
+            mask = read_mask(result)
+            if mask.shape != image.shape[:2]:
+                raise InputError(
+                    f'{result} is {mask.shape[0]}x{mask.shape[1]} (height x width), {self.images[frame]} is '
+                    f'{image.shape[0]}x{image.shape[1]}. Name the frames that were evaluated.'
+                )
+            drawn = overlay(image, mask, alpha)
+        else:
+            drawn = draw_skeleton(image, result)
+        return with_title(to_height(drawn, height), f'{self.name}  {frame}')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = tool_parser(__doc__, EPILOG)
+    parser.add_argument('results', type=Path, metavar='RESULTS', help='folder with the masks or joints of each video')
+    parser.add_argument('frames', type=Path, metavar='FRAMES', help='folder with a folder of images for each video')
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='FILE', help='contact sheet (.png) or video (.mp4, .mkv, .webm, ...)'
+    )
+    parser.add_argument('--videos', nargs='+', metavar='VIDEO', help='only these (default: all in RESULTS)')
+    parser.add_argument('--columns', type=between(1), default=5, metavar='N', help='frames of each video on a sheet')
+    parser.add_argument(
+        '--height',
+        type=between(16, 4096),
+        metavar='PIXELS',
+        help='of a frame (default: 160 on a sheet, 480 in a video)',
+    )
+    parser.add_argument('--fps', type=between(0.001, 1000, float), default=10, help='of a video')
+    parser.add_argument('--alpha', type=between(0, 1, float), default=0.5, help='opacity of the objects')
+    args = parser.parse_args(argv)
+    args.height = args.height or (160 if args.out.suffix.lower() == '.png' else 480)
+    return args
+
+
+def read_points(path: Path) -> dict[str, np.ndarray]:
+    """Points of each frame of a ``points.json``."""
+    try:
+        return {
+            row['name']: np.array([(-1, -1) if place is None else place for place in row['points']], float).reshape(
+                -1, 2
+            )
+            for row in read_json(path)
+        }
+    except (TypeError, KeyError, ValueError) as error:
+        raise InputError(
+            f'{path} cannot be used ({error}): expected a list with name and points of each frame, as --dump-points of '
+            'tools/test.py writes it.'
+        ) from error
+
+
+def find_videos(args: argparse.Namespace) -> list[Video]:
+    """All videos in the folder of results, or those that are asked for; each has frames."""
+    for folder in (args.results, args.frames):
+        if not folder.is_dir():
+            raise MissingInputError(f'{folder} is no folder.')
+    found = {}
+    for folder, names in walk_folders(args.results):
+        name = Path(folder).relative_to(args.results).as_posix()
+        if POINTS in names:
+            found[name] = read_points(Path(folder, POINTS))
+        elif masks := [Path(path) for path in list_images(folder) if path.lower().endswith('.png')]:
+            found[name] = {path.stem: path for path in masks}
+    if missing := [name for name in args.videos or () if name not in found]:
+        raise InputError(f'{args.results} has no masks or joints of {", ".join(missing)}.')
+    found = {name: found[name] for name in args.videos or found}
+    if not found:
+        raise InputError(f'{args.results} has neither masks, <video>/<frame>.png, nor joints, <video>/{POINTS}.')
+    return [Video(name, results, images_of(args.frames / name, results)) for name, results in found.items()]
+
+
+def images_of(folder: Path, results: Mapping[str, object]) -> dict[str, str]:
+    """Image of each frame that has results."""
+    images = {Path(path).stem: path for path in list_images(folder)} if folder.is_dir() else {}
+    if missing := [frame for frame in results if frame not in images]:
+        raise MissingInputError(
+            f'{folder} holds no image of frame {missing[0]}. FRAMES has a folder for each video: JPEGImages/480p of '
+            'DAVIS, valid/JPEGImages of YouTube-VOS, Images of VIP, Rename_Images of JHMDB.'
+        )
+    return images
+
+
+def some(frames: list[str], number: int) -> list[str]:
+    """At most so many, evenly spaced, the first and the last among them."""
+    places = np.linspace(0, len(frames) - 1, min(number, len(frames))).round().astype(int)
+    return [frames[place] for place in places]
+
+
+def write_sheet(videos: list[Video], args: argparse.Namespace) -> None:
+    """A row for each video."""
+    rows = [
+        np.hstack([np.pad(video.picture(frame, args.height, args.alpha), ((0, 0), (0, 4), (0, 0))) for frame in frames])
+        for video in tracked(videos)
+        for frames in [some(list(video.results), args.columns)]
+    ]
+    write_atomically(png_bytes(stack_rows(rows)), args.out)
+
+
+def film_of(videos: list[Video], args: argparse.Namespace) -> Iterator[np.ndarray]:
+    """All frames of all videos, of one size: as wide as the widest, black where others are not."""
+    width = max(next(iter_pictures(video, args)).shape[1] for video in videos)
+    for video in tracked(videos):
+        for picture in iter_pictures(video, args):
+            yield np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)))
+
+
+def iter_pictures(video: Video, args: argparse.Namespace) -> Iterator[np.ndarray]:
+    return (video.picture(frame, args.height, args.alpha) for frame in video.results)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with one_line_errors():
+        check_apart(args.out, [args.results, args.frames])
+        if args.out.suffix.lower() == '.png':
+            videos = find_videos(args)
+            write_sheet(videos, args)
+        else:
+            with VideoWriter(args.out, args.fps) as film:
+                videos = find_videos(args)
+                for picture in film_of(videos, args):
+                    film.write(picture)
+    print(f'{len(videos)} videos in {args.out}')
+
+
+if __name__ == '__main__':
+    main()
