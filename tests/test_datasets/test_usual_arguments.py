@@ -12,7 +12,7 @@ from stt_mm.evaluation.metrics.dumped import claim_dump
 
 CLIPS = dict(pipeline=(), clip_length=2, interval=1, interval_probs=None, on_error='raise', indices=None)
 VIDEOS = dict(max_frames=None, indices=None, skip=())
-FILES = dict(out_dir=None, dump_masks=None, resume=False, run_id='')
+FILES = dict(out_dir=None, dump_masks=None, resume=False, run_id='', dump_points=None)
 USUAL = {
     datasets.VideoDataset: CLIPS,
     datasets.VideoFolder: CLIPS,
@@ -31,12 +31,12 @@ USUAL = {
     transforms.ClipFlip: dict(prob=0.5),
     transforms.JigsawMosaic: dict(grid=3, patch_size=64),
     transforms.ColorJitter: dict(brightness=0, contrast=0, saturation=0, hue=0),
-    metrics.VideoMetric: dict(FILES, dump_points=None),
-    metrics.DAVISMetric: dict(FILES, dump_points=None),
+    metrics.VideoMetric: FILES,
+    metrics.DAVISMetric: FILES,
     metrics.YouTubeVOSMetric: dict(FILES, seen_categories=None),
-    metrics.VIPMetric: dict(FILES, dump_points=None),
+    metrics.VIPMetric: FILES,
     metrics.VIPInstanceMetric: dict(FILES, drop_incomplete=True),
-    metrics.JHMDBMetric: dict(FILES, dump_points=None),
+    metrics.JHMDBMetric: FILES,
     claim_dump: dict(overwrite=False, kind='masks'),
 }
 

@@ -9,7 +9,7 @@ from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 from scipy.io import loadmat
 
-from stt_mm.evaluation.metrics import DAVISMetric, JHMDBMetric
+from stt_mm.evaluation.metrics import DAVISMetric, JHMDBMetric, VIPInstanceMetric, VIPMetric, YouTubeVOSMetric
 from stt_mm.evaluation.metrics.records import completed
 from stt_mm.registry import METRICS
 from stt_mm.utils.mat import read_joint_positions
@@ -192,5 +192,6 @@ def test_joints_are_written_as_json_and_as_jhmdb_has_them(data, tmp_path):
 def test_joints_are_not_written_as_masks(tmp_path):
     with pytest.raises(ValueError, match='JHMDBMetric scores no masks'):
         JHMDBMetric(dump_masks=str(tmp_path))
-    with pytest.raises(ValueError, match='DAVISMetric scores no points'):
-        DAVISMetric(dump_points=str(tmp_path))
+    for other in (DAVISMetric, YouTubeVOSMetric, VIPMetric, VIPInstanceMetric):
+        with pytest.raises(ValueError, match=rf'{other.__name__} scores no points.*\(--dump-points\)'):
+            other(dump_points=str(tmp_path))

@@ -114,8 +114,9 @@ class VIPInstanceMetric(VideoMetric):
         resume: bool = False,
         run_id: str = '',
         drop_incomplete: bool = True,
+        dump_points: str | None = None,
     ) -> None:
-        super().__init__(out_dir, dump_masks, resume, run_id)
+        super().__init__(out_dir, dump_masks, resume, run_id, dump_points)
         self.drop_incomplete = drop_incomplete
 
     def score(self, sample: dict) -> dict:

@@ -47,8 +47,9 @@ class YouTubeVOSMetric(VideoMetric):
         resume: bool = False,
         run_id: str = '',
         seen_categories: str | Sequence[str] | None = None,
+        dump_points: str | None = None,
     ) -> None:
-        super().__init__(out_dir, dump_masks, resume, run_id)
+        super().__init__(out_dir, dump_masks, resume, run_id, dump_points)
         if isinstance(seen_categories, str):
             seen_categories = read_list(seen_categories, 'categories', read_lines)
         self.seen_categories = None if seen_categories is None else frozenset(seen_categories)
