@@ -293,7 +293,7 @@ def test_nothing_processed(warnings, tmp_path):
 
 
 @pytest.mark.parametrize(('count', 'names'), [(5, 'v0, v1, v2, v3, v4);'), (6, 'v0, v1, v2, v3, v4, ...);')])
-def test_finished_videos_without_masks_are_told(tmp_path, warnings, count, names):
+def test_finished_videos_without_their_files_are_told(tmp_path, warnings, count, names):
     out = str(tmp_path / 'out')
     process(Count(out_dir=out), *(sample(f'v{number}', 1) for number in reversed(range(count))))
     assert completed(out, 'count', '', str(tmp_path / 'masks')) == []

@@ -164,7 +164,7 @@ def test_done_is_a_video_whose_masks_are_there(root, capfd):
     call(*dump)
     whole = masks('masks')
     assert len(whole) == 10
-    assert '2 finished videos have no masks, or not those of this run, in masks (video0, video1)' in ''.join(
+    assert '2 finished videos have no files, or not those of this run, in masks (video0, video1)' in ''.join(
         capfd.readouterr()
     )
     results = Path('work/davis_results.json').read_bytes()
