@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # MAST and both stages of LIIR at a small size on the bundled data; then the scores of the untrained network, of MAST and of
-# both stages, and the loss curves.
+# both stages, the loss curves, and what each takes for the same points.
 set -euo pipefail
 
 case "${1:-}" in -h | --help)
     cat <<USAGE
 usage: bash tools/liir.sh [WORK_DIR]
 Trains on demo/data/clips and evaluates on demo/data/davis, less than twenty minutes on 2 CPU cores after the installation.
-WORK_DIR (default: work_dirs/liir) gets the checkpoints, the logs, losses.png and the results. Run it again after an
-interruption, and it goes on. The trainings at full size: configs/liir/README.md
+WORK_DIR (default: work_dirs/liir) gets the checkpoints, the logs, losses.png, matches.png and the results. Run it again
+after an interruption, and it goes on. The trainings at full size: configs/liir/README.md
 USAGE
     exit
     ;;
@@ -39,4 +39,11 @@ evaluate mast configs/mast/mast_r18_demo.py "$work/mast/iter_100.pth"
 evaluate warmup configs/liir/liir_r18_demo_warmup.py "$work/warmup/iter_100.pth"
 evaluate liir configs/liir/liir_r18_demo.py "$work/liir/iter_50.pth"
 run "$PYTHON" tools/analysis/plot_losses.py "$work/mast" "$work/warmup" "$work/liir" --out "$work/losses.png"
+frames=demo/data/davis/JPEGImages/480p/soccer masks=demo/data/davis/Annotations/480p/soccer
+run "$PYTHON" tools/analysis/show_matches.py \
+    --network configs/liir/liir_r18_demo_warmup.py none --network configs/mast/mast_r18_demo.py "$work/mast/iter_100.pth" \
+    --network configs/liir/liir_r18_demo_warmup.py "$work/warmup/iter_100.pth" \
+    --network configs/liir/liir_r18_demo.py "$work/liir/iter_50.pth" --labels untrained MAST 'LIIR, warm-up' LIIR \
+    --frames "$frames/00000.jpg" "$frames/00012.jpg" --masks "$masks/00000.png" "$masks/00012.png" \
+    --point 68,105 192,80 --out "$work/matches.png"
 run "$PYTHON" tools/analysis/compare_results.py "$work"/{untrained,mast,warmup,liir}.json

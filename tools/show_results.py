@@ -31,7 +31,8 @@ EPILOG = """examples:
   python tools/show_results.py masks data/VIP/VIP_Fine/Images --out vip.png --columns 3
   python tools/show_results.py joints data/JHMDB/Rename_Images --out joints.mp4
 
-RESULTS is the folder of --dump-masks or --dump-points of tools/test.py, or any with <video>/<frame>.png of ids."""
+RESULTS is the folder of --dump-masks or --dump-points of tools/test.py, or any with <video>/<frame>.png of ids; for one
+video, both may be the folders of its masks and its frames."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,12 @@ def find_videos(args: argparse.Namespace) -> list[Video]:
     found = {name: found[name] for name in args.videos or found}
     if not found:
         raise InputError(f'{args.results} has neither masks, <video>/<frame>.png, nor joints, <video>/{POINTS}.')
-    return [Video(name, results, images_of(args.frames / name, results)) for name, results in found.items()]
+    # Masks of one video alone lie in the folder itself.
+    title = args.results.resolve().name
+    return [
+        Video(title if name == '.' else name, results, images_of(args.frames / name, results))
+        for name, results in found.items()
+    ]
 
 
 def images_of(folder: Path, results: Mapping[str, object]) -> dict[str, str]:

@@ -72,6 +72,13 @@ def test_some_columns_of_some_videos(show, davis):
             assert np.array_equal(sheet[TITLE:, left : left + 96][:64][mask == 0], image[mask == 0])
 
 
+def test_the_masks_of_one_video_may_lie_in_the_folder_itself(show, davis):
+    masks, frames = (f'{folder}/video1' for folder in davis)
+    assert show(masks, frames, '--out', 'one.png', '--height', 64) == '1 videos in one.png\n'
+    show(*davis, '--out', 'two.png', '--height', 64, '--videos', 'video1')
+    assert Path('one.png').read_bytes() == Path('two.png').read_bytes()
+
+
 def test_a_video_holds_all_frames_of_all_videos(show, tmp_path, davis):
     make_davis(tmp_path / 'wide', num_videos=1, num_frames=2, size=(64, 150))
     shutil.copytree(tmp_path / 'wide' / 'Annotations' / '480p' / 'video0', tmp_path / 'masks' / 'wide')
