@@ -18,7 +18,16 @@ PAGE = """# Title
 | t4-jhmdb | joints | `configs/eval/jhmdb_r18_s8.py` | 63.1 | not run | e |
 | t4-crw | joints | `configs/eval/jhmdb_crw_r18.py` | 59.3 | not run | f |
 | t4-r50 | parts | `configs/eval/vip_r18_s8.py --cfg-options model.propagator.protocol.color=rgb` | none | not run | g |
-"""
+| liir-t1-liir | recalls | `configs/eval/davis_liir_r18.py` | 72.1 (69.7, 81.4 / 74.5, 85.9) | not run | h |
+| liir-t2-liir | seen | `configs/eval/ytv_liir_r18.py` | 69.3 (67.9 / 69.7, 65.7 / 73.8) | not run | i |
+| liir-t5d-neither | both | `{davis} --cfg-options {softmax}`, then `{vip}` | 69.8; 39.6 | not run | j |
+| liir-t3-parts | AP | `configs/eval/vip_instance_r18_s8.py` | 12.6 | not run | k |
+| liir-t2-stm | masks | none | 79.4 | none | as in `configs/eval/davis_color.py` |
+""".format(
+    davis='configs/eval/davis_liir_r18.py',
+    vip='configs/eval/vip_liir_r18.py',
+    softmax='model.propagator.protocol.vote=softmax',
+)
 
 
 @pytest.fixture
@@ -32,7 +41,7 @@ def tool(monkeypatch, tmp_path):
 def write(tool, folder, config, scores, videos, frames=None, options=None, **changes):
     """A result as the metric writes it; ``frames`` is its ``max_frames``, ``changes`` are of the protocol."""
     protocol, benchmark = tool.expected(ROOT / 'configs' / 'eval' / f'{config}.py', options)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     content = dict(protocol=dict(protocol, **changes), max_frames=frames, metric='', num_videos=videos)
     (folder / benchmark.file).write_text(json.dumps({**content, 'global': scores}))
 
@@ -62,6 +71,33 @@ def test_the_options_of_a_row_count(tool, tmp_path):
     assert tool.fill(PAGE, tmp_path / 'with')[1:] == (['t4-r50: 42.2'], [])
     write(tool, tmp_path / 'without' / 't4-r50', 'vip_r18_s8', {'mIoU': 0.4222}, 50)
     assert "color is 'lab', not 'rgb'" in tool.fill(PAGE, tmp_path / 'without')[2][0]
+
+
+def test_the_scores_of_the_other_paper_have_their_forms(tool, tmp_path):
+    """Recalls in its Table 1 alone, seen and unseen categories, AP, and two benchmarks in one cell."""
+    write(tool, tmp_path / 'liir-t1-liir', 'davis_liir_r18', DAVIS | {'F-Recall': 0.2}, 30)
+    groups = {'J-Seen': 0.1, 'F-Seen': 0.2, 'J-Unseen': 0.3, 'F-Unseen': 0.4}
+    write(tool, tmp_path / 'liir-t2-liir', 'ytv_liir_r18', groups | {'Overall': 0.25}, 474)
+    write(tool, tmp_path / 'liir-t3-parts', 'vip_instance_r18_s8', {'AP': 0.126}, 50)
+    softmax = {'model.propagator.protocol.vote': 'softmax'}
+    write(tool, tmp_path / 'liir-t5d-neither', 'davis_liir_r18', DAVIS, 30, options=softmax)
+    _, filled, (refused,) = tool.fill(PAGE, tmp_path)
+    assert filled == [
+        'liir-t1-liir: 69.3 (66.7, 10.0 / 71.9, 20.0)',
+        'liir-t2-liir: 25.0 (10.0 / 20.0, 30.0 / 40.0)',
+        'liir-t3-parts: 12.6',
+    ]
+    assert 'vip_results.json' in refused
+    write(tool, tmp_path / 'liir-t5d-neither', 'vip_liir_r18', {'mIoU': 0.396}, 50)
+    page, filled, refused = tool.fill(PAGE, tmp_path)
+    assert refused == []
+    assert filled[-2] == 'liir-t5d-neither: 69.3 (66.7 / 71.9); 39.6'
+    assert '| 69.8; 39.6 | 69.3 (66.7 / 71.9); 39.6 | j |' in page
+
+
+def test_a_row_without_a_command_takes_no_result(tool, tmp_path):
+    write(tool, tmp_path / 'liir-t2-stm', 'davis_color', DAVIS, 30)
+    assert tool.fill(PAGE, tmp_path) == (PAGE, [], ['liir-t2-stm: the row has no command that evaluates it.'])
 
 
 def test_a_row_is_looked_for_on_every_page(tool, tmp_path, capsys, monkeypatch):
@@ -179,7 +215,9 @@ def test_a_benchmark_has_its_number_of_videos_and_its_scale(tool):
     } == dict(
         DAVISMetric=('davis_results.json', 30, 100),
         VIPMetric=('vip_results.json', 50, 100),
+        VIPInstanceMetric=('vip_instance_results.json', 50, 100),
         JHMDBMetric=('jhmdb_results.json', 268, 1),
+        YouTubeVOSMetric=('ytv_results.json', 474, 100),
     )
 
 

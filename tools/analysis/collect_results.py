@@ -24,33 +24,52 @@ The folder of a result has the name of its row. A result is refused if its proto
 every field, or if it was not made on all frames of all videos of the benchmark. The exit code is 1 if one was
 refused."""
 PAGES = sorted((ROOT / 'configs').glob('*/README.md'))
-ROW = re.compile(r'^\| (t\d-[\w-]+) \|.*$', re.MULTILINE)
-EVALUATION = re.compile(r'configs/eval/\w+\.py')
-OPTIONS = re.compile(r'--cfg-options ([^`]+)`')
+ROW = re.compile(r'\| (?:t\d|liir-t\w+)-[\w-]+ \|')
+EVALUATION = re.compile(r'(configs/eval/\w+\.py)(?:[^`]*? --cfg-options ([^`]+))?[^`]*`')
 PAGE_BREAK = '\f'
 
 
 class Benchmark(NamedTuple):
     """The result file of a metric, the number of videos that published numbers are for, and what a cell shows.
 
-    ``{form}`` is STT or CRW, the form of PCK that belongs to the protocol.
+    ``{form}`` is STT or CRW, the form of PCK that belongs to the protocol; ``detail`` is what a cell shows in the table
+    that has recalls.
     """
 
     metric: str
     file: str
     videos: int
     scale: float
-    measures: tuple[str, ...]
+    cell: str
+    detail: str | None = None
 
 
 BENCHMARKS = {
     benchmark.metric: benchmark
     for benchmark in (
-        Benchmark('DAVISMetric', 'davis_results.json', 30, 100, ('J&F-Mean', 'J-Mean', 'F-Mean')),
-        Benchmark('VIPMetric', 'vip_results.json', 50, 100, ('mIoU',)),
-        Benchmark('JHMDBMetric', 'jhmdb_results.json', 268, 1, ('{form}/PCK@0.1', '{form}/PCK@0.2')),
+        Benchmark(
+            'DAVISMetric',
+            'davis_results.json',
+            30,
+            100,
+            '[J&F-Mean] ([J-Mean] / [F-Mean])',
+            '[J&F-Mean] ([J-Mean], [J-Recall] / [F-Mean], [F-Recall])',
+        ),
+        Benchmark('VIPMetric', 'vip_results.json', 50, 100, '[mIoU]'),
+        Benchmark('VIPInstanceMetric', 'vip_instance_results.json', 50, 100, '[AP]'),
+        Benchmark('JHMDBMetric', 'jhmdb_results.json', 268, 1, '[{form}/PCK@0.1] / [{form}/PCK@0.2]'),
+        Benchmark(
+            'YouTubeVOSMetric',
+            'ytv_results.json',
+            474,
+            100,
+            '[Overall] ([J-Seen] / [F-Seen], [J-Unseen] / [F-Unseen])',
+        ),
     )
 }
+MEASURE = re.compile(r'\[([^]]+)\]')
+# The table of the LIIR paper that has recalls.
+WITH_RECALL = 'liir-t1-'
 
 
 class Refused(SttMMError):
@@ -73,7 +92,7 @@ def without_files(protocol: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_cell(folder: Path, config: Path, options: dict[str, Any] | None = None) -> str:
-    """What a row shows: ``J&F (J / F)``, mIoU, or PCK@0.1 / PCK@0.2, in percent.
+    """What a row shows of a benchmark, in percent: ``J&F (J / F)``, mIoU, AP, PCK@0.1 / PCK@0.2, or YouTube-VOS.
 
     Raises:
         Refused: the file is not there or cannot be read, its protocol is another, or videos or frames are missing.
@@ -84,7 +103,8 @@ def read_cell(folder: Path, config: Path, options: dict[str, Any] | None = None)
     try:
         content = read_json(path)
         found, videos, scores = without_files(content['protocol']), content['num_videos'], content['global']
-        values = [benchmark.scale * scores[measure.format(form=form)] for measure in benchmark.measures]
+        cell = benchmark.detail if benchmark.detail and folder.name.startswith(WITH_RECALL) else benchmark.cell
+        text = MEASURE.sub(lambda found: f'{benchmark.scale * scores[found[1]]:.1f}', cell.format(form=form))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused(f'{path} is no complete result of {benchmark.metric}: {type(error).__name__}: {error}') from error
     differing = sorted(key for key in protocol.keys() | found.keys() if protocol.get(key) != found.get(key))
@@ -99,38 +119,39 @@ def read_cell(folder: Path, config: Path, options: dict[str, Any] | None = None)
         raise Refused(
             f'{path} is of the first {content["max_frames"]} frames of each video. Evaluate again without max_frames.'
         )
-    texts = [f'{value:.1f}' for value in values]
-    return f'{texts[0]} ({texts[1]} / {texts[2]})' if len(texts) == 3 else ' / '.join(texts)
+    return text
 
 
 def fill(page: str, results: Path) -> tuple[str, list[str], list[str]]:
     """Put results into the rows of a page.
 
     Args:
-        page: Markdown with rows ``| t1-1 | ... |`` under a head with a column ``ours``, each naming a config of
-            ``configs/eval``.
+        page: Markdown with rows ``| t1-1 | ... |`` under a head with a column ``ours``; each names the commands that
+            evaluate it, whose results lie in one folder.
         results: folder with a folder per row.
 
     Returns:
         The new page, a line per row that was filled, and a line per result that was refused.
     """
-    filled, refused, column = [], [], None
+    filled, refused, columns = [], [], {}
     lines, known = page.split('\n'), set()
     for number, line in enumerate(lines):
         cells = [cell.strip() for cell in line.strip('|').split('|')]
         if cells[0] == 'row':
-            column = cells.index('ours')
+            columns = {name: column for column, name in enumerate(cells)}
         if not ROW.match(line):
             continue
         known.add(cells[0])
         if (folder := results / cells[0]).is_dir():
             try:
-                cells[column] = read_cell(folder, ROOT / EVALUATION.search(line).group(), options_of(line))
+                commands = evaluations(cells[columns['evaluation']])
+                ours = '; '.join(read_cell(folder, ROOT / config, options) for config, options in commands)
             except Refused as error:
                 refused.append(f'{cells[0]}: {error}')
             else:
+                cells[columns['ours']] = ours
                 lines[number] = f'| {" | ".join(cells)} |'
-                filled.append(f'{cells[0]}: {cells[column]}')
+                filled.append(f'{cells[0]}: {ours}')
     refused += [
         f'{folder}: no row is called {folder.name}'
         for folder in sorted(results.iterdir())
@@ -139,11 +160,19 @@ def fill(page: str, results: Path) -> tuple[str, list[str], list[str]]:
     return '\n'.join(lines), filled, refused
 
 
-def options_of(row: str) -> dict[str, Any]:
-    """The overrides of the command in a row."""
-    found = OPTIONS.search(row)
-    options = (option.partition('=') for option in found[1].split()) if found else ()
-    return {key: option_value(value) for key, _, value in options}
+def evaluations(cell: str) -> list[tuple[str, dict[str, Any]]]:
+    """The config and the overrides of each command in a cell.
+
+    Raises:
+        Refused: there is none.
+    """
+    found = [
+        (config, {key: option_value(value) for key, _, value in (text.partition('=') for text in options.split())})
+        for config, options in EVALUATION.findall(cell)
+    ]
+    if not found:
+        raise Refused('the row has no command that evaluates it.')
+    return found
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
