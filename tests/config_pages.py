@@ -7,6 +7,8 @@ from pathlib import Path
 from stt_mm.engine.cli import add_config_options
 
 ROOT = Path(__file__).parents[1] / 'configs'
+# A config with options in a cell of a table.
+COMMAND = re.compile(r'`[^`\n]*?configs/([\w/]+\.py)[^`\n]*? --cfg-options ([^`\n]+)`')
 
 
 def pages():
@@ -22,9 +24,13 @@ def parsed(options):
 
 
 def variants():
-    """Config below ``configs/`` and options of every variant that a page states."""
+    """Config below ``configs/`` and options of every variant that a page states, and of every row that has some."""
+    found = []
     for page in pages().values():
-        for line in page.partition('| variant |')[2].splitlines()[2:]:
+        rows, _, table = page.partition('| variant |')
+        found += COMMAND.findall(rows)
+        for line in table.splitlines()[2:]:
             if line.startswith('| '):
                 _, configs, options = line.strip('|').split(' | ')
-                yield from ((name, options.strip(' `')) for name in re.findall(r'configs/([\w/]+\.py)', configs))
+                found += ((name, options.strip(' `')) for name in re.findall(r'configs/([\w/]+\.py)', configs))
+    return list(dict.fromkeys(found))
