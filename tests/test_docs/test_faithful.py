@@ -37,6 +37,12 @@ VARIANTS = {
     )
 }
 
+LIIR_ROWS = [
+    [cell.strip() for cell in line.strip('|').split('|')]
+    for line in PAGE.read_text(encoding='utf-8').splitlines()
+    if re.match(r'\| L\d+ \|', line)
+]
+
 
 def configs(row):
     return code(row[6])
@@ -138,3 +144,24 @@ def test_default_column_is_the_default():
                 if argument != 'init_cfg':
                     assert values, f'{name} is not in the main config'
                 assert all(value != other for value in values), f'row {row[0]}: {name}.{argument} is {other} already'
+
+
+def test_every_reading_of_liir_has_its_switch():
+    """Variants and rows of its page; each variant stands where it says."""
+    page = pages()['liir']
+    assert [row[0] for row in LIIR_ROWS] == [f'L{number}' for number in range(1, 29)]
+    assert all(len(row) == 6 and all(row) for row in LIIR_ROWS)
+    variants = dict(re.findall(r'^\| `(\w+)`: (L\d[L\d, ]*): ', page.partition('| variant |')[2], re.MULTILINE))
+    rows = set(re.findall(r'^\| (liir-[\w-]+) ', page, re.MULTILINE))
+    switches = {row[0]: set(code(row[5])) for row in LIIR_ROWS}
+    assert all(names or row[5] == 'none' for row, names in zip(LIIR_ROWS, switches.values(), strict=True))
+    assert set().union(*switches.values()) <= variants.keys() | rows
+    for name, numbers in variants.items():
+        assert {number for number, names in switches.items() if name in names} == set(numbers.split(', ')), name
+
+
+def test_rows_name_lines_of_the_table_of_liir():
+    """What a row of the paper's tables says is ours is on this page."""
+    named = set(re.findall(r'\bL\d+\b', pages()['liir']))
+    assert len(named) > 20
+    assert named <= {row[0] for row in LIIR_ROWS}
