@@ -46,7 +46,7 @@ def test_the_tables_are_those_of_the_runs(tools, number):
 def test_every_command_can_be_run(tools, monkeypatch):
     monkeypatch.chdir(ROOT)
     tool, _ = tools
-    assert len(commands()) == 2
+    assert len(commands()) == 6
     for command in commands():
         args = tool.parse_args(command)
         tool.read_jobs(args)

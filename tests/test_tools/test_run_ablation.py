@@ -150,7 +150,7 @@ def test_a_scaled_row_keeps_its_model_and_gets_data_and_length_of_the_scale(tool
     ]
     options += ['--eval-options', 'test_dataloader.dataset.max_frames=3']
     for job, path in zip(jobs(tool, *TABLE1, *options), TABLE1, strict=True):
-        cfg, before, scale = job.training(), load_config(path), load_config('stt_r18_demo')
+        cfg, before, scale = job.training({}), load_config(path), load_config('stt_r18_demo')
         assert cfg.model == before.model
         assert cfg.train_cfg == dict(before.train_cfg, max_iters=40)
         assert cfg.optim_wrapper == scale.optim_wrapper
@@ -167,7 +167,7 @@ def test_a_config_of_other_data_is_taken_as_it_is_and_a_row_has_options_of_its_o
     monkeypatch.chdir(ROOT)
     line = ['stt_r18_ytv_temporal', 'joint_r18_demo', 'train_cfg.max_iters=70', 'train_dataloader.batch_size=2']
     line += ['--data', 'frames', '--cfg-options', 'train_dataloader.num_workers=3']
-    temporal, joint = (job.training() for job in jobs(tool, *line))
+    temporal, joint = (job.training({}) for job in jobs(tool, *line))
     before = load_config('joint_r18_demo')
     assert (temporal.train_dataloader.num_workers, joint.train_dataloader.num_workers) == (3, 1)
     assert (temporal.train_cfg.max_iters, joint.train_cfg.max_iters) == (100, 70)
@@ -179,13 +179,40 @@ def test_a_config_of_other_data_is_taken_as_it_is_and_a_row_has_options_of_its_o
     assert joint.model == before.model
 
 
+def test_a_config_stands_in_several_rows_each_from_the_weights_of_another(tool, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    start = 'model.backbone.init_cfg.checkpoint=@warm_up'
+    plain = ['model.backbone.position=None', 'model.propagator.protocol.vote=softmax', 'train_cfg.max_iters=50']
+    line = ['liir_r18_demo_warmup@warm_up', 'liir_r18_demo@all', start, 'liir_r18_demo@plain', start, *plain]
+    line += ['liir_r18_demo::eval/davis_liir_r18@other', start, 'model.negatives.frames=60']
+    rows = jobs(tool, *line, '--scale', 'liir_r18_demo_warmup', '--iters', 200)
+    assert [(job.row.name, job.row.label, job.row.paper) for job in rows] == [
+        ('warm_up', 'warm up', None),
+        ('all', 'all', None),
+        ('plain', 'plain', None),
+        ('other', 'other', None),
+    ]
+    trained = [job.training({'warm_up': Path('seed0/iter_200.pth')}) for job in rows]
+    assert [cfg.model.backbone.get('init_cfg', {}).get('checkpoint') for cfg in trained] == [
+        None,
+        *['seed0/iter_200.pth'] * 3,
+    ]
+    assert [cfg.train_cfg.max_iters for cfg in trained] == [200, 200, 50, 200]
+    # 60 and 80 of 100 iterations.
+    assert [cfg.param_scheduler[0].milestones for cfg in trained] == [[120, 160], [120, 160], [30, 40], [120, 160]]
+    evaluated = [job.evaluation().model for job in rows]
+    assert [model.propagator.protocol.get('vote') for model in evaluated] == [None, None, 'softmax', None]
+    assert [model.backbone.position is None for model in evaluated] == [False, False, True, False]
+    assert 'negatives' not in evaluated[3]
+
+
 @pytest.mark.parametrize(
     ('iters', 'expected'),
     [(1, (1, 1, [1, 1])), (9, (1, 1, [4, 9])), (100, (20, 2, [20, 100])), (133, (26, 2, [20, 133]))],
 )
 def test_schedule_and_hooks_follow_the_length(tool, monkeypatch, iters, expected):
     monkeypatch.chdir(ROOT)
-    cfg = jobs(tool, TABLE1[0], '--iters', iters)[0].training()
+    cfg = jobs(tool, TABLE1[0], '--iters', iters)[0].training({})
     hooks = cfg.default_hooks
     assert (hooks.checkpoint.interval, hooks.logger.interval, [part.end for part in cfg.param_scheduler]) == expected
     assert hooks.checkpoint.max_keep_ckpts == 1
@@ -202,8 +229,21 @@ def test_schedule_and_hooks_follow_the_length(tool, monkeypatch, iters, expected
         (['stt_r18_demo', 'model.nothing=1'], 'nothing'),
         (['stt_r18_demo', 'train_cfg.max_iters=many'], 'max_iters'),
         (['stt_r18_ytv', 'ablations/no_crop_r18'], 'stt_r18_ytv and no_crop_r18 are the same at this scale'),
-        (['stt_r18_demo', '--provide', 'STT_STAGE1_R18=nobody'], '--provide names nobody; the rows are stt_r18_demo'),
-        (['stt_r18_demo', str(ROOT / 'configs' / 'stt_r18_demo.py')], 'Two configs are called stt_r18_demo'),
+        (
+            ['stt_r18_demo', '--provide', 'STT_STAGE1_R18=nobody'],
+            'Weights are to come from nobody, which is no row; the',
+        ),
+        (['stt_r18_demo', str(ROOT / 'configs' / 'stt_r18_demo.py')], 'Two rows are called stt_r18_demo; CONFIG@NAME'),
+        (['stt_r18_demo@one', 'stt_r18_ytv@one'], 'Two rows are called one; CONFIG@NAME'),
+        (['stt_r18_demo@untrained', '--untrained'], 'Two rows are called untrained'),
+        (
+            ['stt_r18_demo@one', 'model.backbone.init_cfg.checkpoint=@two'],
+            'come from two, which is no row; the rows are one',
+        ),
+        (
+            ['liir_r18_demo@one', 'model.backbone.init_cfg.checkpoint=@two', 'liir_r18_demo_warmup@two'],
+            'one starts from the weights of two: name two before it',
+        ),
         (
             [
                 'stt_r18_ytv',
@@ -308,6 +348,15 @@ def test_every_row_is_trained_and_evaluated_with_every_seed(tool, steps, tmp_pat
     with pytest.raises(SystemExit, match='1'):
         tool.main([*line, '--iters', '11'])
     assert 'stt_r18_ytv/seed0/train.py was written for other settings' in capsys.readouterr().err
+
+
+def test_a_row_starts_from_the_weights_of_its_seed(tool, steps, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_davis(tmp_path / 'davis', num_videos=1, num_frames=4)
+    line = ['liir_r18_demo_warmup@warmup', 'liir_r18_demo@liir', 'model.backbone.init_cfg.checkpoint=@warmup']
+    tool.main([*line, '--eval-data', 'davis', '--work-dir', 'work', '--seeds', '2', '--iters', '3'])
+    starts = [cfg.model.backbone.init_cfg.checkpoint for arguments, _, cfg in steps if '/liir/' in arguments[1]][::2]
+    assert starts == [f'{tmp_path}/work/warmup/seed{seed}/train/iter_3.pth' for seed in (0, 1)]
 
 
 def test_ctrl_c(tool, tmp_path, monkeypatch, capsys):

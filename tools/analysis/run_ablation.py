@@ -3,8 +3,9 @@
 import argparse
 import fcntl
 import os
+import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pprint import pformat
@@ -34,15 +35,21 @@ EPILOG = """examples:
       configs/pretrain/mocov2_r18_demo.py::configs/eval/davis_spatial_r18_rgb.py train_dataloader.batch_size=16 \\
       configs/stt/stt_r18_ytv_{temporal,no_global}.py configs/stt_r18_ytv.py --data /my/frames \\
       --provide STT_STAGE1_R18=mocov2_r18_demo --eval-data data/DAVIS --iters 5000 --work-dir work_dirs/table2
+  python tools/analysis/run_ablation.py configs/liir/liir_r18_demo_warmup.py@warmup \\
+      configs/liir/liir_r18_demo.py@liir model.backbone.init_cfg.checkpoint=@warmup \\
+      configs/liir/liir_r18_demo.py@alone model.backbone.init_cfg.checkpoint=@warmup model.negatives=None \\
+      --scale liir_r18_demo_warmup --work-dir work_dirs/liir_ablation
 
 A config that trains on YouTube-VOS gets training data, optimizer and length of --scale, and then --cfg-options; its
 model stays as it is. Any other config, such as a demo, is taken as it is. All have the schedule of --scale, stretched
-to their iterations, and are evaluated on its videos. KEY=VALUE after a config is for that row alone.
+to their iterations, and are evaluated on its videos. KEY=VALUE after a config is for that row alone; what it changes in
+the model holds in the evaluation too, unless another config is named for it. CONFIG@NAME gives a row a name, so that a
+config may stand in several rows, and KEY=@NAME is the weights that an earlier row has trained with the same seed.
 
 The same command goes on where it was interrupted: a training at its last checkpoint, an evaluation at its next video.
 The work directory gets <config>/seed<k>/ with configs, logs and result of each run, and table.md, runs.csv
 and ablation.png. A config that starts from weights of stage 1 takes them from where it names them, or,
-with --provide, from an earlier row."""
+with --provide or KEY=@NAME, from an earlier row."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -50,7 +57,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'configs',
         nargs='+',
-        metavar='CONFIG [KEY=VALUE ...]',
+        metavar='CONFIG[@NAME] [KEY=VALUE ...]',
         help='training configs, in the order of the table; TRAIN::EVAL names another config for the '
         'evaluation, as those of stage 1 need it',
     )
@@ -96,17 +103,27 @@ def provision(text: str) -> tuple[str, str]:
 
 
 class Job:
-    """A row of the table, the configs ``TRAIN`` or ``TRAIN::EVAL``, and what the command line changes in them."""
+    """A row of the table, ``TRAIN`` or ``TRAIN::EVAL``, with ``@NAME`` or not, and what the command line changes."""
 
     def __init__(self, text: str, args: argparse.Namespace) -> None:
-        train, _, evaluation = text.partition('::')
+        named = re.fullmatch(r'(.+)@([\w-]+)', text)
+        train, _, evaluation = (named[1] if named else text).partition('::')
         self.train, self.eval = config_path(train), config_path(evaluation or train)
-        self.row = described(self.train)
+        self.row = Row(named[2], named[2].replace('_', ' ')) if named else described(self.train)
         self.options: dict = {}
+        # Keys that are the weights of an earlier row, and its name.
+        self.starts: dict[str, str] = {}
         self.args = args
 
-    def training(self) -> Config:
-        """The config of the training at its scale."""
+    def add(self, key: str, value: str) -> None:
+        """Take ``KEY=VALUE`` of the command line."""
+        if value.startswith('@'):
+            self.starts[key] = value[1:]
+        else:
+            self.options[key] = option_value(value)
+
+    def training(self, weights: Mapping[str, Path | str]) -> Config:
+        """The config of the training at its scale; ``weights`` are those of earlier rows, by name."""
         cfg, scale, args = load_config(self.train), load_config(self.args.scale), self.args
         if (cfg.get('train_cfg') or {}).get('max_iters') is None:
             raise InputError(f'{self.train} has no train_cfg.max_iters: only configs that train by iterations can run.')
@@ -120,13 +137,15 @@ class Job:
         for loader in filter(None, loaders) if args.data else ():
             loader.dataset.data_root = os.path.abspath(args.data)
         override(cfg, args.cfg_options if scaled else None)
-        override(cfg, self.options)
+        override(cfg, self.options | {key: str(weights[name]) for key, name in self.starts.items()})
         iters = cfg.train_cfg.max_iters
         check_count('train_cfg.max_iters', iters)
         for part in cfg.param_scheduler:
             for key in part.keys() & {'end', 'T_max'}:
                 whole = part[key] == scale.train_cfg.max_iters
                 part[key] = iters if whole else max(min(part[key], iters // 2), 1)
+            if 'milestones' in part:
+                part.milestones = [step * iters // scale.train_cfg.max_iters for step in part.milestones]
         cfg.default_hooks.checkpoint.update(interval=max(iters // 5, 1), max_keep_ckpts=1)
         cfg.default_hooks.logger.interval = max(iters // 50, 1)
         return checked(cfg)
@@ -141,6 +160,8 @@ class Job:
             )
         if cfg.test_dataloader.dataset.type != 'DAVIS':
             raise InputError(f'{self.eval} evaluates on {cfg.test_dataloader.dataset.type}; the table is for DAVIS.')
+        if self.eval == self.train:
+            override(cfg, {key: value for key, value in self.options.items() if key.startswith('model.')})
         cfg.model.propagator.protocol.short_side = scale.model.propagator.protocol.short_side
         cfg.test_dataloader = scale.test_dataloader
         if args.eval_data:
@@ -165,20 +186,25 @@ def read_jobs(args: argparse.Namespace) -> list[Job]:
     for text in args.configs:
         key, equals, value = text.partition('=')
         if equals:
-            jobs[-1].options[key] = option_value(value)
+            jobs[-1].add(key, value)
         else:
             jobs.append(Job(text, args))
     names = [job.row.name for job in jobs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f'Two configs are called {", ".join(twice)}; rows are told apart by the file name.')
-    if unknown := sorted(set(args.provide.values()) - set(names)):
-        raise InputError(f'--provide names {", ".join(unknown)}; the rows are {", ".join(names)}.')
+    called = names + [UNTRAINED] * args.untrained
+    if twice := sorted({name for name in called if called.count(name) > 1}):
+        raise InputError(f'Two rows are called {", ".join(twice)}; CONFIG@NAME gives one of them another name.')
+    providers = {*args.provide.values(), *(name for job in jobs for name in job.starts.values())}
+    if unknown := sorted(providers - set(names)):
+        raise InputError(
+            f'Weights are to come from {", ".join(unknown)}, which is no row; the rows are {", ".join(names)}.'
+        )
     seen: dict[str, str] = {}
     for number, job in enumerate(jobs):
         marks = {variable: f'weights of {name}' for variable, name in args.provide.items() if name != job.row.name}
         with environment(marks):
-            text = repr(job.training().to_dict() | dict(work_dir=None))
-        for provider in args.provide.values():
+            training = job.training({name: f'weights of {name}' for name in names})
+            text = repr(training.to_dict() | dict(work_dir=None))
+        for provider in providers:
             if f"'weights of {provider}'" in text and provider not in names[:number]:
                 raise InputError(f'{job.row.name} starts from the weights of {provider}: name {provider} before it.')
         if (same := seen.setdefault(text, job.row.name)) != job.row.name:
@@ -232,7 +258,7 @@ def one_run(job: Job, row: Row, seed: int, weights: dict[str, Path], lock: int) 
     result, common = folder / 'result.json', ['--seed', str(seed), '--work-dir']
     provided = {variable: weights[name] for variable, name in job.args.provide.items() if name in weights}
     with environment({variable: str(path) for variable, path in provided.items()}):
-        train, test = job.training(), job.evaluation()
+        train, test = job.training(weights), job.evaluation()
     checkpoint = folder / 'train' / f'iter_{train.train_cfg.max_iters}.pth'
     if row.name != UNTRAINED:
         weights[row.name] = checkpoint
