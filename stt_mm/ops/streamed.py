@@ -11,47 +11,38 @@ SCORES = 2**22
 
 
 class _StreamedLogSumExp(torch.autograd.Function):
-    """Keeps its inputs and its result; the backward pass computes the scores again."""
+    """Its gradient is the mean of the keys under the softmax, which is gathered on the way, with no scores kept."""
 
     @staticmethod
     def forward(ctx, query: Tensor, keys: Tensor, bias: Tensor, scale: float) -> Tensor:
-        ctx.scale = scale
         most = query.new_full(query.shape[:2], -math.inf)
-        total = torch.zeros_like(most)
+        total, mean = torch.zeros_like(most), torch.zeros_like(query) if ctx.needs_input_grad[0] else None
         for part in _parts(query, keys):
-            scores = torch.baddbmm(bias[:, None, part], query, _shared(keys[part], query).mT, alpha=scale)
+            shared = keys[part].expand(query.shape[0], -1, -1)
+            scores = torch.baddbmm(bias[:, None, part], query, shared.mT, alpha=scale)
             higher = torch.maximum(most, scores.amax(-1))
             # Where nothing counts yet the difference of two infinities would be no number.
             level = higher.clamp(min=torch.finfo(higher.dtype).min)
-            total = total * (most - level).exp() + scores.sub_(level[..., None]).exp_().sum(-1)
+            weights, less = scores.sub_(level[..., None]).exp_(), (most - level).exp()
+            total = total * less + weights.sum(-1)
+            if mean is not None:
+                mean.mul_(less[..., None]).baddbmm_(weights, shared)
             most = higher
-        found = most + total.log()
-        ctx.save_for_backward(query, keys, bias, found)
-        return found
+        if mean is not None:
+            tiny = torch.finfo(total.dtype).tiny
+            ctx.save_for_backward(mean.mul_(scale / total.clamp(min=tiny)[..., None]))
+        return most + total.log()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        query, keys, bias, found = ctx.saved_tensors
-        level = found.clamp(min=torch.finfo(found.dtype).min)
-        grad_query = torch.zeros_like(query)
-        # A compiled backward pass is traced under the autocast of the whole step.
-        with torch.autocast(query.device.type, enabled=False):
-            for part in _parts(query, keys):
-                shared = _shared(keys[part], query)
-                scores = torch.baddbmm(bias[:, None, part], query, shared.mT, alpha=ctx.scale)
-                weights = scores.sub_(level[..., None]).exp_().mul_(grad[..., None])
-                grad_query.baddbmm_(weights, shared, alpha=ctx.scale)
-        return grad_query, None, None, None
+        (mean,) = ctx.saved_tensors
+        return mean * grad[..., None], None, None, None
 
 
 def _parts(query: Tensor, keys: Tensor) -> list[slice]:
     size = max(SCORES // (query.shape[0] * query.shape[1]), 16)
     return [slice(start, start + size) for start in range(0, len(keys), size)]
-
-
-def _shared(keys: Tensor, query: Tensor) -> Tensor:
-    return keys.expand(query.shape[0], -1, -1)
 
 
 def streamed_log_sum_exp(query: Tensor, keys: Tensor, counted: Tensor, scale: float) -> Tensor:
