@@ -200,6 +200,18 @@ def test_the_parts_of_a_row_of_the_liir_paper_build():
         assert all(one == found[0] for one in found), row['row']
 
 
+def test_results_are_collected_for_every_command():
+    """The tool that fills the tables reads each row and its commands as they are run, and knows the benchmark."""
+    tool = load_tool('analysis/collect_results')
+    assert all(tool.ROW.match(f'| {row["row"]} |') for row in ROWS)
+    for row in RUNNABLE:
+        calls = [(args.config, args.cfg_options or {}) for args in evaluations(row)]
+        assert tool.evaluations(row['evaluation']) == calls
+        kinds = [load_config(ROOT / config, options).test_evaluator.type for config, options in calls]
+        assert len(set(kinds)) == len(kinds), 'two results of a row have one file'
+        assert set(kinds) <= tool.BENCHMARKS.keys()
+
+
 def test_the_page_trains_a_row_as_its_table_does():
     (row,) = (row for row in ROWS if row['row'] == 'liir-t5b-none')
     shown = [
