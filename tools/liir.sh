@@ -6,7 +6,7 @@ set -euo pipefail
 case "${1:-}" in -h | --help)
     cat <<USAGE
 usage: bash tools/liir.sh [WORK_DIR]
-Trains on demo/data/clips and evaluates on demo/data/davis, less than twenty minutes on 2 CPU cores after the installation.
+Trains on demo/data/clips (nine minutes on 2 CPU cores, after the installation) and evaluates on demo/data/davis.
 WORK_DIR (default: work_dirs/liir) gets the checkpoints, the logs, losses.png, matches.png and the results. Run it again
 after an interruption, and it goes on. The trainings at full size: configs/liir/README.md
 USAGE
