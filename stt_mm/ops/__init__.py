@@ -27,7 +27,7 @@ from stt_mm.ops.matches import principal_components, vote_weights
 from stt_mm.ops.mosaic import split_mosaic
 from stt_mm.ops.points import gaussian_maps, label_to_points, points_to_label
 from stt_mm.ops.position import draw_permutations, draw_shifts, resize_map, shift_map, shuffle_map, sinusoids
-from stt_mm.ops.propagation import Voters, propagate, propagate_many
+from stt_mm.ops.propagation import Vote, Voters, propagate, propagate_many
 from stt_mm.ops.reconstruction import reconstruct, subsample, upsample
 from stt_mm.ops.selection import (
     KEEP,
@@ -40,7 +40,6 @@ from stt_mm.ops.selection import (
 )
 from stt_mm.ops.streamed import streamed_log_sum_exp
 from stt_mm.ops.tiling import LongSearch, Plan, Way, Window, plan_for_memory
-from stt_mm.ops.votes import Vote
 from stt_mm.ops.walk import cut_patches, draw_crops, grid_boxes, round_trips, transitions, walk_loss
 from stt_mm.ops.windows import local_correlation, window_mask, window_view
 

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stt_mm.ops.propagation import Voters, propagate_many
+from stt_mm.ops.propagation import Vote, Voters, propagate_many
 from stt_mm.ops.tiling import Plan, Window
-from stt_mm.ops.votes import Vote
 
 # Side of the tiles; those without a query are left out.
 TILE = 8

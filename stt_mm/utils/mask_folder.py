@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from stt_mm.errors import InputError, MissingInputError
-from stt_mm.utils.image_check import open_image
+from stt_mm.utils.images import open_image
 from stt_mm.utils.masks import read_mask
 from stt_mm.utils.text import absent
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from stt_mm.errors import InputError, MissingInputError, writing
-from stt_mm.utils.image_check import JPEG, PNG, ImageFault, guarded, open_image
+from stt_mm.utils.images import JPEG, PNG, ImageFault, guarded, open_image
 from stt_mm.utils.text import without_mark
 
 

@@ -11,8 +11,7 @@ from PIL import Image
 from tiny_data import texture, write_image
 
 from stt_mm.utils import FrameError, images, list_images, natural_key, read_image
-from stt_mm.utils.image_check import ImageFault, _moves, _zero_codes, check_jpeg, check_png, open_image
-from stt_mm.utils.images import walk_folders
+from stt_mm.utils.images import ImageFault, _moves, _zero_codes, check_jpeg, check_png, open_image, walk_folders
 
 
 def test_red_is_first(tmp_path):
@@ -365,7 +364,7 @@ def test_a_frame_header_of_six_bytes_names_a_size(monkeypatch, size, fine):
 @pytest.mark.parametrize('marker', [0xC0, 0xC1])
 @pytest.mark.parametrize(('zeros', 'fine'), [(64, False), (63, True)])
 def test_a_hole_is_64_zeros(monkeypatch, marker, zeros, fine):
-    monkeypatch.setattr('stt_mm.utils.image_check._decodes', lambda data: None)
+    monkeypatch.setattr('stt_mm.utils.images._decodes', lambda data: None)
     monkeypatch.setattr(simplejpeg, 'decode_jpeg', lambda *args, **kwargs: None)
     data = encoded(picture()).replace(b'\xff\xc0', bytes((0xFF, marker)))
     start = scan_start(data) + 100
