@@ -9,6 +9,8 @@ from torch import Tensor
 # Half width in cells of the surroundings from which the width of a Gaussian is estimated, and its least variance.
 SURROUNDINGS = 2
 LEAST_VARIANCE = 0.25
+# Exponent below which there are only numbers so small that a CPU is slow with them.
+NOTHING = -40.0
 # A full width at half maximum of one cell.
 ONE_CELL = 1 / (2 * math.sqrt(2 * math.log(2)))
 
@@ -79,45 +81,44 @@ def _peaks(heat: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
     """
     of_rows = heat.amax(2)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for _ in range(components):
+    for left in range(components, 0, -1):
         value, y = of_rows.max(1)
         row = heat.gather(1, y[:, None, None].expand(-1, -1, heat.shape[2], -1, -1))[:, 0]
         for _, earlier_y, earlier_x in found:
             taken = row.gather(1, earlier_x[:, None]).where(earlier_y[:, None] != y[:, None], -1)
             row = row.scatter(1, earlier_x[:, None], taken)
-        # The first cell that has the value, found in fewer steps than argmax takes across columns.
-        order = torch.arange(row.shape[1], 0, -1, device=row.device, dtype=row.dtype)[:, None, None]
-        x = (row.shape[1] - ((row == value[:, None]) * order).amax(1)).long()
+        x = row.max(1).indices
         found.append((value.clamp(min=0), y, x))
-        left = row.scatter(1, x[:, None], -1).amax(1, keepdim=True)
-        of_rows = of_rows.scatter(1, y[:, None], left)
+        if left > 1:
+            of_rows = of_rows.scatter(1, y[:, None], row.scatter(1, x[:, None], -1).amax(1, keepdim=True))
     return tuple(torch.stack(part, 1) for part in zip(*found, strict=True))
 
 
 def _variances(heat: Tensor, weights: Tensor, y: Tensor, x: Tensor) -> Tensor:
     """``[N, K, F, M]``."""
     (_, tall, wide, *_), tiny = heat.shape, torch.finfo(heat.dtype).tiny
-    steps = torch.arange(-SURROUNDINGS, SURROUNDINGS + 1, device=heat.device)
-    dy, dx = (step.flatten()[:, None, None] for step in torch.meshgrid(steps, steps, indexing='ij'))
-    near_y, near_x = y[:, :, None] + dy, x[:, :, None] + dx
-    cells = (near_y * wide + near_x).clamp(0, tall * wide - 1)
-    near = heat.flatten(1, 2).gather(1, cells.flatten(1, 2)).view(cells.shape)
-    near = near * ((near_y >= 0) & (near_y < tall) & (near_x >= 0) & (near_x < wide)).to(heat.dtype)
+    steps = torch.arange(-SURROUNDINGS, SURROUNDINGS + 1, device=heat.device)[:, None, None]
+    # Along each side [N, K, 5, F, M], rows against columns [N, K, 5, 5, F, M].
+    near_y, near_x = y[:, :, None] + steps, x[:, :, None] + steps
+    cells = near_y.clamp(0, tall - 1)[:, :, :, None] * wide + near_x.clamp(0, wide - 1)[:, :, None]
+    near = heat.flatten(1, 2).gather(1, cells.flatten(1, 3)).view(cells.shape)
+    inside_y, inside_x = ((near_y >= 0) & (near_y < tall), (near_x >= 0) & (near_x < wide))
+    near = near * (inside_y[:, :, :, None] & inside_x[:, :, None])
     # How far Gaussian j reaches a cell around k, as a multiple of what k does: of |p - k|^2 - |p - j|^2 the difference
-    # of k and j is enough. [N, K, J, cells, F, M]
-    dy, dx = dy.to(heat.dtype), dx.to(heat.dtype)
-    down, right = ((place[:, :, None] - place[:, None]).to(heat.dtype)[:, :, :, None] for place in (y, x))
-    closer = -(down * dy + right * dx) - (down * down + right * right) * 0.5
-    reached = (weights[:, None, :, None] * closer.exp()).sum(2)
-    near = near * (weights[:, :, None] / reached.clamp(min=tiny))
-    squared = dy * dy + dx * dx
-    return ((near * squared).sum(2) / (2 * near.sum(2)).clamp(min=tiny)).clamp(min=LEAST_VARIANCE)
+    # of k and j is enough, row and column apart. [N, K, J, 5, F, M]
+    steps = steps.to(heat.dtype)
+    apart = torch.stack([y[:, :, None] - y[:, None], x[:, :, None] - x[:, None]])[..., None, :, :].to(heat.dtype)
+    down, right = (-apart * (steps + apart * 0.5)).clamp(min=NOTHING).exp()
+    reached = ((down * weights[:, None, :, None])[:, :, :, :, None] * right[:, :, :, None]).sum(2)
+    near = near * (weights[:, :, None, None] / reached.clamp(min=tiny))
+    squared = steps * steps
+    squared = squared[:, None] + squared
+    return ((near * squared).sum((2, 3)) / (2 * near.sum((2, 3))).clamp(min=tiny)).clamp(min=LEAST_VARIANCE)
 
 
 def _profiles(place: Tensor, variances: Tensor, length: int, inside: Tensor | None) -> Tensor:
     """``[N, K, L, F, M]``: the Gaussians along one side."""
     offset = torch.arange(length, device=place.device)[:, None, None] - place[:, :, None]
     offset = offset.to(variances.dtype)
-    # Below exp(-40) there is nothing but numbers so small that a CPU is slow with them.
-    profile = (offset * offset * (-0.5 / variances)[:, :, None]).clamp(min=-40).exp()
+    profile = (offset * offset * (-0.5 / variances)[:, :, None]).clamp(min=NOTHING).exp()
     return profile if inside is None else profile * inside[:, None].to(profile.dtype)

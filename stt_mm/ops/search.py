@@ -43,11 +43,11 @@ class Shared(NamedTuple):
         tall, wide = mixture.vertical.shape[2], mixture.horizontal.shape[2]
         near = self.table[self.cells[:, :, None], self.frames].unflatten(1, (tall, wide))
         horizontal = (mixture.heights[:, :, None] * mixture.horizontal).to(near.dtype)
-        # Per frame [k m, X] x [X, Y K].
-        lines = horizontal.permute(0, 3, 1, 4, 2).flatten(2, 3) @ near.permute(0, 3, 2, 1, 4).flatten(3)
-        lines = lines.unflatten(3, (tall, -1)).unflatten(2, mixture.heights.shape[1::2])
-        vertical = mixture.vertical.to(near.dtype).permute(0, 3, 1, 4, 2)
-        return torch.einsum('nfkmyl,nfkmy->nml', lines, vertical)
+        # Per frame [Y K, X] x [X, k m].
+        lines = near.permute(0, 3, 1, 4, 2).flatten(2, 3) @ horizontal.permute(0, 3, 2, 1, 4).flatten(3)
+        vertical = mixture.vertical.to(near.dtype).permute(0, 3, 2, 1, 4).flatten(3)
+        read = (lines.unflatten(2, (tall, -1)) * vertical[:, :, :, None]).sum((1, 2))
+        return read.unflatten(2, mixture.heights.shape[1::2]).sum(2).transpose(1, 2)
 
 
 class Between(NamedTuple):
