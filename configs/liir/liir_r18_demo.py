@@ -6,7 +6,7 @@ model = dict(
         init_cfg=dict(checkpoint='work_dirs/liir_r18_demo_warmup/iter_100.pth'),
     ),
     # As many frames as 15 iterations see.
-    negatives=dict(frames=120),
+    negatives=dict(frames=120, incoming=None),
     propagator=dict(protocol=dict(short_side=320)),
 )
 train_dataloader = dict(_base_.demo_clips, _delete_=True)

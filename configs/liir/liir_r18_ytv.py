@@ -15,6 +15,7 @@ model = dict(
         frames=1440,
         points=4,
         stored=16,
+        incoming=2,
         momentum=0.001,
         modulation='shifting',
     ),

@@ -14,6 +14,7 @@ model = dict(
         frames=1440,
         points=4,
         stored=16,
+        incoming=8,
         momentum=0.001,
         modulation='shifting',
     ),

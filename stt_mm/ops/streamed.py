@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Scores that exist at a time, of all queries: 16 MiB in float32.
+# Scores that exist at a time: on a GPU 16 MiB of float32; on a CPU what its caches hold, of so many keys.
 SCORES = 2**22
+SCORES_ON_CPU, KEYS_ON_CPU = 2**18, 512
 
 
 class _StreamedLogSumExp(torch.autograd.Function):
@@ -15,23 +16,11 @@ class _StreamedLogSumExp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, query: Tensor, keys: Tensor, bias: Tensor, scale: float) -> Tensor:
-        most = query.new_full(query.shape[:2], -math.inf)
-        total, mean = torch.zeros_like(most), torch.zeros_like(query) if ctx.needs_input_grad[0] else None
-        for part in _parts(query, keys):
-            shared = keys[part].expand(query.shape[0], -1, -1)
-            scores = torch.baddbmm(bias[:, None, part], query, shared.mT, alpha=scale)
-            higher = torch.maximum(most, scores.amax(-1))
-            # Where nothing counts yet the difference of two infinities would be no number.
-            level = higher.clamp(min=torch.finfo(higher.dtype).min)
-            weights, less = scores.sub_(level[..., None]).exp_(), (most - level).exp()
-            total = total * less + weights.sum(-1)
-            if mean is not None:
-                mean.mul_(less[..., None]).baddbmm_(weights, shared)
-            most = higher
-        if mean is not None:
-            tiny = torch.finfo(total.dtype).tiny
-            ctx.save_for_backward(mean.mul_(scale / total.clamp(min=tiny)[..., None]))
-        return most + total.log()
+        queries, size = _at_a_time(query)
+        found = [_streamed(part, keys, bias, scale, size, ctx.needs_input_grad[0]) for part in query.split(queries, 1)]
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(torch.cat([mean for _, mean in found], 1))
+        return torch.cat([mass for mass, _ in found], 1)
 
     @staticmethod
     @once_differentiable
@@ -40,9 +29,34 @@ class _StreamedLogSumExp(torch.autograd.Function):
         return mean * grad[..., None], None, None, None
 
 
-def _parts(query: Tensor, keys: Tensor) -> list[slice]:
-    size = max(SCORES // (query.shape[0] * query.shape[1]), 16)
-    return [slice(start, start + size) for start in range(0, len(keys), size)]
+def _at_a_time(query: Tensor) -> tuple[int, int]:
+    """Queries of an image and keys that are looked at together."""
+    batch, queries, _ = query.shape
+    if query.device.type == 'cpu':
+        return max(SCORES_ON_CPU // (batch * KEYS_ON_CPU), 16), KEYS_ON_CPU
+    return queries, max(SCORES // (batch * queries), 16)
+
+
+def _streamed(
+    query: Tensor, keys: Tensor, bias: Tensor, scale: float, size: int, with_mean: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Log-sum-exp ``[B, N]`` over ``size`` keys at a time and, on request, its gradient in the query ``[B, N, C]``."""
+    most = query.new_full(query.shape[:2], -math.inf)
+    total, mean = torch.zeros_like(most), query.new_zeros(query.shape) if with_mean else None
+    for part, allowed in zip(keys.split(size), bias.split(size, 1), strict=True):
+        shared = part.expand(query.shape[0], -1, -1)
+        scores = torch.baddbmm(allowed[:, None], query, shared.mT, alpha=scale)
+        higher = torch.maximum(most, scores.amax(-1))
+        # Where nothing counts yet the difference of two infinities would be no number.
+        level = higher.clamp(min=torch.finfo(higher.dtype).min)
+        weights, less = scores.sub_(level[..., None]).exp_(), (most - level).exp()
+        total = total * less + weights.sum(-1)
+        if mean is not None:
+            mean.mul_(less[..., None]).baddbmm_(weights, shared)
+        most = higher
+    if mean is not None:
+        mean.mul_(scale / total.clamp(min=torch.finfo(total.dtype).tiny)[..., None])
+    return most + total.log(), mean
 
 
 def streamed_log_sum_exp(query: Tensor, keys: Tensor, counted: Tensor, scale: float) -> Tensor:

@@ -243,6 +243,15 @@ def test_keys_come_from_a_moving_average_that_is_never_in_training():
     assert not encoder.training
 
 
+@pytest.mark.parametrize(('incoming', 'videos'), [(2, [3, 8]), (None, [3, 8, 5]), (9, [3, 8, 5])])
+def test_the_first_frames_of_a_batch_come_in(incoming, videos):
+    model = liir(negatives=dict(incoming=incoming))
+    step(model, 0, (3, 8, 5))
+    bank = model.negatives.bank
+    assert bank.videos.tolist() == videos + [-1] * (6 - len(videos))
+    assert bank.queue.any(-1).any(-1).tolist() == (bank.videos >= 0).tolist()
+
+
 def test_points_of_a_frame_are_drawn_anew_in_each_step_and_alike_in_each_run():
     negatives = VideoNegatives(channels=3, frames=50, points=4, stored=16)
     negatives.bank.enqueue(torch.arange(16.0).expand(50, 3, 16).mT.contiguous(), torch.arange(50))
@@ -330,6 +339,7 @@ def test_colours_may_be_classified(resolution):
         (dict(negatives=dict(momentum=1.0)), 'momentum must be below 1'),
         (dict(negatives=dict(modulation='other')), 'modulation must be one of'),
         (dict(negatives=dict(frames=0)), 'frames must be'),
+        (dict(negatives=dict(incoming=0)), 'incoming must be a whole number of at least 1'),
         (dict(compactness_head=dict(components=0)), 'components must be'),
         (dict(compactness_head=dict(sigma=0.0)), 'sigma must be positive'),
         (dict(compactness_head=dict(threshold=2.0)), 'threshold must be'),
