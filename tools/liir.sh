@@ -6,7 +6,7 @@ set -euo pipefail
 case "${1:-}" in -h | --help)
     cat <<USAGE
 usage: bash tools/liir.sh [WORK_DIR]
-Trains on demo/data/clips (nine minutes on 2 CPU cores, after the installation) and evaluates on demo/data/davis.
+Trains on demo/data/clips and evaluates on demo/data/davis: less than 20 minutes on 2 CPU cores after the installation.
 WORK_DIR (default: work_dirs/liir) gets the checkpoints, the logs, losses.png, matches.png and the results. Run it again
 after an interruption, and it goes on. The trainings at full size: configs/liir/README.md
 USAGE
@@ -26,7 +26,7 @@ run() {
 # evaluate NAME CONFIG CHECKPOINT: under the protocol that the config trains for
 evaluate() {
     run "$PYTHON" tools/test.py "$2" "$3" --work-dir "$work/eval/$1" --out "$work/$1.json" --skip-done --cfg-options \
-        test_dataloader.dataset.max_frames=25
+        test_dataloader.dataset.max_frames=20
 }
 
 run "$PYTHON" tools/train.py configs/mast/mast_r18_demo.py --work-dir "$work/mast" --no-validate --resume

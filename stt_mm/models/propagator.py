@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stt_mm.errors import InputError
 from stt_mm.ops import LongSearch, Plan, Vote, Voters, Way, Window, plan_for_memory, propagate_many
+from stt_mm.ops.search import at_least_float32
 from stt_mm.protocols import get_protocol
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_number
@@ -164,7 +165,11 @@ class LabelPropagator:
         self.finite = finite if self.finite is None else self.finite & finite
         if not feature.is_cuda:
             check_finite(bool(finite), self._time)
-        return F.normalize(feature.float(), dim=0).to(feature.dtype) if self.protocol.normalize else feature
+        if self.protocol.normalize:
+            feature = F.normalize(feature.float(), dim=0).to(feature.dtype)
+        # Half precision is enough to choose the best cosines. Larger products leave its range, and where all of them
+        # weigh, a rounded one weighs wrongly.
+        return feature if self.protocol.normalize and self.protocol.vote == 'topk' else at_least_float32(feature)
 
     def _copies(self, group: _Group) -> list[list[int]]:
         """How often each frame of the memory stands there for a group, per way to search."""
@@ -213,7 +218,7 @@ class LabelPropagator:
             try:
                 # The products follow the type of the features; autocast would round float32 ones as well.
                 with torch.autocast(feature.device.type, enabled=False):
-                    return propagate_many(feature, keys, voters, self._plan, vote)
+                    return propagate_many(feature, keys, voters, self._plan, vote, self._frames)
             except RuntimeError as error:
                 if side == together == 1 or not _is_out_of_memory(error):
                     raise

@@ -86,8 +86,8 @@ def propagate(
     """Attention inside a window, jointly over all memory frames.
 
     Args:
-        query: ``[C, H, W]``, features of the new frame; L2-normalised by the caller if cosines are wanted. Half
-            precision selects the matches in half precision and weighs them in float32.
+        query: ``[C, H, W]``, features of the new frame; L2-normalised by the caller if cosines are wanted. The best
+            pairs of features in half precision are chosen by products in it; all else is done in float32.
         keys: ``[T, C, H, W]``, features of the memory frames.
         labels: ``[T, K, H, W]``, labels of the memory frames.
         window: cells that a query may match; ``None``: the whole frame.
@@ -115,7 +115,14 @@ def propagate(
     return propagate_many(query, keys, [Voters(labels, copies)], plan, vote)[0]
 
 
-def propagate_many(query: Tensor, keys: Tensor, voters: Sequence[Voters], plan: Plan, vote: Vote) -> list[Tensor]:
+def propagate_many(
+    query: Tensor,
+    keys: Tensor,
+    voters: Sequence[Voters],
+    plan: Plan,
+    vote: Vote,
+    times: Sequence[int] | None = None,
+) -> list[Tensor]:
     """:func:`propagate` for groups of labels that see different frames of one memory; products are computed once.
 
     Args:
@@ -125,6 +132,7 @@ def propagate_many(query: Tensor, keys: Tensor, voters: Sequence[Voters], plan: 
         voters: one entry per group, whose labels have the size of the keys; the same holds for their layout.
         plan: of the grid, with all ways to search that any group uses.
         vote: how the cells that are found vote.
+        times: T numbers, larger for later frames; in the order of the memory if ``None``.
 
     Returns:
         One ``[K, H, W]`` per group.
@@ -136,10 +144,11 @@ def propagate_many(query: Tensor, keys: Tensor, voters: Sequence[Voters], plan: 
     queries, memory = query.flatten(1).t(), keys.permute(2, 3, 0, 1)
     if memory.stride(3) != 1:
         memory = memory.contiguous()
-    if vote.kind == 'topk' and vote.ties == 'kept':  # what is as good is told in float32
+    if vote.kind != 'topk' or vote.ties == 'kept':  # every product counts, or what is as good is told, in float32
         queries, memory = at_least_float32(queries), at_least_float32(memory)
+    times = range(len(keys)) if times is None else times
     searches = [
-        Search(memory, [group.copies[place] for group in voters], plan, way, vote.temperature)
+        Search(memory, [group.copies[place] for group in voters], times, plan, way, vote.temperature)
         for place, way in enumerate(plan.ways)
     ]
     labels = [at_least_float32(group.labels.permute(2, 3, 0, 1)) for group in voters]
@@ -148,10 +157,7 @@ def propagate_many(query: Tensor, keys: Tensor, voters: Sequence[Voters], plan: 
     outs = [part.new_empty(len(queries), part.shape[3]) for part in labels]
     for batch in plan.batches:
         block = queries[batch.queries]
-        near = [
-            search.near(block, area) if search.frames else None
-            for search, area in zip(searches, batch.areas, strict=True)
-        ]
+        near = [search.near(block, area) for search, area in zip(searches, batch.areas, strict=True)]
         for group, out in enumerate(outs):
             parts = [
                 search.part(found, group, table)
@@ -169,12 +175,8 @@ def _check(query: Tensor, keys: Tensor, voters: Sequence[Voters], plan: Plan, vo
         raise ValueError(f'The plan is for a grid of {plan.grid}, the query has {tuple(query.shape[-2:])}.')
     size = tuple(side + 2 * margin for side in plan.grid)
     for labels, copies in voters:
-        if (
-            query.dim() != 3
-            or tuple(keys.shape) != (frames, len(query), *size)
-            or labels.dim() != 4
-            or (labels.shape[0], *labels.shape[2:]) != (frames, *size)
-        ):
+        fits = keys.shape == (frames, len(query), *size) and (*labels.shape[:1], *labels.shape[2:]) == (frames, *size)
+        if query.dim() != 3 or not fits:
             raise ValueError(
                 'Expected query [C, H, W], keys [T, C, H, W] and labels [T, K, H, W] of one size, the latter two with '
                 f'a margin of {margin}, got {tuple(query.shape)}, {tuple(keys.shape)} and {tuple(labels.shape)}.'
@@ -224,7 +226,7 @@ def _voted(parts: list[Part], block: Tensor, memory: Tensor, rule: Vote) -> Tens
 
 def _softmax(parts: list[Part], rule: Vote) -> list[Tensor]:
     """``[n, cells, f, m]`` per part, up to their sum over cells and frames of all parts."""
-    logits = [at_least_float32(part.products) * (1 / rule.temperature) for part in parts]
+    logits = [part.products * (1 / rule.temperature) for part in parts]
     for values, part in zip(logits, parts, strict=True):
         if part.outside is not None:
             values.masked_fill_(part.outside, -torch.inf)
@@ -330,7 +332,6 @@ def _best_of(part: Part, topk: int) -> _Found:
     per_cell = per_cell.transpose(1, 2).contiguous()
     keep = min(topk, cells * frames)
     best, cell = per_cell.topk(min(keep, cells), dim=2)
-    # Scores of all frames of the chosen cells.
     pairs = (cell[..., None] * frames + torch.arange(frames, device=cell.device)).flatten(2)
     scores = part.products.flatten(1, 2).gather(1, pairs.transpose(1, 2)).transpose(1, 2)
     scores = scores.masked_fill((best == -torch.inf).repeat_interleave(frames, 2), -torch.inf)

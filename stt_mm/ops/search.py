@@ -22,7 +22,7 @@ class Part(NamedTuple):
     size: tuple[int, int]  # rows and columns
     copies: Tensor  # [f]
     repeated: bool  # whether any copy is not the only one
-    newest: int  # number of the last of the frames
+    newest: int  # time of the last of the frames
     labels: 'Shared | Between'
 
 
@@ -97,19 +97,28 @@ class Search:
     Args:
         memory: ``[H, W, T, C]``, with the margin of the plan.
         copies: per group, how often each frame stands in the memory to be searched in this way.
+        times: of the frames, which tell the last one.
         plan: of the frame.
         way: one of the plan's.
         temperature: of the coarse search.
     """
 
     def __init__(
-        self, memory: Tensor, copies: Sequence[Sequence[int]], plan: Plan, way: Way, temperature: float
+        self,
+        memory: Tensor,
+        copies: Sequence[Sequence[int]],
+        times: Sequence[int],
+        plan: Plan,
+        way: Way,
+        temperature: float,
     ) -> None:
-        self.way, self._temperature = way, temperature
+        self.way, self._temperature, self._times = way, temperature, times
         self.frames = [frame for frame in range(memory.shape[2]) if any(numbers[frame] for numbers in copies)]
+        if isinstance(way, LongSearch):
+            self.frames.sort(key=times.__getitem__)
         if not self.frames:
             memory = memory[:, :, :0]
-        elif len(self.frames) < memory.shape[2]:
+        elif self.frames != list(range(memory.shape[2])):
             memory = memory.index_select(2, to_device(torch.tensor(self.frames), memory.device))
         if self.frames and isinstance(way, LongSearch):
             memory = F.pad(memory, (0, 0, 0, 0, *[way.reach - plan.margin] * 4))
@@ -130,11 +139,13 @@ class Search:
             frames,
             copies,
             max(numbers) > 1,
-            self.frames[places[-1]],
+            self._times[self.frames[places[-1]]],
         )
 
-    def near(self, block: Tensor, area: Area) -> '_Near':
-        """Correlations of the queries ``[n, m, C]`` of a batch."""
+    def near(self, block: Tensor, area: Area) -> '_Near | None':
+        """Correlations of the queries ``[n, m, C]`` of a batch; ``None`` without a frame to search."""
+        if not self.frames:
+            return None
         (tall, wide), (count, queries, channels) = area.size, block.shape
         frames = self._memory.shape[2]
         products = block.new_empty(count, tall, wide * frames, queries) if count > 1 else None
@@ -185,7 +196,7 @@ class Search:
             (batch, way.dilation * down, way.dilation * right, frame, down + width, right + 1),
             products.storage_offset() + (way.reach - way.dilation * way.search) * (down + right),
         )
-        weights = at_least_float32(coarse.flatten(4).flatten(1, 2)) / self._temperature
+        weights = coarse.flatten(4).flatten(1, 2) / self._temperature
         weights = weights.softmax(1).unflatten(1, (2 * way.search + 1,) * 2)
         steps = way.dilation * torch.arange(-way.search, way.search + 1, device=weights.device, dtype=weights.dtype)
         offset = torch.stack([(weights.sum(3 - axis) * steps[:, None, None]).sum(1) for axis in (1, 2)], 1)
@@ -196,7 +207,7 @@ class Search:
         grid = torch.arange(queries, device=weights.device)
         rows, columns = whole[:, 0] + grid // width + way.reach, whole[:, 1] + grid % width + way.reach
         cells = (rows * wide + columns)[:, None] + (steps[:, None] * wide + steps).flatten()[:, None, None]
-        near = at_least_float32(products.flatten(1, 2).gather(1, cells)).unflatten(1, (len(steps), len(steps)))
+        near = products.flatten(1, 2).gather(1, cells).unflatten(1, (len(steps), len(steps)))
         for dim, part in enumerate(fraction.unbind(1), 1):
             part = part[:, None, None]
             near = near.narrow(dim, 0, len(steps) - 1) * (1 - part) + near.narrow(dim, 1, len(steps) - 1) * part
@@ -209,7 +220,7 @@ class _Votes(NamedTuple):
     """Which of the frames that are searched vote for a group."""
 
     chosen: Tensor | None  # their places among those, None: all
-    frames: Tensor  # and in the memory, rising
+    frames: Tensor  # and in the memory
     copies: Tensor
     repeated: bool
     newest: int

@@ -304,8 +304,41 @@ def test_features_in_half_precision_are_normalised_in_float32(normalize):
     feature = torch.randn(6, 4, 5).half()
     propagator = small(normalize=normalize)
     propagator.start(feature, torch.rand(2, 4, 5))
-    expected = F.normalize(feature.float(), dim=0).half() if normalize else feature
+    expected = F.normalize(feature.float(), dim=0).half() if normalize else feature.float()
     assert torch.equal(propagator._memory[:, :, 0].permute(2, 0, 1), expected)
+    assert propagator._memory.dtype == expected.dtype
+
+
+@pytest.mark.parametrize('changes', [dict(normalize=False), dict(vote='softmax'), dict(name='liir_davis')])
+def test_half_precision_is_for_the_choice_among_cosines(changes):
+    """Products of other features are beyond the largest float16, and a vote of all of them wants their digits."""
+    features, label = 300 * torch.randn(3, 6, 4, 5).half(), torch.rand(2, 4, 5)
+    found = []
+    for kind in (torch.float16, torch.float32):
+        propagator = LabelPropagator(dict(dict(name='stt_davis_s8', radius=2), **changes))
+        propagator.start(features[0].to(kind), label)
+        found.append(torch.stack([propagator.step(feature.to(kind)) for feature in features[1:]]))
+    assert found[0].isfinite().all()
+    if changes == dict(vote='softmax'):
+        assert_close(*found, rtol=0, atol=1e-3)
+    else:
+        assert torch.equal(*found)
+
+
+@pytest.mark.parametrize(('num_context', 'birth'), [(5, 4), (6, 2), (10, 6), (10, 15)])
+def test_labels_that_come_later_are_those_of_a_video_that_begins_with_them(num_context, birth):
+    """Their frames lie in the memory where others became free; which of them is the last stays the same."""
+    features, labels = torch.randn(birth + 32, 4, 5, 6), torch.rand(2, 2, 5, 6)
+    alone, late = (
+        LabelPropagator(dict(name='mast_davis', radius=1, long_search=1, num_context=num_context)) for _ in range(2)
+    )
+    late.start(features[0], labels[0])
+    for feature in features[1 : birth + 1]:
+        late.step(feature)
+    late.add(labels[1])
+    alone.start(features[birth], labels[1])
+    for feature in features[birth + 1 :]:
+        assert_close(late.step(feature)[2:], alone.step(feature))
 
 
 def test_autocast_does_not_round_what_is_propagated():

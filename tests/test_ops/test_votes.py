@@ -186,18 +186,38 @@ def test_every_cell_votes(height, width, radius, kind, border, copies, tiles, se
     assert_close(found, expected, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize('kind', ['softmax', 'compact'])
+@pytest.mark.parametrize('kind', ['softmax', 'frame_softmax', 'compact'])
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_half_precision_weighs_in_float32(dtype, kind, device):
+def test_where_all_cells_weigh_half_precision_is_that_of_the_features_alone(dtype, kind, device):
+    """Products of features of this size are beyond the largest float16."""
     generator = torch.Generator().manual_seed(0)
     query, keys, labels = (
         torch.randn(*shape, 9, 8, generator=generator).to(device) for shape in ((8,), (3, 8), (3, 2))
     )
-    rough = query.to(dtype), keys.to(dtype), labels
-    found = propagate(*rough, Window('square', 3), Vote(kind, 3.0))
-    exact = propagate(*(part.float() for part in rough), Window('square', 3), Vote(kind, 3.0))
-    assert found.dtype == torch.float32
-    assert (found - exact).abs().median() < 0.02
+    rough = (200 * query).to(dtype), (200 * keys).to(dtype), labels
+    found = propagate(*rough, Window('square', 3), Vote(kind, 4e4))
+    assert torch.equal(found, propagate(*(part.float() for part in rough), Window('square', 3), Vote(kind, 4e4)))
+    assert found.isfinite().all()
+
+
+@pytest.mark.parametrize('labels', ['own', 'last'])
+def test_which_frame_is_the_last_is_told_by_its_time(labels, device):
+    generator = torch.Generator().manual_seed(0)
+    query, keys, values = (
+        torch.randn(*shape, 6, 7, generator=generator).to(device) for shape in ((4,), (4, 4), (4, 2))
+    )
+    plan = Plan((6, 7), [Window('square', 1), LongSearch(1, 2, 2, labels)], 4, 1, query.device)
+    copies = torch.tensor([[0, 0, 0, 1], [1, 1, 1, 0]])
+
+    def found(order, times):
+        voters = Voters(values[order], copies[:, order].tolist())
+        keys_of = F.pad(keys[order], [plan.margin] * 4)
+        return propagate_many(query, keys_of, [voters], plan, Vote('softmax', 2.0), times)[0]
+
+    in_order = found([0, 1, 2, 3], None)
+    assert_close(found([2, 0, 3, 1], [7, 1, 9, 4]), in_order)
+    assert torch.equal(found([0, 1, 2, 3], [3, 5, 6, 8]), in_order)
+    assert torch.allclose(found([2, 0, 3, 1], None), in_order) is (labels == 'own')
 
 
 def test_a_frame_that_has_no_weight_left_spreads_nothing():
