@@ -73,7 +73,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'folder of --dump-...) holds is not run again',
     )
     add_weight_arguments(parser)
-    parser.add_argument('--amp', action='store_true', help='features, and cosines to choose the best of, in half precision')
+    parser.add_argument('--amp', action='store_true', help='features, and cosines to choose from, in half precision')
     parser.add_argument('--compile', action='store_true', help='run the backbone through torch.compile')
     return parse_run_arguments(parser, argv)
 

@@ -69,3 +69,12 @@ def test_every_part_of_an_iteration_is_a_row(benchmark, options, monkeypatch):
     assert [row['part'].partition(': ')[2] for row in rows] == [part for part in train.PARTS if 'teacher' not in part]
     assert rates['workers needed'] == (1 if options else 2)
     assert (args.amp, args.compile) == (bool(options), bool(options))
+
+
+@pytest.mark.parametrize(
+    ('options', 'negatives'), [([], 'VideoNegatives'), (['--cfg-options', 'model.negatives=None'], None)]
+)
+def test_a_training_is_measured_with_its_options(options, negatives, benchmark):
+    args = benchmark.parse_args(['train', '--configs', 'liir/liir_r18_ytv', *options])
+    found = benchmark.COMMANDS['train'][0].read_config('liir/liir_r18_ytv', args).model.negatives
+    assert (found and found.type) == negatives

@@ -22,7 +22,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import Tensor
 
 from stt_mm.engine import enable_amp, load_config
-from stt_mm.engine.cli import between
+from stt_mm.engine.cli import add_config_options, between
 from stt_mm.registry import DATASETS, MODELS
 
 DATA, STEP = 'data: one batch, one process', 'whole iteration'
@@ -32,15 +32,16 @@ FILES = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--configs', nargs='+', metavar='CONFIG', default=['stt_r18_ytv'], help='training configs')
+    add_config_options(parser)
     parser.add_argument('--batch', type=between(1), default=4, help='clips or images')
     parser.add_argument('--step-only', action='store_true', help='only the whole iteration')
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--compile', action='store_true', help='the loss through torch.compile')
 
 
-def read_config(name: str) -> Config:
+def read_config(name: str, args: argparse.Namespace) -> Config:
     """A training config whose networks start at random."""
-    cfg = load_config(name)
+    cfg = load_config(name, args.cfg_options)
     for part in (cfg.model.backbone, (cfg.model.get('teacher') or {}).get('backbone', {})):
         part.pop('init_cfg', None)
     return cfg
@@ -68,7 +69,7 @@ def loader(cfg: Config, batch: int) -> Callable[[], dict]:
 def prepare(name: str, args: argparse.Namespace) -> Callable[[], object]:
     """A part of a config, ``<config>: <part>``."""
     config, _, part = name.partition(': ')
-    cfg = read_config(config)
+    cfg = read_config(config, args)
     load = loader(cfg, args.batch)
     if part == DATA:
         return load
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> Iterator[dict]:
     for config in args.configs:
         seconds = {}
         for part in (STEP,) if args.step_only else PARTS:
-            if part.startswith('teacher') and not read_config(config).model.get('teacher'):
+            if part.startswith('teacher') and not read_config(config, args).model.get('teacher'):
                 continue
             seconds[part], memory = measured(prepare, f'{config}: {part}', args)
             yield dict(part=f'{config}: {part}', seconds=seconds[part], MiB=memory)
