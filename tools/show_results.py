@@ -83,13 +83,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def read_points(path: Path) -> dict[str, np.ndarray]:
     """Points of each frame of a ``points.json``."""
+
+    def place_of(point: list | None) -> tuple[float, float]:
+        x, y = (-1, -1) if point is None else point
+        return float(x), float(y)
+
     try:
-        return {
-            row['name']: np.array([(-1, -1) if place is None else place for place in row['points']], float).reshape(
-                -1, 2
-            )
-            for row in read_json(path)
-        }
+        found = {row['name']: [place_of(point) for point in row['points']] for row in read_json(path)}
+        if not found:
+            raise ValueError('it has no frame')
+        return {name: np.array(points, float).reshape(-1, 2) for name, points in found.items()}
     except (TypeError, KeyError, ValueError) as error:
         raise InputError(
             f'{path} cannot be used ({error}): expected a list with name and points of each frame, as --dump-points of '

@@ -212,6 +212,10 @@ def _check_node(node: Any, place: str, kind: Registry | None, usual: str | None 
             raise InputError(f'{place}.type: {name!r} is a loop for another key.')
         if (component.__module__ or '').partition('.')[0] not in ('stt_mm', 'mmengine', 'mmcv'):
             return
+    starts = node.get('init_cfg')
+    for start in starts if isinstance(starts, list | tuple) else [starts]:
+        if isinstance(start, dict) and 'type' not in start:
+            raise InputError(f"{place}.init_cfg is written as dict(type='Pretrained', checkpoint=PATH), got {start!r}.")
     for key in node.keys() & _INNER.keys():
         if isinstance(node[key], bool | int | float | str) or node[key] is None and key in _NEEDED:
             raise InputError(f'{place}.{key} is written as dict(type=...), got {node[key]!r}.')

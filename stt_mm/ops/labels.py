@@ -59,12 +59,18 @@ def ids_to_label(mask: Tensor, ids: Tensor, grid: tuple[int, int], rule: LabelRu
 def _sampled(mask: Tensor, grid: tuple[int, int], rule: LabelRule) -> Tensor:
     if rule == 'nearest':
         return resize_mask_nearest(mask, grid)
-    # A convolution has one cell more where the side is no multiple of its stride.
     rows, columns = (
-        (torch.arange(cells, device=mask.device) * -(-side // cells)).clamp(max=side - 1)
+        (torch.arange(cells, device=mask.device) * _stride(side, cells)).clamp(max=side - 1)
         for side, cells in zip(mask.shape, grid, strict=True)
     )
     return mask[rows][:, columns]
+
+
+def _stride(side: int, cells: int) -> int:
+    """Of a network that makes so many cells: a power of two, if there is one with which convolutions do."""
+    stride = 2 ** (-(-side // cells) - 1).bit_length()
+    # There is one cell more where the side is no multiple.
+    return stride if -(-side // stride) == cells else -(-side // cells)
 
 
 def resize_mask_nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:

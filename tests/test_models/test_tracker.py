@@ -66,7 +66,10 @@ def cornered(mask, protocol):
     mask = np.pad(mask, ((0, height - mask.shape[0]), (0, width - mask.shape[1])))
     height, width = protocol.input_size(mask.shape)
     mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.NEAREST))
-    step = math.ceil(height / 9), math.ceil(width / 13)
+    step = [
+        next((stride for stride in (4, 8, 16, 32, 64) if math.ceil(side / stride) == cells), math.ceil(side / cells))
+        for side, cells in ((height, 9), (width, 13))
+    ]
     rows, columns = (
         [min(cell * stride, side - 1) for cell in range(cells)]
         for cells, stride, side in zip((9, 13), step, mask.shape, strict=True)

@@ -67,3 +67,19 @@ def test_groups_compete_by_object_and_agree_on_the_background():
     mask, value = label_to_mask([first, second], torch.tensor([0, 3, 5]), (1, 4), min_max=False)
     assert mask.tolist() == [[3, 0, 5, 5]]
     assert_close(value, torch.tensor([[0.9, 0.8, 0.8, 0.7]]))
+
+
+@pytest.mark.parametrize('stride', [2, 4, 8, 16])
+def test_corners_are_the_pixels_where_the_cells_of_a_convolution_begin(stride):
+    """Also of sides that are no multiple, and of few cells."""
+    for side in range(1, 20 * stride):
+        mask = torch.arange(side)[None]
+        cells = -(-side // stride)
+        label, ids = mask_to_label(mask, (1, cells), 'corner')
+        assert ids == (0, *range(stride, side, stride))
+        assert torch.equal(label.argmax(0)[0], torch.arange(cells))
+
+
+def test_corners_of_patches():
+    _, ids = mask_to_label(torch.arange(140)[None], (1, 10), 'corner')
+    assert ids == tuple(range(0, 140, 14))

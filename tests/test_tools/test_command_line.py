@@ -460,6 +460,10 @@ def test_initialisers_may_be_several(config):
     several = [dict(type='Kaiming', layer='Conv2d'), dict(type='Constant', val=1, layer='BatchNorm2d')]
     cfg = load_config('stt_r18_demo', {'model.init_cfg': several})
     MODELS.build(cfg.model)
+    with pytest.raises(ValueError, match=r"model\.backbone\.init_cfg is written as .*, got \{'prefix': 'module'\}"):
+        load_config('davis_r18_s8', {'model.backbone.init_cfg': [*several, dict(prefix='module')]})
+    with pytest.raises(ValueError, match=r"\(type='Pretrained', .*, got \{'checkpoint': 'a\.pth'\}"):
+        load_config('davis_r18_s8', {'model.backbone.init_cfg.checkpoint': 'a.pth'})
 
 
 def test_numbers_of_log_levels_and_marks_of_other_hooks_are_accepted(config):

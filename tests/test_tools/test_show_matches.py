@@ -85,6 +85,9 @@ def test_networks_stand_side_by_side_as_they_are_named(module, frames, capsys):
     module.main(args)
     assert capsys.readouterr().out == first
     assert Path('matches.png').read_bytes() == picture
+    start = ['model.backbone.init_cfg.type=Pretrained', 'model.backbone.init_cfg.checkpoint=mine.pth']
+    module.main([str(NETWORK), 'none', *frames, '--point', '50,32', '20,20', '--cfg-options', *start])
+    assert capsys.readouterr().out.startswith('davis_r18_s8, mine: ')
     module.main([*args, '--labels', 'one', 'two', 'three'])
     assert capsys.readouterr().out.splitlines()[2].startswith('three: ')
     assert Path('matches.png').read_bytes() != picture

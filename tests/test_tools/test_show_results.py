@@ -121,6 +121,12 @@ def test_joints_are_skeletons(show, tmp_path):
         (lambda: write_mask('masks/video0/00001.png', np.ones((6, 9), np.uint8)), [], '00001.png is 6x9 (height x'),
         (lambda: Path('masks/video0/points.json').write_text('[{"name": 1}]'), [], "points.json cannot be used ('poi"),
         (lambda: Path('masks/video0/points.json').write_text('[3]'), [], 'points.json cannot be used'),
+        (lambda: Path('masks/video0/points.json').write_text('[]'), [], 'points.json cannot be used (it has no frame)'),
+        (
+            lambda: Path('masks/video0/points.json').write_text('[{"name": "a", "points": [[1, 2, 3], [4, 5, 6]]}]'),
+            [],
+            'points.json cannot be used (too many',
+        ),
         (lambda: Path('masks/video0/points.json').write_text('[{"name": "a", "points": [[1]]}]'), [], 'cannot be used'),
     ],
 )

@@ -53,7 +53,9 @@ def point(text: str) -> tuple[float, float]:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('config', nargs='?', metavar='CONFIG', help='config with a network and a protocol')
-    parser.add_argument('checkpoints', nargs='*', metavar='CKPT', help='weights for it, or "none": untrained')
+    parser.add_argument(
+        'checkpoints', nargs='*', metavar='CKPT', help='weights for it, or "none": those it starts from'
+    )
     parser.add_argument(
         '--network', nargs=2, action='append', default=[], metavar=('CONFIG', 'CKPT'), help='one more; may be repeated'
     )
@@ -82,7 +84,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_weight_arguments(parser)
     args = parser.parse_args(argv)
     if args.config and not args.checkpoints:
-        parser.error(f'{args.config} needs weights: CONFIG CKPT, or CONFIG none for the untrained network')
+        parser.error(
+            f'{args.config} needs weights: CONFIG CKPT, or CONFIG none for the network as the config starts it'
+        )
     args.networks = [*((args.config, checkpoint) for checkpoint in args.checkpoints), *map(tuple, args.network)]
     if not args.networks:
         parser.error('there is no network: give CONFIG CKPT, or --network CONFIG CKPT')
@@ -166,7 +170,11 @@ def matches_of(config: str, checkpoint: str, scene: Scene, args: argparse.Namesp
             args.prefix,
             args.allow_other_geometry,
         ).model
-    weights = [Path(checkpoint).stem] if not untrained else ['untrained'] if list(model.parameters()) else []
+    # What a config starts from may be trained.
+    loaded = [module.checkpoint for module in model.modules() if getattr(module, 'report', None) is not None]
+    weights = [Path(file).stem for file in (loaded if untrained else [checkpoint])]
+    if not weights and list(model.parameters()):
+        weights = ['untrained']
     matches = find_matches(model, scene.reference, scene.target, scene.points, args.whole_frame)
     return ', '.join([Path(config).stem, *weights]), matches
 
