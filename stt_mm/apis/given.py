@@ -47,7 +47,7 @@ def collect_given(
         if not isinstance(frame, (int, np.integer)) or frame < 0:
             raise InputError(f'Labels are given by the number of a frame, 0 for the first; got {frame!r}.')
         source = str(masks[frame]) if isinstance(masks.get(frame), (str, Path)) else 'The mask'
-        mask = _ids(masks[frame], source, frame) if frame in masks else None
+        mask = given_ids(masks[frame], f'{source} for frame {frame}') if frame in masks else None
         for number in [] if mask is None else np.unique(mask[mask > 0]).tolist():
             if number in owner:
                 raise InputError(
@@ -94,8 +94,13 @@ def by_frame(labels: object) -> Mapping:
     return labels if isinstance(labels, Mapping) else {0: labels}
 
 
-def _ids(mask: MaskLike, source: str, frame: int) -> np.ndarray:
-    where, palette = f'{source} for frame {frame}', None
+def given_ids(mask: MaskLike, where: str) -> np.ndarray:
+    """uint8 ``[H, W]``, the ids of a mask that somebody drew; ``where`` is how messages call it.
+
+    Raises:
+        ValueError: it has no object, or cannot be read without a guess.
+    """
+    palette = None
     if isinstance(mask, (str, Path)):
         mask, palette = load_mask(mask)
     mask = as_ids(np.asarray(mask), where)

@@ -34,6 +34,7 @@ def frames(tmp_path, monkeypatch):
     for name, shift in (('a', 0), ('b', SHIFT)):
         write_image(f'{name}.png', np.roll(frame, shift, 1))
         write_mask(f'{name}_mask.png', np.roll(mask, shift, 1))
+        cv2.imwrite(f'{name}_white.png', np.roll(255 * mask, shift, 1))
     return ['--frames', 'a.png', 'b.png', '--cfg-options', f'model.propagator.protocol.short_side={SIZE[0]}']
 
 
@@ -48,6 +49,8 @@ def colors_in(picture):
         (['--truth', '60,32'], (False, True), ' (0 of 1 right)'),
         (['--masks', 'a_mask.png', 'b_mask.png'], (True, False), ' (1 of 1 right)'),
         (['--masks', 'b_mask.png', 'b_mask.png'], (False, True), ' (0 of 1 right)'),
+        (['--masks', 'a_white.png', 'b_white.png'], (True, False), ' (1 of 1 right)'),
+        (['--masks', 'b_white.png', 'b_white.png'], (False, True), ' (0 of 1 right)'),
         ([], (False, False), ''),
     ],
 )
@@ -114,6 +117,8 @@ def test_gathered_affinities_have_a_row_where_a_network_has_them(module):
         (['none', '--point', '5,3', '--truth', '5,64'], 'Point 5,64 of --truth lies outside'),
         (['none', '--point', '5,3', '--masks', 'a.png', 'b_mask.png'], 'Mask a.png is an image of mode RGB'),
         (['none', '--point', '5,3', '--masks', 'small.png', 'b_mask.png'], 'small.png is 3x4 (height x width), the'),
+        (['none', '--point', '5,3', '--masks', 'soft.png', 'b_mask.png'], 'soft.png has smoothed edges'),
+        (['none', '--point', '5,3', '--masks', 'b_mask.png', 'none.png'], 'none.png is empty'),
         (['none', '--point', '5,3', '--out', 'a.png'], 'a.png is read here and would be replaced'),
         (['none', '--point', '5,3', '--html', 'matches.png'], 'would both be written to matches.png'),
         (['gone.pth', '--point', '5,3'], 'gone.pth'),
@@ -121,5 +126,7 @@ def test_gathered_affinities_have_a_row_where_a_network_has_them(module):
 )
 def test_what_cannot_be_shown(frames, capfd, args, message):
     write_mask('small.png', np.ones((3, 4), np.uint8))
+    cv2.imwrite('soft.png', cv2.blur(np.kron([[0, 255], [0, 0]], np.ones((32, 48))).astype(np.uint8), (5, 5)))
+    write_mask('none.png', np.zeros((64, 96), np.uint8))
     assert message in error_of(capfd, 'analysis/show_matches', COLOR, *args, *frames)
     assert not Path('matches.png').exists()

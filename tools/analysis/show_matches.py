@@ -13,10 +13,10 @@ import torch
 from mmengine.logging import MMLogger
 
 from stt_mm.apis import Matches, VideoPropagator, find_matches
-from stt_mm.apis.given import check_inside
+from stt_mm.apis.given import check_inside, given_ids
 from stt_mm.engine.cli import add_config_options, add_weight_arguments, between, one_line_errors, tool_parser, tracked
 from stt_mm.errors import InputError
-from stt_mm.utils import read_image, read_object_ids
+from stt_mm.utils import read_image
 from stt_mm.utils.targets import check_distinct, check_file
 from stt_mm.visualization import (
     RIGHT,
@@ -132,7 +132,7 @@ def read_scene(args: argparse.Namespace) -> Scene:
     if truth is not None:
         check_inside(truth, size, ' of --truth')
     if args.masks:
-        masks = [read_object_ids(path) for path in args.masks]
+        masks = [given_ids(path, str(path)) for path in args.masks]
         for path, mask in zip(args.masks, masks, strict=True):
             if mask.shape != size:
                 raise InputError(
