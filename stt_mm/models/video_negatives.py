@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import MessageHub
 from mmengine.model import ExponentialMovingAverage
 from torch import Tensor, nn
@@ -126,11 +126,7 @@ class VideoNegatives(nn.Module):
         Raises:
             ValueError: the features have another number of channels than the bank.
         """
-        if query.shape[1] != self.bank.dim:
-            raise InputError(
-                f'The maps of {self.stage} have {query.shape[1]} channels, the bank of negatives {self.bank.dim}. Set '
-                f'model.negatives.channels={query.shape[1]}.'
-            )
+        self._check_channels(query)
         return streamed_log_sum_exp(query, drawn.points, drawn.counted, scale)
 
     @torch.no_grad()
@@ -143,13 +139,19 @@ class VideoNegatives(nn.Module):
             videos: int64 ``[B]``, the number of the video of each frame.
 
         Raises:
-            ValueError: the maps have fewer cells than are kept.
+            ValueError: the maps have fewer cells than are kept, or other channels, or the bank is too small.
         """
         self.encoder.update_parameters(backbone)
         frames, videos = frames[: self.incoming], videos[: self.incoming]
+        if len(frames) * get_world_size() > self.bank.size:
+            raise InputError(
+                f'{len(frames)} frames of each of {get_world_size()} process(es) come in, and the bank holds '
+                f'{self.bank.size}. Raise model.negatives.frames, or set model.negatives.incoming to less.'
+            )
         rng = _rng(1)
         with self._moved(backbone, frames, rng):
             (features,) = self.encoder(frames)
+        self._check_channels(features)
         cells = features.flatten(2).mT
         if cells.shape[1] < self.bank.points:
             raise InputError(
@@ -159,6 +161,13 @@ class VideoNegatives(nn.Module):
         places = draw_permutations(rng, len(frames), features.shape[-2:])[:, : self.bank.points]
         places = to_device(places, cells.device)[..., None].expand(-1, -1, self.bank.dim)
         self.bank.enqueue(cells.float().gather(1, places), videos)
+
+    def _check_channels(self, features: Tensor) -> None:
+        if features.shape[1] != self.bank.dim:
+            raise InputError(
+                f'The maps of {self.stage} have {features.shape[1]} channels, the bank of negatives {self.bank.dim}. '
+                f'Set model.negatives.channels={features.shape[1]}.'
+            )
 
     def _moved(self, backbone: nn.Module, frames: Tensor, rng: np.random.Generator) -> AbstractContextManager:
         position = getattr(self.encoder.module, 'position', None)

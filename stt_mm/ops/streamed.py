@@ -55,7 +55,8 @@ def _streamed(
             mean.mul_(less[..., None]).baddbmm_(weights, shared)
         most = higher
     if mean is not None:
-        mean.mul_(scale / total.clamp(min=torch.finfo(total.dtype).tiny)[..., None])
+        # The highest score alone makes 1; less there is where nothing counts.
+        mean.mul_(scale / total.clamp(min=1)[..., None])
     return most + total.log(), mean
 
 

@@ -170,10 +170,11 @@ class Protocol:
             raise InputError(f'{owner}: a window of radius {self.radius}, strict={self.strict}, is empty.')
 
         square = self.window == 'square' and self.first_window
-        if self.long_search is not None and (not square or self.vote == 'topk'):
+        if self.long_search is not None and (not square or self.vote == 'topk' or self.border != 'zero'):
             raise InputError(
-                f"{owner}: long_search needs a square window for all frames, and another vote than 'topk'; got window="
-                f'{self.window!r}, first_window={self.first_window}, vote={self.vote!r}.'
+                f"{owner}: long_search needs a square window for all frames, another vote than 'topk', and border="
+                f"'zero', as it may end outside of the frame; got window={self.window!r}, first_window="
+                f'{self.first_window}, vote={self.vote!r}, border={self.border!r}.'
             )
         if self.border == 'zero' and (self.window is None or not self.first_window):
             raise InputError(

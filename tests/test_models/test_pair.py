@@ -364,10 +364,17 @@ def test_clips_must_say_which_video_they_are_from():
 @pytest.mark.parametrize(
     ('wrong', 'message'),
     [
+        (dict(channels=512), r'have 256 channels, the bank of negatives 512.*negatives\.channels=256'),
         (dict(channels=128), r'have 256 channels, the bank of negatives 128.*negatives\.channels=256'),
+        (dict(frames=1), r'2 frames of each of 1 process.*the bank holds 1.*negatives\.frames'),
         (dict(stored=17), r'17 points .* have 16 cells.*negatives\.stored'),
     ],
 )
 def test_a_bank_that_the_network_does_not_fit_is_told(wrong, message):
     with pytest.raises(ValueError, match=message):
         step(liir(negatives=wrong), 0, (0, 1), size=16)
+
+
+def test_what_was_dropped_cannot_be_rebuilt_where_nothing_was():
+    with pytest.raises(ValueError, match=r'none is\. Set model\.data_preprocessor\.dropout=one, or .*target'):
+        step(liir(data_preprocessor=dict(dropout=None)), 0, (0, 1))

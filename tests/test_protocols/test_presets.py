@@ -185,6 +185,7 @@ def test_numbers_reach_to_their_bounds_and_no_further(field):
         ('mast_davis', dict(num_context=3), 'lags must be numbers from 1 to 3'),
         ('mast_davis', dict(long_search=0), 'long_search must be at least 1'),
         ('mast_davis', dict(window='circle'), 'long_search needs a square window'),
+        ('mast_davis', dict(border='excluded'), "long_search needs .*'zero'.*border='excluded'"),
         ('mast_davis', dict(vote='topk'), "another vote than 'topk'"),
         ('mast_davis', dict(window=None, long_search=None), "border='zero' needs a window"),
         ('mast_davis', dict(first_window=False, long_search=None), "border='zero' needs a window"),

@@ -69,11 +69,19 @@ class ReconstructionHead(BaseModule):
 
         Returns:
             ``[B, C, H, W]``.
+
+        Raises:
+            ValueError: what was dropped is rebuilt, and nothing was.
         """
         if self.centres is not None:
             return nearest_centre(frame, self.centres)
         if self.target != 'dropped':
             return frame[:, CHANNELS[self.target]]
+        if not dropped.shape[-1]:
+            raise InputError(
+                'The reconstruction_head rebuilds the channels that are dropped, and none is. Set '
+                "model.data_preprocessor.dropout=one, or model.reconstruction_head.target to 'ab' or 'all'."
+            )
         if dropped.dim() == 1:
             return frame.index_select(1, dropped)
         return frame.take_along_dim(dropped[..., None, None], 1)
@@ -103,7 +111,7 @@ class ReconstructionHead(BaseModule):
             ``loss_recon_<stage>`` per stage.
 
         Raises:
-            ValueError: a side of the frames is no multiple of the stride of a stage.
+            ValueError: a side of the frames is no multiple of the stride of a stage, or as above.
         """
         reference, target = self.channels(reference, dropped), self.channels(target, dropped)
         losses = {}
