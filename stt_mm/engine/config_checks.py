@@ -1,6 +1,7 @@
 """What the values of a config must be, as far as it can be told before anything is built."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any, Literal, TypedDict, get_type_hints
 
 from mmengine.config import Config
@@ -183,6 +184,16 @@ def _check_optimizer(wrapper: dict) -> None:
         check_value(f'{place}.custom_keys.{name}', {key: group[key] for key in group if key in hints}, _Group)
 
 
+def _check_parts(component: Callable, node: dict, place: str) -> None:
+    """Refuse a part without a type; what this package annotates as a plain dict is built from one."""
+    for key, parameter in inspect.signature(component).parameters.items():
+        if key == 'data_preprocessor' or parameter.annotation not in (dict, dict | None, dict | list | None):
+            continue
+        for part in node[key] if isinstance(node.get(key), list | tuple) else [node.get(key)]:
+            if isinstance(part, dict) and 'type' not in part:
+                raise InputError(f'{place}.{key} is written as dict(type=...), got {part!r}.')
+
+
 def _check_node(node: Any, place: str, kind: Registry | None, usual: str | None = None) -> None:
     if isinstance(node, list | tuple):
         for index, item in enumerate(node):
@@ -210,12 +221,10 @@ def _check_node(node: Any, place: str, kind: Registry | None, usual: str | None 
         others = [loop for key, loops in _LOOPS.items() if key != place for loop in loops]
         if place in _LOOPS and inspect.isclass(component) and issubclass(component, tuple(others)):
             raise InputError(f'{place}.type: {name!r} is a loop for another key.')
+        if registry.author(component) == 'stt_mm':
+            _check_parts(component, node, place)
         if (component.__module__ or '').partition('.')[0] not in ('stt_mm', 'mmengine', 'mmcv'):
             return
-    starts = node.get('init_cfg')
-    for start in starts if isinstance(starts, list | tuple) else [starts]:
-        if isinstance(start, dict) and 'type' not in start:
-            raise InputError(f"{place}.init_cfg is written as dict(type='Pretrained', checkpoint=PATH), got {start!r}.")
     for key in node.keys() & _INNER.keys():
         if isinstance(node[key], bool | int | float | str) or node[key] is None and key in _NEEDED:
             raise InputError(f'{place}.{key} is written as dict(type=...), got {node[key]!r}.')

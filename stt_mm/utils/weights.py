@@ -200,6 +200,12 @@ def load_backbone(
     check_finite(fitting, path, _ADVICE)
     if found.others:
         logger.warning('%s: %s', path, found.describe())
+    if any(name.startswith('projection.') for name in report.unused):
+        logger.warning(
+            '%s has a last convolution, which the network at hand is built without, so that features before it are '
+            'compared. To take it: model.backbone.projection=64 model.feature_stage=projection.',
+            path,
+        )
     target.load_state_dict(fitting, strict=False)
     return report
 

@@ -460,10 +460,29 @@ def test_initialisers_may_be_several(config):
     several = [dict(type='Kaiming', layer='Conv2d'), dict(type='Constant', val=1, layer='BatchNorm2d')]
     cfg = load_config('stt_r18_demo', {'model.init_cfg': several})
     MODELS.build(cfg.model)
-    with pytest.raises(ValueError, match=r"model\.backbone\.init_cfg is written as .*, got \{'prefix': 'module'\}"):
-        load_config('davis_r18_s8', {'model.backbone.init_cfg': [*several, dict(prefix='module')]})
-    with pytest.raises(ValueError, match=r"\(type='Pretrained', .*, got \{'checkpoint': 'a\.pth'\}"):
-        load_config('davis_r18_s8', {'model.backbone.init_cfg.checkpoint': 'a.pth'})
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'message'),
+    [
+        (
+            'davis_r18_s8',
+            {'model.backbone.init_cfg.checkpoint': 'a.pth'},
+            r"backbone\.init_cfg .*, got \{'checkpoint': ",
+        ),
+        (
+            'davis_r18_s8',
+            {'model.init_cfg': [dict(type='Kaiming'), dict(val=1)]},
+            r"model\.init_cfg .*, got \{'val': 1",
+        ),
+        ('stt_r18_demo', {'model.negatives.frames': 10}, r"model\.negatives .*, got \{'frames': 10\}"),
+        ('mast/mast_r18_demo', {'model.compactness_head.weight': 2}, r'model\.compactness_head .*, got'),
+        ('mast/mast_r18_demo', {'model.backbone.position.kind': 'abs2d'}, r'model\.backbone\.position .*, got'),
+    ],
+)
+def test_a_part_without_a_type_is_named(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(name, options)
 
 
 def test_numbers_of_log_levels_and_marks_of_other_hooks_are_accepted(config):

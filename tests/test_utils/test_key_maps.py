@@ -186,12 +186,13 @@ def test_the_unofficial_liir_loads_at_100_percent(variant, tmp_path):
     assert all(torch.equal(loaded[name], value) for name, value in original.state_dict().items())
 
 
-def test_a_trunk_is_read_without_its_projection_and_not_the_other_way_round(tmp_path):
+def test_a_trunk_is_read_without_its_projection_and_not_the_other_way_round(tmp_path, caplog):
     original = mast()
     weights = public_file(layout('mast'), original)
     torch.save(weights, tmp_path / 'whole.pth')
     report = load_backbone(mast(projection=None, out_indices=(3,)), tmp_path / 'whole.pth')
     assert (report.ratio, report.unused) == (1.0, ('projection.weight', 'projection.bias'))
+    assert 'whole.pth has a last convolution, which the network at hand is built without' in caplog.text
     deep = dict(depth=50, widths=None)
     torch.save(mast(**deep, projection=None, out_indices=(3,)).state_dict(), tmp_path / 'trunk.pth')
     with pytest.raises(CheckpointError, match=r'99\.\d%.*missing: projection\.weight, projection\.bias'):

@@ -45,7 +45,7 @@ class TimmBackbone(WrappedNetwork):
         pretrained: bool = False,
         norm: bool = True,
         position_embedding: Literal['timm', 'dino'] = 'timm',
-        options: dict | None = None,
+        options: dict[str, Any] | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         check_choice('position_embedding', position_embedding, ('timm', 'dino'))
