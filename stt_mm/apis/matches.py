@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stt_mm.apis.given import check_inside
 from stt_mm.errors import InputError
 from stt_mm.models import Correspondence
-from stt_mm.models.propagator import check_finite
+from stt_mm.models.propagator import check_finite, comparable
 from stt_mm.ops import Vote, Window, principal_components, resize_label, vote_weights
 from stt_mm.ops.devices import full_float32
 
@@ -65,7 +64,7 @@ def find_matches(
     features = [model.feature(image).float() for image in (reference, target)]
     for number, feature in enumerate(features):
         check_finite(bool(torch.isfinite(feature).all()), number)
-    keys, queries = (F.normalize(feature, dim=0) if protocol.normalize else feature for feature in features)
+    keys, queries = (comparable(feature, protocol.normalize) for feature in features)
     size, grid = protocol.padded(frame), tuple(queries.shape[1:])
     scale = np.array(grid) / size
     cells = [tuple(int(place) for place in (point[::-1] + 0.5) * scale) for point in np.asarray(points, np.float64)]

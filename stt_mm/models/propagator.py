@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stt_mm.errors import InputError
-from stt_mm.ops import LongSearch, Plan, Vote, Voters, Way, Window, plan_for_memory, propagate_many
+from stt_mm.ops import LongSearch, Plan, Vote, Voters, Way, Window, normalise_label, plan_for_memory, propagate_many
 from stt_mm.ops.search import at_least_float32
 from stt_mm.protocols import get_protocol
 from stt_mm.registry import MODELS
@@ -70,18 +70,19 @@ class LabelPropagator:
         self._plan: Plan | None = None
         self._limits = 0, 0  # side of a tile, and tiles together, that the device was found to bear
 
-    def start(self, feature: Tensor, label: Tensor) -> None:
+    def start(self, feature: Tensor, label: Tensor, time: int = 0) -> None:
         """Begin a video.
 
         Args:
             feature: ``[C, h, w]``, features of the first frame.
             label: ``[K, h, w]``, its labels on the same grid.
+            time: number of this frame; -1 if it comes once more, to be the first that labels are carried to.
 
         Raises:
             ValueError: if the grids differ, or features are not finite.
         """
         _check_grid(tuple(feature.shape[1:]), label)
-        self._time, self._frames, self._groups, self._plan, self.finite = 0, [0], [], None, None
+        self._time, self._frames, self._groups, self._plan, self.finite = time, [time], [], None, None
         self._limits = LARGEST_TILE['cuda' if feature.is_cuda else 'cpu'], 2**30 if feature.is_cuda else 1
         self._budget = self.max_memory or (_free_memory(feature.device) // 4 if feature.is_cuda else CPU_MEMORY)
         feature = self._prepare(feature)
@@ -116,6 +117,8 @@ class LabelPropagator:
         self._time += 1
         feature = self._prepare(feature)
         labels = self._propagate(feature)
+        if self.protocol.feedback == 'stretched':
+            labels = [normalise_label(label) for label in labels]
         self._remember(feature, labels)
         return torch.cat(labels)
 
@@ -164,9 +167,8 @@ class LabelPropagator:
         finite = torch.isfinite(feature).all()
         self.finite = finite if self.finite is None else self.finite & finite
         if not feature.is_cuda:
-            check_finite(bool(finite), self._time)
-        if self.protocol.normalize:
-            feature = F.normalize(feature.float(), dim=0).to(feature.dtype)
+            check_finite(bool(finite), max(self._time, 0))
+        feature = comparable(feature, self.protocol.normalize)
         # Half precision is enough to choose the best cosines. Larger products leave its range, and where all of them
         # weigh, a rounded one weighs wrongly.
         return feature if self.protocol.normalize and self.protocol.vote == 'topk' else at_least_float32(feature)
@@ -265,6 +267,14 @@ class LabelPropagator:
         self._memory = F.pad(self._memory, (0, 0, 0, frames))
         for group in self._groups:
             group.labels = F.pad(group.labels, (0, 0, 0, frames))
+
+
+def comparable(feature: Tensor, normalize: bool | str) -> Tensor:
+    """Features ``[C, h, w]`` whose products a protocol compares, see its field ``normalize``."""
+    if not normalize:
+        return feature
+    compared = feature.float().relu() if normalize == 'relu' else feature.float()
+    return F.normalize(compared, dim=0).to(feature.dtype)
 
 
 def check_finite(finite: bool, frame: int) -> None:

@@ -22,10 +22,20 @@ from stt_mm.ops import (
     to_device,
 )
 from stt_mm.ops.devices import full_float32
-from stt_mm.ops.labels import LabelRule
 from stt_mm.ops.points import INPUT, LOST
 
 logger = logging.getLogger(__name__)
+
+# How a mask comes to the size of the network's input, unless it does not, and how from there to the grid.
+_PATHS = dict(
+    nearest=(None, 'nearest'),
+    nearest_twice=('nearest', 'nearest'),
+    bilinear=(None, 'bilinear'),
+    nearest_bilinear=('nearest', 'bilinear'),
+    floor_bilinear=('floor', 'bilinear'),
+    aligned=(None, 'aligned'),
+    corner=('nearest', 'corner'),
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,7 @@ class Tracker:
             places = [self._points(part, size) for part, group in rows if group.ids is None]
             masks = [part for part, group in rows if group.ids is not None]
             if masks:
-                found, value = self._mask(masks, size)
+                found, value = self._read_out(masks, self._names, size)
                 if self._propagator.protocol.feedback == 'hard':
                     self._feed_back(found, tuple(feature.shape[1:]))
         if points is not None and len(points):
@@ -119,29 +129,38 @@ class Tracker:
                 scores = _strengths(found, torch.ones(cut, device=found.device) if value is None else value)
         return Pending(self._time, cut, found, places, scores, self._propagator.finite)
 
-    def _follow(self, feature: Tensor, label: Tensor, ids: tuple[int, ...] | None) -> None:
+    def _follow(self, feature: Tensor, label: Tensor, ids: tuple[int, ...] | None) -> Tensor:
+        """The label on the grid that stands for this frame: the given one, or what is carried to the frame itself."""
         label = to_device(label, feature.device)
         if self._groups:
             self._propagator.add(label)
+        elif self._propagator.protocol.first_output == 'propagated':
+            self._propagator.start(feature, label, -1)
+            label = self._propagator.step(feature)
         else:
             self._propagator.start(feature, label)
         self._groups.append(_Group(len(label), ids))
+        return label
 
     def _follow_points(self, feature: Tensor, size: tuple[int, int], points: Tensor) -> Tensor:
         """What the protocol puts out for points that are new: themselves, or what their maps leave of them."""
         protocol = self._propagator.protocol
         codec, input_size, grid = protocol.points or INPUT, protocol.input_size(size), tuple(feature.shape[1:])
-        self._follow(feature, points_to_label(points, size, input_size, grid, codec), None)
+        sigma, topk = protocol.point_sigma, protocol.point_topk
+        label = self._follow(feature, points_to_label(points, size, input_size, grid, codec, sigma), None)
         if protocol.first_output == 'given':
             return to_device(torch.where(points.isnan().any(1, keepdim=True), LOST, points).float(), feature.device)
+        if protocol.first_output != 'resized':
+            return self._points(label, size)
         # The released codes read the given points back from the maps that they draw.
         drawn_at = grid if codec == 'grid' else input_size
-        drawn = points_to_label(points, size, input_size, drawn_at, codec)
-        return to_device(label_to_points(drawn, size, input_size, codec), feature.device)
+        drawn = points_to_label(points, size, input_size, drawn_at, codec, sigma)
+        return to_device(label_to_points(drawn, size, input_size, codec, topk), feature.device)
 
     def _points(self, label: Tensor, size: tuple[int, int]) -> Tensor:
         protocol = self._propagator.protocol
-        return label_to_points(label, size, protocol.input_size(size), protocol.points or INPUT)
+        codec = protocol.points or INPUT
+        return label_to_points(label, size, protocol.input_size(size), codec, protocol.point_topk)
 
     def _follow_mask(self, feature: Tensor, size: tuple[int, int], mask: Tensor, current: Tensor | None) -> Tensor:
         """The frame's mask with objects that are new over those that were there, YouTube-VOS's rule."""
@@ -158,9 +177,9 @@ class Tracker:
                 f'ids than {sorted(known)}.'
             )
         protocol, grid = self._propagator.protocol, tuple(feature.shape[1:])
-        at_input = resize_mask_nearest(mask, protocol.input_size(size))
-        label, left = mask_to_label(at_input if self._by_input else mask, grid, self._rule)
-        if lost := sorted({*ids} - {0, *left}):
+        large = self._large_enough(mask)
+        label, left = mask_to_label(self._on_the_way(large), grid, _PATHS[protocol.first_label][1])
+        if lost := sorted({*torch.unique(large).tolist()} - {0, *left}):
             logger.warning(
                 'Frame %d: object %s falls between the %dx%d cells of the features and is lost at once. Follow it as a '
                 'point, or take a finer grid: a config at stride 4, or a larger model.propagator.protocol.short_side.',
@@ -168,46 +187,62 @@ class Tracker:
                 ', '.join(map(str, lost)),
                 *grid,
             )
-        self._follow(feature, label, left)
+        label = self._follow(feature, label, left)
         names = [0, *(number for group in self._groups for number in (group.ids or ())[1:])]
         self._names = to_device(torch.tensor(names, dtype=torch.uint8), feature.device)
         mask = mask.to(torch.uint8)
         if protocol.first_output == 'resized':
+            at_input = resize_mask_nearest(mask, protocol.input_size(size))
             mask = F.interpolate(at_input[None, None].float(), size=size)[0, 0].to(torch.uint8)
+        if protocol.first_output in ('grid', 'propagated'):
+            own = to_device(torch.tensor(left, dtype=torch.uint8), feature.device)
+            mask, _ = self._read_out([label], own, size)
         mask = to_device(mask, feature.device)
         return mask if current is None else torch.where(mask > 0, mask, current)
 
-    @property
-    def _rule(self) -> LabelRule:
-        return (
-            'nearest'
-            if self._propagator.protocol.first_label == 'nearest_twice'
-            else self._propagator.protocol.first_label
-        )
+    def _large_enough(self, mask: Tensor) -> Tensor:
+        """The mask without objects that the protocol leaves out for their size."""
+        protocol = self._propagator.protocol
+        if protocol.least_pixels == 1:
+            return mask
+        at_input = resize_mask_nearest(mask, protocol.input_size(tuple(mask.shape)))
+        few = torch.bincount(at_input.flatten().long(), minlength=256)[mask.long()] < protocol.least_pixels
+        if left_out := torch.unique(mask[few & (mask > 0)]).tolist():
+            logger.warning(
+                "Frame %d: object %s has fewer than %d pixels at the size of the network's input and is left out, as "
+                'the protocol %s says.',
+                self._time,
+                ', '.join(map(str, left_out)),
+                protocol.least_pixels,
+                protocol,
+            )
+        return torch.where(few, 0, mask)
 
-    @property
-    def _by_input(self) -> bool:
-        """Whether masks come to the grid by way of the size of the network's input."""
-        return self._propagator.protocol.first_label in ('nearest_twice', 'corner')
+    def _on_the_way(self, mask: Tensor) -> Tensor:
+        """The mask at the size from which it comes to the grid."""
+        rule, _ = _PATHS[self._propagator.protocol.first_label]
+        if rule is None:
+            return mask
+        return resize_mask_nearest(mask, self._propagator.protocol.input_size(tuple(mask.shape)), rule)
 
     def _feed_back(self, mask: Tensor, grid: tuple[int, int]) -> None:
         """Let the memory hold the mask in place of the soft labels that it was made of."""
-        if self._by_input:
-            mask = resize_mask_nearest(mask, self._propagator.protocol.input_size(tuple(mask.shape)))
-        first = 1
+        mask, (_, rule), first = self._on_the_way(mask), _PATHS[self._propagator.protocol.first_label], 1
         for place, group in enumerate(self._groups):
             if group.ids is not None:
                 ids = self._names[first : first + len(group.ids) - 1]
-                self._propagator.replace(place, ids_to_label(mask, ids, grid, self._rule))
+                self._propagator.replace(place, ids_to_label(mask, ids, grid, rule))
                 first += len(ids)
 
-    def _mask(self, labels: list[Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def _read_out(self, labels: list[Tensor], ids: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Mask and the values that won, of groups with channels of these ids."""
         protocol = self._propagator.protocol
-        compared = protocol.input_size(size) if protocol.output == 'input' else tuple(size)
-        mask, value = label_to_mask(labels, self._names, compared, protocol.min_max, protocol.gain)
+        compared = tuple(size) if protocol.output == 'original' else protocol.input_size(size)
+        found = label_to_mask(labels, ids, compared, protocol.min_max, protocol.gain, protocol.read_out)
         if compared == tuple(size):
-            return mask, value
-        return resize_mask_nearest(mask, size), resize_mask_nearest(value, size)
+            return found
+        rule = 'floor' if protocol.output == 'input_floor' else 'nearest'
+        return tuple(resize_mask_nearest(part, size, rule) for part in found)
 
 
 class Pending:

@@ -15,6 +15,7 @@ from stt_mm.ops.compactness import gathered
 from stt_mm.ops.devices import to_device
 from stt_mm.ops.early import early_gradient
 from stt_mm.ops.fisher import add_squared, quadratic_penalty
+from stt_mm.ops.frames import resize_frame
 from stt_mm.ops.labels import (
     ids_to_label,
     label_to_mask,
@@ -86,6 +87,7 @@ __all__ = [
     'propagate_many',
     'quadratic_penalty',
     'reconstruct',
+    'resize_frame',
     'resize_label',
     'resize_map',
     'resize_mask_nearest',

@@ -12,17 +12,27 @@ RGB_TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0
 WHITE = (0.950456, 1.0, 1.088754)
 
 # Mean and deviation per channel, of L in [0, 100], a, b, or of R, G, B in [0, 1]. DINO evaluates with 0.228 for red.
+# Lightness is that of OpenCV's 8-bit Lab over 256, as grey that an ImageNet network sees (UVC).
 COLORS = dict(
     lab=((50.0, 0.0, 0.0), (50.0, 127.0, 127.0)),
     rgb=((123.675 / 255, 116.28 / 255, 103.53 / 255), (58.395 / 255, 57.12 / 255, 57.375 / 255)),
     rgb_dino=((0.485, 0.456, 0.406), (0.228, 0.224, 0.225)),
+    lightness=((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 )
+Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+Color = str | Statistics
+
+
+def color_space(color: Color) -> str:
+    """``lab``, ``lightness`` or ``rgb``, whatever the mean and deviation."""
+    return color if color in ('lab', 'lightness') else 'rgb'
 
 
 @kept(limit=8)
-def _statistics(color: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+def _statistics(color: Color, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
     """``[2, 3, 1, 1]``: mean and deviation."""
-    return to_device(torch.tensor(COLORS[color], dtype=dtype).view(2, 3, 1, 1), device)
+    values = COLORS[color] if isinstance(color, str) else color
+    return to_device(torch.tensor(values, dtype=dtype).view(2, 3, 1, 1), device)
 
 
 @kept(limit=4)
@@ -31,23 +41,29 @@ def _relative_xyz(device: torch.device, dtype: torch.dtype) -> Tensor:
     return to_device(torch.tensor(RGB_TO_XYZ, dtype=dtype) / torch.tensor(WHITE, dtype=dtype)[:, None], device)
 
 
-def normalise_frames(frames: Tensor, color: str) -> Tensor:
+def normalise_frames(frames: Tensor, color: Color) -> Tensor:
     """RGB in [0, 1] to the normalised colours of a network, differentiably and on any device.
 
     Args:
         frames: ``[..., 3, H, W]``.
-        color: a key of :data:`COLORS`; Lab then lies within about [-1, 1].
+        color: a key of :data:`COLORS`, or mean and deviation of R, G and B in [0, 1]. Lab then lies within about
+            [-1, 1].
     """
     mean, std = _statistics(color, frames.device, frames.dtype)
-    return ((rgb_to_lab(frames) if color == 'lab' else frames) - mean) / std
+    space = color_space(color)
+    if space != 'rgb':
+        frames = rgb_to_lab(frames)
+    if space == 'lightness':
+        frames = frames[..., :1, :, :] * (255 / 100 / 256)
+    return (frames - mean) / std
 
 
-def image_to_input(image: np.ndarray, color: str) -> Tensor:
-    """The same for one picture of an evaluation; Lab by OpenCV's float conversion, as in the published protocols.
+def image_to_input(image: np.ndarray, color: Color) -> Tensor:
+    """The same for one picture of an evaluation; Lab by OpenCV's conversion, as in the published protocols.
 
     Args:
         image: uint8 ``[H, W, 3]``, RGB.
-        color: a key of :data:`COLORS`.
+        color: as above.
 
     Returns:
         float32 ``[3, H, W]`` on the CPU.
@@ -55,35 +71,37 @@ def image_to_input(image: np.ndarray, color: str) -> Tensor:
     scaled = image.astype(np.float32) / 255
     if color == 'lab':
         scaled = cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB)
+    elif color == 'lightness':
+        scaled = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[..., :1], 3, axis=2).astype(np.float32) / 256
     mean, std = _statistics(color, torch.device('cpu'))
     return (torch.from_numpy(scaled).permute(2, 0, 1) - mean) / std
 
 
-def bytes_to_input(image: Tensor, color: str) -> Tensor:
+def bytes_to_input(image: Tensor, color: Color) -> Tensor:
     """:func:`image_to_input` where a picture lies, on a GPU: the same numbers, without its work on the host.
 
     Args:
         image: uint8 ``[H, W, 3]``, RGB.
-        color: a key of :data:`COLORS`. The first picture in Lab on a device makes a table of 192 MiB there.
+        color: as above. The first picture in Lab or lightness on a device makes a table of 192 MiB there.
 
     Returns:
         float32 ``[3, H, W]`` on the device of the picture.
     """
-    if color == 'lab':
+    if color_space(color) != 'rgb':
         red, green, blue = image.int().unbind(2)
-        return _lab_of_bytes(image.device)[(red << 16) + (green << 8) + blue].permute(2, 0, 1)
+        return _table(color, image.device)[(red << 16) + (green << 8) + blue].permute(2, 0, 1)
     mean, std = _statistics(color, image.device)
     return (image.permute(2, 0, 1).float() / 255 - mean) / std
 
 
 @kept(limit=1)
-def _lab_of_bytes(device: torch.device) -> Tensor:
-    """float32 ``[2 ** 24, 3]``, the normalised Lab of every colour: OpenCV interpolates, which no formula repeats."""
+def _table(color: str, device: torch.device) -> Tensor:
+    """float32 ``[2 ** 24, 3]``, the input of every colour: OpenCV interpolates, which no formula repeats."""
     table = torch.empty(2**24, 3, device=device)
     plane = np.stack(np.meshgrid(np.zeros(1), np.arange(256), np.arange(256), indexing='ij'), -1)[0].astype(np.uint8)
     for red in range(256):
         plane[..., 0] = red
-        table[red << 16 : (red + 1) << 16] = image_to_input(plane, 'lab').flatten(1).t().to(device)
+        table[red << 16 : (red + 1) << 16] = image_to_input(plane, color).flatten(1).t().to(device)
     return table
 
 

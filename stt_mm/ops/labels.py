@@ -14,7 +14,10 @@ from stt_mm.ops.devices import kept, to_device
 EPS = 1e-12
 
 
-LabelRule = Literal['nearest', 'bilinear', 'corner']
+LabelRule = Literal['nearest', 'bilinear', 'aligned', 'corner']
+MaskRule = Literal['nearest', 'floor']
+ReadOut = Literal['bilinear', 'opencv', 'aligned', 'nearest']
+SMOOTH = ('bilinear', 'aligned')
 
 
 def mask_to_label(mask: Tensor, grid: tuple[int, int], rule: LabelRule = 'nearest') -> tuple[Tensor, tuple[int, ...]]:
@@ -24,13 +27,14 @@ def mask_to_label(mask: Tensor, grid: tuple[int, int], rule: LabelRule = 'neares
         mask: integer ``[H, W]``, object ids, 0 the background.
         grid: ``(h, w)``.
         rule: ``nearest`` takes the nearest pixel by pixel centres (PIL's rule, not OpenCV's), ``bilinear`` makes the
-            mask one-hot first and then resizes it without smoothing, ``corner`` takes the first pixel of each cell.
+            mask one-hot first and then resizes it without smoothing, ``aligned`` so that the centres of the corners
+            stay where they are, ``corner`` takes the first pixel of each cell.
 
     Returns:
         float32 ``[K, h, w]`` and the K ids of its channels: 0, then the objects of the mask that survive the sampling,
         rising.
     """
-    if rule != 'bilinear':
+    if rule not in SMOOTH:
         mask = _sampled(mask, grid, rule)
     ids = [number for number in torch.unique(mask).tolist() if number]
     label = ids_to_label(mask, torch.tensor(ids, dtype=mask.dtype, device=mask.device), grid, rule)
@@ -49,11 +53,11 @@ def ids_to_label(mask: Tensor, ids: Tensor, grid: tuple[int, int], rule: LabelRu
     Returns:
         float32 ``[1 + N, h, w]``, the background first.
     """
-    if rule != 'bilinear' and tuple(mask.shape) != tuple(grid):
+    if rule not in SMOOTH and tuple(mask.shape) != tuple(grid):
         mask = _sampled(mask, grid, rule)
     objects = mask == ids[:, None, None]
     label = torch.cat([~objects.any(0, keepdim=True), objects]).float()
-    return resize_label(label, grid) if rule == 'bilinear' else label
+    return resize_label(label, grid, rule) if rule in SMOOTH else label
 
 
 def _sampled(mask: Tensor, grid: tuple[int, int], rule: LabelRule) -> Tensor:
@@ -73,10 +77,18 @@ def _stride(side: int, cells: int) -> int:
     return stride if -(-side // stride) == cells else -(-side // cells)
 
 
-def resize_mask_nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """Ids, or what goes with them, ``[H, W]`` at another size, by the nearest pixel centre, as PIL to the pixel."""
-    rows, columns = (_nearest(old, new, mask.device) for old, new in zip(mask.shape, size, strict=True))
-    return mask[rows][:, columns]
+def resize_mask_nearest(mask: Tensor, size: tuple[int, int], rule: MaskRule = 'nearest') -> Tensor:
+    """Ids, or what goes with them, ``[..., H, W]`` at another size.
+
+    Args:
+        mask: ``[..., H, W]``.
+        size: ``(height, width)``.
+        rule: ``nearest`` takes the nearest pixel by pixel centres, as PIL to the pixel; ``floor`` pixel
+            ``floor(i * old / new)`` for pixel i, as OpenCV and PyTorch mean by "nearest".
+    """
+    sources = _nearest if rule == 'nearest' else _floor
+    rows, columns = (sources(old, new, mask.device) for old, new in zip(mask.shape[-2:], size, strict=True))
+    return mask[..., rows, :][..., columns]
 
 
 @kept(limit=64)
@@ -85,6 +97,11 @@ def _nearest(old: int, new: int, device: torch.device) -> Tensor:
     line = Image.fromarray(np.arange(old, dtype=np.int32)[None])
     taken = np.array(line.resize((new, 1), Image.Resampling.NEAREST))[0]
     return to_device(torch.from_numpy(taken.astype(np.int64)), device)
+
+
+@kept(limit=64)
+def _floor(old: int, new: int, device: torch.device) -> Tensor:
+    return to_device(torch.arange(new) * old // new, device)
 
 
 def normalise_label(label: Tensor) -> Tensor:
@@ -100,15 +117,32 @@ def normalise_label(label: Tensor) -> Tensor:
     return torch.where(high > 0, (label - low) / (high - low + EPS), label)
 
 
-def resize_label(label: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize ``[K, h, w] -> [K, H, W]`` with half-pixel centres."""
-    return F.interpolate(label[None], size=size, mode='bilinear')[0]
+def resize_label(label: Tensor, size: tuple[int, int], rule: ReadOut = 'bilinear') -> Tensor:
+    """Resize ``[K, h, w] -> [K, H, W]``.
+
+    Args:
+        label: ``[K, h, w]``.
+        size: ``(H, W)``.
+        rule: ``bilinear`` with half-pixel centres; ``opencv``: the same rounded as OpenCV does, once along the rows and
+            once along the columns, which decides between values that are almost equal; ``aligned``: bilinear, the
+            centres of the corners stay where they are; ``nearest``: the cell ``floor(i * h / H)`` for pixel i.
+    """
+    if rule == 'nearest':
+        return resize_mask_nearest(label, size, 'floor')
+    if rule == 'opencv':
+        label = F.interpolate(label[None], size=(label.shape[1], size[1]), mode='bilinear')[0]
+    return F.interpolate(label[None], size=size, mode='bilinear', align_corners=rule == 'aligned')[0]
 
 
 def label_to_mask(
-    labels: Sequence[Tensor], ids: Tensor, size: tuple[int, int], min_max: bool = True, gain: float = 1.0
+    labels: Sequence[Tensor],
+    ids: Tensor,
+    size: tuple[int, int],
+    min_max: bool = True,
+    gain: float = 1.0,
+    read_out: ReadOut = 'bilinear',
 ) -> tuple[Tensor, Tensor]:
-    """Object ids at full size: bilinear resize, min-max per channel if wanted, arg-max.
+    """Object ids at full size: resize, min-max per channel if wanted, arg-max.
 
     Groups of objects that were followed apart compete here: each brings its objects and its own background, and a pixel
     is background only as far as every group takes it for background. A group whose objects are lost has no say.
@@ -119,13 +153,14 @@ def label_to_mask(
         size: ``(H, W)`` of the mask.
         min_max: stretch each channel first, see :func:`normalise_label`.
         gain: factor of all objects, before.
+        read_out: how the channels come to the size of the mask, see :func:`resize_label`.
 
     Returns:
         uint8 ``[H, W]`` ids, and float ``[H, W]``, the values that won.
     """
     if gain != 1:
         labels = [torch.cat([label[:1], label[1:] * gain]) for label in labels]
-    full = [resize_label(label, size) for label in labels]
+    full = [resize_label(label, size, read_out) for label in labels]
     full = [normalise_label(label) for label in full] if min_max else full
     if len(full) > 1:  # of one group, nothing is copied
         # A group that has lost all its objects takes all for background; stretching that leaves rounding errors alone.

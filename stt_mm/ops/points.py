@@ -54,7 +54,12 @@ def gaussian_maps(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor
 
 
 def points_to_label(
-    points: Tensor, image_size: tuple[int, int], input_size: tuple[int, int], grid: tuple[int, int], codec: Codec
+    points: Tensor,
+    image_size: tuple[int, int],
+    input_size: tuple[int, int],
+    grid: tuple[int, int],
+    codec: Codec,
+    sigma: float | None = None,
 ) -> Tensor:
     """Heat maps of points.
 
@@ -67,6 +72,7 @@ def points_to_label(
         input_size: ``(height, width)`` of the network input.
         grid: ``(h, w)`` of the features.
         codec: ``'image'``, ``'grid'`` or ``'input'``.
+        sigma: standard deviation of a Gaussian, in units of the codec; ``None``: the codec's own.
 
     Returns:
         float32 ``[K, h, w]`` in 0..1: K = J, or for ``'grid'`` K = J + 1 with the background, which is 1 where all
@@ -76,21 +82,24 @@ def points_to_label(
         ValueError: ``points`` is not ``[J, 2]``, or there is no such codec.
     """
     _check_codec(codec)
+    sigma = SIGMA[codec] if sigma is None else sigma
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f'Expected points [J, 2], (x, y) of each, got shape {list(points.shape)}.')
     if codec == INPUT:
         points, image_size = _rescale(points.float(), image_size, input_size).round(), input_size
     if codec != GRID:
-        maps = gaussian_maps(points, image_size, SIGMA[codec])
+        maps = gaussian_maps(points, image_size, sigma)
         return resize_label(resize_label(maps, input_size), grid).float()
     stride = points.new_tensor([input_size[1] / grid[1], input_size[0] / grid[0]], dtype=torch.float64)
     factors = [points.new_tensor(size[::-1], dtype=torch.float64) for size in (input_size, image_size)]
-    maps = gaussian_maps(points * factors[0] / factors[1] / stride, grid, SIGMA[codec])
+    maps = gaussian_maps(points * factors[0] / factors[1] / stride, grid, sigma)
     background = (maps.sum(0, keepdim=True) == 0).double()
     return torch.cat([background, maps]).float()
 
 
-def label_to_points(label: Tensor, image_size: tuple[int, int], input_size: tuple[int, int], codec: Codec) -> Tensor:
+def label_to_points(
+    label: Tensor, image_size: tuple[int, int], input_size: tuple[int, int], codec: Codec, topk: int | None = None
+) -> Tensor:
     """Points from their heat maps.
 
     Args:
@@ -98,6 +107,7 @@ def label_to_points(label: Tensor, image_size: tuple[int, int], input_size: tupl
         image_size: ``(height, width)`` of the original frame.
         input_size: ``(height, width)`` of the network input.
         codec: ``'image'``, ``'grid'`` or ``'input'``.
+        topk: largest values that a point is the weighted mean of; ``None``: the codec's own number.
 
     Returns:
         ``[J, 2]`` of the type of ``label``, (x, y) in pixels of the original frame; (-1, -1) where a channel sums to 0.
@@ -112,7 +122,7 @@ def label_to_points(label: Tensor, image_size: tuple[int, int], input_size: tupl
     maps = label[1:] if codec == GRID else resize_label(label, drawn[codec])
     height, width = maps.shape[-2:]
     flat = maps.flatten(1)
-    values, index = flat.topk(min(TOPK[codec], flat.shape[1]))
+    values, index = flat.topk(min(TOPK[codec] if topk is None else topk, flat.shape[1]))
     lost = flat.sum(1, keepdim=True) == 0
     weights = values / torch.where(lost, 1.0, values.sum(1, keepdim=True))
     rows = index.div(width, rounding_mode='floor')

@@ -6,57 +6,15 @@ a mask over all pairs nor the full affinity is built.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stt_mm.ops.compactness import ONE_CELL, gathered
 from stt_mm.ops.search import Part, Search, at_least_float32, with_last_places
 from stt_mm.ops.tiling import LongSearch, Plan, Window
-
-
-@dataclass(frozen=True)
-class Vote:
-    """A rule of voting.
-
-    Args:
-        kind: ``topk``: the softmax over the best pairs of all frames together. ``softmax``: over all pairs.
-            ``frame_softmax``: over all pairs of each frame, all frames having one weight. ``compact``: the softmax over
-            all pairs, gathered in each frame around its highest cells (LIIR).
-        temperature: divides the correlations before the softmax.
-        topk: number of pairs of ``topk``.
-        ties: ``cut`` keeps exactly ``topk`` pairs, ``kept`` also all that are as good as the last of them.
-        components: Gaussians per frame of ``compact``.
-        sigma: their standard deviation in cells; ``None``: estimated.
-        mass: of a frame of ``compact``: its ``share`` in the softmax over all pairs, ``equal`` ones, or what Gaussians
-            have whose heights sum to 1 (``peak``, the unofficial code).
-        threshold: value that the highest cell must exceed for ``compact`` to take the place of the softmax.
-
-    Raises:
-        ValueError: an unknown word, or a number out of range.
-    """
-
-    kind: Literal['topk', 'softmax', 'frame_softmax', 'compact'] = 'topk'
-    temperature: float = 0.07
-    topk: int = 10
-    ties: Literal['cut', 'kept'] = 'cut'
-    components: int = 2
-    sigma: float | None = None
-    mass: Literal['share', 'equal', 'peak'] = 'share'
-    threshold: float = 0.0
-
-    def __post_init__(self) -> None:
-        words = dict(
-            kind=('topk', 'softmax', 'frame_softmax', 'compact'), ties=('cut', 'kept'), mass=('share', 'equal', 'peak')
-        )
-        for name, allowed in words.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f'{name} must be one of {", ".join(map(repr, allowed))}, got {getattr(self, name)!r}.')
-        if min(self.topk, self.components) < 1 or self.temperature <= 0 or (self.sigma is not None and self.sigma <= 0):
-            raise ValueError(f'Expected topk and components of at least 1, temperature and sigma above 0, got {self}.')
+from stt_mm.ops.votes import Vote, read_compact, softmax_weights
 
 
 class Voters(NamedTuple):
@@ -211,60 +169,18 @@ def _voted(parts: list[Part], block: Tensor, memory: Tensor, rule: Vote) -> Tens
     """
     if rule.kind == 'topk':
         return _kept(parts, rule) if rule.ties == 'kept' else _cut(parts, block, memory, rule)
-    weights = _softmax(parts, rule)
+    weights = softmax_weights(parts, rule)
     masses = [values.sum(1) for values in weights]
-    total = sum(mass.sum(1) for mass in masses)
+    total, frames = sum(mass.sum(1) for mass in masses), sum(part.copies.sum() for part in parts)
+    if rule.kind == 'frame_topk':
+        total = frames.expand_as(total)
     if rule.kind == 'compact':
-        frames = sum(part.copies.sum() for part in parts)
         if rule.mass == 'equal':
             masses = [total[:, None] * (part.copies / frames)[:, None] for part in parts]
-        read = [_compact(*each, total, rule) for each in zip(parts, weights, masses, strict=True)]
+        read = [read_compact(*each, total, rule) for each in zip(parts, weights, masses, strict=True)]
     else:
         read = [part.labels.read(values) for part, values in zip(parts, weights, strict=True)]
     return sum(read) / total[..., None]
-
-
-def _softmax(parts: list[Part], rule: Vote) -> list[Tensor]:
-    """``[n, cells, f, m]`` per part, up to their sum over cells and frames of all parts."""
-    logits = [part.products * (1 / rule.temperature) for part in parts]
-    for values, part in zip(logits, parts, strict=True):
-        if part.outside is not None:
-            values.masked_fill_(part.outside, -torch.inf)
-    if rule.kind == 'frame_softmax':
-        weights = [values.softmax(1) for values in logits]
-    else:
-        top = torch.stack([values.amax((1, 2)) for values in logits]).amax(0)[:, None, None]
-        weights = [values.sub_(top).exp_() for values in logits]
-    for part, values in zip(parts, weights, strict=True):
-        if part.repeated:
-            values.mul_(part.copies[:, None])
-    return weights
-
-
-def _compact(part: Part, weights: Tensor, mass: Tensor, total: Tensor, rule: Vote) -> Tensor:
-    """``[n, m, K]``: labels of a part, where the weights of each frame are gathered around its peaks.
-
-    Args:
-        part: what was found.
-        weights: ``[n, cells, f, m]``, up to the factor ``total``.
-        mass: ``[n, f, m]``, sum that the weights of each frame get, up to the same factor.
-        total: ``[n, m]``.
-        rule: of the vote.
-    """
-    maps, inside = weights.unflatten(1, part.size), part.inside or (None, None)
-    if rule.mass == 'peak':
-        of_all = total[:, None, None, None]
-        mixture = gathered(maps / of_all, *inside, rule.components, rule.sigma or ONE_CELL, normalised=False)
-        best, mass = mixture.best, total[:, None]
-    else:
-        mixture = gathered(maps, *inside, rule.components, rule.sigma)
-        best = mixture.best / total[:, None]
-    mixture = mixture._replace(heights=mixture.heights * mass[:, None])
-    if not rule.threshold:
-        return part.labels.read_mixture(mixture)
-    replaced = (best > rule.threshold)[:, None]
-    read = part.labels.read_mixture(mixture._replace(heights=mixture.heights * replaced))
-    return read + part.labels.read(weights * ~replaced)
 
 
 class _Found(NamedTuple):

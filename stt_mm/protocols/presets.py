@@ -7,6 +7,7 @@ from typing import Any
 
 from stt_mm.errors import InputError
 from stt_mm.protocols.protocol import Protocol
+from stt_mm.protocols.variations import variations
 
 _STT_S8 = Protocol(
     name='stt_davis_s8',
@@ -145,6 +146,7 @@ PRESETS = {
             pad=4,
             gain=1.05,
         ),
+        *variations(_VFS, _CRW, _DINO),
     )
 }
 

@@ -1,7 +1,7 @@
 """What a protocol states, from the frames of a video to its masks or points."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from stt_mm.errors import InputError
@@ -12,6 +12,7 @@ _SIDE = 16384
 # Smallest and largest value of each number.
 _RANGES = dict(
     short_side=(1, _SIDE),
+    long_side=(1, _SIDE),
     multiple=(1, _SIDE),
     stride=(1, 1024),
     num_context=(1, 10**9),
@@ -25,6 +26,9 @@ _RANGES = dict(
     long_search=(1, 10**9),
     pad=(1, _SIDE),
     gain=(1e-6, 10**9),
+    least_pixels=(1, 10**9),
+    point_sigma=(1e-3, 10**9),
+    point_topk=(1, 10**9),
 )
 
 
@@ -36,13 +40,14 @@ class Protocol:
         name: ``<method>_<benchmark>_<variant>``.
         version: grows when a number changes.
         source: where the numbers are from.
-        short_side: pixels the shorter side of a frame is resized to (bilinear, aspect ratio kept); ``None``: native.
+        short_side: pixels the shorter side of a frame is resized to (aspect ratio kept); ``None``: native.
         size: (height, width) every frame is resized to, whatever its aspect ratio; not together with ``short_side``.
-        multiple: the longer side is cut down to a multiple of this many pixels, which changes the aspect ratio.
+        multiple: sides are made multiples of this many pixels, which changes the aspect ratio, see ``rounding``.
         color: colours and normalisation: ``lab`` (L, a, b within about [-1, 1]), ``rgb`` (ImageNet statistics),
-            ``rgb_dino`` (its deviation of red is 0.228).
+            ``rgb_dino`` (its deviation of red is 0.228), ``lightness`` (that of 8-bit Lab, as grey), ``network`` (what
+            the backbone says of itself), or mean and deviation of R, G and B in [0, 1].
         stride: pixels per cell that the numbers below were chosen for; another one is reported.
-        normalize: compare by cosine instead of dot product.
+        normalize: compare by cosine instead of dot product; ``relu``: the same of features whose negative values are 0.
         num_context: frames remembered besides the first.
         fixed: frames that stay in the memory, counted from the one that labels came with; 0 always does.
         lags: which of the remembered frames take part, 1 being the last one; ``None``: all of them.
@@ -59,24 +64,42 @@ class Protocol:
             again among cells some way apart, so many of them in each direction (MAST); ``None``: as all others are.
         long_labels: their labels are read where the query is found in their ``own`` frame, or in the ``last`` of them.
         vote: which cells vote, see :class:`stt_mm.ops.Vote`; ``topk``: the best pairs of all memory frames together.
-        topk: number of these pairs.
+        topk: number of these pairs; of ``frame_topk`` in each frame.
         temperature: divides the correlations before the softmax over those that vote.
         ties: ``kept``: pairs as good as the last survivor vote as well.
         components, sigma, mass, threshold: of the vote ``compact``: Gaussians per frame, their width, the weight of
             their frame, and the least value that they replace.
         first_label: the given mask on the grid. ``nearest``: one-hot of the nearest pixel by pixel centres;
             ``nearest_twice``: the same by way of the network's input size; ``bilinear``: one-hot first, then bilinear;
-            ``corner``: one-hot of the first pixel of each cell, at the network's input size.
-        feedback: masks enter the memory as the ``soft`` labels that were found, or as the mask of the frame that they
-            make, put on the grid like the first one (``hard``).
+            ``nearest_bilinear``: the same by way of the network's input size; ``floor_bilinear``: with the pixel
+            floor(i * old / new) on that way (CRW's family); ``aligned``: as ``bilinear``, but that the centres of the
+            corners stay where they are; ``corner``: one-hot of the first pixel of each cell, at the network's input
+            size.
+        feedback: masks enter the memory as the ``soft`` labels that were found, as these with each channel stretched to
+            [0, 1] over the frame (``stretched``; results are read from them as well), or as the mask of the frame that
+            they make, put on the grid like the first one (``hard``).
         pad: normalised frames, and masks, are padded with 0, to the right and below, to a multiple of this many pixels.
         output: size at which the channels are compared: that of the ``original`` frame, or of the network's ``input``,
-            whose mask is then resized by nearest.
+            whose mask is then resized by nearest, or by the pixel floor(i * old / new) (``input_floor``).
         gain: factor of all channels but the background before they are compared.
         min_max: stretch each channel to [0, 1] over the frame before the arg-max.
-        first_output: labels in the frame that they are given for: as ``given``, or as resizing leaves them
-            (``resized``): masks to the input size and back, points read back from their heat maps.
+        first_output: labels in the frame that they are given for: as ``given``; as resizing leaves them (``resized``):
+            masks to the input size and back, points read back from their heat maps; read out from the ``grid`` like any
+            other frame; or ``propagated``: the first frame comes once more, as the first that labels are carried to.
         points: codec of points, see ``stt_mm.ops.points``; ``None``: the protocol is for masks.
+        long_side: pixels the longer side of a frame is resized to; not together with ``short_side`` or ``size``.
+        rounding: which sides become multiples. ``longer``: the longer one is cut down (of a square the height);
+            ``other``: the one that does not follow ``short_side`` or ``long_side`` is (of a square the width);
+            ``up``: both are rounded up, the other one in proportion to the one rounded before.
+        resize: filter of frames: OpenCV's ``bilinear``, which does not smooth, or Pillow's ``bicubic``, which smooths
+            where it makes smaller and rounds to 8 bits.
+        read_out: how channels come to the size of ``output``: ``bilinear``, rounded as PyTorch does or as ``opencv``;
+            ``aligned``, as in ``first_label``; or the ``nearest`` cell, floor(i * h / H).
+        least_pixels: objects with fewer in the given mask, at the network's input size, are left out.
+        point_sigma: standard deviation of the Gaussian of a point, in pixels of the image or the input, or cells of the
+            grid, as the codec has it; ``None``: its own.
+        point_topk: number of largest values that a point is the weighted mean of; ``None``: as the codec has it.
+        data_size: (height, width) of the copy of the data set that the numbers were made on; others are reported.
         changed: fields that differ from the preset of this name.
 
     Raises:
@@ -90,9 +113,12 @@ class Protocol:
     short_side: int | None
     size: tuple[int, int] | None
     multiple: int
-    color: Literal['lab', 'rgb', 'rgb_dino']
+    color: (
+        Literal['lab', 'rgb', 'rgb_dino', 'lightness', 'network']
+        | tuple[tuple[float, float, float], tuple[float, float, float]]
+    )
     stride: int
-    normalize: bool
+    normalize: bool | Literal['relu']
     num_context: int
     first_frame: Literal['repeated', 'padded', 'once']
     first_window: bool
@@ -102,24 +128,34 @@ class Protocol:
     topk: int
     temperature: float
     ties: Literal['cut', 'kept']
-    first_label: Literal['nearest', 'nearest_twice', 'bilinear', 'corner']
-    output: Literal['original', 'input']
+    first_label: Literal[
+        'nearest', 'nearest_twice', 'bilinear', 'nearest_bilinear', 'floor_bilinear', 'aligned', 'corner'
+    ]
+    output: Literal['original', 'input', 'input_floor']
     min_max: bool
-    first_output: Literal['given', 'resized']
+    first_output: Literal['given', 'resized', 'grid', 'propagated']
     points: Literal['image', 'grid', 'input'] | None
     fixed: tuple[int, ...] = (0,)
     lags: tuple[int, ...] | None = None
     border: Literal['excluded', 'zero'] = 'excluded'
     long_search: int | None = None
     long_labels: Literal['own', 'last'] = 'own'
-    vote: Literal['topk', 'softmax', 'frame_softmax', 'compact'] = 'topk'
+    vote: Literal['topk', 'softmax', 'frame_softmax', 'frame_topk', 'compact'] = 'topk'
     components: int = 2
     sigma: float | None = None
     mass: Literal['share', 'equal', 'peak'] = 'share'
     threshold: float = 0.0
-    feedback: Literal['soft', 'hard'] = 'soft'
+    feedback: Literal['soft', 'stretched', 'hard'] = 'soft'
     pad: int = 1
     gain: float = 1.0
+    long_side: int | None = None
+    rounding: Literal['longer', 'other', 'up'] = 'longer'
+    resize: Literal['bilinear', 'bicubic'] = 'bilinear'
+    read_out: Literal['bilinear', 'opencv', 'aligned', 'nearest'] = 'bilinear'
+    least_pixels: int = 1
+    point_sigma: float | None = None
+    point_topk: int | None = None
+    data_size: tuple[int, int] | None = None
     changed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -130,9 +166,16 @@ class Protocol:
             value = getattr(self, field)
             if value is not None and not least <= value <= most:
                 raise InputError(f'{owner}: {field} must be at least {least:g} and at most {most:g}, got {value}.')
-        if self.short_side is not None and self.size is not None:
+        self._check_input(owner)
+        self._check_memory(owner)
+        self._check_window(owner)
+
+    def _check_input(self, owner: str) -> None:
+        sides = dict(short_side=self.short_side, long_side=self.long_side, size=self.size)
+        given = {name: value for name, value in sides.items() if value is not None}
+        if len(given) > 1:
             raise InputError(
-                f'{owner}: give short_side or size, not both; got {self.short_side} and {self.size}. Set '
+                f'{owner}: give {" or ".join(given)}, not both; got {" and ".join(map(str, given.values()))}. Set '
                 'one of them to None.'
             )
         if self.size is not None and not self.stride <= min(self.size) <= max(self.size) <= _SIDE:
@@ -140,12 +183,19 @@ class Protocol:
                 f'{owner}: size must be (height, width) of at least one cell of {self.stride} pixels and '
                 f'at most {_SIDE}, got {self.size}.'
             )
-        if self.short_side is not None and self.short_side < self.stride:
+        for name, side in given.items():
+            if name != 'size' and side < self.stride:
+                raise InputError(f'{owner}: {name} must be at least one cell of {self.stride} pixels, got {side}.')
+        if self.rounding == 'longer' and self.long_side is not None:
+            raise InputError(f"{owner}: long_side needs rounding='other' or 'up', got rounding='longer'.")
+        if self.rounding == 'other' and self.short_side is None and self.long_side is None:
+            raise InputError(f"{owner}: rounding='other' needs short_side or long_side, which the other side follows.")
+        if self.data_size is not None and not 1 <= min(self.data_size) <= max(self.data_size) <= _SIDE:
             raise InputError(
-                f'{owner}: short_side must be at least one cell of {self.stride} pixels, got {self.short_side}.'
+                f'{owner}: data_size must be (height, width) of at most {_SIDE} pixels, got {self.data_size}.'
             )
-        self._check_memory(owner)
-        self._check_window(owner)
+        if not isinstance(self.color, str) and min(self.color[1]) <= 0:
+            raise InputError(f'{owner}: the deviations of color must be above 0, got {self.color[1]}.')
 
     def _check_memory(self, owner: str) -> None:
         if 0 not in self.fixed or min(self.fixed) < 0:
@@ -154,10 +204,10 @@ class Protocol:
             raise InputError(
                 f'{owner}: lags must be numbers from 1 to {self.num_context}, the num_context, got {self.lags}.'
             )
-        if self.pad > 1 and (self.short_side, self.size, self.multiple) != (None, None, 1):
+        if self.pad > 1 and (self.short_side, self.long_side, self.size, self.multiple) != (None, None, None, 1):
             raise InputError(
                 f'{owner}: only frames at their own size are padded; got pad={self.pad} with short_side='
-                f'{self.short_side}, size={self.size}, multiple={self.multiple}.'
+                f'{self.short_side}, long_side={self.long_side}, size={self.size}, multiple={self.multiple}.'
             )
 
     def _check_window(self, owner: str) -> None:
@@ -193,6 +243,8 @@ class Protocol:
         height, width = original
         if self.size is not None:
             return tuple(self.size)
+        if self.rounding != 'longer':
+            return self._with_other_side(height, width)
         if self.short_side is not None:
             scale = self.short_side / min(height, width)
             # The shorter side is exact; only the longer one is rounded.
@@ -200,6 +252,21 @@ class Protocol:
         if height < width:
             return height, max(width // self.multiple * self.multiple, self.multiple)
         return max(height // self.multiple * self.multiple, self.multiple), width
+
+    def _with_other_side(self, height: int, width: int) -> tuple[int, int]:
+        """One side as it is given, of a square the height; the other in proportion, a multiple."""
+        given, multiple = self.short_side or self.long_side, self.multiple
+        if given is None:
+            return tuple(-(-side // multiple) * multiple for side in (height, width))
+        first = height <= width if self.long_side is None else height >= width
+        side, other = (height, width) if first else (width, height)
+        # In whole numbers, so that no side is a multiple too short or too long by a rounding error.
+        if self.rounding == 'up':
+            given = -(-given // multiple) * multiple
+            other = -(-other * given // (side * multiple)) * multiple
+        else:
+            other = max(other * given // side // multiple * multiple, multiple)
+        return (given, other) if first else (other, given)
 
     def padded(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of an input of this (height, width) with what it is padded with."""
@@ -223,5 +290,14 @@ class Protocol:
 
     def record(self) -> dict[str, Any]:
         """All fields as plain data, for result files."""
-        plain = asdict(self)
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+        return {key: _listed(value) for key, value in asdict(self).items()}
+
+
+def completed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a result file with the fields that protocols did not have when it was made."""
+    later = {field.name: _listed(field.default) for field in fields(Protocol) if field.default is not MISSING}
+    return later | dict(record)
+
+
+def _listed(value: Any) -> Any:
+    return list(map(_listed, value)) if isinstance(value, tuple) else value

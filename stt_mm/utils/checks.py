@@ -61,13 +61,17 @@ def checked_fields(instance: Any, owner: str) -> dict[str, Any]:
     found = {}
     for field in fields(instance):
         value = getattr(instance, field.name)
-        plain = value.item() if isinstance(value, np.generic) else tuple(value) if isinstance(value, list) else value
-        if isinstance(plain, tuple):
-            plain = tuple(item.item() if isinstance(item, np.generic) else item for item in plain)
+        plain = _plain(value)
         if not (_is_plain(plain) and fits(plain, hints[field.name])):
             raise InputError(f'{owner}: {field.name} must be {in_words(hints[field.name])}, got {value!r}.')
         found[field.name] = plain
     return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_plain(value: Any) -> bool:

@@ -9,6 +9,7 @@ from tiny_data import moving_shapes, texture
 from torch.testing import assert_close
 
 from stt_mm.models import load_for_evaluation
+from stt_mm.ops import image_to_input, resize_frame
 from stt_mm.registry import MODELS
 
 
@@ -189,3 +190,41 @@ def test_the_record_of_an_evaluation_names_the_stage(stage):
     assert model.protocol == dict(model.propagator.protocol.record(), feature_stage=stage)
     assert [geometry['stage'] for _, geometry in model.networks()] == [stage]
     assert model(torch.zeros(1, 3, 64, 64)).shape == dict(res3=(1, 128, 16, 16), res4=(1, 256, 8, 8))[stage]
+
+
+def test_the_network_says_which_colours_it_sees():
+    statistics = ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    model, named = (color_model(color=color, short_side=None) for color in ('network', statistics))
+    image = texture((16, 24), seed=0)
+    with pytest.raises(ValueError, match="color='network' takes the mean .* ColorPatches states none"):
+        model.feature(image)
+    model.backbone.statistics = [list(values) for values in statistics]
+    assert torch.equal(model.feature(image), named.feature(image))
+    expected = (torch.from_numpy(image).permute(2, 0, 1) / 255 - torch.tensor(statistics[0])[:, None, None]) / (
+        torch.tensor(statistics[1])[:, None, None]
+    )
+    assert_close(model.prepare(image), expected)
+    assert model.protocol['statistics'] == [list(values) for values in statistics]
+    assert 'statistics' not in named.protocol
+    assert named.protocol['color'] == [list(values) for values in statistics]
+
+
+def test_frames_are_resized_by_the_filter_of_the_protocol():
+    image = texture((60, 100), seed=0)
+    for rule in ('bilinear', 'bicubic'):
+        model = color_model(short_side=24, resize=rule)
+        assert torch.equal(model.prepare(image), image_to_input(resize_frame(image, (24, 40), rule), 'lab'))
+
+
+def test_data_of_another_size_than_the_numbers_were_made_on_is_told_once(caplog):
+    model = color_model(short_side=None, data_size=(24, 40))
+    MMLogger.get_current_instance().addHandler(caplog.handler)
+    try:
+        model.prepare(texture((24, 40), seed=0))
+        assert not caplog.text
+        for _ in range(3):
+            model.prepare(texture((24, 36), seed=0))
+    finally:
+        MMLogger.get_current_instance().removeHandler(caplog.handler)
+    assert caplog.text.count('The frames are 24 x 36') == 1
+    assert 'at 24 x 40: see tools/dataset/make_davis_480_880.py' in caplog.text

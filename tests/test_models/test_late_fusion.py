@@ -147,7 +147,8 @@ def test_grids_of_different_size_are_refused_with_the_fix():
         (dict(weights=(1.0,)), '2 backbones, 1 weights, 2 colors, 2 feature_stages'),
         (dict(weights=(1.0, -1.0)), 'weights must be 0 or larger'),
         (dict(weights=(0, 0)), 'one of the weights must be positive'),
-        (dict(colors=('lab', 'hsv')), r"colors\[1\] must be one of 'lab', 'rgb', 'rgb_dino', got 'hsv'"),
+        (dict(colors=('lab', 'hsv')), r"colors\[1\] must be one of 'lab', 'rgb', .*'network', got 'hsv'"),
+        (dict(colors=('lab', ((0.5, 0.5), (0.5, 0.5)))), r'colors must be \[text or \(\(a finite number'),
         (dict(feature_stages=('res4', 'res5')), r"feature_stages\[1\] must be one of 'res3', 'res4', got 'res5'"),
     ],
 )

@@ -50,8 +50,10 @@ def memory_of(preset, time, context):
     if preset.startswith(('mast', 'liir')):
         found = {0, *(t for t in (5, time - 1, time - 3, time - 5) if 0 < t < time)}
         return [(t, True) for t in sorted(found)]
-    if preset.startswith(('crw', 'sfc')):
+    if preset.startswith(('crw', 'sfc', 'cropmae', 'dul')):
         return [(0, False), *((max(0, time - context + i), True) for i in range(context))]
+    if preset.startswith(('timecycle', 'uvc_jhmdb')):
+        return [(0, True), *((max(0, time - context + i), True) for i in range(context))]
     return [(0, True), *((t, True) for t in range(max(1, time - context), time))]
 
 
@@ -61,14 +63,16 @@ def test_every_protocol_equals_its_own_list_of_frames(name, device):
     protocol = get_protocol(dict(name=name, num_context=context))
     if protocol.vote != 'topk':
         # Which cells vote is enough here; how they do is held elsewhere.
-        changes = dict(vote='topk', topk=10**6, border='excluded', long_search=None, normalize=True)
+        changes = dict(vote='topk', topk=10**6, border='excluded', long_search=None, normalize=True, feedback='soft')
         protocol = protocol.change(changes)
     propagator = LabelPropagator(dict(name=name))
     propagator.protocol = protocol
     generator = torch.Generator().manual_seed(0)
     frames = F.normalize(torch.randn(10, 5, 14, 15, generator=generator), dim=1)
     labels = [torch.rand(2, 14, 15, generator=generator)]
-    inside = window_cells(protocol.window, protocol.radius, protocol.strict, 14, 15)
+    inside = torch.ones(14 * 15, 14 * 15, dtype=torch.bool)
+    if protocol.window is not None:
+        inside = window_cells(protocol.window, protocol.radius, protocol.strict, 14, 15)
     # A factor that cosines do not see.
     propagator.start(3 * frames[0].to(device), labels[0].to(device))
     for time in range(1, 10):
@@ -87,6 +91,35 @@ def test_every_protocol_equals_its_own_list_of_frames(name, device):
             )
         )
         assert_close(propagator.step(3 * frames[time].to(device)).cpu(), labels[-1], rtol=0, atol=1e-5)
+
+
+def test_features_are_made_positive_before_their_cosines_where_the_protocol_says_so():
+    features, label = torch.randn(3, 6, 4, 5), torch.rand(2, 4, 5)
+    found = []
+    for normalize, kind in (('relu', features), (True, features.relu()), (True, features)):
+        propagator = small(normalize=normalize)
+        propagator.start(kind[0], label)
+        found.append(torch.stack([propagator.step(feature) for feature in kind[1:]]))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_stretched_labels_come_out_and_are_fed_back():
+    """As if the labels that a step gives were stretched, and put into the memory in place of what was found."""
+    features, label = torch.randn(5, 6, 4, 5), torch.rand(3, 4, 5)
+    label[2] = 0
+    stretched, by_hand = small(feedback='stretched'), small()
+    for propagator in (stretched, by_hand):
+        propagator.start(features[0], label)
+    for feature in features[1:]:
+        expected = by_hand.step(feature)
+        for channel in expected[:2]:
+            channel -= channel.min().clone()
+            channel /= channel.max().clone()
+        by_hand.replace(0, expected)
+        found = stretched.step(feature)
+        assert_close(found, expected, rtol=0, atol=1e-6)
+        assert not found[2].any()
 
 
 def test_memory_does_not_grow_with_the_video():

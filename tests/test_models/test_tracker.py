@@ -4,6 +4,7 @@ import logging
 import math
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -49,14 +50,23 @@ def test_masks_equal_the_released_code_pixel_for_pixel(name, data, device):
 
 def expected_mask(label, ids, protocol, size):
     """The output rule in numpy."""
-    target = protocol.input_size(size) if protocol.output == 'input' else size
+    target = size if protocol.output == 'original' else protocol.input_size(size)
     label = torch.cat([label[:1], label[1:] * protocol.gain])
-    full = resize_label(label, target).numpy()
+    if protocol.read_out == 'nearest':
+        rows, columns = (torch.arange(new) * old // new for old, new in zip(label.shape[1:], target, strict=True))
+        full = label[:, rows][:, :, columns].numpy()
+    elif protocol.read_out == 'opencv':
+        full = cv2.resize(label.permute(1, 2, 0).numpy(), target[::-1]).reshape(*target, -1).transpose(2, 0, 1)
+    else:
+        aligned = protocol.read_out == 'aligned'
+        full = F.interpolate(label[None], size=target, mode='bilinear', align_corners=aligned)[0].numpy()
     if protocol.min_max:
         for k, channel in enumerate(full):
             if channel.max() > 0:
                 full[k] = (channel - channel.min()) / (channel.max() - channel.min() + 1e-12)
     mask = np.array(ids, np.uint8)[full.argmax(0)]
+    if protocol.output == 'input_floor':
+        return mask[np.ix_(*(np.arange(new) * old // new for old, new in zip(target, size, strict=True)))]
     return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.NEAREST))
 
 
@@ -88,9 +98,16 @@ def test_every_protocol_reads_and_writes_masks_by_its_rules(name, device):
     first = tracker.step(frames[0].to(device), mask.shape, mask).get().mask
     if protocol.first_label == 'corner':
         label = cornered(mask, protocol)
-    elif protocol.first_label == 'bilinear':
-        one_hot = np.stack([mask == k for k in (0, 7, 14)]).astype(np.float32)
-        label = F.interpolate(torch.from_numpy(one_hot)[None], size=(9, 13), mode='bilinear')[0]
+    elif protocol.first_label in ('bilinear', 'floor_bilinear', 'nearest_bilinear', 'aligned'):
+        size, on_the_way = protocol.input_size(mask.shape), mask
+        if protocol.first_label == 'floor_bilinear':
+            rows, columns = (np.arange(new) * old // new for old, new in zip(mask.shape, size, strict=True))
+            on_the_way = mask[np.ix_(rows, columns)]
+        elif protocol.first_label == 'nearest_bilinear':
+            on_the_way = np.asarray(Image.fromarray(mask).resize(size[::-1], Image.NEAREST))
+        one_hot = np.stack([on_the_way == k for k in (0, 7, 14)]).astype(np.float32)
+        aligned = protocol.first_label == 'aligned'
+        label = F.interpolate(torch.from_numpy(one_hot)[None], size=(9, 13), mode='bilinear', align_corners=aligned)[0]
     else:
         picture = Image.fromarray(mask)
         if protocol.first_label == 'nearest_twice':
@@ -105,6 +122,10 @@ def test_every_protocol_reads_and_writes_masks_by_its_rules(name, device):
         assert np.array_equal(first, mask)
     by_label = LabelPropagator(dict(name=name, **changes))
     by_label.start(frames[0], label)
+    if protocol.first_output == 'grid':
+        assert np.array_equal(first, expected_mask(label, (0, 7, 14), protocol, mask.shape))
+    elif protocol.first_output == 'propagated':
+        assert np.array_equal(first, expected_mask(by_label.step(frames[0]), (0, 7, 14), protocol, mask.shape))
     for frame in frames[1:]:
         soft = by_label.step(frame)
         expected = expected_mask(soft, (0, 7, 14), protocol, protocol.padded(mask.shape))
@@ -303,3 +324,62 @@ def test_objects_that_are_lost_leave_the_others_as_they_are():
     for min_max in (False, True):
         expected, _ = label_to_mask([full], ids[:2], (10, 12), min_max)
         assert torch.equal(label_to_mask([full, dead], ids, (10, 12), min_max)[0], expected)
+
+
+def test_objects_of_too_few_pixels_are_left_out(caplog):
+    mask = np.zeros((20, 24), np.uint8)
+    mask[2:4, 2:8], mask[10:12, 10:16], mask[16:20, 3:9] = 3, 5, 6
+    mask[2, 2] = 0
+    features = torch.randn(2, 4, 5, 6)
+    left_out, without = (Tracker(small(short_side=None, least_pixels=number)) for number in (12, 1))
+    with caplog.at_level(logging.WARNING):
+        left_out.step(features[0], mask.shape, mask)
+    assert 'Frame 0: object 3 has fewer than 12 pixels at the size of the network' in caplog.text
+    without.step(features[0], mask.shape, np.where(mask == 3, 0, mask))
+    found = [tracker.step(features[1], mask.shape).get().mask for tracker in (left_out, without)]
+    assert np.array_equal(*found)
+    assert left_out._names.tolist() == [0, 5, 6]
+
+
+def test_labels_that_come_late_are_read_from_the_grid_over_those_that_were_there():
+    """Where the first frame is put out as any other, so is the frame of late labels."""
+    first, late = square(3), square(9, slice(5, 9))
+    features = torch.randn(3, 4, 5, 6)
+    for rule in ('grid', 'propagated'):
+        tracker, alone = (Tracker(small(first_output=rule, read_out='nearest')) for _ in range(2))
+        tracker.step(features[0], first.shape, first)
+        alone.step(features[0], first.shape, first)
+        expected = alone.step(features[1], first.shape).get().mask
+        rows, columns = (np.arange(new) * old // new for old, new in zip((5, 6), first.shape, strict=True))
+        sampled = np.asarray(Image.fromarray(late).resize((6, 5), Image.NEAREST))[np.ix_(rows, columns)]
+        expected[sampled == 9] = 9
+        assert np.array_equal(tracker.step(features[1], first.shape, late).get().mask, expected)
+
+
+def test_a_first_frame_that_comes_twice_is_the_first_of_a_longer_video():
+    features, mask = torch.randn(5, 4, 5, 6), square(3)
+    twice, longer = (
+        LabelPropagator(dict(name='timecycle_davis', num_context=2, topk=3, size=(40, 48))) for _ in range(2)
+    )
+    tracker = Tracker(twice)
+    label = torch.rand(2, 5, 6)
+    longer.start(features[0], label)
+    tracker._follow(features[0], label, (0, 3))
+    longer.step(features[0])
+    for feature in features[1:]:
+        assert torch.equal(twice.step(feature), longer.step(feature))
+    broken = torch.full((4, 5, 6), float('nan'))
+    with pytest.raises(ValueError, match='features of frame 0'):
+        Tracker(LabelPropagator('timecycle_davis')).step(broken, mask.shape, mask)
+    tracker = Tracker(LabelPropagator(dict(name='timecycle_davis', size=(40, 48))))
+    tracker.step(features[0], mask.shape, mask)
+    with pytest.raises(ValueError, match='features of frame 1'):
+        tracker.step(broken, mask.shape)
+
+
+def test_points_that_are_read_from_the_grid_are_read_as_in_any_frame():
+    size, points = (240, 320), np.array([[100.0, 60.0], [30.0, 200.0]])
+    tracker = Tracker(LabelPropagator('cropmae_jhmdb'))
+    found = tracker.step(torch.randn(3, 20, 20), size, points=points).get().points
+    drawn = points_to_label(torch.from_numpy(points), size, (320, 320), (20, 20), 'grid', 0.5)
+    assert np.array_equal(found, label_to_points(drawn, size, (320, 320), 'grid', 5).numpy())

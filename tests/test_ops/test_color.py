@@ -76,14 +76,18 @@ def test_the_gradient_is_that_of_finite_differences_from_black_to_white(value):
     assert_close(jacobian, (moved - rgb_to_lab(rgb).view(3, 1)) / step, rtol=1e-3, atol=1e-2)
 
 
-@pytest.mark.parametrize('color', COLORS)
+HALF = ((0.5, 0.4, 0.3), (0.5, 0.25, 2.0))
+
+
+@pytest.mark.parametrize('color', [*COLORS, HALF])
 def test_a_picture_becomes_what_the_frames_of_training_become(color):
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     found = image_to_input(image, color)
     assert (found.shape, found.dtype) == ((3, 5, 7), torch.float32)
     expected = normalise_frames(torch.from_numpy(image).permute(2, 0, 1) / 255, color)
-    # Lab differs by the tables of OpenCV.
-    assert_close(found, expected, rtol=0, atol=0.01 if color == 'lab' else 1e-6)
+    # Lab differs by the tables of OpenCV, and its lightness by their rounding to bytes.
+    tolerance = dict(lab=0.01, lightness=1 / 256 / 0.224).get(color if isinstance(color, str) else None, 1e-6)
+    assert_close(found, expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +96,9 @@ def test_a_picture_becomes_what_the_frames_of_training_become(color):
         ('rgb', [(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225]),
         ('rgb_dino', [(1 - 0.485) / 0.228, -0.456 / 0.224, -0.406 / 0.225]),
         ('lab', KNOWN[255, 0, 0]),
+        # L of red is 53.24 of 100, which is byte 136.
+        ('lightness', [(136 / 256 - mean) / std for mean, std in zip(*COLORS['lightness'], strict=True)]),
+        (HALF, [1.0, -1.6, -0.15]),
     ],
 )
 def test_a_red_picture_becomes_known_numbers(color, expected):
@@ -129,7 +136,7 @@ def test_what_is_kept_makes_up_for_what_is_dropped(dropped, factors):
     assert_close(drop_channels(frames, torch.tensor([dropped, [True, True, False]]))[0], expected[0])
 
 
-@pytest.mark.parametrize('color', COLORS)
+@pytest.mark.parametrize('color', [*COLORS, HALF])
 def test_a_gpu_makes_of_bytes_what_the_host_makes(color):
     image = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
     image[0, 0], image[0, 1] = 0, 255

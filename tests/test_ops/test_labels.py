@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.testing import assert_close
 
-from stt_mm.ops import label_to_mask, mask_to_label, normalise_label, resize_mask_nearest
+from stt_mm.ops import label_to_mask, mask_to_label, normalise_label, resize_label, resize_mask_nearest
 
 
 @settings(deadline=None, max_examples=60)
@@ -35,6 +36,86 @@ def test_sampling_at_the_sizes_of_the_benchmarks(size, stride):
     # At these sizes torch's own rule takes the same pixels.
     expected = torch.nn.functional.interpolate(mask[None, None].float(), size=grid, mode='nearest-exact')[0, 0]
     assert torch.equal(resize_mask_nearest(mask, grid).float(), expected)
+
+
+SIDES = st.tuples(st.integers(1, 40), st.integers(1, 40))
+
+
+@settings(deadline=None, max_examples=60)
+@given(size=SIDES, new=SIDES, seed=st.integers(0, 99))
+def test_the_pixel_at_or_before_is_that_of_whole_numbers(size, new, seed):
+    values = np.random.default_rng(seed).random((2, *size))
+    expected = np.zeros((2, *new))
+    for i in range(new[0]):
+        for j in range(new[1]):
+            expected[:, i, j] = values[:, i * size[0] // new[0], j * size[1] // new[1]]
+    assert np.array_equal(resize_mask_nearest(torch.from_numpy(values), new, 'floor').numpy(), expected)
+    assert np.array_equal(resize_label(torch.from_numpy(values), new, 'nearest').numpy(), expected)
+
+
+def test_the_two_rules_of_nearest_differ_on_grids_that_do_not_divide_the_mask():
+    """By some per cent of the pixels on the grids of a frame of 480 x 854 at patch 16, and not at all on others."""
+    label = torch.arange(30.0 * 54).view(1, 30, 54)
+    first, second = resize_label(label, (480, 854), 'nearest')[0], resize_mask_nearest(label[0], (480, 854))
+    assert 0.005 < (first != second).float().mean() < 0.04
+    whole = resize_label(label, (480, 864), 'nearest')[0]
+    assert torch.equal(whole, resize_mask_nearest(label[0], (480, 864)))
+
+
+def bilinear_by_loops(label, new, aligned):
+    """The four cells around each new centre; aligned: the outer centres lie on each other."""
+    channels, *old = label.shape
+    out = np.zeros((channels, *new))
+    for i in range(new[0]):
+        for j in range(new[1]):
+            at = []
+            for place, before, after in zip((i, j), old, new, strict=True):
+                if aligned:
+                    at.append(place * (before - 1) / (after - 1) if after > 1 else 0.0)
+                else:
+                    at.append(min(max((place + 0.5) * before / after - 0.5, 0.0), before - 1.0))
+            for dy, wy in ((0, 1 - at[0] % 1), (1, at[0] % 1)):
+                for dx, wx in ((0, 1 - at[1] % 1), (1, at[1] % 1)):
+                    row, column = min(int(at[0]) + dy, old[0] - 1), min(int(at[1]) + dx, old[1] - 1)
+                    out[:, i, j] += wy * wx * label[:, row, column]
+    return out
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    size=SIDES,
+    new=st.tuples(st.integers(1, 24), st.integers(1, 24)),
+    rule=st.sampled_from(['bilinear', 'opencv', 'aligned']),
+    seed=st.integers(0, 99),
+)
+def test_labels_between_cells(size, new, rule, seed):
+    label = np.random.default_rng(seed).random((2, *size))
+    expected = torch.from_numpy(bilinear_by_loops(label, new, rule == 'aligned'))
+    assert_close(resize_label(torch.from_numpy(label), new, rule), expected, rtol=0, atol=1e-9)
+    if rule == 'opencv':
+        opened = cv2.resize(label.transpose(1, 2, 0), new[::-1]).reshape(*new, -1).transpose(2, 0, 1)
+        assert_close(torch.from_numpy(np.ascontiguousarray(opened)), expected, rtol=0, atol=1e-5)
+
+
+def test_aligned_labels_keep_the_corners_of_the_mask():
+    mask = torch.zeros(9, 17, dtype=torch.uint8)
+    mask[0, 0], mask[-1, -1] = 4, 5
+    label, ids = mask_to_label(mask, (3, 5), 'aligned')
+    assert ids == (0, 4, 5)
+    assert label[1, 0, 0] == label[2, 2, 4] == 1
+    one_hot = np.stack([mask.numpy() == number for number in ids]).astype(float)
+    assert_close(label.double(), torch.from_numpy(bilinear_by_loops(one_hot, (3, 5), True)), rtol=0, atol=1e-6)
+
+
+def test_channels_are_read_out_before_they_are_stretched():
+    """Stretched after nearest the extremes are those of the cells that are read."""
+    label = torch.tensor([[[0.2, 0.6, 0.4]], [[0.5, 0.5, 0.6]]])
+    mask, value = label_to_mask([label], torch.tensor([0, 7]), (1, 2), read_out='nearest')
+    # Pixel 0 reads cell 0 and pixel 1 cell 1: 0.2 and 0.6 become 0 and 1, the constant second channel 0.
+    assert mask.tolist() == [[0, 0]]
+    assert_close(value, torch.tensor([[0.0, 1.0]]))
+    mask, _ = label_to_mask([label], torch.tensor([0, 7]), (1, 3), read_out='nearest')
+    assert mask.tolist() == [[0, 0, 7]]
 
 
 def test_bilinear_labels_are_the_mean_of_the_central_pixels():

@@ -123,6 +123,28 @@ def test_joints_are_read_as_the_weighted_mean_of_the_largest_values(seed, height
     assert_close(read, expected * torch.tensor([6.0, 8.0]))
 
 
+@pytest.mark.parametrize('codec', ['image', 'grid', 'input'])
+@pytest.mark.parametrize('topk', [1, 3, 5, 1000])
+def test_any_number_of_largest_values_is_read(codec, topk):
+    label = torch.rand(4, 9, 11, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    read = label_to_points(label, (9, 11), (9, 11), codec, topk)
+    expected = [read_by_hand(channel, topk) for channel in (label[1:] if codec == 'grid' else label)]
+    assert_close(read, torch.tensor(expected).double())
+
+
+@pytest.mark.parametrize('codec', ['image', 'grid', 'input'])
+def test_a_gaussian_of_any_width_is_drawn(codec):
+    points = torch.tensor([[12.0, 10.0]])
+    label = points_to_label(points, (24, 24), (24, 24), (24, 24), codec, 1.5)[-1]
+    for dy in range(-8, 9):
+        for dx in range(-8, 9):
+            near = max(abs(dy), abs(dx)) <= 4
+            expected = np.exp(-(dy**2 + dx**2) / (2 * 1.5**2)) if near else 0.0
+            # The patch begins at a whole cell, so that its peak may lie one cell before the point.
+            found = [label[10 + dy - shift, 12 + dx - shift].item() for shift in (0, 1)]
+            assert any(value == pytest.approx(expected, abs=1e-6) for value in found) or not near
+
+
 def test_stt_reads_at_the_original_size():
     # A ramp of cells at pixel centres 1.5, 5.5, 9.5, 13.5: by bilinear interpolation pixel x from 6 to 9 holds
     # 1 + (x - 5.5) / 4 and so on up to pixel 13, then the value stays at that of the last cell, 4.

@@ -186,7 +186,75 @@ def test_every_cell_votes(height, width, radius, kind, border, copies, tiles, se
     assert_close(found, expected, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize('kind', ['softmax', 'frame_softmax', 'compact'])
+def frame_votes_by_loops(query, keys, labels, radius, topk, ties, temperature, border, copies):
+    """Softmax over the cells of one frame; the best of them vote with what they have; mean of the frames."""
+    frames, _, height, width = keys.shape
+    out = torch.zeros(labels.shape[1], height, width, dtype=query.dtype)
+    for y in range(height):
+        for x in range(width):
+            for t in range(frames):
+                row = []
+                for v in range(
+                    -height if radius is None else y - radius, 2 * height if radius is None else y + radius + 1
+                ):
+                    for u in range(
+                        -width if radius is None else x - radius, 2 * width if radius is None else x + radius + 1
+                    ):
+                        inside = 0 <= v < height and 0 <= u < width
+                        if inside or (border == 'zero' and radius is not None):
+                            logit = (query[:, y, x] @ keys[t, :, v, u]).item() if inside else 0.0
+                            row.append((math.exp(logit / temperature), labels[t, :, v, u] if inside else 0.0))
+                total = sum(weight for weight, _ in row)
+                row.sort(key=lambda pair: -pair[0])
+                last = row[min(topk, len(row)) - 1][0]
+                chosen = row[:topk] if ties == 'cut' else [pair for pair in row if pair[0] >= last]
+                for weight, value in chosen:
+                    out[:, y, x] += copies[t] / sum(copies) * weight / total * value
+    return out
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    height=st.integers(1, 5),
+    width=st.integers(1, 5),
+    radius=st.one_of(st.none(), st.integers(0, 3)),
+    topk=st.integers(1, 30),
+    ties=st.sampled_from(['cut', 'kept']),
+    border=st.sampled_from(['excluded', 'zero']),
+    copies=st.lists(st.integers(0, 3), min_size=3, max_size=3).filter(any),
+    tiles=st.sampled_from(TILES),
+    seed=st.integers(0, 10**6),
+)
+def test_the_best_cells_of_each_frame_vote_with_their_part_of_its_softmax(
+    height, width, radius, topk, ties, border, copies, tiles, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+    query, keys, labels = (
+        torch.randn(*shape, height, width, dtype=torch.float64, generator=generator) for shape in ((3,), (3, 3), (3, 2))
+    )
+    expected = frame_votes_by_loops(query, keys, labels, radius, topk, ties, 0.7, border, copies)
+    vote, (tile, together) = Vote('frame_topk', 0.7, topk, ties), tiles
+    window = None if radius is None else Window('square', radius)
+    border = 'excluded' if window is None else border
+    found = propagate(query, keys, labels, window, vote, copies, border=border, tile=tile, together=together)
+    assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize('tiles', TILES)
+def test_cells_of_a_frame_that_are_as_good_as_the_last_vote_where_ties_are_kept(tiles):
+    """Features of +-1, so that equal cosines are equal bits, and the votes of a frame do not reach into another."""
+    generator = torch.Generator().manual_seed(3)
+    query, keys = (torch.randint(0, 2, shape, generator=generator) * 2.0 - 1 for shape in ((4, 6, 7), (3, 4, 6, 7)))
+    labels = torch.rand(3, 2, 6, 7, generator=generator)
+    for ties in ('kept', 'cut'):
+        vote, (tile, together) = Vote('frame_topk', 1.0, 5, ties), tiles
+        found = propagate(query, keys, labels, None, vote, [1, 2, 1], tile=tile, together=together)
+        expected = frame_votes_by_loops(query, keys, labels, None, 5, ties, 1.0, 'excluded', [1, 2, 1])
+        same = torch.isclose(found, expected, rtol=0, atol=1e-5).all()
+        assert same or ties == 'cut'  # which of those that are equal are cut is left open
+
+
+@pytest.mark.parametrize('kind', ['softmax', 'frame_softmax', 'frame_topk', 'compact'])
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_where_all_cells_weigh_half_precision_is_that_of_the_features_alone(dtype, kind, device):
     """Products of features of this size are beyond the largest float16."""

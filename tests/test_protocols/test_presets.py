@@ -1,14 +1,18 @@
 import ast
 import json
+import math
 import re
 from dataclasses import FrozenInstanceError, fields
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stt_mm.models import LabelPropagator
-from stt_mm.protocols import PRESETS, Protocol, get_protocol
+from stt_mm.protocols import PRESETS, Protocol, completed, get_protocol
 
 FIELDS = (
     'short_side',
@@ -32,6 +36,7 @@ FIELDS = (
     'first_output',
     'points',
 )
+NAN, INF = float('nan'), float('inf')
 # What only some protocols say, and what all others leave as it is.
 SPECIAL = dict(
     fixed=(0,),
@@ -47,13 +52,38 @@ SPECIAL = dict(
     feedback='soft',
     pad=1,
     gain=1.0,
+    long_side=None,
+    rounding='longer',
+    resize='bilinear',
+    read_out='bilinear',
+    least_pixels=1,
+    point_sigma=None,
+    point_topk=None,
+    data_size=None,
 )
 _MAST = dict(fixed=(0, 5), lags=(1, 3, 5), border='zero', vote='softmax', feedback='hard')
 _LIIR = dict(_MAST, border='excluded', vote='compact')
+_DINOV3 = dict(rounding='up', resize='bicubic', read_out='nearest')
+_DINOV3_NAMES = [
+    f'dinov3_{data}_{size}{patch}' for data in ('davis', 'ytv', 'mose') for patch in ('', '_p14') for size in 'sml'
+]
 SAID = dict(
     mast_davis=dict(_MAST, long_search=12, long_labels='last'),
     **{f'liir_{name}': _LIIR for name in ('davis', 'ytv', 'vip', 'jhmdb')},
     liir_unofficial_davis=dict(_MAST, vote='compact', mass='peak', threshold=0.1, pad=4, gain=1.05),
+    **dict.fromkeys(_DINOV3_NAMES, _DINOV3),
+    vjepa21_davis=_DINOV3,
+    cropmae_davis=dict(read_out='opencv', data_size=(480, 880)),
+    cropmae_vip=dict(read_out='opencv', long_side=880, rounding='other'),
+    cropmae_jhmdb=dict(read_out='opencv', point_sigma=0.5, point_topk=5),
+    rsp_davis=dict(rounding='other', data_size=(480, 880)),
+    dift_sd_davis=dict(rounding='other'),
+    dift_adm_davis=dict(rounding='other'),
+    uvc_davis=dict(rounding='other', vote='frame_topk'),
+    uvc_vip=dict(vote='frame_topk'),
+    uvc_jhmdb=dict(vote='frame_topk', read_out='opencv', feedback='stretched', point_sigma=0.5, point_topk=5),
+    timecycle_davis=dict(vote='frame_topk', read_out='opencv', feedback='stretched', least_pixels=12),
+    dul_davis=dict(read_out='aligned'),
 )
 # Every number from the methods' configs, commands and papers, in the order of FIELDS; see docs/protocols.md.
 TABLE = """
@@ -80,7 +110,37 @@ liir_ytv 480 - 1 lab 4 False 5 once True square 12 False 10 16.0 cut corner orig
 liir_vip - 560x560 1 lab 4 False 5 once True square 12 False 10 16.0 cut corner original False resized -
 liir_jhmdb - 320x320 1 lab 4 False 5 once True square 12 False 10 16.0 cut corner original False resized image
 liir_unofficial_davis - - 1 lab 4 False 5 once True square 14 False 10 1.0 cut corner original False given -
-"""
+cropmae_davis - - 1 rgb 16 True 20 padded False circle 20 True 7 0.7 cut floor_bilinear input_floor False grid -
+cropmae_vip - - 64 rgb 16 True 20 padded False circle 20 True 10 0.7 cut floor_bilinear input False grid -
+cropmae_jhmdb - 320x320 1 rgb 16 True 20 padded False circle 20 True 7 0.7 cut floor_bilinear input_floor False grid grid
+rsp_davis 480 - 64 rgb_dino 16 True 30 once True square 30 False 7 0.1 kept nearest input True given -
+dift_sd_davis 480 - 32 ((.5,.5,.5),(.5,.5,.5)) 8 True 28 once True square 15 False 15 0.2 kept nearest input True given -
+dift_adm_davis 480 - 32 ((.5,.5,.5),(.5,.5,.5)) 8 True 28 once True square 15 False 10 0.1 kept nearest input True given -
+uvc_davis 480 - 64 lightness 8 False 7 once True - 0 False 5 1.0 kept nearest input True given -
+uvc_vip - 560x560 1 lightness 8 False 1 once True - 0 False 5 1.0 kept nearest input True given -
+uvc_jhmdb - 320x320 1 lightness 8 False 7 padded True - 0 False 20 1.0 cut nearest_bilinear input False propagated grid
+timecycle_davis - 480x480 1 rgb 8 relu 7 padded True - 0 False 20 0.04419417382415922 cut nearest_bilinear input False propagated -
+dul_davis - - 1 rgb 8 True 20 padded False circle 12 True 10 0.05 cut aligned original False grid -
+vjepa21_davis 480 - 16 rgb 16 True 15 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_davis_s 480 - 16 rgb 16 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_davis_m 960 - 16 rgb 16 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_davis_l 1440 - 16 rgb 16 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_davis_s_p14 420 - 14 rgb 14 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_davis_m_p14 840 - 14 rgb 14 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_davis_l_p14 1260 - 14 rgb 14 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_ytv_s 480 - 16 rgb 16 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_ytv_m 960 - 16 rgb 16 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_ytv_l 1440 - 16 rgb 16 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_ytv_s_p14 420 - 14 rgb 14 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_ytv_m_p14 840 - 14 rgb 14 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_ytv_l_p14 1260 - 14 rgb 14 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_mose_s 480 - 16 rgb 16 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_mose_m 960 - 16 rgb 16 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_mose_l 1440 - 16 rgb 16 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_mose_s_p14 420 - 14 rgb 14 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_mose_m_p14 840 - 14 rgb 14 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+dinov3_mose_l_p14 1260 - 14 rgb 14 True 7 once True circle 12 False 5 0.2 kept nearest original True given -
+"""  # noqa: E501
 
 
 def cell(text):
@@ -135,6 +195,19 @@ SOURCES = {
     'liir_vip': ('none published', 'LIIR'),
     'liir_jhmdb': ('none published', 'LIIR'),
     'liir_unofficial_davis': ('public unofficial', 'LIIR'),
+    **dict.fromkeys(_DINOV3_NAMES, ('DINOv3', 'segmentation_tracking')),
+    'vjepa21_davis': ('V-JEPA 2.1', 'paper'),
+    'cropmae_davis': ('CropMAE', 'propagation'),
+    'cropmae_vip': ('CropMAE', 'propagation'),
+    'cropmae_jhmdb': ('CropMAE', 'propagation'),
+    'rsp_davis': ('RSP', 'eval_video'),
+    'dift_sd_davis': ('DIFT', 'Stable Diffusion'),
+    'dift_adm_davis': ('DIFT', 'ADM'),
+    'uvc_davis': ('UVC', 'test.py'),
+    'uvc_vip': ('UVC', 'test_mask_vip.py'),
+    'uvc_jhmdb': ('UVC', 'test_jhmdb.py'),
+    'timecycle_davis': ('TimeCycle', 'test_davis.py'),
+    'dul_davis': ('DUL', 'infer_vos.py'),
 }
 
 
@@ -158,6 +231,9 @@ RANGES = dict(
     sigma=(1e-3, 10**9),
     threshold=(0, 1),
     gain=(1e-6, 10**9),
+    least_pixels=(1, 10**9),
+    point_sigma=(1e-3, 10**9),
+    point_topk=(1, 10**9),
 )
 
 
@@ -195,6 +271,20 @@ def test_numbers_reach_to_their_bounds_and_no_further(field):
         ('liir_vip', dict(pad=4), 'only frames at their own size are padded'),
         ('dino_davis_p8', dict(pad=4), 'only frames at their own size are padded'),
         ('stt_davis_s8', dict(vote='best'), "vote must be one of 'topk', 'softmax'"),
+        ('cropmae_vip', dict(short_side=480), 'give short_side or long_side, not both; got 480 and 880'),
+        ('cropmae_vip', dict(size=(480, 480)), 'give long_side or size, not both'),
+        ('cropmae_vip', dict(long_side=15), 'long_side must be at least one cell of 16 pixels, got 15'),
+        ('cropmae_vip', dict(long_side=16385), 'long_side must be at least 1 and at most 16384'),
+        ('cropmae_vip', dict(rounding='longer'), "long_side needs rounding='other' or 'up'"),
+        ('rsp_davis', dict(short_side=None), "rounding='other' needs short_side or long_side"),
+        ('rsp_davis', dict(data_size=(0, 5)), r'data_size must be \(height, width\) of at most 16384'),
+        ('rsp_davis', dict(data_size=(5, 16385)), r'data_size must be \(height, width\) of at most 16384'),
+        ('liir_unofficial_davis', dict(long_side=480, rounding='up'), 'only frames at their own size are padded'),
+        ('stt_davis_s8', dict(color=((0, 0, 0), (1, 0, 1))), 'deviations of color must be above 0'),
+        ('stt_davis_s8', dict(color=((0, 0, 0),)), 'color must be one of'),
+        ('stt_davis_s8', dict(color=((0, 0, 0), (1, 1))), 'color must be one of'),
+        ('stt_davis_s8', dict(color=((0, 0, 0), (1, 1, NAN))), 'color must be one of'),
+        ('stt_davis_s8', dict(color=((0, 0, 0), (1, 1, True))), 'color must be one of'),
     ],
 )
 def test_fields_that_do_not_go_together_are_named(name, changes, message):
@@ -266,6 +356,53 @@ def test_input_size(name, original, expected):
     assert PRESETS[name].input_size(original) == expected
 
 
+def sides_by_fractions(height, width, protocol):
+    """The rules for both sides, in fractions."""
+    multiple = protocol.multiple
+    if protocol.long_side is None:
+        given, width_first = protocol.short_side, height > width
+    else:
+        given, width_first = protocol.long_side, width > height
+    first, second = (width, height) if width_first else (height, width)
+    if protocol.rounding == 'up':
+        given = math.ceil(Fraction(given, multiple)) * multiple
+        other = math.ceil(Fraction(second * given, first) / multiple) * multiple
+    else:
+        other = max(math.floor(Fraction(second * given, first) / multiple), 1) * multiple
+    return (other, given) if width_first else (given, other)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    height=st.integers(1, 3000),
+    width=st.integers(1, 3000),
+    side=st.integers(16, 2000),
+    multiple=st.integers(1, 64),
+    rounding=st.sampled_from(['other', 'up']),
+    which=st.sampled_from(['short_side', 'long_side']),
+)
+def test_the_other_side_follows_the_given_one(height, width, side, multiple, rounding, which):
+    sides = dict(dict(short_side=None), **{which: side})
+    protocol = get_protocol(dict(name='dino_davis_p16', multiple=multiple, rounding=rounding, **sides))
+    assert protocol.input_size((height, width)) == sides_by_fractions(height, width, protocol)
+
+
+def test_frames_at_their_own_size_are_rounded_up_on_both_sides():
+    protocol = get_protocol(dict(name='dinov3_davis_s', short_side=None))
+    assert [protocol.input_size(size) for size in ((480, 854), (17, 16), (1, 33))] == [(480, 864), (32, 16), (16, 48)]
+
+
+def test_a_record_made_before_a_field_was_there_says_the_same():
+    record = PRESETS['mast_davis'].record()
+    old = {key: value for key, value in record.items() if key not in ('rounding', 'read_out', 'data_size')}
+    assert completed(old) == record
+    changed = get_protocol(dict(name='dift_sd_davis', color=[[0.5, 0.4, 0.3], [1, 1, 1]]))
+    assert completed(json.loads(json.dumps(changed.record()))) == changed.record()
+    assert changed.changed == ('color',)
+    same = {key: value for key, value in PRESETS['dift_sd_davis'].record().items() if key in ('name', 'color', 'topk')}
+    assert get_protocol(same) == PRESETS['dift_sd_davis']
+
+
 def test_sides_are_rounded_to_the_nearest_pixel():
     protocol = get_protocol(dict(name='stt_davis_s8', short_side=480, multiple=1))
     # 1921 / 1080 * 480 = 853.78; 298 * (480 / 298) is a little less than 480 in floating point.
@@ -334,7 +471,6 @@ KINDS = dict(
     first_output='choice',
     points='choice',
 )
-NAN, INF = float('nan'), float('inf')
 # Values that are none of a kind, and the numbers out of range that all numbers share.
 WRONG = dict(
     integer=[

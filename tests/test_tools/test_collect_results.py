@@ -65,6 +65,16 @@ def test_each_kind_of_result_fills_its_cell(tool, tmp_path):
     assert tool.fill(page, tmp_path)[0] == page
 
 
+def test_a_result_that_is_older_than_a_field_fills_its_cell(tool, tmp_path):
+    write(tool, tmp_path / 't1-2', 'davis_r18_s8', DAVIS, 30)
+    path = tmp_path / 't1-2' / 'davis_results.json'
+    content = json.loads(path.read_text())
+    for field in ('rounding', 'read_out', 'data_size'):
+        del content['protocol'][field]
+    path.write_text(json.dumps(content))
+    assert tool.fill(PAGE, tmp_path)[1:] == (['t1-2: 69.3 (66.7 / 71.9)'], [])
+
+
 def test_the_options_of_a_row_count(tool, tmp_path):
     options = {'model.propagator.protocol.color': 'rgb'}
     write(tool, tmp_path / 'with' / 't4-r50', 'vip_r18_s8', {'mIoU': 0.4222}, 50, options=options)

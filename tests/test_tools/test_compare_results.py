@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from stt_mm.protocols import get_protocol
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -89,3 +91,15 @@ def test_of_three_results_one_differs_and_one_has_no_protocol(tool, tmp_path, ca
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines[:3]] == [['mIoU'], ['a', '0.1000'], ['d', '0.4000']]
     assert lines[3:] == ['not the same topk: a 5, d null', 'not the same max_frames: a null, d 3']
+
+
+def test_a_result_that_is_older_than_a_field_has_what_it_then_was(tool, tmp_path, capsys):
+    record = get_protocol('stt_davis_s8').record()
+    old = {key: value for key, value in record.items() if key not in ('read_out', 'rounding')}
+    for name, protocol in (('old', old), ('new', record), ('other', dict(record, read_out='nearest'))):
+        content = dict(metrics=dict(mIoU=0.4), protocol=protocol, max_frames=None)
+        (tmp_path / f'{name}.json').write_text(json.dumps(content))
+    tool.main([str(tmp_path / 'old.json'), str(tmp_path / 'new.json')])
+    assert 'not the same' not in capsys.readouterr().out
+    tool.main([str(tmp_path / 'old.json'), str(tmp_path / 'other.json')])
+    assert capsys.readouterr().out.splitlines()[-1] == 'not the same read_out: old "bilinear", other "nearest"'

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import one_line_errors, option_value, tool_parser
 from stt_mm.errors import MissingInputError, SttMMError
+from stt_mm.protocols import completed
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.text import absent, read_json, read_text
@@ -102,7 +103,8 @@ def read_cell(folder: Path, config: Path, options: dict[str, Any] | None = None)
     path = folder / benchmark.file
     try:
         content = read_json(path)
-        found, videos, scores = without_files(content['protocol']), content['num_videos'], content['global']
+        found = without_files(completed(content['protocol']))
+        videos, scores = content['num_videos'], content['global']
         cell = benchmark.detail if benchmark.detail and folder.name.startswith(WITH_RECALL) else benchmark.cell
         text = MEASURE.sub(lambda found: f'{benchmark.scale * scores[found[1]]:.1f}', cell.format(form=form))
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -8,6 +8,7 @@ from typing import Any
 from stt_mm.engine.cli import one_line_errors, tool_parser
 from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics.tables import text_table
+from stt_mm.protocols import completed
 from stt_mm.utils.text import read_json
 
 EPILOG = """example:
@@ -47,12 +48,17 @@ def compared(results: dict[str, dict[str, Any]]) -> str:
     protocols = {row: result['protocol'] for row, result in results.items()}
     fields = dict.fromkeys(field for protocol in protocols.values() for field in protocol if field not in SOURCES)
     for field in fields:
-        values = {row: protocol.get(field) for row, protocol in protocols.items()}
+        values = {row: _said(protocol, field) for row, protocol in protocols.items()}
         if any(value != next(iter(values.values())) for value in values.values()):
             lines.append(
                 f'not the same {field}: ' + ', '.join(f'{row} {json.dumps(value)}' for row, value in values.items())
             )
     return '\n'.join(lines)
+
+
+def _said(protocol: dict[str, Any], field: str) -> Any:
+    """A field of a record, which may be older than the field; ``None`` of a result without a protocol."""
+    return completed(protocol).get(field) if len(protocol) > 1 else protocol.get(field)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -13,7 +13,8 @@ class Backbone(Protocol):
     """A module that maps frames to maps; all that evaluation needs.
 
     Where it holds the network of another library as ``network``, checkpoints are read under that network's own names,
-    less the prefixes in a tuple ``classifier`` (:func:`stt_mm.utils.weights.load_backbone`).
+    less the prefixes in a tuple ``classifier`` (:func:`stt_mm.utils.weights.load_backbone`). Where it has
+    ``statistics``, mean and deviation of R, G and B in [0, 1], protocols may leave the colours to it.
 
     Attributes:
         stages: names of the maps that it returns, lowest first: ``res2`` to ``res5`` for a ResNet.

@@ -69,6 +69,11 @@ class TimmBackbone(WrappedNetwork):
         if position_embedding == 'dino':
             _use_dino_positions(network, model_name)
 
+    @property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of R, G and B in [0, 1] that timm states for the network."""
+        return self.network.pretrained_cfg['mean'], self.network.pretrained_cfg['std']
+
     def geometry(self) -> dict[str, Any]:
         """What decides the features besides the weights, as plain data."""
         return dict(

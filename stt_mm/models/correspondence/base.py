@@ -6,7 +6,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,10 +15,12 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from stt_mm.errors import InputError
-from stt_mm.models.backbones import Backbone, GeometricBackbone, LoadedBackbone
+from stt_mm.models.backbones import Backbone, LoadedBackbone
+from stt_mm.models.correspondence.colors import NETWORK, color_of, geometry_of
 from stt_mm.models.propagator import LabelPropagator
 from stt_mm.models.tracker import FrameLabels, Pending, Tracker, in_turn
-from stt_mm.ops import bytes_to_input, image_to_input
+from stt_mm.ops import bytes_to_input, image_to_input, resize_frame
+from stt_mm.ops.color import Color
 from stt_mm.ops.devices import full_float32
 from stt_mm.ops.points import LOST
 from stt_mm.registry import MODELS
@@ -61,7 +62,7 @@ class Correspondence(BaseModel):
                 'it returns. See docs/backbones.md.'
             )
         self.feature_stage = feature_stage or self.backbone.stages[-1]
-        self._reported: set[int] = set()
+        self._reported: set[int | tuple[int, int]] = set()
         self.other_geometries: list[dict[str, Any]] = []
         if self.backbone is not None and self.feature_stage not in self.backbone.stages:
             raise InputError(
@@ -129,12 +130,19 @@ class Correspondence(BaseModel):
         if self.propagator is None:
             return None
         other = dict(trained_geometry=self.other_geometries) if self.other_geometries else {}
-        return dict(self.propagator.protocol.record(), feature_stage=self.feature_stage, **other)
+        record = dict(self.propagator.protocol.record(), feature_stage=self.feature_stage, **other)
+        if record['color'] == NETWORK and self.backbone is not None:
+            record['statistics'] = [list(values) for values in self.input_colors[0]]
+        return record
 
     @property
-    def input_colors(self) -> tuple[str, ...]:
-        """Colours of the frames, one after the other in the channels of the network's input."""
-        return (self._propagator().protocol.color,)
+    def input_colors(self) -> tuple[Color, ...]:
+        """Colours of the frames, one after the other in the channels of the network's input.
+
+        Raises:
+            ValueError: the protocol leaves them to the network, which does not say.
+        """
+        return (color_of(self.backbone, self._propagator().protocol.color),)
 
     def prepare(self, image: np.ndarray) -> Tensor:
         """One uint8 RGB frame ``[H, W, 3]`` at the size that the protocol says, on the host.
@@ -143,9 +151,9 @@ class Correspondence(BaseModel):
             float32 ``[3, h, w]``, the network's input. For a GPU, which makes the same of it, uint8 ``[h, w, 3]`` in
             pinned memory.
         """
-        height, width = self._propagator().protocol.input_size(image.shape[:2])
-        if (height, width) != image.shape[:2]:
-            image = cv2.resize(image, (width, height))
+        protocol = self._propagator().protocol
+        self._report_data(image.shape[:2])
+        image = resize_frame(image, protocol.input_size(image.shape[:2]), protocol.resize)
         if self.data_preprocessor.device.type == 'cuda':
             return torch.from_numpy(image).pin_memory()
         return self._in_colors(lambda color: image_to_input(image, color))
@@ -242,7 +250,7 @@ class Correspondence(BaseModel):
         sample.set_metainfo(dict(protocol=self.protocol))
         return sample
 
-    def _in_colors(self, convert: Callable[[str], Tensor]) -> Tensor:
+    def _in_colors(self, convert: Callable[[Color], Tensor]) -> Tensor:
         """Channels of the network's input, each colour converted once."""
         colors = self.input_colors
         inputs = {color: convert(color) for color in set(colors)}
@@ -258,6 +266,18 @@ class Correspondence(BaseModel):
                 stride,
                 protocol,
                 protocol.stride,
+            )
+
+    def _report_data(self, size: tuple[int, int]) -> None:
+        protocol = self._propagator().protocol
+        if protocol.data_size not in (None, size) and size not in self._reported:
+            self._reported.add(size)
+            MMLogger.get_current_instance().warning(
+                'The frames are %d x %d (height x width), the numbers of the protocol %s were made on a copy of the '
+                'data at %d x %d: see tools/dataset/make_davis_480_880.py.',
+                *size,
+                protocol,
+                *protocol.data_size,
             )
 
     def _propagator(self) -> LabelPropagator:
@@ -307,11 +327,3 @@ def load_for_evaluation(
     if isinstance(model, Correspondence):
         model.note_geometry(report.geometry, geometry)
     return report
-
-
-def geometry_of(network: nn.Module, stage: str, color: str | None) -> dict[str, Any] | None:
-    """Geometry of a network of which one stage is evaluated in some colours; ``None`` if it has none."""
-    if not isinstance(network, GeometricBackbone):
-        return None
-    # DINO's deviation of red, 0.228 instead of 0.229, makes no other colours.
-    return dict(network.geometry(), stage=stage, **({} if color is None else dict(color=color.removesuffix('_dino'))))

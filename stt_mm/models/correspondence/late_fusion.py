@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from stt_mm.errors import InputError
 from stt_mm.models.backbones import LoadedBackbone
-from stt_mm.models.correspondence.base import Correspondence, geometry_of
-from stt_mm.ops.color import COLORS
+from stt_mm.models.correspondence.base import Correspondence
+from stt_mm.models.correspondence.colors import NETWORK, color_of, geometry_of
+from stt_mm.ops.color import COLORS, Color
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice, check_number
 from stt_mm.utils.checkpoint import sha8
@@ -40,7 +41,8 @@ class LateFusion(Correspondence):
             checkpoint=PATH)`` loads any recognised checkpoint strictly.
         weights: one factor ``w_k`` per network, 0 or larger, not all of them 0. For two networks the paper of SFC has
             lambda = 1.75 on the fine-grained (temporal) and 1 on the semantic (spatial) one; STT states none.
-        colors: what each network sees, such as ``('lab', 'rgb')``; ``None``: all see the colours of the protocol.
+        colors: what each network sees, such as ``('lab', 'rgb')``, as in a protocol's ``color``; ``None``: all see the
+            colours of the protocol.
         feature_stages: stage of each network; ``None``: the last one that it returns.
         propagator: config of the label propagation.
         init_cfg: initialisation of the whole model; each network has its own.
@@ -54,7 +56,7 @@ class LateFusion(Correspondence):
         backbones: Sequence[dict],
         propagator: dict | None = None,
         weights: Sequence[float] = (1.75, 1.0),
-        colors: Sequence[str] | None = None,
+        colors: Sequence[Color] | None = None,
         feature_stages: Sequence[str] | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
@@ -69,6 +71,7 @@ class LateFusion(Correspondence):
         )
         self._sha8: tuple[str | None, ...] = (None,) * count
         self._check()
+        self.colors = tuple(map(color_of, self.backbones, self.colors))
         for network, stage in zip(self.backbones, self.feature_stages, strict=True):
             network.keep_stages({stage})
 
@@ -85,7 +88,8 @@ class LateFusion(Correspondence):
         if max(self.weights) == 0:
             raise InputError(f'LateFusion: one of the weights must be positive, got {self.weights}.')
         for number, (color, stage) in enumerate(zip(self.colors, self.feature_stages, strict=True)):
-            check_choice(f'colors[{number}]', color, COLORS)
+            if isinstance(color, str):
+                check_choice(f'colors[{number}]', color, (*COLORS, NETWORK))
             check_choice(f'feature_stages[{number}]', stage, self.backbones[number].stages)
 
     def networks(self) -> list[tuple[nn.Module, dict[str, Any] | None]]:
@@ -134,7 +138,7 @@ class LateFusion(Correspondence):
         return dict(record, color=list(self.colors), fusion=fusion)
 
     @property
-    def input_colors(self) -> tuple[str, ...]:
+    def input_colors(self) -> tuple[Color, ...]:
         """Colours of the networks, three channels of the input for each."""
         return self.colors
 
