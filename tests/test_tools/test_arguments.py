@@ -89,6 +89,13 @@ LINES = {
         '--every 2 --short-side 1 --max-frames 1 --quality 100',
         dict(every=2, short_side=1, max_frames=1, quality=100),
     ),
+    'tools/dataset/make_davis_480_880': (
+        'd --out o',
+        dict(data_root=Path('d'), out=Path('o')),
+        'overwrite',
+        '',
+        {},
+    ),
     'tools/make_submission': (
         'p d --task ytv18 --check-only',
         dict(pred=Path('p'), data_root='d', task='ytv18', out=None, check_only=True, split=None),
