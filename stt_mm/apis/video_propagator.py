@@ -170,7 +170,9 @@ class VideoPropagator:
         # A benchmark may ask for given labels as its files' sizes leave them; here they are what the user gave. Points
         # have no bias.
         protocol = model.propagator.protocol
-        changes = dict(first_output='given', points=protocol.points and 'input')
+        changes = dict(first_output='given')
+        if protocol.points is not None:
+            changes |= dict(points='input', point_sigma=None, point_topk=None)
         model.propagator.protocol = protocol.change(changes)
         self._files = [checkpoint, cfg.filename]
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()

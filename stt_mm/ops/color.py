@@ -89,13 +89,23 @@ def bytes_to_input(image: Tensor, color: Color) -> Tensor:
     """
     if color_space(color) != 'rgb':
         red, green, blue = image.int().unbind(2)
-        return _table(color, image.device)[(red << 16) + (green << 8) + blue].permute(2, 0, 1)
+        table = _lab_of_bytes(image.device) if color == 'lab' else _lightness_of_bytes(image.device)
+        return table[(red << 16) + (green << 8) + blue].permute(2, 0, 1)
     mean, std = _statistics(color, image.device)
     return (image.permute(2, 0, 1).float() / 255 - mean) / std
 
 
 @kept(limit=1)
-def _table(color: str, device: torch.device) -> Tensor:
+def _lab_of_bytes(device: torch.device) -> Tensor:
+    return _input_of_bytes('lab', device)
+
+
+@kept(limit=1)
+def _lightness_of_bytes(device: torch.device) -> Tensor:
+    return _input_of_bytes('lightness', device)
+
+
+def _input_of_bytes(color: str, device: torch.device) -> Tensor:
     """float32 ``[2 ** 24, 3]``, the input of every colour: OpenCV interpolates, which no formula repeats."""
     table = torch.empty(2**24, 3, device=device)
     plane = np.stack(np.meshgrid(np.zeros(1), np.arange(256), np.arange(256), indexing='ij'), -1)[0].astype(np.uint8)

@@ -109,7 +109,21 @@ def test_points_that_stand_still_stay_in_the_frame_up_to_its_border(short_side):
         np.testing.assert_allclose(result.points, points, atol=4 * max(1, 64 / short_side))
 
 
-@pytest.mark.parametrize('protocol', ['stt_vip_s8', 'stt_jhmdb_s8', 'crw_davis', 'crw_jhmdb', 'dino_davis_p8'])
+@pytest.mark.parametrize(
+    'protocol',
+    [
+        'stt_vip_s8',
+        'stt_jhmdb_s8',
+        'crw_davis',
+        'crw_jhmdb',
+        'dino_davis_p8',
+        'dinov3_davis_s',
+        'cropmae_davis',
+        'cropmae_jhmdb',
+        'rsp_davis',
+        'dul_davis',
+    ],
+)
 def test_every_kind_of_protocol_follows_masks_and_points(protocol):
     """Those that change the aspect ratio, resize masks twice, decide at the input's size or have their own codec."""
     options = {

@@ -176,6 +176,23 @@ def test_names_that_do_not_exist_are_refused_with_those_that_do(name, stages, me
         TimmBackbone(name, stages)
 
 
+def test_the_colours_of_timm_are_those_of_its_config():
+    timm()
+    for name in ('vit_tiny_patch16_224', 'resnet18'):
+        network = MODELS.build(dict(type='stt_mm.TimmBackbone', model_name=name))
+        config = network.network.pretrained_cfg
+        assert network.statistics == (tuple(config['mean']), tuple(config['std']))
+        model = MODELS.build(
+            dict(
+                type='stt_mm.Correspondence',
+                backbone=dict(type='stt_mm.TimmBackbone', model_name=name),
+                propagator=dict(type='stt_mm.LabelPropagator', protocol=dict(name='dinov3_davis_s', color='network')),
+                feature_stage=None,
+            )
+        )
+        assert model.input_colors == (network.statistics,)
+
+
 def test_without_timm_the_package_loads_and_the_error_says_what_to_install():
     code = (
         "import sys\nsys.modules['timm'] = None\nfrom stt_mm.models.backbones import TimmBackbone\n"

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -255,3 +256,26 @@ def test_tools_test_runs_the_shipped_config(tmp_path, monkeypatch, capsys):
         assert [row['sha8'] for row in result['protocol']['fusion']] == [sha8('r18.pth'), sha8('r50.pth')]
     assert np.isfinite(result['global']['J&F-Mean'])
     assert result['num_videos'] == 1
+
+
+def test_each_network_may_state_its_own_colours(monkeypatch):
+    statistics = ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    network = MODELS.get('CorrespondenceResNet')
+    with pytest.raises(ValueError, match="color='network' takes the mean and deviation .* CorrespondenceResNet states"):
+        fused(colors=('lab', 'network'))
+    monkeypatch.setattr(network, 'statistics', statistics, raising=False)
+    model, named = fused(colors=('lab', 'network')), fused(colors=['lab', list(map(list, statistics))])
+    image = texture((48, 72), 0)
+    assert torch.equal(model.prepare(image), named.prepare(image))
+    assert_close(model.prepare(image)[3:], image_to_input(image, statistics))
+    for one in (model, named):
+        assert one.protocol['color'] == ['lab', [list(values) for values in statistics]]
+        assert json.loads(json.dumps(one.protocol)) == one.protocol
+        assert 'color' in one.protocol['changed']
+    # What the protocol leaves to the networks, or names, and all of them see, is no change of it.
+    for color in ('network', statistics):
+        same = fused(colors=None, protocol=dict(color=color))
+        assert same.colors == (statistics,) * 2
+        assert same.protocol['changed'] == ['color']
+        same.propagator.protocol = replace(same.propagator.protocol, changed=())
+        assert same.protocol['changed'] == []

@@ -120,10 +120,12 @@ class LateFusion(Correspondence):
         record = super().protocol
         if record is None:
             return None
-        if set(self.colors) != {record['color']}:
+        given = self._propagator().protocol.color
+        if any(color != color_of(network, given) for network, color in zip(self.backbones, self.colors, strict=True)):
             record['changed'] = sorted({*record['changed'], 'color'})
+        colors = [color if isinstance(color, str) else list(map(list, color)) for color in self.colors]
         networks, files = zip(self.backbones, self._sha8, strict=True), self._files()
-        rows = zip(networks, self.weights, self.colors, self.feature_stages, files, strict=True)
+        rows = zip(networks, self.weights, colors, self.feature_stages, files, strict=True)
         fusion = [
             dict(
                 network=type(network).__name__,
@@ -135,7 +137,7 @@ class LateFusion(Correspondence):
             )
             for (network, digest), weight, color, stage, file in rows
         ]
-        return dict(record, color=list(self.colors), fusion=fusion)
+        return dict(record, color=colors, fusion=fusion)
 
     @property
     def input_colors(self) -> tuple[Color, ...]:
