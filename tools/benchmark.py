@@ -20,6 +20,7 @@ EPILOG = """examples:
   python tools/benchmark.py train --configs pretrain/mocov2_r18_in1k pretrain/detco_r18_in1k --batch 32
   python tools/benchmark.py train --configs liir/liir_r18_ytv --batch 6 --step-only --cfg-options model.negatives=None
   python tools/benchmark.py propagate                    # 480 x 854, R18, strides 8 and 4, against dense and floor
+  python tools/benchmark.py propagate --strides 16       # 1440 x 2560 under the protocol of DINOv3, 384 channels
   python tools/benchmark.py video                        # 480p, frames per second with decoding and masks
   python tools/benchmark.py metric                       # J and F of DAVIS"""
 COMMANDS = dict(

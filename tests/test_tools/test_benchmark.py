@@ -3,8 +3,10 @@
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from mmengine.registry import init_default_scope
 
 TOOLS = Path(__file__).parents[2] / 'tools'
@@ -31,6 +33,17 @@ def test_counts_that_mean_nothing_are_named(benchmark, command, option, value, c
     with pytest.raises(SystemExit, match='2'):
         benchmark.main([command, option, value])
     assert f'{option}: must be 1 or more, got {value}' in capsys.readouterr().err
+
+
+def test_the_forms_of_a_step_give_the_same_labels(benchmark, monkeypatch):
+    propagate = benchmark.COMMANDS['propagate'][0]
+    monkeypatch.setattr(propagate, 'DRAWN', {16: (4, 14, 17, 24)})
+    monkeypatch.setattr(propagate, 'SHARE', {16: 1})
+    args, found = SimpleNamespace(device='cpu', amp=False), []
+    for form in ('engine', 'dense'):
+        torch.manual_seed(0)
+        found.append(propagate.prepare(f'{form} 16 3', args)())
+    torch.testing.assert_close(found[0][0].flatten(1).t(), found[1], rtol=0, atol=1e-5)
 
 
 def test_rows_are_printed_below_their_heads_and_written(benchmark, tmp_path, capsys, monkeypatch):

@@ -1,7 +1,8 @@
 """A step of label propagation as the engine does it, as the research code does it, and the least it could cost.
 
 The features are those of an untrained ResNet-18 for a video of 22 frames of 480 x 854, 21 of them in the memory. Three
-forms are timed at stride 8 (square window of radius 12) and at stride 4 (radius 35):
+forms are timed at stride 8 (square window of radius 12) and at stride 4 (radius 35), and, if asked for by --strides 16,
+under dinov3_davis_l, with drawn features of 384 channels, frames of 1440 x 2560, and 8 of them in the memory:
 
 engine    top-k attention tile by tile, as shipped
 dense     all pairs of 32 queries at a time, a mask over all pairs, one top-k over all keys of all frames
@@ -32,15 +33,19 @@ from stt_mm.utils.config_path import config_path
 
 FRAMES = 22
 CLIP = Path(__file__).parents[2] / 'demo' / 'data' / 'davis' / 'JPEGImages' / '480p' / 'bus'
-RADIUS = {8: 12, 4: 35}
-TOPK, TEMPERATURE = 10, 0.07
+RULES = {
+    8: (Window('square', 12), Vote('topk', 0.07, 10)),
+    4: (Window('square', 35), Vote('topk', 0.07, 10)),
+    16: (Window('circle', 12), Vote('topk', 0.2, 5, 'kept')),
+}
+DRAWN = {16: (9, 90, 160, 384)}
 CHUNK = 32
-# The dense form at stride 4 is timed on every 16th chunk of queries, and multiplied.
-SHARE = {8: 1, 4: 16}
+# The dense form at strides 4 and 16 is timed on every 16th chunk of queries, and multiplied.
+SHARE = {8: 1, 4: 16, 16: 16}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--strides', type=int, nargs='+', default=(8, 4), choices=(8, 4), help='of the features')
+    parser.add_argument('--strides', type=int, nargs='+', default=(8, 4), choices=(8, 4, 16), help='of the features')
     parser.add_argument('--labels', type=between(1), nargs='+', default=(1, 10, 50), help='numbers of labels')
     parser.add_argument('--amp', action='store_true', help='features in bfloat16, matched in it, weighed in float32')
 
@@ -60,14 +65,17 @@ def extract(stride: int, args: argparse.Namespace, folder: Path) -> torch.nn.Mod
 
 def load(stride: int, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
     """Query ``[H, W, C]`` and memory ``[H, W, T, C]``."""
-    features = torch.from_numpy(np.load(args.folder / f'{stride}.npy'))
+    if stride in DRAWN:
+        features = torch.nn.functional.normalize(torch.randn(DRAWN[stride]), dim=-1)
+    else:
+        features = torch.from_numpy(np.load(args.folder / f'{stride}.npy'))
     features = features.to(args.device, torch.bfloat16 if args.amp else torch.float32)
     return features[-1].contiguous(), features[:-1].permute(1, 2, 0, 3).contiguous()
 
 
-def engine(query: Tensor, memory: Tensor, labels: Tensor, radius: int) -> Callable[[], object]:
+def engine(query: Tensor, memory: Tensor, labels: Tensor, window: Window, vote: Vote) -> Callable[[], object]:
     """What the propagator runs; labels ``[H, W, T, K]``."""
-    (height, width, frames, _), window = memory.shape, Window('square', radius)
+    height, width, frames, _ = memory.shape
     side, together = 8, 1
     if query.is_cuda:
         free = torch.cuda.mem_get_info()[0] // 4
@@ -75,26 +83,25 @@ def engine(query: Tensor, memory: Tensor, labels: Tensor, radius: int) -> Callab
     plan = Plan((height, width), [window], side, together, query.device)
     voters = [Voters(labels.permute(2, 3, 0, 1), [[1] * frames])]
     query, keys = query.permute(2, 0, 1), memory.permute(2, 3, 0, 1)
-    return lambda: propagate_many(query, keys, voters, plan, Vote('topk', TEMPERATURE, TOPK))
+    return lambda: propagate_many(query, keys, voters, plan, vote)
 
 
-def dense_mask(height: int, width: int, radius: int, device: str) -> Tensor:
+def dense_mask(height: int, width: int, window: Window, device: str) -> Tensor:
     """bool ``[HW, HW]``, True outside the window."""
     rows, columns = (torch.arange(side, device=device) for side in (height, width))
-    far_rows = (rows[:, None] - rows).abs() > radius
-    far_columns = (columns[:, None] - columns).abs() > radius
-    return (far_rows[:, None, :, None] | far_columns[None, :, None, :]).view(height * width, -1)
+    down, right = rows[:, None] - rows, columns[:, None] - columns
+    return window.outside(down[:, None, :, None], right[None, :, None, :]).view(height * width, -1)
 
 
-def dense(query: Tensor, keys: Tensor, labels: Tensor, outside: Tensor, share: int) -> Tensor:
+def dense(query: Tensor, keys: Tensor, labels: Tensor, outside: Tensor, vote: Vote, share: int) -> Tensor:
     """All pairs, 32 queries at a time; ``query`` ``[HW, C]``, ``keys`` ``[C, T, HW]``, ``labels`` ``[T * HW, K]``."""
     outs = []
     for start in range(0, len(query), CHUNK * share):
         block = query[start : start + CHUNK]
         scores = torch.einsum('qc,ctk->qtk', block, keys)
         scores = scores.masked_fill_(outside[start : start + CHUNK, None], -torch.inf).flatten(1)
-        best, index = scores.topk(TOPK, dim=1)
-        weights = (best.float() / TEMPERATURE).softmax(1)
+        best, index = scores.topk(vote.topk, dim=1)
+        weights = (best.float() / vote.temperature).softmax(1)
         outs.append((weights[..., None] * labels[index]).sum(1))
     return torch.cat(outs)
 
@@ -114,19 +121,19 @@ def floor(query: Tensor, memory: Tensor, radius: int) -> None:
 def prepare(name: str, args: argparse.Namespace) -> Callable[[], object]:
     """A form at a stride with a number of labels, ``<form> <stride> <labels>``."""
     form, stride, channels = name.split()
-    stride, radius = int(stride), RADIUS[int(stride)]
+    stride, (window, vote) = int(stride), RULES[int(stride)]
     query, memory = load(stride, args)
     height, width, frames, _ = memory.shape
     labels = torch.rand(height, width, frames, int(channels), device=args.device)
     if form == 'engine':
-        return engine(query, memory, labels, radius)
+        return engine(query, memory, labels, window, vote)
     if form == 'floor':
-        return lambda: floor(query, memory, radius)
+        return lambda: floor(query, memory, window.reach)
     keys = memory.permute(3, 2, 0, 1).flatten(2).contiguous()
     labels = labels.permute(2, 0, 1, 3).flatten(0, 2)
     query = query.flatten(0, 1)
-    outside = dense_mask(height, width, radius, args.device)
-    return lambda: dense(query, keys, labels, outside, SHARE[stride])
+    outside = dense_mask(height, width, window, args.device)
+    return lambda: dense(query, keys, labels, outside, vote, SHARE[stride])
 
 
 def run(args: argparse.Namespace) -> Iterator[dict]:
@@ -134,9 +141,10 @@ def run(args: argparse.Namespace) -> Iterator[dict]:
     with tempfile.TemporaryDirectory() as folder:
         args.folder = Path(folder)
         for stride in args.strides:
-            rows = {'backbone, one frame': measured(backbone, str(stride), args)}
+            rows = {} if stride in DRAWN else {'backbone, one frame': measured(backbone, str(stride), args)}
             rows |= {form: measured(prepare, f'{form} {stride} 4', args) for form in ('floor', 'dense', 'engine')}
-            cells = np.load(args.folder / f'{stride}.npy', mmap_mode='r')[0, :, :, 0].size
+            shape = DRAWN.get(stride) or np.load(args.folder / f'{stride}.npy', mmap_mode='r').shape
+            cells = shape[1] * shape[2]
             rows['dense'] = rows['dense'][0] * SHARE[stride], rows['dense'][1] + cells**2 // 2**20
             rows |= {f'engine, {n} labels': measured(prepare, f'engine {stride} {n}', args) for n in args.labels}
             for part, (seconds, memory) in rows.items():
