@@ -25,7 +25,6 @@ def variations(vfs: Protocol, crw: Protocol, dino: Protocol) -> tuple[Protocol, 
         ties='kept',
         read_out='nearest',
     )
-
     cropmae = replace(
         crw,
         name='cropmae_davis',
