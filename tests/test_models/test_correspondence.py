@@ -192,13 +192,14 @@ def test_the_record_of_an_evaluation_names_the_stage(stage):
     assert model(torch.zeros(1, 3, 64, 64)).shape == dict(res3=(1, 128, 16, 16), res4=(1, 256, 8, 8))[stage]
 
 
-def test_the_network_says_which_colours_it_sees():
+def test_the_network_says_which_colours_it_sees(monkeypatch):
     statistics = ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    with pytest.raises(ValueError, match="color='network' takes the mean .* ColorPatches states none"):
+        color_model(color='network')
+    stated = [list(values) for values in statistics]
+    monkeypatch.setattr(MODELS.get('stt_mm.ColorPatches'), 'statistics', stated, raising=False)
     model, named = (color_model(color=color, short_side=None) for color in ('network', statistics))
     image = texture((16, 24), seed=0)
-    with pytest.raises(ValueError, match="color='network' takes the mean .* ColorPatches states none"):
-        model.feature(image)
-    model.backbone.statistics = [list(values) for values in statistics]
     assert torch.equal(model.feature(image), named.feature(image))
     expected = (torch.from_numpy(image).permute(2, 0, 1) / 255 - torch.tensor(statistics[0])[:, None, None]) / (
         torch.tensor(statistics[1])[:, None, None]

@@ -42,7 +42,8 @@ class Correspondence(BaseModel):
         init_cfg: initialisation of the whole model; a backbone has its own.
 
     Raises:
-        ValueError: if the backbone has no such stage, or the protocol wants other colours than the training.
+        ValueError: if the backbone has no such stage, or the protocol wants other colours than the training, or leaves
+            them to a backbone that states none.
     """
 
     def __init__(
@@ -69,6 +70,8 @@ class Correspondence(BaseModel):
                 f'feature_stage {self.feature_stage!r} is not among the stages that the backbone returns: '
                 f'{", ".join(self.backbone.stages)}.'
             )
+        if self.propagator is not None and self.backbone is not None:
+            color_of(self.backbone, self.propagator.protocol.color)
         trained = getattr(self.data_preprocessor, 'student_color', None)
         if self.propagator is not None and trained not in (None, self.propagator.protocol.color):
             raise InputError(
@@ -137,11 +140,7 @@ class Correspondence(BaseModel):
 
     @property
     def input_colors(self) -> tuple[Color, ...]:
-        """Colours of the frames, one after the other in the channels of the network's input.
-
-        Raises:
-            ValueError: the protocol leaves them to the network, which does not say.
-        """
+        """Colours of the frames, one after the other in the channels of the network's input."""
         return (color_of(self.backbone, self._propagator().protocol.color),)
 
     def prepare(self, image: np.ndarray) -> Tensor:
