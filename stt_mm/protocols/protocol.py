@@ -25,6 +25,7 @@ _RANGES = dict(
     long_search=(1, 10**9),
     pad=(1, _SIDE),
     gain=(1e-6, 10**9),
+    occlusion=(0, _SIDE),
 )
 
 
@@ -77,6 +78,9 @@ class Protocol:
         first_output: labels in the frame that they are given for: as ``given``, or as resizing leaves them
             (``resized``): masks to the input size and back, points read back from their heat maps.
         points: codec of points, see ``stt_mm.ops.points``; ``None``: the protocol is for masks.
+        occlusion: a point counts as hidden in a frame if, carried from there straight back to the frame that it was
+            given in, it ends more than so many pixels of the network's input from where it was given; ``None``: where
+            points are hidden is not asked.
         changed: fields that differ from the preset of this name.
 
     Raises:
@@ -120,6 +124,7 @@ class Protocol:
     feedback: Literal['soft', 'hard'] = 'soft'
     pad: int = 1
     gain: float = 1.0
+    occlusion: float | None = None
     changed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
