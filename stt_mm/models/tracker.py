@@ -12,8 +12,8 @@ from torch import Tensor
 
 from stt_mm.errors import InputError
 from stt_mm.models.propagator import LabelPropagator, check_finite
-from stt_mm.models.round_trip import RoundTrip
 from stt_mm.ops import (
+    hidden_points,
     ids_to_label,
     label_to_mask,
     label_to_points,
@@ -71,7 +71,6 @@ class Tracker:
     def __init__(self, propagator: LabelPropagator, with_scores: bool = False) -> None:
         self._propagator = propagator
         self._with_scores = with_scores
-        self._round_trip = None if propagator.protocol.occlusion is None else RoundTrip(propagator)
         self._time = -1
         self._groups: list[_Group] = []
         self._names: Tensor | None = None  # uint8, ids of the channels of all masks, the background once
@@ -106,11 +105,10 @@ class Tracker:
             parts = self._propagator.step(feature).split([group.channels for group in self._groups])
             rows = list(zip(parts, self._groups, strict=True))
             places = [self._points(part, size) for part, group in rows if group.ids is None]
-            if self._round_trip is not None:
+            if self._propagator.protocol.occlusion is not None:
                 origins = [group.origin for group in self._groups if group.ids is None]
                 hidden = [
-                    self._round_trip.hidden(feature, place, *origin, size)
-                    for place, origin in zip(places, origins, strict=True)
+                    self._hidden(feature, place, *origin, size) for place, origin in zip(places, origins, strict=True)
                 ]
             masks = [part for part, group in rows if group.ids is not None]
             if masks:
@@ -119,7 +117,7 @@ class Tracker:
                     self._feed_back(found, tuple(feature.shape[1:]))
         if points is not None and len(points):
             places.append(self._follow_points(feature, size, torch.as_tensor(points)))
-            if self._round_trip is not None:
+            if self._propagator.protocol.occlusion is not None:
                 hidden.append((places[-1] < 0).any(1))
         if mask is not None:
             mask = torch.as_tensor(np.asarray(mask))
@@ -144,7 +142,7 @@ class Tracker:
             self._propagator.add(label)
         else:
             self._propagator.start(feature, label)
-        asked = points is not None and self._round_trip is not None
+        asked = points is not None and self._propagator.protocol.occlusion is not None
         self._groups.append(_Group(len(label), ids, (feature, to_device(points, feature.device)) if asked else None))
 
     def _follow_points(self, feature: Tensor, size: tuple[int, int], points: Tensor) -> Tensor:
@@ -162,6 +160,11 @@ class Tracker:
     def _points(self, label: Tensor, size: tuple[int, int]) -> Tensor:
         protocol = self._propagator.protocol
         return label_to_points(label, size, protocol.input_size(size), protocol.points or INPUT)
+
+    def _hidden(self, feature: Tensor, found: Tensor, origin: Tensor, given: Tensor, size: tuple[int, int]) -> Tensor:
+        protocol = self._propagator.protocol
+        input_size = protocol.input_size(size)
+        return hidden_points(feature, found, origin, given, size, input_size, protocol.occlusion, protocol.normalize)
 
     def _follow_mask(self, feature: Tensor, size: tuple[int, int], mask: Tensor, current: Tensor | None) -> Tensor:
         """The frame's mask with objects that are new over those that were there, YouTube-VOS's rule."""

@@ -111,7 +111,7 @@ PRESETS = {
         replace(_STT_S4, name='stt_vip_s4', radius=35, **_VIP),
         replace(_STT_S8, name='stt_jhmdb_s8', radius=5, **_JHMDB),
         replace(_STT_S4, name='stt_jhmdb_s4', radius=12, **_JHMDB),
-        replace(_STT_S8, name='stt_tapvid_s8', radius=5, occlusion=8.0, **_POINTS),
+        replace(_STT_S8, name='stt_tapvid_s8', radius=5, occlusion=16.0, **_POINTS),
         replace(_STT_S4, name='stt_tapvid_s4', radius=12, occlusion=8.0, **_POINTS),
         replace(_STT_S8, name='stt_badja_s8', radius=5, size=(320, 512), **_POINTS),
         replace(_STT_S4, name='stt_badja_s4', radius=12, size=(320, 512), **_POINTS),

@@ -78,9 +78,9 @@ class Protocol:
         first_output: labels in the frame that they are given for: as ``given``, or as resizing leaves them
             (``resized``): masks to the input size and back, points read back from their heat maps.
         points: codec of points, see ``stt_mm.ops.points``; ``None``: the protocol is for masks.
-        occlusion: a point counts as hidden in a frame if, carried from there straight back to the frame that it was
-            given in, it ends more than so many pixels of the network's input from where it was given; ``None``: where
-            points are hidden is not asked.
+        occlusion: a point counts as hidden in a frame if what is most like it in the frame that it was given in, among
+            all cells, lies more than so many pixels of the network's input from where it was given (forward-backward
+            consistency); ``None``: where points are hidden is not asked.
         changed: fields that differ from the preset of this name.
 
     Raises:

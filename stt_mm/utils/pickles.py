@@ -149,5 +149,5 @@ def read_pickle(path: str | Path) -> Any:
 
 
 def array_of(value: Any) -> np.ndarray | None:
-    """The array that an entry of :func:`read_pickle` is, read-only; ``None`` if it is none."""
+    """The array that an entry of :func:`read_pickle` is; ``None`` if it is none."""
     return value.value if isinstance(value, _Array) else None

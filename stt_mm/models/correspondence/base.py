@@ -225,7 +225,7 @@ class Correspondence(BaseModel):
         protocol = self._propagator().protocol
         masks, points = sample.get('given_masks', {}), sample.get('given_points', {})
         if not points and 0 not in masks:
-            raise InputError(f'There must be labels for frame 0, got some for frames {sorted(masks)}.')
+            raise InputError(f'There must be masks for frame 0, or points, got masks for frames {sorted(masks)}.')
         if points and protocol.points is None:
             raise InputError(
                 f'The protocol {protocol.name} is for masks. To follow points choose one for JHMDB, '
