@@ -214,8 +214,8 @@ def make_tap_vid(root, num_videos=2, num_frames=6, size=(60, 80), folders=False)
 def make_badja(root, num_videos=2, num_frames=6, size=(60, 80)):
     """The layout of BADJA with ``DAVIS`` in it, and an animal that is elsewhere; returns ``root``.
 
-    Frames 1, 3, 5 ... of each video are annotated. Joint j of 37 is at (x, y) = (2 j + t, j + t) in frame t; joint 10
-    is hidden in the first of them, joint 12 in all others.
+    Of the frames 0 to ``num_frames``, 1, 3, 5 ... and the last are annotated. Joint j of
+    37 is at (x, y) = (2 j + t, j + t) in frame t; joint 10 is hidden in the first of them, joint 12 in all others.
     """
     Path(root, 'joint_annotations').mkdir(parents=True)
     for name in [*(f'video{v}' for v in range(num_videos)), 'tiger']:
@@ -226,7 +226,7 @@ def make_badja(root, num_videos=2, num_frames=6, size=(60, 80)):
             stem = f'Full-Resolution/{name}/{t:05d}'
             write_image(Path(root, kind, 'JPEGImages', f'{stem}.jpg'), frames[t])
             write_mask(Path(root, kind, 'Annotations', f'{stem}.png'), masks[t])
-            if t % 2:
+            if t % 2 or t == num_frames:
                 shown = [j != (10 if t == 1 else 12) for j in range(37)]
                 joints = [[j + t, 2 * j + t] for j in range(37)]
                 paths = f'{kind}/JPEGImages/{stem}.jpg', f'{kind}/Annotations/{stem}.png'

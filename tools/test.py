@@ -61,7 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', metavar='FILE.json', help='also write metrics and checkpoint name to FILE.json')
     parser.add_argument('--dump-masks', metavar='DIR', help='write the predicted masks as palette PNGs below DIR')
     parser.add_argument(
-        '--dump-points', metavar='DIR', help='write the predicted joints as JSON and .mat (JHMDB) below DIR'
+        '--dump-points', metavar='DIR', help='write the predicted points as JSON and .mat (JHMDB) below DIR'
     )
     parser.add_argument(
         '--overwrite', action='store_true', help='remove what another evaluation left in DIR of --dump-...'

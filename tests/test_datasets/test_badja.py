@@ -14,7 +14,7 @@ from stt_mm.registry import DATASETS
 
 @pytest.fixture
 def root(tmp_path):
-    return make_badja(tmp_path / 'BADJA', num_frames=6)
+    return make_badja(tmp_path / 'BADJA', num_frames=5)
 
 
 def annotations(root, animal='video0'):
