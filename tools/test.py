@@ -153,7 +153,14 @@ def check_targets(cfg: Config, args: argparse.Namespace) -> list[str]:
         args.config,
         args.checkpoint,
         *values_of(cfg.model, 'checkpoint'),
-        *values_of([cfg.test_dataloader, cfg.test_evaluator], 'data_root', 'ann_file', 'video_list', 'seen_categories'),
+        *values_of(
+            [cfg.test_dataloader, cfg.test_evaluator],
+            'data_root',
+            'davis_root',
+            'ann_file',
+            'video_list',
+            'seen_categories',
+        ),
     ]
     check_apart(cfg.work_dir, sources)
     targets = {'--out': args.out} if args.out else {}
