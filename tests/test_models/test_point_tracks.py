@@ -112,7 +112,7 @@ def test_a_point_that_nobody_knows_is_hidden_from_the_start():
 
 def test_passes_are_joined_by_the_frame_of_each_point():
     """Numbers in place of points: the frame as it counts in its pass, then the point by its frame and place."""
-    points = {1: np.zeros((2, 2)), 2: np.zeros((1, 2)), 0: np.zeros((1, 2))}
+    points = {1: np.zeros((1, 2)), 2: np.zeros((1, 2)), 0: np.zeros((2, 2))}
 
     def one_pass(order, base):
         rows = []
@@ -125,6 +125,6 @@ def test_passes_are_joined_by_the_frame_of_each_point():
     forward = one_pass(lambda time: [t for t in (0, 1, 2) if t <= time], 0)
     back = one_pass(lambda time: [t for t in (2, 1, 0) if 3 - t <= time], 100)
     joined = forward.joined(back, points)
-    assert joined.points[..., 1].tolist() == [[0, 10, 11, 20]] * 4
-    assert joined.points[..., 0].tolist() == [[0, 103, 103, 103], [1, 1, 1, 102], [2] * 4, [3] * 4]
+    assert joined.points[..., 1].tolist() == [[0, 1, 10, 20]] * 4
+    assert joined.points[..., 0].tolist() == [[0, 0, 103, 103], [1, 1, 1, 102], [2] * 4, [3] * 4]
     assert not joined.occluded.any()

@@ -37,9 +37,8 @@ class TAPVidMetric(VideoMetric):
         found = found_points(sample, truth.shape)
         lost = np.isinf(found).any(axis=2)
         hidden = np.asarray(sample['pred_occluded']) | lost if 'pred_occluded' in sample else lost
-        # Centres of pixels are whole numbers here, corners are in the published evaluation.
         scale = SIZE[1] / size[1], SIZE[0] / size[0]
-        tracks, predictions = (((part + 0.5) * scale).swapaxes(0, 1) for part in (truth, found))
+        tracks, predictions = ((part * scale).swapaxes(0, 1) for part in (truth, found))
         arguments = (
             np.asarray(sample['query_frames']),
             np.asarray(sample['occluded']).T,
