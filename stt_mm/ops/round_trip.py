@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stt_mm.ops.points import rescale_points
+
 
 def way_back(feature: Tensor, points: Tensor, origin: Tensor, size: tuple[int, int], normalize: bool = True) -> Tensor:
     """Where points of one frame are in another one, each by its best match among all cells there.
@@ -21,15 +23,13 @@ def way_back(feature: Tensor, points: Tensor, origin: Tensor, size: tuple[int, i
     feature, origin = feature.float(), origin.float()
     if normalize:
         feature, origin = F.normalize(feature, dim=0), F.normalize(origin, dim=0)
-    sides = points.new_tensor([size[1], size[0]], dtype=torch.float32)
     # Between the cells features are mixed; beyond the outer ones, theirs hold.
-    places = (points.float() + 0.5) / sides * 2 - 1
+    places = rescale_points(points.float(), size, (2, 2)) - 0.5
     queries = F.grid_sample(feature[None], places[None, None], padding_mode='border', align_corners=False)[0, :, 0]
     best = (queries.t() @ origin.flatten(1)).argmax(1)
     width = origin.shape[2]
     cells = torch.stack([best % width, best.div(width, rounding_mode='floor')], dim=1)
-    grid = points.new_tensor([width, origin.shape[1]], dtype=torch.float32)
-    return (cells + 0.5) * sides / grid - 0.5
+    return rescale_points(cells.float(), tuple(origin.shape[1:]), size)
 
 
 def hidden_points(
@@ -56,7 +56,6 @@ def hidden_points(
     Returns:
         bool ``[J]``; true for a point that is lost or unknown. Each point is looked at by itself.
     """
-    scale = found.new_tensor([input_size[1] / size[1], input_size[0] / size[0]], dtype=torch.float32)
-    found_there, given_there = ((points.float() + 0.5) * scale - 0.5 for points in (found, given))
+    found_there, given_there = (rescale_points(points.float(), size, input_size) for points in (found, given))
     back = way_back(feature, found_there, origin, input_size, normalize)
     return (found < 0).any(1) | ~((back - given_there).norm(dim=1) <= limit)

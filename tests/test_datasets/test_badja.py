@@ -4,12 +4,39 @@ import shutil
 import numpy as np
 import pytest
 from mmengine.logging import MMLogger
-from tiny_data import make_badja
+from tiny_data import make_badja, texture, write_image
 
 from stt_mm.datasets import BADJA, UnscorableVideos
 from stt_mm.datasets.badja import JOINTS
 from stt_mm.errors import InputError
 from stt_mm.registry import DATASETS
+from stt_mm.utils import write_mask
+
+
+@pytest.mark.parametrize('animal', ['dog', 'dog-agility'])
+def test_real_annotations_are_read_as_the_public_code_reads_them(animal, data, tmp_path):
+    golden = np.load(data / 'points' / f'badja_real_{animal}.npz')
+    entries = json.loads((data / 'points' / f'{animal}.json').read_text())
+    (tmp_path / 'joint_annotations').mkdir()
+    shutil.copy(data / 'points' / f'{animal}.json', tmp_path / 'joint_annotations')
+    last = int(entries[-1]['image_path'][-9:-4])
+    picture, mask = texture((27, 48), 0), np.ones((27, 48), np.uint8)
+    for t in range(last + 4):
+        write_image(tmp_path / 'DAVIS' / 'JPEGImages' / 'Full-Resolution' / animal / f'{t:05d}.jpg', picture)
+    for entry in entries:
+        write_mask(tmp_path / entry['segmentation_path'], mask)
+    sample = BADJA(str(tmp_path))[0]['data_samples']
+    first = int(golden['first_frame'])
+    assert sample.frame_names == [f'{t:05d}' for t in range(first, last + 1)]
+    assert len(sample.points) == len(golden['tracks'])
+    annotated = golden['frames'] - golden['frames'][0]
+    assert [t for t, path in enumerate(sample.mask_paths) if path] == annotated.tolist()
+    scale = 512 / golden['original_shape'][1], 320 / golden['original_shape'][0]
+    truths, visible = sample.points[annotated] * scale, golden['visible']
+    np.testing.assert_array_equal(np.isnan(truths).any(2), ~visible)
+    np.testing.assert_allclose(truths[visible], golden['ground_truth'][visible], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(sample.given_points[0] * scale, golden['ground_truth'][0], rtol=0, atol=1e-4)
+    assert np.isnan(np.delete(sample.points, annotated, axis=0)).all()
 
 
 @pytest.fixture
