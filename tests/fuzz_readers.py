@@ -27,6 +27,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -37,10 +38,20 @@ import numpy as np
 import torch
 from PIL import Image
 from scipy.io import savemat
-from tiny_data import make_davis, make_jhmdb, make_vip, make_youtube_vos, make_youtube_vos_valid, moving_shapes, texture
+from tiny_data import (
+    make_badja,
+    make_davis,
+    make_jhmdb,
+    make_tap_vid,
+    make_vip,
+    make_youtube_vos,
+    make_youtube_vos_valid,
+    moving_shapes,
+    texture,
+)
 
 from stt_mm.apis.given import collect_given
-from stt_mm.datasets import DAVIS, JHMDB, VIP, YouTubeVOS, YouTubeVOSBenchmark
+from stt_mm.datasets import BADJA, DAVIS, JHMDB, VIP, TAPVid, YouTubeVOS, YouTubeVOSBenchmark
 from stt_mm.errors import SttMMError
 from stt_mm.utils import VideoReader, read_image, read_mask, read_object_ids, write_mask
 from stt_mm.utils.checkpoint import read_checkpoint
@@ -326,6 +337,17 @@ READERS = {
     'jhmdb_list': Reader(
         damage=list_damage,
         **in_tree(make_jhmdb, 'val_list.txt', lambda root: JHMDB(str(root), video_list='val_list.txt')),
+    ),
+    'tap_vid': Reader(
+        **in_tree(partial(make_tap_vid, size=(12, 16)), 'points.pkl', lambda root: TAPVid(str(root / 'points.pkl'))),
+    ),
+    'points': Reader(
+        damage=both(mutants.any_bytes, mutants.zip_members),
+        **in_tree(partial(make_tap_vid, folders=True), 'video1/points.npz', lambda root: TAPVid(str(root))),
+    ),
+    'badja': Reader(
+        damage=json_damage,
+        **in_tree(make_badja, 'joint_annotations/video1.json', lambda root: BADJA(str(root))),
     ),
     'instances': Reader(lambda: {'0.txt': b'1 2\n2 13\n3 2\n'}, read_instance_categories, list_damage),
     'zip': Reader(

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tiny_data import make_davis, make_jhmdb, make_vip, make_youtube_vos_valid
+from tiny_data import make_badja, make_davis, make_jhmdb, make_tap_vid, make_vip, make_youtube_vos_valid
 
 ROOT = Path(__file__).parents[1]
 ENV = dict(os.environ, OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', PYTHON=sys.executable)
@@ -23,6 +23,16 @@ BENCHMARKS = {
     'vip': ('vip_r18_s8', make_vip, ['model.propagator.protocol.size=64,64']),
     'vip_instance': ('vip_instance_r18_s8', make_vip, ['model.propagator.protocol.size=64,64']),
     'jhmdb': ('jhmdb_r18_s8', make_jhmdb, ['model.propagator.protocol.size=64,64']),
+    'tap_vid': (
+        'tapvid_davis_r18_s8',
+        make_tap_vid,
+        ['test_dataloader.dataset.size=64,64', 'test_dataloader.dataset.query_mode=strided'],
+    ),
+    'badja': (
+        'badja_r18_s8',
+        make_badja,
+        ['model.propagator.protocol.size=64,64', 'test_dataloader.dataset.davis_root=None'],
+    ),
     'ytv': (
         'ytv_r18_s8',
         partial(make_youtube_vos_valid, split='train', annotated=True),
@@ -67,7 +77,7 @@ def test_one_and_two_processes_and_a_resumed_one_agree(name, tmp_path):
     ]
 
     def dump(folder):
-        return ['--dump-points' if name == 'jhmdb' else '--dump-masks', folder / 'masks']
+        return ['--dump-points' if name in ('jhmdb', 'tap_vid', 'badja') else '--dump-masks', folder / 'masks']
 
     command = ['tools/dist_test.sh', f'configs/eval/{config}.py', 'none']
     for count in (1, 2):

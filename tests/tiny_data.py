@@ -1,6 +1,7 @@
 """Small data sets in the layouts of the real ones, made on the spot."""
 
 import json
+import pickle
 from fractions import Fraction
 from pathlib import Path
 
@@ -182,4 +183,54 @@ def make_jhmdb(root, num_videos=2, num_frames=4, size=(60, 80), num_joints=15):
             file.write(f'JHMDB/joint_positions/{clip}/joint_positions.mat JHMDB/Rename_Images/{clip}\n')
         with open(Path(root, 'splits', 'walk_test_split1.txt'), 'a') as file:
             file.write(f'clip{v}.avi {2 if v < num_videos else 1}\n')
+    return root
+
+
+def make_tap_vid(root, num_videos=2, num_frames=6, size=(60, 80), folders=False):
+    """``points.pkl`` as TAP-Vid's, or its videos as folders; returns the pickle, or ``root``.
+
+    Track n begins at (x, y) = (0.2 + 0.1 n, 0.3) of the picture, moves by (0.02, 0.01) per frame, and is seen from
+    frame n on, of 4 tracks; but for the last, which is never seen.
+    """
+    videos = {}
+    for v in range(num_videos):
+        tracks, times = np.meshgrid(np.arange(4), np.arange(num_frames), indexing='ij')
+        points = np.stack([0.2 + 0.1 * tracks + 0.02 * times, 0.3 + 0.01 * times], axis=-1).astype(np.float32)
+        occluded = (times < tracks) | (tracks == 3)
+        videos[f'video{v}'] = dict(
+            video=moving_shapes(num_frames, size, 2, seed=v)[0], points=points, occluded=occluded
+        )
+    Path(root).mkdir(parents=True, exist_ok=True)
+    if not folders:
+        Path(root, 'points.pkl').write_bytes(pickle.dumps(videos))
+        return Path(root, 'points.pkl')
+    for name, video in videos.items():
+        for t, frame in enumerate(video['video']):
+            write_image(Path(root, name, 'frames', f'{t:05d}.png'), frame)
+        np.savez(Path(root, name, 'points.npz'), points=video['points'], occluded=video['occluded'])
+    return root
+
+
+def make_badja(root, num_videos=2, num_frames=6, size=(60, 80)):
+    """The layout of BADJA with ``DAVIS`` in it, and an animal that is elsewhere; returns ``root``.
+
+    Of the frames 0 to ``num_frames``, 1, 3, 5 ... and the last are annotated. Joint j of
+    37 is at (x, y) = (2 j + t, j + t) in frame t; joint 10 is hidden in the first of them, joint 12 in all others.
+    """
+    Path(root, 'joint_annotations').mkdir(parents=True)
+    for name in [*(f'video{v}' for v in range(num_videos)), 'tiger']:
+        kind = 'extra_videos' if name == 'tiger' else 'DAVIS'
+        frames, masks = moving_shapes(num_frames + 1, size, 2, seed=len(name))
+        entries = []
+        for t in range(num_frames + 1):
+            stem = f'Full-Resolution/{name}/{t:05d}'
+            write_image(Path(root, kind, 'JPEGImages', f'{stem}.jpg'), frames[t])
+            write_mask(Path(root, kind, 'Annotations', f'{stem}.png'), masks[t])
+            if t % 2 or t == num_frames:
+                shown = [j != (10 if t == 1 else 12) for j in range(37)]
+                joints = [[j + t, 2 * j + t] for j in range(37)]
+                paths = f'{kind}/JPEGImages/{stem}.jpg', f'{kind}/Annotations/{stem}.png'
+                entry = dict(zip(('image_path', 'segmentation_path'), paths, strict=True))
+                entries.append(dict(entry, visibility=shown, joints=joints))
+        Path(root, 'joint_annotations', f'{name}.json').write_text(json.dumps(entries))
     return root

@@ -79,10 +79,10 @@ def draw_video(dataset, index: int) -> tuple[str, np.ndarray]:
     """Name and picture of one evaluation video: the frames in which labels are given, with them, side by side."""
     item = dataset[index]
     sample, frames = item['data_samples'], item['inputs']
-    if 'given_points' in sample:
-        return sample.video_id, draw_points(frames[0], sample.given_points[0])
-    given = sample.get('given_masks', {})
-    pictures = [overlay(frames[t], mask) for t, mask in given.items()] or [frames[0]]
+    draw, given = (
+        (draw_points, sample.given_points) if 'given_points' in sample else (overlay, sample.get('given_masks', {}))
+    )
+    pictures = [draw(frames[t], labels) for t, labels in given.items()] or [frames[0]]
     return sample.video_id, np.concatenate(pictures, axis=1)
 
 
@@ -104,7 +104,7 @@ def browse(args: argparse.Namespace) -> None:
         out,
         f'{args.num} pictures of {cfg.filename}, {args.phase} (data {digest})',
         '.png',
-        [cfg.filename, *values_of(loader, 'data_root')],
+        [cfg.filename, *values_of(loader, 'data_root', 'davis_root')],
         args.overwrite,
     )
     count = args.num if hasattr(dataset, 'get_clip') else min(args.num, len(dataset))

@@ -61,7 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', metavar='FILE.json', help='also write metrics and checkpoint name to FILE.json')
     parser.add_argument('--dump-masks', metavar='DIR', help='write the predicted masks as palette PNGs below DIR')
     parser.add_argument(
-        '--dump-points', metavar='DIR', help='write the predicted joints as JSON and .mat (JHMDB) below DIR'
+        '--dump-points', metavar='DIR', help='write the predicted points as JSON and .mat (JHMDB) below DIR'
     )
     parser.add_argument(
         '--overwrite', action='store_true', help='remove what another evaluation left in DIR of --dump-...'
@@ -153,7 +153,14 @@ def check_targets(cfg: Config, args: argparse.Namespace) -> list[str]:
         args.config,
         args.checkpoint,
         *values_of(cfg.model, 'checkpoint'),
-        *values_of([cfg.test_dataloader, cfg.test_evaluator], 'data_root', 'ann_file', 'video_list', 'seen_categories'),
+        *values_of(
+            [cfg.test_dataloader, cfg.test_evaluator],
+            'data_root',
+            'davis_root',
+            'ann_file',
+            'video_list',
+            'seen_categories',
+        ),
     ]
     check_apart(cfg.work_dir, sources)
     targets = {'--out': args.out} if args.out else {}

@@ -55,7 +55,8 @@ class VideoBenchmark(BaseDataset, ABC):
     * ``given_masks``: ``dict[int, np.ndarray]``, frame index to uint8 ``[H, W]`` ids of the objects that first appear
       in that frame, 0 elsewhere. Key 0 is always there.
     * ``given_points``: ``dict[int, np.ndarray]``, frame index to float32 ``[J, 2]``, (x, y) in pixels that start at
-      0, of the points that are new there.
+      0, of the points that are new there. With the metainfo ``both_ways=True`` they are followed to the frames before
+      theirs as well.
 
     Args:
         data_root: folder of the data.
@@ -108,6 +109,10 @@ class VideoBenchmark(BaseDataset, ABC):
             frames: its frames.
         """
 
+    def open_frames(self, video: dict) -> FrameSequence:
+        """The frames of a record of :meth:`load_videos`, of whose ``frame_paths`` ``max_frames`` are left."""
+        return FrameSequence(video['frame_paths'], name=video['video_id'])
+
     def lack(self, video: dict) -> str | None:
         """Why nothing of a video could be scored; ``None`` if it can, or if its truth is not public."""
         return None
@@ -149,8 +154,9 @@ class VideoBenchmark(BaseDataset, ABC):
         return len(self.data_list[index]['frame_paths'])
 
     def __getitem__(self, index: int) -> dict:
-        video = self.get_data_info(range(len(self))[index])
-        frames = FrameSequence(video['frame_paths'], name=video['video_id'])
+        # Not by get_data_info, which would copy frames that are in memory.
+        video = self.data_list[range(len(self))[index]]
+        frames = self.open_frames(video)
         fields, metainfo = self.load_labels(video, frames)
         metainfo = dict(
             video_id=video['video_id'],

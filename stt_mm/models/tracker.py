@@ -13,6 +13,7 @@ from torch import Tensor
 from stt_mm.errors import InputError
 from stt_mm.models.propagator import LabelPropagator, check_finite
 from stt_mm.ops import (
+    hidden_points,
     ids_to_label,
     label_to_mask,
     label_to_points,
@@ -47,18 +48,25 @@ class FrameLabels:
         points: float32 ``[J, 2]``, (x, y) in pixels of all points given so far, in the order given, (-1, -1) where one
             is lost.
         scores: id to the mean value with which it won its pixels, if asked for.
+        occluded: bool ``[J]``, whether something hides a point, or it is lost; ``None`` under a protocol that does not
+            ask.
     """
 
     mask: np.ndarray
     points: np.ndarray
     scores: dict[int, float] | None = None
+    occluded: np.ndarray | None = None
 
 
 class _Group(NamedTuple):
-    """Labels that came in together: their channels, and the ids of these; ``None``: points."""
+    """Labels that came in together: their channels, and the ids of these; ``None``: points.
+
+    Where it is asked whether points are hidden, the features of the frame that they were given in, and their places.
+    """
 
     channels: int
     ids: tuple[int, ...] | None
+    origin: tuple[Tensor, Tensor] | None = None
 
 
 class Tracker:
@@ -102,11 +110,16 @@ class Tracker:
         """
         self._time += 1
         cut, size = size, self._propagator.protocol.padded(size)
-        found, value, places = None, None, []
+        found, value, places, hidden = None, None, [], []
         if self._groups:
             parts = self._propagator.step(feature).split([group.channels for group in self._groups])
             rows = list(zip(parts, self._groups, strict=True))
             places = [self._points(part, size) for part, group in rows if group.ids is None]
+            if self._propagator.protocol.occlusion is not None:
+                origins = [group.origin for group in self._groups if group.ids is None]
+                hidden = [
+                    self._hidden(feature, place, *origin, size) for place, origin in zip(places, origins, strict=True)
+                ]
             masks = [part for part, group in rows if group.ids is not None]
             if masks:
                 found, value = self._read_out(masks, self._names, size)
@@ -114,6 +127,8 @@ class Tracker:
                     self._feed_back(found, tuple(feature.shape[1:]))
         if points is not None and len(points):
             places.append(self._follow_points(feature, size, torch.as_tensor(points)))
+            if self._propagator.protocol.occlusion is not None:
+                hidden.append((places[-1] < 0).any(1))
         if mask is not None:
             mask = torch.as_tensor(np.asarray(mask))
             if tuple(mask.shape) != tuple(cut):
@@ -127,9 +142,11 @@ class Tracker:
             found, value = (None if part is None else part[: cut[0], : cut[1]] for part in (found, value))
             if self._with_scores:
                 scores = _strengths(found, torch.ones(cut, device=found.device) if value is None else value)
-        return Pending(self._time, cut, found, places, scores, self._propagator.finite)
+        return Pending(self._time, cut, found, places, scores, self._propagator.finite, hidden)
 
-    def _follow(self, feature: Tensor, label: Tensor, ids: tuple[int, ...] | None) -> Tensor:
+    def _follow(
+        self, feature: Tensor, label: Tensor, ids: tuple[int, ...] | None, points: Tensor | None = None
+    ) -> Tensor:
         """The label on the grid that stands for this frame: the given one, or what is carried to the frame itself."""
         label = to_device(label, feature.device)
         if self._groups:
@@ -139,7 +156,8 @@ class Tracker:
             label = self._propagator.step(feature)
         else:
             self._propagator.start(feature, label)
-        self._groups.append(_Group(len(label), ids))
+        asked = points is not None and self._propagator.protocol.occlusion is not None
+        self._groups.append(_Group(len(label), ids, (feature, to_device(points, feature.device)) if asked else None))
         return label
 
     def _follow_points(self, feature: Tensor, size: tuple[int, int], points: Tensor) -> Tensor:
@@ -147,7 +165,7 @@ class Tracker:
         protocol = self._propagator.protocol
         codec, input_size, grid = protocol.points or INPUT, protocol.input_size(size), tuple(feature.shape[1:])
         sigma, topk = protocol.point_sigma, protocol.point_topk
-        label = self._follow(feature, points_to_label(points, size, input_size, grid, codec, sigma), None)
+        label = self._follow(feature, points_to_label(points, size, input_size, grid, codec, sigma), None, points)
         if protocol.first_output == 'given':
             return to_device(torch.where(points.isnan().any(1, keepdim=True), LOST, points).float(), feature.device)
         if protocol.first_output != 'resized':
@@ -161,6 +179,11 @@ class Tracker:
         protocol = self._propagator.protocol
         codec = protocol.points or INPUT
         return label_to_points(label, size, protocol.input_size(size), codec, protocol.point_topk)
+
+    def _hidden(self, feature: Tensor, found: Tensor, origin: Tensor, given: Tensor, size: tuple[int, int]) -> Tensor:
+        protocol = self._propagator.protocol
+        input_size = protocol.input_size(size)
+        return hidden_points(feature, found, origin, given, size, input_size, protocol.occlusion, protocol.normalize)
 
     def _follow_mask(self, feature: Tensor, size: tuple[int, int], mask: Tensor, current: Tensor | None) -> Tensor:
         """The frame's mask with objects that are new over those that were there, YouTube-VOS's rule."""
@@ -256,10 +279,11 @@ class Pending:
         points: list[Tensor],
         scores: Tensor | None,
         finite: Tensor | None,
+        hidden: list[Tensor],
     ) -> None:
         self._time, self._size = time, size
         points = torch.cat([part.float() for part in points]) if points else None
-        tensors = mask, points, scores, finite
+        tensors = mask, points, scores, finite, torch.cat(hidden) if hidden else None
         self.on_gpu = any(tensor is not None and tensor.is_cuda for tensor in tensors)
         self._tensors = [
             None if tensor is None else tensor.to('cpu', non_blocking=tensor.is_cuda) for tensor in tensors
@@ -276,12 +300,13 @@ class Pending:
         """
         if self._arrived is not None:
             self._arrived.synchronize()
-        mask, points, scores, finite = (None if tensor is None else tensor.numpy() for tensor in self._tensors)
+        mask, points, scores, finite, hidden = (None if tensor is None else tensor.numpy() for tensor in self._tensors)
         check_finite(finite is None or bool(finite), self._time)
         return FrameLabels(
             np.zeros(self._size, np.uint8) if mask is None else mask,
             np.empty((0, 2), np.float32) if points is None else points,
             None if scores is None else _by_id(*scores),
+            hidden,
         )
 
 

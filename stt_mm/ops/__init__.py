@@ -30,6 +30,7 @@ from stt_mm.ops.points import gaussian_maps, label_to_points, points_to_label
 from stt_mm.ops.position import draw_permutations, draw_shifts, resize_map, shift_map, shuffle_map, sinusoids
 from stt_mm.ops.propagation import Vote, Voters, propagate, propagate_many
 from stt_mm.ops.reconstruction import reconstruct, subsample, upsample
+from stt_mm.ops.round_trip import hidden_points, way_back
 from stt_mm.ops.selection import (
     KEEP,
     keep_per_batch,
@@ -66,6 +67,7 @@ __all__ = [
     'gaussian_maps',
     'global_affinity',
     'grid_boxes',
+    'hidden_points',
     'ids_to_label',
     'image_to_input',
     'keep_per_batch',
@@ -106,6 +108,7 @@ __all__ = [
     'upsample',
     'vote_weights',
     'walk_loss',
+    'way_back',
     'window_entropy',
     'window_mask',
     'window_view',

@@ -86,7 +86,7 @@ def points_to_label(
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f'Expected points [J, 2], (x, y) of each, got shape {list(points.shape)}.')
     if codec == INPUT:
-        points, image_size = _rescale(points.float(), image_size, input_size).round(), input_size
+        points, image_size = rescale_points(points.float(), image_size, input_size).round(), input_size
     if codec != GRID:
         maps = gaussian_maps(points, image_size, sigma)
         return resize_label(resize_label(maps, input_size), grid).float()
@@ -131,12 +131,12 @@ def label_to_points(
         x, y = x * (image_size[1] / width), y * (image_size[0] / height)
     position = torch.stack([x, y], dim=1)
     if codec == INPUT:
-        x, y = _rescale(position, input_size, image_size).unbind(1)
+        x, y = rescale_points(position, input_size, image_size).unbind(1)
         position = torch.stack([x.clamp(0, image_size[1] - 1), y.clamp(0, image_size[0] - 1)], dim=1)
     return torch.where(lost, LOST, position)
 
 
-def _rescale(points: Tensor, size: tuple[int, int], other: tuple[int, int]) -> Tensor:
+def rescale_points(points: Tensor, size: tuple[int, int], other: tuple[int, int]) -> Tensor:
     """Points of a picture of (height, width) ``size`` where they lie when it is resized; centres are whole numbers."""
     x, y = points.unbind(1)
     return torch.stack([(x + 0.5) * (other[1] / size[1]) - 0.5, (y + 0.5) * (other[0] / size[0]) - 0.5], dim=1)

@@ -39,6 +39,9 @@ _STT_S4 = replace(
 )
 _VIP = dict(short_side=None, size=(560, 560), first_label='nearest_twice', first_output='resized')
 _JHMDB = dict(short_side=None, size=(320, 320), points='image', first_output='resized')
+_POINTS = dict(
+    short_side=None, points='input', source="none published: STT's JHMDB protocol, points drawn around pixel centres"
+)
 _OURS = "none published: STT's DAVIS protocol, objects that appear later get a memory of their own"
 _VFS = replace(
     _STT_S8, name='vfs_davis_r18', source='VFS, released test config of R18', color='rgb', window='circle', strict=True
@@ -109,6 +112,10 @@ PRESETS = {
         replace(_STT_S4, name='stt_vip_s4', radius=35, **_VIP),
         replace(_STT_S8, name='stt_jhmdb_s8', radius=5, **_JHMDB),
         replace(_STT_S4, name='stt_jhmdb_s4', radius=12, **_JHMDB),
+        replace(_STT_S8, name='stt_tapvid_s8', radius=5, occlusion=16.0, **_POINTS),
+        replace(_STT_S4, name='stt_tapvid_s4', radius=12, occlusion=8.0, **_POINTS),
+        replace(_STT_S8, name='stt_badja_s8', radius=5, size=(320, 512), **_POINTS),
+        replace(_STT_S4, name='stt_badja_s4', radius=12, size=(320, 512), **_POINTS),
         replace(_STT_S8, name='stt_ytv_s8', source=_OURS),
         replace(_STT_S4, name='stt_ytv_s4', source=_OURS),
         _VFS,

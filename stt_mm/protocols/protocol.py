@@ -29,6 +29,7 @@ _RANGES = dict(
     least_pixels=(1, 10**9),
     point_sigma=(1e-3, 10**9),
     point_topk=(1, 10**9),
+    occlusion=(0, _SIDE),
 )
 
 
@@ -100,6 +101,9 @@ class Protocol:
             grid, as the codec has it; ``None``: its own.
         point_topk: number of largest values that a point is the weighted mean of; ``None``: as the codec has it.
         data_size: (height, width) of the copy of the data set that the numbers were made on; others are reported.
+        occlusion: a point counts as hidden in a frame if what is most like it in the frame that it was given in, among
+            all cells, lies more than so many pixels of the network's input from where it was given (forward-backward
+            consistency); ``None``: where points are hidden is not asked.
         changed: fields that differ from the preset of this name.
 
     Raises:
@@ -156,6 +160,7 @@ class Protocol:
     point_sigma: float | None = None
     point_topk: int | None = None
     data_size: tuple[int, int] | None = None
+    occlusion: float | None = None
     changed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Frames of a video, from a folder of images or from a video file, decoded when they are asked for."""
+"""Frames of a video, from a folder of images, a video file or memory, decoded when they are asked for."""
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from PIL import Image
 
 from stt_mm.errors import InputError, MissingInputError
-from stt_mm.utils.images import FrameError, read_image
+from stt_mm.utils.images import FrameError, decode_image, read_image
 from stt_mm.utils.video import VideoReader
 from stt_mm.utils.video_file import FrameIndex
 
@@ -23,6 +24,9 @@ class FrameSequence:
         source: image paths in order, or the path of one video file.
         name: how errors call the video; the folder or file name if ``None``.
         index: of a video file, if known (see :class:`VideoReader`).
+        images: what there is in memory of the images, in their place: uint8 ``[H, W, 3]`` RGB, or the bytes of a file.
+            The paths then say where they are from, and the frames are numbered.
+        size: (height, width) that each frame is resized to, by Lanczos' filter; ``None``: as stored.
 
     Attributes:
         names: one name per frame: the stem of its file, or a five-digit number in a video file.
@@ -33,9 +37,13 @@ class FrameSequence:
         source: Sequence[str | Path] | str | Path,
         name: str | None = None,
         index: FrameIndex | None = None,
+        images: Sequence[np.ndarray | bytes] | None = None,
+        size: tuple[int, int] | None = None,
     ) -> None:
         self._reader: VideoReader | None = None
         self._paths: list[str] = []
+        self._images = images
+        self._size = size
         if isinstance(source, (str, Path)):
             self._reader = VideoReader(source, index)
             self.name = name or Path(source).stem
@@ -45,7 +53,7 @@ class FrameSequence:
             if not self._paths:
                 raise InputError(f'Video {name or "without a name"} has no frames.')
             self.name = name or Path(self._paths[0]).parent.name
-            self.names = [Path(path).stem for path in self._paths]
+            self.names = [Path(path).stem if images is None else f'{t:05d}' for t, path in enumerate(self._paths)]
         self._original_size: tuple[int, int] | None = None
 
     def __len__(self) -> int:
@@ -55,7 +63,7 @@ class FrameSequence:
         if not 0 <= index < len(self):
             raise IndexError(f'Frame {index} asked of video {self.name} with {len(self)} frames.')
         try:
-            image = self._reader.read(index) if self._reader else read_image(self._paths[index])
+            image = self._read(index)
         except FileNotFoundError as error:
             raise MissingInputError(f'Video {self.name}: {error}') from error
         except FrameError as error:
@@ -69,14 +77,27 @@ class FrameSequence:
                 f'frames read before it are {self._original_size[0]}x{self._original_size[1]}. All frames of a video '
                 'must have one size; scale or cut it before.'
             )
-        return image
+        if self._size in (None, size):
+            return image
+        return np.array(Image.fromarray(image).resize(self._size[::-1], Image.Resampling.LANCZOS))
+
+    def _read(self, index: int) -> np.ndarray:
+        if self._reader:
+            return self._reader.read(index)
+        if self._images is None:
+            return read_image(self._paths[index])
+        image = self._images[index]
+        # Networks take arrays that can be written to.
+        return decode_image(image, self._paths[index]) if isinstance(image, bytes) else np.array(image)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.name!r}, {len(self)} frames)'
 
     @property
     def original_size(self) -> tuple[int, int]:
-        """(height, width) as stored; decodes the first frame if none was decoded yet."""
+        """(height, width) of each frame; decodes the first one if none was decoded yet."""
+        if self._size is not None:
+            return self._size
         if self._original_size is None:
             self[0]
         return self._original_size

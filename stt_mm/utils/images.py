@@ -91,6 +91,11 @@ def read_image(path: str | Path) -> np.ndarray:
         raise MissingInputError(f'Frame not found: {path}.') from None
     except OSError as error:
         raise FrameError(f'Frame {path} cannot be read: {error.strerror or error}.') from error
+    return decode_image(data, path)
+
+
+def decode_image(data: bytes, path: str | Path) -> np.ndarray:
+    """The same for the bytes of a file; errors name the ``path`` that they are from."""
     if hash(data) not in _whole:
         try:
             _check(data)

@@ -9,9 +9,18 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
-from tiny_data import make_davis, make_jhmdb, make_youtube_vos, make_youtube_vos_valid, moving_shapes, write_image
+from tiny_data import (
+    make_davis,
+    make_jhmdb,
+    make_tap_vid,
+    make_youtube_vos,
+    make_youtube_vos_valid,
+    moving_shapes,
+    write_image,
+)
 
-from stt_mm.datasets import JHMDB, YouTubeVOSBenchmark
+from stt_mm.datasets import JHMDB, TAPVid, YouTubeVOSBenchmark
+from stt_mm.visualization import draw_points
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'browse_dataset.py'
 spec = importlib.util.spec_from_file_location('browse_dataset', TOOL)
@@ -218,3 +227,14 @@ def test_the_data_of_the_pictures_is_named_by_eight_digits(browse):
     code, printed, _ = browse('-n', '1', '--cfg-options', 'train_dataloader.dataset.pipeline.2.prob=1')
     assert code == 1
     assert re.search(r'out holds 1 pictures of .*config.py, train \(data [0-9a-f]{8}\), ', printed.err)
+
+
+def test_points_are_drawn_in_each_frame_that_they_are_given_in(tmp_path):
+    item = TAPVid(str(make_tap_vid(tmp_path)))[0]
+    assert list(item['data_samples'].given_points) == [0, 1, 2]
+    item['data_samples'].given_points.pop(0)  # none need be given in the first
+    name, picture = tool.draw_video([item], 0)
+    assert name == 'video0'
+    drawn = [draw_points(item['inputs'][t], item['data_samples'].given_points[t]) for t in (1, 2)]
+    assert np.array_equal(picture, np.concatenate(drawn, axis=1))
+    assert (drawn[0] != item['inputs'][1]).any()

@@ -24,6 +24,8 @@ USUAL = {
     datasets.YouTubeVOSBenchmark: dict(VIDEOS, year=2018, split='valid', all_frames=False, video_list=None),
     datasets.VIP: dict(VIDEOS, labels='category', split='val'),
     datasets.JHMDB: dict(VIDEOS, split=1, video_list=None),
+    datasets.TAPVid: dict(VIDEOS, query_mode='first', size=(256, 256)),
+    datasets.BADJA: dict(VIDEOS, davis_root=None),
     datasets.TrainSampler: dict(seed=None, shuffle=True),
     check_mask_size: dict(index=0),
     transforms.ClipResize: dict(size=(256, 256)),
@@ -37,6 +39,8 @@ USUAL = {
     metrics.VIPMetric: FILES,
     metrics.VIPInstanceMetric: dict(FILES, drop_incomplete=True),
     metrics.JHMDBMetric: FILES,
+    metrics.TAPVidMetric: FILES,
+    metrics.BADJAMetric: FILES,
     claim_dump: dict(overwrite=False, kind='masks'),
 }
 

@@ -18,7 +18,9 @@ def test_every_field_and_preset_is_described():
     described = {field.name for field in fields(PRESETS['stt_davis_s8'])} - {'name', 'version', 'source', 'changed'}
     assert described <= named
     assert set(PRESETS) <= named
-    assert {name for name in named if re.fullmatch(r'\w+_(davis|vip|jhmdb|ytv|mose)(_\w+)?', name)} == set(PRESETS)
+    assert {name for name in named if re.fullmatch(r'\w+_(davis|vip|jhmdb|ytv|mose|tapvid|badja)(_\w+)?', name)} == set(
+        PRESETS
+    )
 
 
 def test_numbers_of_the_table_are_those_of_the_presets():

@@ -84,8 +84,10 @@ def test_scores_are_given_to_those_who_ask_and_a_first_mask_is_needed():
     frames, masks = moving_shapes(2, (64, 96), 1)
     model = color_model(short_side=None)
     assert 'pred_scores' not in model.predict(list(frames), BaseDataElement(given_masks={0: masks[0]}))
-    with pytest.raises(ValueError, match=r'must be labels for frame 0, got some for frames \[1\]'):
+    with pytest.raises(ValueError, match=r'must be masks for frame 0, or points, got masks for frames \[1\]'):
         model.predict(list(frames), BaseDataElement(given_masks={1: masks[1]}))
+    with pytest.raises(ValueError, match=r'must be masks for frame 0, or points, got masks for frames \[\]'):
+        model.predict(list(frames), BaseDataElement())
     with pytest.raises(ValueError, match='zip'):
         model([list(frames)] * 2, [BaseDataElement(given_masks={0: masks[0]})], mode='predict')
 

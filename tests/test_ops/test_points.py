@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from stt_mm.ops import gaussian_maps, label_to_points, points_to_label
-from stt_mm.ops.points import _rescale
+from stt_mm.ops.points import rescale_points
 
 IMAGE, INPUT, GRID = (240, 320), (320, 320), (40, 40)
 GAUSS = math.exp(-2)  # one sigma of 0.5 cells is half a cell, so the next cell is two sigma away
@@ -250,5 +250,5 @@ def test_points_at_the_size_of_the_input_come_back_from_labels_of_any_type(kind)
 def test_points_keep_their_place_in_a_picture_of_another_size():
     # Pixel 3 becomes pixels 6 and 7 where there are twice as many; its centre is between theirs.
     points = torch.tensor([[0.0, 3.0], [3.5, 1.0]])
-    assert_close(_rescale(points, (4, 10), (8, 5)), torch.tensor([[-0.25, 6.5], [1.5, 2.5]]))
-    assert_close(_rescale(_rescale(points, (4, 10), (8, 5)), (8, 5), (4, 10)), points)
+    assert_close(rescale_points(points, (4, 10), (8, 5)), torch.tensor([[-0.25, 6.5], [1.5, 2.5]]))
+    assert_close(rescale_points(rescale_points(points, (4, 10), (8, 5)), (8, 5), (4, 10)), points)

@@ -60,6 +60,7 @@ SPECIAL = dict(
     point_sigma=None,
     point_topk=None,
     data_size=None,
+    occlusion=None,
 )
 _MAST = dict(fixed=(0, 5), lags=(1, 3, 5), border='zero', vote='softmax', feedback='hard')
 _LIIR = dict(_MAST, border='excluded', vote='compact')
@@ -69,6 +70,8 @@ _DINOV3_NAMES = [
 ]
 SAID = dict(
     mast_davis=dict(_MAST, long_search=12, long_labels='last'),
+    stt_tapvid_s8=dict(occlusion=16.0),
+    stt_tapvid_s4=dict(occlusion=8.0),
     **{f'liir_{name}': _LIIR for name in ('davis', 'ytv', 'vip', 'jhmdb')},
     liir_unofficial_davis=dict(_MAST, vote='compact', mass='peak', threshold=0.1, pad=4, gain=1.05),
     **dict.fromkeys(_DINOV3_NAMES, _DINOV3),
@@ -93,6 +96,10 @@ stt_vip_s8 - 560x560 1 lab 8 True 20 repeated True square 16 False 10 0.07 cut n
 stt_vip_s4 - 560x560 1 lab 4 True 20 repeated True square 35 False 10 0.07 cut nearest_twice original True resized -
 stt_jhmdb_s8 - 320x320 1 lab 8 True 20 repeated True square 5 False 10 0.07 cut nearest original True resized image
 stt_jhmdb_s4 - 320x320 1 lab 4 True 20 repeated True square 12 False 10 0.07 cut nearest original True resized image
+stt_tapvid_s8 - - 1 lab 8 True 20 repeated True square 5 False 10 0.07 cut nearest original True given input
+stt_tapvid_s4 - - 1 lab 4 True 20 repeated True square 12 False 10 0.07 cut nearest original True given input
+stt_badja_s8 - 320x512 1 lab 8 True 20 repeated True square 5 False 10 0.07 cut nearest original True given input
+stt_badja_s4 - 320x512 1 lab 4 True 20 repeated True square 12 False 10 0.07 cut nearest original True given input
 stt_ytv_s8 480 - 1 lab 8 True 20 repeated True square 12 False 10 0.07 cut nearest original True given -
 stt_ytv_s4 480 - 1 lab 4 True 20 repeated True square 35 False 10 0.07 cut nearest original True given -
 vfs_davis_r18 480 - 1 rgb 8 True 20 repeated True circle 12 True 10 0.07 cut nearest original True given -
@@ -178,6 +185,7 @@ SOURCES = {
     'stt_vip_s4': ('STT', 'res18_d4'),
     'stt_jhmdb_s8': ('STT', 'res18_d8'),
     'stt_jhmdb_s4': ('STT', 'res18_d4'),
+    **{f'stt_{data}_{grid}': ('none published', 'JHMDB') for data in ('tapvid', 'badja') for grid in ('s8', 's4')},
     'stt_ytv_s8': ('none published', 'later'),
     'stt_ytv_s4': ('none published', 'later'),
     'vfs_davis_r18': ('VFS', 'R18'),
@@ -234,6 +242,7 @@ RANGES = dict(
     least_pixels=(1, 10**9),
     point_sigma=(1e-3, 10**9),
     point_topk=(1, 10**9),
+    occlusion=(0, 16384),
 )
 
 

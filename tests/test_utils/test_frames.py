@@ -2,6 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_data import moving_shapes, shown, texture, write_image, write_timed_video, write_video
 from torch.utils.data import DataLoader
 
@@ -38,6 +39,33 @@ def test_a_single_frame_is_a_video(frame_paths):
     sequence = FrameSequence(frame_paths[2:])
     assert (len(sequence), sequence.names, sequence.name) == (1, ['00002'], 'bear')
     assert FrameSequence(frame_paths[:1], name='cub').name == 'cub'
+
+
+def test_frames_in_memory_are_those_of_the_file_that_they_are_from(frame_paths):
+    raw = texture((30, 50), 1)
+    images = [frame_paths[0].read_bytes(), raw, b'broken']
+    sequence = FrameSequence(['a.pkl'] * 3, name='bear', images=images)
+    assert (len(sequence), sequence.names) == (3, ['00000', '00001', '00002'])
+    assert np.array_equal(sequence[0], texture((30, 50), 0))
+    assert np.array_equal(sequence[1], raw)
+    sequence[1][:] = 0  # a copy
+    assert raw.any()
+    with pytest.raises(FrameError, match=r'Video bear: Frame a\.pkl \(6 bytes\) cannot be used'):
+        sequence[2]
+    again = pickle.loads(pickle.dumps(sequence))
+    assert np.array_equal(again[1], raw)
+
+
+@pytest.mark.parametrize('size', [(12, 20), (60, 50), (30, 50)])
+def test_frames_are_resized_by_lanczos(frame_paths, size):
+    sequence = FrameSequence(frame_paths, size=size)
+    assert sequence.original_size == size
+    expected = Image.fromarray(texture((30, 50), 2)).resize(size[::-1], Image.Resampling.LANCZOS)
+    assert np.array_equal(sequence[2], np.asarray(expected))
+    assert sequence[2].flags.writeable
+    write_image(frame_paths[1], texture((30, 40), 0))
+    with pytest.raises(FrameError, match=r'00001\.png is 30x40 .* are 30x50'):
+        sequence[1]
 
 
 def test_nothing_is_decoded_before_it_is_asked_for(frame_paths):

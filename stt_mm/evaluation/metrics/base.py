@@ -226,6 +226,18 @@ def predicted_points(sample: dict) -> np.ndarray:
     return np.asarray(sample['pred_points'])
 
 
+def found_points(sample: dict, shape: Sequence[int]) -> np.ndarray:
+    """``pred_points`` for ground truth of a shape ``[T, J, 2]``, float64, infinitely far away where a point is lost.
+
+    Raises:
+        ValueError: there are none, or they are of another shape.
+    """
+    points = predicted_points(sample).astype(np.float64)
+    if points.shape != tuple(shape):
+        raise InputError(f'expected pred_points {list(shape)}, as the ground truth, got {list(points.shape)}.')
+    return np.where((points < 0).any(axis=-1, keepdims=True), np.inf, points)
+
+
 def read_truth(sample: dict, path: str, keep_void: bool = False) -> np.ndarray:
     """One ground truth mask of a data sample, uint8 ``[H, W]``, its void pixels 0 unless they are kept.
 

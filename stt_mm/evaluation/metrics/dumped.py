@@ -65,11 +65,12 @@ def dump_points(folder: str | Path, run_id: str, sample: dict, points: np.ndarra
     """Writes the points of one video as ``<folder>/<video_id>/points.json`` and ``.../joint_positions.mat``.
 
     The one is a list with ``{"index", "name", "points"}`` per frame, a point ``[x, y]`` in pixels that count from 0, or
-    ``null`` where it is lost; the other is what JHMDB has of a clip, NaN where a point is lost.
+    ``null`` where it is lost, and ``"occluded"``, a switch per point, where it is known; the other is what JHMDB has of
+    a clip, NaN where a point is lost.
 
     Args:
         folder, run_id: as of :func:`dump_masks`.
-        sample: with ``video_id`` and ``frame_names``.
+        sample: with ``video_id`` and ``frame_names``, and perhaps ``pred_occluded``, bool ``[T, J]``.
         points: ``[T, J, 2]``, (x, y), negative where a point is lost.
 
     Returns:
@@ -82,6 +83,8 @@ def dump_points(folder: str | Path, run_id: str, sample: dict, points: np.ndarra
         dict(index=t, name=name, points=[None if np.isnan(x) else [round(x, 2), round(y, 2)] for x, y in row.tolist()])
         for t, (name, row) in enumerate(zip(sample['frame_names'], points, strict=True))
     ]
+    if 'pred_occluded' in sample:
+        rows = [dict(row, occluded=hidden.tolist()) for row, hidden in zip(rows, sample['pred_occluded'], strict=True)]
     text = ',\n'.join(json.dumps(row) for row in rows)
     write_atomically(f'[\n{text}\n]\n'.encode(), target / POINTS)
     write_joint_positions(target / JOINTS, points)

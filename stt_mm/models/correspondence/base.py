@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from stt_mm.errors import InputError
 from stt_mm.models.backbones import Backbone, LoadedBackbone
 from stt_mm.models.correspondence.colors import NETWORK, color_of, geometry_of
+from stt_mm.models.point_tracks import PointTracks
 from stt_mm.models.propagator import LabelPropagator
 from stt_mm.models.tracker import FrameLabels, Pending, Tracker, in_turn
 from stt_mm.ops import bytes_to_input, image_to_input, resize_frame
 from stt_mm.ops.color import Color
 from stt_mm.ops.devices import full_float32
-from stt_mm.ops.points import LOST
 from stt_mm.registry import MODELS
 from stt_mm.utils.frames import prefetch
 from stt_mm.utils.geometry import check_geometry, differences
@@ -215,22 +215,24 @@ class Correspondence(BaseModel):
         Args:
             video: lazy sequence of uint8 RGB frames.
             sample: holds ``given_masks`` (frame number to uint8 ``[H, W]`` ids of the objects that first appear there)
-                or ``given_points`` (frame number to float ``[J, 2]``, pixels), or both; there must be labels for frame
-                0. With the metainfo ``with_scores=True`` the strength of each object is asked for too.
+                or ``given_points`` (frame number to float ``[J, 2]``, pixels), or both; without points there must be
+                masks for frame 0. With the metainfo ``with_scores=True`` the strength of each object is asked for too;
+                with ``both_ways=True`` points go to the frames before theirs as well, in a second pass from the end.
 
         Returns:
             The sample with ``protocol``, and ``pred_masks``, uint8 ``[T, H, W]``, or ``pred_points``, float32
-            ``[T, J, 2]``, (-1, -1) where a point is lost or not yet given, or both. ``pred_scores`` has one dict per
-            frame, from the id to the mean value with which it won its pixels.
+            ``[T, J, 2]``, (-1, -1) where a point is lost or not yet given, or both; with points, under a protocol that
+            asks for it, ``pred_occluded``, bool ``[T, J]``. ``pred_scores`` has one dict per frame, from the id to the
+            mean value with which it won its pixels. Points are in the order of the frames that they were given in.
 
         Raises:
             RuntimeError: if the model has no propagator.
-            ValueError: no label for frame 0, or one that the protocol cannot read.
+            ValueError: no label to begin with, or one that the protocol cannot read.
         """
         protocol = self._propagator().protocol
         masks, points = sample.get('given_masks', {}), sample.get('given_points', {})
-        if 0 not in {**masks, **points}:
-            raise InputError(f'There must be labels for frame 0, got some for frames {sorted({*masks, *points})}.')
+        if not points and 0 not in masks:
+            raise InputError(f'There must be masks for frame 0, or points, got masks for frames {sorted(masks)}.')
         if points and protocol.points is None:
             raise InputError(
                 f'The protocol {protocol.name} is for masks. To follow points choose one for JHMDB, '
@@ -243,9 +245,15 @@ class Correspondence(BaseModel):
             if with_scores:
                 sample.pred_scores = [labels.scores for labels in found]
         if points:
-            sample.pred_points = np.full((len(found), *found[-1].points.shape), LOST, np.float32)
-            for labels, row in zip(found, sample.pred_points, strict=True):
-                row[: len(labels.points)] = labels.points
+            tracks = PointTracks.of(found)
+            if sample.get('both_ways', False) and any(points):
+                last = len(video) - 1
+                turned = {last - t: points[t] for t in points}
+                back = self.track((video[last - t] for t in range(len(video))), {}, turned)
+                tracks = tracks.joined(PointTracks.of(list(back)), points)
+            sample.pred_points = tracks.points
+            if tracks.occluded is not None:
+                sample.pred_occluded = tracks.occluded
         sample.set_metainfo(dict(protocol=self.protocol))
         return sample
 

@@ -1,0 +1,3 @@
+# BADJA: ResNet-18 at stride 4 (average-pooled stem) under STT's protocol for points.
+_base_ = './badja_r18_s8.py'
+model = dict(backbone=dict(geometry='stride4'), propagator=dict(protocol=dict(name='stt_badja_s4')))

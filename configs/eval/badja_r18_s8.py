@@ -1,0 +1,3 @@
+# BADJA: ResNet-18 at stride 8 under STT's protocol for points.
+_base_ = ['../_base_/models/propagation_r18_s8.py', '../_base_/datasets/badja.py', '../_base_/default_runtime.py']
+model = dict(propagator=dict(protocol=dict(name='stt_badja_s8')))

@@ -1,0 +1,225 @@
+"""TAP-Vid: points anywhere, given in any frame, with the frames in which something hides them."""
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from stt_mm.datasets.benchmark import VideoBenchmark, given_alone, of_the_first
+from stt_mm.errors import InputError, MissingInputError
+from stt_mm.registry import DATASETS
+from stt_mm.utils.checks import check_choice
+from stt_mm.utils.frames import FrameSequence
+from stt_mm.utils.images import list_images, natural_key
+from stt_mm.utils.pickles import array_of, read_pickle
+from stt_mm.utils.text import check_there
+
+LAYOUT = (
+    'one official pickle (<name>.pkl), a folder of them, or the folders '
+    '<data_root>/<video>/frames/00000.jpg with <data_root>/<video>/points.npz'
+)
+FRAMES, POINTS = 'frames', 'points.npz'
+QUERY_EVERY = 5  # frames between those with queries, mode strided
+MAX_BYTES = 2**28  # of the two arrays of a points.npz
+MAX_POSITION = 2.0  # a visible point is in the picture, whose sides are 1
+
+
+@DATASETS.register_module()
+class TAPVid(VideoBenchmark):
+    """The videos of TAP-Vid (DAVIS, Kinetics, RGB-Stacking, RoboTAP), or others in its form.
+
+    One query is one point to be followed; the same track may give several. ``given_points`` are those of each frame.
+    The metainfo adds, for Q queries in the order of their frames, ``points``, float64 ``[T, Q, 2]``: (x, y) in pixels
+    of the frames that count from 0 at the centre of the first one, ``occluded``, bool ``[T, Q]``, ``query_frames``,
+    integers ``[Q]``, ``query_mode``, and ``both_ways``, whether frames before that of a query count.
+
+    Args:
+        data_root: an official pickle, a folder of pickles such as the shards of Kinetics, which are all read, or a
+            folder of videos: ``<video>/frames`` with images and ``<video>/points.npz`` with ``points``
+            ``[N, T, 2]``, (x, y) from (0, 0), the upper left corner of the picture, to (1, 1), and ``occluded``
+            ``[N, T]``.
+        query_mode: ``first``: each track from the first frame in which it is visible; ``strided``: each track from
+            every fifth frame in which it is visible, to both sides.
+        size: (height, width) that all frames are resized to before anything else, as in the published evaluation;
+            ``None``: frames as they are stored.
+        max_frames, indices, skip: see :class:`VideoBenchmark`.
+
+    Raises:
+        FileNotFoundError: nothing of the form is there.
+        ValueError: an argument out of its range, a pickle that holds more than arrays, or arrays of other shapes.
+    """
+
+    METAINFO = dict(dataset_name='TAPVid')
+
+    def __init__(
+        self,
+        data_root: str,
+        query_mode: Literal['first', 'strided'] = 'first',
+        size: tuple[int, int] | None = (256, 256),
+        max_frames: int | None = None,
+        indices: int | Sequence[int] | None = None,
+        skip: Sequence[str] = (),
+    ) -> None:
+        check_choice('query_mode', query_mode, ('first', 'strided'))
+        if size is not None and not (
+            isinstance(size, Sequence) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
+        ):
+            raise InputError(f'TAPVid: size must be (height, width) in pixels, or None for native frames, got {size}.')
+        self.query_mode = query_mode
+        self.size = None if size is None else tuple(size)
+        super().__init__(data_root, f'TAP-Vid {Path(data_root).stem}, {query_mode}', max_frames, indices, skip)
+
+    def load_videos(self) -> list[dict]:
+        root = Path(self.data_root)
+        if root.is_file():
+            return list(_of_pickle(root, ''))
+        check_there(root, 'folder', 'TAPVid', LAYOUT, 'Complete the download, or change data_root.')
+        pickles = sorted(root.glob('*.pkl'))
+        if pickles:
+            return [video for path in pickles for video in _of_pickle(path, f'{path.stem}/')]
+        names = sorted((path.parent.name for path in root.glob(f'*/{POINTS}')), key=natural_key)
+        if not names:
+            raise MissingInputError(f'TAPVid: no video in {root}. Expected {LAYOUT}.')
+        return [_of_folder(root / name) for name in names]
+
+    def open_frames(self, video: dict) -> FrameSequence:
+        return FrameSequence(video['frame_paths'], name=video['video_id'], images=video['images'], size=self.size)
+
+    def load_labels(self, video: dict, frames: FrameSequence) -> tuple[dict, dict]:
+        tracks, born = self._queries(video)
+        height, width = frames.original_size
+        # Corners count from 0 there, centres here.
+        points = video['tracks'][tracks].swapaxes(0, 1) * np.array([width, height], np.float64) - 0.5
+        given = {int(t): points[t, born == t].astype(np.float32) for t in np.unique(born)}
+        metainfo = dict(
+            points=points,
+            occluded=video['occluded'][tracks].T,
+            query_frames=born,
+            query_mode=self.query_mode,
+            both_ways=self.query_mode == 'strided',
+        )
+        return dict(given_points=given), {
+            key: value[: len(frames)] if key in ('points', 'occluded') else value for key, value in metainfo.items()
+        }
+
+    def lack(self, video: dict) -> str | None:
+        _, born = self._queries(video)
+        if not len(born):
+            return f'no point is visible{of_the_first(self.max_frames)}'
+        if lack := given_alone(video, self.max_frames):
+            return lack
+        last = len(video['frame_paths']) - 1
+        return (
+            f'all points appear in the last frame, {last}' if self.query_mode == 'first' and min(born) == last else None
+        )
+
+    def _queries(self, video: dict) -> tuple[np.ndarray, np.ndarray]:
+        tracks, born = select_queries(video['occluded'][:, : len(video['frame_paths'])], self.query_mode)
+        order = np.argsort(born, kind='stable')
+        return tracks[order], born[order]
+
+
+def select_queries(occluded: np.ndarray, mode: Literal['first', 'strided']) -> tuple[np.ndarray, np.ndarray]:
+    """Which points are asked for, as the benchmark chooses them.
+
+    Args:
+        occluded: bool ``[N, T]``.
+        mode: see :class:`TAPVid`.
+
+    Returns:
+        The track and the frame of each query, integers ``[Q]``: by track in mode first, by frame in mode strided.
+    """
+    visible = ~occluded
+    if mode == 'first':
+        tracks = np.flatnonzero(visible.any(axis=1))
+        return tracks, visible[tracks].argmax(axis=1)
+    steps, tracks = np.nonzero(visible[:, ::QUERY_EVERY].T)
+    return tracks, steps * QUERY_EVERY
+
+
+def _of_pickle(path: Path, prefix: str) -> Iterator[dict]:
+    """Records of the videos of a pickle: ``{name: video}`` or a list of videos."""
+    content = read_pickle(path)
+    if not isinstance(content, dict | list | tuple) or not content:
+        raise InputError(f'{path} must hold videos by their names, or a list of videos, got {_kind(content)}.')
+    named = content if isinstance(content, dict) else {f'{number:04d}': video for number, video in enumerate(content)}
+    for name, video in named.items():
+        where = f'{path}, video {name}'
+        if not isinstance(video, dict) or not {'video', 'points', 'occluded'} <= set(video):
+            raise InputError(f'{where}: expected a dict with video, points and occluded, got {_kind(video)}.')
+        images = video['video']
+        if (stored := array_of(images)) is not None:
+            images = stored
+            fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3 and images.size
+        else:
+            fits = isinstance(images, list | tuple) and images and all(isinstance(image, bytes) for image in images)
+        if not fits:
+            raise InputError(
+                f'{where}: video must be uint8 [T, H, W, 3] or a list of encoded images, got {_kind(images)}.'
+            )
+        tracks, occluded = _tracks(array_of(video['points']), array_of(video['occluded']), len(images), where)
+        yield dict(
+            video_id=f'{prefix}{name}',
+            frame_paths=[str(path)] * len(images),
+            images=images,
+            tracks=tracks,
+            occluded=occluded,
+        )
+
+
+def _of_folder(folder: Path) -> dict:
+    check_there(folder / FRAMES, 'folder', 'TAPVid', LAYOUT, 'Complete the video, or remove its folder.')
+    paths, path = list_images(folder / FRAMES), folder / POINTS
+    if not paths:
+        raise MissingInputError(f'TAPVid: no images in {folder / FRAMES}. Expected {LAYOUT}.')
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MAX_BYTES:
+            raise InputError(
+                f'{path} unpacks to {size >> 20} MiB, too much for points (at most {MAX_BYTES >> 20} MiB).'
+            )
+        with np.load(path, allow_pickle=False) as arrays:
+            points, occluded = arrays.get('points'), arrays.get('occluded')
+    except InputError:
+        raise
+    except Exception as error:  # at broken data NumPy raises nearly any
+        raise InputError(
+            f'{path} cannot be read ({error}). Write it by numpy.savez(path, points=, occluded=).'
+        ) from error
+    tracks, occluded = _tracks(points, occluded, len(paths), str(path))
+    return dict(video_id=folder.name, frame_paths=paths, images=None, tracks=tracks, occluded=occluded)
+
+
+def _tracks(points: Any, occluded: Any, frames: int, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """The same, checked: numbers ``[N, T, 2]`` and bool ``[N, T]``."""
+    for name, part, shape in (('points', points, (frames, 2)), ('occluded', occluded, (frames,))):
+        numbers = isinstance(part, np.ndarray) and part.dtype.kind in 'biuf'
+        if not numbers or part.ndim != len(shape) + 1 or not len(part) or part.shape[1:] != shape:
+            raise InputError(
+                f'{where}: {name} must be numbers {["N", *shape]} for {frames} frames, got {_kind(part)}.'.replace(
+                    "'", ''
+                )
+            )
+    if len(points) != len(occluded):
+        raise InputError(f'{where}: {len(points)} points, but occlusions of {len(occluded)}.')
+    occluded = occluded != 0
+    shown = points[~occluded]
+    if not np.isfinite(shown).all() or np.abs(shown).max(initial=0) > MAX_POSITION:
+        raise InputError(
+            f'{where}: visible points must lie between (0, 0), the upper left corner of the picture, and (1, 1), got '
+            f'{np.abs(shown).max():g}. Divide positions in pixels by the width and the height.'
+        )
+    return points, occluded
+
+
+def _kind(value: Any) -> str:
+    """What a value of a file is, for messages."""
+    array = array_of(value) if array_of(value) is not None else value
+    if isinstance(array, np.ndarray):
+        return f'{array.dtype} {list(array.shape)}'
+    if isinstance(value, dict):
+        return f'a dict of {", ".join(map(str, list(value)[:5])) or "nothing"}'
+    return 'nothing' if value is None else f'a {type(value).__name__}'

@@ -1,0 +1,51 @@
+"""The points of a whole video, from one pass or from two."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stt_mm.models.tracker import FrameLabels
+from stt_mm.ops.points import LOST
+
+
+@dataclass(frozen=True)
+class PointTracks:
+    """Points in the order of the frames that they were given in.
+
+    Attributes:
+        points: float32 ``[T, J, 2]``, (x, y) in pixels, (-1, -1) where a point is lost or not yet given.
+        occluded: bool ``[T, J]``, true where a point is not yet given; ``None`` where it was not asked for.
+    """
+
+    points: np.ndarray
+    occluded: np.ndarray | None
+
+    @classmethod
+    def of(cls, found: Sequence[FrameLabels]) -> 'PointTracks':
+        """Those of all frames of one pass."""
+        points = np.full((len(found), *found[-1].points.shape), LOST, np.float32)
+        occluded = None if found[-1].occluded is None else np.ones(points.shape[:2], bool)
+        for time, labels in enumerate(found):
+            points[time, : len(labels.points)] = labels.points
+            if labels.occluded is not None:
+                occluded[time, : len(labels.points)] = labels.occluded
+        return cls(points, occluded)
+
+    def joined(self, back: 'PointTracks', given: Mapping[int, np.ndarray]) -> 'PointTracks':
+        """Each point before its frame from a pass that began with the last frame, else from this one.
+
+        Args:
+            back: the other pass, its frames and the order of its points as it saw them.
+            given: the points of both passes by their frame.
+        """
+        frames = sorted(given)
+        numbers = np.split(np.arange(self.points.shape[1]), np.cumsum([len(given[t]) for t in frames])[:-1])
+        # The pass from the end met the frames in the reverse order, and those of each in the same one.
+        place = np.argsort(np.concatenate(numbers[::-1]))
+        born = np.repeat(frames, [len(given[t]) for t in frames])
+        before = np.arange(len(self.points))[:, None] < born
+        points = np.where(before[..., None], back.points[::-1, place], self.points)
+        if self.occluded is None:
+            return PointTracks(points, None)
+        return PointTracks(points, np.where(before, back.occluded[::-1, place], self.occluded))
