@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stt_mm.errors import InputError
-from stt_mm.models.propagator import LabelPropagator, check_finite
+from stt_mm.models.propagator import LabelPropagator, check_finite, comparable
 from stt_mm.ops import (
     hidden_points,
     ids_to_label,
@@ -157,7 +157,9 @@ class Tracker:
         else:
             self._propagator.start(feature, label)
         asked = points is not None and self._propagator.protocol.occlusion is not None
-        self._groups.append(_Group(len(label), ids, (feature, to_device(points, feature.device)) if asked else None))
+        self._groups.append(
+            _Group(len(label), ids, (self._compared(feature), to_device(points, feature.device)) if asked else None)
+        )
         return label
 
     def _follow_points(self, feature: Tensor, size: tuple[int, int], points: Tensor) -> Tensor:
@@ -183,7 +185,10 @@ class Tracker:
     def _hidden(self, feature: Tensor, found: Tensor, origin: Tensor, given: Tensor, size: tuple[int, int]) -> Tensor:
         protocol = self._propagator.protocol
         input_size = protocol.input_size(size)
-        return hidden_points(feature, found, origin, given, size, input_size, protocol.occlusion, protocol.normalize)
+        return hidden_points(self._compared(feature), found, origin, given, size, input_size, protocol.occlusion)
+
+    def _compared(self, feature: Tensor) -> Tensor:
+        return comparable(feature, self._propagator.protocol.normalize)
 
     def _follow_mask(self, feature: Tensor, size: tuple[int, int], mask: Tensor, current: Tensor | None) -> Tensor:
         """The frame's mask with objects that are new over those that were there, YouTube-VOS's rule."""
