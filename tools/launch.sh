@@ -7,7 +7,7 @@ PYTHON=${PYTHON:-python}
 
 # with_torchrun PROCESSES SCRIPT [ARGUMENTS]
 with_torchrun() {
-    local gpus=$1 script=$2 nnodes=${NNODES:-1} port=${PORT:-}
+    local gpus=$1 script=$2 nnodes=${NNODES:-1} meeting
     shift 2
     if ! [[ $gpus =~ ^[1-9][0-9]*$ ]]; then
         echo "error: GPUS must be a number of processes, got '$gpus'" >&2
@@ -18,20 +18,19 @@ with_torchrun() {
             "interpreter: PYTHON=.venv/bin/python" >&2
         exit 2
     fi
-    if [ -z "$port" ]; then
-        if [ "$nnodes" -gt 1 ]; then
-            port=29500
-        else
-            port=$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-        fi
+    if [ "$nnodes" -eq 1 ] && [ -z "${PORT:-}" ]; then
+        # Who listens chooses the port, so that nobody can take it before.
+        meeting=(--standalone --local-addr=127.0.0.1)
+    else
+        meeting=(--nnodes="$nnodes" --node-rank="${NODE_RANK:-0}" --master-addr="${MASTER_ADDR:-127.0.0.1}"
+            --master-port="${PORT:-29500}")
     fi
     if [ -z "${OMP_NUM_THREADS:-}" ]; then
         local threads=$(($(nproc) / gpus))
         export OMP_NUM_THREADS=$((threads < 1 ? 1 : threads > 8 ? 8 : threads))
     fi
-    exec "$PYTHON" -m torch.distributed.run --nnodes="$nnodes" --node-rank="${NODE_RANK:-0}" \
-        --master-addr="${MASTER_ADDR:-127.0.0.1}" --master-port="$port" --nproc-per-node="$gpus" \
-        "$TOOLS/$script" --launcher pytorch "$@"
+    exec "$PYTHON" -m torch.distributed.run "${meeting[@]}" --nproc-per-node="$gpus" "$TOOLS/$script" \
+        --launcher pytorch "$@"
 }
 
 # with_slurm PARTITION JOB_NAME SCRIPT [ARGUMENTS]

@@ -77,6 +77,31 @@ def test_shell_tools_without_arguments_print_their_usage(name, tmp_path):
     assert f'example: {"GPUS=4 " if "slurm" in name else ""}tools/{name}.sh' in result.stderr
 
 
+@pytest.mark.parametrize(
+    ('settings', 'meeting'),
+    [
+        ({}, '--standalone --local-addr=127.0.0.1'),
+        (dict(PORT='1234'), '--nnodes=1 --node-rank=0 --master-addr=127.0.0.1 --master-port=1234'),
+        (
+            dict(NNODES='2', NODE_RANK='1', MASTER_ADDR='10.0.0.7'),
+            '--nnodes=2 --node-rank=1 --master-addr=10.0.0.7 --master-port=29500',
+        ),
+    ],
+)
+def test_processes_of_one_machine_meet_where_nobody_else_does(settings, meeting, tmp_path):
+    """A port that is looked for before it is listened at may be taken by another training in between."""
+    (tmp_path / 'python').write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / 'python').chmod(0o755)
+    env = {key: value for key, value in os.environ.items() if key not in ('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT')}
+    env |= dict(PYTHON=str(tmp_path / 'python'), **settings)
+    result = subprocess.run(
+        [TOOLS / 'dist_train.sh', 'c.py', '2', '--amp'], env=env, text=True, capture_output=True, check=True
+    )
+    command = result.stdout.splitlines()[-1]
+    assert command.startswith(f'-m torch.distributed.run {meeting} --nproc-per-node=2 ')
+    assert command.endswith('tools/train.py --launcher pytorch c.py --amp')
+
+
 def test_slurm_command(tmp_path):
     """With srun replaced by echo."""
     (tmp_path / 'srun').write_text('#!/bin/sh\necho "$@"\n')
