@@ -1,7 +1,7 @@
 """Streaming label propagation with bounded memory, under a named protocol."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,10 +28,10 @@ OLD, WIDEST_STEP = 15, 4
 
 
 @dataclass
-class _Group:
-    """Labels that came in together: their frame of birth, and their memory."""
+class Followed:
+    """Labels that came in together: the frames that they were given in, and their memory."""
 
-    birth: int
+    given: tuple[int, ...]  # rising; what was found before the last of them has no vote
     labels: Tensor  # [h, w, capacity, K], with the margin of the keys and in step with them
 
 
@@ -61,7 +61,7 @@ class LabelPropagator:
         self.protocol = get_protocol(protocol)
         self.max_memory = max_memory
         self.finite: Tensor | None = None
-        self._groups: list[_Group] = []
+        self._groups: list[Followed] = []
         self._frames: list[int] = []  # their numbers, in the order of the memory
         self._memory: Tensor | None = None  # [h, w, capacity, C], with a margin of zeros if the protocol wants them
         self._grid = 0, 0
@@ -122,11 +122,13 @@ class LabelPropagator:
         self._remember(feature, labels)
         return torch.cat(labels)
 
-    def add(self, label: Tensor) -> None:
+    def add(self, label: Tensor, earlier: Followed | None = None) -> None:
         """Follow further labels from the frame that was just processed.
 
         Args:
             label: ``[K, h, w]``.
+            earlier: result of :meth:`take`, whose labels are given anew here. The frames that they were given in keep
+                their votes, those that they were found in lose them.
 
         Raises:
             RuntimeError: before :meth:`start`.
@@ -135,9 +137,32 @@ class LabelPropagator:
         if self._memory is None:
             raise RuntimeError('Call start() with the first frame and its labels before adding others.')
         _check_grid(self._grid, label)
-        memory = label.new_zeros(*self._memory.shape[:3], label.shape[0])
-        self._write(memory, self._frames.index(self._time), label)
-        self._groups.append(_Group(self._time, memory))
+        if earlier is None:
+            earlier = Followed((), label.new_zeros(*self._memory.shape[:3], label.shape[0]))
+        self._write(earlier.labels, self._frames.index(self._time), label)
+        self._groups.append(Followed((*earlier.given, self._time), earlier.labels))
+
+    def take(self, place: int, channels: Sequence[int], rest: int | None) -> Followed:
+        """Follow some labels no longer.
+
+        Args:
+            place: of their group among those that there are, in the order of their coming.
+            channels: of these labels.
+            rest: channel that stands for all without a label and gets what was theirs; ``None`` if there is none. A
+                group in which nothing else is left goes.
+
+        Returns:
+            Their memory, with a channel of all else before them if there is a ``rest``.
+        """
+        group = self._groups[place]
+        taken, left = part_channels(group.labels, channels, rest, dim=3)
+        if rest is not None:
+            taken = torch.cat([group.labels.sum(3, keepdim=True) - taken.sum(3, keepdim=True), taken], 3)
+        if left.shape[3] > (rest is not None):
+            self._groups[place] = Followed(group.given, left)
+        else:
+            del self._groups[place]
+        return Followed(group.given, taken)
 
     def replace(self, place: int, label: Tensor) -> None:
         """Let the memory hold other labels of the frame that was just processed than those that were found.
@@ -173,20 +198,21 @@ class LabelPropagator:
         # weigh, a rounded one weighs wrongly.
         return feature if self.protocol.normalize and self.protocol.vote == 'topk' else at_least_float32(feature)
 
-    def _copies(self, group: _Group) -> list[list[int]]:
+    def _copies(self, group: Followed) -> list[list[int]]:
         """How often each frame of the memory stands there for a group, per way to search."""
-        protocol, age = self.protocol, self._time - group.birth
+        protocol, birth = self.protocol, group.given[-1]
         lags = range(1, protocol.num_context + 1) if protocol.lags is None else protocol.lags
         copies = [[0] * len(self._frames) for _ in self._ways]
         for place, frame in enumerate(self._frames):
-            if frame == group.birth:
+            if frame in group.given:
+                age = self._time - birth
                 again = dict(repeated=int(age <= protocol.num_context), padded=max(0, protocol.num_context + 1 - age))
-                count = again.get(protocol.first_frame, 0) + protocol.first_window
+                count = again.get(protocol.first_frame, 0) * (frame == birth) + protocol.first_window
                 if not protocol.first_window:
                     copies[1][place] = 1
             else:
-                voting = self._time - frame in lags or frame - group.birth in protocol.fixed
-                count = int(frame > group.birth and voting)
+                voting = self._time - frame in lags or frame - birth in protocol.fixed
+                count = int(frame > birth and voting)
             # Steps of the coarse search: 1 for a frame that is not old.
             step = min((self._time - frame) // OLD + 1, WIDEST_STEP) if self._time - frame > OLD else 1
             way = 0 if protocol.long_search is None else step - 1
@@ -247,7 +273,8 @@ class LabelPropagator:
         return side, together
 
     def _remember(self, feature: Tensor, labels: list[Tensor]) -> None:
-        fixed = {group.birth + number for group in self._groups for number in self.protocol.fixed}
+        fixed = {group.given[-1] + number for group in self._groups for number in self.protocol.fixed}
+        fixed.update(frame for group in self._groups for frame in group.given)
         oldest = self._time + 1 - self.protocol.num_context
         place = next((i for i, frame in enumerate(self._frames) if frame < oldest and frame not in fixed), None)
         if place is None:
@@ -267,6 +294,18 @@ class LabelPropagator:
         self._memory = F.pad(self._memory, (0, 0, 0, frames))
         for group in self._groups:
             group.labels = F.pad(group.labels, (0, 0, 0, frames))
+
+
+def part_channels(labels: Tensor, channels: Sequence[int], rest: int | None, dim: int) -> tuple[Tensor, Tensor]:
+    """Some channels of labels along a dimension, and the others, of which ``rest`` gets what the first have."""
+    kept = [channel for channel in range(labels.shape[dim]) if channel not in channels]
+    taken, left = (
+        labels.index_select(dim, torch.tensor(part, device=labels.device, dtype=torch.long))
+        for part in (list(channels), kept)
+    )
+    if rest is not None:
+        left.select(dim, kept.index(rest)).add_(taken.sum(dim))
+    return taken, left
 
 
 def comparable(feature: Tensor, normalize: bool | str) -> Tensor:

@@ -1,17 +1,19 @@
 """A frame comes in, masks and points go out; new labels may come with any frame."""
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from stt_mm.errors import InputError
-from stt_mm.models.propagator import LabelPropagator, check_finite, comparable
+from stt_mm.models.corrections import Group, in_order, take
+from stt_mm.models.frame_labels import FrameLabels
+from stt_mm.models.propagator import Followed, LabelPropagator, check_finite, comparable
 from stt_mm.ops import (
     hidden_points,
     ids_to_label,
@@ -22,51 +24,11 @@ from stt_mm.ops import (
     resize_mask_nearest,
     to_device,
 )
-from stt_mm.ops.devices import full_float32
+from stt_mm.ops.devices import OnTheWay, full_float32
+from stt_mm.ops.labels import means_by_id, on_the_way, sums_by_id
 from stt_mm.ops.points import INPUT, LOST
 
 logger = logging.getLogger(__name__)
-
-# How a mask comes to the size of the network's input, unless it does not, and how from there to the grid.
-_PATHS = dict(
-    nearest=(None, 'nearest'),
-    nearest_twice=('nearest', 'nearest'),
-    bilinear=(None, 'bilinear'),
-    nearest_bilinear=('nearest', 'bilinear'),
-    floor_bilinear=('floor', 'bilinear'),
-    aligned=(None, 'aligned'),
-    corner=('nearest', 'corner'),
-)
-
-
-@dataclass(frozen=True)
-class FrameLabels:
-    """What was found in one frame.
-
-    Attributes:
-        mask: uint8 ``[H, W]``, ids of all objects given so far, new ones over those that were there; 0 elsewhere.
-        points: float32 ``[J, 2]``, (x, y) in pixels of all points given so far, in the order given, (-1, -1) where one
-            is lost.
-        scores: id to the mean value with which it won its pixels, if asked for.
-        occluded: bool ``[J]``, whether something hides a point, or it is lost; ``None`` under a protocol that does not
-            ask.
-    """
-
-    mask: np.ndarray
-    points: np.ndarray
-    scores: dict[int, float] | None = None
-    occluded: np.ndarray | None = None
-
-
-class _Group(NamedTuple):
-    """Labels that came in together: their channels, and the ids of these; ``None``: points.
-
-    Where it is asked whether points are hidden, the features of the frame that they were given in, and their places.
-    """
-
-    channels: int
-    ids: tuple[int, ...] | None
-    origin: tuple[Tensor, Tensor] | None = None
 
 
 class Tracker:
@@ -82,7 +44,8 @@ class Tracker:
         self._propagator = propagator
         self._with_scores = with_scores
         self._time = -1
-        self._groups: list[_Group] = []
+        self._groups: list[Group] = []
+        self._num_points = 0
         self._names: Tensor | None = None  # uint8, ids of the channels of all masks, the background once
 
     @torch.no_grad()
@@ -93,81 +56,152 @@ class Tracker:
         size: tuple[int, int],
         mask: np.ndarray | None = None,
         points: np.ndarray | None = None,
+        moved: Mapping[int, ArrayLike] | None = None,
     ) -> 'Pending':
         """The next frame.
+
+        What is followed already and given again is a correction: it holds from here on. What was found for it since it
+        was last given has no vote any more, and the other objects leave it room in this frame.
 
         Args:
             feature: ``[C, h, w]``; ``None`` is enough before the first labels.
             size: (height, width) of the frame as decoded.
-            mask: integer ``[H, W]``, ids of the objects that are new in this frame, 0 elsewhere.
+            mask: integer ``[H, W]``, ids of the objects that are new in this frame or corrected, 0 elsewhere.
             points: ``[J, 2]``, (x, y) in pixels of the points that are new in this frame; NaN where unknown.
+            moved: numbers of points, from 0 in the order given, and the (x, y) to which they are corrected.
 
         Returns:
             Its labels, which on a GPU may be in work still.
 
         Raises:
-            ValueError: a mask of another size, an id that is in use, or features that are not finite.
+            ValueError: a mask of another size, a point that nobody follows, or features that are not finite.
         """
         self._time += 1
         cut, size = size, self._propagator.protocol.padded(size)
-        found, value, places, hidden = None, None, [], []
+        mask = None if mask is None else self._as_ids(mask, cut, size)
+        parts = []
         if self._groups:
-            parts = self._propagator.step(feature).split([group.channels for group in self._groups])
-            rows = list(zip(parts, self._groups, strict=True))
-            places = [self._points(part, size) for part, group in rows if group.ids is None]
-            if self._propagator.protocol.occlusion is not None:
-                origins = [group.origin for group in self._groups if group.ids is None]
-                hidden = [
-                    self._hidden(feature, place, *origin, size) for place, origin in zip(places, origins, strict=True)
-                ]
-            masks = [part for part, group in rows if group.ids is not None]
-            if masks:
-                found, value = self._read_out(masks, self._names, size)
-                if self._propagator.protocol.feedback == 'hard':
-                    self._feed_back(found, tuple(feature.shape[1:]))
+            parts = list(self._propagator.step(feature).split([len(group.ids) for group in self._groups]))
+        objects = () if mask is None else torch.unique(mask).tolist()
+        again = self._take(objects, True, parts), self._take(moved or (), False, parts)
+        found, value = self._found_masks(parts, feature, size) if parts else (None, None)
+        places, hidden = self._found_points(parts, feature, size)
+        for numbers, earlier in again[1]:
+            xy = torch.tensor([list(moved[number]) for number in numbers], dtype=torch.float32)
+            places.append(self._follow_points(feature, size, xy, numbers, earlier))
         if points is not None and len(points):
-            places.append(self._follow_points(feature, size, torch.as_tensor(points)))
-            if self._propagator.protocol.occlusion is not None:
-                hidden.append((places[-1] < 0).any(1))
+            numbers = tuple(range(self._num_points, self._num_points + len(points)))
+            places.append(self._follow_points(feature, size, torch.as_tensor(points), numbers))
+            self._num_points += len(points)
+        if self._asked:
+            hidden += [(place < 0).any(1) for place in places[len(hidden) :]]
         if mask is not None:
-            mask = torch.as_tensor(np.asarray(mask))
-            if tuple(mask.shape) != tuple(cut):
-                raise InputError(
-                    f'The mask for frame {self._time} is {tuple(mask.shape)} (height, width), the frame {cut}.'
-                )
-            mask = F.pad(mask, (0, size[1] - cut[1], 0, size[0] - cut[0]))
-            found = self._follow_mask(feature, size, mask, found)
+            found = self._follow_objects(feature, size, mask, found, again[0])
         scores = None
         if found is not None:
             found, value = (None if part is None else part[: cut[0], : cut[1]] for part in (found, value))
             if self._with_scores:
-                scores = _strengths(found, torch.ones(cut, device=found.device) if value is None else value)
-        return Pending(self._time, cut, found, places, scores, self._propagator.finite, hidden)
+                scores = sums_by_id(found, torch.ones(cut, device=found.device) if value is None else value)
+        points, hidden = self._in_order([place.float() for place in places], LOST), self._in_order(hidden, True)
+        return Pending(self._time, cut, found, points, scores, self._propagator.finite, hidden)
 
-    def _follow(
-        self, feature: Tensor, label: Tensor, ids: tuple[int, ...] | None, points: Tensor | None = None
-    ) -> Tensor:
+    def drop(self, objects: Collection[int] = (), points: Collection[int] = ()) -> None:
+        """Follow no longer, from the next frame on: the objects of these ids, and the points of these numbers.
+
+        Raises:
+            ValueError: one that nobody follows.
+        """
+        self._take(objects, True, None, all_of_them=True)
+        self._take(points, False, None, all_of_them=True)
+
+    @property
+    def _asked(self) -> bool:
+        """Whether it is asked which points are hidden."""
+        return self._propagator.protocol.occlusion is not None
+
+    def _take(
+        self, ids: Collection[int], masks: bool, parts: list[Tensor] | None, all_of_them: bool = False
+    ) -> list[tuple[tuple[int, ...], Followed]]:
+        """Take labels that are to be given anew out of their groups; with their ids, what is kept of them."""
+        followed = {number for group in self._groups if group.masks is masks for number in group.ids[masks:]}
+        if unknown := sorted(set(ids) - followed) if all_of_them or not masks else ():
+            raise InputError(
+                f'Frame {self._time + (parts is None)}: {"object" if masks else "point"} {unknown[0]} is not followed '
+                f'there, only {", ".join(map(str, sorted(followed))) or "none"}.'
+            )
+        if not followed & set(ids):
+            return []
+        taken = take(self._propagator, self._groups, parts, set(ids), masks)
+        if self._names is not None:
+            self._rename(self._names.device)
+        return taken
+
+    def _rename(self, device: torch.device) -> None:
+        """Note the ids of the channels of all masks."""
+        names = [0, *(number for group in self._groups if group.masks for number in group.ids[1:])]
+        self._names = to_device(torch.tensor(names, dtype=torch.uint8), device)
+
+    def _in_order(self, rows: list[Tensor], missing: Any) -> Tensor | None:
+        """What there is for each group of points as one row per point, in the order given."""
+        numbers = [number for group in self._groups if not group.masks for number in group.ids]
+        if not rows:
+            return None
+        if numbers == list(range(self._num_points)):
+            return torch.cat(rows)
+        return in_order(torch.cat(rows), numbers, self._num_points, missing)
+
+    def _found_masks(
+        self, parts: list[Tensor], feature: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Mask of the objects, and the values that won; what the memory is to hold of it goes there."""
+        masks = [part for part, group in zip(parts, self._groups, strict=True) if group.masks]
+        if not masks:
+            return None, None
+        found, value = self._read_out(masks, self._names, size)
+        if self._propagator.protocol.feedback == 'hard':
+            self._feed_back(found, tuple(feature.shape[1:]))
+        return found, value
+
+    def _found_points(
+        self, parts: list[Tensor], feature: Tensor | None, size: tuple[int, int]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Places of the points of each group, and whether they are hidden if that is asked."""
+        rows = [(part, group.origin) for part, group in zip(parts, self._groups, strict=True) if not group.masks]
+        places = [self._points(part, size) for part, _ in rows]
+        if not self._asked:
+            return places, []
+        return places, [
+            self._hidden(feature, place, *origin, size) for place, (_, origin) in zip(places, rows, strict=True)
+        ]
+
+    def _follow(self, feature: Tensor, label: Tensor, group: Group, earlier: Followed | None) -> Tensor:
         """The label on the grid that stands for this frame: the given one, or what is carried to the frame itself."""
         label = to_device(label, feature.device)
-        if self._groups:
-            self._propagator.add(label)
+        if self._groups or earlier is not None:
+            self._propagator.add(label, earlier)
         elif self._propagator.protocol.first_output == 'propagated':
             self._propagator.start(feature, label, -1)
             label = self._propagator.step(feature)
         else:
             self._propagator.start(feature, label)
-        asked = points is not None and self._propagator.protocol.occlusion is not None
-        self._groups.append(
-            _Group(len(label), ids, (self._compared(feature), to_device(points, feature.device)) if asked else None)
-        )
+        self._groups.append(group)
         return label
 
-    def _follow_points(self, feature: Tensor, size: tuple[int, int], points: Tensor) -> Tensor:
-        """What the protocol puts out for points that are new: themselves, or what their maps leave of them."""
+    def _follow_points(
+        self,
+        feature: Tensor,
+        size: tuple[int, int],
+        points: Tensor,
+        numbers: tuple[int, ...],
+        earlier: Followed | None = None,
+    ) -> Tensor:
+        """What the protocol puts out for points that are given: themselves, or what their maps leave of them."""
         protocol = self._propagator.protocol
         codec, input_size, grid = protocol.points or INPUT, protocol.input_size(size), tuple(feature.shape[1:])
         sigma, topk = protocol.point_sigma, protocol.point_topk
-        label = self._follow(feature, points_to_label(points, size, input_size, grid, codec, sigma), None, points)
+        origin = (self._compared(feature), to_device(points, feature.device)) if self._asked else None
+        label = points_to_label(points, size, input_size, grid, codec, sigma)
+        label = self._follow(feature, label, Group(numbers, False, origin), earlier)
         if protocol.first_output == 'given':
             return to_device(torch.where(points.isnan().any(1, keepdim=True), LOST, points).float(), feature.device)
         if protocol.first_output != 'resized':
@@ -190,23 +224,58 @@ class Tracker:
     def _compared(self, feature: Tensor) -> Tensor:
         return comparable(feature, self._propagator.protocol.normalize)
 
-    def _follow_mask(self, feature: Tensor, size: tuple[int, int], mask: Tensor, current: Tensor | None) -> Tensor:
-        """The frame's mask with objects that are new over those that were there, YouTube-VOS's rule."""
-        ids = torch.unique(mask).tolist()
-        if ids[0] < 0 or ids[-1] > 255:
+    def _as_ids(self, mask: np.ndarray, cut: tuple[int, int], size: tuple[int, int]) -> Tensor:
+        """The ids of a given mask, at the size that frames are padded to."""
+        mask = torch.as_tensor(np.asarray(mask))
+        if tuple(mask.shape) != tuple(cut):
             raise InputError(
-                f'The mask for frame {self._time} has ids of {ids[0]} to {ids[-1]}; objects are numbers from 1 to 255, '
-                'the background 0.'
+                f'The mask for frame {self._time} is {tuple(mask.shape)} (height, width), the frame {cut}.'
             )
-        known = {number for group in self._groups for number in (group.ids or ())[1:]}
-        if twice := sorted(known & set(ids)):
+        if mask.min() < 0 or mask.max() > 255:
             raise InputError(
-                f'Object {twice[0]} is followed already: the objects added at frame {self._time} need other '
-                f'ids than {sorted(known)}.'
+                f'The mask for frame {self._time} has ids of {mask.min()} to {mask.max()}; objects are numbers from 1 '
+                'to 255, the background 0.'
             )
+        return F.pad(mask, (0, size[1] - cut[1], 0, size[0] - cut[0])).to(torch.uint8)
+
+    def _follow_objects(
+        self,
+        feature: Tensor,
+        size: tuple[int, int],
+        mask: Tensor,
+        current: Tensor | None,
+        again: list[tuple[tuple[int, ...], Followed]],
+    ) -> Tensor:
+        """The frame's mask with what is given over what was found, and room for what is corrected in the memory."""
+        others = [place for place, group in enumerate(self._groups) if group.masks]
+        left = mask
+        for ids, earlier in again:
+            corrected = torch.isin(mask, torch.tensor(ids, dtype=torch.uint8))
+            left = left.where(~corrected, 0)
+            current, label = self._follow_mask(feature, size, mask.where(corrected, 0), current, ids, earlier)
+            for place in others:
+                self._propagator.give_way(place, label[1:].sum(0).clamp(max=1))
+        return current if again and not left.any() else self._follow_mask(feature, size, left, current)[0]
+
+    def _follow_mask(
+        self,
+        feature: Tensor,
+        size: tuple[int, int],
+        mask: Tensor,
+        current: Tensor | None,
+        again: tuple[int, ...] = (),
+        earlier: Followed | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The frame's mask with given objects over those that were there, YouTube-VOS's rule, and their label."""
         protocol, grid = self._propagator.protocol, tuple(feature.shape[1:])
         large = self._large_enough(mask)
-        label, left = mask_to_label(self._on_the_way(large), grid, _PATHS[protocol.first_label][1])
+        sampled, rule = on_the_way(large, protocol.first_label, protocol.input_size(size))
+        if again:
+            label = ids_to_label(sampled, torch.tensor(again, dtype=torch.uint8), grid, rule)
+            ids, left = (0, *again), [number for number, map_ in zip(again, label[1:], strict=True) if map_.any()]
+        else:
+            label, ids = mask_to_label(sampled, grid, rule)
+            left = ids
         if lost := sorted({*torch.unique(large).tolist()} - {0, *left}):
             logger.warning(
                 'Frame %d: object %s falls between the %dx%d cells of the features and is lost at once. Follow it as a '
@@ -215,18 +284,15 @@ class Tracker:
                 ', '.join(map(str, lost)),
                 *grid,
             )
-        label = self._follow(feature, label, left)
-        names = [0, *(number for group in self._groups for number in (group.ids or ())[1:])]
-        self._names = to_device(torch.tensor(names, dtype=torch.uint8), feature.device)
-        mask = mask.to(torch.uint8)
+        label = self._follow(feature, label, Group(ids, True), earlier)
+        self._rename(feature.device)
         if protocol.first_output == 'resized':
             at_input = resize_mask_nearest(mask, protocol.input_size(size))
             mask = F.interpolate(at_input[None, None].float(), size=size)[0, 0].to(torch.uint8)
         if protocol.first_output in ('grid', 'propagated'):
-            own = to_device(torch.tensor(left, dtype=torch.uint8), feature.device)
-            mask, _ = self._read_out([label], own, size)
+            mask, _ = self._read_out([label], to_device(torch.tensor(ids, dtype=torch.uint8), feature.device), size)
         mask = to_device(mask, feature.device)
-        return mask if current is None else torch.where(mask > 0, mask, current)
+        return (mask if current is None else torch.where(mask > 0, mask, current)), label
 
     def _large_enough(self, mask: Tensor) -> Tensor:
         """The mask without objects that the protocol leaves out for their size."""
@@ -246,18 +312,12 @@ class Tracker:
             )
         return torch.where(few, 0, mask)
 
-    def _on_the_way(self, mask: Tensor) -> Tensor:
-        """The mask at the size from which it comes to the grid."""
-        rule, _ = _PATHS[self._propagator.protocol.first_label]
-        if rule is None:
-            return mask
-        return resize_mask_nearest(mask, self._propagator.protocol.input_size(tuple(mask.shape)), rule)
-
     def _feed_back(self, mask: Tensor, grid: tuple[int, int]) -> None:
         """Let the memory hold the mask in place of the soft labels that it was made of."""
-        mask, (_, rule), first = self._on_the_way(mask), _PATHS[self._propagator.protocol.first_label], 1
+        protocol, first = self._propagator.protocol, 1
+        mask, rule = on_the_way(mask, protocol.first_label, protocol.input_size(tuple(mask.shape)))
         for place, group in enumerate(self._groups):
-            if group.ids is not None:
+            if group.masks:
                 ids = self._names[first : first + len(group.ids) - 1]
                 self._propagator.replace(place, ids_to_label(mask, ids, grid, rule))
                 first += len(ids)
@@ -273,7 +333,7 @@ class Tracker:
         return tuple(resize_mask_nearest(part, size, rule) for part in found)
 
 
-class Pending:
+class Pending(OnTheWay):
     """The labels of a frame, perhaps on their way from a GPU, which goes on with its work meanwhile."""
 
     def __init__(
@@ -281,21 +341,13 @@ class Pending:
         time: int,
         size: tuple[int, int],
         mask: Tensor | None,
-        points: list[Tensor],
+        points: Tensor | None,
         scores: Tensor | None,
         finite: Tensor | None,
-        hidden: list[Tensor],
+        hidden: Tensor | None,
     ) -> None:
         self._time, self._size = time, size
-        points = torch.cat([part.float() for part in points]) if points else None
-        tensors = mask, points, scores, finite, torch.cat(hidden) if hidden else None
-        self.on_gpu = any(tensor is not None and tensor.is_cuda for tensor in tensors)
-        self._tensors = [
-            None if tensor is None else tensor.to('cpu', non_blocking=tensor.is_cuda) for tensor in tensors
-        ]
-        self._arrived = torch.cuda.Event() if self.on_gpu else None
-        if self._arrived is not None:
-            self._arrived.record()
+        super().__init__([mask, points, scores, finite, hidden])
 
     def get(self) -> FrameLabels:
         """The labels, waited for.
@@ -303,45 +355,11 @@ class Pending:
         Raises:
             ValueError: features of this frame, or one before it, were not finite.
         """
-        if self._arrived is not None:
-            self._arrived.synchronize()
-        mask, points, scores, finite, hidden = (None if tensor is None else tensor.numpy() for tensor in self._tensors)
+        mask, points, scores, finite, hidden = self.arrived()
         check_finite(finite is None or bool(finite), self._time)
         return FrameLabels(
             np.zeros(self._size, np.uint8) if mask is None else mask,
             np.empty((0, 2), np.float32) if points is None else points,
-            None if scores is None else _by_id(*scores),
+            None if scores is None else means_by_id(*scores),
             hidden,
         )
-
-
-def in_turn(steps: Iterator[Pending]) -> Iterator[FrameLabels]:
-    """Results as they come; those of a GPU when the next frame is on its way, so that it never waits for the host."""
-    before: Pending | None = None
-    try:
-        for pending in steps:
-            if before is not None:
-                yield before.get()
-            before = pending if pending.on_gpu else None
-            if before is None:
-                yield pending.get()
-    except Exception:
-        # A frame that cannot be read takes none of those before it along.
-        if before is not None:
-            yield before.get()
-        raise
-    if before is not None:
-        yield before.get()
-
-
-def _strengths(mask: Tensor, value: Tensor) -> Tensor:
-    """float64 ``[2, 256]``: sum of ``value`` over the pixels of each id, and their number."""
-    ids, sums = mask.flatten().long(), torch.zeros(2, 256, dtype=torch.float64, device=mask.device)
-    sums[0].index_add_(0, ids, value.double().flatten())
-    sums[1].index_add_(0, ids, torch.ones_like(value, dtype=torch.float64).flatten())
-    return sums
-
-
-def _by_id(sums: np.ndarray, pixels: np.ndarray) -> dict[int, float]:
-    """Mean per object that has pixels."""
-    return {number: float(sums[number] / pixels[number]) for number in range(1, 256) if pixels[number]}

@@ -1,9 +1,11 @@
 """What devices do on their own: copies for which the host does not wait, results that are kept, and precision."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,3 +63,52 @@ def kept(limit: int) -> Callable:
         return call
 
     return decorate
+
+
+class OnTheWay:
+    """Tensors on their way to the host, perhaps from a GPU, which goes on with its work meanwhile.
+
+    Args:
+        tensors: to be copied; ``None`` stays.
+
+    Attributes:
+        on_gpu: whether any comes from a GPU.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor | None]) -> None:
+        self.on_gpu = any(tensor is not None and tensor.is_cuda for tensor in tensors)
+        self._tensors = [
+            None if tensor is None else tensor.to('cpu', non_blocking=tensor.is_cuda) for tensor in tensors
+        ]
+        self._event = torch.cuda.Event() if self.on_gpu else None
+        if self._event is not None:
+            self._event.record()
+
+    def arrived(self) -> list[np.ndarray | None]:
+        """The values, waited for."""
+        if self._event is not None:
+            self._event.synchronize()
+        return [None if tensor is None else tensor.numpy() for tensor in self._tensors]
+
+    def get(self) -> Any:
+        """What is made of them."""
+        return self.arrived()
+
+
+def in_turn(steps: Iterator[OnTheWay]) -> Iterator[Any]:
+    """Results as they come; those of a GPU when the next frame is on its way, so that it never waits for the host."""
+    before: OnTheWay | None = None
+    try:
+        for pending in steps:
+            if before is not None:
+                yield before.get()
+            before = pending if pending.on_gpu else None
+            if before is None:
+                yield pending.get()
+    except Exception:
+        # A frame that cannot be read takes none of those before it along.
+        if before is not None:
+            yield before.get()
+        raise
+    if before is not None:
+        yield before.get()

@@ -18,6 +18,22 @@ LabelRule = Literal['nearest', 'bilinear', 'aligned', 'corner']
 MaskRule = Literal['nearest', 'floor']
 ReadOut = Literal['bilinear', 'opencv', 'aligned', 'nearest']
 SMOOTH = ('bilinear', 'aligned')
+# How a mask comes to the size of the network's input, unless it does not, and how from there to the grid.
+PATHS: dict[str, tuple[MaskRule | None, LabelRule]] = dict(
+    nearest=(None, 'nearest'),
+    nearest_twice=('nearest', 'nearest'),
+    bilinear=(None, 'bilinear'),
+    nearest_bilinear=('nearest', 'bilinear'),
+    floor_bilinear=('floor', 'bilinear'),
+    aligned=(None, 'aligned'),
+    corner=('nearest', 'corner'),
+)
+
+
+def on_the_way(mask: Tensor, path: str, input_size: tuple[int, int]) -> tuple[Tensor, LabelRule]:
+    """A mask ``[H, W]`` at the size from which it comes to the grid by one of :data:`PATHS`, and the rule of that."""
+    first, second = PATHS[path]
+    return (mask if first is None else resize_mask_nearest(mask, input_size, first)), second
 
 
 def mask_to_label(mask: Tensor, grid: tuple[int, int], rule: LabelRule = 'nearest') -> tuple[Tensor, tuple[int, ...]]:
@@ -170,3 +186,16 @@ def label_to_mask(
         full = [torch.cat([background, *(label[1:] for label in full)])]
     value, channel = full[0].max(0)
     return ids[channel], value
+
+
+def sums_by_id(mask: Tensor, value: Tensor) -> Tensor:
+    """float64 ``[2, 256]``: sum of ``value`` over the pixels of each id, and their number."""
+    ids, sums = mask.flatten().long(), torch.zeros(2, 256, dtype=torch.float64, device=mask.device)
+    sums[0].index_add_(0, ids, value.double().flatten())
+    sums[1].index_add_(0, ids, torch.ones_like(value, dtype=torch.float64).flatten())
+    return sums
+
+
+def means_by_id(sums: np.ndarray, pixels: np.ndarray) -> dict[int, float]:
+    """Of :func:`sums_by_id`: the mean per object that has pixels."""
+    return {number: float(sums[number] / pixels[number]) for number in range(1, 256) if pixels[number]}

@@ -5,7 +5,7 @@ import pytest
 from mmengine.structures import BaseDataElement
 from tiny_data import texture
 
-from stt_mm.models import point_tracks
+from stt_mm.models import frame_labels
 from stt_mm.models.tracker import FrameLabels
 from stt_mm.registry import MODELS
 
@@ -120,7 +120,7 @@ def test_passes_are_joined_by_the_frame_of_each_point():
             seen = [10 * t + k for t in order(time) for k in range(len(points[t]))]
             marks = np.array([[base + time, number] for number in seen], np.float32).reshape(-1, 2)
             rows.append(FrameLabels(np.zeros((1, 1)), marks, None, np.zeros(len(marks), bool)))
-        return point_tracks.PointTracks.of(rows)
+        return frame_labels.PointTracks.of(rows)
 
     forward = one_pass(lambda time: [t for t in (0, 1, 2) if t <= time], 0)
     back = one_pass(lambda time: [t for t in (2, 1, 0) if 3 - t <= time], 100)

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from stt_mm.errors import InputError
 from stt_mm.models.backbones import Backbone, LoadedBackbone, geometry_of
-from stt_mm.models.point_tracks import PointTracks
+from stt_mm.models.frame_labels import FrameLabels, PointTracks
 from stt_mm.models.propagator import LabelPropagator
-from stt_mm.models.tracker import FrameLabels, Pending, Tracker, in_turn
+from stt_mm.models.tracker import Pending, Tracker
 from stt_mm.ops import bytes_to_input, image_to_input, resize_frame
 from stt_mm.ops.color import Color
-from stt_mm.ops.devices import full_float32
+from stt_mm.ops.devices import full_float32, in_turn
 from stt_mm.registry import MODELS
 from stt_mm.utils.frames import prefetch
 from stt_mm.utils.geometry import check_geometry, differences

@@ -1,12 +1,30 @@
-"""The points of a whole video, from one pass or from two."""
+"""What is found in a frame, and the points of a whole video, from one pass or from two."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from stt_mm.models.tracker import FrameLabels
 from stt_mm.ops.points import LOST
+
+
+@dataclass(frozen=True)
+class FrameLabels:
+    """What was found in one frame.
+
+    Attributes:
+        mask: uint8 ``[H, W]``, ids of all objects given so far, new ones over those that were there; 0 elsewhere.
+        points: float32 ``[J, 2]``, (x, y) in pixels of all points given so far, in the order given, (-1, -1) where one
+            is lost.
+        scores: id to the mean value with which it won its pixels, if asked for.
+        occluded: bool ``[J]``, whether something hides a point, or it is lost; ``None`` under a protocol that does not
+            ask.
+    """
+
+    mask: np.ndarray
+    points: np.ndarray
+    scores: dict[int, float] | None = None
+    occluded: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
