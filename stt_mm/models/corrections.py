@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stt_mm.models.propagator import Followed, LabelPropagator, part_channels
+from stt_mm.models.propagator import Followed, LabelPropagator
+from stt_mm.ops.labels import part_channels
 
 
 class Group(NamedTuple):
@@ -61,8 +62,11 @@ def take(
     return taken[::-1]
 
 
-def in_order(rows: Tensor, numbers: list[int], count: int, missing: float | bool) -> Tensor:
-    """``[count, ...]``: rows ``[N, ...]`` of the points of these numbers, and ``missing`` for the others."""
-    ordered = torch.full((count, *rows.shape[1:]), missing, dtype=rows.dtype, device=rows.device)
-    ordered[numbers] = rows
+def in_order(rows: list[Tensor], numbers: list[int], count: int, missing: float | bool) -> Tensor:
+    """``[count, ...]``: the rows ``[N, ...]`` of the points of these numbers, and ``missing`` for those of no group."""
+    if not rows:
+        return torch.full((count,) if isinstance(missing, bool) else (count, 2), missing)
+    found = torch.cat(rows)
+    ordered = torch.full((count, *found.shape[1:]), missing, dtype=found.dtype, device=found.device)
+    ordered[numbers] = found
     return ordered

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stt_mm.errors import InputError
 from stt_mm.ops import LongSearch, Plan, Vote, Voters, Way, Window, normalise_label, plan_for_memory, propagate_many
+from stt_mm.ops.labels import part_channels
 from stt_mm.ops.search import at_least_float32
 from stt_mm.protocols import get_protocol
 from stt_mm.registry import MODELS
@@ -27,7 +28,7 @@ FRAMES_AT_ONCE = 32
 OLD, WIDEST_STEP = 15, 4
 
 
-@dataclass
+@dataclass(frozen=True)
 class Followed:
     """Labels that came in together: the frames that they were given in, and their memory."""
 
@@ -173,6 +174,18 @@ class LabelPropagator:
         """
         self._write(self._groups[place].labels, self._frames.index(self._time), label)
 
+    def give_way(self, place: int, share: Tensor) -> None:
+        """Let labels of the frame that was just processed leave room to others, which have ``share`` of each cell.
+
+        Args:
+            place: of their group, as in :meth:`take`; its first channel stands for all without a label.
+            share: ``[h, w]``, 0 to 1.
+        """
+        (height, width), margin, now = self._grid, self._margin, self._frames.index(self._time)
+        label = self._groups[place].labels[margin : margin + height, margin : margin + width, now]
+        label.mul_(1 - share[..., None])
+        label[..., 0] += share
+
     @property
     def _margin(self) -> int:
         """Cells around the frame whose features and labels are 0."""
@@ -292,20 +305,7 @@ class LabelPropagator:
     def _grow(self, frames: int) -> None:
         """Make room for further frames."""
         self._memory = F.pad(self._memory, (0, 0, 0, frames))
-        for group in self._groups:
-            group.labels = F.pad(group.labels, (0, 0, 0, frames))
-
-
-def part_channels(labels: Tensor, channels: Sequence[int], rest: int | None, dim: int) -> tuple[Tensor, Tensor]:
-    """Some channels of labels along a dimension, and the others, of which ``rest`` gets what the first have."""
-    kept = [channel for channel in range(labels.shape[dim]) if channel not in channels]
-    taken, left = (
-        labels.index_select(dim, torch.tensor(part, device=labels.device, dtype=torch.long))
-        for part in (list(channels), kept)
-    )
-    if rest is not None:
-        left.select(dim, kept.index(rest)).add_(taken.sum(dim))
-    return taken, left
+        self._groups = [Followed(group.given, F.pad(group.labels, (0, 0, 0, frames))) for group in self._groups]
 
 
 def comparable(feature: Tensor, normalize: bool | str) -> Tensor:

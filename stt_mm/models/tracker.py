@@ -82,10 +82,18 @@ class Tracker:
         parts = []
         if self._groups:
             parts = list(self._propagator.step(feature).split([len(group.ids) for group in self._groups]))
-        objects = () if mask is None else torch.unique(mask).tolist()
+        objects = set() if mask is None else self._followed(True) & set(torch.unique(mask).tolist())
         again = self._take(objects, True, parts), self._take(moved or (), False, parts)
-        found, value = self._found_masks(parts, feature, size) if parts else (None, None)
-        places, hidden = self._found_points(parts, feature, size)
+        rows = list(zip(parts, self._groups, strict=True))
+        places, hidden = [self._points(part, size) for part, group in rows if not group.masks], []
+        if self._asked:
+            origins = [group.origin for group in self._groups if not group.masks]
+            hidden = [self._hidden(feature, *each, size) for each in zip(places, origins, strict=True)]
+        found, value, masks = None, None, [part for part, group in rows if group.masks]
+        if masks:
+            found, value = self._read_out(masks, self._names, size)
+            if self._propagator.protocol.feedback == 'hard':
+                self._feed_back(found, tuple(feature.shape[1:]))
         for numbers, earlier in again[1]:
             xy = torch.tensor([list(moved[number]) for number in numbers], dtype=torch.float32)
             places.append(self._follow_points(feature, size, xy, numbers, earlier))
@@ -102,8 +110,9 @@ class Tracker:
             found, value = (None if part is None else part[: cut[0], : cut[1]] for part in (found, value))
             if self._with_scores:
                 scores = sums_by_id(found, torch.ones(cut, device=found.device) if value is None else value)
-        points, hidden = self._in_order([place.float() for place in places], LOST), self._in_order(hidden, True)
-        return Pending(self._time, cut, found, points, scores, self._propagator.finite, hidden)
+        places = self._in_order([place.float() for place in places], LOST)
+        hidden = self._in_order(hidden, True) if self._asked else None
+        return Pending(self._time, cut, found, places, scores, self._propagator.finite, hidden)
 
     def drop(self, objects: Collection[int] = (), points: Collection[int] = ()) -> None:
         """Follow no longer, from the next frame on: the objects of these ids, and the points of these numbers.
@@ -111,28 +120,28 @@ class Tracker:
         Raises:
             ValueError: one that nobody follows.
         """
-        self._take(objects, True, None, all_of_them=True)
-        self._take(points, False, None, all_of_them=True)
+        self._take(objects, True)
+        self._take(points, False)
 
     @property
     def _asked(self) -> bool:
         """Whether it is asked which points are hidden."""
         return self._propagator.protocol.occlusion is not None
 
+    def _followed(self, masks: bool) -> set[int]:
+        """Ids of the objects, or numbers of the points."""
+        return {number for group in self._groups if group.masks is masks for number in group.ids[masks:]}
+
     def _take(
-        self, ids: Collection[int], masks: bool, parts: list[Tensor] | None, all_of_them: bool = False
+        self, ids: Collection[int], masks: bool, parts: list[Tensor] | None = None
     ) -> list[tuple[tuple[int, ...], Followed]]:
-        """Take labels that are to be given anew out of their groups; with their ids, what is kept of them."""
-        followed = {number for group in self._groups if group.masks is masks for number in group.ids[masks:]}
-        if unknown := sorted(set(ids) - followed) if all_of_them or not masks else ():
-            raise InputError(
-                f'Frame {self._time + (parts is None)}: {"object" if masks else "point"} {unknown[0]} is not followed '
-                f'there, only {", ".join(map(str, sorted(followed))) or "none"}.'
-            )
-        if not followed & set(ids):
-            return []
-        taken = take(self._propagator, self._groups, parts, set(ids), masks)
-        if self._names is not None:
+        """Take objects or points out of their groups; with their ids, what is kept of them."""
+        followed, what = self._followed(masks), 'object' if masks else 'point'
+        if unknown := sorted(set(ids) - followed):
+            known, time = ', '.join(map(str, sorted(followed))) or 'none', self._time + (parts is None)
+            raise InputError(f'There is no {what} {unknown[0]} to correct or drop at frame {time}, only: {known}.')
+        taken = take(self._propagator, self._groups, parts, ids, masks) if ids else []
+        if taken and masks:
             self._rename(self._names.device)
         return taken
 
@@ -144,35 +153,9 @@ class Tracker:
     def _in_order(self, rows: list[Tensor], missing: Any) -> Tensor | None:
         """What there is for each group of points as one row per point, in the order given."""
         numbers = [number for group in self._groups if not group.masks for number in group.ids]
-        if not rows:
-            return None
         if numbers == list(range(self._num_points)):
-            return torch.cat(rows)
-        return in_order(torch.cat(rows), numbers, self._num_points, missing)
-
-    def _found_masks(
-        self, parts: list[Tensor], feature: Tensor, size: tuple[int, int]
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Mask of the objects, and the values that won; what the memory is to hold of it goes there."""
-        masks = [part for part, group in zip(parts, self._groups, strict=True) if group.masks]
-        if not masks:
-            return None, None
-        found, value = self._read_out(masks, self._names, size)
-        if self._propagator.protocol.feedback == 'hard':
-            self._feed_back(found, tuple(feature.shape[1:]))
-        return found, value
-
-    def _found_points(
-        self, parts: list[Tensor], feature: Tensor | None, size: tuple[int, int]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Places of the points of each group, and whether they are hidden if that is asked."""
-        rows = [(part, group.origin) for part, group in zip(parts, self._groups, strict=True) if not group.masks]
-        places = [self._points(part, size) for part, _ in rows]
-        if not self._asked:
-            return places, []
-        return places, [
-            self._hidden(feature, place, *origin, size) for place, (_, origin) in zip(places, rows, strict=True)
-        ]
+            return torch.cat(rows) if rows else None
+        return in_order(rows, numbers, self._num_points, missing)
 
     def _follow(self, feature: Tensor, label: Tensor, group: Group, earlier: Followed | None) -> Tensor:
         """The label on the grid that stands for this frame: the given one, or what is carried to the frame itself."""
@@ -216,10 +199,11 @@ class Tracker:
         codec = protocol.points or INPUT
         return label_to_points(label, size, protocol.input_size(size), codec, protocol.point_topk)
 
-    def _hidden(self, feature: Tensor, found: Tensor, origin: Tensor, given: Tensor, size: tuple[int, int]) -> Tensor:
+    def _hidden(self, feature: Tensor, found: Tensor, origin: tuple[Tensor, Tensor], size: tuple[int, int]) -> Tensor:
         protocol = self._propagator.protocol
-        input_size = protocol.input_size(size)
-        return hidden_points(self._compared(feature), found, origin, given, size, input_size, protocol.occlusion)
+        return hidden_points(
+            self._compared(feature), found, *origin, size, protocol.input_size(size), protocol.occlusion
+        )
 
     def _compared(self, feature: Tensor) -> Tensor:
         return comparable(feature, self._propagator.protocol.normalize)

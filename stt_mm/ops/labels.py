@@ -188,6 +188,18 @@ def label_to_mask(
     return ids[channel], value
 
 
+def part_channels(labels: Tensor, channels: Sequence[int], rest: int | None, dim: int) -> tuple[Tensor, Tensor]:
+    """Some channels of labels along a dimension, and the others, of which ``rest`` gets what the first have."""
+    kept = [channel for channel in range(labels.shape[dim]) if channel not in channels]
+    taken, left = (
+        labels.index_select(dim, torch.tensor(part, device=labels.device, dtype=torch.long))
+        for part in (list(channels), kept)
+    )
+    if rest is not None:
+        left.select(dim, kept.index(rest)).add_(taken.sum(dim))
+    return taken, left
+
+
 def sums_by_id(mask: Tensor, value: Tensor) -> Tensor:
     """float64 ``[2, 256]``: sum of ``value`` over the pixels of each id, and their number."""
     ids, sums = mask.flatten().long(), torch.zeros(2, 256, dtype=torch.float64, device=mask.device)

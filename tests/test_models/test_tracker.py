@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from stt_mm.models import LabelPropagator, Tracker
+from stt_mm.models.corrections import Group
 from stt_mm.ops import label_to_mask, label_to_points, points_to_label, resize_label
 from stt_mm.ops.devices import in_turn
 from stt_mm.ops.labels import means_by_id, sums_by_id
@@ -136,12 +137,12 @@ def test_every_protocol_reads_and_writes_masks_by_its_rules(name, device):
         assert np.array_equal(tracker.step(frame.to(device), mask.shape).get().mask, expected)
 
 
-def test_late_objects_must_be_new_and_of_the_size_of_the_frame():
+def test_masks_must_be_of_the_size_of_the_frame_and_hold_ids():
     tracker, size = Tracker(small()), (10, 12)
     frames = torch.randn(2, 3, 5, 6)
     tracker.step(frames[0], size, square(4))
     for mask, message in (
-        (square(4), 'Object 4 is followed already: the objects added at frame 1 need other ids'),
+        (square(300).astype(int) + 300, 'The mask for frame 1 has ids of 300 to'),
         (square(8)[:5], r'The mask for frame 1 is \(5, 12\) \(height, width\), the frame \(10, 12\)'),
     ):
         with pytest.raises(ValueError, match=message):
@@ -365,7 +366,7 @@ def test_a_first_frame_that_comes_twice_is_the_first_of_a_longer_video():
     tracker = Tracker(twice)
     label = torch.rand(2, 5, 6)
     longer.start(features[0], label)
-    tracker._follow(features[0], label, (0, 3))
+    tracker._follow(features[0], label, Group((0, 3), True), None)
     longer.step(features[0])
     for feature in features[1:]:
         assert torch.equal(twice.step(feature), longer.step(feature))

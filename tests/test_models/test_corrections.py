@@ -1,0 +1,202 @@
+"""Objects and points that are given again, or dropped, while they are followed."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stt_mm.models import LabelPropagator, Tracker
+from stt_mm.ops import Vote, Window, label_to_mask, propagate
+
+SIZE, GRID = (20, 24), (10, 12)
+
+
+def small(**changes):
+    return LabelPropagator(dict(name='stt_davis_s8', radius=3, num_context=3, topk=5, **changes))
+
+
+def frames(count=8):
+    """Features that change slowly, so that labels are carried well."""
+    generator = torch.Generator().manual_seed(3)
+    still = torch.randn(6, *GRID, generator=generator)
+    return [still + 0.2 * torch.randn(6, *GRID, generator=generator) for _ in range(count)]
+
+
+def box(number, top, left, height=8, width=8):
+    mask = np.zeros(SIZE, np.uint8)
+    mask[top : top + height, left : left + width] = number
+    return mask
+
+
+def run(given, count=8, tracker=None, **changes):
+    """Labels of all frames; ``given`` has what :meth:`Tracker.step` takes, and ``drop``, by frame."""
+    tracker = tracker or Tracker(small(**changes))
+    found = []
+    for time, feature in enumerate(frames(count)):
+        step = dict(given.get(time, {}))
+        if 'drop' in step:
+            tracker.drop(**step.pop('drop'))
+        found.append(tracker.step(feature, SIZE, **step).get())
+    return found
+
+
+def pixels(found, number):
+    return [int((labels.mask == number).sum()) for labels in found]
+
+
+def test_a_corrected_object_is_carried_from_the_frames_that_it_was_given_in_and_from_those_after():
+    """A slow twin: the memory of each frame written down, its labels carried by the plain function."""
+    first, again, features = box(1, 2, 2), box(1, 8, 12), frames()
+    found = run({0: dict(mask=first), 3: dict(mask=again)})
+
+    def on_grid(mask):
+        cells = torch.from_numpy(mask)[::2, ::2] == 1
+        return torch.stack([~cells, cells]).float()
+
+    units, protocol = [F.normalize(feature, dim=0) for feature in features], small().protocol
+    vote = Vote('topk', protocol.temperature, 5)
+    labels = {0: on_grid(first)}
+    for time in range(1, 8):
+        if time == 3:
+            labels[3] = on_grid(again)
+            assert np.array_equal(found[3].mask, again)
+            continue
+        begin, before = (0, ()) if time < 3 else (3, (0,))
+        memory = [*before, begin, *(t for t in range(begin + 1, time) if time - t <= 3)]
+        # The first frame stands twice while it is among the last ones (`repeated`), or fills them up (`padded`).
+        age = time - begin
+        extra = dict(repeated=int(age <= 3), padded=max(0, 4 - age)).get(protocol.first_frame, 0)
+        copies = [1 + extra * (t == begin) for t in memory]
+        labels[time] = propagate(
+            units[time],
+            torch.stack([units[t] for t in memory]),
+            torch.stack([labels[t] for t in memory]),
+            Window(protocol.window, 3, protocol.strict),
+            vote,
+            copies,
+        )
+        ids = torch.tensor([0, 1], dtype=torch.uint8)
+        mask, _ = label_to_mask([labels[time]], ids, SIZE, protocol.min_max, protocol.gain, protocol.read_out)
+        assert np.array_equal(found[time].mask, mask.numpy()), time
+
+
+def test_what_comes_before_a_correction_and_what_nobody_corrects_stay():
+    given = {0: dict(mask=box(1, 0, 0) + box(2, 10, 12))}
+    plain, corrected = run(given), run(given | {4: dict(mask=box(1, 2, 3))})
+    for time in range(4):
+        assert np.array_equal(plain[time].mask, corrected[time].mask)
+    assert np.array_equal(corrected[4].mask == 1, box(1, 2, 3) == 1)
+    assert pixels(plain, 1)[5:] != pixels(corrected, 1)[5:]
+    # The other one is far away.
+    assert pixels(plain, 2) == pixels(corrected, 2)
+
+
+@pytest.mark.parametrize('feedback', ['soft', 'hard'])
+def test_others_leave_room_to_a_corrected_object(feedback):
+    """Object 2 was drawn over what is object 1: the correction takes it back, and keeps it."""
+    given = {0: dict(mask=np.maximum(box(2, 4, 4, 10, 14), box(1, 0, 0, 4, 4)))}
+    right = box(1, 4, 4, 10, 7)
+    found = run(given | {3: dict(mask=right)}, feedback=feedback)
+    plain = run(given, feedback=feedback)
+    area = right == 1
+    assert (plain[3].mask[area] == 2).mean() > 0.9
+    assert (found[3].mask[area] == 1).all()
+    for time in range(4, 8):
+        kept = (found[time].mask[area] == 1).mean()
+        assert kept > 0.5, (time, kept)
+        assert (plain[time].mask[area] == 1).mean() < 0.1
+
+
+def test_an_object_that_leaked_gives_back_what_it_took():
+    """Pixels that the corrected mask leaves go to whoever else has them in that frame, not to nobody."""
+    given = {0: dict(mask=np.maximum(box(1, 2, 2, 16, 10), box(2, 2, 12, 16, 10)))}
+    found = run(given | {3: dict(mask=box(1, 2, 2, 6, 10))})
+    assert pixels(found, 1)[3] == 60
+    left = (box(1, 2, 2, 16, 10) == 1) & (box(1, 2, 2, 6, 10) == 0)
+    assert set(np.unique(found[3].mask[left]).tolist()) <= {0, 2}
+
+
+def test_new_objects_and_corrections_come_in_one_mask():
+    mask = np.maximum(box(1, 2, 3), box(7, 10, 14))
+    found = run({0: dict(mask=np.maximum(box(1, 0, 0), box(2, 10, 0))), 3: dict(mask=mask)})
+    assert np.array_equal(np.where(mask, found[3].mask, 0), mask)
+    assert pixels(found, 2)[3] > 0
+    assert all(count == 0 for count in pixels(found, 7)[:3])
+    assert all(count > 0 for count in pixels(found, 7)[3:])
+    # All that are followed at once, twice, and one that came later.
+    both = np.maximum(box(2, 0, 10), box(1, 8, 10))
+    found = run({0: dict(mask=mask), 2: dict(mask=both), 4: dict(mask=both), 5: dict(mask=box(7, 0, 0))})
+    assert np.array_equal(np.where(both, found[4].mask, 0), both)
+    assert np.array_equal(np.where(box(7, 0, 0), found[5].mask, 0), box(7, 0, 0))
+
+
+def test_an_object_that_is_dropped_is_gone_and_its_id_free():
+    given = {0: dict(mask=np.maximum(box(1, 0, 0), box(2, 10, 12)))}
+    plain = run(given)
+    found = run(given | {3: dict(drop=dict(objects=[2])), 6: dict(mask=box(2, 0, 14))})
+    assert [np.array_equal(a.mask, b.mask) for a, b in zip(plain, found, strict=True)][:3] == [True] * 3
+    assert pixels(found, 2)[3:6] == [0, 0, 0]
+    assert pixels(found, 2)[6] == 64
+    assert pixels(found, 1) == pixels(plain, 1)
+    # Nothing is left, and another object begins anew.
+    found = run(given | {3: dict(drop=dict(objects=[1, 2])), 5: dict(mask=box(3, 0, 0))})
+    assert [sorted(np.unique(labels.mask)) for labels in found[3:6]] == [[0], [0], [0, 3]]
+    alone = run({5: dict(mask=box(3, 0, 0))})
+    assert all(np.array_equal(a.mask, b.mask) for a, b in zip(alone[5:], found[5:], strict=True))
+
+
+def test_points_that_are_moved_keep_their_number():
+    points = np.array([[4.0, 4.0], [20.0, 6.0], [8.0, 15.0]])
+    given = {0: dict(points=points), 2: dict(points=np.array([[12.0, 12.0]]))}
+    plain = run(given)
+    moved = run(given | {4: dict(moved={1: (6.0, 14.0), 3: (2.0, 2.0)})})
+    for time in range(4):
+        assert np.array_equal(plain[time].points, moved[time].points)
+    assert moved[4].points[[1, 3]].tolist() == [[6, 14], [2, 2]]
+    for time in range(4, 8):
+        assert moved[time].points.shape == (4, 2)
+        assert np.allclose(moved[time].points[[0, 2]], plain[time].points[[0, 2]], atol=0.05)
+    near = np.abs(moved[5].points[[1, 3]] - [[6, 14], [2, 2]]).max()
+    assert near < 4
+    assert np.abs(plain[5].points[[1, 3]] - [[6, 14], [2, 2]]).max() > 8
+
+
+def test_points_that_are_dropped_are_lost():
+    given = {0: dict(points=np.array([[4.0, 4.0], [20.0, 6.0]])), 3: dict(drop=dict(points=[0]))}
+    found = run(given)
+    plain = run({0: given[0]})
+    assert all(labels.points[0].tolist() == [-1, -1] for labels in found[3:])
+    assert all(np.allclose(a.points[1], b.points[1], atol=0.05) for a, b in zip(found, plain, strict=True))
+    found = run({0: given[0], 3: dict(drop=dict(points=[0, 1])), 5: dict(points=np.array([[3.0, 3.0]]))})
+    assert found[4].points.tolist() == [[-1, -1]] * 2
+    assert found[5].points.tolist() == [[-1, -1]] * 2 + [[3, 3]]
+
+
+def test_hidden_points_follow_a_correction():
+    given = {
+        0: dict(points=np.array([[4.0, 4.0], [20.0, 6.0]])),
+        3: dict(drop=dict(points=[0]), moved={1: (6.0, 14.0)}),
+    }
+    found = run(given, occlusion=3.0)
+    assert [labels.occluded.tolist() for labels in found[3:]][0] == [True, False]
+    assert all(labels.occluded[0] for labels in found[3:])
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        ({2: dict(moved={5: (1, 1)})}, 'There is no point 5 to correct or drop at frame 2, only: 0, 1'),
+        ({2: dict(drop=dict(objects=[4]))}, 'There is no object 4 to correct or drop at frame 2, only: 1'),
+        ({2: dict(drop=dict(points=[2]))}, 'There is no point 2 .* at frame 2, only: 0, 1'),
+        ({2: dict(drop=dict(points=[0])), 3: dict(moved={0: (1, 1)})}, 'no point 0 .* at frame 3, only: 1'),
+    ],
+)
+def test_what_nobody_follows_cannot_be_corrected(given, message):
+    start = {0: dict(mask=box(1, 0, 0), points=np.array([[4.0, 4.0], [20.0, 6.0]]))}
+    with pytest.raises(ValueError, match=message):
+        run(start | given)
+
+
+def test_a_corrected_object_between_the_cells_is_told(caplog):
+    run({0: dict(mask=box(1, 0, 0)), 3: dict(mask=box(1, 4, 4, 1, 1))})
+    assert 'Frame 3: object 1 falls between the 10x12 cells' in caplog.text
