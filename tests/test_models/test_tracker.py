@@ -142,7 +142,7 @@ def test_masks_must_be_of_the_size_of_the_frame_and_hold_ids():
     frames = torch.randn(2, 3, 5, 6)
     tracker.step(frames[0], size, square(4))
     for mask, message in (
-        (square(300).astype(int) + 300, 'The mask for frame 1 has ids of 300 to'),
+        (square(4).astype(int) + 300, 'The mask for frame 1 has ids of 300 to'),
         (square(8)[:5], r'The mask for frame 1 is \(5, 12\) \(height, width\), the frame \(10, 12\)'),
     ):
         with pytest.raises(ValueError, match=message):
