@@ -93,7 +93,7 @@ def load_mask(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Object ids as the file stores them, and the colours that an indexed image gives them.
 
     Args:
-        path: an image of one channel of integers (PNG, TIFF, BMP, GIF, PGM; 1 to 32 bits; indexed or grey), or ``.npy``.
+        path: an image of one channel of integers (PNG, TIFF, BMP, GIF, PGM; 1 to 32 bits; indexed or grey) or ``.npy``.
 
     Returns:
         uint8 ``[H, W]``, and uint8 ``[256, 3]`` (RGB) or ``None``.
