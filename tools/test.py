@@ -209,8 +209,6 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
         model, args.checkpoint, args.trust_checkpoint, args.allow_partial, args.prefix, args.allow_other_geometry
     )
     runner.logger.info(f'checkpoint: {args.checkpoint}; {report}')
-    if not report.complete:
-        runner.logger.warning(f'--allow-partial: {report.details(limit=20)}')
     return dict(
         path=args.checkpoint,
         sha8=sha8(args.checkpoint),

@@ -198,6 +198,8 @@ def load_backbone(
             )
         raise CheckpointError(f'{path} does not fit the backbone ({report}). {report.details()}.{advice}')
     check_finite(fitting, path, _ADVICE)
+    if not report.complete:
+        logger.warning('%s fills only a part of the backbone (%s). %s.', path, report, report.details(limit=20))
     if found.others:
         logger.warning('%s: %s', path, found.describe())
     if any(name.startswith('projection.') for name in report.unused):

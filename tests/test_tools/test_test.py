@@ -215,23 +215,18 @@ def test_networks_are_compiled_within_their_wrapper(module):
     assert compiled[2:] == [model.backbone]
 
 
-@pytest.mark.parametrize('complete', [True, False])
-def test_what_the_result_says_of_the_checkpoint(module, tmp_path, monkeypatch, caplog, complete):
+def test_what_the_result_says_of_the_checkpoint(module, tmp_path, monkeypatch, caplog):
     class Report:
         source, ratio, geometry = 'a source', 0.75, dict(depth=18)
 
         def __str__(self):
             return 'matched 3'
 
-        def details(self, limit):
-            return f'{limit} names'
-
     asked = []
     monkeypatch.setattr(
         module, 'load_for_evaluation', lambda *args, **options: asked.append((args, options)) or Report()
     )
     monkeypatch.setattr(module, 'sha8', lambda path: f'sha of {path}')
-    Report.complete = complete
     logger = logging.getLogger('stt_mm.a test')
     runner = SimpleNamespace(model=SimpleNamespace(geometry=dict(depth=50)), logger=logger, seed=4)
     with caplog.at_level('INFO', logger.name):
@@ -256,8 +251,6 @@ def test_what_the_result_says_of_the_checkpoint(module, tmp_path, monkeypatch, c
         ('INFO', 'checkpoint: w.pth; matched 3'),
         ('INFO', 'checkpoint: none, the network is as its config initialises it (seed 4)'),
     ]
-    if not complete:
-        expected.insert(1, ('WARNING', '--allow-partial: 20 names'))
     assert [(record.levelname, record.message) for record in caplog.records] == expected
 
 
