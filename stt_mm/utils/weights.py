@@ -87,7 +87,7 @@ class LoadReport:
         matched: names that were filled.
         missing: names of the module that the checkpoint lacks.
         unexpected: names of the checkpoint that should be in the module but are not, such as a position map.
-        mismatched: names in both, with different shapes (as text, ``name: file shape -> module shape``).
+        mismatched: names in both, with different shapes or kinds of numbers (as text, ``name: file -> module``).
         unused: names of the checkpoint under a part that the module does not have, such as a later stage.
         geometry: what the file says about the network that was trained; ``None`` if it says nothing.
     """
@@ -238,6 +238,9 @@ def _compare(
             missing.append(name)
         elif weights[name].shape != target.shape:
             mismatched.append(f'{name}: {tuple(weights[name].shape)} -> {tuple(target.shape)}')
+        elif target.is_floating_point() and not weights[name].is_floating_point():
+            # Integers are steps of a scale that is not here.
+            mismatched.append(f'{name}: {weights[name].dtype} -> {target.dtype}')
         else:
             fitting[name] = weights[name].to(target.dtype)
     extra = [name for name in weights if name not in wanted]

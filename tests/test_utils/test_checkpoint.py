@@ -456,6 +456,14 @@ def test_weights_that_are_not_finite_are_refused(value, names, backbone, tmp_pat
     )
 
 
+@pytest.mark.parametrize('dtype', [torch.int8, torch.int64, torch.complex64])
+def test_weights_of_another_kind_of_number_are_refused(dtype, names, backbone, tmp_path):
+    """Those of a quantised network mean nothing without its scales."""
+    torch.save({name: value.to(dtype) for name, value in names.items()}, tmp_path / 'file.pth')
+    with pytest.raises(CheckpointError, match=rf'mismatched: conv1\.weight: {dtype} -> torch\.float32'):
+        load_backbone(backbone, tmp_path / 'file.pth')
+
+
 def test_compressed_parts_are_refused_before_they_are_unpacked(tmp_path):
     torch.save(dict(weight=torch.zeros(2**20)), tmp_path / 'stored.pth')
     with (
