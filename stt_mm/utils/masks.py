@@ -5,6 +5,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 from PIL.PpmImagePlugin import PpmImageFile
@@ -140,6 +141,8 @@ def _load_image(data: bytes, path: str | Path) -> tuple[np.ndarray, np.ndarray |
             'white is 0 in it (PBM, or a TIFF of MinIsWhite), so that programs differ in what is the background',
             'Save it as a PNG, with the background 0.',
         )
+    if data.startswith(PNG) and cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) is None:
+        raise ImageFault('its picture ends early')  # Pillow makes the rest of it background.
     pages = guarded(lambda: getattr(image, 'n_frames', 1))
     if pages > 1:
         raise ImageFault(f'it holds {pages} pages', 'Save the page of this frame as a file of its own.')

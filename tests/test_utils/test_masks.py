@@ -261,3 +261,16 @@ def test_a_palette_of_fewer_colours_and_a_suffix_in_capitals(tmp_path):
 
 def test_colours_of_ids_cannot_be_written_to():
     assert not display_colors().flags.writeable
+
+
+def test_a_picture_that_ends_early_is_refused(tmp_path):
+    """Its stream is whole in itself, so that no checksum is wrong."""
+    path = tmp_path / 'a.png'
+    Image.fromarray(np.full((8, 8), 3, np.uint8)).save(path)
+    data = path.read_bytes()
+    start = data.index(b'IDAT')
+    parts = [b'IDAT' + zlib.compress((b'\0' + bytes([3] * 8)) * 4), b'IEND']
+    chunks = [struct.pack('>I', len(part) - 4) + part + struct.pack('>I', zlib.crc32(part)) for part in parts]
+    path.write_bytes(data[: start - 4] + b''.join(chunks))
+    with pytest.raises(InputError, match=r'a\.png cannot be used: its picture ends early'):
+        read_mask(path)
