@@ -187,7 +187,11 @@ def make_room(cfg: Config, args: argparse.Namespace, runner: Runner, sources: li
             claim_dump(folder, metric['run_id'], [*sources, *folders], args.overwrite, kind)
         if not args.skip_done:
             forget_records(metric['out_dir'], METRICS.get(metric['type']).name)
-        remove_left_overs(metric['out_dir'], '**/*.json')
+        for folder in (metric['out_dir'], *dumps_of(metric).values()):
+            for kind in ('json', 'csv', 'mat'):
+                remove_left_overs(folder, f'**/*.{kind}')
+    if args.out and is_main_process():
+        remove_left_overs(Path(args.out).parent, Path(args.out).name)
     barrier()
 
 
@@ -209,8 +213,6 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
         model, args.checkpoint, args.trust_checkpoint, args.allow_partial, args.prefix, args.allow_other_geometry
     )
     runner.logger.info(f'checkpoint: {args.checkpoint}; {report}')
-    if not report.complete:
-        runner.logger.warning(f'--allow-partial: {report.details(limit=20)}')
     return dict(
         path=args.checkpoint,
         sha8=sha8(args.checkpoint),
