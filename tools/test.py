@@ -52,6 +52,8 @@ TRAINING_KEYS = (
 )
 # Options and arguments of metrics: where predictions are written.
 DUMPS = dict(dump_masks='masks', dump_points='points')
+# Arguments of metrics that no record depends on.
+UNRECORDED = {'type', 'out_dir', 'resume', 'run_id', 'seen_categories', *DUMPS}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -98,7 +100,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         )
     for metric in metrics:
         metric['out_dir'] = metric.get('out_dir') or cfg.work_dir
-        metric['run_id'] = run_id(cfg, args.checkpoint, args.prefix)
+        metric['run_id'] = run_id(cfg, args.checkpoint, args.prefix, args.allow_partial)
         metric['resume'] = args.skip_done
         metric.update(dumps)
         # What is wrong with its arguments is found before anything is loaded.
@@ -121,11 +123,15 @@ def dumps_of(metric: dict) -> dict[str, str]:
     return {kind: metric[key] for key, kind in DUMPS.items() if metric.get(key)}
 
 
-def run_id(cfg: Config, checkpoint: str, prefix: str | None = None) -> str:
-    """Short name of what decides the result of a video: model, data, precision and weights."""
+def run_id(cfg: Config, checkpoint: str, prefix: str | None = None, allow_partial: bool = False) -> str:
+    """Short name of what decides the record of a video: model, data, precision, weights, and how it is scored."""
     weights = initial_weights(cfg) if checkpoint.lower() == 'none' else sha8(checkpoint)
-    text = repr((cfg.model.to_dict(), cfg.test_dataloader.dataset.to_dict(), cfg.test_cfg.get('fp16'), weights, prefix))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    parts = [cfg.model.to_dict(), cfg.test_dataloader.dataset.to_dict(), cfg.test_cfg.get('fp16'), weights, prefix]
+    scoring = [{key: value for key, value in metric.items() if key not in UNRECORDED} for metric in metrics_of(cfg)]
+    parts += [scoring] if any(scoring) else []
+    # What a part of a checkpoint does not fill stays as it was.
+    parts += [initial_weights(cfg)] if allow_partial else []
+    return hashlib.sha256(repr(tuple(parts)).encode()).hexdigest()[:16]
 
 
 def initial_weights(cfg: Config) -> tuple:

@@ -286,7 +286,13 @@ def test_results_of_other_weights_are_not_those_of_this_run(tmp_path, monkeypatc
     def run_id(seed=0, checkpoint='none', test_cfg=None, **model):
         return module.run_id(
             Config(
-                dict(model=model, test_dataloader=dict(dataset={}), test_cfg=test_cfg or {}, randomness=dict(seed=seed))
+                dict(
+                    model=model,
+                    test_dataloader=dict(dataset={}),
+                    test_evaluator=[],
+                    test_cfg=test_cfg or {},
+                    randomness=dict(seed=seed),
+                )
             ),
             checkpoint,
             None,

@@ -140,6 +140,25 @@ def test_none_may_be_written_in_capitals(module, cfg):
     assert module.run_id(cfg, 'none', 'prefix') not in ids
 
 
+def test_what_scores_a_video_is_part_of_the_run(module, cfg):
+    def name(*evaluators, **arguments):
+        cfg.test_evaluator = [dict(evaluator) for evaluator in evaluators]
+        return module.run_id(cfg, __file__, **arguments)
+
+    plain = dict(type='VIPInstanceMetric')
+    first = name(plain)
+    assert name(dict(plain, drop_incomplete=False)) != first
+    assert name(dict(type='ToyMetric', bins=3), plain) == first
+    for unrecorded in (dict(out_dir='o', dump_masks='m', resume=True, run_id='r'), dict(seen_categories=['dog'])):
+        assert name(dict(plain, **unrecorded)) == first
+    # What a part of a checkpoint does not fill depends on the seed.
+    cfg.model.backbone, cfg.randomness = dict(type='Net'), dict(seed=1)
+    complete, partial = name(plain), name(plain, allow_partial=True)
+    cfg.randomness = dict(seed=2)
+    assert name(plain, allow_partial=True) != partial
+    assert name(plain) == complete
+
+
 def test_results_of_a_metric_stay_out_of_the_data(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('data').mkdir()
