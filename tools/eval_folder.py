@@ -23,7 +23,7 @@ from stt_mm.utils import list_images, read_object_ids
 from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, expected_masks
 from stt_mm.utils.masks import lack_of_objects
 from stt_mm.utils.targets import check_apart
-from stt_mm.utils.text import absent
+from stt_mm.utils.text import absent, read_json
 
 EPILOG = """examples:
   python tools/eval_folder.py masks data/DAVIS --task davis17 --out scores
@@ -217,6 +217,23 @@ def evaluate_videos(truth: Sequence, args: argparse.Namespace) -> Iterable[Video
     )
 
 
+def protocol_of(args: argparse.Namespace) -> dict:
+    """What is scored, and by which rules."""
+    return dict(name=f'masks from {args.pred}', version=1, truth=args.gt, task=args.task, split=args.split)
+
+
+def check_results(args: argparse.Namespace, name: str) -> None:
+    """Refuse a folder that holds the results of other masks, or by other rules."""
+    path = Path(args.out, f'{name}_results.json')
+    if not path.is_file():
+        return
+    found, wanted = read_json(path), protocol_of(args)
+    before = found.get('protocol') if isinstance(found, dict) else None
+    if not isinstance(before, dict) or {key: before.get(key) for key in wanted} != wanted:
+        what = before.get('name') if isinstance(before, dict) else 'something else'
+        raise InputError(f'{path} is of another evaluation ({what}). Name another folder as --out, or remove it.')
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('pred', metavar='PRED', help='folder of predicted masks')
@@ -264,6 +281,8 @@ def main(argv: list[str] | None = None) -> None:
         if args.out is not None:
             check_apart(args.out, [args.pred, args.gt])
         metric = build_metric(args, args.out)
+        if args.out is not None:
+            check_results(args, metric.name)
         truth, left_out = load_truth(args)
         if not len(truth):
             raise InputError(f'Nothing can be scored: {args.gt} has no other videos')
@@ -284,11 +303,7 @@ def main(argv: list[str] | None = None) -> None:
             )
         for entry in metric.results:
             entry['protocol'] = dict(
-                name=f'masks from {args.pred}',
-                version=1,
-                truth=args.gt,
-                task=args.task,
-                split=args.split,
+                protocol_of(args),
                 faults=len(faults),
                 left_out=list(left_out),
             )

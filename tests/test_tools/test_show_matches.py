@@ -120,7 +120,7 @@ def test_gathered_affinities_have_a_row_where_a_network_has_them(module):
         (['none', '--point', '5,3', '--masks', 'soft.png', 'b_mask.png'], 'soft.png has smoothed edges'),
         (['none', '--point', '5,3', '--masks', 'b_mask.png', 'none.png'], 'none.png is empty'),
         (['none', '--point', '5,3', '--out', 'a.png'], 'a.png is read here and would be replaced'),
-        (['none', '--point', '5,3', '--html', 'matches.png'], 'would both be written to matches.png'),
+        (['none', '--point', '5,3', '--html', 'labels.csv'], 'the page is an .html file, got --html labels.csv'),
         (['gone.pth', '--point', '5,3'], 'gone.pth'),
     ],
 )
