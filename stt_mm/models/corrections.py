@@ -16,19 +16,20 @@ class Group(NamedTuple):
     Where it is asked whether points are hidden, the features of the frame that they were given in, and their places.
     """
 
-    ids: tuple[int, ...]  # of the channels: 0 for the background and then objects, or the numbers of points
+    ids: tuple[int, ...]  # of the objects, or the numbers of the points
     masks: bool
+    background: bool  # whether a channel for all else comes before theirs
     origin: tuple[Tensor, Tensor] | None = None
 
     @property
-    def rest(self) -> int | None:
-        """The channel of all that has no label."""
-        return 0 if self.masks else None
+    def channels(self) -> int:
+        """How many its labels have."""
+        return self.background + len(self.ids)
 
-    def of(self, channels: list[int]) -> 'Group':
-        """The group of some of the channels."""
-        origin = None if self.origin is None else (self.origin[0], self.origin[1][channels])
-        return Group(tuple(self.ids[channel] for channel in channels), self.masks, origin)
+    def of(self, places: list[int]) -> 'Group':
+        """The group of some of the ids."""
+        origin = None if self.origin is None else (self.origin[0], self.origin[1][places])
+        return Group(tuple(self.ids[place] for place in places), self.masks, self.background, origin)
 
 
 def take(
@@ -50,15 +51,15 @@ def take(
     taken = []
     for place in reversed(range(len(groups))):
         group = groups[place]
-        channels = [c for c, number in enumerate(group.ids) if number in ids and c != group.rest]
-        if group.masks != masks or not channels:
+        chosen = [number in ids for number in group.ids]
+        if group.masks != masks or not any(chosen):
             continue
-        left = [c for c in range(len(group.ids)) if c not in channels]
-        taken.append((group.of(channels).ids, propagator.take(place, channels, group.rest)))
-        whole = left == ([] if group.rest is None else [group.rest])
-        groups[place : place + 1] = [] if whole else [group.of(left)]
+        of, left = ([n for n, is_one in enumerate(chosen) if is_one is wanted] for wanted in (True, False))
+        channels, rest = [group.background + n for n in of], 0 if group.background else None
+        taken.append((group.of(of).ids, propagator.take(place, channels, rest)))
+        groups[place : place + 1] = [group.of(left)] if left else []
         if parts is not None:
-            parts[place : place + 1] = [] if whole else [part_channels(parts[place], channels, group.rest, 0)[1]]
+            parts[place : place + 1] = [part_channels(parts[place], channels, rest, 0)[1]] if left else []
     return taken[::-1]
 
 

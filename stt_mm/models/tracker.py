@@ -81,7 +81,7 @@ class Tracker:
         mask = None if mask is None else self._as_ids(mask, cut, size)
         parts = []
         if self._groups:
-            parts = list(self._propagator.step(feature).split([len(group.ids) for group in self._groups]))
+            parts = list(self._propagator.step(feature).split([group.channels for group in self._groups]))
         objects = set() if mask is None else self._followed(True) & set(torch.unique(mask).tolist())
         again = self._take(objects, True, parts), self._take(moved or (), False, parts)
         rows = list(zip(parts, self._groups, strict=True))
@@ -130,7 +130,7 @@ class Tracker:
 
     def _followed(self, masks: bool) -> set[int]:
         """Ids of the objects, or numbers of the points."""
-        return {number for group in self._groups if group.masks is masks for number in group.ids[masks:]}
+        return {number for group in self._groups if group.masks is masks for number in group.ids}
 
     def _take(
         self, ids: Collection[int], masks: bool, parts: list[Tensor] | None = None
@@ -147,7 +147,7 @@ class Tracker:
 
     def _rename(self, device: torch.device) -> None:
         """Note the ids of the channels of all masks."""
-        names = [0, *(number for group in self._groups if group.masks for number in group.ids[1:])]
+        names = [0, *(number for group in self._groups if group.masks for number in group.ids)]
         self._names = to_device(torch.tensor(names, dtype=torch.uint8), device)
 
     def _in_order(self, rows: list[Tensor], missing: Any) -> Tensor | None:
@@ -184,7 +184,7 @@ class Tracker:
         sigma, topk = protocol.point_sigma, protocol.point_topk
         origin = (self._compared(feature), to_device(points, feature.device)) if self._asked else None
         label = points_to_label(points, size, input_size, grid, codec, sigma)
-        label = self._follow(feature, label, Group(numbers, False, origin), earlier)
+        label = self._follow(feature, label, Group(numbers, False, len(label) > len(numbers), origin), earlier)
         if protocol.first_output == 'given':
             return to_device(torch.where(points.isnan().any(1, keepdim=True), LOST, points).float(), feature.device)
         if protocol.first_output != 'resized':
@@ -268,7 +268,7 @@ class Tracker:
                 ', '.join(map(str, lost)),
                 *grid,
             )
-        label = self._follow(feature, label, Group(ids, True), earlier)
+        label = self._follow(feature, label, Group(ids[1:], True, True), earlier)
         self._rename(feature.device)
         if protocol.first_output == 'resized':
             at_input = resize_mask_nearest(mask, protocol.input_size(size))
@@ -302,7 +302,7 @@ class Tracker:
         mask, rule = on_the_way(mask, protocol.first_label, protocol.input_size(tuple(mask.shape)))
         for place, group in enumerate(self._groups):
             if group.masks:
-                ids = self._names[first : first + len(group.ids) - 1]
+                ids = self._names[first : first + len(group.ids)]
                 self._propagator.replace(place, ids_to_label(mask, ids, grid, rule))
                 first += len(ids)
 
