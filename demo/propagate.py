@@ -26,7 +26,8 @@ EPILOG = """examples:
   python demo/propagate.py talk.mp4 --points 120,80 200,95 25:64,64 --points-json points.json --out out.mp4
   python demo/propagate.py 0 --points 320,240 --show --max-frames 1000       (camera 0)
 
-A mask is a PNG of object ids (indexed or grey, 8 bit) at the size of the frames; a part map is a mask of part ids."""
+A mask is an image of object ids (indexed or grey, of any depth) or an .npy file of them, at the size of the frames; a
+part map is a mask of part ids."""
 
 
 def labelled(text: str) -> tuple[int, str]:
@@ -40,7 +41,7 @@ def mask(text: str) -> tuple[int, str]:
     before, colon, _ = text.partition(':')
     if colon and not before.isdecimal() and not os.path.exists(text) and not os.path.dirname(before):
         raise argparse.ArgumentTypeError(
-            f'{before!r} is no frame number; expected PNG or FRAME:PNG such as 10:second.png, got {text!r}'
+            f'{before!r} is no frame number; expected FILE or FRAME:FILE such as 10:second.png, got {text!r}'
         )
     return labelled(text)
 
@@ -64,7 +65,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='extend',
         default=[],
         type=mask,
-        metavar='[FRAME:]PNG',
+        metavar='[FRAME:]FILE',
         help='ids of the objects that are new in that frame (default: frame 0)',
     )
     parser.add_argument(

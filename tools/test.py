@@ -1,6 +1,7 @@
 """Evaluate a checkpoint's backbone on a benchmark."""
 
 import argparse
+import glob
 import hashlib
 import json
 from pathlib import Path
@@ -197,7 +198,7 @@ def make_room(cfg: Config, args: argparse.Namespace, runner: Runner, sources: li
             for kind in ('json', 'csv', 'mat'):
                 remove_left_overs(folder, f'**/*.{kind}')
     if args.out and is_main_process():
-        remove_left_overs(Path(args.out).parent, Path(args.out).name)
+        remove_left_overs(Path(args.out).parent, glob.escape(Path(args.out).name))
     barrier()
 
 

@@ -141,8 +141,10 @@ def _load_image(data: bytes, path: str | Path) -> tuple[np.ndarray, np.ndarray |
             'white is 0 in it (PBM, or a TIFF of MinIsWhite), so that programs differ in what is the background',
             'Save it as a PNG, with the background 0.',
         )
-    if data.startswith(PNG) and cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) is None:
-        raise ImageFault('its picture ends early')  # Pillow makes the rest of it background.
+    # Where the picture ends early, Pillow makes the rest background. OpenCV wants a palette, which ids do not need.
+    checkable = data.startswith(PNG) and (data[25] != 3 or b'PLTE' in data)
+    if checkable and cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) is None:
+        raise ImageFault('it is damaged, or its picture ends early')
     pages = guarded(lambda: getattr(image, 'n_frames', 1))
     if pages > 1:
         raise ImageFault(f'it holds {pages} pages', 'Save the page of this frame as a file of its own.')

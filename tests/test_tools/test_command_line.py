@@ -659,6 +659,20 @@ def test_errors_of_data_workers_stay_of_their_kind(kind, capsys):
         raise ValueError('a bug')
 
 
+class Refused(BrokenFrames):
+    def __getitem__(self, index):
+        raise self.kind
+
+
+@pytest.mark.parametrize(('number', 'expected'), [(errno.ENOSPC, True), (errno.EACCES, True), (errno.ENOENT, False)])
+def test_what_the_operating_system_refuses_to_a_data_worker_is_one_line_too(number, expected, capsys):
+    loader = torch.utils.data.DataLoader(Refused(OSError(number, os.strerror(number), 'x.jpg')), num_workers=1)
+    with pytest.raises(SystemExit if expected else OSError), one_line_errors():
+        next(iter(loader))
+    if expected:
+        assert capsys.readouterr().err == f"error: [Errno {number}] {os.strerror(number)}: 'x.jpg'\n"
+
+
 def test_what_the_operating_system_refuses_names_the_path(tmp_path, capsys):
     path = tmp_path / 'file'
     with pytest.raises(SystemExit), one_line_errors():

@@ -137,3 +137,15 @@ def test_what_cannot_be_drawn(davis, tmp_path, monkeypatch, capfd, change, args,
     out = [] if '--out' in args else ['--out', 's.png']
     assert message in error_of(capfd, 'show_results', *davis, *out, *args)
     assert not Path('s.png').exists()
+
+
+def test_a_film_that_is_there_stays_until_the_new_one_is_whole(davis, show, capsys):
+    assert show(*davis, '--out', 'all.mp4', '--height', 64).endswith('in all.mp4\n')
+    before = Path('all.mp4').read_bytes()
+    broken = sorted(Path(davis[0]).rglob('*.png'))[-1]
+    broken.write_bytes(broken.read_bytes()[:40])
+    with pytest.raises(SystemExit):
+        show(*davis, '--out', 'all.mp4', '--height', 64)
+    assert broken.name in capsys.readouterr().err
+    assert Path('all.mp4').read_bytes() == before
+    assert not list(Path().glob('.*.mp4'))

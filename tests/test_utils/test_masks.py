@@ -272,5 +272,5 @@ def test_a_picture_that_ends_early_is_refused(tmp_path):
     parts = [b'IDAT' + zlib.compress((b'\0' + bytes([3] * 8)) * 4), b'IEND']
     chunks = [struct.pack('>I', len(part) - 4) + part + struct.pack('>I', zlib.crc32(part)) for part in parts]
     path.write_bytes(data[: start - 4] + b''.join(chunks))
-    with pytest.raises(InputError, match=r'a\.png cannot be used: its picture ends early'):
+    with pytest.raises(InputError, match=r'a\.png cannot be used: it is damaged, or its picture ends early'):
         read_mask(path)
