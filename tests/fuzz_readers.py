@@ -50,7 +50,7 @@ from tiny_data import (
     texture,
 )
 
-from stt_mm.apis.given import collect_given
+from stt_mm.apis.labels import collect_given
 from stt_mm.datasets import BADJA, DAVIS, JHMDB, VIP, TAPVid, YouTubeVOS, YouTubeVOSBenchmark
 from stt_mm.errors import SttMMError
 from stt_mm.utils import VideoReader, read_image, read_mask, read_object_ids, write_mask

@@ -1,6 +1,7 @@
 """Trained models on one's own videos."""
 
+from stt_mm.apis.labels import FrameResult
 from stt_mm.apis.matches import Matches, find_matches
-from stt_mm.apis.video_propagator import FrameResult, VideoPropagator
+from stt_mm.apis.video_propagator import VideoPropagator
 
 __all__ = ['FrameResult', 'Matches', 'VideoPropagator', 'find_matches']

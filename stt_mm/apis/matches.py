@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stt_mm.apis.given import check_inside, given_points
+from stt_mm.apis.labels import check_inside, given_points
 from stt_mm.errors import InputError
 from stt_mm.models import Correspondence
 from stt_mm.models.propagator import check_finite, comparable

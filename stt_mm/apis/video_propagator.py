@@ -2,13 +2,11 @@
 
 import copy
 import hashlib
-import json
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -19,39 +17,33 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from numpy.typing import ArrayLike
 
-from stt_mm.apis.given import Given, MaskLike, by_frame, check_fit, collect_given
+from stt_mm.apis.both_ways import DIRECTIONS, Direction, carried_ways, numbered
+from stt_mm.apis.labels import (
+    FrameResult,
+    Given,
+    MaskLike,
+    by_frame,
+    by_kind,
+    check_fit,
+    check_frames,
+    collect_given,
+)
 from stt_mm.engine import load_config, override
-from stt_mm.errors import FileError, InputError, writing
+from stt_mm.errors import FileError, InputError
 from stt_mm.models import Correspondence, load_for_evaluation
+from stt_mm.models.frame_labels import Edits
 from stt_mm.registry import MODELS
 from stt_mm.utils import list_images, write_mask
-from stt_mm.utils.checks import check_count, usable_device
+from stt_mm.utils.checks import check_choice, usable_device
+from stt_mm.utils.frames import FrameSequence, lowest
 from stt_mm.utils.targets import check_distinct, check_file, check_folder, claim_folder, state_of
+from stt_mm.utils.text import json_list
 from stt_mm.utils.video import VideoStream, open_video
-from stt_mm.visualization import VideoWriter, draw_points, overlay
-from stt_mm.visualization.video import check_fps
+from stt_mm.visualization import VideoWriter
+from stt_mm.visualization.video import rate_of
 
 MASK_SUFFIX = '.png'
-
-
-@contextmanager
-def json_list(path: str | Path) -> Iterator[Callable[[object], None]]:
-    """A function that adds an entry to the JSON list in a file, a line for each; valid JSON also after an error."""
-    separator = '[\n'
-    with writing(path):
-        file = open(path, 'w', encoding='utf-8')  # noqa: SIM115 closed below, where what it holds back is written
-
-    def add(entry: object) -> None:
-        nonlocal separator
-        with writing(path):
-            file.write(separator + json.dumps(entry))
-        separator = ',\n'
-
-    try:
-        yield add
-    finally:
-        with writing(path), file:
-            file.write('\n]\n' if separator == ',\n' else '[]\n')
+DOUBTFUL = 10  # frames most in doubt that a run names
 
 
 def check_outputs(
@@ -92,34 +84,6 @@ def check_outputs(
 Video = str | Path | int | Iterable[np.ndarray] | VideoStream
 Masks = Mapping[int, MaskLike] | MaskLike
 Points = Mapping[int, ArrayLike] | ArrayLike
-
-
-@dataclass(frozen=True)
-class FrameResult:
-    """What was found in one frame.
-
-    Attributes:
-        frame_index: 0 for the first frame.
-        name: the stem of its file, or its number in five digits.
-        frame: uint8 ``[H, W, 3]``, RGB, as decoded.
-        mask: uint8 ``[H, W]``, ids of all objects given so far, 0 elsewhere; new objects lie where they were given,
-            over those that were there. ``None`` if the run has no masks.
-        points: float32 ``[J, 2]``, (x, y) in pixels of all points given so far, in the order given, (-1, -1) where one
-            is lost; new points are as given. ``None`` if the run has no points.
-        time: when the frame is shown, in seconds since the first one; ``None`` where the video does not tell.
-    """
-
-    frame_index: int
-    name: str
-    frame: np.ndarray
-    mask: np.ndarray | None
-    points: np.ndarray | None
-    time: float | None = None
-
-    def picture(self, alpha: float = 0.5) -> np.ndarray:
-        """uint8 ``[H, W, 3]`` RGB: the frame with objects of that opacity (0 to 1) and points over it."""
-        picture = self.frame if self.mask is None else overlay(self.frame, self.mask, alpha)
-        return picture if self.points is None else draw_points(picture, self.points)
 
 
 class VideoPropagator:
@@ -180,41 +144,61 @@ class VideoPropagator:
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
 
     def stream(
-        self, video: Video, masks: Masks | None = None, points: Points | None = None, max_frames: int | None = None
+        self,
+        video: Video,
+        masks: Masks | None = None,
+        points: Points | None = None,
+        max_frames: int | None = None,
+        edits: Mapping[int, Edits] | None = None,
+        start: int = 0,
+        direction: Direction = 'forward',
+        progress: Callable[[int, int], object] | None = None,
     ) -> Iterator[FrameResult]:
         """Results one by one, each computed when it is asked for.
 
         Several videos may be in work at once. Frames before the first given label are handed through with an empty mask
-        and no points.
+        and no points, unless labels go backward.
 
         Args:
             video: a file, a folder of frames, the number of a camera, or uint8 RGB frames; see
                 :func:`stt_mm.utils.video.open_video`.
             masks: ids of the objects that are new in a frame, by its number: ``[H, W]`` integers of 0 to 255, or a PNG
                 that holds them. Without a number it is frame 0. Part maps are masks whose ids are parts. 255 beside
-                other ids is void, as in DAVIS, and becomes background.
+                other ids is void, as in DAVIS, and becomes background. What is followed already is corrected.
             points: ``[J, 2]``, (x, y) in pixels, of the points that are new in a frame, by its number or for frame 0.
             max_frames: stop after so many frames.
+            edits: points that are corrected in a frame, and what is followed no longer from there on, by its number.
+            start: number of the first frame that is taken; labels are for frames from there on.
+            direction: ``backward`` carries labels to the frames before theirs, ``both`` to both sides, see
+                :mod:`stt_mm.apis.both_ways`. The video must be a file, a folder or a list of frames then.
+            progress: called with the frames that were done and all that are to be, where these come before the first
+                result because labels go backward.
 
         Raises:
             FileNotFoundError, FrameError: the video or a mask cannot be opened; while reading: a frame is broken.
             ValueError: labels that do not fit each other or the frames (see :mod:`stt_mm.apis.given`), or that are for
                 a frame beyond the end; of a stream whose length is not known, after its last result.
         """
-        given = collect_given(masks, points)
-        return self._start(open_video(video), given, max_frames)
+        given = collect_given(masks, points, edits)
+        return self._results(video, open_video(video), given, max_frames, start, direction, progress)
 
-    def _start(self, stream: VideoStream, given: Mapping[int, Given], max_frames: int | None) -> Iterator[FrameResult]:
-        if max_frames is not None:
-            check_count('max_frames', max_frames)
-        ends = [
-            (max_frames, f'only the first {max_frames} are to be read'),
-            (stream.num_frames if stream.exact else None, f'{stream.name} has {stream.num_frames} frames'),
-        ]
-        for end, why in ends:
-            if end is not None and max(given) >= end:
-                raise InputError(f'A label is given for frame {max(given)}, but {why}, 0 to {end - 1}.')
-        return self._run(stream, given, max_frames)
+    def _results(
+        self,
+        video: Video,
+        stream: VideoStream,
+        given: Mapping[int, Given],
+        max_frames: int | None,
+        start: int,
+        direction: Direction,
+        progress: Callable[[int, int], object] | None,
+    ) -> Iterator[FrameResult]:
+        check_choice('direction', direction, DIRECTIONS)
+        frames = None if direction == 'forward' else numbered(video, stream.name)
+        whole = len(frames) if frames is not None else stream.num_frames if stream.exact else None
+        stop = check_frames(given, stream.name, start, max_frames, whole)
+        if frames is None:
+            return self._run(stream, given, start, stop)
+        return self._run_passes(stream, frames, given, range(start, stop), direction, progress)
 
     def __call__(
         self,
@@ -227,13 +211,17 @@ class VideoPropagator:
         fps: float | None = None,
         alpha: float = 0.5,
         max_frames: int | None = None,
+        edits: Mapping[int, Edits] | None = None,
+        start: int = 0,
+        direction: Direction = 'forward',
+        progress: Callable[[int, int], object] | None = None,
         on_frame: Callable[[FrameResult], bool | None] | None = None,
         overwrite: bool = False,
     ) -> dict[str, Any]:
         """Carry labels through a video and write the results; files are whole also if the run ends early.
 
         Args:
-            video, masks, points, max_frames: see :meth:`stream`.
+            video, masks, points, max_frames, edits, start, direction, progress: see :meth:`stream`.
             out: video file (see :class:`stt_mm.visualization.VideoWriter`) with objects and points drawn over the
                 frames.
             mask_dir: folder that gets a palette PNG ``<frame name>.png`` per frame, and belongs to this video, masks
@@ -247,7 +235,8 @@ class VideoPropagator:
             overwrite: remove other masks from ``mask_dir``.
 
         Returns:
-            ``frames``, ``seconds``, ``protocol``, and the files: ``out``, ``mask_dir``, ``points_json``.
+            ``frames``, ``seconds``, ``protocol``, ``doubtful``: (frame, confidence) of the frames most in doubt, and
+            the files: ``out``, ``mask_dir``, ``points_json``.
 
         Raises:
             As :meth:`stream`. ValueError: ``mask_dir`` without masks, ``points_json`` without points, a result that
@@ -266,16 +255,18 @@ class VideoPropagator:
             *(mask for mask in by_frame(masks).values() if isinstance(mask, (str, Path))),
             *(list_images(stream.name) if Path(stream.name).is_dir() else [stream.name]),
         ]
-        given = collect_given(masks, points)
-        owner = f'masks of {state_of(stream.name)}{"" if max_frames is None else f", {max_frames} frames"}'
-        if mask_dir:
-            owner += f', labels and network {self._digest(given)}'
+        given = collect_given(masks, points, edits)
+        frames = f'{f", {max_frames} frames" if max_frames else ""}{f" from {start}" if start else ""}, {direction}'
+        digest = f', labels and network {self._digest(given)}' if mask_dir else ''
+        owner = f'masks of {state_of(stream.name)}{frames}{digest}'
         check_outputs(sources, out, mask_dir, points_json, owner, overwrite)
-        start = time.perf_counter()
-        count = 0
+        begun, sure = time.perf_counter(), {}
         with ExitStack() as files:
-            film = files.enter_context(VideoWriter(out, _rate(stream, out) if fps is None else fps)) if out else None
-            results = files.enter_context(closing(self._start(stream, given, max_frames)))
+            film = (
+                files.enter_context(VideoWriter(out, rate_of(stream.fps, out) if fps is None else fps)) if out else None
+            )
+            results = self._results(video, stream, given, max_frames, start, direction, progress)
+            files.enter_context(closing(results))
             # No file is made before the first frame has passed all checks.
             results = chain([next(results)], results)
             if mask_dir:
@@ -287,15 +278,14 @@ class VideoPropagator:
                 if mask_dir:
                     write_mask(Path(mask_dir, f'{result.name}.png'), result.mask)
                 if add_row:
-                    points_found = [None if x < 0 else [round(x, 2), round(y, 2)] for x, y in result.points.tolist()]
-                    seconds = None if result.time is None else round(result.time, 6)
-                    add_row(dict(index=result.frame_index, name=result.name, time=seconds, points=points_found))
-                count += 1
+                    add_row(result.row())
+                sure[result.frame_index] = result.least_confidence
                 if on_frame and on_frame(result):
                     break
         return dict(
-            frames=count,
-            seconds=time.perf_counter() - start,
+            frames=len(sure),
+            seconds=time.perf_counter() - begun,
+            doubtful=lowest(sure, DOUBTFUL),
             protocol=self.model.protocol,
             out=film and film.path,
             mask_dir=mask_dir and Path(mask_dir),
@@ -310,39 +300,50 @@ class VideoPropagator:
         for frame, labels in given.items():
             if labels.mask is not None:
                 digest.update(f'{frame} {labels.mask.shape}'.encode() + labels.mask.tobytes())
+            digest.update(repr((frame, sorted(labels.edits.delete))).encode() if labels.edits.delete else b'')
         return digest.hexdigest()[:8]
 
-    def _run(self, stream: VideoStream, given: Mapping[int, Given], max_frames: int | None) -> Iterator[FrameResult]:
-        masks = {frame: labels.mask for frame, labels in given.items() if labels.mask is not None}
-        points = {frame: labels.points for frame, labels in given.items() if len(labels.points)}
+    def _run(
+        self, stream: VideoStream, given: Mapping[int, Given], start: int, stop: int | None
+    ) -> Iterator[FrameResult]:
+        masks, points, edits = by_kind(given, start)
         waiting: deque[tuple[str, np.ndarray, float | None]] = deque()
         count = 0
 
         def images() -> Iterator[np.ndarray]:
-            for number, item in enumerate(islice(stream.frames, max_frames)):
-                if number == 0:
+            for item in islice(stream.frames, start, stop):
+                if not waiting and not count:
                     check_fit(given, item[1].shape[:2])
                 waiting.append(item)
                 yield item[1]
 
-        with closing(self.model.track(images(), masks, points)) as results:
+        with closing(self.model.track(images(), masks, points, edits, with_confidence=True)) as results:
             for count, labels in enumerate(results, start=1):
                 name, frame, seconds = waiting.popleft()
                 mask, places = labels.mask if masks else None, labels.points if points else None
-                yield FrameResult(count - 1, name, frame, mask, places, seconds)
+                sure = (labels.confidence or {}), (labels.point_confidence if points else None)
+                yield FrameResult(start + count - 1, name, frame, mask, places, seconds, *sure)
         if count == 0:
-            raise InputError(f'{stream.name} holds no frames.')
-        if max(given) >= count:
+            raise InputError(f'{stream.name} holds no frames{f" from {start} on" if start else ""}.')
+        if max(given) >= start + count:
             raise InputError(
-                f'A label is given for frame {max(given)}, but {stream.name} ended after {count} frames, '
-                f'0 to {count - 1}. The results of these are complete.'
+                f'A label is given for frame {max(given)}, but {stream.name} ended after {start + count} frames, '
+                f'0 to {start + count - 1}. The results of these are complete.'
             )
 
-
-def _rate(stream: VideoStream, out: str | Path) -> float:
-    """Frames per second of a video to be written; headers name absurd ones where what counts is each frame's time."""
-    try:
-        check_fps(stream.fps or 10.0, Path(out).suffix)
-    except InputError:
-        return 10.0
-    return stream.fps or 10.0
+    def _run_passes(
+        self,
+        stream: VideoStream,
+        frames: Sequence[np.ndarray] | FrameSequence,
+        given: Mapping[int, Given],
+        span: range,
+        direction: Direction,
+        progress: Callable[[int, int], object] | None,
+    ) -> Iterator[FrameResult]:
+        check_fit(given, frames[span.start].shape[:2])
+        masks, points, _ = by_kind(given, 0)
+        found = carried_ways(self.model, frames, given, span, direction, progress)
+        for number, item, kept in zip(span, islice(stream.frames, span.start, span.stop), found, strict=True):
+            name, frame, seconds = item
+            mask, (places, sure) = kept.ids() if masks else None, (kept.points, kept.sure) if points else (None, None)
+            yield FrameResult(number, name, frame, mask, places, seconds, kept.confidence, sure)

@@ -63,11 +63,11 @@ def take(
     return taken[::-1]
 
 
-def in_order(rows: list[Tensor], numbers: list[int], count: int, missing: float | bool) -> Tensor:
-    """``[count, ...]``: the rows ``[N, ...]`` of the points of these numbers, and ``missing`` for those of no group."""
+def in_order(rows: list[Tensor], numbers: list[int], missing: Tensor) -> Tensor:
+    """``[J, ...]``: the rows ``[N, ...]`` of the points of these numbers, and those of ``missing`` for the others."""
     if not rows:
-        return torch.full((count,) if isinstance(missing, bool) else (count, 2), missing)
+        return missing
     found = torch.cat(rows)
-    ordered = torch.full((count, *found.shape[1:]), missing, dtype=found.dtype, device=found.device)
+    ordered = missing.to(found)
     ordered[numbers] = found
     return ordered

@@ -1,9 +1,10 @@
 """What is found in a frame, and the points of a whole video, from one pass or from two."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from stt_mm.ops.points import LOST
 
@@ -19,12 +20,31 @@ class FrameLabels:
         scores: id to the mean value with which it won its pixels, if asked for.
         occluded: bool ``[J]``, whether something hides a point, or it is lost; ``None`` under a protocol that does not
             ask.
+        confidence: id to a number of 0 to 1 (:func:`stt_mm.models.confidence.confidences`), if asked for.
+        point_confidence: float32 ``[J]``, the same for points; ``None`` if there are none.
     """
 
     mask: np.ndarray
     points: np.ndarray
     scores: dict[int, float] | None = None
     occluded: np.ndarray | None = None
+    confidence: dict[int, float] | None = None
+    point_confidence: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What changes in a frame for labels that are followed already, besides masks that are given again.
+
+    Attributes:
+        moved: number of a point, from 0 in the order given, to the (x, y) in pixels to which it is corrected.
+        delete: ids of objects that are followed no longer from this frame on.
+        delete_points: numbers of points likewise.
+    """
+
+    moved: Mapping[int, ArrayLike] = field(default_factory=dict)
+    delete: Collection[int] = ()
+    delete_points: Collection[int] = ()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from stt_mm.errors import InputError
+from stt_mm.models.confidence import confidences
 from stt_mm.models.corrections import Group, in_order, take
 from stt_mm.models.frame_labels import FrameLabels
 from stt_mm.models.propagator import Followed, LabelPropagator, check_finite, comparable
@@ -38,11 +38,13 @@ class Tracker:
         propagator: in no other use while the video lasts. Its protocol says how labels become maps and back; where it
             has no codec of points, they travel as maps drawn at the size of the network's input.
         with_scores: whether the strength of each object is wanted.
+        with_confidence: whether that of each object and point is.
     """
 
-    def __init__(self, propagator: LabelPropagator, with_scores: bool = False) -> None:
+    def __init__(self, propagator: LabelPropagator, with_scores: bool = False, with_confidence: bool = False) -> None:
         self._propagator = propagator
-        self._with_scores = with_scores
+        self._with_scores, self._with_confidence = with_scores, with_confidence
+        self._asked = propagator.protocol.occlusion is not None  # which points are hidden
         self._time = -1
         self._groups: list[Group] = []
         self._num_points = 0
@@ -94,6 +96,7 @@ class Tracker:
             found, value = self._read_out(masks, self._names, size)
             if self._propagator.protocol.feedback == 'hard':
                 self._feed_back(found, tuple(feature.shape[1:]))
+        carried = found
         for numbers, earlier in again[1]:
             xy = torch.tensor([list(moved[number]) for number in numbers], dtype=torch.float32)
             places.append(self._follow_points(feature, size, xy, numbers, earlier))
@@ -105,14 +108,17 @@ class Tracker:
             hidden += [(place < 0).any(1) for place in places[len(hidden) :]]
         if mask is not None:
             found = self._follow_objects(feature, size, mask, found, again[0])
-        scores = None
+        scores, sure = None, (None, None)
+        if self._with_confidence and self._groups:
+            objects, of_groups = confidences(self._propagator.protocol, self._groups, parts, carried, places, size)
+            sure = objects, self._in_order(of_groups, 0.0)
         if found is not None:
             found, value = (None if part is None else part[: cut[0], : cut[1]] for part in (found, value))
             if self._with_scores:
                 scores = sums_by_id(found, torch.ones(cut, device=found.device) if value is None else value)
-        places = self._in_order([place.float() for place in places], LOST)
+        places = self._in_order([place.float() for place in places], LOST, 2)
         hidden = self._in_order(hidden, True) if self._asked else None
-        return Pending(self._time, cut, found, places, scores, self._propagator.finite, hidden)
+        return Pending(self._time, cut, [found, places, scores, self._propagator.finite, hidden, *sure])
 
     def drop(self, objects: Collection[int] = (), points: Collection[int] = ()) -> None:
         """Follow no longer, from the next frame on: the objects of these ids, and the points of these numbers.
@@ -122,11 +128,6 @@ class Tracker:
         """
         self._take(objects, True)
         self._take(points, False)
-
-    @property
-    def _asked(self) -> bool:
-        """Whether it is asked which points are hidden."""
-        return self._propagator.protocol.occlusion is not None
 
     def _followed(self, masks: bool) -> set[int]:
         """Ids of the objects, or numbers of the points."""
@@ -150,12 +151,12 @@ class Tracker:
         names = [0, *(number for group in self._groups if group.masks for number in group.ids)]
         self._names = to_device(torch.tensor(names, dtype=torch.uint8), device)
 
-    def _in_order(self, rows: list[Tensor], missing: Any) -> Tensor | None:
-        """What there is for each group of points as one row per point, in the order given."""
+    def _in_order(self, rows: list[Tensor], missing: float | bool, *shape: int) -> Tensor | None:
+        """What there is for each group of points as one row per point, in the order given; ``None`` without points."""
         numbers = [number for group in self._groups if not group.masks for number in group.ids]
         if numbers == list(range(self._num_points)):
             return torch.cat(rows) if rows else None
-        return in_order(rows, numbers, self._num_points, missing)
+        return in_order(rows, numbers, torch.full((self._num_points, *shape), missing))
 
     def _follow(self, feature: Tensor, label: Tensor, group: Group, earlier: Followed | None) -> Tensor:
         """The label on the grid that stands for this frame: the given one, or what is carried to the frame itself."""
@@ -320,18 +321,9 @@ class Tracker:
 class Pending(OnTheWay):
     """The labels of a frame, perhaps on their way from a GPU, which goes on with its work meanwhile."""
 
-    def __init__(
-        self,
-        time: int,
-        size: tuple[int, int],
-        mask: Tensor | None,
-        points: Tensor | None,
-        scores: Tensor | None,
-        finite: Tensor | None,
-        hidden: Tensor | None,
-    ) -> None:
+    def __init__(self, time: int, size: tuple[int, int], tensors: list[Tensor | None]) -> None:
+        super().__init__(tensors)
         self._time, self._size = time, size
-        super().__init__([mask, points, scores, finite, hidden])
 
     def get(self) -> FrameLabels:
         """The labels, waited for.
@@ -339,11 +331,13 @@ class Pending(OnTheWay):
         Raises:
             ValueError: features of this frame, or one before it, were not finite.
         """
-        mask, points, scores, finite, hidden = self.arrived()
+        mask, points, scores, finite, hidden, objects, sure = self.arrived()
         check_finite(finite is None or bool(finite), self._time)
         return FrameLabels(
             np.zeros(self._size, np.uint8) if mask is None else mask,
             np.empty((0, 2), np.float32) if points is None else points,
             None if scores is None else means_by_id(*scores),
             hidden,
+            None if objects is None else {n: float(objects[n]) for n in np.flatnonzero(~np.isnan(objects)).tolist()},
+            sure,
         )

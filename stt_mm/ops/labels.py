@@ -200,6 +200,12 @@ def part_channels(labels: Tensor, channels: Sequence[int], rest: int | None, dim
     return taken, left
 
 
+def overlap(label: Tensor, other: Tensor) -> Tensor:
+    """``[K]``: sum of the minimum over sum of the maximum of maps ``[K, h, w]`` in 0..1; 0 where both are 0."""
+    both, either = torch.minimum(label, other).sum((1, 2)), torch.maximum(label, other).sum((1, 2))
+    return torch.where(either > 0, both / either, 0)
+
+
 def sums_by_id(mask: Tensor, value: Tensor) -> Tensor:
     """float64 ``[2, 256]``: sum of ``value`` over the pixels of each id, and their number."""
     ids, sums = mask.flatten().long(), torch.zeros(2, 256, dtype=torch.float64, device=mask.device)

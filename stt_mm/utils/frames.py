@@ -1,7 +1,7 @@
 """Frames of a video, from a folder of images, a video file or memory, decoded when they are asked for."""
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -131,3 +131,12 @@ def prefetch(iterable: Iterable[T]) -> Iterator[T]:
             pool.shutdown(cancel_futures=True)
             if isinstance(source, Generator):
                 source.close()
+
+
+def lowest(values: Mapping[int, float], count: int, apart: int = 5) -> list[tuple[int, float]]:
+    """Frames of the lowest values with these, lowest first; no two are less than ``apart`` frames from each other."""
+    chosen: list[tuple[int, float]] = []
+    for frame, value in sorted(values.items(), key=lambda item: item[1]):
+        if len(chosen) < count and all(abs(frame - other) >= apart for other, _ in chosen):
+            chosen.append((frame, value))
+    return chosen

@@ -5,11 +5,12 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from stt_mm.errors import FileError, InputError, MissingInputError
+from stt_mm.errors import FileError, InputError, MissingInputError, writing
 
 # UTF-32 before UTF-16: the mark of the one begins with that of the other.
 _MARKS = {
@@ -184,3 +185,23 @@ def _too_long(name: str) -> bool:
 
 def _trimmed(word: str) -> str:
     return word.strip(''.join(filter(invisible, word)))
+
+
+@contextmanager
+def json_list(path: str | Path) -> Iterator[Callable[[object], None]]:
+    """A function that adds an entry to the JSON list in a file, a line for each; valid JSON also after an error."""
+    separator = '[\n'
+    with writing(path):
+        file = open(path, 'w', encoding='utf-8')  # noqa: SIM115 closed below, where what it holds back is written
+
+    def add(entry: object) -> None:
+        nonlocal separator
+        with writing(path):
+            file.write(separator + json.dumps(entry))
+        separator = ',\n'
+
+    try:
+        yield add
+    finally:
+        with writing(path), file:
+            file.write('\n]\n' if separator == ',\n' else '[]\n')

@@ -151,3 +151,12 @@ def check_fps(fps: float, suffix: str = '.mp4') -> None:
 def _even(frame: np.ndarray) -> np.ndarray:
     height, width = frame.shape[:2]
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge')
+
+
+def rate_of(fps: float | None, path: str | Path) -> float:
+    """Frames per second of a video to be written; headers name absurd ones where what counts is each frame's time."""
+    try:
+        check_fps(fps or 10.0, Path(path).suffix)
+    except InputError:
+        return 10.0
+    return fps or 10.0

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from stt_mm.models import LabelPropagator, Tracker
-from stt_mm.ops import Vote, Window, label_to_mask, propagate
+from stt_mm.ops import Vote, Window, ids_to_label, label_to_mask, points_to_label, propagate
 
 SIZE, GRID = (20, 24), (10, 12)
 
@@ -28,9 +28,9 @@ def box(number, top, left, height=8, width=8):
     return mask
 
 
-def run(given, count=8, tracker=None, **changes):
+def run(given, count=8, **changes):
     """Labels of all frames; ``given`` has what :meth:`Tracker.step` takes, and ``drop``, by frame."""
-    tracker = tracker or Tracker(small(**changes))
+    tracker = Tracker(small(**changes), with_confidence=True)
     found = []
     for time, feature in enumerate(frames(count)):
         step = dict(given.get(time, {}))
@@ -200,3 +200,64 @@ def test_what_nobody_follows_cannot_be_corrected(given, message):
 def test_a_corrected_object_between_the_cells_is_told(caplog):
     run({0: dict(mask=box(1, 0, 0)), 3: dict(mask=box(1, 4, 4, 1, 1))})
     assert 'Frame 3: object 1 falls between the 10x12 cells' in caplog.text
+
+
+def test_confidence_is_the_overlap_of_what_was_found_and_what_was_read(monkeypatch):
+    """Of each object and point, in a frame in which some are given, by plain numpy."""
+    carried = {}
+
+    def step(self, feature, step=LabelPropagator.step):
+        labels = step(self, feature)
+        carried[self._time] = labels
+        return labels
+
+    monkeypatch.setattr(LabelPropagator, 'step', step)
+    given = {
+        0: dict(mask=np.maximum(box(1, 0, 0), box(4, 10, 12)), points=np.array([[4.0, 4.0], [20.0, 16.0]])),
+        3: dict(mask=box(6, 0, 14), points=np.array([[12.0, 3.0]])),
+    }
+    found = run(given)
+    for time, labels in enumerate(found):
+        assert labels.confidence.keys() == ({1, 4} if time < 3 else {1, 4, 6})
+        assert labels.point_confidence.shape == ((2,) if time < 3 else (3,))
+        assert all(0 <= value <= 1 for value in [*labels.confidence.values(), *labels.point_confidence])
+    assert found[0].confidence == {1: 1.0, 4: 1.0}
+    assert found[0].point_confidence.tolist() == [1, 1]
+    assert found[3].confidence[6] == found[3].point_confidence[2] == 1
+    for time in (2, 5):
+        soft = carried[time][3:5].numpy()
+        drawn = ids_to_label(torch.from_numpy(found[time].mask), torch.tensor([1, 4]), GRID)[1:].numpy()
+        if time == 5:  # what is given anew over others is no sign against these
+            assert 6 in found[time].mask
+        for number, a, b in zip((1, 4), soft, drawn, strict=True):
+            expected = np.minimum(a, b).sum() / np.maximum(a, b).sum()
+            assert found[time].confidence[number] == pytest.approx(expected, abs=1e-6)
+        maps = carried[time][:2].numpy()  # points are taken in before masks
+        drawn = points_to_label(
+            torch.from_numpy(found[time].points[:2]), SIZE, small().protocol.input_size(SIZE), GRID, 'input'
+        )
+        for sure, a, b in zip(found[time].point_confidence, maps, drawn.numpy(), strict=False):
+            assert sure == pytest.approx(np.minimum(a, b).sum() / np.maximum(a, b).sum(), abs=1e-6)
+
+
+def test_confidence_falls_where_the_matches_contradict_each_other():
+    still, noise = frames(2)[0], torch.randn(6, *GRID, generator=torch.Generator().manual_seed(5))
+    sure = []
+    for feature in (still, 0.5 * still + 0.5 * noise, noise):
+        tracker = Tracker(small(), with_confidence=True)
+        tracker.step(still, SIZE, box(1, 2, 2, 12, 12), np.array([[8.0, 8.0]]))
+        labels = tracker.step(feature, SIZE).get()
+        sure.append((labels.confidence[1], float(labels.point_confidence[0])))
+    assert sure[0][0] > 0.85
+    assert sure[0] > sure[1] > sure[2]
+    assert sure[0][1] > sure[2][1]
+
+
+def test_confidence_of_what_is_lost_or_dropped():
+    found = run(
+        {0: dict(mask=box(1, 0, 0), points=np.array([[4.0, 4.0]])), 3: dict(drop=dict(objects=[1], points=[0]))}
+    )
+    assert found[4].confidence in (None, {})
+    assert found[4].point_confidence is None or found[4].point_confidence.tolist() == [0]
+    plain = Tracker(small())
+    assert plain.step(frames()[0], SIZE, box(1, 0, 0)).get().confidence is None

@@ -13,7 +13,7 @@ import torch
 from mmengine.logging import MMLogger
 
 from stt_mm.apis import Matches, VideoPropagator, find_matches
-from stt_mm.apis.given import check_inside, given_ids
+from stt_mm.apis.labels import check_inside, given_ids
 from stt_mm.engine.cli import add_config_options, add_weight_arguments, between, one_line_errors, tool_parser, tracked
 from stt_mm.errors import InputError
 from stt_mm.utils import read_image

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from stt_mm.errors import InputError
 from stt_mm.models.backbones import Backbone, LoadedBackbone, geometry_of
-from stt_mm.models.frame_labels import FrameLabels, PointTracks
+from stt_mm.models.frame_labels import Edits, FrameLabels, PointTracks
 from stt_mm.models.propagator import LabelPropagator
 from stt_mm.models.tracker import Pending, Tracker
 from stt_mm.ops import bytes_to_input, image_to_input, resize_frame
@@ -191,15 +191,18 @@ class Correspondence(BaseModel):
         frames: Iterable[np.ndarray],
         masks: Mapping[int, np.ndarray],
         points: Mapping[int, np.ndarray],
+        edits: Mapping[int, Edits] | None = None,
         with_scores: bool = False,
+        with_confidence: bool = False,
     ) -> Iterator[FrameLabels]:
         """Labels of one frame after the other; they may be given in any frame.
 
         Args:
             frames: uint8 RGB ``[H, W, 3]``, read by a thread of its own, two ahead of the one in work.
-            masks: ids ``[H, W]`` of the objects that are new in a frame, by its number from 0.
+            masks: ids ``[H, W]`` of the objects that are new or corrected in a frame, by its number from 0.
             points: ``[J, 2]``, (x, y) in pixels of the points that are new in a frame, by its number.
-            with_scores: whether the strength of each object is wanted.
+            edits: what else changes in a frame, by its number.
+            with_scores, with_confidence: whether the strength of each object, and the confidence of all, is wanted.
 
         Returns:
             One :class:`FrameLabels` per frame, computed when asked for; on a GPU one frame is in work beyond it.
@@ -209,14 +212,15 @@ class Correspondence(BaseModel):
             ValueError: labels that do not fit the frames or each other, or features that are not finite.
         """
         # Several videos may be in work at once.
-        tracker = Tracker(copy.deepcopy(self._propagator()), with_scores)
-        first = min([*masks, *points])
+        tracker = Tracker(copy.deepcopy(self._propagator()), with_scores, with_confidence)
+        first, edits = min([*masks, *points]), edits or {}
 
         def steps() -> Iterator[Pending]:
             with closing(prefetch((frame.shape[:2], self.prepare(frame)) for frame in frames)) as prepared:
                 for time, (size, image) in enumerate(prepared):
-                    feature = self.feature(image) if time >= first else None
-                    yield tracker.step(feature, size, masks.get(time), points.get(time))
+                    feature, edit = self.feature(image) if time >= first else None, edits.get(time, Edits())
+                    tracker.drop(edit.delete, edit.delete_points)
+                    yield tracker.step(feature, size, masks.get(time), points.get(time), edit.moved)
 
         return in_turn(steps())
 
@@ -251,7 +255,7 @@ class Correspondence(BaseModel):
                 "such as model.propagator.protocol.name=stt_jhmdb_s8, or set protocol.points='image'."
             )
         with_scores = sample.get('with_scores', False)
-        found = list(self.track((video[t] for t in range(len(video))), masks, points, with_scores))
+        found = list(self.track((video[t] for t in range(len(video))), masks, points, with_scores=with_scores))
         if masks:
             sample.pred_masks = np.stack([labels.mask for labels in found])
             if with_scores:
@@ -259,9 +263,8 @@ class Correspondence(BaseModel):
         if points:
             tracks = PointTracks.of(found)
             if sample.get('both_ways', False) and any(points):
-                last = len(video) - 1
-                turned = {last - t: points[t] for t in points}
-                back = self.track((video[last - t] for t in range(len(video))), {}, turned)
+                turned = {len(video) - 1 - t: points[t] for t in points}
+                back = self.track((video[t] for t in reversed(range(len(video)))), {}, turned)
                 tracks = tracks.joined(PointTracks.of(list(back)), points)
             sample.pred_points = tracks.points
             if tracks.occluded is not None:

@@ -8,7 +8,8 @@ from hypothesis import given as cases
 from hypothesis import strategies as st
 from PIL import Image
 
-from stt_mm.apis.given import check_fit, collect_given
+from stt_mm.apis.labels import check_fit, collect_given
+from stt_mm.models.frame_labels import Edits
 from stt_mm.utils import read_mask, resize_mask, write_mask
 
 DAVIS = Path(__file__).resolve().parents[2] / 'demo' / 'data' / 'davis'
@@ -77,11 +78,6 @@ def test_given_arrays_are_not_written_to():
         (np.zeros((4, 5, 3), np.uint8), None, r'got uint8 \[4, 5, 3\]'),
         (square().astype(np.int32) * 300, None, 'holds ids 0 to 300. Number the objects 1 to 255'),
         (-square().astype(np.int32), None, 'holds ids -1 to 0'),
-        (
-            {0: square(3), 7: square(3)},
-            None,
-            'frame 7 gives object 3, which the mask for frame 0 gave already.*such as 1',
-        ),
         (None, [1, 2], r'frame 0 must be \[J, 2\].*\[1.0, 2.0\]'),
         (None, [[1, 2], [3]], r'frame 0 must be \[J, 2\].*\[\[1, 2\], \[3\]\]'),
         (None, [['left', 'top']], r"frame 0 must be \[J, 2\].*'left'"),
@@ -400,6 +396,20 @@ def test_points_are_pairs_of_finite_numbers(points):
         collect_given(None, points)
 
 
-def test_a_free_id_is_proposed():
-    with pytest.raises(ValueError, match=r'frame 4 gives object 1, which the mask for frame 2 gave .* such as 3\.'):
-        collect_given({2: square(1), 3: square(2), 4: square(1)}, None)
+def test_edits_are_of_what_is_followed_there():
+    points, moved = {0: [[1, 2], [3, 4]], 2: [[5, 6]]}, {4: Edits({2: (7, 8)}, [1], [0])}
+    given = collect_given({0: square(1), 3: square(1), 6: square(2)}, points, moved)
+    assert list(given) == [0, 2, 3, 4, 6]
+    assert given[4].edits.moved[2].tolist() == [7, 8]
+    assert (given[4].edits.delete, given[4].edits.delete_points) == ((1,), (0,))
+    assert (given[3].ids, given[4].ids) == ([1], [])
+    for edits, message in (
+        ({1: Edits({2: (1, 1)})}, 'Point 2 to correct at frame 1 is not followed there, but only: 0, 1'),
+        ({5: Edits(delete=[2])}, 'Object 2 to delete at frame 5 is not followed there, but only: 1'),
+        ({1: Edits(delete=[1]), 2: Edits(delete=[1])}, 'Object 1 to delete at frame 2 .* only: none'),
+        ({3: Edits(delete_points=[2]), 4: Edits({2: (1, 1)})}, 'Point 2 to correct at frame 4 .* only: 0, 1'),
+        ({4: Edits({2: (1, np.nan)})}, r'Point 2 for frame 4 must be \[J, 2\] finite numbers'),
+        ({-1: Edits()}, 'number of a frame'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            collect_given({0: square(1), 6: square(2)}, points, edits)
