@@ -33,6 +33,9 @@ _ADVICE = 'The training diverged or the file is damaged; take an earlier checkpo
 def check_finite(weights: Mapping[str, Tensor], where: str | Path, advice: str) -> None:
     """Refuse weights that are infinite or not a number: nothing that is computed with them can be trusted."""
     for name, value in weights.items():
+        if value.is_meta or value.layout != torch.strided or value.is_quantized:
+            kind = 'has no values' if value.is_meta else f'is {"quantised" if value.is_quantized else "sparse"}'
+            raise CheckpointError(f'{where}: {name} {kind}. Write the file from a network with plain tensors.')
         if not (finite := torch.isfinite(value)).all():
             wrong = value.numel() - int(finite.sum())
             raise CheckpointError(

@@ -28,7 +28,7 @@ from stt_mm.utils.checkpoint import (
     write_atomically,
 )
 from stt_mm.utils.geometry import check_geometry, describe, differences
-from stt_mm.utils.weights import LoadReport, backbone_state_dict, load_backbone, read_backbone
+from stt_mm.utils.weights import LoadReport, backbone_state_dict, check_finite, load_backbone, read_backbone
 
 
 @pytest.fixture(scope='module')
@@ -685,3 +685,15 @@ def test_counts_and_tables_that_a_network_makes_may_be_missing_or_more(tmp_path)
     weights['layer1.0.relative_position_index'] = torch.arange(4)
     torch.save(dict(state_dict={f'backbone.{name}': value for name, value in weights.items()}), tmp_path / 'r18.pth')
     assert load_backbone(backbone, tmp_path / 'r18.pth').complete
+
+
+@pytest.mark.parametrize(
+    ('value', 'message'),
+    [
+        (torch.ones(64, 3, 7, 7, device='meta'), r'conv1\.weight has no values'),
+        (torch.ones(64, 3, 7, 7).to_sparse(), r'conv1\.weight is sparse'),
+    ],
+)
+def test_tensors_that_are_no_plain_ones_are_named(value, message):
+    with pytest.raises(CheckpointError, match=message):
+        check_finite({'conv1.weight': value}, 'r18.pth', '')
