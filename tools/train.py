@@ -34,6 +34,7 @@ from stt_mm.errors import FileError, InputError
 from stt_mm.registry import RUNNERS
 from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint, require_resumable, training_files
 from stt_mm.utils.targets import check_apart
+from stt_mm.utils.weights import check_finite
 
 logger = logging.getLogger('stt_mm.train')
 EXAMPLES = """examples:
@@ -127,6 +128,7 @@ def choose_start(cfg: Config, resume: str | None, trust: bool) -> int | None:
         checkpoint = read_checkpoint(start, trust=trust)
         if cfg.get('resume'):
             require_resumable(checkpoint, Path(start), scheduled)
+            check_finite(checkpoint['state_dict'], start, 'Go on from an earlier checkpoint.')
             keep_seed(cfg, checkpoint['meta'].get('seed'), start)
             iteration = None if resume == 'auto' else checkpoint['meta']['iter']
         start = trusted_path(start) if trust else str(start)

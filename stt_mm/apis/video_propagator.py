@@ -100,7 +100,7 @@ class VideoPropagator:
         device: such as ``cuda:1``; ``None``: the first GPU if there is one.
         options: changes of the config by dotted key, such as ``{'model.propagator.protocol.short_side': 360}``.
         trust_checkpoint: accept a checkpoint that has to be unpickled and so may run code.
-        allow_partial: accept a checkpoint that fills less than 99 % of the backbone.
+        allow_partial: accept a checkpoint that does not fill all of the backbone.
         prefix: what stands before the backbone's names in a checkpoint of no known source.
         allow_other_geometry: accept a checkpoint that was trained in another geometry than the config's.
 

@@ -231,7 +231,7 @@ _WEIGHTS = {
     'trust-checkpoint': 'allow a checkpoint that holds more than tensors and plain data; it can run code, so know '
     'where it comes from',
     'prefix': "what stands before the backbone's names in a checkpoint of no known source, such as net.encoder",
-    'allow-partial': 'accept a checkpoint that fills less than 99%% of the backbone',
+    'allow-partial': 'accept a checkpoint that does not fill all of the backbone, or has weights of it without a place',
     'allow-other-geometry': 'accept a checkpoint that was trained with another pool, other strides, stage or colours '
     'than the config has',
 }

@@ -24,16 +24,18 @@ from stt_mm.utils.key_maps import (
 
 logger = logging.getLogger(__name__)
 
+# Of the names of a module, how many a file of no known source must have to be one for it.
 MIN_RATIO = 0.99
-# Parts of a network that are one or two tensors and change all of its features: the share of names says too little.
 _POSITION = 'position.'
-_NEEDED = (_POSITION, 'projection.')
 _ADVICE = 'The training diverged or the file is damaged; take an earlier checkpoint of that training.'
 
 
 def check_finite(weights: Mapping[str, Tensor], where: str | Path, advice: str) -> None:
     """Refuse weights that are infinite or not a number: nothing that is computed with them can be trusted."""
     for name, value in weights.items():
+        if value.is_meta or value.layout != torch.strided or value.is_quantized:
+            kind = 'has no values' if value.is_meta else f'is {"quantised" if value.is_quantized else "sparse"}'
+            raise CheckpointError(f'{where}: {name} {kind}. Write the file from a network with plain tensors.')
         if not (finite := torch.isfinite(value)).all():
             wrong = value.numel() - int(finite.sum())
             raise CheckpointError(
@@ -108,15 +110,8 @@ class LoadReport:
 
     @property
     def complete(self) -> bool:
-        """Whether at least 99 % of the module is filled and at most 1 % as many names are unexpected.
-
-        A position map must stand in both or in neither, and no part of a projection may be missing.
-        """
-        return (
-            self.ratio >= MIN_RATIO
-            and len(self.unexpected) <= (1 - MIN_RATIO) * len(self.matched)
-            and not any(name.startswith(_NEEDED) for name in (*self.missing, *self.mismatched, *self.unexpected))
-        )
+        """Whether every weight of the module is filled, and the file has no others of its parts."""
+        return not (self.missing or self.mismatched or self.unexpected)
 
     def __str__(self) -> str:
         return (
@@ -154,7 +149,7 @@ def load_backbone(
             left out of it.
         path: checkpoint file.
         trust: as in :func:`stt_mm.utils.checkpoint.read_checkpoint`.
-        allow_partial: accept a checkpoint that fills less than 99 % of the module.
+        allow_partial: accept a checkpoint that does not fill all of the module, or has more of its parts.
         prefix: what stands before the backbone's names in the file; ``None``: as the known sources have it.
         geometry: of the network that is to be evaluated (:attr:`stt_mm.models.Correspondence.geometry`), compared with
             what the file says about the one that was trained; ``None``: any will do, as at the start of a training.
@@ -252,7 +247,10 @@ def _compare(
         unexpected=unexpected,
         unused=[name for name in extra if name not in unexpected],
     )
+    # Counts of batches change nothing, and tables of whole numbers are made by the network itself.
+    made = {name for name in {*missing, *extra} if not {**weights, **wanted}[name].is_floating_point()}
     counted = {
-        kind: tuple(name for name in names if 'num_batches_tracked' not in name) for kind, names in lists.items()
+        kind: tuple(name for name in names if 'num_batches_tracked' not in name and name not in made)
+        for kind, names in lists.items()
     }
     return fitting, LoadReport(source=found.source, geometry=geometry, **counted)

@@ -207,6 +207,20 @@ def test_weights_alone_are_no_file_to_resume_from(straight, tmp_path, resume):
         tool('train').choose_start(cfg, str(best) if resume == 'option' else None, trust=False)
 
 
+def test_a_file_to_resume_from_has_finite_weights(straight, tmp_path):
+    weights = torch.load(Path(straight.work_dir, 'iter_8.pth'), weights_only=True)['state_dict']
+    next(iter(weights.values())).view(-1)[0] = torch.nan
+    start = copied(Path(straight.work_dir, 'iter_8.pth'), tmp_path, state_dict=weights)
+    with pytest.raises(CheckpointError, match=rf'{start}: .* infinite or not a number\. Go on from an earlier'):
+        tool('train').choose_start(Config(dict(work_dir=str(tmp_path))), str(start), trust=False)
+
+
+def test_a_file_without_random_states_is_told(straight, tmp_path):
+    start = copied(Path(straight.work_dir, 'iter_8.pth'), tmp_path / 'a', random_states=None)
+    runner = train(tmp_path, resume=start)
+    assert 'has no random states: results will differ' in Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
+
+
 def test_a_config_that_says_resume_means_auto(straight, tmp_path):
     cfg = Config(dict(work_dir=straight.work_dir, resume=True))
     tool('train').choose_start(cfg, None, trust=False)

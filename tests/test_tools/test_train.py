@@ -145,7 +145,7 @@ def start(monkeypatch, caplog):
         monkeypatch.setattr(
             module,
             'read_checkpoint',
-            lambda path, **options: read.append((str(path), options)) or dict(meta=dict(iter=3, seed=7)),
+            lambda path, **options: read.append((str(path), options)) or dict(meta=dict(iter=3, seed=7), state_dict={}),
         )
         monkeypatch.setattr(module, 'require_resumable', lambda _, *args: read.append(('resumable', *args)))
         monkeypatch.setattr(module, 'trusted_path', lambda path: f'trusted:{path}')

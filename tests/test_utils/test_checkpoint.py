@@ -14,6 +14,7 @@ import torch
 from mmpretrain.models import ResNet
 from torch import nn
 
+from stt_mm.models.backbones import CorrespondenceResNet
 from stt_mm.utils.checkpoint import (
     CheckpointError,
     _first_line,
@@ -27,7 +28,7 @@ from stt_mm.utils.checkpoint import (
     write_atomically,
 )
 from stt_mm.utils.geometry import check_geometry, describe, differences
-from stt_mm.utils.weights import LoadReport, backbone_state_dict, load_backbone, read_backbone
+from stt_mm.utils.weights import LoadReport, backbone_state_dict, check_finite, load_backbone, read_backbone
 
 
 @pytest.fixture(scope='module')
@@ -613,11 +614,10 @@ def report(matched=0, missing=0, mismatched=0, unexpected=0):
 def test_how_much_of_a_network_was_filled():
     assert report(3, 1, 2).ratio == 0.5
     assert report().ratio == 0.0
-    assert report(99, 1).complete
-    assert not report(98, 1, 1).complete
-    assert report(100, unexpected=1).complete
-    assert not report(100, unexpected=2).complete
-    assert not report(99, unexpected=1).complete
+    assert report(100).complete
+    assert not report(999, 1).complete
+    assert not report(999, 0, 1).complete
+    assert not report(999, unexpected=1).complete
     assert report(5, 6, 5).details() == (
         'missing: missing0, missing1, missing2, missing3, missing4, ...; '
         'mismatched: mismatched0, mismatched1, mismatched2, mismatched3, mismatched4'
@@ -646,16 +646,54 @@ def test_geometries_differ_up_to_their_stage(stage, expected):
 
 def test_names_of_the_module_are_at_least_99_in_100(tmp_path):
     module = nn.ParameterList([nn.Parameter(torch.zeros(1)) for _ in range(100)])
-    for count in (100, 99, 98):
+    for count, message in ((98, 'Unknown kind of checkpoint'), (99, 'names of the module; matched 99 .* missing: 99')):
         torch.save({str(number): torch.ones(1) for number in range(count)}, tmp_path / 'file.pth')
-        if count == 98:
-            with pytest.raises(CheckpointError, match='Unknown kind of checkpoint'):
-                load_backbone(module, tmp_path / 'file.pth')
-        else:
-            assert load_backbone(module, tmp_path / 'file.pth').source == 'names of the module'
-            assert sum(value.item() for value in module) == 100, 'in turn, so that all are filled'
+        with pytest.raises(CheckpointError, match=message):
+            load_backbone(module, tmp_path / 'file.pth')
+    torch.save({str(number): torch.ones(1) for number in range(100)}, tmp_path / 'file.pth')
+    assert load_backbone(module, tmp_path / 'file.pth').source == 'names of the module'
+    assert sum(value.item() for value in module) == 100
     # Below a prefix, and in another type.
     doubles = {f'net.{number}': torch.full((1,), 2.0, dtype=torch.float64) for number in range(100)}
     torch.save(doubles | {'more': torch.ones(1)}, tmp_path / 'file.pth')
     assert load_backbone(module, tmp_path / 'file.pth', prefix='net').ratio == 1
     assert {(value.item(), value.dtype) for value in module} == {(2, torch.float32)}
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda w: w.pop('conv1.weight'), r'missing 1, .*missing: conv1\.weight'),
+        (lambda w: w.update({'conv1.weight': torch.ones(64, 1, 7, 7)}), r'mismatched: conv1\.weight: \(64, 1, 7, 7\)'),
+        (lambda w: w.update({'conv1.weight': torch.ones(64, 3, 3, 3)}), r'mismatched: conv1\.weight'),
+        (lambda w: w.update({'layer1.0.conv1.bias': torch.ones(64)}), r'unexpected: layer1\.0\.conv1\.bias'),
+    ],
+)
+def test_one_weight_of_a_hundred_is_not_left_at_random(change, message, tmp_path):
+    """The first of a ResNet-50 is one in 318, and all features come from it."""
+    backbone = CorrespondenceResNet(50)
+    weights = {name: value for name, value in backbone.state_dict().items()}
+    change(weights)
+    torch.save(dict(state_dict={f'backbone.{name}': value for name, value in weights.items()}), tmp_path / 'r50.pth')
+    with pytest.raises(CheckpointError, match=message):
+        load_backbone(backbone, tmp_path / 'r50.pth')
+
+
+def test_counts_and_tables_that_a_network_makes_may_be_missing_or_more(tmp_path):
+    backbone = CorrespondenceResNet(18)
+    weights = {name: value for name, value in backbone.state_dict().items() if 'num_batches' not in name}
+    weights['layer1.0.relative_position_index'] = torch.arange(4)
+    torch.save(dict(state_dict={f'backbone.{name}': value for name, value in weights.items()}), tmp_path / 'r18.pth')
+    assert load_backbone(backbone, tmp_path / 'r18.pth').complete
+
+
+@pytest.mark.parametrize(
+    ('value', 'message'),
+    [
+        (torch.ones(64, 3, 7, 7, device='meta'), r'conv1\.weight has no values'),
+        (torch.ones(64, 3, 7, 7).to_sparse(), r'conv1\.weight is sparse'),
+    ],
+)
+def test_tensors_that_are_no_plain_ones_are_named(value, message):
+    with pytest.raises(CheckpointError, match=message):
+        check_finite({'conv1.weight': value}, 'r18.pth', '')

@@ -253,6 +253,10 @@ class CheckpointHook(_CheckpointHook):
         self._resumed = checkpoint.get('random_states')
         if runner.cfg.get('resume'):
             check_fits(runner, checkpoint)
+            if not self._resumed:
+                runner.logger.warning(
+                    'The checkpoint has no random states: results will differ from an uninterrupted run.'
+                )
             if changed := changed_settings(runner.cfg, checkpoint):
                 runner.logger.warning(
                     'The training goes on with other settings than before. The optimizer and its '

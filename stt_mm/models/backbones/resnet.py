@@ -245,7 +245,7 @@ class CorrespondenceResNet(ResNet):
 
         Raises:
             FileNotFoundError: if the checkpoint does not exist.
-            ValueError: if it is not readable, not recognised, or fits less than 99 % of this network.
+            ValueError: if it is not readable, not recognised, or does not fit this network.
         """
         super().init_weights()
         if self.pretrained is not None:

@@ -93,7 +93,7 @@ class WrappedNetwork(BaseModule):
 
         Raises:
             FileNotFoundError: if the checkpoint does not exist.
-            ValueError: if it is not readable, not recognised, or fits less than 99 % of the network.
+            ValueError: if it is not readable, not recognised, or does not fit the network.
         """
         if self.pretrained is not None:
             self.report = load_backbone(self, **self.pretrained)
