@@ -1,6 +1,7 @@
 """Trained models on one's own videos."""
 
 from stt_mm.apis.matches import Matches, find_matches
+from stt_mm.apis.result_files import ResultFiles
 from stt_mm.apis.video_propagator import FrameResult, VideoPropagator
 
-__all__ = ['FrameResult', 'Matches', 'VideoPropagator', 'find_matches']
+__all__ = ['FrameResult', 'Matches', 'ResultFiles', 'VideoPropagator', 'find_matches']

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 
 from stt_mm.errors import InputError
 from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.utils.frame_masks import MAX_OBJECTS, Draw, FrameMasks, born
 from stt_mm.utils.label_studio import read_tasks
 from stt_mm.utils.masks import as_ids
 from stt_mm.utils.rle import checked_size, decode_rle, draw_polygons, encode_rle
@@ -22,40 +23,13 @@ from stt_mm.utils.text import check_name, read_json
 
 logger = logging.getLogger(__name__)
 
-MAX_OBJECTS = 254
 FORMS = (
     'COCO (images and annotations, such as an export of CVAT or Label Studio), the JSON export of Label Studio, or a '
     'file of SA-V (masklet)'
 )
+_SAV_STEP = 4  # 6 of 24 frames per second
 # Before the name of a file that was uploaded to Label Studio.
 _UPLOADED = re.compile(r'[0-9a-f]{8}-(?=.)')
-
-Draw = Callable[[], np.ndarray]
-
-
-@dataclass(frozen=True)
-class FrameMasks:
-    """What a file holds of one frame.
-
-    Attributes:
-        name: the stem of the image.
-        index: the number of the frame in its video, where the file tells.
-        size: (height, width).
-        objects: by its id, what draws an object as bool ``[H, W]``. Objects may overlap.
-    """
-
-    name: str
-    index: int | None
-    size: tuple[int, int]
-    objects: Mapping[int, Draw]
-
-    def ids(self) -> np.ndarray:
-        """uint8 ``[H, W]``; where objects overlap, smaller ones lie over larger ones."""
-        drawn = {number: draw() for number, draw in self.objects.items()}
-        ids = np.zeros(self.size, np.uint8)
-        for number in sorted(drawn, key=lambda number: -int(drawn[number].sum())):
-            ids[drawn[number]] = number
-        return ids
 
 
 @dataclass(frozen=True)
@@ -107,14 +81,7 @@ class MaskFile:
 
         This is what :class:`stt_mm.apis.VideoPropagator` takes as masks; see :meth:`numbered`.
         """
-        given, seen = {}, np.zeros(256, bool)
-        seen[0] = True
-        for number, frame in self.numbered(frame_names).items():
-            ids = frame.ids()
-            if not seen[ids].all():
-                given[number] = np.where(seen[ids], 0, ids).astype(np.uint8)
-                seen[np.unique(ids)] = True
-        return given
+        return born(self.numbered(frame_names).items())
 
 
 def read_mask_file(path: str | Path) -> MaskFile:
@@ -320,8 +287,8 @@ def _of_sav(content: dict, where: str) -> tuple[tuple[FrameMasks, ...], dict[int
     if not isinstance(masklets, list) or not masklets or not all(isinstance(row, list) for row in masklets):
         raise InputError(f'{where}: masklet must be a list with a list of run-length codes for each frame.')
     total = content.get('video_frame_count')
-    # Every so many frames of the video are annotated.
-    step = max(round(total / len(masklets)), 1) if type(total) in (int, float) and 0 < total < 1e9 else 1
+    # Every fourth frame is annotated, if the video is long enough for that.
+    step = _SAV_STEP if type(total) in (int, float) and _SAV_STEP * (len(masklets) - 1) < total else 1
     size = checked_size([content.get('video_height'), content.get('video_width')], where)
     regions: list[Region] = []
     for t, row in enumerate(masklets):
