@@ -30,8 +30,9 @@ class TAPVid(VideoBenchmark):
 
     One query is one point to be followed; the same track may give several. ``given_points`` are those of each frame.
     The metainfo adds, for Q queries in the order of their frames, ``points``, float64 ``[T, Q, 2]``: (x, y) in pixels
-    of the frames that count from 0 at the centre of the first one, ``occluded``, bool ``[T, Q]``, ``query_frames``,
-    integers ``[Q]``, ``query_mode``, and ``both_ways``, whether frames before that of a query count.
+    of the frames that count from 0 at the centre of the first one, ``occluded``, bool ``[T, Q]``, ``query_frames`` and
+    ``query_order``, integers ``[Q]``: the frame of each, and its place in the order of the public code,
+    ``query_mode``, and ``both_ways``, whether frames before that of a query count.
 
     Args:
         data_root: an official pickle, a folder of pickles such as the shards of Kinetics, which are all read, or a
@@ -86,13 +87,14 @@ class TAPVid(VideoBenchmark):
         return FrameSequence(video['frame_paths'], name=video['video_id'], images=video['images'], size=self.size)
 
     def load_labels(self, video: dict, frames: FrameSequence) -> tuple[dict, dict]:
-        tracks, born = self._queries(video)
+        tracks, born, order = self._queries(video)
         points = to_pixels(video['tracks'][tracks].swapaxes(0, 1), frames.original_size)
         given = {int(t): points[t, born == t].astype(np.float32) for t in np.unique(born)}
         metainfo = dict(
             points=points,
             occluded=video['occluded'][tracks].T,
             query_frames=born,
+            query_order=order,
             query_mode=self.query_mode,
             both_ways=self.query_mode == 'strided',
         )
@@ -101,7 +103,7 @@ class TAPVid(VideoBenchmark):
         }
 
     def lack(self, video: dict) -> str | None:
-        _, born = self._queries(video)
+        _, born, _ = self._queries(video)
         if not len(born):
             return f'no point is visible{of_the_first(self.max_frames)}'
         if lack := given_alone(video, self.max_frames):
@@ -111,10 +113,10 @@ class TAPVid(VideoBenchmark):
             f'all points appear in the last frame, {last}' if self.query_mode == 'first' and min(born) == last else None
         )
 
-    def _queries(self, video: dict) -> tuple[np.ndarray, np.ndarray]:
+    def _queries(self, video: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         tracks, born = select_queries(video['occluded'][:, : len(video['frame_paths'])], self.query_mode)
         order = np.argsort(born, kind='stable')
-        return tracks[order], born[order]
+        return tracks[order], born[order], order
 
 
 def select_queries(occluded: np.ndarray, mode: Literal['first', 'strided']) -> tuple[np.ndarray, np.ndarray]:

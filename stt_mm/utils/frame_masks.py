@@ -77,32 +77,37 @@ def id_map(name: str, index: int, path: str, ids: Iterable[int], size: tuple[int
     return FrameMasks(name, index, size, {number: partial(_one_of, path, number, size) for number in ids})
 
 
-def object_folders(folder: str | Path, names: Iterable[str], size: tuple[int, int]) -> dict[str, FrameMasks]:
+def object_folders(folder: str | Path, names: Sequence[str] | None, size: tuple[int, int]) -> dict[str, FrameMasks]:
     """The frames of a video with a folder of masks for each object, ``<object>/<frame>.png``, as SA-V has them.
 
     Args:
         folder: of the video. An object's folder is a number, to which 1 is added for its id.
-        names: of the frames of the video.
+        names: of the frames of the video; ``None``: those that have a mask.
         size: (height, width) of the masks, in which all but 0 is the object.
 
     Raises:
         FileNotFoundError, ValueError: there are no such folders, or a mask for no frame.
     """
-    known, found = {name: t for t, name in enumerate(names)}, {}
-    folders = sorted(
-        (path for path in Path(folder).iterdir() if path.is_dir()), key=lambda path: natural_key(path.name)
-    )
-    for path in folders:
+    found: dict[str, dict[int, Draw]] = {}
+    for path in sorted(Path(folder).iterdir(), key=lambda path: natural_key(path.name)):
+        if not path.is_dir() or path.name.startswith('.'):
+            continue
         if not path.name.isdecimal() or int(path.name[:4]) >= MAX_OBJECTS:
             raise InputError(f'{path}: the folder of an object is called 000 to {MAX_OBJECTS - 1}.')
         for mask in list_images(path):
-            name = Path(mask).stem
-            if name not in known:
-                raise MissingInputError(f'{mask} is a mask of no frame of the video. Complete the frames.')
-            found.setdefault(name, {})[int(path.name) + 1] = partial(_object_mask, mask, size)
+            found.setdefault(Path(mask).stem, {})[int(path.name) + 1] = partial(_object_mask, mask, size)
     if not found:
         raise MissingInputError(f'{folder} holds no masks, <object>/<frame>.png. Complete the download.')
-    return {name: FrameMasks(name, known[name], size, found[name]) for name in known if name in found}
+    names = sorted(found, key=natural_key) if names is None else names
+    if strange := sorted(found.keys() - set(names), key=natural_key):
+        raise MissingInputError(f'{folder} has masks of {strange[0]}, which is no frame of the video.')
+    return {name: FrameMasks(name, t, size, found[name]) for t, name in enumerate(names) if name in found}
+
+
+def has_object_folders(folder: str | Path) -> bool:
+    """Whether a folder holds other folders and no files, as that of a video in SA-V does; hidden ones do not count."""
+    entries = [path for path in Path(folder).iterdir() if not path.name.startswith('.')]
+    return bool(entries) and all(path.is_dir() for path in entries)
 
 
 def checked_mask(mask: np.ndarray, path: str, size: tuple[int, int]) -> np.ndarray:

@@ -94,6 +94,11 @@ def to_parts(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return (points + 0.5) / np.array([size[1], size[0]], np.float64)
 
 
+def scaled(points: np.ndarray, size: tuple[int, int] | None, new: tuple[int, int]) -> np.ndarray:
+    """Points in pixels of frames of one (height, width) in those of another; of size ``None`` they stay as they are."""
+    return points if size in (None, tuple(new)) else to_pixels(to_parts(points, size), new)
+
+
 def given_points(path: str | Path, size: tuple[int, int]) -> dict[int, np.ndarray]:
     """Each track of a file in the first frame that shows it, ``[J, 2]`` pixels by the number of the frame.
 

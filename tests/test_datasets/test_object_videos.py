@@ -178,7 +178,7 @@ def test_what_is_wrong_with_sav_is_named(tmp_path):
         SAV(str(tmp_path))[0]
     shutil.rmtree(masks / 'cat')
     shutil.copy(masks / '001' / '00004.png', masks / '001' / '00099.png')
-    with pytest.raises(MissingInputError, match='00099.png is a mask of no frame'):
+    with pytest.raises(MissingInputError, match='has masks of 00099, which is no frame of the video'):
         SAV(str(tmp_path))[0]
     for folder in ('000', '001'):
         shutil.rmtree(masks / folder)

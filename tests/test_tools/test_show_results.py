@@ -137,3 +137,14 @@ def test_what_cannot_be_drawn(davis, tmp_path, monkeypatch, capfd, change, args,
     out = [] if '--out' in args else ['--out', 's.png']
     assert message in error_of(capfd, 'show_results', *davis, *out, *args)
     assert not Path('s.png').exists()
+
+
+def test_points_that_were_seen_at_another_size_are_scaled(show, tmp_path):
+    """TAP-Vid is evaluated at 256 x 256, whatever the size of the frames."""
+    make_davis(tmp_path / 'd', num_videos=1, num_frames=1)
+    (tmp_path / 'points' / 'video0').mkdir(parents=True)
+    row = dict(index=0, name='00000', points=[[127.5, 31.5], None], size=[256, 256])
+    (tmp_path / 'points' / 'video0' / 'points.json').write_text(json.dumps([row]))
+    show('points', 'd/JPEGImages/480p', '--out', 's.png', '--height', 64)
+    sheet = cv2.imread('s.png')[TITLE:, :, ::-1]
+    assert sheet[7, 47].tolist() == display_colors()[1].tolist()
