@@ -61,7 +61,7 @@ PRED holds <video>/<frame>.png, <video>.json (COCO, Label Studio, SA-V) or, as S
 points <video>.npz or <video>/points.npz as TAP-Vid has them, in the order of its queries or of the joints, or what
 --dump-points of tools/test.py wrote. GT is the folder of a data set in its official layout, or a plain folder of
 <video>/<frame>.png; then the objects are those of the first frame (ytv, mose, lvos, sav: each from the frame that shows
-it first). With --out, the folder gets the JSON and CSV files of the metric. The exit code is 1 if there are faults, with
+it first). --out DIR gets the JSON and CSV files of the metric. The exit code is 1 if there are faults, with
 --allow-faulty only if nothing can be scored."""
 
 # The split that is scored by default, and a file or folder of the official layout.

@@ -198,7 +198,13 @@ LINES = {
         '--videos a b --columns 2 --height 20 --fps 2.5 --alpha 1',
         dict(videos=['a', 'b'], columns=2, height=20, fps=2.5, alpha=1.0),
     ),
-    'tools/analysis/collect_results': ('r', dict(results=Path('r')), 'write', '', {}),
+    'tools/analysis/collect_results': (
+        'r',
+        dict(results=Path('r'), html=None, compare=None),
+        'write',
+        '--html a.html --compare A B',
+        dict(html=Path('a.html'), compare=['A', 'B']),
+    ),
     'tools/analysis/compare_results': (
         'a.json',
         dict(results=[Path('a.json')]),
