@@ -177,14 +177,14 @@ class LVOS(_Folders):
         path = Path(self.data_root, self.split, f'{self.split}_meta.json')
         layout = f'{self.layout} and <data_root>/{self.split}/{path.name}'
         check_there(path, 'file', self.title, layout, 'Complete the download, or change data_root or split.')
-        ranges = _ranges(path)
+        ranges = read_ranges(path)
         videos = super().load_videos()
         for video in videos:
             if video['video_id'] not in ranges:
                 raise InputError(f'{path} does not list video {video["video_id"]}. Take both from the same release.')
             video['ranges'] = ranges[video['video_id']]
             for number, (first, _) in video['ranges'].items():
-                if first not in map(_number, video['masks']):
+                if first not in map(number_of, video['masks']):
                     raise MissingInputError(
                         f'{self.title}: object {number} of {video["video_id"]} begins in frame {first:08d}, which has '
                         'no mask. Complete the download.'
@@ -194,7 +194,7 @@ class LVOS(_Folders):
     def load_truth(self, video: dict, frames: FrameSequence) -> list[FrameMasks | None]:
         truth: list[FrameMasks | None] = []
         for t, name in enumerate(frames.names):
-            path, place = video['masks'].get(name), _number(name)
+            path, place = video['masks'].get(name), number_of(name)
             ids = [
                 number
                 for number, (first, last) in video['ranges'].items()
@@ -302,12 +302,13 @@ class _FramesOfFile:
         return self._reader.read(index)
 
 
-def _number(name: str) -> int:
+def number_of(name: str) -> int:
+    """The number that a frame is called; -1 if it is none."""
     return int(name) if name.isdecimal() and len(name) < 10 else -1
 
 
-def _ranges(path: Path) -> dict[str, dict[int, tuple[int, int]]]:
-    """First and last frame of each object, by video and id."""
+def read_ranges(path: Path) -> dict[str, dict[int, tuple[int, int]]]:
+    """Of the file of LVOS, the numbers of the first and last frame of each object, by video and id."""
     content = read_json(path)
     videos = content.get('videos') if isinstance(content, dict) else None
     if not isinstance(videos, dict) or not videos:
@@ -321,10 +322,10 @@ def _ranges(path: Path) -> dict[str, dict[int, tuple[int, int]]]:
             span = entry.get('frame_range') if isinstance(entry, dict) else None
             ends = [str(span.get(end)) for end in ('start', 'end')] if isinstance(span, dict) else ['']
             valid_id = key.isdecimal() and len(key) < 10 and 1 <= int(key) <= MAX_OBJECTS
-            if not valid_id or min(map(_number, ends)) < 0:
+            if not valid_id or min(map(number_of, ends)) < 0:
                 raise InputError(
                     f'{path}: object {key!r} of video {video_id} must have an id from 1 to {MAX_OBJECTS} and a '
                     f'frame_range with start and end, got {entry!r:.200}. Download the file again.'
                 )
-            found.setdefault(video_id, {})[int(key)] = (_number(ends[0]), _number(ends[1]))
+            found.setdefault(video_id, {})[int(key)] = (number_of(ends[0]), number_of(ends[1]))
     return found

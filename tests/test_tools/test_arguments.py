@@ -307,6 +307,11 @@ def test_what_is_usual_and_what_is_given(parse, name):
         ('vip r', dict(split='val', labels=('category', 'instance'))),
         ('jhmdb r --split 3', dict(split='3')),
         ('davis16 r', dict(split='val', resolution='480p')),
+        ('mose r --split train', dict(split='train')),
+        ('lvos1 r', dict(split='valid')),
+        ('sav r', dict(split='val')),
+        ('tapvid r', dict(split='davis')),
+        ('badja r --davis-root d', dict(split='davis', davis_root=Path('d'))),
     ],
 )
 def test_each_dataset_has_its_own_options(parse, line, expected):
