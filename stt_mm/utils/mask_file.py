@@ -60,6 +60,8 @@ class MaskFile:
         found: dict[int, FrameMasks] = {}
         for frame in self.frames:
             number = places.get(frame.name, places.get(_UPLOADED.sub('', frame.name), frame.index))
+            if number is not None and places and number >= len(places):
+                number = None
             if number is None and not places and (digits := re.search(r'\d{1,9}$', frame.name)):
                 number = int(digits[0])
             if number is None:

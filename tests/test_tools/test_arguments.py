@@ -100,6 +100,13 @@ LINES = {
         '',
         {},
     ),
+    'tools/dataset/convert_masks': (
+        'm o',
+        dict(masks=Path('m'), out=Path('o'), frames=None, layout=None, video=None),
+        'overwrite skip-empty',
+        '--frames f',
+        dict(frames=Path('f')),
+    ),
     'tools/make_submission': (
         'p d --task ytv18 --check-only',
         dict(pred=Path('p'), data_root='d', task='ytv18', out=None, check_only=True, split=None),
