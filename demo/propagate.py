@@ -171,7 +171,7 @@ class Run:
     """Progress, window and the ways to end a run: q in the window, or a signal, which lets the frame in work finish."""
 
     def __init__(
-        self, stream: VideoStream, max_frames: int | None, show: bool, alpha: float, files: ResultFiles
+        self, stream: VideoStream, max_frames: int | None, show: bool, alpha: float, files: ResultFiles | None = None
     ) -> None:
         self.total = min((number for number in (stream.num_frames, max_frames) if number is not None), default=None)
         self.done = 0
@@ -179,7 +179,7 @@ class Run:
         self.start = time.monotonic()
         self.show = show
         self.alpha = alpha
-        self.files = files
+        self.files = files or ResultFiles()
         self.interrupted = False
         self.signal = 0
 
