@@ -14,6 +14,8 @@ def version() -> str:
 
 # requirements/minimum.txt pins each lower bound, and `bash tools/run_tests.sh --minimum` runs the suite with them.
 TIMM = ['timm>=1.0.20']
+# Masks are read and written without it; with it the tests compare.
+COCO = ['pycocotools>=2.0.11']
 TESTS = [
     'pytest>=8',
     'pytest-xdist>=3.5',
@@ -22,6 +24,7 @@ TESTS = [
     'scipy>=1.12',
     'ruff>=0.17.6',
     *TIMM,
+    *COCO,
 ]
 
 setup(
@@ -52,5 +55,5 @@ setup(
         'matplotlib>=3.8',
         'tensorboard>=2.17',
     ],
-    extras_require={'timm': TIMM, 'tests': TESTS, 'dev': [*TESTS, 'pre-commit>=3']},
+    extras_require={'timm': TIMM, 'coco': COCO, 'tests': TESTS, 'dev': [*TESTS, 'pre-commit>=3']},
 )

@@ -14,8 +14,12 @@ from types import FrameType
 import cv2
 import numpy as np
 
-from stt_mm.apis import FrameResult, VideoPropagator
+from stt_mm.apis import FrameResult, ResultFiles, VideoPropagator
 from stt_mm.engine.cli import Progress, add_config_options, add_weight_arguments, between, one_line_errors, tool_parser
+from stt_mm.errors import InputError
+from stt_mm.utils import list_images, point_file
+from stt_mm.utils.mask_file import read_mask_file
+from stt_mm.utils.targets import check_file
 from stt_mm.utils.video import VideoStream, open_video
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,10 +28,12 @@ EPILOG = """examples:
   python demo/propagate.py talk.mp4 --mask first.png --out out.mp4
   python demo/propagate.py frames/ --mask first.png 40:second.png --mask-dir masks
   python demo/propagate.py talk.mp4 --points 120,80 200,95 25:64,64 --points-json points.json --out out.mp4
+  python demo/propagate.py talk.mp4 --mask annotations.json --masks-json result.json       (COCO, Label Studio, SA-V)
   python demo/propagate.py 0 --points 320,240 --show --max-frames 1000       (camera 0)
 
 A mask is an image of object ids (indexed or grey, of any depth) or an .npy file of them, at the size of the frames; a
-part map is a mask of part ids."""
+part map is a mask of part ids. A JSON file gives each object in the first of its frames that shows it, a .npz file of
+TAP-Vid each point likewise."""
 
 
 def labelled(text: str) -> tuple[int, str]:
@@ -46,8 +52,10 @@ def mask(text: str) -> tuple[int, str]:
     return labelled(text)
 
 
-def point(text: str) -> tuple[int, tuple[float, float]]:
-    """``[FRAME:]x,y``."""
+def point(text: str) -> tuple[int, tuple[float, float]] | Path:
+    """``[FRAME:]x,y``, or a file of points."""
+    if text.lower().endswith('.npz'):
+        return Path(text)
     frame, position = labelled(text)
     try:
         x, y = (float(number) for number in position.split(','))
@@ -66,7 +74,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=[],
         type=mask,
         metavar='[FRAME:]FILE',
-        help='ids of the objects that are new in that frame (default: frame 0)',
+        help='ids of the objects that are new in that frame (default: frame 0); or one JSON file for all frames',
     )
     parser.add_argument(
         '--points',
@@ -75,7 +83,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=[],
         type=point,
         metavar='[FRAME:]X,Y',
-        help='points to follow from that frame on (default: frame 0), in pixels from the upper left',
+        help='points to follow from that frame on (default: frame 0), in pixels from the upper left; or one .npz file',
     )
     parser.add_argument(
         '--out', type=Path, metavar='FILE.mp4', help='write the frames with the results over them; or .mov, .mkv, .webm'
@@ -83,6 +91,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--mask-dir', type=Path, metavar='DIR', help='write the ids of each frame as a palette PNG')
     parser.add_argument('--overwrite', action='store_true', help='remove what --mask-dir holds of other masks')
     parser.add_argument('--points-json', type=Path, metavar='FILE.json', help='write the points of each frame')
+    parser.add_argument('--masks-json', type=Path, metavar='FILE.json', help='write the masks as run lengths of COCO')
+    parser.add_argument('--points-npz', type=Path, metavar='FILE.npz', help='write the points in the form of TAP-Vid')
     parser.add_argument('--show', action='store_true', help='show the result in a window; q ends the run')
     parser.add_argument('--max-frames', type=int, metavar='N', help='stop after N frames')
     parser.add_argument(
@@ -104,17 +114,50 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_weight_arguments(parser)
     args = parser.parse_args(argv)
     frames = [frame for frame, _ in args.mask]
+    whole = [file for _, file in args.mask if is_json(file)] + [item for item in args.points if isinstance(item, Path)]
+    for file in whole:
+        if len(args.points if isinstance(file, Path) else args.mask) > 1:
+            parser.error(f'{file} holds all that is given, so no other label can stand beside it')
     if len(set(frames)) < len(frames):
         parser.error('two masks are for one frame; draw their objects into one file, or name the frame: 10:second.png')
     if not args.mask and not args.points:
         parser.error('there is nothing to follow: give --mask or --points')
-    if not (args.out or args.mask_dir or args.points_json or args.show):
-        parser.error('say where the results go: --out, --mask-dir, --points-json or --show')
+    if not any((args.out, args.mask_dir, args.points_json, args.masks_json, args.points_npz, args.show)):
+        parser.error('say where the results go: --out, --mask-dir, --points-json, --masks-json, --points-npz or --show')
+    for option, labels, what in (('masks_json', args.mask, '--mask'), ('points_npz', args.points, '--points')):
+        if getattr(args, option) and not labels:
+            parser.error(f'--{option.replace("_", "-")} needs {what}')
     if args.fps and not args.out:
         parser.error('--fps is that of the video to write: give --out')
     if args.show and sys.platform == 'linux' and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
         parser.error('--show needs a screen, and there is none (DISPLAY is not set); use --out')
     return args
+
+
+def is_json(file: str) -> bool:
+    return file.lower().endswith('.json')
+
+
+def given_masks(args: argparse.Namespace, images: list[str]) -> dict[int, str | np.ndarray]:
+    """The masks by their frames; ``images`` are those of a folder of frames."""
+    if not args.mask or not is_json(args.mask[0][1]):
+        return dict(args.mask)
+    (frame, path), file = args.mask[0], read_mask_file(args.mask[0][1])
+    if frame == 0:
+        return dict(file.given([Path(image).stem for image in images] or None))
+    if len(file.frames) > 1:
+        raise InputError(f'{path} has masks of {len(file.frames)} frames, so that {frame}: cannot stand before it.')
+    return {frame: file.frames[0].ids()}
+
+
+def given_points(args: argparse.Namespace) -> dict[int, np.ndarray]:
+    """The points by their frames."""
+    if not args.points or not isinstance(args.points[0], Path):
+        return by_frame(args.points)
+    if not os.path.exists(args.video):
+        raise InputError(f'{args.points[0]} holds places in a picture whose size is not known yet. Give points as X,Y.')
+    size = next(iter(open_video(args.video).frames))[1].shape[:2]
+    return point_file.given_points(args.points[0], size)
 
 
 def by_frame(points: list[tuple[int, tuple[float, float]]]) -> dict[int, np.ndarray]:
@@ -128,13 +171,16 @@ def by_frame(points: list[tuple[int, tuple[float, float]]]) -> dict[int, np.ndar
 class Run:
     """Progress, window and the ways to end a run: q in the window, or a signal, which lets the frame in work finish."""
 
-    def __init__(self, stream: VideoStream, max_frames: int | None, show: bool, alpha: float) -> None:
+    def __init__(
+        self, stream: VideoStream, max_frames: int | None, show: bool, alpha: float, files: ResultFiles | None = None
+    ) -> None:
         self.total = min((number for number in (stream.num_frames, max_frames) if number is not None), default=None)
         self.done = 0
         self.bar: Progress | None = None  # begins with the first frame: what is wrong from the start is told without it
         self.start = time.monotonic()
         self.show = show
         self.alpha = alpha
+        self.files = files or ResultFiles()
         self.interrupted = False
         self.signal = 0
 
@@ -162,6 +208,7 @@ class Run:
     def on_frame(self, result: FrameResult) -> bool:
         self.bar = self.bar or Progress(self.total, 'frames')
         self.done += 1
+        self.files.add(result)
         self.bar.reach(self.done, self.total, f'{self.done / (time.monotonic() - self.start):.1f} frames/s')
         if self.show:
             cv2.imshow(WINDOW, cv2.cvtColor(result.picture(self.alpha), cv2.COLOR_RGB2BGR))
@@ -175,6 +222,20 @@ def main(argv: list[str] | None = None) -> None:
     (cv2.setLogLevel if cv2.__version__.startswith('4.') else cv2.utils.logging.setLogLevel)(0)
     with one_line_errors():
         stream = open_video(args.video)
+        images = list_images(args.video) if os.path.isdir(args.video) else []
+        masks, points = given_masks(args, images), given_points(args)
+        read = [file for _, file in args.mask] + [item for item in args.points if isinstance(item, Path)]
+        written = {'the video': args.out, 'the masks': args.mask_dir, 'the points': args.points_json}
+        written = {what: path for what, path in written.items() if path}
+        for path in filter(None, (args.out, args.points_json)):
+            check_file(path, read)
+        files = ResultFiles(
+            args.masks_json,
+            args.points_npz,
+            [*read, args.config, args.checkpoint, *(images or [args.video])],
+            written,
+            {Path(image).stem: Path(image).name for image in images},
+        )
         checkpoint = None if args.checkpoint == 'none' else args.checkpoint
         propagator = VideoPropagator(
             args.config,
@@ -186,12 +247,12 @@ def main(argv: list[str] | None = None) -> None:
             args.prefix,
             args.allow_other_geometry,
         )
-        run = Run(stream, args.max_frames, args.show, args.alpha)
-        with run.ended_by_signals():
+        run = Run(stream, args.max_frames, args.show, args.alpha, files)
+        with files, run.ended_by_signals():
             summary = propagator(
                 stream,
-                dict(args.mask) or None,
-                by_frame(args.points) or None,
+                masks or None,
+                points or None,
                 out=args.out,
                 mask_dir=args.mask_dir,
                 points_json=args.points_json,
@@ -212,6 +273,9 @@ def main(argv: list[str] | None = None) -> None:
         for kind in ('out', 'mask_dir', 'points_json'):
             if summary[kind]:
                 print(f'{kind}: {summary[kind]}')
+        for kind in ('masks_json', 'points_npz'):
+            if getattr(args, kind):
+                print(f'{kind}: {getattr(args, kind)}')
         if run.signal:
             sys.exit(128 + run.signal)
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.io import savemat
 
 from stt_mm.utils import write_mask
+from stt_mm.utils.rle import encode_rle
 
 
 def texture(size, seed):
@@ -140,6 +141,62 @@ def make_youtube_vos_valid(
             }
         }
     Path(root, split, 'meta.json').write_text(json.dumps({'videos': meta}))
+    return root
+
+
+def make_object_videos(root, split='valid', num_videos=2, num_frames=6, size=(60, 80), every=1, births=(0, 1)):
+    """The layout of MOSE, and with ``<split>_meta.json`` that of LVOS; returns ``root``.
+
+    Frame t is called 5 t + 1 in eight digits, as in LVOS; every so many have a mask. Object k + 1 is not shown before
+    frame ``births[k]``.
+    """
+    meta = {}
+    for v in range(num_videos):
+        frames, masks = moving_shapes(num_frames, size, len(births), seed=v)
+        names = [f'{5 * t + 1:08d}' for t in range(num_frames)]
+        for t, name in enumerate(names):
+            write_image(Path(root, split, 'JPEGImages', f'video{v}', f'{name}.jpg'), frames[t])
+            if t % every == 0:
+                unborn = [k + 1 for k, birth in enumerate(births) if birth > t]
+                mask = np.where(np.isin(masks[t], unborn), 0, masks[t])
+                write_mask(Path(root, split, 'Annotations', f'video{v}', f'{name}.png'), mask)
+        spans = [(names[-(-birth // every) * every], names[-1]) for birth in births]
+        meta[f'video{v}'] = {
+            'objects': {
+                str(k + 1): {'frame_range': {'start': start, 'end': end, 'frame_nums': '1'}}
+                for k, (start, end) in enumerate(spans)
+            }
+        }
+    Path(root, split, f'{split}_meta.json').write_text(json.dumps({'videos': meta}))
+    return root
+
+
+def make_sav(root, split='val', num_videos=2, num_frames=13, size=(60, 80), train=False):
+    """The layout of SA-V val, or of train with ``train``; two overlapping objects, the second shown from frame 4 on."""
+    for v in range(num_videos):
+        frames, masks = moving_shapes(num_frames, size, 2, seed=v)
+        name = f'sav_{v:06d}'
+        objects = [[masks[t] > 0, (masks[t] == 2) & (t >= 4)] for t in range(0, num_frames, 4)]
+        if train:
+            folder = Path(root, 'sav_train', 'sav_000')
+            write_video(folder / f'{name}.mp4', frames)
+            content = dict(
+                video_id=name,
+                video_frame_count=float(num_frames),
+                video_height=float(size[0]),
+                video_width=float(size[1]),
+                masklet=[[encode_rle(mask) for mask in row] for row in objects],
+            )
+            (folder / f'{name}_manual.json').write_text(json.dumps(content))
+            continue
+        folder = Path(root, f'sav_{split}')
+        for t, frame in enumerate(frames):
+            write_image(folder / 'JPEGImages_24fps' / name / f'{t:05d}.jpg', frame)
+        for t, row in zip(range(0, num_frames, 4), objects, strict=True):
+            for k, mask in enumerate(row):
+                write_mask(folder / 'Annotations_6fps' / name / f'{k:03d}' / f'{t:05d}.png', mask)
+        with open(folder / f'sav_{split}.txt', 'a') as file:
+            file.write(f'{name}\n')
     return root
 
 

@@ -1,7 +1,7 @@
-"""Score masks that any program has written, with the metrics of this toolbox.
+"""Score masks or points that any program has written, with the metrics of this toolbox.
 
-All faults of the masks are listed, each with its file: missing videos and frames, wrong sizes, colours instead of ids,
-ids that are no object, extra files. Masks are scored only if there are none, or with --allow-faulty.
+All faults are listed, each with its file: missing videos and frames, wrong sizes, colours instead of ids, ids that are
+no object, extra files. What was written is scored only if there are none, or with --allow-faulty.
 """
 
 import argparse
@@ -14,14 +14,33 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import DataLoader
 
-from stt_mm.datasets import DAVIS, VIP, UnscorableVideos, YouTubeVOSBenchmark
+from stt_mm.datasets import BADJA, DAVIS, LVOS, MOSE, SAV, VIP, TAPVid, UnscorableVideos, YouTubeVOSBenchmark
 from stt_mm.engine.cli import between, one_line_errors, tool_parser, tracked
 from stt_mm.errors import InputError, MissingInputError
 from stt_mm.evaluation.functional.vip import NUM_CATEGORIES
-from stt_mm.evaluation.metrics import DAVISMetric, VideoMetric, VIPMetric, YouTubeVOSMetric
+from stt_mm.evaluation.metrics import (
+    BADJAMetric,
+    DAVISMetric,
+    ObjectVideoMetric,
+    TAPVidMetric,
+    VideoMetric,
+    VIPMetric,
+    YouTubeVOSMetric,
+)
+from stt_mm.evaluation.metrics.dumped import POINTS as DUMPED
+from stt_mm.evaluation.metrics.dumped import TRACKS, read_dumped_points
 from stt_mm.utils import list_images, read_object_ids
-from stt_mm.utils.mask_folder import ExpectedMasks, check_extra, check_video, expected_masks
+from stt_mm.utils.frame_masks import born, has_object_folders, id_maps, object_folders
+from stt_mm.utils.mask_folder import (
+    ExpectedMasks,
+    check_extra,
+    check_video,
+    expected_masks,
+    given_births,
+    other_forms,
+)
 from stt_mm.utils.masks import lack_of_objects
+from stt_mm.utils.point_file import read_point_file, scaled, to_pixels
 from stt_mm.utils.targets import check_apart
 from stt_mm.utils.text import absent, read_json
 
@@ -33,11 +52,17 @@ EPILOG = """examples:
       --seen-categories seen.txt
   python tools/eval_folder.py masks truth --task davis17                    (truth/<video>/<frame>.png)
   python tools/eval_folder.py masks long_videos --task davis17 --resolution '' --sparse
+  python tools/eval_folder.py masks data/LVOS --task lvos --parts 10 --out scores
+  python tools/eval_folder.py masks data/SA-V --task sav
+  python tools/eval_folder.py points data/tapvid_davis/tapvid_davis.pkl --task tapvid --query-mode strided
+  python tools/eval_folder.py points data/BADJA --task badja --davis-root data/DAVIS
 
-PRED holds <video>/<frame>.png. GT is the folder of a data set in its official layout, or a plain folder of
-<video>/<frame>.png; then the objects are those of the first frame (ytv: each from the frame that first shows it). With
---out, the folder gets the JSON and CSV files of the metric. The exit code is 1 if there are faults, with --allow-faulty
-only if nothing can be scored."""
+PRED holds <video>/<frame>.png, <video>.json (COCO, Label Studio, SA-V) or, as SA-V, <video>/<object>/<frame>.png; of
+points <video>.npz or <video>/points.npz as TAP-Vid has them, in the order of its queries or of the joints, or what
+--dump-points of tools/test.py wrote. GT is the folder of a data set in its official layout, or a plain folder of
+<video>/<frame>.png; then the objects are those of the first frame (ytv, mose, lvos, sav: each from the frame that shows
+it first). --out DIR gets the JSON and CSV files of the metric. The exit code is 1 if there are faults, with
+--allow-faulty only if nothing can be scored."""
 
 # The split that is scored by default, and a file or folder of the official layout.
 TASKS = {
@@ -45,16 +70,24 @@ TASKS = {
     'davis16': ('val', 'ImageSets'),
     'vip': ('val', 'lists'),
     'ytv': ('train', '{split}/meta.json'),
+    'mose': ('train', '{split}/Annotations'),
+    'lvos': ('valid', '{split}/{split}_meta.json'),
+    'sav': ('val', 'sav_{split}'),
+    'tapvid': ('', ''),
+    'badja': ('', 'joint_annotations'),
 }
+POINTS = ('tapvid', 'badja')
+# Each object counts from the frame that first shows it; frames without a truth may have masks.
+OBJECTS = dict(mose=MOSE, lvos=LVOS, sav=SAV)
 
 
 class PlainTruth(Sequence):
     """Data samples of a folder ``<video>/<frame>.png`` of true masks, as dicts, without the videos to skip."""
 
     def __init__(self, args: argparse.Namespace, skip: Iterable[str] = ()) -> None:
-        self.task = args.task
+        self.task, self.given_later = args.task, args.task == 'ytv' or args.task in OBJECTS
         folders = sorted(path for path in Path(args.gt).iterdir() if path.is_dir() and not path.name.startswith('.'))
-        self.videos = [(folder.name, list_images(folder)) for folder in folders]
+        self.videos = [(folder.name, self.files(folder)) for folder in folders]
         bad = [name for name, paths in self.videos if not paths]
         if bad or not folders:
             raise MissingInputError(
@@ -67,11 +100,17 @@ class PlainTruth(Sequence):
         if reasons := {name: lack for name, lack in lacks.items() if lack}:
             raise UnscorableVideos(args.gt, reasons)
 
+    def files(self, folder: Path) -> list[str]:
+        """The masks of a video; of SA-V those of the object with the most, as each has its own."""
+        if self.task != 'sav' or not has_object_folders(folder):
+            return list_images(folder)
+        return max((list_images(path) for path in sorted(folder.iterdir())), key=len)
+
     def lack(self, paths: Sequence[str]) -> str | None:
         """Why the masks of a video are too few for its score."""
         if len(paths) < 2:
             return f'masks: {len(paths)}, of which the first is given'
-        if self.task == 'ytv' and not any(read_object_ids(path).any() for path in paths[:-1]):
+        if self.given_later and not any(read_object_ids(path).any() for path in paths[:-1]):
             return 'no true mask before the last shows an object'
         if not self.task.startswith('davis'):
             return None
@@ -85,6 +124,8 @@ class PlainTruth(Sequence):
     def __getitem__(self, index: int) -> dict:
         (video_id, paths), births = self.videos[index], {}
         first = read_object_ids(paths[0], self.task == 'davis16')
+        if self.task in OBJECTS:
+            return self.objects_of(video_id, paths, first.shape)
         if self.task == 'ytv':
             for t, path in enumerate(paths):
                 for number in np.unique(read_object_ids(path)).tolist():
@@ -100,12 +141,29 @@ class PlainTruth(Sequence):
             objects={k: dict(category=None, first_frame=t) for k, t in sorted(births.items()) if k != 0},
         )
 
+    def objects_of(self, video_id: str, paths: Sequence[str], size: tuple[int, int]) -> dict:
+        """The sample of a video with masks of ids, or with a folder for each object."""
+        names = [Path(path).stem for path in paths]
+        if Path(paths[0]).parent.name == video_id:
+            truth = id_maps(names, paths, size)
+        else:
+            truth = list(object_folders(Path(paths[0]).parents[1], names, size).values())
+        births = given_births(born(enumerate(truth)))
+        objects = {number: dict(first_frame=t) for number, t in sorted(births.items())}
+        return dict(video_id=video_id, frame_names=names, original_size=size, truth=truth, objects=objects)
+
 
 class OfficialTruth(Sequence):
     """Data samples of a data set as dicts, without the videos to skip."""
 
     def __init__(self, args: argparse.Namespace, skip: Iterable[str] = ()) -> None:
-        if args.task == 'vip':
+        if args.task in OBJECTS:
+            self.dataset = OBJECTS[args.task](args.gt, split=args.split, video_list=args.video_list, skip=skip)
+        elif args.task == 'tapvid':
+            self.dataset = TAPVid(args.gt, query_mode=args.query_mode, skip=skip)
+        elif args.task == 'badja':
+            self.dataset = BADJA(args.gt, davis_root=args.davis_root, skip=skip)
+        elif args.task == 'vip':
             self.dataset = VIP(args.gt, split=args.split, skip=skip)
         elif args.task == 'ytv':
             self.dataset = YouTubeVOSBenchmark(args.gt, split=args.split, video_list=args.video_list, skip=skip)
@@ -126,6 +184,8 @@ class OfficialTruth(Sequence):
         sample = self.dataset[index]['data_samples'].to_dict()
         if isinstance(self.dataset, DAVIS) and self.dataset.annotations == 'sparse':
             sample['output_frames'] = [path is not None for path in sample['mask_paths']]
+        if 'truth' in sample:
+            sample['output_frames'] = [frame is not None for frame in sample['truth']]
         return sample
 
 
@@ -150,6 +210,13 @@ def mark(args: argparse.Namespace) -> str:
 
 
 def build_metric(args: argparse.Namespace, out_dir: str | None = None) -> VideoMetric:
+    if args.task in POINTS:
+        return TAPVidMetric(out_dir) if args.task == 'tapvid' else BADJAMetric(out_dir)
+    if args.task in OBJECTS:
+        counts = args.task == 'lvos'
+        return ObjectVideoMetric(
+            out_dir, given_frame=counts, last_frame=counts, parts=args.parts, unseen_videos=args.unseen_videos
+        )
     if args.task == 'ytv':
         return YouTubeVOSMetric(out_dir, seen_categories=args.seen_categories)
     return VIPMetric(out_dir) if args.task == 'vip' else DAVISMetric(out_dir)
@@ -161,7 +228,9 @@ def legal_ids(task: str, sample: dict) -> Iterable[int]:
         return 1, 255
     if task == 'vip':
         return range(1, NUM_CATEGORIES)
-    return sample['objects'] if task == 'ytv' else range(1, int(sample['given_masks'][0].max()) + 1)
+    if task == 'ytv' or task in OBJECTS:
+        return sample['objects']
+    return range(1, int(sample['given_masks'][0].max()) + 1)
 
 
 def wanted_masks(task: str, sample: dict) -> ExpectedMasks:
@@ -177,7 +246,7 @@ class Video(NamedTuple):
     """What became of one video: its faults, and its record, unless there are faults that are not allowed."""
 
     video_id: str
-    expected: ExpectedMasks
+    expected: ExpectedMasks | None
     faults: list[str]
     records: list[dict]
 
@@ -185,17 +254,27 @@ class Video(NamedTuple):
 def evaluate_video(truth: Sequence, args: argparse.Namespace, index: int) -> Video:
     """Check and score one video."""
     sample = truth[index]
+    if args.task in POINTS:
+        return evaluate_points(sample, args)
     expected = wanted_masks(args.task, sample)
-    for name, true_mask in zip(sample['frame_names'], sample['mask_paths'], strict=True):
+    true_masks = sample.get('mask_paths') or [None] * len(sample['frame_names'])
+    for name, true_mask in zip(sample['frame_names'], true_masks, strict=True):
         path = Path(args.pred, sample['video_id'], f'{name}.png')
         if true_mask is not None and path.is_file() and path.samefile(true_mask):
             raise InputError(
                 f'{path} is a mask of the truth in {args.gt}, which would be compared with itself. Name '
                 'the folder of predicted masks as PRED.'
             )
-    masks, faults = check_video(Path(args.pred, sample['video_id']), expected)
+    folder = Path(args.pred, sample['video_id'])
+    try:
+        drawn = other_forms(folder, expected.size)
+        masks, faults = check_video(folder, expected, drawn)
+    except (InputError, MissingInputError) as error:
+        drawn, masks, faults = {}, {}, [str(error)]
     if faults and not args.allow_faulty:
         return Video(sample['video_id'], expected, faults, [])
+    if drawn is not None and args.task in OBJECTS:  # Objects may overlap.
+        sample['pred_objects'] = [drawn[name] if name in masks else None for name in sample['frame_names']]
     predictions = np.zeros((len(sample['frame_names']), *sample['original_size']), np.uint8)
     for t, name in enumerate(sample['frame_names']):
         if name in masks:
@@ -203,6 +282,50 @@ def evaluate_video(truth: Sequence, args: argparse.Namespace, index: int) -> Vid
     metric = build_metric(args)
     metric.process(None, [dict(sample, pred_masks=predictions, protocol={})])
     return Video(sample['video_id'], expected, faults, metric.results)
+
+
+def evaluate_points(sample: dict, args: argparse.Namespace) -> Video:
+    """Check and score the points of one video; with faults that are allowed all of them are lost."""
+    shape, faults = np.shape(sample['points']), []
+    try:
+        points, occluded = read_found_points(Path(args.pred, sample['video_id']), sample)
+    except (InputError, MissingInputError) as error:
+        faults.append(str(error))
+        points, occluded = np.full(shape, np.nan), np.ones(shape[:2], bool)
+    if faults and not args.allow_faulty:
+        return Video(sample['video_id'], None, faults, [])
+    lost = np.isnan(points).any(axis=2)
+    found = dict(pred_points=points, pred_occluded=occluded, pred_lost=lost, protocol={})
+    metric = build_metric(args)
+    metric.process(None, [dict(sample, **found)])
+    return Video(sample['video_id'], None, faults, metric.results)
+
+
+def read_found_points(folder: Path, sample: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Points ``[T, J, 2]`` in pixels of the frames, NaN where lost, and bool ``[T, J]``, where they are hidden."""
+    frames, count = np.shape(sample['points'])[:2]
+    files = [Path(f'{folder}.npz'), folder / TRACKS, folder / DUMPED]
+    path = next((file for file in files if file.is_file()), None)
+    if path is None:
+        raise MissingInputError(f'{folder}: the video is missing, {folder}.npz or a file in that folder is expected')
+    size = tuple(sample['original_size'])
+    if path.name == DUMPED:
+        rows = read_dumped_points(path)
+        if len({len(row['points']) for row in rows}) > 1:
+            raise InputError(f'{path} has not the same points in all frames')
+        points, occluded = (np.stack([row[key] for row in rows]) for key in ('points', 'occluded'))
+        points = scaled(points, rows[0]['size'], size)
+    else:
+        points, occluded = read_point_file(path, frames)
+        lost = np.isnan(points).any(axis=2)
+        points, occluded = to_pixels(points, size).swapaxes(0, 1), (occluded | lost).T
+        if 'query_order' in sample and points.shape[1] == count:
+            points, occluded = points[:, sample['query_order']], occluded[:, sample['query_order']]
+    if points.shape != (frames, count, 2):
+        raise InputError(
+            f'{path} has {points.shape[1]} points in {len(points)} frames, but {count} in {frames} are expected'
+        )
+    return points, occluded
 
 
 def evaluate_videos(truth: Sequence, args: argparse.Namespace) -> Iterable[Video]:
@@ -217,17 +340,17 @@ def evaluate_videos(truth: Sequence, args: argparse.Namespace) -> Iterable[Video
     )
 
 
-def protocol_of(args: argparse.Namespace) -> dict:
+def protocol_of(args: argparse.Namespace, kind: str) -> dict:
     """What is scored, and by which rules."""
-    return dict(name=f'masks from {args.pred}', version=1, truth=args.gt, task=args.task, split=args.split)
+    return dict(name=f'{kind} from {args.pred}', version=1, truth=args.gt, task=args.task, split=args.split)
 
 
-def check_results(args: argparse.Namespace, name: str) -> None:
+def check_results(args: argparse.Namespace, metric: VideoMetric) -> None:
     """Refuse a folder that holds the results of other masks, or by other rules."""
-    path = Path(args.out, f'{name}_results.json')
+    path = Path(args.out, f'{metric.name}_results.json')
     if not path.is_file():
         return
-    found, wanted = read_json(path), protocol_of(args)
+    found, wanted = read_json(path), protocol_of(args, metric.predicts)
     before = found.get('protocol') if isinstance(found, dict) else None
     if not isinstance(before, dict) or {key: before.get(key) for key in wanted} != wanted:
         what = before.get('name') if isinstance(before, dict) else 'something else'
@@ -236,7 +359,7 @@ def check_results(args: argparse.Namespace, name: str) -> None:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
-    parser.add_argument('pred', metavar='PRED', help='folder of predicted masks')
+    parser.add_argument('pred', metavar='PRED', help='folder of predicted masks or points')
     parser.add_argument('gt', metavar='GT', help='data set in its official layout, or plain folder of true masks')
     parser.add_argument('--task', required=True, choices=TASKS, help='benchmark whose rules hold')
     parser.add_argument('--out', metavar='DIR', help='where to write the JSON and CSV files')
@@ -249,13 +372,31 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--sparse', action='store_true', help='score the frames that have a true mask; others are no faults'
     )
-    parser.add_argument('--video-list', metavar='FILE', help='ytv: score these videos only')
+    parser.add_argument('--video-list', metavar='FILE', help='ytv, mose, lvos, sav: score these videos only')
+    parser.add_argument(
+        '--parts',
+        type=between(2),
+        metavar='N',
+        help='mose, lvos, sav: tell J and F in N parts of the time (default: 4)',
+    )
+    parser.add_argument('--unseen-videos', metavar='FILE', help='lvos: those of categories that were not trained on')
+    parser.add_argument('--query-mode', choices=('first', 'strided'), help='tapvid: default first')
+    parser.add_argument('--davis-root', metavar='DIR', help='badja: folder of DAVIS (default: DAVIS in GT)')
     parser.add_argument(
         '--seen-categories', metavar='FILE', help='ytv: those of the training data, by line or as JSON list'
     )
     args = parser.parse_args(argv)
-    if args.task != 'ytv' and (args.video_list or args.seen_categories):
-        parser.error('--video-list and --seen-categories are for --task ytv')
+    for option, tasks in (
+        ('seen_categories', ('ytv',)),
+        ('video_list', ('ytv', *OBJECTS)),
+        ('parts', tuple(OBJECTS)),
+        ('unseen_videos', ('lvos',)),
+        ('query_mode', ('tapvid',)),
+        ('davis_root', ('badja',)),
+    ):
+        if getattr(args, option) is not None and args.task not in tasks:
+            parser.error(f'--{option.replace("_", "-")} is for --task {", ".join(tasks)}')
+    args.parts, args.query_mode = args.parts or 4, args.query_mode or 'first'
     if not args.task.startswith('davis') and (args.sparse or args.resolution is not None):
         parser.error('--sparse and --resolution are for the tasks of DAVIS')
     split = args.split
@@ -274,7 +415,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
         for folder in (args.pred, args.gt):
-            if not Path(folder).is_dir():
+            if not Path(folder).is_dir() and (folder != args.gt or args.task != 'tapvid' or not Path(folder).is_file()):
                 raise MissingInputError(
                     f'{absent(folder, "folder")}. Expected <video>/<frame>.png in it, or a data set.'
                 )
@@ -282,7 +423,7 @@ def main(argv: list[str] | None = None) -> None:
             check_apart(args.out, [args.pred, args.gt])
         metric = build_metric(args, args.out)
         if args.out is not None:
-            check_results(args, metric.name)
+            check_results(args, metric)
         truth, left_out = load_truth(args)
         if not len(truth):
             raise InputError(f'Nothing can be scored: {args.gt} has no other videos')
@@ -291,7 +432,9 @@ def main(argv: list[str] | None = None) -> None:
             videos[video.video_id] = video.expected
             faults += video.faults
             metric.results += video.records
-        faults += check_extra(args.pred, videos, {*left_out, *(videos if args.sparse else ())})
+        if args.task not in POINTS:
+            free = videos if args.sparse or args.task in OBJECTS else ()
+            faults += check_extra(args.pred, videos, {*left_out, *free})
         for fault in faults:
             print(fault)
         if faults and not args.allow_faulty:
@@ -303,7 +446,7 @@ def main(argv: list[str] | None = None) -> None:
             )
         for entry in metric.results:
             entry['protocol'] = dict(
-                protocol_of(args),
+                protocol_of(args, metric.predicts),
                 faults=len(faults),
                 left_out=list(left_out),
             )

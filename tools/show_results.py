@@ -9,12 +9,12 @@ import numpy as np
 
 from stt_mm.engine.cli import between, one_line_errors, tool_parser, tracked
 from stt_mm.errors import InputError, MissingInputError
-from stt_mm.evaluation.metrics.dumped import POINTS
+from stt_mm.evaluation.metrics.dumped import POINTS, read_dumped_points
 from stt_mm.utils import list_images, read_image, read_mask
 from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.images import walk_folders
+from stt_mm.utils.point_file import scaled
 from stt_mm.utils.targets import check_apart
-from stt_mm.utils.text import read_json
 from stt_mm.visualization import (
     VideoWriter,
     draw_skeleton,
@@ -37,10 +37,10 @@ video, both may be the folders of its masks and its frames."""
 
 @dataclass(frozen=True)
 class Video:
-    """Results of a video: the mask file, or the points ``[J, 2]`` (negative: lost), and the image of each frame."""
+    """Results of a video: the mask file, or the points as they were dumped, and the image of each frame."""
 
     name: str
-    results: Mapping[str, Path | np.ndarray]
+    results: Mapping[str, Path | dict]
     images: Mapping[str, str]
 
     def picture(self, frame: str, height: int, alpha: float) -> np.ndarray:
@@ -55,7 +55,8 @@ class Video:
                 )
             drawn = overlay(image, mask, alpha)
         else:
-            drawn = draw_skeleton(image, result)
+            size = image.shape[:2]
+            drawn = draw_skeleton(image, scaled(result['points'], result['size'], size))
         return with_title(to_height(drawn, height), f'{self.name}  {frame}')
 
 
@@ -81,25 +82,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def read_points(path: Path) -> dict[str, np.ndarray]:
-    """Points of each frame of a ``points.json``."""
-
-    def place_of(point: list | None) -> tuple[float, float]:
-        x, y = (-1, -1) if point is None else point
-        return float(x), float(y)
-
-    try:
-        found = {row['name']: [place_of(point) for point in row['points']] for row in read_json(path)}
-        if not found:
-            raise ValueError('it has no frame')
-        return {name: np.array(points, float).reshape(-1, 2) for name, points in found.items()}
-    except (TypeError, KeyError, ValueError) as error:
-        raise InputError(
-            f'{path} cannot be used ({error}): expected a list with name and points of each frame, as --dump-points of '
-            'tools/test.py writes it.'
-        ) from error
-
-
 def find_videos(args: argparse.Namespace) -> list[Video]:
     """All videos in the folder of results, or those that are asked for; each has frames."""
     for folder in (args.results, args.frames):
@@ -109,7 +91,7 @@ def find_videos(args: argparse.Namespace) -> list[Video]:
     for folder, names in walk_folders(args.results):
         name = Path(folder).relative_to(args.results).as_posix()
         if POINTS in names:
-            found[name] = read_points(Path(folder, POINTS))
+            found[name] = {row['name']: row for row in read_dumped_points(Path(folder, POINTS))}
         elif masks := [Path(path) for path in list_images(folder) if path.lower().endswith('.png')]:
             found[name] = {path.stem: path for path in masks}
     if missing := [name for name in args.videos or () if name not in found]:

@@ -2,6 +2,7 @@
 
 from stt_mm.apis.labels import FrameResult
 from stt_mm.apis.matches import Matches, find_matches
+from stt_mm.apis.result_files import ResultFiles
 from stt_mm.apis.video_propagator import VideoPropagator
 
-__all__ = ['FrameResult', 'Matches', 'VideoPropagator', 'find_matches']
+__all__ = ['FrameResult', 'Matches', 'ResultFiles', 'VideoPropagator', 'find_matches']

@@ -6,6 +6,7 @@ from stt_mm.datasets.benchmark import UnscorableVideos, VideoBenchmark
 from stt_mm.datasets.davis import DAVIS
 from stt_mm.datasets.image_folder import ImageFolder
 from stt_mm.datasets.jhmdb import JHMDB
+from stt_mm.datasets.object_videos import LVOS, MOSE, SAV
 from stt_mm.datasets.samplers import LongestFirstSampler, TrainSampler
 from stt_mm.datasets.tap_vid import TAPVid
 from stt_mm.datasets.video_folder import VideoFolder
@@ -18,7 +19,10 @@ __all__ = [
     'DAVIS',
     'ImageFolder',
     'JHMDB',
+    'LVOS',
     'LongestFirstSampler',
+    'MOSE',
+    'SAV',
     'TAPVid',
     'TrainSampler',
     'UnscorableVideos',

@@ -64,7 +64,7 @@ class BADJA(VideoBenchmark):
             check_there(path, 'folder', 'BADJA', LAYOUT, advice)
         videos, elsewhere = [], []
         for path in sorted(folder.glob('*.json')):
-            entries = _read_annotations(path)
+            entries = read_annotations(path)
             if any(_ELSEWHERE in entry['image_path'] for entry in entries):
                 elsewhere.append(path.stem)
             else:
@@ -86,8 +86,8 @@ class BADJA(VideoBenchmark):
         return None
 
     def _load_video(self, path: Path, entries: list[dict]) -> dict:
-        images = [_place(entry['image_path'], 'JPEGImages', path) for entry in entries]
-        masks = [_place(entry['segmentation_path'], 'Annotations', path) for entry in entries]
+        images = [place_of(entry['image_path'], 'JPEGImages', path) for entry in entries]
+        masks = [place_of(entry['segmentation_path'], 'Annotations', path) for entry in entries]
         folder = self.davis / images[0].parent
         check_there(folder, 'folder', 'BADJA', LAYOUT, 'Complete DAVIS, or change davis_root.')
         frame_paths = list_images(folder)
@@ -124,7 +124,7 @@ class BADJA(VideoBenchmark):
         )
 
 
-def _read_annotations(path: Path) -> list[dict]:
+def read_annotations(path: Path) -> list[dict]:
     """The annotated frames of one animal, their joints and visibilities checked."""
     entries = read_json(path)
     if not isinstance(entries, list) or not entries:
@@ -154,7 +154,7 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) <= 1e6
 
 
-def _place(name: str, kind: str, source: Path) -> Path:
+def place_of(name: str, kind: str, source: Path) -> Path:
     """Where a path of an annotation lies below the folder of DAVIS."""
     name = name.replace('\\', '/')
     check_name(name, source)

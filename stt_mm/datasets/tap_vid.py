@@ -1,9 +1,8 @@
 """TAP-Vid: points anywhere, given in any frame, with the frames in which something hides them."""
 
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from stt_mm.utils.checks import check_choice
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.images import list_images, natural_key
 from stt_mm.utils.pickles import array_of, read_pickle
+from stt_mm.utils.point_file import checked_tracks, kind_of, read_point_file, to_pixels
 from stt_mm.utils.text import check_there
 
 LAYOUT = (
@@ -22,8 +22,6 @@ LAYOUT = (
 )
 FRAMES, POINTS = 'frames', 'points.npz'
 QUERY_EVERY = 5  # frames between those with queries, mode strided
-MAX_BYTES = 2**28  # of the two arrays of a points.npz
-MAX_POSITION = 2.0  # a visible point is in the picture, whose sides are 1
 
 
 @DATASETS.register_module()
@@ -32,8 +30,9 @@ class TAPVid(VideoBenchmark):
 
     One query is one point to be followed; the same track may give several. ``given_points`` are those of each frame.
     The metainfo adds, for Q queries in the order of their frames, ``points``, float64 ``[T, Q, 2]``: (x, y) in pixels
-    of the frames that count from 0 at the centre of the first one, ``occluded``, bool ``[T, Q]``, ``query_frames``,
-    integers ``[Q]``, ``query_mode``, and ``both_ways``, whether frames before that of a query count.
+    of the frames that count from 0 at the centre of the first one, ``occluded``, bool ``[T, Q]``, ``query_frames`` and
+    ``query_order``, integers ``[Q]``: the frame of each, and its place in the order of the public code,
+    ``query_mode``, and ``both_ways``, whether frames before that of a query count.
 
     Args:
         data_root: an official pickle, a folder of pickles such as the shards of Kinetics, which are all read, or a
@@ -88,15 +87,14 @@ class TAPVid(VideoBenchmark):
         return FrameSequence(video['frame_paths'], name=video['video_id'], images=video['images'], size=self.size)
 
     def load_labels(self, video: dict, frames: FrameSequence) -> tuple[dict, dict]:
-        tracks, born = self._queries(video)
-        height, width = frames.original_size
-        # Corners count from 0 there, centres here.
-        points = video['tracks'][tracks].swapaxes(0, 1) * np.array([width, height], np.float64) - 0.5
+        tracks, born, order = self._queries(video)
+        points = to_pixels(video['tracks'][tracks].swapaxes(0, 1), frames.original_size)
         given = {int(t): points[t, born == t].astype(np.float32) for t in np.unique(born)}
         metainfo = dict(
             points=points,
             occluded=video['occluded'][tracks].T,
             query_frames=born,
+            query_order=order,
             query_mode=self.query_mode,
             both_ways=self.query_mode == 'strided',
         )
@@ -105,7 +103,7 @@ class TAPVid(VideoBenchmark):
         }
 
     def lack(self, video: dict) -> str | None:
-        _, born = self._queries(video)
+        _, born, _ = self._queries(video)
         if not len(born):
             return f'no point is visible{of_the_first(self.max_frames)}'
         if lack := given_alone(video, self.max_frames):
@@ -115,10 +113,10 @@ class TAPVid(VideoBenchmark):
             f'all points appear in the last frame, {last}' if self.query_mode == 'first' and min(born) == last else None
         )
 
-    def _queries(self, video: dict) -> tuple[np.ndarray, np.ndarray]:
+    def _queries(self, video: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         tracks, born = select_queries(video['occluded'][:, : len(video['frame_paths'])], self.query_mode)
         order = np.argsort(born, kind='stable')
-        return tracks[order], born[order]
+        return tracks[order], born[order], order
 
 
 def select_queries(occluded: np.ndarray, mode: Literal['first', 'strided']) -> tuple[np.ndarray, np.ndarray]:
@@ -143,12 +141,12 @@ def _of_pickle(path: Path, prefix: str) -> Iterator[dict]:
     """Records of the videos of a pickle: ``{name: video}`` or a list of videos."""
     content = read_pickle(path)
     if not isinstance(content, dict | list | tuple) or not content:
-        raise InputError(f'{path} must hold videos by their names, or a list of videos, got {_kind(content)}.')
+        raise InputError(f'{path} must hold videos by their names, or a list of videos, got {kind_of(content)}.')
     named = content if isinstance(content, dict) else {f'{number:04d}': video for number, video in enumerate(content)}
     for name, video in named.items():
         where = f'{path}, video {name}'
         if not isinstance(video, dict) or not {'video', 'points', 'occluded'} <= set(video):
-            raise InputError(f'{where}: expected a dict with video, points and occluded, got {_kind(video)}.')
+            raise InputError(f'{where}: expected a dict with video, points and occluded, got {kind_of(video)}.')
         images = video['video']
         if (stored := array_of(images)) is not None:
             images = stored
@@ -157,9 +155,9 @@ def _of_pickle(path: Path, prefix: str) -> Iterator[dict]:
             fits = isinstance(images, list | tuple) and images and all(isinstance(image, bytes) for image in images)
         if not fits:
             raise InputError(
-                f'{where}: video must be uint8 [T, H, W, 3] or a list of encoded images, got {_kind(images)}.'
+                f'{where}: video must be uint8 [T, H, W, 3] or a list of encoded images, got {kind_of(images)}.'
             )
-        tracks, occluded = _tracks(array_of(video['points']), array_of(video['occluded']), len(images), where)
+        tracks, occluded = checked_tracks(array_of(video['points']), array_of(video['occluded']), len(images), where)
         yield dict(
             video_id=f'{prefix}{name}',
             frame_paths=[str(path)] * len(images),
@@ -174,52 +172,5 @@ def _of_folder(folder: Path) -> dict:
     paths, path = list_images(folder / FRAMES), folder / POINTS
     if not paths:
         raise MissingInputError(f'TAPVid: no images in {folder / FRAMES}. Expected {LAYOUT}.')
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > MAX_BYTES:
-            raise InputError(
-                f'{path} unpacks to {size >> 20} MiB, too much for points (at most {MAX_BYTES >> 20} MiB).'
-            )
-        with np.load(path, allow_pickle=False) as arrays:
-            points, occluded = arrays.get('points'), arrays.get('occluded')
-    except InputError:
-        raise
-    except Exception as error:  # at broken data NumPy raises nearly any
-        raise InputError(
-            f'{path} cannot be read ({error}). Write it by numpy.savez(path, points=, occluded=).'
-        ) from error
-    tracks, occluded = _tracks(points, occluded, len(paths), str(path))
+    tracks, occluded = read_point_file(path, len(paths))
     return dict(video_id=folder.name, frame_paths=paths, images=None, tracks=tracks, occluded=occluded)
-
-
-def _tracks(points: Any, occluded: Any, frames: int, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """The same, checked: numbers ``[N, T, 2]`` and bool ``[N, T]``."""
-    for name, part, shape in (('points', points, (frames, 2)), ('occluded', occluded, (frames,))):
-        numbers = isinstance(part, np.ndarray) and part.dtype.kind in 'biuf'
-        if not numbers or part.ndim != len(shape) + 1 or not len(part) or part.shape[1:] != shape:
-            raise InputError(
-                f'{where}: {name} must be numbers {["N", *shape]} for {frames} frames, got {_kind(part)}.'.replace(
-                    "'", ''
-                )
-            )
-    if len(points) != len(occluded):
-        raise InputError(f'{where}: {len(points)} points, but occlusions of {len(occluded)}.')
-    occluded = occluded != 0
-    shown = points[~occluded]
-    if not np.isfinite(shown).all() or np.abs(shown).max(initial=0) > MAX_POSITION:
-        raise InputError(
-            f'{where}: visible points must lie between (0, 0), the upper left corner of the picture, and (1, 1), got '
-            f'{np.abs(shown).max():g}. Divide positions in pixels by the width and the height.'
-        )
-    return points, occluded
-
-
-def _kind(value: Any) -> str:
-    """What a value of a file is, for messages."""
-    array = array_of(value) if array_of(value) is not None else value
-    if isinstance(array, np.ndarray):
-        return f'{array.dtype} {list(array.shape)}'
-    if isinstance(value, dict):
-        return f'a dict of {", ".join(map(str, list(value)[:5])) or "nothing"}'
-    return 'nothing' if value is None else f'a {type(value).__name__}'

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from stt_mm.errors import InputError, MissingInputError
+from stt_mm.utils.frame_masks import FrameMasks, has_object_folders, object_folders
 from stt_mm.utils.images import open_image
+from stt_mm.utils.mask_file import read_mask_file
 from stt_mm.utils.masks import read_mask
 from stt_mm.utils.text import absent
 
@@ -55,19 +57,30 @@ def given_births(given_masks: Mapping[int, np.ndarray]) -> dict[int, int]:
     return {number: t for t, mask in given_masks.items() for number in np.unique(mask).tolist() if number != 0}
 
 
-def check_video(folder: str | Path, expected: ExpectedMasks) -> tuple[dict[str, np.ndarray], list[str]]:
+def check_video(
+    folder: str | Path, expected: ExpectedMasks, drawn: Mapping[str, FrameMasks] | None = None
+) -> tuple[dict[str, np.ndarray], list[str]]:
     """Reads the masks of one video.
+
+    Args:
+        folder: of the video.
+        expected: what it must hold.
+        drawn: the frames of :func:`other_forms`, where the masks are no maps of ids; ``None``: they are.
 
     Returns:
         The masks without faults, uint8 ``[H, W]`` by frame name; and one line per fault, which names the file.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if drawn is None and not folder.is_dir():
         return {}, [f'{folder}: the video is missing, {len(expected.frames)} masks are expected there']
     masks, faults = {}, []
     for name, ids in expected.frames.items():
-        path = folder / f'{name}.png'
-        fault, mask = _check_mask(path, expected.size, ids)
+        if drawn is None:
+            path = folder / f'{name}.png'
+            fault, mask = _check_mask(path, expected.size, ids)
+        else:
+            path = f'{folder}, frame {name}'
+            fault, mask = _check_drawn(drawn.get(name), expected.size, ids)
         if fault is None:
             masks[name] = mask
         else:
@@ -75,10 +88,28 @@ def check_video(folder: str | Path, expected: ExpectedMasks) -> tuple[dict[str, 
     return masks, faults
 
 
+def other_forms(folder: str | Path, size: tuple[int, int]) -> dict[str, FrameMasks] | None:
+    """The frames of a video whose masks are no maps of ids: a file ``<folder>.json``, or a folder for each object.
+
+    Args:
+        folder: of the video.
+        size: (height, width) of its frames.
+
+    Returns:
+        By the name of the frame; ``None`` if the masks are in neither form. See :mod:`stt_mm.utils.mask_file` and
+        :func:`stt_mm.utils.frame_masks.object_folders`.
+    """
+    if Path(folder).is_dir():
+        return object_folders(folder, None, size) if has_object_folders(folder) else None
+    file = Path(f'{folder}.json')
+    return {frame.name: frame for frame in read_mask_file(file).frames} if file.is_file() else None
+
+
 def check_extra(folder: str | Path, videos: Mapping[str, ExpectedMasks], free: Collection[str] = ()) -> list[str]:
     """One line for each file, or whole folder, that belongs to no expected mask; hidden ones are passed over, and so
     are the folders of the videos in ``free``, which may hold anything."""
     files, folders = _expected_paths(videos)
+    files.update(f'{video}.json' for video in videos if not Path(folder, video).is_dir())
     folders.update(str(place) for video in free for place in (Path(video), *Path(video).parents))
     faults = []
     for root, directories, names in os.walk(folder):
@@ -140,6 +171,21 @@ def _check_mask(path: Path, size: tuple[int, int], ids: Set[int]) -> tuple[str |
         return str(error).removeprefix(f'Mask {path} '), None
     if image.format != 'PNG' or image.mode not in ('P', 'L'):
         return f'a {image.format} image of mode {image.mode}; masks are indexed (P) or 8-bit grey (L) PNGs', None
+    return _check_ids(mask, size, ids)
+
+
+def _check_drawn(
+    frame: FrameMasks | None, size: tuple[int, int], ids: Set[int]
+) -> tuple[str | None, np.ndarray | None]:
+    if frame is None:
+        return 'the mask is missing', None
+    try:
+        return _check_ids(frame.ids(), size, ids)
+    except ValueError as error:
+        return str(error), None
+
+
+def _check_ids(mask: np.ndarray, size: tuple[int, int], ids: Set[int]) -> tuple[str | None, np.ndarray | None]:
     if mask.shape != size:
         return f'{mask.shape[0]}x{mask.shape[1]} (height x width), but the frame is {size[0]}x{size[1]}', None
     extra = sorted(set(np.unique(mask).tolist()) - {0} - ids)

@@ -20,6 +20,8 @@ from tiny_data import moving_shapes, write_image, write_video
 
 from stt_mm.apis import VideoPropagator
 from stt_mm.utils import VideoReader, read_mask, write_mask
+from stt_mm.utils.mask_file import MaskFileWriter, read_mask_file
+from stt_mm.utils.point_file import read_point_file, to_pixels
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'demo' / 'propagate.py'
@@ -531,3 +533,81 @@ def test_masks_and_points_may_name_their_frame(tmp_path, monkeypatch):
     assert list(found) == [0, 3]
     assert found[3].tolist() == [[1, 2], [5, 6]]
     assert propagate.by_frame([]) == {}
+
+
+def test_masks_and_points_travel_in_files_of_others(place, capfd):
+    """What is written as COCO and TAP-Vid is the result, and given again it carries on from there."""
+    propagate.main(
+        [
+            'frames',
+            *('--mask', 'first.png', '5:second.png', '--points', '10,20', '3:30,8', '--mask-dir', 'masks'),
+            *('--points-json', 'points.json', '--masks-json', 'new/masks.json', '--points-npz', 'points.npz', *SMALL),
+        ]
+    )
+    assert 'masks_json: new/masks.json\npoints_npz: points.npz' in capfd.readouterr().out
+    found = read_mask_file('new/masks.json')
+    assert json.loads(Path('new/masks.json').read_text())['images'][3]['file_name'] == '00003.png'
+    for t, frame in found.numbered().items():
+        np.testing.assert_array_equal(frame.ids(), read_mask(f'masks/{t:05d}.png'))
+    rows = json.loads(Path('points.json').read_text())
+    points, occluded = read_point_file('points.npz', 12)
+    assert occluded.tolist() == [[False] * 12, [True] * 3 + [False] * 9]
+    expected = np.array([row['points'][0] for row in rows])
+    np.testing.assert_allclose(to_pixels(points[0], (64, 96)), expected, atol=0.006)
+
+    # Each object and point is given in the first frame that shows it.
+    propagate.main(
+        [
+            'frames',
+            '--mask',
+            'new/masks.json',
+            '--points',
+            'points.npz',
+            '--mask-dir',
+            'again',
+            '--points-json',
+            'b.json',
+            *SMALL,
+        ]
+    )
+    for t in range(12):
+        np.testing.assert_array_equal(read_mask(f'again/{t:05d}.png'), read_mask(f'masks/{t:05d}.png'))
+    again = json.loads(Path('b.json').read_text())
+    assert [len(row['points']) for row in again] == [len(row['points']) for row in rows]
+    np.testing.assert_allclose([row['points'][0] for row in again], expected, atol=0.02)
+
+
+def test_a_json_file_for_one_frame_may_be_for_another(place):
+    with MaskFileWriter('one.json') as file:
+        file.add('00000.png', read_mask('first.png'))
+    propagate.main(['video.mp4', '--mask', '2:one.json', '--mask-dir', 'masks', '--max-frames', '4', *SMALL])
+    assert [read_mask(f'masks/{t:05d}.png').any() for t in range(4)] == [False, False, True, True]
+
+
+def test_what_travels_badly_is_named_in_one_line(place, capfd):
+    with MaskFileWriter('two.json') as file:
+        for t in range(2):
+            file.add(f'{t:05d}.png', read_mask('first.png'))
+    np.savez('points.npz', points=np.zeros((1, 2, 2)), occluded=np.ones((1, 2), bool))
+    Path('broken.json').write_text('{}')
+    for args, message in (
+        (('--mask', '3:two.json', '--masks-json', 'o.json'), 'has masks of 2 frames, so that 3: cannot'),
+        (('--mask', 'broken.json', '--masks-json', 'o.json'), 'holds no masks that are known'),
+        (('--mask', 'absent.json', '--masks-json', 'o.json'), 'No such file: absent.json'),
+        (('--mask', 'two.json', '--masks-json', 'two.json'), 'two.json is read here and would be replaced'),
+        (('--mask', 'two.json', '--points', '1,1', '--points-json', 'two.json'), 'two.json is read here'),
+        (('--points', 'points.npz', '--points-npz', 'o.npz'), 'shows no point'),
+        (('--points', '1,1', '--points-npz', 'o.json'), 'Points are written as .npz'),
+        (('--points', '1,1', '--points-json', 'a.npz', '--points-npz', 'a.npz'), 'would both be written to'),
+    ):
+        assert message in error_of(capfd, 'frames', *args)
+    assert not Path('o.json').exists()
+    for args, message in (
+        (('--mask', 'two.json', '5:second.png', '--show'), 'no other label can stand beside it'),
+        (('--points', 'points.npz', '1,1', '--show'), 'no other label can stand beside it'),
+        (('--points', '1,1', '--masks-json', 'o.json'), '--masks-json needs --mask'),
+        (('--mask', 'first.png', '--points-npz', 'o.npz'), '--points-npz needs --points'),
+    ):
+        with pytest.raises(SystemExit):
+            propagate.parse_args(['frames', *args])
+        assert message in capfd.readouterr().err

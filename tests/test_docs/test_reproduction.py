@@ -97,7 +97,9 @@ def last_checkpoint(config, work_dir=None):
 def load_tool(name):
     spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
     tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / 'tools' / 'analysis'))
+        spec.loader.exec_module(tool)
     return tool
 
 

@@ -35,6 +35,10 @@ def tool(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / 'tools' / 'analysis'))
     module = importlib.import_module('collect_results')
     monkeypatch.setattr(module, 'PAGES', [tmp_path / 'page.md'])
+    for name in ('LEADERBOARD', 'LEADERBOARD_PAGE'):
+        path = getattr(module, name)
+        monkeypatch.setattr(module, name, tmp_path / path.name)
+    (tmp_path / 'leaderboard.csv').write_text(','.join(module.Row._fields) + '\n')
     return module
 
 
@@ -238,7 +242,30 @@ def test_a_benchmark_has_its_number_of_videos_and_its_scale(tool):
         VIPInstanceMetric=('vip_instance_results.json', 50, 100),
         JHMDBMetric=('jhmdb_results.json', 268, 1),
         YouTubeVOSMetric=('ytv_results.json', 474, 100),
+        TAPVidMetric=('tap_vid_results.json', 30, 100),
+        BADJAMetric=('badja_results.json', 7, 1),
+        MOSE=('objects_results.json', 311, 100),
+        LVOS=('objects_results.json', 140, 100),
+        SAV=('objects_results.json', 155, 100),
     )
+
+
+def test_points_and_long_videos_have_their_cells(tool, tmp_path):
+    config = ROOT / 'configs' / 'eval'
+    taps = dict(average_jaccard=0.312, average_pts_within_thresh=0.456, occlusion_accuracy=0.789)
+    write(tool, tmp_path / 'a', 'tapvid_davis_r18_s8', taps, 30)
+    path = tmp_path / 'a' / 'tap_vid_results.json'
+    for mode, option in (('first', None), ('strided', {'test_dataloader.dataset.query_mode': 'strided'})):
+        path.write_text(json.dumps(json.loads(path.read_text()) | dict(query_mode=mode)))
+        assert tool.read_cell(tmp_path / 'a', config / 'tapvid_davis_r18_s8.py', option) == '31.2 / 45.6 / 78.9'
+    with pytest.raises(tool.Refused, match='is of queries strided, not first'):
+        tool.read_cell(tmp_path / 'a', config / 'tapvid_davis_r18_s8.py')
+    write(tool, tmp_path / 'b', 'badja_r18_s8', {'PCK@0.2': 53.46, 'lost joints': 0}, 7)
+    assert tool.read_cell(tmp_path / 'b', config / 'badja_r18_s8.py') == '53.5'
+    for name, videos in (('mose', 311), ('lvos', 140), ('sav', 155)):
+        scores = {'J&F-Mean': 0.5, 'J-Mean': 0.4, 'F-Mean': 0.6}
+        write(tool, tmp_path / name, f'{name}_r18_s8', scores, videos)
+        assert tool.read_cell(tmp_path / name, config / f'{name}_r18_s8.py') == '50.0 (40.0 / 60.0)'
 
 
 def test_a_field_that_only_one_of_the_protocols_has_is_a_difference(tool, tmp_path):

@@ -8,7 +8,16 @@ import cv2
 import numpy as np
 import pytest
 from scipy.io import savemat
-from tiny_data import make_davis, make_jhmdb, make_vip, make_youtube_vos_valid
+from tiny_data import (
+    make_badja,
+    make_davis,
+    make_jhmdb,
+    make_object_videos,
+    make_sav,
+    make_tap_vid,
+    make_vip,
+    make_youtube_vos_valid,
+)
 
 from stt_mm.utils import write_mask
 
@@ -513,3 +522,102 @@ def test_the_help_names_the_splits_and_where_the_counts_come_from(capsys, monkey
         manifest = check.load_manifest(name)
         assert f'{name} {manifest["name"]}: {", ".join(manifest["splits"])}' in overview
         assert f'{manifest["name"]}. Counts come from: {manifest["source"]}' in helped(name)
+
+
+def test_mose_and_lvos(tmp_path, capsys, manifests):
+    root = make_object_videos(tmp_path / 'mose', split='train')
+    make_object_videos(root, split='valid', every=99, births=(0, 0))
+    for split in ('train', 'valid'):
+        manifests('mose', split, num_videos=2)
+        code, lines, _ = run(capsys, 'mose', root, '--split', split, '--decode')
+        masks = 'masks     12' if split == 'train' else 'masks     2'
+        assert (code, lines[1:]) == (0, ['videos    2 of 2', 'frames    12', masks, 'complete'])
+    folder = root / 'train' / 'Annotations' / 'video1'
+    (folder / '00000006.png').unlink()
+    (root / 'train' / 'JPEGImages' / 'video0' / '00000011.jpg').write_bytes(b'')
+    code, lines, _ = run(capsys, 'mose', root, '--split', 'train')
+    assert (code, problems(lines)) == (
+        1,
+        [
+            f'{root}/train/JPEGImages/video0: empty files: 00000011.jpg',
+            f'{folder}: 1 of 6 masks missing: 00000006.png',
+        ],
+    )
+    lvos = make_object_videos(tmp_path / 'lvos', births=(0, 2))
+    manifests('lvos2', 'valid', num_videos=2)
+    code, lines, _ = run(capsys, 'lvos2', lvos)
+    assert (code, lines[1:]) == (0, ['videos    2 of 2', 'frames    12', 'objects   4', 'masks     10', 'complete'])
+    (lvos / 'valid' / 'JPEGImages' / 'video0' / '00000006.jpg').unlink()
+    (lvos / 'valid' / 'Annotations' / 'video0' / '00000011.png').unlink()
+    code, lines, _ = run(capsys, 'lvos2', lvos)
+    assert (code, problems(lines)) == (
+        1,
+        [
+            f'{lvos}/valid/Annotations/video0: 1 of 5 masks missing: 00000011.png',
+            f'{lvos}/valid/JPEGImages/video0: masks of frames that are not there: 00000006',
+        ],
+    )
+    (lvos / 'valid' / 'valid_meta.json').unlink()
+    code, _, error = run(capsys, 'lvos2', lvos)
+    assert (code, 'No such file' in error) == (1, True)
+
+
+def test_sav(tmp_path, capsys, manifests):
+    root = make_sav(tmp_path / 'sav')
+    make_sav(root, train=True)
+    manifests('sav', 'val', num_videos=2, num_objects=4)
+    manifests('sav', 'train', num_videos=2, num_objects=4)
+    code, lines, _ = run(capsys, 'sav', root, '--decode')
+    assert (code, lines[1:]) == (
+        0,
+        ['videos    2 of 2', 'frames    26', 'objects   4 of 4', 'masks     16', 'complete'],
+    )
+    code, lines, _ = run(capsys, 'sav', root, '--split', 'train', '--decode')
+    assert (code, lines[1:]) == (0, ['videos    2 of 2', 'frames    2', 'objects   4 of 4', 'complete'])
+    (root / 'sav_val' / 'JPEGImages_24fps' / 'sav_000001' / '00008.jpg').unlink()
+    (root / 'sav_train' / 'sav_000' / 'sav_000000.mp4').unlink()
+    (root / 'sav_train' / 'sav_000' / 'sav_000001_manual.json').write_text('{}')
+    code, lines, _ = run(capsys, 'sav', root)
+    masks = root / 'sav_val' / 'Annotations_6fps' / 'sav_000001'
+    assert problems(lines) == [f'{masks}/{k}: masks of frames that are not there: 00008.png' for k in ('000', '001')]
+    code, lines, _ = run(capsys, 'sav', root, '--split', 'train')
+    assert len(problems(lines)) == 4
+    assert f'{root}/sav_train/sav_000: 1 of 1 frames missing: sav_000000.mp4' in problems(lines)
+    assert 'sav_000001_manual.json holds no masks that are known' in problems(lines)[3]
+
+
+def test_tap_vid(tmp_path, capsys, manifests):
+    manifests('tapvid', 'davis', num_videos=2)
+    for folders in (False, True):
+        root = make_tap_vid(tmp_path / str(folders), folders=folders)
+        code, lines, _ = run(capsys, 'tapvid', root, '--decode')
+        assert (code, lines[-4:]) == (0, ['videos    2 of 2', 'frames    12', 'queries   6', 'complete'])
+    (root / 'video0' / 'frames' / '00003.png').write_bytes(b'no image')
+    code, lines, _ = run(capsys, 'tapvid', root, '--decode')
+    assert code == 1
+    assert any('unreadable: Video video0' in line for line in problems(lines))
+    (root / 'video1' / 'points.npz').write_bytes(b'')
+    code, lines, _ = run(capsys, 'tapvid', root)
+    assert code == 1
+    assert any('points.npz cannot be read' in line for line in problems(lines))
+    assert run(capsys, 'tapvid', tmp_path / 'nowhere')[0] == 1
+
+
+def test_badja(tmp_path, capsys, manifests):
+    root = make_badja(tmp_path / 'badja')
+    manifests('badja', 'davis', num_videos=2, num_masks=8, animals=dict(video0=4, video1=4))
+    code, lines, _ = run(capsys, 'badja', root, '--decode')
+    assert (code, lines[1:]) == (0, ['videos    2 of 2', 'frames    12', 'masks     8 of 8', 'complete'])
+    code, lines, _ = run(capsys, 'badja', root, '--davis-root', tmp_path)
+    assert code == 1
+    assert f'no folder {tmp_path}/JPEGImages/Full-Resolution/video0' in problems(lines)
+    (root / 'joint_annotations' / 'video0.json').unlink()
+    path = root / 'joint_annotations' / 'video1.json'
+    path.write_text(json.dumps(json.loads(path.read_text())[:3]))
+    (root / 'DAVIS' / 'Annotations' / 'Full-Resolution' / 'video1' / '00003.png').unlink()
+    code, lines, _ = run(capsys, 'badja', root)
+    assert problems(lines)[2:] == [
+        f'no file {root}/joint_annotations/video0.json',
+        f'{path}: 3 annotated frames, the release has 4',
+        f'{root}/DAVIS/Annotations/Full-Resolution/video1: 1 of 3 masks missing: 00003.png',
+    ]

@@ -19,10 +19,10 @@ from stt_mm.utils.frames import lowest
 EPILOG = """example:
   python tools/analysis/doubt.py configs/eval/davis_r18_s8.py demo/stt_r18_demo-15906475.pth demo/data/davis
 
-The data is in the layout of DAVIS-2017 with masks of all frames. An object is lost in a frame if its J is below 0.5. The
-correction gives the true mask of all objects in the frame in which one of them is most in doubt; J is the mean over
+The data is in the layout of DAVIS-2017 with masks of all frames. An object is lost in a frame if its J is below 0.5.
+The correction gives the true mask of all objects in the frame in which one of them is most in doubt; J is the mean over
 objects and over all frames but the first and that one, without the correction, with it, and with labels that go both
-ways. Both choices, of the frame and of what is given, are made without a look at the truth of any other frame."""
+ways. The frame is chosen without a look at the truth."""
 LOST = 0.5
 
 

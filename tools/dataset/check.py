@@ -6,15 +6,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import stt_mm.datasets
+from stt_mm.datasets import LVOS, TAPVid
+from stt_mm.datasets.badja import place_of, read_annotations
 from stt_mm.datasets.davis import list_files, read_davis_list
 from stt_mm.datasets.jhmdb import official_test_clips
+from stt_mm.datasets.object_videos import read_ranges
 from stt_mm.datasets.vip import mask_folder
 from stt_mm.datasets.youtube_vos_benchmark import read_meta
 from stt_mm.engine.cli import one_line_errors, tool_parser, tracked
 from stt_mm.errors import MissingInputError
-from stt_mm.utils import FrameError, list_images, read_image, read_mask, read_object_ids
+from stt_mm.utils import FrameError, VideoReader, list_images, natural_key, read_image, read_mask, read_object_ids
+from stt_mm.utils.mask_file import read_mask_file
 from stt_mm.utils.mat import read_joint_positions
-from stt_mm.utils.text import absent, read_instance_categories, read_json, read_video_list
+from stt_mm.utils.text import absent, read_instance_categories, read_json, read_names, read_video_list
 
 MANIFESTS = Path(stt_mm.datasets.__file__).parent / 'manifests'
 EPILOG = """examples:
@@ -24,6 +28,11 @@ EPILOG = """examples:
   python tools/dataset/check.py ytv19 data/YouTubeVOS2019 --all-frames
   python tools/dataset/check.py vip data/VIP/VIP_Fine --labels category
   python tools/dataset/check.py jhmdb data/JHMDB --split 1
+  python tools/dataset/check.py mose data/MOSE --split train
+  python tools/dataset/check.py lvos2 data/LVOS
+  python tools/dataset/check.py sav data/SA-V --split val
+  python tools/dataset/check.py tapvid data/tapvid_davis/tapvid_davis.pkl
+  python tools/dataset/check.py badja data/BADJA --davis-root data/DAVIS
 
 The exit code is 0 if everything is there and 1 if not. `check.py davis17 --help` lists the options of one dataset."""
 
@@ -217,6 +226,109 @@ def check_jhmdb(args: argparse.Namespace, manifest: dict, report: Report) -> Non
         report.count('videos', int(report.files('frames', frame_root / clip, wanted, read_image)))
 
 
+def check_mose(args: argparse.Namespace, manifest: dict, report: Report) -> None:
+    root = Path(args.root, args.split)
+    for video_id in tracked(sorted(report.names(root / 'JPEGImages'), key=natural_key)):
+        check_id_maps(root, video_id, report, lambda names: names if report.expected['masks'] == 'all' else names[:1])
+
+
+def check_lvos(args: argparse.Namespace, manifest: dict, report: Report) -> None:
+    root = Path(args.root, args.split)
+    ranges = read_ranges(root / f'{args.split}_meta.json')
+    report.count('objects', sum(map(len, ranges.values())))
+    for video_id, spans in tracked(ranges.items()):
+
+        def wanted(names: list[str], spans: dict = spans) -> list[str]:
+            if report.expected['masks'] == 'births':
+                return sorted({f'{first:08d}' for first, _ in spans.values()})
+            numbers = {n for first, last in spans.values() for n in range(first, last, LVOS.EVERY)}
+            return [f'{number:08d}' for number in sorted(numbers)]
+
+        check_id_maps(root, video_id, report, wanted)
+
+
+def check_id_maps(root: Path, video_id: str, report: Report, wanted: Callable[[list[str]], list[str]]) -> None:
+    """The frames of a video in JPEGImages, and those of its masks that are ``wanted`` of its frames."""
+    folder = root / 'JPEGImages' / video_id
+    frames = [Path(path).name for path in list_images(folder)] if folder.is_dir() else []
+    report.count('videos', int(report.files('frames', folder, frames, read_image) and bool(frames)))
+    if folder.is_dir() and not frames:
+        report.problems.append(f'{folder}: no frames')
+    names = [Path(frame).stem for frame in frames]
+    masks = [f'{name}.png' for name in wanted(names)]
+    report.files('masks', root / 'Annotations' / video_id, masks, read_mask)
+    if strange := sorted({Path(mask).stem for mask in masks} - set(names)):
+        report.problems.append(f'{folder}: masks of frames that are not there: {some(strange)}')
+
+
+def check_sav(args: argparse.Namespace, manifest: dict, report: Report) -> None:
+    root = Path(args.root, f'sav_{args.split}')
+    if args.split == 'train':
+        for path in tracked(sorted(root.rglob('*_manual.json'))):
+            try:
+                report.count('objects', len(read_mask_file(path).names))
+            except ValueError as error:
+                report.problems.append(f'unreadable: {error}')
+            video = path.name.replace('_manual.json', '.mp4')
+            report.count('videos', int(report.files('frames', path.parent, [video], VideoReader)))
+        return
+    for video_id in tracked(read_list(report, root / f'sav_{args.split}.txt', read_names)):
+        folder, masks = root / 'JPEGImages_24fps' / video_id, root / 'Annotations_6fps' / video_id
+        frames = [Path(path).name for path in list_images(folder)] if folder.is_dir() else []
+        report.count('videos', int(report.files('frames', folder, frames, read_image) and bool(frames)))
+        objects = sorted(report.names(masks))
+        report.count('objects', len(objects))
+        for name in objects:
+            own = sorted(report.names(masks / name))
+            report.files('masks', masks / name, own, read_mask)
+            known = {Path(frame).stem for frame in frames}
+            if strange := [mask for mask in own if Path(mask).stem not in known]:
+                report.problems.append(f'{masks / name}: masks of frames that are not there: {some(strange)}')
+
+
+def check_tapvid(args: argparse.Namespace, manifest: dict, report: Report) -> None:
+    try:
+        dataset = TAPVid(str(args.root))
+    except (ValueError, FileNotFoundError) as error:
+        report.problems.append(f'unreadable: {error}')
+        return
+    for index in tracked(range(len(dataset))):
+        report.count('videos', 1)
+        try:
+            item = dataset[index]
+            for t in range(len(item['inputs']) if args.decode else 1):
+                item['inputs'][t]
+            report.count('frames', len(item['inputs']))
+            report.count('queries', len(item['data_samples'].query_frames))
+        except (FrameError, ValueError) as error:
+            report.problems.append(f'unreadable: {error}')
+
+
+def check_badja(args: argparse.Namespace, manifest: dict, report: Report) -> None:
+    davis = args.davis_root or args.root / 'DAVIS'
+    for animal, number in tracked(report.expected['animals'].items()):
+        path = args.root / 'joint_annotations' / f'{animal}.json'
+        try:
+            entries = read_annotations(path)
+            images, masks = (
+                [davis / place_of(entry[f'{key}_path'], kind, path) for entry in entries]
+                for key, kind in (('image', 'JPEGImages'), ('segmentation', 'Annotations'))
+            )
+        except FileNotFoundError:
+            report.problems.append(f'no file {path}')
+            continue
+        except ValueError as error:
+            report.problems.append(f'unreadable: {error}')
+            continue
+        if len(entries) != number:
+            report.problems.append(f'{path}: {len(entries)} annotated frames, the release has {number}')
+        ends = [int(image.stem) if image.stem.isdecimal() else 0 for image in (images[0], images[-1])]
+        frames = [f'{t:05d}.jpg' for t in range(ends[0], ends[1] + 1)]
+        complete = report.files('frames', images[0].parent, frames, read_image)
+        masked = report.files('masks', masks[0].parent, [mask.name for mask in masks], read_mask)
+        report.count('videos', int(complete and masked))
+
+
 CHECKS = dict(
     davis16=check_davis,
     davis17=check_davis,
@@ -224,6 +336,12 @@ CHECKS = dict(
     ytv19=check_youtube_vos,
     vip=check_vip,
     jhmdb=check_jhmdb,
+    mose=check_mose,
+    lvos1=check_lvos,
+    lvos2=check_lvos,
+    sav=check_sav,
+    tapvid=check_tapvid,
+    badja=check_badja,
 )
 
 
@@ -244,7 +362,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             description=f'{manifest["name"]}. Counts come from: {manifest["source"]}',
             formatter_class=parser.formatter_class,
         )
-        sub.add_argument('root', type=Path, help='folder of the dataset')
+        sub.add_argument(
+            'root',
+            type=Path,
+            help='pickle, folder of pickles or of videos' if check is check_tapvid else 'folder of the dataset',
+        )
         sub.add_argument('--split', choices=splits, default=splits[0], help='part to check')
         sub.add_argument('--decode', action='store_true', help='read every file, which finds broken ones; slower')
         if check is check_davis:
@@ -253,6 +375,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             )
         if check is check_youtube_vos:
             sub.add_argument('--all-frames', action='store_true', help='look for the frames in <split>_all_frames')
+        if check is check_badja:
+            sub.add_argument('--davis-root', type=Path, metavar='DIR', help='folder of DAVIS (default: DAVIS in ROOT)')
         if check is check_vip:
             sub.add_argument(
                 '--labels',
@@ -267,7 +391,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
-        if not args.root.is_dir():
+        if not args.root.is_dir() and not (args.dataset == 'tapvid' and args.root.is_file()):
             raise MissingInputError(f'{absent(args.root, "folder")}. Give the folder of the dataset.')
         manifest = load_manifest(args.dataset)
         report = Report(f'{manifest["name"]} {args.split} in {args.root}', manifest['splits'][args.split], args.decode)

@@ -5,6 +5,7 @@ from stt_mm.evaluation.metrics.base import VideoMetric
 from stt_mm.evaluation.metrics.davis import DAVISMetric
 from stt_mm.evaluation.metrics.dumped import claim_dump
 from stt_mm.evaluation.metrics.jhmdb import JHMDBMetric
+from stt_mm.evaluation.metrics.object_video import ObjectVideoMetric
 from stt_mm.evaluation.metrics.records import completed, forget_records
 from stt_mm.evaluation.metrics.tap_vid import TAPVidMetric
 from stt_mm.evaluation.metrics.vip import VIPInstanceMetric, VIPMetric
@@ -14,6 +15,7 @@ __all__ = [
     'BADJAMetric',
     'DAVISMetric',
     'JHMDBMetric',
+    'ObjectVideoMetric',
     'TAPVidMetric',
     'VIPInstanceMetric',
     'VIPMetric',

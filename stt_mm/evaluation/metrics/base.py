@@ -229,13 +229,16 @@ def predicted_points(sample: dict) -> np.ndarray:
 def found_points(sample: dict, shape: Sequence[int]) -> np.ndarray:
     """``pred_points`` for ground truth of a shape ``[T, J, 2]``, float64, infinitely far away where a point is lost.
 
+    A point is lost where it is negative, or where ``pred_lost`` says so, bool ``[T, J]``, if the sample has that.
+
     Raises:
         ValueError: there are none, or they are of another shape.
     """
     points = predicted_points(sample).astype(np.float64)
     if points.shape != tuple(shape):
         raise InputError(f'expected pred_points {list(shape)}, as the ground truth, got {list(points.shape)}.')
-    return np.where((points < 0).any(axis=-1, keepdims=True), np.inf, points)
+    lost = sample['pred_lost'] if 'pred_lost' in sample else (points < 0).any(axis=-1)
+    return np.where(np.asarray(lost)[..., None], np.inf, points)
 
 
 def read_truth(sample: dict, path: str, keep_void: bool = False) -> np.ndarray:

@@ -63,8 +63,12 @@ class TAPVidMetric(VideoMetric):
         return {**means, 'undefined': sum(None in row.values() for row in rows)} if means else {}
 
     def details(self, records: dict[str, dict]) -> dict[str, Any]:
-        """The measures of each video."""
-        return dict(per_video={video_id: record['video'] for video_id, record in records.items()})
+        """How the queries were chosen, and the measures of each video."""
+        modes = sorted({record['mode'] for record in records.values()})
+        return dict(
+            query_mode=' and '.join(modes),
+            per_video={video_id: record['video'] for video_id, record in records.items()},
+        )
 
     def tables(self, records: dict[str, dict]) -> dict[str, list[dict[str, Any]]]:
         """Each video and each query; empty where a measure is not defined."""
