@@ -63,7 +63,7 @@ class Correspondence(BaseModel):
                 'it returns. See docs/backbones.md.'
             )
         self.feature_stage = feature_stage or self.backbone.stages[-1]
-        self._reported: set[int | tuple[int, int]] = set()
+        self._reported: set[int | tuple] = set()
         self.other_geometries: list[dict[str, Any]] = []
         if self.backbone is not None and self.feature_stage not in self.backbone.stages:
             raise InputError(
