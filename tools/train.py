@@ -33,7 +33,7 @@ from stt_mm.engine.run_log import RunLog
 from stt_mm.errors import FileError, InputError
 from stt_mm.registry import RUNNERS
 from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint, require_resumable, training_files
-from stt_mm.utils.targets import check_apart
+from stt_mm.utils.targets import check_apart, make_folder
 from stt_mm.utils.weights import check_finite
 
 logger = logging.getLogger('stt_mm.train')
@@ -205,6 +205,7 @@ def files_in_the_way(cfg: Config, overwrite: bool, iteration: int | None = None)
 
 def train(cfg: Config, log: RunLog, earlier: list[Path]) -> None:
     """Train in this process; nothing of the run is alive when it returns."""
+    make_folder(cfg.work_dir)
     runner = RUNNERS.build(cfg)
     runner.register_hook(ReplaceEarlier(earlier))
     log.attach(runner)
