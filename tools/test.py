@@ -27,7 +27,7 @@ from stt_mm.evaluation.metrics.tables import write_json
 from stt_mm.models import load_for_evaluation
 from stt_mm.registry import METRICS, RUNNERS
 from stt_mm.utils.checkpoint import remove_left_overs, sha8
-from stt_mm.utils.targets import check_apart, check_distinct, check_file
+from stt_mm.utils.targets import check_apart, check_distinct, check_file, make_folder
 
 EXAMPLES = """examples:
   python tools/test.py configs/stt_r18_ytv.py work_dirs/stt_r18_ytv/iter_90000.pth --out davis.json
@@ -188,6 +188,10 @@ def make_room(cfg: Config, args: argparse.Namespace, runner: Runner, sources: li
     data = getattr(runner.test_loop.dataloader.dataset, 'data_list', None) or ()
     paths = {path for video in data for key in ('frame_paths', 'mask_paths') for path in video.get(key) or () if path}
     folders = sorted({str(Path(path).parent) for path in paths})
+    # What links deeper in the data lead to is known only now.
+    check_apart(cfg.work_dir, folders)
+    if args.out:
+        check_file(args.out, folders)
     for metric in metrics_of(cfg) if is_main_process() else ():
         for kind, folder in dumps_of(metric).items():
             check_distinct({video['video_id']: Path(folder, video['video_id']) for video in data})
@@ -236,6 +240,7 @@ def main(argv: list[str] | None = None) -> None:
         merge_args(cfg, args)
         sources = check_targets(cfg, args)
         prepare_runtime(cfg, args.launcher)
+        make_folder(cfg.work_dir)
         runner = RUNNERS.build(cfg)
         log.attach(runner)
         checkpoint = load_weights(runner, args)

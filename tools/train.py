@@ -33,7 +33,7 @@ from stt_mm.engine.run_log import RunLog
 from stt_mm.errors import FileError, InputError
 from stt_mm.registry import RUNNERS
 from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint, require_resumable, training_files
-from stt_mm.utils.targets import check_apart
+from stt_mm.utils.targets import check_apart, make_folder
 from stt_mm.utils.weights import check_finite
 
 logger = logging.getLogger('stt_mm.train')
@@ -94,7 +94,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         enable_amp(cfg)
 
 
-def choose_start(cfg: Config, resume: str | None, trust: bool) -> int | None:
+def choose_start(cfg: Config, resume: str | None, trust: bool, seed: int | None = None) -> int | None:
     """Set ``resume``, ``load_from`` and the seed of the config; what is named has been read and is fine.
 
     Returns:
@@ -129,25 +129,26 @@ def choose_start(cfg: Config, resume: str | None, trust: bool) -> int | None:
         if cfg.get('resume'):
             require_resumable(checkpoint, Path(start), scheduled)
             check_finite(checkpoint['state_dict'], start, 'Go on from an earlier checkpoint.')
-            keep_seed(cfg, checkpoint['meta'].get('seed'), start)
+            keep_seed(cfg, checkpoint['meta'].get('seed'), start, seed)
             iteration = None if resume == 'auto' else checkpoint['meta']['iter']
         start = trusted_path(start) if trust else str(start)
     cfg.load_from = start
     return iteration
 
 
-def keep_seed(cfg: Config, seed: int | None, start: str | Path) -> None:
-    """Let a training that goes on have its seed, which decides its data."""
-    wanted = (cfg.get('randomness') or {}).get('seed')
-    if seed is None or wanted == seed:
+def keep_seed(cfg: Config, seed: int | None, start: str | Path, told: int | None) -> None:
+    """Let a training that goes on have its seed, which decides its data; one that was ``told`` must be the same."""
+    if seed is None:
         return
-    if wanted is not None:
+    if told not in (None, seed):
         raise InputError(
-            f'{start} is from a training with seed {seed}, and this one has seed {wanted}: its data would not be those '
-            'that follow. Go on with --seed '
-            f'{seed}, or start a new training from its weights with --cfg-options load_from={start}.'
+            f'{start} is from a training with seed {seed}, not {told}: its data would not be those that follow. Leave '
+            f'out --seed, or start a new training from its weights with --cfg-options load_from={start}.'
         )
-    cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+    randomness = cfg.get('randomness') or {}
+    if randomness.get('seed') not in (None, seed) and process_rank() == 0:
+        logger.info('The seed is that of %s, %d, not the %d of the config.', start, seed, randomness['seed'])
+    cfg.randomness = dict(randomness, seed=seed)
 
 
 class ReplaceEarlier(Hook):
@@ -204,6 +205,7 @@ def files_in_the_way(cfg: Config, overwrite: bool, iteration: int | None = None)
 
 def train(cfg: Config, log: RunLog, earlier: list[Path]) -> None:
     """Train in this process; nothing of the run is alive when it returns."""
+    make_folder(cfg.work_dir)
     runner = RUNNERS.build(cfg)
     runner.register_hook(ReplaceEarlier(earlier))
     log.attach(runner)
@@ -223,7 +225,7 @@ def main(argv: list[str] | None = None) -> None:
         check_apart(
             cfg.work_dir, values_of([cfg.train_dataloader, cfg.train_cfg, cfg.get('val_dataloader')], 'data_root')
         )
-        iteration = choose_start(cfg, args.resume, args.trust_checkpoint)
+        iteration = choose_start(cfg, args.resume, args.trust_checkpoint, args.seed)
         earlier = files_in_the_way(cfg, args.overwrite, iteration)
         prepare_runtime(cfg, args.launcher)
         try:

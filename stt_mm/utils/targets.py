@@ -9,12 +9,12 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from stt_mm.errors import FileError, InputError
+from stt_mm.errors import FileError, InputError, writing
 from stt_mm.utils.images import list_images
 from stt_mm.utils.text import check_name
 
@@ -99,6 +99,18 @@ def check_folder(
             )
 
 
+def make_folder(path: str | Path) -> None:
+    """Make a folder for results, unless it is there.
+
+    Raises:
+        OSError: a file has its name, or the system refuses it.
+    """
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise FileError(f'{path} is a file, but the results need a folder. {_ELSEWHERE}')
+    with writing(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+
+
 def claim_folder(
     path: str | Path, owner: str, suffix: str | tuple[str, ...], sources: Iterable[Source] = (), overwrite: bool = False
 ) -> None:
@@ -108,7 +120,7 @@ def claim_folder(
     """
     check_folder(path, owner, suffix, sources, overwrite)
     path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     if owner_of(path) != owner:
         files = [file for file in _files(path) if file.name.lower().endswith(suffix)]
         if files:
@@ -170,8 +182,23 @@ def check_distinct(targets: Mapping[str, str | Path]) -> None:
             )
 
 
-def _existing(sources: Iterable[Source]) -> Iterable[str | Path]:
-    return (source for source in sources if source is not None and os.path.exists(source))
+def _existing(sources: Iterable[Source]) -> Iterator[str | Path]:
+    """Those that are there, and what links in a folder, or in the folders right in it, lead to."""
+    for source in filter(None, sources):
+        if os.path.exists(source):
+            yield source
+            yield from _links(source, depth=2)
+
+
+def _links(folder: str | Path, depth: int) -> Iterator[str]:
+    if not depth or not os.path.isdir(folder):
+        return
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_symlink():
+                yield from _links(entry.path, depth - 1)
+            elif os.path.exists(entry.path):
+                yield entry.path
 
 
 def _identity(path: str | Path) -> tuple[int, int] | None:

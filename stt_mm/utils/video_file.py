@@ -23,6 +23,9 @@ _MAX_PIXELS = 2**27
 # Codecs in which every packet shows one frame, so that packets can be counted instead of frames.
 _PACKET_IS_FRAME = {'h264', 'hevc', 'av1', 'vp9', 'mpeg4', 'mjpeg', 'prores', 'dnxhd', 'ffv1', 'gif', 'png', 'rawvideo'}
 
+# Containers that store when each frame is shown. In others FFmpeg guesses it, differently after a seek.
+_TIMED = {'mov', 'matroska', 'webm', 'mpegts', 'flv', 'ogg', 'nut', 'mxf', 'ivf', 'gif', 'apng'}
+
 
 @dataclass(frozen=True)
 class FrameIndex:
@@ -88,12 +91,12 @@ class VideoFile:
         # One thread: more would have to be stopped in forked workers, and lose frames around a damaged packet.
         self._codec.thread_count = 1
         self._codec.options = {'max_pixels': str(_MAX_PIXELS)}
-        if self._codec.name in (
-            'mjpeg',
-            'hevc',
-        ):  # By themselves they hide damage, or leave frames out, without a mark.
+        # By themselves these hide damage, or leave frames out, without a mark.
+        if self._codec.name in ('mjpeg', 'hevc'):
             self._codec.options |= {'err_detect': 'explode'}
         self._to_rgb = VideoReformatter()
+        names = set(self._container.format.name.split(','))
+        self._timed = bool(names & _TIMED) or not (self._codec.has_b_frames or 'mpeg' in names)
 
     @property
     def codec(self) -> str:
@@ -193,7 +196,7 @@ class VideoFile:
 
     def packet_index(self) -> FrameIndex | None:
         """The index that the packets promise, without decoding; ``None`` where they do not tell what is shown."""
-        if self.codec not in _PACKET_IS_FRAME:
+        if self.codec not in _PACKET_IS_FRAME or not self._timed:
             return None
         times, keys, last = [], [], None
         for packet in self._packets():
@@ -210,7 +213,7 @@ class VideoFile:
         """The index that all frames give when they are decoded."""
         frames = [(frame.pts, frame.key_frame) for frame in self.frames()]
         times, whole = [time for time, _ in frames], not (self.cut or self.damaged)
-        if None in times or any(second < first for first, second in pairwise(times)):
+        if not self._timed or None in times or any(second < first for first, second in pairwise(times)):
             return FrameIndex(range(len(times)), (), whole)
         return _index(times, [time for time, key in frames if key], whole)
 

@@ -153,6 +153,7 @@ def test_train_then_resume_then_test(config, tmp_path, capfd):
     output = capfd.readouterr()
     assert 'Passed over an unreadable checkpoint: work_dirs/toy/iter_3.pth' in output.out + output.err
     assert 'continuing from work_dirs/toy/iter_2.pth' in output.out + output.err
+    assert 'The seed is that of work_dirs/toy/iter_2.pth, 5, not the 3 of the config.' in output.out + output.err
 
     trained = tmp_path / 'work_dirs' / 'toy' / 'iter_3.pth'
     call('test', config, trained, '--out', 'results/test.json', '--amp')

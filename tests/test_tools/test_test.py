@@ -191,15 +191,25 @@ def test_room_is_made_before_a_run(module, tmp_path, tmp_path_factory, monkeypat
         dict(video_id='a', frame_paths=['z/1.jpg'], mask_paths=None),
     ]
 
-    def make(skip_done=False, data=videos, rank=0, **metric):
+    def make(skip_done=False, data=videos, rank=0, work_dir='w', out_file=out / 'a.json', **metric):
         calls.clear()
         monkeypatch.setattr(module, 'is_main_process', lambda: rank == 0)
-        cfg = Config(dict(test_evaluator=dict(type='DAVISMetric', out_dir=str(tmp_path), run_id='r', **metric)))
+        evaluator = dict(type='DAVISMetric', out_dir=str(tmp_path), run_id='r', **metric)
+        cfg = Config(dict(work_dir=str(work_dir), test_evaluator=evaluator))
         dataset = SimpleNamespace() if data is None else SimpleNamespace(data_list=data)
         runner = SimpleNamespace(test_loop=SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset)))
-        args = SimpleNamespace(overwrite=True, skip_done=skip_done, out=str(out / 'a.json'))
+        args = SimpleNamespace(overwrite=True, skip_done=skip_done, out=str(out_file))
         module.make_room(cfg, args, runner, ['s'])
         return calls
+
+    # Folders that links in the data lead to.
+    (tmp_path / 'real').mkdir()
+    mask = tmp_path / 'real' / '1.png'
+    mask.touch()
+    linked = [dict(video_id='a', frame_paths=[str(mask)])]
+    for where in (dict(work_dir=tmp_path / 'real' / 'work'), dict(out_file=mask)):
+        with pytest.raises(ValueError, match='real'):
+            make(data=linked, **where)
 
     assert make(dump_masks='m') == [
         ('claim', 'm', 'r', ['s', 'x', 'y', 'z'], True, 'masks'),

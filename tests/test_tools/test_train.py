@@ -219,15 +219,19 @@ def test_without_a_checkpoint_the_weights_of_the_config_are_the_start(start):
     )
 
 
-def test_a_training_that_goes_on_keeps_its_seed():
+def test_a_training_that_goes_on_keeps_its_seed(caplog):
     module, cfg = tool('train'), Config(dict(randomness=dict(seed=None, deterministic=True)))
-    module.keep_seed(cfg, 3, 'iter_4.pth')
+    module.keep_seed(cfg, 3, 'iter_4.pth', None)
     assert cfg.randomness == dict(seed=3, deterministic=True)
-    module.keep_seed(cfg, 3, 'iter_4.pth')
-    module.keep_seed(cfg, None, 'iter_4.pth')
-    with pytest.raises(ValueError, match=r'iter_4\.pth is from a training with seed 9, and this one has seed 3'):
-        module.keep_seed(cfg, 9, 'iter_4.pth')
-    assert cfg.randomness.seed == 3
+    module.keep_seed(cfg, 3, 'iter_4.pth', 3)
+    module.keep_seed(cfg, None, 'iter_4.pth', 4)
+    with pytest.raises(ValueError, match=r'iter_4\.pth is from a training with seed 9, not 3.*Leave out --seed'):
+        module.keep_seed(cfg, 9, 'iter_4.pth', 3)
+    assert (cfg.randomness.seed, caplog.text) == (3, '')
+    with caplog.at_level('INFO', 'stt_mm.train'):
+        module.keep_seed(cfg, 9, 'iter_4.pth', None)
+    assert cfg.randomness.seed == 9
+    assert 'The seed is that of iter_4.pth, 9, not the 3 of the config.' in caplog.text
 
 
 @pytest.mark.parametrize('code', [None, 143])

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from stt_mm.errors import FileError
 from stt_mm.utils import targets
 from stt_mm.utils.targets import (
     check_apart,
@@ -12,6 +13,7 @@ from stt_mm.utils.targets import (
     check_folder,
     claim_folder,
     inside,
+    make_folder,
     owner_of,
     state_of,
 )
@@ -214,3 +216,30 @@ def test_the_state_of_a_source_names_its_whole_path(tmp_path, monkeypatch):
 def test_the_root_of_all_folders_is_a_place_as_well():
     with pytest.raises(ValueError, match='a and b would both be written to /'):
         check_distinct({'a': '/', 'b': '/'})
+
+
+def test_what_links_in_a_data_set_lead_to_is_read_as_well(data, tmp_path):
+    """As where masks lie on another disk than frames."""
+    for real, link in (('elsewhere', 'linked/Annotations'), ('far', 'linked/JPEGImages/480p')):
+        (tmp_path / real / 'bus').mkdir(parents=True)
+        (tmp_path / real / 'bus' / '0.png').write_text(real)
+        (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / link).symlink_to(tmp_path / real)
+        for check in (check_file, check_apart):
+            with pytest.raises(ValueError, match=link):
+                check(tmp_path / real / 'bus' / '0.png', [tmp_path / 'linked'])
+    (tmp_path / 'linked' / 'broken').symlink_to(tmp_path / 'nowhere')
+    check_file(tmp_path / 'out.json', [tmp_path / 'linked'])
+    check_apart(tmp_path / 'work', [tmp_path / 'linked'])
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    with pytest.raises(OSError, match='file is a file, but the results need a folder'):
+        make_folder(tmp_path / 'file')
+    make_folder(tmp_path / 'a' / 'b')
+    make_folder(tmp_path / 'a' / 'b')
+    with pytest.raises(FileError, match=r'/proc/none/deeper cannot be written: No such file'):
+        make_folder('/proc/none/deeper')
+    with pytest.raises(FileError, match='/proc/none cannot be written'):
+        claim_folder('/proc/none', 'mine', '.png')

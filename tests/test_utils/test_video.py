@@ -457,3 +457,26 @@ def test_a_frame_that_a_whole_file_does_not_have(tmp_path, frames, number):
     write_video(tmp_path / 'a.mp4', frames[:3])
     with pytest.raises(InputError, match=rf'no frame {number} in .*a\.mp4: it has 3, 0 to 2'):
         VideoReader(tmp_path / 'a.mp4').read(number)
+
+
+@pytest.mark.parametrize(
+    ('name', 'count', 'codec', 'options'),
+    [
+        ('a.avi', 61, 'libx264', dict(g='12', bf='2')),
+        ('long.avi', 252, 'libx264', dict(g='250', bf='2')),
+        ('b.avi', 85, 'libx264', dict(g='12', bf='3')),
+        ('c.avi', 61, 'mpeg4', dict(g='12', bf='2')),
+        ('d.mpg', 60, 'mpeg1video', dict(g='12', bf='2')),
+        ('e.mpg', 61, 'mpeg2video', dict(g='12', bf='0')),
+        ('f.asf', 61, 'mpeg4', dict(g='12', bf='2')),
+        ('g.ts', 61, 'mpeg2video', dict(g='12', bf='2')),
+        ('h.flv', 61, 'libx264', dict(g='12', bf='2')),
+    ],
+)
+def test_frames_by_number_where_the_container_does_not_store_their_times(tmp_path, name, count, codec, options):
+    """Or does: in AVI, MPEG program streams and ASF the times of reordered frames are guesses, which a seek changes."""
+    write_timed_video(tmp_path / name, range(count), codec, dict(options, sc_threshold='0'), base=(1, 30))
+    reader = VideoReader(tmp_path / name)
+    assert len(reader) == count
+    order = np.random.default_rng(4).permutation(count)[:25].tolist()
+    assert [shown(reader.read(number)) for number in order] == order

@@ -439,7 +439,8 @@ def test_a_cover_picture_or_a_stream_of_an_unknown_codec_is_not_the_video(tmp_pa
 
     (tmp_path / 'a.mp4').touch()
     streams, closed = Streams(), []
-    container = SimpleNamespace(streams=streams, close=lambda: closed.append(True))
+    form = SimpleNamespace(name='mov,mp4')
+    container = SimpleNamespace(streams=streams, format=form, close=lambda: closed.append(True))
     monkeypatch.setattr('stt_mm.utils.video_file.av.open', lambda *_, **__: container)
     unknown, cover = stream(None, Disposition.default), stream('png', Disposition.attached_pic)
     film, other = (stream('h264', disposition) for disposition in (Disposition.default, Disposition(0)))
