@@ -1,6 +1,12 @@
 """Everything that a config's ``model`` can name."""
 
-from stt_mm.models.backbones import ColorPatches, CorrespondenceResNet, MMPretrainBackbone, TimmBackbone
+from stt_mm.models.backbones import (
+    ColorPatches,
+    CorrespondenceResNet,
+    MMPretrainBackbone,
+    TimmBackbone,
+    TorchHubBackbone,
+)
 from stt_mm.models.correspondence import (
     STT,
     ContrastiveRandomWalk,
@@ -49,6 +55,7 @@ __all__ = [
     'ReconstructionHead',
     'ReconstructionLoss',
     'TimmBackbone',
+    'TorchHubBackbone',
     'Tracker',
     'VideoNegatives',
     'load_for_evaluation',

@@ -1,22 +1,33 @@
-"""Whose checkpoint is it? Key patterns of the known sources, and their translation to the names that backbones have.
+"""Whose checkpoint is it? Key patterns of the known sources.
 
-ResNets get torchvision's names, vision transformers timm's; what mmpretrain and this toolbox wrote keeps its own.
+ResNets get torchvision's names, other networks timm's; what mmpretrain and this toolbox wrote keeps its own.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
+
+from stt_mm.utils.key_names import (
+    conv_modules_to_torchvision,
+    convnext_to_timm,
+    dinov3_hugging_face_to_timm,
+    hugging_face_to_timm,
+    mast_to_torchvision,
+    vit_to_timm,
+)
 
 _STEM = {'conv1.weight', 'layer1.0.conv1.weight'}
 _CONV_STEM = {'conv1.conv.weight', 'layer1.0.conv1.conv.weight'}
 _PATCHES = {'patch_embed.proj.weight', 'blocks.0.attn.qkv.weight'}
 _HUGGING_FACE = {'embeddings.patch_embeddings.projection.weight', 'encoder.layer.0.attention.attention.query.weight'}
+_DINOV3_HUGGING_FACE = {'embeddings.patch_embeddings.weight', 'layer.0.attention.q_proj.weight'}
+_CONVNEXT = {'downsample_layers.0.0.weight', 'stages.0.0.dwconv.weight'}
 _MAST = {'feature_extraction.conv1.0.weight', 'post_convolution.weight'}
 _LIIR = {'feature_extraction.conv1.weight', 'post_convolution.weight'}
+_KNOWN = (_STEM, _CONV_STEM, _PATCHES, _HUGGING_FACE, _DINOV3_HUGGING_FACE, _CONVNEXT, _MAST, _LIIR)
 _CONV_MODULE = re.compile(r'(?:^|\.)(?:conv\d|downsample)\.(?:conv|bn)\.')
 
 # Entries of a file that may hold the weights; the first one that is there does.
@@ -24,6 +35,7 @@ CONTAINERS = (
     'state_dict',
     'model',
     'model_state_dict',
+    'model_state',
     'teacher',
     'target_encoder',
     'module',
@@ -36,86 +48,6 @@ CONTAINERS = (
 WRAPPERS = ('module.', 'model.', 'net.', 'network.', 'vit.', 'deit.', 'dinov2.', 'dinov2_with_registers.')
 # What torch puts into names when it wraps a part of a network, at any place.
 _INSERTED = re.compile(r'(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
-_CONV_MODULE_NAMES = (
-    (r'(^|\.)downsample\.conv\.', r'\1downsample.0.'),
-    (r'(^|\.)downsample\.bn\.', r'\1downsample.1.'),
-    (r'(^|\.)conv(\d)\.conv\.', r'\1conv\2.'),
-    (r'(^|\.)conv(\d)\.bn\.', r'\1bn\2.'),
-)
-_MAST_NAMES = (
-    (r'^feature_extraction\.', ''),
-    (r'^post_convolution\.', 'projection.'),
-    (r'^conv1\.0\.', 'conv1.'),
-    (r'^conv1\.1\.', 'bn1.'),
-    (r'\.left\.0\.', '.conv1.'),
-    (r'\.left\.1\.', '.bn1.'),
-    (r'\.left\.3\.', '.conv2.'),
-    (r'\.left\.4\.', '.bn2.'),
-    (r'\.shortcut\.', '.downsample.'),
-    (r'^pos_embed1$', 'position.map'),
-)
-_HUGGING_FACE_NAMES = (
-    (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'),
-    (r'^embeddings\.position_embeddings$', 'pos_embed'),
-    (r'^embeddings\.', ''),
-    (r'^encoder\.layer\.', 'blocks.'),
-    (r'\.attention\.output\.dense\.', '.attn.proj.'),
-    (r'\.layer_scale(\d)\.lambda1$', r'.ls\1.gamma'),
-    (r'\.layernorm_before\.', '.norm1.'),
-    (r'\.layernorm_after\.', '.norm2.'),
-    (r'\.intermediate\.dense\.', '.mlp.fc1.'),
-    (r'^(blocks\.\d+)\.output\.dense\.', r'\1.mlp.fc2.'),
-    (r'\.mlp\.weights_in\.', '.mlp.w12.'),
-    (r'\.mlp\.weights_out\.', '.mlp.w3.'),
-    (r'^layernorm\.', 'norm.'),
-)
-
-
-def conv_modules_to_torchvision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a ResNet of ConvModules under torchvision's names; other names stay as they are."""
-    return {_renamed(name, _CONV_MODULE_NAMES): value for name, value in weights.items()}
-
-
-def mast_to_torchvision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of MAST and its kin -> ``CorrespondenceResNet`` with a projection and, at LIIR, a position map."""
-    return {_renamed(name, _MAST_NAMES): value for name, value in weights.items()}
-
-
-def vit_to_timm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a vision transformer in the layout of DINO, iBOT, MAE or DINOv2 -> timm's VisionTransformer.
-
-    DINO, iBOT and MAE have timm's names. DINOv2 groups blocks (``blocks.<chunk>.<block>.``) in training files, names
-    the registers and the gated MLP in another way, and with registers keeps a position for the class token, which timm
-    adds to the token.
-    """
-    renamed = {}
-    for name, value in weights.items():
-        name = re.sub(r'^blocks\.\d+\.(\d+)\.', r'blocks.\1.', name)
-        renamed[name.replace('.mlp.w12.', '.mlp.fc1.').replace('.mlp.w3.', '.mlp.fc2.')] = value
-    if {'register_tokens', 'cls_token', 'pos_embed'} <= renamed.keys():
-        renamed['reg_token'] = renamed.pop('register_tokens')
-        renamed['cls_token'] = renamed['cls_token'] + renamed['pos_embed'][:, :1]
-        renamed['pos_embed'] = renamed['pos_embed'][:, 1:]
-    return renamed
-
-
-def hugging_face_to_timm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a ViT or DINOv2 as the ``transformers`` library names them -> timm's VisionTransformer.
-
-    Query, key and value, three layers there, are one in timm.
-    """
-    renamed = {_renamed(name, _HUGGING_FACE_NAMES): value for name, value in weights.items()}
-    for name in [name for name in renamed if '.attention.attention.query.' in name]:
-        parts = [renamed.pop(name.replace('.query.', f'.{part}.'), None) for part in ('query', 'key', 'value')]
-        if all(part is not None for part in parts):
-            renamed[name.replace('.attention.attention.query.', '.attn.qkv.')] = torch.cat(parts)
-    return vit_to_timm(renamed)
-
-
-def _renamed(name: str, patterns: Iterable[tuple[str, str]]) -> str:
-    for pattern, replacement in patterns:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 @dataclass(frozen=True)
@@ -171,6 +103,13 @@ SOURCES = (
         drop=('pooler.', 'classifier.', 'decoder.', 'embeddings.mask_token'),
         holds=_HUGGING_FACE,
     ),
+    Source(
+        'DINOv3 of Hugging Face',
+        convert=dinov3_hugging_face_to_timm,
+        drop=('embeddings.mask_token',),
+        holds=_DINOV3_HUGGING_FACE,
+    ),
+    Source('ConvNeXt', convert=convnext_to_timm, drop=('head.', 'norms.'), holds=_CONVNEXT),
     Source('official SimSiam', 'encoder.', drop=_FC, beside=('predictor.',)),
     Source(
         'DINO training',
@@ -184,13 +123,14 @@ SOURCES = (
     Source('stt_mm published', 'backbone.', file=lambda checkpoint: 'stt_mm_version' in meta_of(checkpoint)),
     Source('mmpretrain', 'backbone.', beside=('neck.', 'head.', 'encoder_k.', 'target_net.', 'queue', 'momentum_')),
     Source('stt_mm training', 'backbone.'),
+    Source('DINOv3', convert=vit_to_timm, drop=('head.',), holds=_PATCHES, beside=('storage_tokens', 'rope_embed.')),
     Source(
         'DINOv2',
         convert=vit_to_timm,
         drop=('head.', 'mask_token'),
         holds={*_PATCHES, 'mask_token', 'blocks.0.ls1.gamma'},
     ),
-    Source('ViT of DINO, MAE or timm', drop=('head.', 'decoder_', 'mask_token'), holds=_PATCHES),
+    Source('ViT of DINO, MAE or timm', convert=vit_to_timm, drop=('head.', 'decoder_', 'mask_token'), holds=_PATCHES),
     Source(
         'torchvision names under state_dict (DetCo)',
         drop=_FC,
@@ -268,7 +208,7 @@ def weights_below(checkpoint: Any, prefix: str) -> dict[str, Tensor]:
 def prefixes_in(checkpoint: Any) -> list[str]:
     """Prefixes below which a checkpoint holds a known network or, without one, the first parts of its names."""
     names = all_weights(checkpoint)
-    stems = [sorted(stem) for stem in (_STEM, _CONV_STEM, _PATCHES, _HUGGING_FACE, _MAST, _LIIR)]
+    stems = [sorted(stem) for stem in _KNOWN]
     found = [name.removesuffix(first) for first, *_ in stems for name in names if name.endswith(f'.{first}')]
     known = [
         prefix for prefix in dict.fromkeys(found) if any(all(prefix + name in names for name in stem) for stem in stems)

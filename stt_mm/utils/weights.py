@@ -151,7 +151,7 @@ def load_backbone(
     Args:
         module: the backbone, changed in place, and only if nothing is refused. One that wraps a network of another
             library holds it as ``network``, whose names count, and may name as ``classifier`` the prefixes of what it
-            left out of it.
+            left out of it or never uses.
         path: checkpoint file.
         trust: as in :func:`stt_mm.utils.checkpoint.read_checkpoint`.
         allow_partial: accept a checkpoint that fills less than 99 % of the module.
@@ -170,13 +170,13 @@ def load_backbone(
     recorded = geometry_in(checkpoint)
     check_geometry(path, recorded, geometry, allow_other_geometry)
     target = getattr(module, 'network', module)
-    kept = tuple(f'{part}.' for part in new or ())
+    left_out = () if target is module else tuple(getattr(module, 'classifier', ()))
+    kept = (*(f'{part}.' for part in new or ()), *left_out)
     wanted = {name: value for name, value in target.state_dict().items() if not name.startswith(kept)}
     found = _by_own_names(checkpoint, prefix, wanted) or _find(path, checkpoint, prefix)
     weights = found.weights
     if target is not module:
         weights = {name.removeprefix('network.'): value for name, value in weights.items()}
-        left_out = tuple(getattr(module, 'classifier', ()))
         weights = {name: value for name, value in weights.items() if not name.startswith(left_out)}
     fitting, report = _compare(wanted, weights, found, recorded)
     if not report.matched or not (report.complete or allow_partial):
@@ -190,6 +190,11 @@ def load_backbone(
             advice = (
                 ' The position embedding is for another image size: build the network for that of the checkpoint '
                 '(img_size); it is resampled to each frame.' + advice
+            )
+        elif any(name.endswith('.attn.q_bias') for name in report.missing):
+            advice = (
+                ' The biases of queries and values in the file are 0 and left out: take the network without _qkvb.'
+                + advice
             )
         elif any(name.startswith(_POSITION) for name in (*report.missing, *report.mismatched, *report.unexpected)):
             advice = (
@@ -220,9 +225,12 @@ def _find(path: str | Path, checkpoint: Any, prefix: str | None) -> Backbone:
 
 
 def _by_own_names(checkpoint: Any, prefix: str | None, wanted: dict[str, Tensor]) -> Backbone | None:
-    """The weights as they are, if they have the module's names and no known source does."""
+    """The weights as they are, if they have the module's names and what a known source makes of them does not."""
     weights = flat_weights(checkpoint) if prefix is None else weights_below(checkpoint, prefix)
-    if len(wanted.keys() & weights.keys()) < MIN_RATIO * len(wanted) or find_backbone(checkpoint, prefix) is not None:
+    known = find_backbone(checkpoint, prefix)
+    made = {} if known is None else {name.removeprefix('network.') for name in known.weights}
+    least = MIN_RATIO * len(wanted)
+    if len(wanted.keys() & weights.keys()) < least or known is not None and len(wanted.keys() & made) >= least:
         return None
     return Backbone(weights, 'names of the module', ())
 

@@ -5,6 +5,7 @@ from stt_mm.models.backbones.interface import Backbone, GeometricBackbone, Loade
 from stt_mm.models.backbones.mmpretrain import MMPretrainBackbone
 from stt_mm.models.backbones.resnet import CorrespondenceResNet
 from stt_mm.models.backbones.timm import TimmBackbone
+from stt_mm.models.backbones.torch_hub import TorchHubBackbone
 
 __all__ = [
     'Backbone',
@@ -16,4 +17,5 @@ __all__ = [
     'StagedBackbone',
     'TimmBackbone',
     'geometry_of',
+    'TorchHubBackbone',
 ]

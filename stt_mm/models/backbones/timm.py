@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Sequence
 from difflib import get_close_matches
-from types import MethodType, ModuleType
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stt_mm.errors import InputError, library_errors
-from stt_mm.models.backbones.wrapped import WrappedNetwork, plain
+from stt_mm.models.backbones.timm_grids import fit_hiera, is_hiera, use_dino_positions
+from stt_mm.models.backbones.wrapped import WrappedNetwork, plain, sides_advice, stage_index
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice
 
@@ -21,15 +22,20 @@ class TimmBackbone(WrappedNetwork):
     """A network of timm as a feature extractor: maps without class and register tokens, at any input size.
 
     Stages have timm's own names: ``blocks.0`` to ``blocks.11`` in a 12-block ViT, ``layer1`` to ``layer4`` in a ResNet,
-    ``stages.0`` to ``stages.3`` in a ConvNeXt. A position embedding is resampled to the grid of each input.
+    ``stages.0`` to ``stages.3`` in a ConvNeXt, the last block of each stage in a Hiera. A learned position embedding is
+    resampled to the grid of each input, a rotary one computed for it. Sides that are no multiples of the patch or the
+    windows of a transformer are refused; a convolutional network that would leave out their rest, as a ConvNeXt, gets
+    frames that are padded with 0, to the right and below, so that a map always has ``ceil(side / stride)`` cells.
 
     Args:
         model_name: a name of ``timm.list_models()``, with its tag (``vit_small_patch16_224.dino``) if ``pretrained``.
         stages: maps to return, each by its name or by its position among all (-1: the last).
         pretrained: download timm's weights when the model is built.
-        norm: apply the network's final normalisation to each map, where it has one for that (transformers have).
-        position_embedding: how it is resampled. ``timm``: bicubic, a = -0.5; ``dino``: bicubic, a = -0.75, by the ratio
-            (cells + 0.1) / cells, as DINO, iBOT and DINOv2 without registers do in their evaluation.
+        norm: apply the network's final normalisation to each map, where it has one for that: a ViT for all its maps, a
+            Swin Transformer for the last one; that of a ConvNeXt or Hiera is behind its pooling, and left out.
+        position_embedding: ``timm``: as timm has it, a learned one resampled bicubic, a = -0.5; ``dino``: as DINO has
+            it, that is bicubic, a = -0.75, by the ratio (cells + 0.1) / cells, which DINO, iBOT and DINOv2 without
+            registers do in their evaluation, or rotary with the rounded periods of DINOv3's files.
         options: further arguments of ``timm.create_model``, such as ``dict(img_size=448)``.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH)`` loads any recognised checkpoint strictly.
 
@@ -52,8 +58,9 @@ class TimmBackbone(WrappedNetwork):
         network = create_network(model_name, pretrained, options or {})
         info = getattr(network.feature_info, 'info', network.feature_info)
         names = [level['module'] for level in info]
-        indices = sorted({_stage_index(stage, names, model_name) for stage in stages})
-        classifier = network.pretrained_cfg.get('classifier') or ()
+        indices = sorted({stage_index(stage, names, model_name) for stage in stages})
+        self._is_hiera = is_hiera(network)
+        classifier = 'head' if self._is_hiera else network.pretrained_cfg.get('classifier') or ()
         super().__init__(
             network,
             [names[index] for index in indices],
@@ -65,9 +72,11 @@ class TimmBackbone(WrappedNetwork):
         self.options = dict(options or {})
         self.norm = norm
         self.levels = {name: index for index, name in enumerate(names)}
-        self.multiple = max(level['reduction'] for level in info)
+        self.strides = {level['module']: level['reduction'] for level in info}
+        self.multiple = max(self.strides.values())
+        self._pads = not hasattr(network, 'patch_embed') and any(map(_leaves_out, network.modules()))
         if position_embedding == 'dino':
-            _use_dino_positions(network, model_name)
+            use_dino_positions(network, model_name)
 
     @property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -89,18 +98,23 @@ class TimmBackbone(WrappedNetwork):
         Raises:
             ValueError: the network takes no frames of this size.
         """
+        height, width = x.shape[-2:]
+        if self._pads:
+            stride = max(self.strides[stage] for stage in self.stages)
+            x = F.pad(x, (0, -width % stride, 0, -height % stride))
         try:
+            if self._is_hiera:
+                fit_hiera(self.network, (height, width))
             return tuple(
                 self.network.forward_intermediates(
                     x,
                     indices=[self.levels[stage] for stage in self.stages],
-                    norm=self.norm,
+                    norm=self.norm and not self._is_hiera,
                     stop_early=True,
                     intermediates_only=True,
                 )
             )
         except (AssertionError, RuntimeError) as error:
-            height, width = x.shape[-2:]
             aligned = height % self.multiple == 0 and width % self.multiple == 0
             if isinstance(error, torch.cuda.OutOfMemoryError) or (aligned and isinstance(error, RuntimeError)):
                 raise
@@ -115,11 +129,7 @@ class TimmBackbone(WrappedNetwork):
                 f'If it is built for one size, set options=dict(img_size=({height}, {width})); if the '
                 'normalisation is the matter, norm=False.'
             )
-        short = max(min(height, width) // self.multiple, 1) * self.multiple
-        return (
-            f'Both sides must be multiples of {self.multiple}: let the protocol see to that, propagator=dict('
-            f'protocol=dict(..., short_side={short}, multiple={self.multiple})).'
-        )
+        return sides_advice(height, width, self.multiple)
 
 
 def create_network(model_name: str, pretrained: bool, options: dict) -> nn.Module:
@@ -143,26 +153,6 @@ def create_network(model_name: str, pretrained: bool, options: dict) -> nn.Modul
             return timm.create_model(model_name, pretrained, **settings)
 
 
-def dino_positions(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
-    """A ViT's position embedding on another grid, as DINO's evaluation computes it (``interpolate_pos_encoding``).
-
-    Args:
-        embedding: ``[1, 1 + n * n, d]``, class token first.
-        grid: rows and columns wanted.
-
-    Returns:
-        ``[1, 1 + rows * columns, d]``; the embedding itself if the grid is ``n x n``.
-    """
-    side = round((embedding.shape[1] - 1) ** 0.5)
-    if grid == (side, side):
-        return embedding
-    cells = embedding[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    # The 0.1 enters the sampling positions too, since interpolate uses the factors as they are given.
-    factors = tuple((cell + 0.1) / side for cell in grid)
-    cells = F.interpolate(cells, scale_factor=factors, mode='bicubic')
-    return torch.cat([embedding[:, :1], cells.flatten(2).transpose(1, 2)], dim=1)
-
-
 def _import_timm() -> ModuleType:
     try:
         return importlib.import_module('timm')
@@ -172,35 +162,7 @@ def _import_timm() -> ModuleType:
         raise InputError('TimmBackbone needs timm: pip install timm') from error
 
 
-def _stage_index(stage: str | int, names: list[str], model_name: str) -> int:
-    if isinstance(stage, int) and -len(names) <= stage < len(names):
-        return stage % len(names)
-    if stage in names:
-        return names.index(stage)
-    raise InputError(
-        f'{model_name} has no stage {stage!r}. Its stages: {", ".join(names)}, or positions from '
-        f'{-len(names)} to {len(names) - 1}.'
-    )
-
-
-def _use_dino_positions(network: nn.Module, model_name: str) -> None:
-    plain = (
-        hasattr(network, '_pos_embed')
-        and getattr(network, 'dynamic_img_size', False)
-        and getattr(network, 'num_prefix_tokens', 0) == 1
-        and getattr(network, 'cls_token', None) is not None
-        and getattr(network, 'pos_embed', None) is not None
-        and not network.no_embed_class
-    )
-    if not plain:
-        raise InputError(
-            f"position_embedding='dino' needs a ViT with a class token and one learned embedding for it "
-            f"and each patch, which {model_name} is not. Use position_embedding='timm'."
-        )
-
-    def embed(self: nn.Module, x: Tensor) -> Tensor:
-        positions = dino_positions(self.pos_embed, tuple(x.shape[1:3]))
-        tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), x.flatten(1, 2)], dim=1)
-        return self.pos_drop(tokens + positions)
-
-    network._pos_embed = MethodType(embed, network)
+def _leaves_out(module: nn.Module) -> bool:
+    """Whether a layer takes patches side by side, of which the last one may not be whole."""
+    patches = isinstance(module, nn.Conv2d) and module.stride == module.kernel_size > (1, 1)
+    return patches and module.padding == (0, 0)

@@ -44,13 +44,39 @@ def plain(settings: Any) -> Any:
     return json.loads(json.dumps(settings, default=str))
 
 
+def sides_advice(height: int, width: int, multiple: int) -> str:
+    """What to do about a frame whose sides must be multiples of this many pixels and are not."""
+    short = max(min(height, width) // multiple, 1) * multiple
+    return (
+        f'Both sides must be multiples of {multiple}: let the protocol see to that, propagator=dict('
+        f'protocol=dict(..., short_side={short}, multiple={multiple})).'
+    )
+
+
+def stage_index(stage: str | int, names: list[str], model_name: str) -> int:
+    """Position from 0 of a stage that is named, or given by its position from either end.
+
+    Raises:
+        ValueError: the network has none of that name or position.
+    """
+    if isinstance(stage, int) and -len(names) <= stage < len(names):
+        return stage % len(names)
+    if stage in names:
+        return names.index(stage)
+    raise InputError(
+        f'{model_name} has no stage {stage!r}. Its stages: {", ".join(names)}, or positions from '
+        f'{-len(names)} to {len(names) - 1}.'
+    )
+
+
 class WrappedNetwork(BaseModule):
     """What wrappers of other libraries' networks share: named maps, and loading by the network's own names.
 
     Args:
         network: the network. Checkpoints are read under its names, without the wrapper's ``network.``.
         stages: names of the maps, lowest first.
-        classifier: part of the original network that was left out; what a checkpoint holds of it is dropped.
+        classifier: part of the original network that was left out, or that no map goes through; what a checkpoint
+            holds of it is dropped.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH)`` loads any recognised checkpoint strictly
             (``stt_mm.utils.weights``), ``prefix=PREFIX`` what lies below it in any other; ``None``: as the library
             initialises the network.
