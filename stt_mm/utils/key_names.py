@@ -59,7 +59,7 @@ _DINOV3_HUGGING_FACE_NAMES = (
     (r'^embeddings\.patch_embeddings\.', 'patch_embed.proj.'),
     (r'^embeddings\.register_tokens$', 'storage_tokens'),
     (r'^embeddings\.', ''),
-    (r'^(?:model\.)?layer\.', 'blocks.'),
+    (r'^layer\.', 'blocks.'),
     (r'\.attention\.o_proj\.', '.attn.proj.'),
     (r'\.attention\.', '.attn.'),
     (r'\.layer_scale(\d)\.lambda1$', r'.ls\1.gamma'),

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,8 @@ from stt_mm.models.backbones import (
     StagedBackbone,
     TimmBackbone,
 )
-from stt_mm.models.backbones.timm import _use_dino_positions, create_network
+from stt_mm.models.backbones.timm import create_network
+from stt_mm.models.backbones.timm_grids import use_dino_positions
 from stt_mm.models.backbones.wrapped import plain, pretrained
 from stt_mm.registry import MODELS
 from stt_mm.utils.weights import load_backbone
@@ -139,6 +141,182 @@ def test_the_positions_of_dino_need_a_plain_vit():
     for name in ('resnet18', 'vit_small_patch14_reg4_dinov2'):
         with pytest.raises(ValueError, match=f"'dino' needs a ViT .* which {name} is not"):
             TimmBackbone(name, position_embedding='dino')
+
+
+def dinov3_weights(dim=48, heads=3, depth=2, biased=True):
+    """Weights under the names of DINOv3's files, with what these hold besides."""
+    periods = 100 ** (torch.arange(dim // heads // 4) / (dim // heads // 4))
+    weights = {
+        'cls_token': torch.randn(1, 1, dim),
+        'storage_tokens': torch.randn(1, 4, dim),
+        'mask_token': torch.zeros(1, dim),
+        'rope_embed.periods': periods.bfloat16().float(),
+        'patch_embed.proj.weight': torch.randn(dim, 3, 16, 16) / 28,
+        'patch_embed.proj.bias': torch.randn(dim),
+        'norm.weight': torch.rand(dim) + 0.5,
+        'norm.bias': torch.randn(dim),
+        'local_cls_norm.weight': torch.ones(dim),
+    }
+    for block in range(depth):
+        layers = {
+            'attn.qkv': (3 * dim, dim),
+            'attn.proj': (dim, dim),
+            'mlp.fc1': (4 * dim, dim),
+            'mlp.fc2': (dim, 4 * dim),
+            'norm1': (dim,),
+            'norm2': (dim,),
+        }
+        for name, shape in layers.items():
+            weights[f'blocks.{block}.{name}.weight'] = torch.randn(shape) / (len(shape) * dim) ** 0.5
+            weights[f'blocks.{block}.{name}.bias'] = torch.randn(shape[:1]) * (biased or name != 'attn.qkv')
+        weights[f'blocks.{block}.attn.qkv.weight'] *= 8  # so that each token looks at few others
+        weights[f'blocks.{block}.attn.qkv.bias_mask'] = (torch.arange(3 * dim) // dim != 1).float()
+        weights |= {f'blocks.{block}.ls{number}.gamma': torch.rand(dim) + 0.5 for number in (1, 2)}
+    return weights
+
+
+def dinov3_map(weights, x, heads=3):
+    """DINOv3's forward pass token by token: pairs of channels turned by what the place and the period say."""
+    grid = [side // 16 for side in x.shape[-2:]]
+    tokens = F.unfold(x, 16, stride=16)[0].T @ weights['patch_embed.proj.weight'].flatten(1).T
+    tokens = torch.cat(
+        [weights['cls_token'][0], weights['storage_tokens'][0], tokens + weights['patch_embed.proj.bias']]
+    )
+    width = tokens.shape[1] // heads
+    places = [[2 * (row + 0.5) / grid[0] - 1, 2 * (column + 0.5) / grid[1] - 1] for row, column in np.ndindex(*grid)]
+    turns = torch.tensor(places)[:, :, None] / weights['rope_embed.periods']
+    # Class and register tokens are not turned.
+    turns = torch.cat([torch.zeros(5, width // 2), turns.flatten(1)])
+    turns = torch.polar(torch.ones_like(turns), 2 * torch.pi * turns)
+
+    def normal(name, tokens):
+        return F.layer_norm(tokens, tokens.shape[1:], weights[f'{name}.weight'], weights[f'{name}.bias'])
+
+    def linear(name, tokens):
+        return F.linear(
+            tokens, weights[f'{name}.weight'], weights[f'{name}.bias'] * weights.get(f'{name}.bias_mask', 1)
+        )
+
+    def turned(part):
+        first, second = part.chunk(2, dim=1)
+        pairs = torch.complex(first.contiguous(), second.contiguous()) * turns
+        return torch.cat([pairs.real, pairs.imag], dim=1)
+
+    for block in (f'blocks.{index}' for index in range(2)):
+        found = []
+        for part in linear(f'{block}.attn.qkv', normal(f'{block}.norm1', tokens)).view(-1, 3, heads, width).unbind(2):
+            query, key, value = part.unbind(1)
+            found.append((turned(query) @ turned(key).T / width**0.5).softmax(1) @ value)
+        found = linear(f'{block}.attn.proj', torch.cat(found, dim=1))
+        tokens = tokens + weights[f'{block}.ls1.gamma'] * found
+        hidden = F.gelu(linear(f'{block}.mlp.fc1', normal(f'{block}.norm2', tokens)))
+        tokens = tokens + weights[f'{block}.ls2.gamma'] * linear(f'{block}.mlp.fc2', hidden)
+    return normal('norm', tokens)[5:].T.reshape(1, -1, *grid)
+
+
+@pytest.mark.parametrize('biased', [True, False])
+def test_a_file_of_dinov3_gives_the_features_of_its_own_code(biased, tmp_path):
+    """Rotary positions of frames of any shape, four registers, masked biases, and the norm of the last layer."""
+    timm()
+    torch.save(weights := dinov3_weights(biased=biased), tmp_path / 'file.pth')
+    name = f'vit_small_patch16_dinov3{"_qkvb" if biased else ""}'
+    options = dict(depth=2, embed_dim=48, num_heads=3)
+    inits = dict(type='Pretrained', checkpoint=str(tmp_path / 'file.pth'))
+    backbone, plain = (
+        TimmBackbone(name, position_embedding=positions, options=options, init_cfg=inits).eval()
+        for positions in ('dino', 'timm')
+    )
+    for network in (backbone, plain):
+        network.init_weights()
+        assert (network.report.source, network.report.ratio, network.report.unexpected) == ('DINOv3', 1.0, ())
+    with torch.no_grad():
+        for size in ((64, 64), (48, 112), (16, 32)):
+            x = torch.randn(1, 3, *size)
+            expected = dinov3_map(weights, x)
+            assert_close(backbone(x)[0], expected, rtol=1e-4, atol=1e-4)
+        # The periods of the files are rounded, those of timm are not; a change of the type does not bring these back.
+        assert (plain(x := torch.randn(1, 3, 48, 112))[0] - backbone(x)[0]).abs().max() > 1e-3
+        assert_close(backbone.bfloat16().float().network.rope.periods, weights['rope_embed.periods'])
+    other = TimmBackbone('vit_small_patch16_dinov3' if biased else f'{name}_qkvb', options=options, init_cfg=inits)
+    with pytest.raises(ValueError, match='unexpected: blocks.0.attn.q_bias' if biased else 'the network without _qkvb'):
+        other.init_weights()
+
+
+@pytest.mark.parametrize('name', ['convnext_atto', 'convnextv2_atto'])
+def test_a_convnext_sees_the_whole_frame(name):
+    """Its patches lie side by side: what they would leave out is padded, and the maps have no cell beyond the frame."""
+    timm()
+    backbone = TimmBackbone(name, stages=('stages.0', 'stages.2')).eval()
+    captured = []
+    backbone.network.stages[3].register_forward_hook(lambda *_: pytest.fail('stages.3 was run'))
+    for stage in (0, 2):
+        backbone.network.stages[stage].register_forward_hook(lambda *arguments: captured.append(arguments[2]))
+    frame = torch.randn(1, 3, 61, 90)
+    with torch.no_grad():
+        maps = backbone(frame)
+        assert [tuple(feature.shape[-2:]) for feature in maps] == [(16, 23), (4, 6)]
+        backbone(F.pad(frame, (0, 6, 0, 3)))
+        assert torch.equal(captured[2][..., :23], maps[0])
+        assert torch.equal(captured[3], maps[1])
+        frame[..., 60, 89] += 1
+        changed = backbone(frame)
+    for before, after in zip(maps, changed, strict=True):
+        assert not torch.equal(before[..., -1, -1], after[..., -1, -1])
+    # Its normalisation is behind the pooling.
+    for norm in (True, False):
+        backbone = TimmBackbone(name, norm=norm).eval()
+        backbone.network.stages[3].register_forward_hook(lambda *arguments: captured.append(arguments[2]))
+        assert torch.equal(backbone(torch.randn(1, 3, 64, 64))[0], captured[-1])
+
+
+def test_sides_of_networks_that_pad_themselves_stay_as_they_are():
+    timm()
+    backbone = TimmBackbone('resnet10t', stages=('layer3',)).eval()
+    backbone.network.conv1.register_forward_pre_hook(lambda module, inputs: sizes.append(tuple(inputs[0].shape[-2:])))
+    sizes = []
+    assert backbone(torch.randn(1, 3, 61, 90))[0].shape[-2:] == (4, 6)
+    assert sizes == [(61, 90)]
+
+
+@pytest.mark.parametrize('name', ['hiera_tiny_224', 'hiera_small_abswin_256'])
+def test_a_hiera_takes_frames_of_every_size_that_its_windows_divide(name):
+    """As one that timm builds for that size, with positions that are resampled by hand."""
+    timm()
+    options = dict(embed_dim=16, stages=(1, 2, 2, 1))
+    stages = ('blocks.0', 'blocks.2', 'blocks.4')
+    backbone = TimmBackbone(name, stages, options=options).eval()
+    native = backbone.network.pos_embed
+    torch.nn.init.normal_(native)
+    for size in ((96, 160), (224, 224), (64, 32)):
+        built = TimmBackbone(name, stages, options=dict(options, img_size=size)).eval()
+        weights = backbone.network.state_dict()
+        if native.dim() == 3:
+            cells = native.view(1, 56, 56, 16).permute(0, 3, 1, 2)
+            cells = F.interpolate(cells, [side // 4 for side in size], mode='bicubic', antialias=True)
+            weights['pos_embed'] = cells.flatten(2).transpose(1, 2)
+        built.network.load_state_dict(weights)
+        x = torch.randn(2, 3, *size)
+        with torch.no_grad():
+            for found, expected, stride in zip(backbone(x), built(x), (4, 8, 16), strict=True):
+                assert found.shape[-2:] == tuple(side // stride for side in size)
+                assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match=rf'{name} does not take frames of 64 x 80: .*short_side=64, multiple=32'):
+        backbone(torch.zeros(1, 3, 64, 80))
+    assert backbone(torch.zeros(1, 3, 64, 32))[0].shape == (1, 16, 16, 8)
+
+
+def test_the_cells_of_a_hiera_lie_where_the_frame_has_them():
+    """Windows are put in rows and back: without attention and positions, a cell sees its own patch alone."""
+    timm()
+    backbone = TimmBackbone('hiera_tiny_224', ('blocks.0',), options=dict(embed_dim=16, stages=(1, 1, 1, 1))).eval()
+    network = backbone.network
+    for parameter in (network.pos_embed, network.blocks[0].attn.proj.weight, network.blocks[0].attn.proj.bias):
+        torch.nn.init.zeros_(parameter)
+    frame = torch.randn(1, 3, 96, 160)
+    with torch.no_grad():
+        patches = network.patch_embed(frame)
+        found = backbone(frame)[0].permute(0, 2, 3, 1).flatten(1, 2)
+        assert_close(found, patches + network.blocks[0].mlp(network.blocks[0].norm2(patches)), rtol=1e-4, atol=1e-5)
 
 
 def test_frames_that_do_not_suit_the_patch_are_refused_with_the_fix():
@@ -389,10 +567,10 @@ def plain_vit(**changes):
     ],
 )
 def test_the_positions_of_dino_need_all_marks_of_a_plain_vit(changes):
-    _use_dino_positions(whole := plain_vit(), 'x')
+    use_dino_positions(whole := plain_vit(), 'x')
     assert whole._pos_embed is not print
     with pytest.raises(ValueError, match="'dino' needs a ViT .* which x is not"):
-        _use_dino_positions(plain_vit(**changes), 'x')
+        use_dino_positions(plain_vit(**changes), 'x')
 
 
 @pytest.mark.parametrize(

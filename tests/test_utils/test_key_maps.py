@@ -338,6 +338,142 @@ def test_the_gated_mlp_of_dinov2_giant_is_renamed():
     }
 
 
+@pytest.mark.parametrize('gated', [False, True])
+@pytest.mark.parametrize('biased', [False, True])
+@pytest.mark.parametrize('kind', ['bare', 'training', 'hugging face'])
+def test_dinov3(kind, biased, gated, tmp_path):
+    """With a gated MLP as of its larger networks, and biases of queries and values where there are some."""
+    pytest.importorskip('timm')
+    name = f'vit_small{"_plus" if gated else ""}_patch16_dinov3{"_qkvb" if biased else ""}'
+    original, fresh = (TimmBackbone(name, options=dict(depth=2, embed_dim=48, num_heads=3)) for _ in range(2))
+    weights = noisy(original).network.state_dict()
+    biases = {}
+    for block in range(2):
+        parts = [weights.pop(f'blocks.{block}.attn.{part}_bias', torch.zeros(48)) for part in 'qv']
+        # Keys have a bias that nothing reads.
+        biases[block] = dict(q=parts[0], k=torch.rand(48), v=parts[1])
+    file = (dinov3_file if kind != 'hugging face' else dinov3_of_hugging_face)(weights, biases, gated)
+    torch.save(dict(teacher=prefixed('backbone.', file)) if kind == 'training' else file, tmp_path / 'file.pth')
+    report = load_backbone(fresh.eval(), tmp_path / 'file.pth')
+    source = {'bare': 'DINOv3', 'training': 'DINO training', 'hugging face': 'DINOv3 of Hugging Face'}[kind]
+    assert (report.source, report.ratio, report.unexpected, report.unused) == (source, 1.0, (), ())
+    loaded, expected = fresh.network.state_dict(), original.network.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in expected.items())
+
+
+def dinov3_file(weights, biases, gated):
+    """timm's names -> those of DINOv3's files, with what these hold besides."""
+    names = [('reg_token', 'storage_tokens'), ('.gamma_1', '.ls1.gamma'), ('.gamma_2', '.ls2.gamma')]
+    names += [('.fc1_g.', '.w1.'), ('.fc1_x.', '.w2.'), ('.fc2.', '.w3.')] if gated else []
+    file = head('local_cls_norm.weight', 'head.weight') | dict(mask_token=torch.zeros(1, 48))
+    file['rope_embed.periods'] = torch.ones(4)
+    for name, value in weights.items():
+        for ours, theirs in names:
+            name = name.replace(ours, theirs)
+        file[name] = value
+    for block, parts in biases.items():
+        file[f'blocks.{block}.attn.qkv.bias'] = torch.cat(list(parts.values()))
+        file[f'blocks.{block}.attn.qkv.bias_mask'] = torch.full((144,), torch.nan)
+    return file
+
+
+def dinov3_of_hugging_face(weights, biases, gated):
+    """timm's names -> those of transformers; keys have no bias there."""
+    names = [('reg_token', 'register_tokens'), ('blocks.', 'layer.'), ('.attn.proj.', '.attention.o_proj.')]
+    names += [('.gamma_1', '.layer_scale1.lambda1'), ('.gamma_2', '.layer_scale2.lambda1'), ('.fc2.', '.down_proj.')]
+    names += [('.fc1_g.', '.gate_proj.'), ('.fc1_x.', '.up_proj.'), ('.fc1.', '.up_proj.')]
+    names += [('patch_embed.proj.', 'patch_embeddings.')]
+    file = {'embeddings.mask_token': torch.zeros(1, 1, 48)}
+    for name, value in weights.items():
+        for ours, theirs in names:
+            name = name.replace(ours, theirs)
+        if name.endswith('.attn.qkv.weight'):
+            stem = name.removesuffix('attn.qkv.weight')
+            parts = zip('qkv', value.chunk(3), strict=True)
+            file |= {f'{stem}attention.{part}_proj.weight': third.clone() for part, third in parts}
+        else:
+            file[name if name.startswith(('layer.', 'norm.')) else f'embeddings.{name}'] = value
+    for block, parts in biases.items():
+        file |= {f'layer.{block}.attention.{part}_proj.bias': parts[part] for part in 'qv'}
+    return file
+
+
+@pytest.mark.parametrize('name', ['convnext_tiny', 'convnextv2_tiny'])
+def test_a_convnext_in_the_layout_of_its_authors(name, tmp_path):
+    """DINOv3 has it too, with the last normalisation a second time among those of all stages."""
+    pytest.importorskip('timm')
+    options = dict(depths=(1, 1, 2, 1), dims=(8, 16, 24, 32))
+    original, fresh = (TimmBackbone(name, stages=(0, 2), options=options) for _ in range(2))
+    file = head('head.weight', 'head.bias', 'norms.3.weight')
+    for name, value in noisy(original).network.state_dict().items():
+        for ours, theirs in (
+            ('stem.', 'downsample_layers.0.'),
+            ('.blocks.', '.'),
+            ('conv_dw', 'dwconv'),
+            ('mlp.fc', 'pwconv'),
+            ('mlp.grn.weight', 'grn.gamma'),
+            ('mlp.grn.bias', 'grn.beta'),
+            ('head.norm', 'norm'),
+        ):
+            name = name.replace(ours, theirs)
+        if '.downsample.' in name:
+            _, stage, _, rest = name.split('.', 3)
+            name = f'downsample_layers.{stage}.{rest}'
+        file[name] = value.view(1, 1, 1, -1) if 'grn' in name else value
+    torch.save(dict(model=file), tmp_path / 'file.pth')
+    check_maps(fresh, original, tmp_path / 'file.pth', 'ConvNeXt')
+
+
+def check_maps(fresh, original, path, source, prefix=None):
+    report = load_backbone(fresh.eval(), path, prefix=prefix)
+    assert (report.source, report.ratio, report.unexpected) == (source, 1.0, ())
+    x = torch.rand(1, 3, 64, 96)
+    assert all(torch.equal(*maps) for maps in zip(fresh(x), original.eval()(x), strict=True))
+
+
+def test_hiera_in_the_layout_of_its_authors_and_of_sam_2(tmp_path):
+    """No map goes through the head, so that its normalisation, which files of SAM 2 are without, is not missed."""
+    pytest.importorskip('timm')
+    options = dict(embed_dim=16, stages=(1, 1, 1, 1))
+    for name, file, prefix in (
+        ('hiera_tiny_224', lambda w: dict(model_state=w | head('norm.weight', 'head.projection.weight')), None),
+        (
+            'hiera_tiny_224',
+            lambda w: dict(model_state=w | head('encoder_norm.weight', 'decoder_x', 'mask_token')),
+            None,
+        ),
+        (
+            'sam2_hiera_tiny',
+            lambda w: dict(model=prefixed('image_encoder.trunk.', w) | head('sam_mask_decoder.x')),
+            'image_encoder.trunk',
+        ),
+    ):
+        original, fresh = (TimmBackbone(name, stages=(0, 2), options=options) for _ in range(2))
+        weights = noisy(original).network.state_dict()
+        weights = {name: value for name, value in weights.items() if not name.startswith('head.')}
+        if prefix:
+            names = [('.mlp.fc1.', '.mlp.layers.0.'), ('.mlp.fc2.', '.mlp.layers.1.')]
+            for ours, theirs in names:
+                weights = {name.replace(ours, theirs): value for name, value in weights.items()}
+        torch.save(file(weights), tmp_path / 'file.pth')
+        check_maps(fresh, original, tmp_path / 'file.pth', 'ViT of DINO, MAE or timm', prefix)
+
+
+def test_a_network_with_the_names_of_a_known_source_keeps_them(tmp_path):
+    """What the source is translated to fits a network of timm, and not one that has the names of the file itself."""
+    names = {'register_tokens', 'cls_token', 'pos_embed', *PATCHES}
+    network = torch.nn.Module()
+    network.network = torch.nn.Module()
+    weights = {name: torch.rand(1, 3, 2) for name in names}
+    torch.save(weights, tmp_path / 'file.pth')
+    network.network.state_dict = lambda: {name: torch.zeros(1, 3, 2) for name in names}
+    network.network.load_state_dict = lambda found, strict: loaded.update(found)
+    loaded = {}
+    assert load_backbone(network, tmp_path / 'file.pth').source == 'names of the module'
+    assert loaded.keys() == names
+    assert all(torch.equal(loaded[name], value) for name, value in weights.items())
+
+
 def test_networks_of_timm_by_their_own_names(tmp_path):
     timm = pytest.importorskip('timm')
     whole = timm.create_model('convnext_atto')
@@ -624,6 +760,21 @@ LEAST = {
     'mmpretrain': (prefixed('backbone.', dict.fromkeys(STEM)), {'neck.x'}, dict(around='state_dict')),
     'stt_mm training': (prefixed('backbone.', dict.fromkeys(STEM)), {'teacher.x'}, dict(around='state_dict')),
     'DINOv2': (dict.fromkeys({*PATCHES, 'blocks.0.ls1.gamma'}), {'mask_token', 'head.weight'}, {}),
+    'DINOv3': (
+        dict.fromkeys({*PATCHES, 'storage_tokens'}),
+        {'mask_token', 'head.weight', 'rope_embed.periods', 'local_cls_norm.bias', 'blocks.0.attn.qkv.bias_mask'},
+        {},
+    ),
+    'DINOv3 of Hugging Face': (
+        dict.fromkeys({'embeddings.patch_embeddings.weight', 'layer.0.attention.q_proj.weight'}),
+        {'embeddings.mask_token'},
+        {},
+    ),
+    'ConvNeXt': (
+        dict.fromkeys({'downsample_layers.0.0.weight', 'stages.0.0.dwconv.weight'}),
+        {'head.weight', 'norms.3.weight'},
+        {},
+    ),
     'ViT of DINO, MAE or timm': (dict.fromkeys(PATCHES), {'head.weight'}, {}),
     'torchvision names under state_dict (DetCo)': (dict.fromkeys(STEM), set(), dict(around='state_dict')),
     'torchvision': (dict.fromkeys(STEM), set(), {}),
@@ -665,6 +816,9 @@ def test_the_fewest_names_tell_a_source_and_heads_are_left_out(source):
         'MAST, MAMP or CorrFlow': {'conv1.weight', 'projection.weight'},
         'unofficial LIIR': {'conv1.weight', 'projection.weight'},
         'ViT of Hugging Face': {'patch_embed.proj.weight'},
+        'DINOv3': {*PATCHES, 'reg_token'},
+        'DINOv3 of Hugging Face': {'patch_embed.proj.weight'},
+        'ConvNeXt': {'stem.0.weight', 'stages.0.blocks.0.conv_dw.weight'},
     }.get(source, STEM)
     for more in (extra - {'head.x'}, extra):
         found = find_backbone(in_file([*names, *more], **around))

@@ -105,14 +105,12 @@ class TimmBackbone(WrappedNetwork):
         try:
             if self._is_hiera:
                 fit_hiera(self.network, (height, width))
-            return tuple(
-                self.network.forward_intermediates(
-                    x,
-                    indices=[self.levels[stage] for stage in self.stages],
-                    norm=self.norm and not self._is_hiera,
-                    stop_early=True,
-                    intermediates_only=True,
-                )
+            maps = self.network.forward_intermediates(
+                x,
+                indices=[self.levels[stage] for stage in self.stages],
+                norm=self.norm and not self._is_hiera,
+                stop_early=True,
+                intermediates_only=True,
             )
         except (AssertionError, RuntimeError) as error:
             aligned = height % self.multiple == 0 and width % self.multiple == 0
@@ -122,6 +120,10 @@ class TimmBackbone(WrappedNetwork):
                 f'{self.model_name} does not take frames of {height} x {width}: {error} '
                 f'{self._advice(height, width, aligned)}'
             ) from error
+        if self._pads:
+            cells = [(-(-height // step), -(-width // step)) for step in map(self.strides.get, self.stages)]
+            maps = [feature[..., :rows, :columns] for feature, (rows, columns) in zip(maps, cells, strict=True)]
+        return tuple(maps)
 
     def _advice(self, height: int, width: int, aligned: bool) -> str:
         if aligned:
