@@ -128,9 +128,51 @@ def test_every_network_needs_a_frame_of_its_own(channels):
         fused().extract_feat(torch.rand(1, channels, 48, 72))
 
 
-def test_grids_of_different_size_are_refused_with_the_fix():
-    with pytest.raises(ValueError, match=r'48 x 72 .* grids of 6 x 9, 12 x 18. Give them one stride.*multiple=8'):
-        fused(first=dict(geometry='stride8'), second=dict(geometry='stride4_maxpool')).feature(texture((48, 72), 0))
+def resampled(feature, grid):
+    """``[C, h, w]`` at the centres of a grid's cells, cell by cell, each map over the whole frame."""
+    out = torch.zeros(len(feature), *grid)
+    for row in range(grid[0]):
+        for column in range(grid[1]):
+            for part, weight in neighbours(row, grid[0], feature.shape[1]):
+                for other, share in neighbours(column, grid[1], feature.shape[2]):
+                    out[:, row, column] += weight * share * feature[:, part, other]
+    return out
+
+
+def neighbours(cell, cells, old):
+    """The two cells of a coarser side between whose centres this one's lies, and how much of each it is."""
+    place = min(max((cell + 0.5) / cells * old - 0.5, 0), old - 1)
+    low = int(place)
+    return [(low, low + 1 - place), (min(low + 1, old - 1), place - low)]
+
+
+@pytest.mark.parametrize(('second', 'grids'), [('stride4_maxpool', [(6, 9), (12, 18)]), ('standard', [(6, 9), (3, 5)])])
+def test_unlike_grids_are_compared_on_the_finest(second, grids, capfd):
+    """The maps, not their unit vectors, are resampled; then each has length 1 again, as in one grid."""
+    model = fused(first=dict(geometry='stride8'), second=dict(geometry=second))
+    image = texture((48, 72), 0)
+    frames = model.prepare(image)[None]
+    with torch.no_grad():
+        feature = model.feature(image)
+        maps = [network(frame)[-1][0] for network, frame in zip(model.backbones, frames.split(3, dim=1), strict=True)]
+    assert [tuple(one.shape[1:]) for one in maps] == grids
+    finest = max(grids)
+    expected = [one if tuple(one.shape[1:]) == finest else resampled(one, finest) for one in maps]
+    parts = [F.normalize(one, dim=0) * weight for one, weight in zip(expected, (1.75, 1), strict=True)]
+    assert_close(feature, torch.cat(parts) / (1.75**2 + 1) ** 0.5, rtol=1e-4, atol=1e-5)
+    assert_close(feature.norm(dim=0), torch.ones(finest))
+    model.feature(image)
+    texts = 'LateFusion: the networks have grids of {} x {}, {} x {}; all are resampled to {} x {}.'
+    assert capfd.readouterr().out.count(texts.format(*grids[0], *grids[1], *finest)) == 1
+
+
+def test_of_grids_with_as_many_cells_the_first_counts(monkeypatch):
+    model = fused()
+    for network, grid in zip(model.backbones, ((6, 4), (4, 6)), strict=True):
+        monkeypatch.setattr(network, 'forward', lambda frame, grid=grid: (torch.rand(1, 5, *grid).half(),))
+    feature = model.extract_feat(torch.zeros(1, 6, 16, 24))['fused']
+    assert feature.shape == (1, 10, 6, 4)
+    assert feature.dtype == torch.float16
 
 
 @pytest.mark.parametrize(

@@ -33,11 +33,14 @@ class LateFusion(Correspondence):
     so affinities are fused before the top-k and the softmax, and nothing else of the propagation changes. A position
     where a network is 0 in all channels has no cosine there, and goes by the others.
 
+    Networks of unlike grids are compared on the grid with the most cells: each map is taken to cover the whole frame,
+    and the features of the others are resampled to the centres of its cells, bilinear, before they get length 1.
+
     The networks differ, so each takes its weights from its own ``init_cfg``: run ``tools/test.py CONFIG none``.
 
     Args:
-        backbones: one config per network. All must give maps of one size; ``init_cfg=dict(type='Pretrained',
-            checkpoint=PATH)`` loads any recognised checkpoint strictly.
+        backbones: one config per network; ``init_cfg=dict(type='Pretrained', checkpoint=PATH)`` loads any recognised
+            checkpoint strictly.
         weights: one factor ``w_k`` per network, 0 or larger, not all of them 0. For two networks the paper of SFC has
             lambda = 1.75 on the fine-grained (temporal) and 1 on the semantic (spatial) one; STT states none.
         colors: what each network sees, such as ``('lab', 'rgb')``, as in a protocol's ``color``; ``None``: all see the
@@ -151,22 +154,29 @@ class LateFusion(Correspondence):
 
         Returns:
             ``fused`` to ``[B, sum of the networks' d, h, w]``.
-
-        Raises:
-            ValueError: the networks give maps of different sizes.
         """
         maps = [network(frame)[-1] for network, frame in zip(self.backbones, frames.split(3, dim=1), strict=True)]
-        if len({tuple(feature.shape[-2:]) for feature in maps}) > 1:
-            grids = ', '.join(f'{feature.shape[-2]} x {feature.shape[-1]}' for feature in maps)
-            raise InputError(
-                f'LateFusion compares cell by cell, but for a frame of {frames.shape[-2]} x {frames.shape[-1]} (height '
-                f'x width) the networks give grids of {grids}. Give them one stride (strides, pool, patch size). If '
-                'they have one, make both sides of the frames multiples of it: '
-                'model.propagator.protocol.short_side=480 model.propagator.protocol.multiple=8, or its size=H,W.'
-            )
+        grid = self._common_grid([tuple(feature.shape[-2:]) for feature in maps])
         norm = sum(weight**2 for weight in self.weights) ** 0.5
         parts = [
-            F.normalize(feature.float(), dim=1) * (weight / norm)
+            F.normalize(_resampled(feature.float(), grid), dim=1) * (weight / norm)
             for feature, weight in zip(maps, self.weights, strict=True)
         ]
         return {FUSED: torch.cat(parts, dim=1).to(maps[0].dtype)}
+
+    def _common_grid(self, grids: list[tuple[int, int]]) -> tuple[int, int]:
+        """The one with the most cells, of several the first; others than before are reported."""
+        finest = max(grids, key=lambda grid: grid[0] * grid[1])
+        if len(set(grids)) > 1:
+            names = [f'{rows} x {columns}' for rows, columns in grids]
+            self._warn_once(
+                f'LateFusion: the networks have grids of {", ".join(names)}; all are resampled to '
+                f'{finest[0]} x {finest[1]}.'
+            )
+        return finest
+
+
+def _resampled(feature: Tensor, grid: tuple[int, int]) -> Tensor:
+    if tuple(feature.shape[-2:]) == grid:
+        return feature
+    return F.interpolate(feature, size=grid, mode='bilinear', align_corners=False)
