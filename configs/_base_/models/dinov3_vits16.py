@@ -1,0 +1,7 @@
+# DINOv3's ViT-S/16, the last layer after its norm, evaluated by label propagation as DINOv3 does it at size S.
+model = dict(
+    type='Correspondence',
+    backbone=dict(type='TimmBackbone', model_name='vit_small_patch16_dinov3', position_embedding='dino'),
+    propagator=dict(type='LabelPropagator', protocol=dict(name='dinov3_davis_s')),
+    feature_stage=None,
+)

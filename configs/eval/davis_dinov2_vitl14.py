@@ -1,0 +1,3 @@
+# DAVIS-2017 val: DINOv2's ViT-L/14; CHECKPOINT is dinov2_vitl14_pretrain.pth.
+_base_ = './davis_dinov2_vits14.py'
+model = dict(backbone=dict(model_name='vit_large_patch14_dinov2'))

@@ -1,0 +1,4 @@
+# VIP val: SFC's fine-grained ResNet-18, on whose zero padding see davis_sfc_r18.py. What SFC used for this is
+# not known here: CRW's protocol, on whose code it builds.
+_base_ = './vip_crw_r18.py'
+model = dict(backbone=dict(padding_mode='zeros'))
