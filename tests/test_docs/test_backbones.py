@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r'```python title=(\S+)\n(.*?)^```', re.MULTILINE | re.DOTALL)
 BLOCKS = dict(BLOCK.findall((ROOT / 'docs' / 'backbones.md').read_text(encoding='utf-8')))
 MAPS = {
-    'configs/eval/davis_dinov2_vits14.py': (56, (1, 384, 4, 4)),
+    'configs/eval/davis_dinov2_reg4_vits14.py': (56, (1, 384, 4, 4)),
     'configs/eval/davis_imagenet_r18.py': (64, (1, 256, 8, 8)),
     'configs/eval/davis_swin.py': (224, (1, 192, 28, 28)),
     'configs/eval/davis_convnext.py': (64, (1, 384, 4, 4)),

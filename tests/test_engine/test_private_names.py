@@ -79,3 +79,15 @@ def test_tensors_state_dicts_and_batchnorm():
 def test_the_position_embedding_of_timm():
     network = timm.create_model('vit_tiny_patch16_224', pretrained=False, img_size=32)
     assert '_pos_embed(' in inspect.getsource(type(network).forward_features)
+
+
+def test_the_rotary_positions_and_the_windows_of_timm():
+    rope = timm.create_model('vit_small_patch16_dinov3', pretrained=False, depth=1).rope
+    assert torch.equal(rope._compute_periods(), rope.periods)
+    hiera = timm.create_model('hiera_tiny_224', pretrained=False, embed_dim=16, stages=(1, 1, 1, 1))
+    assert '_pos_embed(' in inspect.getsource(type(hiera).forward_intermediates)
+    for name in ('tokens_spatial_shape', 'mask_spatial_shape', 'mask_unit_size', 'patch_stride', 'q_stride', 'q_pool'):
+        assert hasattr(hiera, name)
+    for part in (hiera.unroll, hiera.reroll):
+        assert type(part).__module__ == type(hiera).__module__
+        assert type(part).__name__ in ('Unroll', 'Reroll')
