@@ -10,8 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.registry import init_default_scope
+from mmengine.structures import BaseDataElement
+from tiny_data import moving_shapes
 from torch.testing import assert_close
 
+from stt_mm.engine import load_config
 from stt_mm.models import Correspondence
 from stt_mm.models.backbones import (
     Backbone,
@@ -240,6 +243,22 @@ def test_a_file_of_dinov3_gives_the_features_of_its_own_code(biased, tmp_path):
     other = TimmBackbone('vit_small_patch16_dinov3' if biased else f'{name}_qkvb', options=options, init_cfg=inits)
     with pytest.raises(ValueError, match='unexpected: blocks.0.attn.q_bias' if biased else 'the network without _qkvb'):
         other.init_weights()
+
+
+def test_dinov3_is_evaluated_under_its_protocol():
+    """Both sides of a frame are rounded up to the patch, and what is given comes out again."""
+    timm()
+    cfg = load_config('eval/davis_dinov3_vits16')
+    cfg.model.backbone.options = dict(depth=2)
+    cfg.model.propagator.protocol.short_side = 72
+    model = MODELS.build(cfg.model).eval()
+    model.init_weights()
+    frames, masks = moving_shapes(3, (60, 90), 2)
+    assert model.feature(frames[0]).shape == (384, 5, 8)
+    found = model.predict(list(frames), BaseDataElement(given_masks={0: masks[0]})).pred_masks
+    assert np.array_equal(found[0], masks[0])
+    assert set(np.unique(found)) <= {0, 1, 2}
+    assert model.protocol['changed'] == ['short_side']
 
 
 @pytest.mark.parametrize('name', ['convnext_atto', 'convnextv2_atto'])

@@ -34,7 +34,8 @@ class TorchHubBackbone(WrappedNetwork):
         entry: name of a function in its ``hubconf.py``, such as ``dinov3_vits16``.
         stages: maps to return, by name or by position among the blocks or in the sequence (-1: the last).
         pretrained: handed on to the entry, if it takes that; most of them download their weights then. A local file is
-            better named in ``init_cfg``, or after the config on the command line, as it is checked there.
+            better named in ``init_cfg``, or after the config on the command line, as it is checked there. ``False`` is
+            not handed on beside ``weights`` in the options, which the entry would leave unread.
         norm: of the blocks: apply the network's final normalisation to each map.
         options: further arguments of the entry, such as ``dict(weights=PATH)``.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH)`` loads a file under the network's own names, strictly.
@@ -139,9 +140,10 @@ def load_entry(folder: Path, entry: str, pretrained: bool, options: Mapping[str,
         )
     _check_names(folder)
     MMLogger.get_current_instance().info('TorchHubBackbone runs the code of %s.', folder)
+    given = {} if 'weights' in options and not pretrained else dict(pretrained=pretrained)
     with library_errors(f'{entry} of {folder} cannot be built with options={dict(options)}'):
         try:
-            network = torch.hub.load(str(folder), entry, source='local', **{'pretrained': pretrained, **options})
+            network = torch.hub.load(str(folder), entry, source='local', **{**given, **options})
         except TypeError as error:
             if pretrained or "'pretrained'" not in str(error):
                 raise
