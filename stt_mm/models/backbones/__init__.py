@@ -16,6 +16,6 @@ __all__ = [
     'MMPretrainBackbone',
     'StagedBackbone',
     'TimmBackbone',
-    'geometry_of',
     'TorchHubBackbone',
+    'geometry_of',
 ]
