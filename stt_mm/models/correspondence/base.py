@@ -154,7 +154,7 @@ class Correspondence(BaseModel):
         protocol = self._propagator().protocol
         if protocol.data_size not in (None, image.shape[:2]):
             (height, width), (made_high, made_wide) = image.shape[:2], protocol.data_size
-            self._report_once(
+            self._warn_once(
                 f'The frames are {height} x {width} (height x width), the numbers of the protocol {protocol} were made '
                 f'on a copy of the data at {made_high} x {made_wide}: see tools/dataset/make_davis_480_880.py.'
             )
@@ -180,7 +180,7 @@ class Correspondence(BaseModel):
         feature = self.extract_feat(frame)[self.feature_stage][0]
         stride = round(frame.shape[2] / feature.shape[1])
         if stride != protocol.stride:
-            self._report_once(
+            self._warn_once(
                 f'The features have stride {stride}, the numbers of the protocol {protocol} are meant for stride '
                 f'{protocol.stride}.'
             )
@@ -279,10 +279,10 @@ class Correspondence(BaseModel):
         # One alone is not copied: convolutions round differently in another memory layout.
         return inputs[colors[0]] if len(colors) == 1 else torch.cat([inputs[color] for color in colors])
 
-    def _report_once(self, text: str, level: str = 'warning') -> None:
+    def _warn_once(self, text: str) -> None:
         if text not in self._reported:
             self._reported.add(text)
-            getattr(MMLogger.get_current_instance(), level)(text)
+            MMLogger.get_current_instance().warning(text)
 
     def _propagator(self) -> LabelPropagator:
         if self.propagator is None:

@@ -168,9 +168,11 @@ class LateFusion(Correspondence):
         """The one with the most cells, of several the first; others than before are reported."""
         finest = max(grids, key=lambda grid: grid[0] * grid[1])
         if len(set(grids)) > 1:
-            listed = ', '.join(f'{rows} x {columns}' for rows, columns in grids)
-            text = f'LateFusion: the networks have grids of {listed}; all are resampled to {finest[0]} x {finest[1]}.'
-            self._report_once(text, 'info')
+            names = [f'{rows} x {columns}' for rows, columns in grids]
+            self._warn_once(
+                f'LateFusion: the networks have grids of {", ".join(names)}; all are resampled to '
+                f'{finest[0]} x {finest[1]}.'
+            )
         return finest
 
 
