@@ -31,8 +31,9 @@ EPILOG = """examples:
   python demo/propagate.py talk.mp4 --mask annotations.json --masks-json result.json       (COCO, Label Studio, SA-V)
   python demo/propagate.py 0 --points 320,240 --show --max-frames 1000       (camera 0)
 
-A mask is a PNG of object ids (indexed or grey, 8 bit) at the size of the frames; a part map is a mask of part ids. A
-JSON file gives each object in the first of its frames that shows it, a .npz file of TAP-Vid each point likewise."""
+A mask is an image of object ids (indexed or grey, of any depth) or an .npy file of them, at the size of the frames; a
+part map is a mask of part ids. A JSON file gives each object in the first of its frames that shows it, a .npz file of
+TAP-Vid each point likewise."""
 
 
 def labelled(text: str) -> tuple[int, str]:
@@ -46,7 +47,7 @@ def mask(text: str) -> tuple[int, str]:
     before, colon, _ = text.partition(':')
     if colon and not before.isdecimal() and not os.path.exists(text) and not os.path.dirname(before):
         raise argparse.ArgumentTypeError(
-            f'{before!r} is no frame number; expected PNG or FRAME:PNG such as 10:second.png, got {text!r}'
+            f'{before!r} is no frame number; expected FILE or FRAME:FILE such as 10:second.png, got {text!r}'
         )
     return labelled(text)
 
@@ -72,7 +73,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='extend',
         default=[],
         type=mask,
-        metavar='[FRAME:]PNG',
+        metavar='[FRAME:]FILE',
         help='ids of the objects that are new in that frame (default: frame 0); or one JSON file for all frames',
     )
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import re
 from pathlib import Path
 
 import torch
@@ -28,6 +29,9 @@ optimizer and history; torch.load(weights_only=True) can read the file. Unless p
 
 DEPTHS = (18, 50)
 COUNTER = 'num_batches_tracked'
+
+# The name of a file without its endings and the digest of one that was published.
+NAME = re.compile(r'(.+?)(?:-[0-9a-f]{8})?(?:\.(?:pth|pt|tar|ckpt|bin|safetensors))*$')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -102,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
         data = checkpoint_bytes(dict(state_dict=state_dict, meta=meta))
         if args.publish:
             is_folder = args.out.endswith('/') or out.is_dir()
-            start = out / source.name.split('.')[0] if is_folder else Path(args.out.removesuffix('.pth'))
+            start = out / NAME.match(source.name)[1] if is_folder else Path(args.out.removesuffix('.pth'))
             out = start.with_name(f'{start.name}-{hashlib.sha256(data).hexdigest()[:8]}.pth')
         write_atomically(data, out)
         print(f'source: {found.describe()}; {report}\nwrote {out} ({len(data) / 2**20:.1f} MiB)')

@@ -1,6 +1,7 @@
 """Estimate the diagonal Fisher information of a trained backbone, for elastic weight consolidation."""
 
 import argparse
+import glob
 import hashlib
 import json
 import os
@@ -162,7 +163,7 @@ class Partial:
         self.settings = settings
         self.done = 0
         self.values = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
-        remove_left_overs(path.parent, path.name)
+        remove_left_overs(path.parent, glob.escape(path.name))
         if path.exists():
             content = read_checkpoint(path)
             begun = content.get('settings') if isinstance(content, dict) else None

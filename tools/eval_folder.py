@@ -42,7 +42,7 @@ from stt_mm.utils.mask_folder import (
 from stt_mm.utils.masks import lack_of_objects
 from stt_mm.utils.point_file import read_point_file, scaled, to_pixels
 from stt_mm.utils.targets import check_apart
-from stt_mm.utils.text import absent
+from stt_mm.utils.text import absent, read_json
 
 EPILOG = """examples:
   python tools/eval_folder.py masks data/DAVIS --task davis17 --out scores
@@ -340,6 +340,25 @@ def evaluate_videos(truth: Sequence, args: argparse.Namespace) -> Iterable[Video
     )
 
 
+def protocol_of(args: argparse.Namespace) -> dict:
+    """What is scored, and by which rules."""
+    what = 'points' if args.task in POINTS else 'masks'
+    split = args.query_mode if args.task == 'tapvid' else args.split
+    return dict(name=f'{what} from {args.pred}', version=1, truth=args.gt, task=args.task, split=split)
+
+
+def check_results(args: argparse.Namespace, name: str) -> None:
+    """Refuse a folder that holds the results of other masks, or by other rules."""
+    path = Path(args.out, f'{name}_results.json')
+    if not path.is_file():
+        return
+    found, wanted = read_json(path), protocol_of(args)
+    before = found.get('protocol') if isinstance(found, dict) else None
+    if not isinstance(before, dict) or {key: before.get(key) for key in wanted} != wanted:
+        what = before.get('name') if isinstance(before, dict) else 'something else'
+        raise InputError(f'{path} is of another evaluation ({what}). Name another folder as --out, or remove it.')
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('pred', metavar='PRED', help='folder of predicted masks or points')
@@ -405,6 +424,8 @@ def main(argv: list[str] | None = None) -> None:
         if args.out is not None:
             check_apart(args.out, [args.pred, args.gt])
         metric = build_metric(args, args.out)
+        if args.out is not None:
+            check_results(args, metric.name)
         truth, left_out = load_truth(args)
         if not len(truth):
             raise InputError(f'Nothing can be scored: {args.gt} has no other videos')
@@ -427,11 +448,7 @@ def main(argv: list[str] | None = None) -> None:
             )
         for entry in metric.results:
             entry['protocol'] = dict(
-                name=f'{metric.predicts} from {args.pred}',
-                version=1,
-                truth=args.gt,
-                task=args.task,
-                split=args.split,
+                protocol_of(args),
                 faults=len(faults),
                 left_out=list(left_out),
             )

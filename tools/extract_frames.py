@@ -4,6 +4,7 @@ Writes OUT/<video name>/00000.jpg, 00001.jpg, ... for the dataset VideoFolder.
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ import cv2
 from stt_mm.engine.cli import between, one_line_errors, tool_parser, tracked
 from stt_mm.errors import FileError, MissingInputError
 from stt_mm.utils import FrameError, FrameSequence, VideoReader
-from stt_mm.utils.targets import check_distinct, check_folder, claim_folder, inside, state_of
+from stt_mm.utils.targets import MARK, check_distinct, check_folder, claim_folder, inside, state_of
 from stt_mm.utils.text import absent
 
 EPILOG = """examples:
@@ -21,6 +22,7 @@ EPILOG = """examples:
 
 
 SUFFIX = '.jpg'
+ACCEPT = 'To accept the frames before, name this file alone, with --max-frames {}.'
 
 
 def owner(video: Path, args: argparse.Namespace) -> str:
@@ -33,26 +35,43 @@ def owner(video: Path, args: argparse.Namespace) -> str:
 def extract(video: Path, out: Path, args: argparse.Namespace) -> int:
     """Write frames of one video as JPEG files, and count these; frames below the short side keep their size.
 
+    The folder is there when all of them are: until then they are in a hidden one beside it, which no data set reads.
+
     Raises:
-        FrameError: the video cannot be decoded, is cut off, or changes its size; what it holds before is written.
+        FrameError: the video cannot be decoded, is cut off, or changes its size.
     """
     reader = VideoReader(video)
     frames = FrameSequence(video, index=reader.index)
-    claim_folder(out, owner(video, args), SUFFIX, [video], args.overwrite)
     indices = range(0, len(reader), args.every)[: args.max_frames]
-    for number, index in enumerate(indices):
-        frame = cv2.cvtColor(frames[index], cv2.COLOR_RGB2BGR)
-        scale = args.short_side / min(frame.shape[:2])
-        if scale < 1:
-            frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        path = out / f'{number:05d}{SUFFIX}'
-        if not cv2.imwrite(str(path), frame, [cv2.IMWRITE_JPEG_QUALITY, args.quality]):
-            raise FileError(f'Cannot write {path}.')
     if len(indices) != args.max_frames and not reader.index.whole:
         raise FrameError(
-            f'{video} is cut off or damaged after {len(reader)} frames. Those are in {out}; get the file '
-            f'again, or accept it by --max-frames {len(indices)} --overwrite.'
+            f'{video} is cut off or damaged after {len(reader)} frames. Get the file again. '
+            f'{ACCEPT.format(len(indices))}'
         )
+    check_folder(out, owner(video, args), SUFFIX, [video], args.overwrite)
+    part = out.with_name(f'.{out.name}.part')
+    claim_folder(part, owner(video, args), SUFFIX, [video], overwrite=True)
+    try:
+        for number, index in enumerate(indices):
+            try:
+                frame = cv2.cvtColor(frames[index], cv2.COLOR_RGB2BGR)
+            except FrameError as fault:
+                raise FrameError(f'{fault} {ACCEPT.format(number)}' if number else str(fault)) from fault
+            scale = args.short_side / min(frame.shape[:2])
+            if scale < 1:
+                frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            path = part / f'{number:05d}{SUFFIX}'
+            if not cv2.imwrite(str(path), frame, [cv2.IMWRITE_JPEG_QUALITY, args.quality]):
+                raise FileError(f'Cannot write {path}.')
+        claim_folder(out, owner(video, args), SUFFIX, [video], args.overwrite)
+        if [path.name for path in out.iterdir()] == [MARK]:
+            (out / MARK).unlink()
+            part.rename(out)  # all at once
+        else:
+            for path in sorted(part.iterdir()):
+                path.replace(out / path.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return len(indices)
 
 
@@ -66,7 +85,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--max-frames', type=between(1), metavar='N', help='at most N frames per video (default: all)')
     parser.add_argument('--quality', type=between(1, 100), default=90, help='of the JPEG files, 1 to 100')
-    parser.add_argument('--overwrite', action='store_true', help='remove the frames of another video of that name')
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='remove the frames that another video of that name, or other options, left',
+    )
     return parser.parse_args(argv)
 
 
@@ -80,8 +103,15 @@ def main(argv: list[str] | None = None) -> None:
         check_distinct({str(video): out for video, out in targets.items()})
         for video, out in targets.items():
             check_folder(out, owner(video, args), SUFFIX, args.videos, args.overwrite)
-        total = sum(extract(video, out, args) for video, out in tracked(targets.items()))
-        print(f'{total} frames of {len(targets)} videos in {args.out}')
+        total, faults = 0, []
+        for video, out in tracked(targets.items()):
+            try:
+                total += extract(video, out, args)
+            except FrameError as fault:
+                faults.append(fault)
+        print(f'{total} frames of {len(targets) - len(faults)} videos in {args.out}')
+        if faults:
+            raise FrameError(' '.join(map(str, faults)))
 
 
 if __name__ == '__main__':

@@ -10,6 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from stt_mm.engine.cli import one_line_errors
+from stt_mm.errors import InputError
+
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARK = 'tools/benchmark.py'
 DEMO = 'configs/stt_r18_demo.py'
@@ -58,12 +61,14 @@ class Check:
             process = subprocess.Popen(
                 [sys.executable, *command], cwd=ROOT, env=self.env, stdout=file, stderr=subprocess.STDOUT
             )
+            stopped = False
             try:
                 code = process.wait(limit)
             except subprocess.TimeoutExpired:
+                stopped = stop
                 (process.terminate if stop else process.kill)()
                 code = process.wait()
-        good = code == 0 or stop
+        good = code == 0 or stopped
         lines = log.read_text(errors='replace').strip().splitlines()
         self.steps[name] = dict(
             passed=good, seconds=round(time.monotonic() - start, 1), last=lines[-1] if lines else ''
@@ -84,9 +89,12 @@ class Check:
         options = ['train_cfg.max_iters=1000000', 'train_cfg.val_interval=1000000']
         options += ['default_hooks.checkpoint.interval=100000']
         command = ['tools/train.py', DEMO, '--work-dir', str(work_dir), '--overwrite', '--cfg-options', *options]
-        self.run('training', command, min(self.args.training, self.left - SCORING), stop=True)
-        files = sorted(work_dir.glob('iter_*.pth'), key=lambda path: int(path.stem.split('_')[1]))
-        if not files:
+        # What an earlier check has trained is not scored.
+        before = {path: path.stat().st_mtime_ns for path in work_dir.glob('iter_*.pth')}
+        trained = self.run('training', command, min(self.args.training, self.left - SCORING), stop=True)
+        files = [path for path in work_dir.glob('iter_*.pth') if path.stat().st_mtime_ns != before.get(path)]
+        files.sort(key=lambda path: int(path.stem.split('_')[1]))
+        if not (trained and files):
             self.steps['training']['passed'] = False
             return
         self.steps['training']['iterations'] = int(files[-1].stem.split('_')[1])
@@ -100,6 +108,8 @@ def environment(device: str) -> dict:
     """What the figures depend on."""
     import torch
 
+    if device == 'cuda' and not torch.cuda.is_available():
+        raise InputError('PyTorch sees no GPU here. --device cpu tries the same script where there is none.')
     found = dict(python=platform.python_version(), torch=torch.__version__, device=device)
     if device == 'cuda':
         found.update(gpu=torch.cuda.get_device_name(), cuda=torch.version.cuda)
@@ -130,7 +140,8 @@ def table(steps: dict[str, dict], machine: dict) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    machine = environment(args.device)
+    with one_line_errors():
+        machine = environment(args.device)
     args.work_dir = args.work_dir.resolve()
     args.work_dir.mkdir(parents=True, exist_ok=True)
     check = Check(args)

@@ -18,7 +18,11 @@ with_torchrun() {
             "interpreter: PYTHON=.venv/bin/python" >&2
         exit 2
     fi
-    if [ "$nnodes" -eq 1 ] && [ -z "${PORT:-}" ]; then
+    if [ "$nnodes" != 1 ] && [ -z "${MASTER_ADDR:-}" ]; then
+        echo "error: NNODES=$nnodes needs MASTER_ADDR, the address of the node with NODE_RANK=0" >&2
+        exit 2
+    fi
+    if [ "$nnodes" = 1 ] && [ -z "${PORT:-}" ]; then
         # Who listens chooses the port, so that nobody can take it before.
         meeting=(--standalone --local-addr=127.0.0.1)
     else

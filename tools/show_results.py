@@ -154,10 +154,17 @@ def main(argv: list[str] | None = None) -> None:
             videos = find_videos(args)
             write_sheet(videos, args)
         else:
-            with VideoWriter(args.out, args.fps) as film:
-                videos = find_videos(args)
-                for picture in film_of(videos, args):
-                    film.write(picture)
+            # A film that is there stays until the new one is whole.
+            VideoWriter(args.out, args.fps).close()  # refuses a name or rate before anything is read
+            part = args.out.with_name(f'.{args.out.stem}.part{args.out.suffix}')
+            try:
+                with VideoWriter(part, args.fps) as film:
+                    videos = find_videos(args)
+                    for picture in film_of(videos, args):
+                        film.write(picture)
+                part.replace(args.out)
+            finally:
+                part.unlink(missing_ok=True)
     print(f'{len(videos)} videos in {args.out}')
 
 

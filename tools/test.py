@@ -1,6 +1,7 @@
 """Evaluate a checkpoint's backbone on a benchmark."""
 
 import argparse
+import glob
 import hashlib
 import json
 from pathlib import Path
@@ -52,6 +53,8 @@ TRAINING_KEYS = (
 )
 # Options and arguments of metrics: where predictions are written.
 DUMPS = dict(dump_masks='masks', dump_points='points')
+# Arguments of metrics that no record depends on.
+UNRECORDED = {'type', 'out_dir', 'resume', 'run_id', 'seen_categories', *DUMPS}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -98,7 +101,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         )
     for metric in metrics:
         metric['out_dir'] = metric.get('out_dir') or cfg.work_dir
-        metric['run_id'] = run_id(cfg, args.checkpoint, args.prefix)
+        metric['run_id'] = run_id(cfg, args.checkpoint, args.prefix, args.allow_partial)
         metric['resume'] = args.skip_done
         metric.update(dumps)
         # What is wrong with its arguments is found before anything is loaded.
@@ -121,11 +124,15 @@ def dumps_of(metric: dict) -> dict[str, str]:
     return {kind: metric[key] for key, kind in DUMPS.items() if metric.get(key)}
 
 
-def run_id(cfg: Config, checkpoint: str, prefix: str | None = None) -> str:
-    """Short name of what decides the result of a video: model, data, precision and weights."""
+def run_id(cfg: Config, checkpoint: str, prefix: str | None = None, allow_partial: bool = False) -> str:
+    """Short name of what decides the record of a video: model, data, precision, weights, and how it is scored."""
     weights = initial_weights(cfg) if checkpoint.lower() == 'none' else sha8(checkpoint)
-    text = repr((cfg.model.to_dict(), cfg.test_dataloader.dataset.to_dict(), cfg.test_cfg.get('fp16'), weights, prefix))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    parts = [cfg.model.to_dict(), cfg.test_dataloader.dataset.to_dict(), cfg.test_cfg.get('fp16'), weights, prefix]
+    scoring = [{key: value for key, value in metric.items() if key not in UNRECORDED} for metric in metrics_of(cfg)]
+    parts += [scoring] if any(scoring) else []
+    # What a part of a checkpoint does not fill stays as it was.
+    parts += [initial_weights(cfg)] if allow_partial else []
+    return hashlib.sha256(repr(tuple(parts)).encode()).hexdigest()[:16]
 
 
 def initial_weights(cfg: Config) -> tuple:
@@ -187,7 +194,11 @@ def make_room(cfg: Config, args: argparse.Namespace, runner: Runner, sources: li
             claim_dump(folder, metric['run_id'], [*sources, *folders], args.overwrite, kind)
         if not args.skip_done:
             forget_records(metric['out_dir'], METRICS.get(metric['type']).name)
-        remove_left_overs(metric['out_dir'], '**/*.json')
+        for folder in (metric['out_dir'], *dumps_of(metric).values()):
+            for kind in ('json', 'csv', 'mat'):
+                remove_left_overs(folder, f'**/*.{kind}')
+    if args.out and is_main_process():
+        remove_left_overs(Path(args.out).parent, glob.escape(Path(args.out).name))
     barrier()
 
 
@@ -209,8 +220,6 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
         model, args.checkpoint, args.trust_checkpoint, args.allow_partial, args.prefix, args.allow_other_geometry
     )
     runner.logger.info(f'checkpoint: {args.checkpoint}; {report}')
-    if not report.complete:
-        runner.logger.warning(f'--allow-partial: {report.details(limit=20)}')
     return dict(
         path=args.checkpoint,
         sha8=sha8(args.checkpoint),

@@ -93,8 +93,12 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         enable_amp(cfg)
 
 
-def choose_start(cfg: Config, resume: str | None, trust: bool) -> None:
-    """Set ``resume`` and ``load_from`` of the config; what they name has been read once and is fine."""
+def choose_start(cfg: Config, resume: str | None, trust: bool) -> int | None:
+    """Set ``resume``, ``load_from`` and the seed of the config; what is named has been read and is fine.
+
+    Returns:
+        The iteration of the file that was named to go on from; ``None`` for the newest one, or for a new training.
+    """
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'auto'
     scheduled = bool(cfg.get('param_scheduler'))
@@ -111,7 +115,6 @@ def choose_start(cfg: Config, resume: str | None, trust: bool) -> None:
         start = start or cfg.get('load_from')
     elif resume is not None:
         cfg.resume, start = True, resume
-        require_resumable(read_checkpoint(start, trust=trust), Path(start), scheduled)
     else:
         start = cfg.get('load_from')
     if start and '://' in str(start) and not trust:
@@ -119,11 +122,30 @@ def choose_start(cfg: Config, resume: str | None, trust: bool) -> None:
             f'load_from={start} would be read without a look at what is in it, which can run code from '
             'the file. Download it and name the file, or pass --trust-checkpoint if you trust its origin.'
         )
+    iteration = None
     if start and '://' not in str(start):
-        if not cfg.get('resume'):
-            read_checkpoint(start, trust=trust)
+        checkpoint = read_checkpoint(start, trust=trust)
+        if cfg.get('resume'):
+            require_resumable(checkpoint, Path(start), scheduled)
+            keep_seed(cfg, checkpoint['meta'].get('seed'), start)
+            iteration = None if resume == 'auto' else checkpoint['meta']['iter']
         start = trusted_path(start) if trust else str(start)
     cfg.load_from = start
+    return iteration
+
+
+def keep_seed(cfg: Config, seed: int | None, start: str | Path) -> None:
+    """Let a training that goes on have its seed, which decides its data."""
+    wanted = (cfg.get('randomness') or {}).get('seed')
+    if seed is None or wanted == seed:
+        return
+    if wanted is not None:
+        raise InputError(
+            f'{start} is from a training with seed {seed}, and this one has seed {wanted}: its data would not be those '
+            'that follow. Go on with --seed '
+            f'{seed}, or start a new training from its weights with --cfg-options load_from={start}.'
+        )
+    cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
 
 
 class ReplaceEarlier(Hook):
@@ -148,18 +170,31 @@ class ReplaceEarlier(Hook):
                 path.unlink(missing_ok=True)
 
 
-def files_in_the_way(cfg: Config, overwrite: bool) -> list[Path]:
-    """The checkpoints of an earlier training in the work directory, which are refused unless they may be removed."""
-    folder = Path(cfg.work_dir)
-    earlier = [*training_files(folder, best=True), *reversed(training_files(folder))]
-    if cfg.get('resume') or not earlier:
+def files_in_the_way(cfg: Config, overwrite: bool, iteration: int | None = None) -> list[Path]:
+    """The checkpoints in the work directory that are not this training's; refused unless they may be removed.
+
+    Args:
+        cfg: with ``resume`` and ``load_from`` as chosen.
+        overwrite: whether they may.
+        iteration: of the file that was named to go on from, if one was: later ones of its folder are of another branch.
+    """
+    folder, source = Path(cfg.work_dir), Path(str(cfg.get('load_from')).removeprefix('trusted:'))
+    best, files, what = training_files(folder, best=True), training_files(folder), 'checkpoints of an earlier training'
+    if cfg.get('resume') and iteration is None:
+        return []
+    if cfg.get('resume') and source.resolve().parent == folder.resolve():
+        best, files = ({path: n for path, n in found.items() if n > iteration} for found in (best, files))
+        # A best file alone may be of a validation after the last checkpoint, which comes again.
+        best, what = best if files else {}, f'later checkpoints than {source.name}'
+    earlier = [*best, *reversed(files)]
+    if not earlier:
         return []
     if not overwrite:
+        way = 'Go on from the newest by --resume without a file, keep them' if files else 'Keep them'
         raise FileError(
-            f'{folder} holds checkpoints of an earlier training, such as {earlier[-1].name}. Go on '
-            'with it by --resume, keep it by another --work-dir, or add --overwrite to remove them.'
+            f'{folder} holds {what}, such as {earlier[-1].name}. {way} by another --work-dir, or add --overwrite to '
+            'remove them.'
         )
-    source = Path(str(cfg.get('load_from')).removeprefix('trusted:'))
     if source.is_file() and any(path.samefile(source) for path in earlier):
         raise FileError(f'The training starts from {source}, which --overwrite would remove. Take another --work-dir.')
     return [*earlier, folder / 'last_checkpoint']
@@ -186,8 +221,8 @@ def main(argv: list[str] | None = None) -> None:
         check_apart(
             cfg.work_dir, values_of([cfg.train_dataloader, cfg.train_cfg, cfg.get('val_dataloader')], 'data_root')
         )
-        choose_start(cfg, args.resume, args.trust_checkpoint)
-        earlier = files_in_the_way(cfg, args.overwrite)
+        iteration = choose_start(cfg, args.resume, args.trust_checkpoint)
+        earlier = files_in_the_way(cfg, args.overwrite, iteration)
         prepare_runtime(cfg, args.launcher)
         try:
             train(cfg, log, earlier)

@@ -43,9 +43,10 @@ def collect_given(
     masks, points = by_frame(masks), by_frame(points)
     given: dict[int, Given] = {}
     owner: dict[int, int] = {}
-    for frame in sorted({*masks, *points}):
+    for frame in (*masks, *points):
         if not isinstance(frame, (int, np.integer)) or frame < 0:
             raise InputError(f'Labels are given by the number of a frame, 0 for the first; got {frame!r}.')
+    for frame in sorted({*masks, *points}):
         source = str(masks[frame]) if isinstance(masks.get(frame), (str, Path)) else 'The mask'
         mask = given_ids(masks[frame], f'{source} for frame {frame}') if frame in masks else None
         for number in [] if mask is None else np.unique(mask[mask > 0]).tolist():
@@ -56,7 +57,7 @@ def collect_given(
                     f'{next(k for k in range(1, 257) if k not in owner)}.'
                 )
             owner[number] = frame
-        given[int(frame)] = Given(mask, _points(points.get(frame, ()), frame), source)
+        given[int(frame)] = Given(mask, given_points(points.get(frame, ()), f'Points for frame {frame}'), source)
     if not owner and not any(len(labels.points) for labels in given.values()):
         raise InputError('There is nothing to follow: give a mask or points.')
     return given
@@ -110,12 +111,14 @@ def given_ids(mask: MaskLike, where: str) -> np.ndarray:
     return drop_void(mask, where)
 
 
-def _points(points: ArrayLike, frame: int) -> np.ndarray:
-    points = np.asarray(points, dtype=np.float32)
-    if points.size == 0:
+def given_points(points: ArrayLike, where: str) -> np.ndarray:
+    """float32 ``[J, 2]``, (x, y) of points that somebody gave, perhaps none; ``where`` is how messages call them."""
+    try:
+        found = np.asarray(points, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise InputError(f'{where} must be [J, 2] finite numbers, x and y of each, got {points!r}.') from None
+    if found.size == 0:
         return np.empty((0, 2), np.float32)
-    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-        raise InputError(
-            f'Points for frame {frame} must be [J, 2] finite numbers, x and y of each, got {points.tolist()}.'
-        )
-    return points
+    if found.ndim != 2 or found.shape[1] != 2 or not np.isfinite(found).all():
+        raise InputError(f'{where} must be [J, 2] finite numbers, x and y of each, got {found.tolist()}.')
+    return found

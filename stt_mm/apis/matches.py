@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stt_mm.apis.given import check_inside
+from stt_mm.apis.given import check_inside, given_points
 from stt_mm.errors import InputError
 from stt_mm.models import Correspondence
 from stt_mm.models.propagator import check_finite, comparable
@@ -52,8 +52,15 @@ def find_matches(
         whole_frame: search all of it, whatever the protocol's window.
 
     Raises:
-        ValueError: frames of two sizes, or a point that lies outside.
+        ValueError: what are no frames or of two sizes, or no points or one that lies outside.
     """
+    for name, image in (('reference', reference), ('target', target)):
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            got = f'{image.dtype} {list(image.shape)}' if isinstance(image, np.ndarray) else type(image).__name__
+            raise InputError(f'The {name} frame must be a NumPy array uint8 [H, W, 3], RGB, got {got}.')
+    points = given_points(points, 'Points of the target frame')
+    if not len(points):
+        raise InputError('There is nothing to match: give a point of the target frame.')
     if reference.shape != target.shape:
         raise InputError(
             f'The frames must have one size, got {list(reference.shape[:2])} and {list(target.shape[:2])} (height, '

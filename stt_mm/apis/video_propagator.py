@@ -1,6 +1,7 @@
 """Masks and points carried through one's own videos."""
 
 import copy
+import hashlib
 import json
 import tempfile
 import time
@@ -174,6 +175,7 @@ class VideoPropagator:
         if protocol.points is not None:
             changes |= dict(points='input', point_sigma=None, point_topk=None)
         model.propagator.protocol = protocol.change(changes)
+        self._network = cfg.model.to_dict()
         self._files = [checkpoint, cfg.filename]
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
 
@@ -200,7 +202,9 @@ class VideoPropagator:
                 a frame beyond the end; of a stream whose length is not known, after its last result.
         """
         given = collect_given(masks, points)
-        stream = open_video(video)
+        return self._start(open_video(video), given, max_frames)
+
+    def _start(self, stream: VideoStream, given: Mapping[int, Given], max_frames: int | None) -> Iterator[FrameResult]:
         if max_frames is not None:
             check_count('max_frames', max_frames)
         ends = [
@@ -232,15 +236,15 @@ class VideoPropagator:
             video, masks, points, max_frames: see :meth:`stream`.
             out: video file (see :class:`stt_mm.visualization.VideoWriter`) with objects and points drawn over the
                 frames.
-            mask_dir: folder that gets a palette PNG ``<frame name>.png`` per frame, and belongs to this video; see
-                :mod:`stt_mm.utils.targets`.
+            mask_dir: folder that gets a palette PNG ``<frame name>.png`` per frame, and belongs to this video, masks
+                and network; see :mod:`stt_mm.utils.targets`.
             points_json: file that gets a list with ``{"index", "name", "time", "points"}`` per frame: the time is that
                 of :class:`FrameResult`, a point is ``[x, y]`` or ``null`` where it is lost.
             fps: of ``out``; ``None``: each frame is shown when it is in the video, or 10 per second where the video
                 does not tell.
             alpha: opacity of the objects in ``out``, 0 to 1.
             on_frame: called with each result when it is written; the run ends when it returns true.
-            overwrite: remove the masks of another video from ``mask_dir``.
+            overwrite: remove other masks from ``mask_dir``.
 
         Returns:
             ``frames``, ``seconds``, ``protocol``, and the files: ``out``, ``mask_dir``, ``points_json``.
@@ -262,13 +266,16 @@ class VideoPropagator:
             *(mask for mask in by_frame(masks).values() if isinstance(mask, (str, Path))),
             *(list_images(stream.name) if Path(stream.name).is_dir() else [stream.name]),
         ]
+        given = collect_given(masks, points)
         owner = f'masks of {state_of(stream.name)}{"" if max_frames is None else f", {max_frames} frames"}'
+        if mask_dir:
+            owner += f', labels and network {self._digest(given)}'
         check_outputs(sources, out, mask_dir, points_json, owner, overwrite)
         start = time.perf_counter()
         count = 0
         with ExitStack() as files:
             film = files.enter_context(VideoWriter(out, _rate(stream, out) if fps is None else fps)) if out else None
-            results = files.enter_context(closing(self.stream(stream, masks, points, max_frames)))
+            results = files.enter_context(closing(self._start(stream, given, max_frames)))
             # No file is made before the first frame has passed all checks.
             results = chain([next(results)], results)
             if mask_dir:
@@ -294,6 +301,16 @@ class VideoPropagator:
             mask_dir=mask_dir and Path(mask_dir),
             points_json=points_json and Path(points_json),
         )
+
+    def _digest(self, given: Mapping[int, Given]) -> str:
+        """Eight hexadecimal digits that change with the masks that are given, and with what carries them."""
+        digest = hashlib.sha256(repr((self._network, self.model.propagator.protocol)).encode())
+        for weights in self.model.state_dict().values():
+            digest.update(weights.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+        for frame, labels in given.items():
+            if labels.mask is not None:
+                digest.update(f'{frame} {labels.mask.shape}'.encode() + labels.mask.tobytes())
+        return digest.hexdigest()[:8]
 
     def _run(self, stream: VideoStream, given: Mapping[int, Given], max_frames: int | None) -> Iterator[FrameResult]:
         masks = {frame: labels.mask for frame, labels in given.items() if labels.mask is not None}

@@ -4,6 +4,7 @@ import argparse
 import errno
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -257,7 +258,8 @@ def describe(error: BaseException) -> str:
     if text.startswith('Caught ') and 'Original Traceback' in text:
         # What a data worker raised is of the same type and comes with its traceback, the message in its last lines.
         kind = type(error)
-        text = text.rpartition(f'\n{kind.__module__}.{kind.__qualname__}: ')[2]
+        name = kind.__qualname__ if kind.__module__ == 'builtins' else f'{kind.__module__}.{kind.__qualname__}'
+        text = text.rpartition(f'\n{name}: ')[2]
     return ' '.join(text.split()) or type(error).__name__
 
 
@@ -275,7 +277,10 @@ def one_line_errors() -> Iterator[None]:
         with checked_building():
             yield
     except (SttMMError, OSError) as error:
-        expected = isinstance(error, SttMMError) or error.errno in _OF_THE_SYSTEM
+        number = error.errno if isinstance(error, OSError) else None
+        if number is None and (said := re.match(r'\[Errno (\d+)\]', describe(error))):
+            number = int(said[1])  # of a data worker, which hands over the text alone
+        expected = isinstance(error, SttMMError) or number in _OF_THE_SYSTEM
         if os.environ.get('STT_MM_TRACEBACK') == '1' or not expected:
             raise
         rank = process_rank()

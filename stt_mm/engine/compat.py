@@ -122,7 +122,7 @@ def trusted_path(path: str | os.PathLike) -> str:
     Only for files whose origin the user vouches for: unpickling can run any code. Other names keep their reader.
     """
     CheckpointLoader.register_scheme(prefixes=TRUSTED_SCHEME, loader=_read_trusted, force=True)
-    return TRUSTED_SCHEME + os.path.abspath(path)
+    return TRUSTED_SCHEME + os.path.abspath(os.path.expanduser(path))
 
 
 def _read_trusted(filename: str, map_location: Any = None) -> Any:

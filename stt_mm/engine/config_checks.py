@@ -136,6 +136,8 @@ def check_components(cfg: Config) -> None:
         check_value(key, cfg[key], settings[key])
     typed = {key: value for key, value in own.items() if key not in settings}
     _refuse(cfg.filename or 'The config', registry.wrong_arguments(Runner, typed, typed=True))
+    if 'seed' not in cfg.get('randomness', dict(seed=None)):
+        raise InputError('randomness must have a seed: a number, or None for one by chance.')
     seed = (cfg.get('randomness') or {}).get('seed')
     if not 0 <= (seed or 0) < 2**32:
         raise InputError(f'randomness.seed must be between 0 and {2**32 - 1}, got {seed}.')

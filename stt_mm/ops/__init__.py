@@ -9,13 +9,13 @@ from stt_mm.ops.color import (
     image_to_input,
     nearest_centre,
     normalise_frames,
+    resize_frame,
     rgb_to_lab,
 )
 from stt_mm.ops.compactness import gathered
 from stt_mm.ops.devices import to_device
 from stt_mm.ops.early import early_gradient
 from stt_mm.ops.fisher import add_squared, quadratic_penalty
-from stt_mm.ops.frames import resize_frame
 from stt_mm.ops.labels import (
     ids_to_label,
     label_to_mask,
@@ -28,9 +28,10 @@ from stt_mm.ops.matches import principal_components, vote_weights
 from stt_mm.ops.mosaic import split_mosaic
 from stt_mm.ops.points import gaussian_maps, label_to_points, points_to_label
 from stt_mm.ops.position import draw_permutations, draw_shifts, resize_map, shift_map, shuffle_map, sinusoids
-from stt_mm.ops.propagation import Vote, Voters, propagate, propagate_many
+from stt_mm.ops.propagation import Voters, propagate, propagate_many
 from stt_mm.ops.reconstruction import reconstruct, subsample, upsample
 from stt_mm.ops.round_trip import hidden_points, way_back
+from stt_mm.ops.search import Vote
 from stt_mm.ops.selection import (
     KEEP,
     keep_per_batch,

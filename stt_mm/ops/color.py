@@ -1,8 +1,11 @@
-"""Colour: sRGB to CIE Lab, normalisation, and dropping colour channels."""
+"""Frames as a network sees them: size, colour (sRGB to CIE Lab), normalisation, and dropped colour channels."""
+
+from typing import Literal
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from stt_mm.ops.devices import kept, to_device
@@ -21,6 +24,7 @@ COLORS = dict(
 )
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 Color = str | Statistics
+Resize = Literal['bilinear', 'bicubic']
 
 
 def color_space(color: Color) -> str:
@@ -56,6 +60,26 @@ def normalise_frames(frames: Tensor, color: Color) -> Tensor:
     if space == 'lightness':
         frames = frames[..., :1, :, :] * (255 / 100 / 256)
     return (frames - mean) / std
+
+
+def resize_frame(image: np.ndarray, size: tuple[int, int], rule: Resize = 'bilinear') -> np.ndarray:
+    """A frame at the size of a network's input; itself where it has that size.
+
+    Args:
+        image: uint8 ``[H, W, 3]``.
+        size: ``(height, width)``.
+        rule: ``bilinear``: OpenCV's, which does not smooth; ``bicubic``: Pillow's, which smooths where it makes
+            smaller, and rounds and clips to 8 bits.
+
+    Returns:
+        uint8 ``[height, width, 3]``.
+    """
+    height, width = size
+    if image.shape[:2] == (height, width):
+        return image
+    if rule == 'bilinear':
+        return cv2.resize(image, (width, height))
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def image_to_input(image: np.ndarray, color: Color) -> Tensor:

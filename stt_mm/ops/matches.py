@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stt_mm.ops.propagation import Vote, Voters, propagate_many
+from stt_mm.ops.propagation import Voters, propagate_many
+from stt_mm.ops.search import Vote
 from stt_mm.ops.tiling import Plan, Window
 
 # Side of the tiles; those without a query are left out.

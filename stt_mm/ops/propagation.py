@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stt_mm.ops.search import Part, Search, at_least_float32, with_last_places
+from stt_mm.ops.search import Part, Search, Vote, at_least_float32, with_last_places
 from stt_mm.ops.tiling import LongSearch, Plan, Window
-from stt_mm.ops.votes import Vote, read_compact, softmax_weights
+from stt_mm.ops.votes import read_compact, softmax_weights
 
 
 class Voters(NamedTuple):

@@ -1,8 +1,9 @@
-"""Where a query looks for its matches in the memory, and how well each cell there matches."""
+"""Where a query looks for its matches in the memory, how well each cell matches, and the rule of voting."""
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,50 @@ from torch import Tensor
 from stt_mm.ops.compactness import Mixture
 from stt_mm.ops.devices import to_device
 from stt_mm.ops.tiling import Area, LongSearch, Plan, Way
+
+
+@dataclass(frozen=True)
+class Vote:
+    """A rule of voting.
+
+    Args:
+        kind: ``topk``: the softmax over the best pairs of all frames together. ``softmax``: over all pairs.
+            ``frame_softmax``: over all pairs of each frame, all frames having one weight. ``frame_topk``: the same, of
+            which only the best pairs of each frame vote, with less than 1 in all (UVC). ``compact``: the softmax over
+            all pairs, gathered in each frame around its highest cells (LIIR).
+        temperature: divides the correlations before the softmax.
+        topk: number of pairs of ``topk``, and of each frame of ``frame_topk``.
+        ties: ``cut`` keeps exactly ``topk`` pairs, ``kept`` also all that are as good as the last of them.
+        components: Gaussians per frame of ``compact``.
+        sigma: their standard deviation in cells; ``None``: estimated.
+        mass: of a frame of ``compact``: its ``share`` in the softmax over all pairs, ``equal`` ones, or what Gaussians
+            have whose heights sum to 1 (``peak``, the unofficial code).
+        threshold: value that the highest cell must exceed for ``compact`` to take the place of the softmax.
+
+    Raises:
+        ValueError: an unknown word, or a number out of range.
+    """
+
+    kind: Literal['topk', 'softmax', 'frame_softmax', 'frame_topk', 'compact'] = 'topk'
+    temperature: float = 0.07
+    topk: int = 10
+    ties: Literal['cut', 'kept'] = 'cut'
+    components: int = 2
+    sigma: float | None = None
+    mass: Literal['share', 'equal', 'peak'] = 'share'
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        words = dict(
+            kind=('topk', 'softmax', 'frame_softmax', 'frame_topk', 'compact'),
+            ties=('cut', 'kept'),
+            mass=('share', 'equal', 'peak'),
+        )
+        for name, allowed in words.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f'{name} must be one of {", ".join(map(repr, allowed))}, got {getattr(self, name)!r}.')
+        if min(self.topk, self.components) < 1 or self.temperature <= 0 or (self.sigma is not None and self.sigma <= 0):
+            raise ValueError(f'Expected topk and components of at least 1, temperature and sigma above 0, got {self}.')
 
 
 class Part(NamedTuple):

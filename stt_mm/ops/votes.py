@@ -1,57 +1,10 @@
-"""Rules of voting, and the weights of those in which every cell of the windows has one."""
-
-from dataclasses import dataclass
-from typing import Literal
+"""Votes in which every cell of the windows has a weight."""
 
 import torch
 from torch import Tensor
 
 from stt_mm.ops.compactness import ONE_CELL, gathered
-from stt_mm.ops.search import Part
-
-
-@dataclass(frozen=True)
-class Vote:
-    """A rule of voting.
-
-    Args:
-        kind: ``topk``: the softmax over the best pairs of all frames together. ``softmax``: over all pairs.
-            ``frame_softmax``: over all pairs of each frame, all frames having one weight. ``frame_topk``: the same, of
-            which only the best pairs of each frame vote, with less than 1 in all (UVC). ``compact``: the softmax over
-            all pairs, gathered in each frame around its highest cells (LIIR).
-        temperature: divides the correlations before the softmax.
-        topk: number of pairs of ``topk``, and of each frame of ``frame_topk``.
-        ties: ``cut`` keeps exactly ``topk`` pairs, ``kept`` also all that are as good as the last of them.
-        components: Gaussians per frame of ``compact``.
-        sigma: their standard deviation in cells; ``None``: estimated.
-        mass: of a frame of ``compact``: its ``share`` in the softmax over all pairs, ``equal`` ones, or what Gaussians
-            have whose heights sum to 1 (``peak``, the unofficial code).
-        threshold: value that the highest cell must exceed for ``compact`` to take the place of the softmax.
-
-    Raises:
-        ValueError: an unknown word, or a number out of range.
-    """
-
-    kind: Literal['topk', 'softmax', 'frame_softmax', 'frame_topk', 'compact'] = 'topk'
-    temperature: float = 0.07
-    topk: int = 10
-    ties: Literal['cut', 'kept'] = 'cut'
-    components: int = 2
-    sigma: float | None = None
-    mass: Literal['share', 'equal', 'peak'] = 'share'
-    threshold: float = 0.0
-
-    def __post_init__(self) -> None:
-        words = dict(
-            kind=('topk', 'softmax', 'frame_softmax', 'frame_topk', 'compact'),
-            ties=('cut', 'kept'),
-            mass=('share', 'equal', 'peak'),
-        )
-        for name, allowed in words.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f'{name} must be one of {", ".join(map(repr, allowed))}, got {getattr(self, name)!r}.')
-        if min(self.topk, self.components) < 1 or self.temperature <= 0 or (self.sigma is not None and self.sigma <= 0):
-            raise ValueError(f'Expected topk and components of at least 1, temperature and sigma above 0, got {self}.')
+from stt_mm.ops.search import Part, Vote
 
 
 def softmax_weights(parts: list[Part], rule: Vote) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Files and arrays: images, videos, masks, random numbers. Imports nothing else of the project."""
+"""Files and arrays: images, videos, masks, random numbers. Imports of the project only its errors."""
 
 from stt_mm.utils.checks import check_choice, check_number
 from stt_mm.utils.frames import FrameSequence

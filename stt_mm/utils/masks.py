@@ -5,8 +5,10 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
+from PIL.PpmImagePlugin import PpmImageFile
 
 from stt_mm.errors import InputError, MissingInputError, writing
 from stt_mm.utils.images import JPEG, PNG, ImageFault, guarded, open_image
@@ -92,7 +94,7 @@ def load_mask(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Object ids as the file stores them, and the colours that an indexed image gives them.
 
     Args:
-        path: an image of one channel of integers (PNG, TIFF, BMP, GIF; 1 to 32 bits; indexed or grey), or ``.npy``.
+        path: an image of one channel of integers (PNG, TIFF, BMP, GIF, PGM; 1 to 32 bits; indexed or grey) or ``.npy``.
 
     Returns:
         uint8 ``[H, W]``, and uint8 ``[256, 3]`` (RGB) or ``None``.
@@ -134,12 +136,26 @@ def _load_image(data: bytes, path: str | Path) -> tuple[np.ndarray, np.ndarray |
     if data.startswith(JPEG):
         raise ImageFault('it is a JPEG')
     image = open_image(data)
+    if data.startswith((b'P1', b'P4')) or getattr(image, 'tag_v2', {}).get(262) == 0:
+        raise ImageFault(
+            'white is 0 in it (PBM, or a TIFF of MinIsWhite), so that programs differ in what is the background',
+            'Save it as a PNG, with the background 0.',
+        )
+    # Where the picture ends early, Pillow makes the rest background. OpenCV wants a palette, which ids do not need.
+    checkable = data.startswith(PNG) and (data[25] != 3 or b'PLTE' in data)
+    if checkable and cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) is None:
+        raise ImageFault('it is damaged, or its picture ends early')
     pages = guarded(lambda: getattr(image, 'n_frames', 1))
     if pages > 1:
         raise ImageFault(f'it holds {pages} pages', 'Save the page of this frame as a file of its own.')
     if image.mode in ('P', '1', 'L') or image.mode.startswith('I'):
+        # Of a PGM Pillow makes the number that its header calls white 255, or 65535 if it is more.
+        decoder, _, _, arguments = image.tile[0] if isinstance(image, PpmImageFile) else [''] * 4
         array = guarded(lambda: np.asarray(image))
-        if image.mode == 'L':  # Pillow spreads grey of 2 or 4 bits over 0 to 255.
+        if decoder.startswith('ppm'):
+            white = arguments[1]
+            array = np.rint(array * (white / (255 if white < 256 else 65535))).astype(np.int64)
+        elif image.mode == 'L':  # Pillow spreads grey of 2 or 4 bits over 0 to 255.
             array = array // (255 // (2 ** min(_bits(image, data), 8) - 1))
         return array, _palette(image) if image.mode == 'P' else None
     kind = {'F': 'floating point numbers', 'LA': 'grey with opacity'}.get(image.mode, 'colours, which name no ids')

@@ -161,7 +161,7 @@ def check_distinct(targets: Mapping[str, str | Path]) -> None:
     ignores_case = cache(_ignores_case)
     for what, path in targets.items():
         place = Path(path).resolve()
-        folder = next(parent for parent in place.parents if parent.is_dir())
+        folder = next((parent for parent in place.parents if parent.is_dir()), place)
         other = found.setdefault(str(place).casefold() if ignores_case(folder) else str(place), what)
         if other != what:
             raise InputError(

@@ -54,6 +54,8 @@ class VideoReader:
 
     def read(self, number: int) -> np.ndarray:
         """Frame ``number`` as uint8 ``[H, W, 3]`` RGB; in rising order nothing is decoded twice."""
+        if not 0 <= number < len(self):
+            raise InputError(f'There is no frame {number} in {self.path}: it has {len(self)}, 0 to {len(self) - 1}.')
         key = self.index.key_before(number)
         # After a fork the parent's decoder would share its file position with the child's.
         if self._file is None or self._pid != os.getpid() or not key <= self._next <= number:

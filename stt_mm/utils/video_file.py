@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import av
 import numpy as np
@@ -59,7 +59,7 @@ class VideoFile:
     """A video file that is open for decoding, in the thread that asks for frames.
 
     Attributes:
-        damaged: whether :meth:`frames` stopped at a packet that cannot be decoded.
+        damaged: whether :meth:`frames` stopped where a packet cannot be decoded, or not without gaps.
         cut: whether the file claims to be longer than it is.
     """
 
@@ -88,6 +88,11 @@ class VideoFile:
         # One thread: more would have to be stopped in forked workers, and lose frames around a damaged packet.
         self._codec.thread_count = 1
         self._codec.options = {'max_pixels': str(_MAX_PIXELS)}
+        if self._codec.name in (
+            'mjpeg',
+            'hevc',
+        ):  # By themselves they hide damage, or leave frames out, without a mark.
+            self._codec.options |= {'err_detect': 'explode'}
         self._to_rgb = VideoReformatter()
 
     @property
@@ -122,24 +127,24 @@ class VideoFile:
             from_key: leave out what comes before the first key frame, as is needed after :meth:`seek`.
         """
         started = False
-        for packet in self._packets():
-            if from_key and not packet.is_keyframe:
+        for packet in chain(self._packets(), [None]):  # None asks for what the decoder holds back.
+            if from_key and packet is not None and not packet.is_keyframe:
                 continue
             from_key = False
             try:
                 frames = self._codec.decode(packet)
             except av.FFmpegError:
-                # A recording may start in the middle, with frames that refer to earlier ones.
-                self.damaged = started
-                if started:
-                    break
-            else:
-                started |= bool(frames)
-                yield from frames
-        try:
-            yield from self._codec.decode(None)
-        except av.FFmpegError:
-            self.damaged = True
+                # A recording may start in the middle, with frames that refer to earlier ones; a key frame does not.
+                self.damaged = started or packet is None or packet.is_keyframe
+                if self.damaged:
+                    return  # What the decoder holds back may be wrong as well.
+                continue
+            for frame in frames:
+                if frame.is_corrupt and (started or frame.key_frame):
+                    self.damaged = True
+                    return
+                started |= not frame.is_corrupt
+                yield frame
 
     def seek(self, time: int) -> bool:
         """Go to a key frame at or before ``time``, or near it; :meth:`frames` tells where that is.

@@ -87,7 +87,7 @@ class LoadReport:
         matched: names that were filled.
         missing: names of the module that the checkpoint lacks.
         unexpected: names of the checkpoint that should be in the module but are not, such as a position map.
-        mismatched: names in both, with different shapes (as text, ``name: file shape -> module shape``).
+        mismatched: names in both, with different shapes or kinds of numbers (as text, ``name: file -> module``).
         unused: names of the checkpoint under a part that the module does not have, such as a later stage.
         geometry: what the file says about the network that was trained; ``None`` if it says nothing.
     """
@@ -198,6 +198,8 @@ def load_backbone(
             )
         raise CheckpointError(f'{path} does not fit the backbone ({report}). {report.details()}.{advice}')
     check_finite(fitting, path, _ADVICE)
+    if not report.complete:
+        logger.warning('%s fills only a part of the backbone (%s). %s.', path, report, report.details(limit=20))
     if found.others:
         logger.warning('%s: %s', path, found.describe())
     if any(name.startswith('projection.') for name in report.unused):
@@ -236,6 +238,9 @@ def _compare(
             missing.append(name)
         elif weights[name].shape != target.shape:
             mismatched.append(f'{name}: {tuple(weights[name].shape)} -> {tuple(target.shape)}')
+        elif target.is_floating_point() and not weights[name].is_floating_point():
+            # Integers are steps of a scale that is not here.
+            mismatched.append(f'{name}: {weights[name].dtype} -> {target.dtype}')
         else:
             fitting[name] = weights[name].to(target.dtype)
     extra = [name for name in weights if name not in wanted]

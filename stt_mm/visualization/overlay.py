@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import cv2
@@ -49,7 +50,7 @@ def overlay(frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarr
 
 
 def draw_points(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """A picture with a dot on each point, the first in the colour of id 1 and so on, on a white rim.
+    """A picture with a dot on each point, the first in the colour of id 1 and so on, 256 as 1, on a white rim.
 
     Args:
         picture: uint8 ``[H, W, 3]``, RGB.
@@ -60,11 +61,11 @@ def draw_points(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
         uint8 ``[H, W, 3]``, RGB; a new array. Dots grow with the picture and have a radius of 3 pixels or more.
     """
     check_frame(picture)
-    if points.ndim != 2 or points.shape[1] != 2 or len(points) > 255:
-        raise InputError(f'draw_points: points must be [J, 2] with J of 255 at most, got {list(points.shape)}.')
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise InputError(f'draw_points: points must be [J, 2], got {list(points.shape)}.')
     picture = picture.copy()
     radius = max(3, round(min(picture.shape[:2]) / 100))
-    for (x, y), color in zip(points.tolist(), display_colors()[1:].tolist(), strict=False):
+    for (x, y), color in zip(points.tolist(), cycle(display_colors()[1:].tolist()), strict=False):
         if x >= 0 and y >= 0:
             centre = (round(x), round(y))
             cv2.circle(picture, centre, radius + 1, (255, 255, 255), cv2.FILLED, cv2.LINE_AA)

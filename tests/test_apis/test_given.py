@@ -83,6 +83,10 @@ def test_given_arrays_are_not_written_to():
             'frame 7 gives object 3, which the mask for frame 0 gave already.*such as 1',
         ),
         (None, [1, 2], r'frame 0 must be \[J, 2\].*\[1.0, 2.0\]'),
+        (None, [[1, 2], [3]], r'frame 0 must be \[J, 2\].*\[\[1, 2\], \[3\]\]'),
+        (None, [['left', 'top']], r"frame 0 must be \[J, 2\].*'left'"),
+        ({'0': square(), 1: square(2)}, None, "got '0'"),
+        ({1: square()}, {None: [[1, 2]]}, 'got None'),
         (None, {4: [[1, np.nan]]}, 'frame 4 must be .* finite'),
     ],
 )

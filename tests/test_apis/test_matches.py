@@ -78,10 +78,25 @@ def test_equal_frames_have_equal_colours_and_what_is_padded_is_cut_off():
     ('size', 'point', 'message'),
     [
         (SIZE, (128, 3), r'Point 128,3 of the target frame lies outside .* where x is 0 to 127 and y is 0 to 95'),
-        (SIZE, (float('nan'), 3), 'Point nan,3 of the target frame lies outside'),
+        (SIZE, (float('nan'), 3), r'Points of the target frame must be \[J, 2\] finite numbers'),
         ((96, 120), (3, 3), r'must have one size, got \[96, 120\] and \[96, 128\]'),
     ],
 )
-def test_what_is_refused(size, point, message):
+def test_what_does_not_fit_is_refused(size, point, message):
     with pytest.raises(ValueError, match=message):
         find_matches(model(), texture(size, 0), texture(SIZE, 1), np.array([point]))
+
+
+@pytest.mark.parametrize(
+    ('change', 'points', 'message'),
+    [
+        (lambda frame: frame / 255, [[3, 3]], r'reference frame must be .* uint8 \[H, W, 3\], RGB, got float64'),
+        (lambda frame: frame[:, :, 0], [[3, 3]], r'reference frame must be .*, got uint8 \[96, 128\]'),
+        (lambda frame: frame.tolist(), [[3, 3]], r'reference frame must be .*, got list'),
+        (lambda frame: frame, [], 'nothing to match'),
+        (lambda frame: frame, [[3]], r'Points of the target frame must be \[J, 2\]'),
+    ],
+)
+def test_what_is_no_frame_and_no_point_is_refused(change, points, message):
+    with pytest.raises(ValueError, match=message):
+        find_matches(model(), change(texture(SIZE, 0)), texture(SIZE, 1), points)

@@ -443,6 +443,25 @@ def test_a_folder_of_masks_belongs_to_one_video(propagator, folder, tmp_path):
     assert len(names()) == 4
 
 
+def test_masks_of_other_labels_or_another_network_do_not_mix(propagator, folder, tmp_path):
+    """Those that a run did not come to would stay among them."""
+    mask = squares(4)[1][0]
+    moved, other = mask.copy(), np.where(mask, 7, 0)
+    moved[0, 0] = mask.max()
+    propagator(folder, mask, mask_dir=tmp_path / 'masks')
+    before = {path: path.read_bytes() for path in (tmp_path / 'masks').iterdir()}
+    changed = VideoPropagator('eval/davis_color', options={'model.propagator.protocol.temperature': 0.5})
+    first, second = (VideoPropagator('eval/davis_r18_s8') for _ in range(2))
+    cases = [(propagator, moved), (propagator, other), (propagator, {1: mask}), (changed, mask), (first, mask)]
+    for network, masks in cases:
+        with pytest.raises(ValueError, match='masks holds masks of .*, and the results would mix'):
+            network(folder, masks, mask_dir=tmp_path / 'masks', on_frame=lambda result: True)
+    assert {path: path.read_bytes() for path in (tmp_path / 'masks').iterdir()} == before
+    first(folder, mask, mask_dir=tmp_path / 'first', max_frames=1)
+    with pytest.raises(ValueError, match='first holds masks of .*, and the results would mix'):
+        second(folder, mask, mask_dir=tmp_path / 'first', max_frames=1)
+
+
 @pytest.mark.parametrize('kind', ['out', 'mask_dir', 'points_json'])
 def test_folder_that_cannot_be_written(propagator, tmp_path, kind):
     frames, masks = squares(3)

@@ -169,6 +169,8 @@ def test_a_trusted_file_is_read_onto_the_device_that_is_asked_for(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     name = trusted_path('a.pth')
     assert name == f'trusted:{tmp_path}/a.pth'
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert trusted_path('~/a.pth') == name
     content = CheckpointLoader.load_checkpoint(name, map_location='meta', logger='silent')
     assert content['weight'].device.type == 'meta'
     assert content['code'] is inspect.Parameter.empty

@@ -44,6 +44,9 @@ def test_the_greatest_seed_and_none():
     checked({'train_dataloader.prefetch_factor': None})
     with pytest.raises(InputError, match=r'randomness\.seed must be between 0 and 4294967295, got 4294967296'):
         checked({'randomness.seed': 2**32})
+    for lacking in ({}, dict(deterministic=True)):
+        with pytest.raises(InputError, match='randomness must have a seed'):
+            checked({}, randomness=lacking)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -27,7 +28,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from stt_mm.engine import enable_amp, from_plain
-from stt_mm.engine.hooks.checkpoint_hook import check_fits
+from stt_mm.engine.hooks.checkpoint_hook import changed_settings, check_fits, files_read, settings
 from stt_mm.engine.loops import _obey
 from stt_mm.utils.checkpoint import CheckpointError, latest_checkpoint
 
@@ -268,6 +269,56 @@ def test_other_settings_than_before_are_said(straight, tmp_path):
     rates = [runner.message_hub.get_scalar('train/lr').data[0][-4:].tolist() for runner in (straight, other)]
     assert rates[0] == rates[1]
     assert 'Data continues after 8 batches of 2.' in log
+
+
+def test_a_file_of_the_model_that_has_another_content_is_said(tmp_path):
+    teacher = tmp_path / 'teacher.pth'
+    torch.save({'weight': torch.zeros(2)}, teacher)
+    cfg = Config(dict(model=dict(teacher=dict(init_cfg=dict(checkpoint=str(teacher))), backbone=dict(depth=18))))
+    checkpoint = dict(meta=dict(settings=settings(cfg), files=files_read(cfg)))
+    assert changed_settings(cfg, checkpoint) == ''
+    old = files_read(cfg)['model.teacher.init_cfg.checkpoint']
+    torch.save({'weight': torch.ones(2)}, teacher)
+    said = changed_settings(cfg, checkpoint)
+    assert re.fullmatch(
+        rf'the file of model\.teacher\.init_cfg\.checkpoint had the SHA-256 {old}\.\.\. and has \w{{8}}\.\.\.', said
+    )
+    del checkpoint['meta']['files']  # a file of an earlier version
+    assert changed_settings(cfg, checkpoint) == ''
+
+
+def test_digests_of_files_are_written(straight):
+    assert torch.load(Path(straight.work_dir, 'iter_8.pth'), weights_only=True)['meta']['files'] == {}
+
+
+@pytest.mark.parametrize(
+    ('weights', 'message'),
+    [
+        (
+            {'encoder.conv1.weight': torch.ones(3)},
+            r'fills none of the \d+ weights .* first names are encoder\.conv1\.w',
+        ),
+        ({}, r'fills none of the \d+ weights of the model\. Its first names are none'),
+        ({'backbone.0.weight': torch.ones(1)}, 'fills none'),
+        (None, r'weights\.pth: .* holds 1 of \d+ values that are infinite or not a number\. Start from another file'),
+    ],
+)
+def test_weights_that_fill_nothing_or_are_not_finite_are_no_start(straight, tmp_path, weights, message):
+    if weights is None:
+        weights = torch.load(Path(straight.work_dir, 'iter_8.pth'), weights_only=True)['state_dict']
+        next(iter(weights.values())).view(-1)[0] = torch.nan
+    torch.save(dict(state_dict=weights), tmp_path / 'weights.pth')
+    with pytest.raises(CheckpointError, match=message):
+        train(tmp_path, load_from=str(tmp_path / 'weights.pth'))
+
+
+def test_weights_that_fill_a_part_are_counted(straight, tmp_path):
+    weights = torch.load(Path(straight.work_dir, 'iter_8.pth'), weights_only=True)['state_dict']
+    name = next(iter(weights))
+    torch.save({f'module.{name}': weights[name]}, tmp_path / 'part.pth')
+    runner = train(tmp_path, load_from=str(tmp_path / 'part.pth'), **{'train_cfg.max_iters': 1})
+    log = Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
+    assert f'part.pth fills 1 of the {len(weights)} weights of the model.' in log
 
 
 @pytest.mark.slow

@@ -176,8 +176,8 @@ LINES = {
             prefix=None,
         ),
         'whole-frame trust-checkpoint allow-partial allow-other-geometry',
-        '--network d.py w.pth --labels x y --point 3,4.5 --truth 5,6 7,8 --tolerance 2 --out o.PNG --html h --seed 1 '
-        '--device cpu --cfg-options a=1 --prefix net',
+        '--network d.py w.pth --labels x y --point 3,4.5 --truth 5,6 7,8 --tolerance 2 --out o.PNG --html h.HTM '
+        '--seed 1 --device cpu --cfg-options a=1 --prefix net',
         dict(
             network=[['d.py', 'w.pth']],
             networks=[('c.py', 'none'), ('d.py', 'w.pth')],
@@ -186,7 +186,7 @@ LINES = {
             truth=[(5.0, 6.0), (7.0, 8.0)],
             tolerance=2.0,
             out=Path('o.PNG'),
-            html=Path('h'),
+            html=Path('h.HTM'),
             seed=1,
             device='cpu',
             cfg_options=dict(a=1),

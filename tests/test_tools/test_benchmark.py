@@ -91,3 +91,9 @@ def test_a_training_is_measured_with_its_options(options, negatives, benchmark):
     args = benchmark.parse_args(['train', '--configs', 'liir/liir_r18_ytv', *options])
     found = benchmark.COMMANDS['train'][0].read_config('liir/liir_r18_ytv', args).model.negatives
     assert (found and found.type) == negatives
+
+
+def test_a_training_on_two_data_sets_is_refused_by_name(benchmark):
+    args = benchmark.parse_args(['train', '--configs', 'continual/joint_r18_ytv'])
+    with pytest.raises(ValueError, match='continual/joint_r18_ytv trains on videos and images at once'):
+        benchmark.COMMANDS['train'][0].read_config('continual/joint_r18_ytv', args)

@@ -153,3 +153,18 @@ def test_equal_configs_have_no_difference(capsys):
     assert capsys.readouterr().out == 'no difference\n'
     call('print_config', 'eval/davis_color', '--diff', 'eval/davis_color', '--cfg-options', 'resume=True')
     assert capsys.readouterr().out == '- resume = False\n+ resume = True\n'
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        ('moco.v2.800ep.pth', 'moco.v2.800ep'),
+        ('moco.pth.tar', 'moco'),
+        ('iter_9.pth', 'iter_9'),
+        ('stt_r18-0a1b2c3d.pth', 'stt_r18'),
+        ('dino-vits16.safetensors', 'dino-vits16'),
+        ('.pth', '.pth'),
+    ],
+)
+def test_a_published_file_keeps_its_name_and_has_one_digest(name, expected):
+    assert tool('convert_checkpoint').NAME.match(name)[1] == expected

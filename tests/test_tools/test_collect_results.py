@@ -180,6 +180,16 @@ def test_a_result_that_does_not_say_its_frames_is_refused(tool, tmp_path, capsys
     assert page.read_text() == PAGE
 
 
+@pytest.mark.parametrize(
+    ('text', 'words'), [('[]', 'it is no table of names and values'), ('{"global": {}}', "it has no 'protocol'")]
+)
+def test_what_is_no_result_is_said_in_words(tool, tmp_path, text, words):
+    write(tool, tmp_path / 't1-1', 'davis_r18_s8', DAVIS, 30)
+    (tmp_path / 't1-1' / 'davis_results.json').write_text(text)
+    _, _, (line,) = tool.fill(PAGE, tmp_path)
+    assert line.endswith(f'is no complete result of DAVISMetric: {words}')
+
+
 def test_the_page_changes_only_when_asked(tool, tmp_path, capsys):
     page = tmp_path / 'page.md'
     page.write_text(PAGE)

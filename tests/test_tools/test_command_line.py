@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -100,6 +101,14 @@ def test_processes_of_one_machine_meet_where_nobody_else_does(settings, meeting,
     command = result.stdout.splitlines()[-1]
     assert command.startswith(f'-m torch.distributed.run {meeting} --nproc-per-node=2 ')
     assert command.endswith('tools/train.py --launcher pytorch c.py --amp')
+
+
+def test_several_nodes_need_an_address():
+    env = {key: value for key, value in os.environ.items() if key != 'MASTER_ADDR'}
+    env |= dict(NNODES='2', PYTHON=sys.executable)
+    result = subprocess.run([TOOLS / 'dist_train.sh', 'c.py', '2'], env=env, text=True, capture_output=True)
+    assert result.returncode == 2
+    assert result.stderr.startswith('error: NNODES=2 needs MASTER_ADDR')
 
 
 def test_slurm_command(tmp_path):
@@ -277,7 +286,13 @@ def test_results_of_other_weights_are_not_those_of_this_run(tmp_path, monkeypatc
     def run_id(seed=0, checkpoint='none', test_cfg=None, **model):
         return module.run_id(
             Config(
-                dict(model=model, test_dataloader=dict(dataset={}), test_cfg=test_cfg or {}, randomness=dict(seed=seed))
+                dict(
+                    model=model,
+                    test_dataloader=dict(dataset={}),
+                    test_evaluator=[],
+                    test_cfg=test_cfg or {},
+                    randomness=dict(seed=seed),
+                )
             ),
             checkpoint,
             None,
@@ -642,6 +657,20 @@ def test_errors_of_data_workers_stay_of_their_kind(kind, capsys):
     assert capsys.readouterr().err == 'error: Frame x.jpg is cut off (300 bytes): copy it again.\n'
     with pytest.raises(ValueError, match='a bug'), one_line_errors():
         raise ValueError('a bug')
+
+
+class Refused(BrokenFrames):
+    def __getitem__(self, index):
+        raise self.kind
+
+
+@pytest.mark.parametrize(('number', 'expected'), [(errno.ENOSPC, True), (errno.EACCES, True), (errno.ENOENT, False)])
+def test_what_the_operating_system_refuses_to_a_data_worker_is_one_line_too(number, expected, capsys):
+    loader = torch.utils.data.DataLoader(Refused(OSError(number, os.strerror(number), 'x.jpg')), num_workers=1)
+    with pytest.raises(SystemExit if expected else OSError), one_line_errors():
+        next(iter(loader))
+    if expected:
+        assert capsys.readouterr().err == f"error: [Errno {number}] {os.strerror(number)}: 'x.jpg'\n"
 
 
 def test_what_the_operating_system_refuses_names_the_path(tmp_path, capsys):

@@ -58,6 +58,7 @@ def test_common_metrics_and_differing_fields_are_shown(tool, tmp_path, capsys):
         ),
         ('J&F 70', 'a.json is no valid JSON'),
         ('\0', 'a.json is no text'),
+        ('{"protocol": {}, "max_frames": null, "metrics": {"mIoU": null}}', 'a.json is no result of tools/test.py'),
     ],
 )
 def test_other_files_are_refused(tool, tmp_path, capsys, text, message):
@@ -67,10 +68,16 @@ def test_other_files_are_refused(tool, tmp_path, capsys, text, message):
     assert message in capsys.readouterr().err
 
 
+def test_files_of_one_name_are_called_by_their_folders(tool, tmp_path, capsys):
+    files = [write(tmp_path / folder / 'result.json', {'mIoU': 0.5}) for folder in ('seed0', 'seed1')]
+    tool.main(files)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ['seed0/result', 'seed1/result']
+
+
 def test_results_that_cannot_be_told_apart_or_compared_are_refused(tool, tmp_path, capsys):
-    same = [write(tmp_path / folder / 'a.json', {'mIoU': 0.5}) for folder in 'xy']
+    first = write(tmp_path / 'a.json', {'mIoU': 0.5})
     other = write(tmp_path / 'b.json', {'J-Mean': 0.5})
-    for files, message in ((same, 'same name'), ([same[0], other], 'a, b have no metric in common')):
+    for files, message in (([first, first], 'is named twice'), ([first, other], 'a, b have no metric in common')):
         with pytest.raises(SystemExit):
             tool.main(files)
         assert message in capsys.readouterr().err

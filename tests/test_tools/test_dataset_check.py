@@ -381,6 +381,19 @@ def test_a_list_that_is_missing_is_the_only_thing_said_of_the_list(davis16, caps
         moved.rename(path)
 
 
+@pytest.mark.parametrize('options', [[], ['--decode']])
+def test_a_damaged_first_mask_is_one_problem_among_others(small_davis, capsys, options):
+    masks = small_davis / 'Annotations' / '480p'
+    (masks / 'video0' / '00000.png').write_bytes((masks / 'video0' / '00000.png').read_bytes()[:60])
+    (masks / 'video1' / '00001.png').unlink()
+    code, lines, _ = run(capsys, 'davis17', small_davis, '--split', 'train', *options)
+    assert (code, lines[4]) == (1, 'objects   2')
+    damaged, missing = sorted(problems(lines), key=lambda line: 'missing' in line)
+    assert damaged.startswith('unreadable: ')
+    assert 'video0/00000.png' in damaged
+    assert 'missing: 00001.png' in missing
+
+
 def test_first_masks_that_are_empty_files_count_no_objects(small_davis, capsys):
     (small_davis / 'Annotations' / '480p' / 'video0' / '00000.png').write_bytes(b'')
     code, lines, _ = run(capsys, 'davis17', small_davis, '--split', 'train')

@@ -84,6 +84,23 @@ def test_the_official_layout_and_a_plain_folder_give_the_numbers_of_the_metric(d
     assert (protocol['name'], protocol['task'], protocol['faults']) == (f'masks from {pred}', 'davis17', 0)
 
 
+def test_results_of_another_evaluation_stay(davis, tmp_path):
+    shutil.copytree(tmp_path / 'pred', tmp_path / 'other')
+    path = tmp_path / 'out' / 'davis_results.json'
+    for _ in range(2):
+        done = evaluate(tmp_path / 'pred', davis, '--task', 'davis17', '--out', tmp_path / 'out')
+        assert done.returncode == 0, done.stderr
+    before = path.read_bytes()
+    for pred, truth in (('other', davis), ('pred', davis / 'Annotations' / '480p')):
+        done = evaluate(tmp_path / pred, truth, '--task', 'davis17', '--out', tmp_path / 'out')
+        assert done.returncode == 1
+        assert f'{path} is of another evaluation (masks from {tmp_path}/pred)' in done.stderr
+        assert path.read_bytes() == before
+    path.write_text('[]')
+    assert evaluate(tmp_path / 'pred', davis, '--task', 'davis17', '--out', tmp_path / 'out').returncode == 1
+    assert path.read_text() == '[]'
+
+
 def test_davis_2016_and_vip_and_youtube_vos(davis, tmp_path):
     (davis / 'ImageSets' / '2016').mkdir()
     (davis / 'ImageSets' / '2016' / 'val.txt').write_text('video0\nvideo1\nvideo2\n')

@@ -1,5 +1,6 @@
 import argparse
 import importlib.util
+import re
 from pathlib import Path
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_data import moving_shapes, shown, write_timed_video, write_video
 
-from stt_mm.utils import FrameError, VideoReader
+from stt_mm.utils import VideoReader
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'extract_frames.py'
 
@@ -69,17 +70,66 @@ def test_frames_of_a_varying_rate_are_the_ones_asked_for(tmp_path):
     assert [shown(cv2.imread(str(path))) for path in sorted((tmp_path / 'out').glob('*.jpg'))] == [0, 40, 80, 120]
 
 
-def test_what_a_file_holds_that_is_cut_off_is_written_and_said(tmp_path):
-    tool = load_tool()
-    write_video(tmp_path / 'a.avi', moving_shapes(20, (64, 96), 1)[0], 'MJPG')
-    data = (tmp_path / 'a.avi').read_bytes()
-    (tmp_path / 'a.avi').write_bytes(data[: len(data) // 2])
-    with pytest.raises(FrameError, match=r'a\.avi is cut off or damaged after \d+ frames.*--max-frames') as error:
-        tool.extract(tmp_path / 'a.avi', tmp_path / 'out', settings(1, 64, None, 90))
-    count = len(list((tmp_path / 'out').glob('*.jpg')))
-    assert 5 < count < 15
-    assert f'--max-frames {count} --overwrite' in str(error.value)
-    assert tool.extract(tmp_path / 'a.avi', tmp_path / 'out', settings(1, 64, count, 90, overwrite=True)) == count
+def test_a_file_that_is_cut_off_keeps_no_other_from_its_frames(tmp_path, capfd):
+    out, names = tmp_path / 'out', 'abcd'
+    for name in names:
+        write_video(tmp_path / f'{name}.avi', moving_shapes(20, (64, 96), 1)[0], 'MJPG')
+    data = (tmp_path / 'b.avi').read_bytes()
+    (tmp_path / 'b.avi').write_bytes(data[: len(data) // 2])
+    (tmp_path / 'c.avi').write_bytes(b'no video')
+
+    def count():
+        return {name: len(list((out / name).glob('*.jpg'))) for name in names if (out / name).exists()}
+
+    code, printed = extract(capfd, *(tmp_path / f'{name}.avi' for name in names), '--out', out)
+    assert code == 1
+    assert printed.out == f'40 frames of 2 videos in {out}\n'
+    # Of the damaged file nothing passes for a whole video; the way out touches no other.
+    assert count() == dict(a=20, d=20)
+    assert sorted(path.name for path in out.iterdir()) == ['a', 'd']
+    assert 'c.avi cannot be opened' in printed.err
+    fault = re.search(
+        r'b\.avi is cut off or damaged after (\d+) frames.*name this file alone, with --max-frames \1\.', printed.err
+    )
+    held = int(fault[1])
+    assert 5 < held < 15
+    code, printed = extract(capfd, tmp_path / 'b.avi', '--out', out, '--max-frames', held)
+    assert code == 0, printed.err
+    assert count() == dict(a=20, b=held, d=20)
+
+
+@pytest.mark.parametrize('before', [None, 'same', 'other', 'other and hidden'])
+def test_frames_are_there_when_all_of_them_are(tmp_path, monkeypatch, before):
+    tool, out, seen = load_tool(), tmp_path / 'out', []
+    write_video(tmp_path / 'clip.avi', moving_shapes(4, (48, 64), 1)[0], 'MJPG')
+    if before:
+        tool.extract(tmp_path / 'clip.avi', out, settings(1 if before == 'same' else 2, 48, None, 90))
+    if before == 'other and hidden':
+        (out / '.note').write_text('mine')
+    number = {None: 0, 'same': 4}.get(before, 2)
+    write = tool.cv2.imwrite
+
+    def stopped(path, *rest):
+        seen.append(len(list(out.glob('*.jpg'))))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return write(path, *rest)
+
+    monkeypatch.setattr(tool.cv2, 'imwrite', stopped)
+    with pytest.raises(KeyboardInterrupt):
+        tool.extract(tmp_path / 'clip.avi', out, settings(1, 48, None, 90, overwrite=True))
+    assert seen == [number] * 3
+    assert len(list(out.glob('*.jpg'))) == number
+    assert {path.name for path in tmp_path.iterdir()} <= {'clip.avi', 'out'}
+    # What a kill leaves is hidden, and belongs to the next run.
+    (tmp_path / '.out.part').mkdir()
+    (tmp_path / '.out.part' / '00009.jpg').touch()
+    tool.extract(tmp_path / 'clip.avi', out, settings(1, 48, None, 90, overwrite=True))
+    assert [path.name for path in sorted(out.glob('*.jpg'))] == [f'{number:05d}.jpg' for number in range(4)]
+    assert not (tmp_path / '.out.part').exists()
+    assert (out / '.note').exists() == (before == 'other and hidden')
+    # The folder is known as theirs.
+    tool.extract(tmp_path / 'clip.avi', out, settings(1, 48, None, 90))
 
 
 def test_a_file_that_is_no_video_is_named_in_one_line(tmp_path, capfd):
@@ -117,7 +167,7 @@ def test_a_frame_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     tool = load_tool()
     write_video(tmp_path / 'clip.avi', moving_shapes(2, (48, 64), 1)[0], 'MJPG')
     monkeypatch.setattr(tool.cv2, 'imwrite', lambda *_: False)
-    with pytest.raises(OSError, match=r'Cannot write .*out/00000\.jpg'):
+    with pytest.raises(OSError, match=r'Cannot write .*out\.part/00000\.jpg'):
         tool.extract(tmp_path / 'clip.avi', tmp_path / 'out', settings(1, 48, None, 90))
 
 

@@ -64,6 +64,24 @@ def test_the_copy_is_read_as_davis(tool, tmp_path, capsys):
     tool.main([str(tmp_path / 'other'), *arguments[1:], '--overwrite'])
 
 
+def test_a_copy_is_of_one_state_of_the_data(tool, tmp_path, capsys):
+    source = make_davis(tmp_path / 'DAVIS', num_videos=1, num_frames=4)
+    arguments = [str(source), '--out', str(tmp_path / 'copy')]
+    tool.main(arguments)
+    tool.main(arguments)
+    for kind in ('JPEGImages', 'Annotations'):
+        next((source / kind / '480p' / 'video0').glob('00003.*')).unlink()
+    with pytest.raises(SystemExit):
+        tool.main(arguments)
+    assert 'the results would mix' in capsys.readouterr().err
+    tool.main([*arguments, '--overwrite'])
+    assert len(list((tmp_path / 'copy').rglob('0000*.*'))) == 6
+    for path in (source / 'ImageSets').rglob('*.txt'):
+        path.write_text('video0\nvideo1\n')
+    with pytest.raises(SystemExit):
+        tool.main(arguments)
+
+
 def test_what_cannot_be_copied_is_named(tool, tmp_path, capsys):
     def refused(*arguments):
         with pytest.raises(SystemExit):

@@ -237,6 +237,14 @@ def test_schedule_and_hooks_follow_the_length(tool, monkeypatch, iters, expected
         (['stt_r18_demo@one', 'stt_r18_ytv@one'], 'Two rows are called one; CONFIG@NAME'),
         (['stt_r18_demo@untrained', '--untrained'], 'Two rows are called untrained'),
         (
+            ['stt_r18_demo', '--cfg-options', 'train_dataloader.batch_size=3'],
+            '--cfg-options are for rows that train on YouTube-VOS, and none does',
+        ),
+        (
+            ['stt_r18_demo', 'stt_r18_ytv', '--provide', 'STT_STAGE1=stt_r18_demo', 'STT_STAGE1_R18=stt_r18_demo'],
+            'No row takes its weights from STT_STAGE1 of --provide',
+        ),
+        (
             ['stt_r18_demo@one', 'model.backbone.init_cfg.checkpoint=@two'],
             'come from two, which is no row; the rows are one',
         ),
@@ -357,6 +365,32 @@ def test_a_row_starts_from_the_weights_of_its_seed(tool, steps, tmp_path, monkey
     tool.main([*line, '--eval-data', 'davis', '--work-dir', 'work', '--seeds', '2', '--iters', '3'])
     starts = [cfg.model.backbone.init_cfg.checkpoint for arguments, _, cfg in steps if '/liir/' in arguments[1]][::2]
     assert starts == [f'{tmp_path}/work/warmup/seed{seed}/train/iter_3.pth' for seed in (0, 1)]
+
+
+def test_the_untrained_row_has_no_weights_of_another_network(tool, steps, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_davis(tmp_path / 'davis', num_videos=1, num_frames=4)
+    line = ['stt_r18_ytv', '--eval-data', 'davis', '--work-dir', 'work', '--seeds', '1', '--iters', '3']
+    tool.main([*line, '--untrained'])
+    (_, _, first), *_, (_, _, last) = steps
+    before = load_config('stt_r18_ytv').model.backbone
+    assert 'Pretrained' in str(before)
+    assert 'init_cfg' not in first.model.backbone
+    assert dict(first.model.backbone, init_cfg=before.init_cfg) == last.model.backbone == before
+    model = dict(
+        backbones=[
+            dict(type='TimmBackbone', pretrained=True, init_cfg=None),
+            dict(network=dict(depth=50, init_cfg=dict(type='Pretrained', checkpoint='a.pth'))),
+            dict(init_cfg=dict(type='Kaiming'), strides=(1, 2)),
+        ]
+    )
+    assert tool.untrained(model) == dict(
+        backbones=[
+            dict(type='TimmBackbone', pretrained=False, init_cfg=None),
+            dict(network=dict(depth=50)),
+            dict(init_cfg=dict(type='Kaiming'), strides=(1, 2)),
+        ]
+    )
 
 
 def test_ctrl_c(tool, tmp_path, monkeypatch, capsys):

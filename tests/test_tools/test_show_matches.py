@@ -110,6 +110,12 @@ def test_gathered_affinities_have_a_row_where_a_network_has_them(module):
     assert np.array_equal(rows[1][1][2], rows[0][1][2])
 
 
+def test_a_page_replaces_no_file_of_another_kind(module, frames, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        module.parse_args([str(COLOR), 'none', '--point', '5,3', *frames, '--html', 'labels.csv'])
+    assert 'the page is an .html file, got --html labels.csv' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('args', 'message'),
     [
@@ -120,7 +126,6 @@ def test_gathered_affinities_have_a_row_where_a_network_has_them(module):
         (['none', '--point', '5,3', '--masks', 'soft.png', 'b_mask.png'], 'soft.png has smoothed edges'),
         (['none', '--point', '5,3', '--masks', 'b_mask.png', 'none.png'], 'none.png is empty'),
         (['none', '--point', '5,3', '--out', 'a.png'], 'a.png is read here and would be replaced'),
-        (['none', '--point', '5,3', '--html', 'matches.png'], 'would both be written to matches.png'),
         (['gone.pth', '--point', '5,3'], 'gone.pth'),
     ],
 )

@@ -148,3 +148,15 @@ def test_points_that_were_seen_at_another_size_are_scaled(show, tmp_path):
     show('points', 'd/JPEGImages/480p', '--out', 's.png', '--height', 64)
     sheet = cv2.imread('s.png')[TITLE:, :, ::-1]
     assert sheet[7, 47].tolist() == display_colors()[1].tolist()
+
+
+def test_a_film_that_is_there_stays_until_the_new_one_is_whole(davis, show, capsys):
+    assert show(*davis, '--out', 'all.mp4', '--height', 64).endswith('in all.mp4\n')
+    before = Path('all.mp4').read_bytes()
+    broken = sorted(Path(davis[0]).rglob('*.png'))[-1]
+    broken.write_bytes(broken.read_bytes()[:40])
+    with pytest.raises(SystemExit):
+        show(*davis, '--out', 'all.mp4', '--height', 64)
+    assert broken.name in capsys.readouterr().err
+    assert Path('all.mp4').read_bytes() == before
+    assert not list(Path().glob('.*.mp4'))

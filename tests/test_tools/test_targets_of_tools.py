@@ -374,4 +374,7 @@ def test_frames_of_another_size_are_not_extracted(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(VideoReader, 'read', lambda self, number: read(self, number)[:, : 48 - 8 * (number > 3)])
     line = error_of(capfd, 'extract_frames', 'v.mp4', '--out', 'f')
     assert 'v.mp4 is 32x40 (height x width) at frame 4, the frames read before it are 32x48' in line
+    assert 'To accept the frames before, name this file alone, with --max-frames 4.' in line
+    assert not Path('f/v').exists()
+    call('extract_frames', 'v.mp4', '--out', 'f', '--max-frames', 4)
     assert len(frames('f/v')) == 4

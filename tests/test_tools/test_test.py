@@ -140,6 +140,25 @@ def test_none_may_be_written_in_capitals(module, cfg):
     assert module.run_id(cfg, 'none', 'prefix') not in ids
 
 
+def test_what_scores_a_video_is_part_of_the_run(module, cfg):
+    def name(*evaluators, **arguments):
+        cfg.test_evaluator = [dict(evaluator) for evaluator in evaluators]
+        return module.run_id(cfg, __file__, **arguments)
+
+    plain = dict(type='VIPInstanceMetric')
+    first = name(plain)
+    assert name(dict(plain, drop_incomplete=False)) != first
+    assert name(dict(type='ToyMetric', bins=3), plain) == first
+    for unrecorded in (dict(out_dir='o', dump_masks='m', resume=True, run_id='r'), dict(seen_categories=['dog'])):
+        assert name(dict(plain, **unrecorded)) == first
+    # What a part of a checkpoint does not fill depends on the seed.
+    cfg.model.backbone, cfg.randomness = dict(type='Net'), dict(seed=1)
+    complete, partial = name(plain), name(plain, allow_partial=True)
+    cfg.randomness = dict(seed=2)
+    assert name(plain, allow_partial=True) != partial
+    assert name(plain) == complete
+
+
 def test_results_of_a_metric_stay_out_of_the_data(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('data').mkdir()
@@ -162,8 +181,8 @@ def test_results_of_a_metric_stay_out_of_the_data(module, tmp_path, monkeypatch)
         module.check_targets(cfg, args)
 
 
-def test_room_is_made_before_a_run(module, tmp_path, monkeypatch):
-    calls = []
+def test_room_is_made_before_a_run(module, tmp_path, tmp_path_factory, monkeypatch):
+    calls, out, dump = [], tmp_path_factory.mktemp('out'), tmp_path_factory.mktemp('dump')
     monkeypatch.setattr(module, 'claim_dump', lambda *args: calls.append(('claim', *args)))
     monkeypatch.setattr(module, 'forget_records', lambda *args: calls.append(('forget', *args)))
     monkeypatch.setattr(module, 'barrier', lambda: calls.append('barrier'))
@@ -178,7 +197,8 @@ def test_room_is_made_before_a_run(module, tmp_path, monkeypatch):
         cfg = Config(dict(test_evaluator=dict(type='DAVISMetric', out_dir=str(tmp_path), run_id='r', **metric)))
         dataset = SimpleNamespace() if data is None else SimpleNamespace(data_list=data)
         runner = SimpleNamespace(test_loop=SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset)))
-        module.make_room(cfg, SimpleNamespace(overwrite=True, skip_done=skip_done), runner, ['s'])
+        args = SimpleNamespace(overwrite=True, skip_done=skip_done, out=str(out / 'a.json'))
+        module.make_room(cfg, args, runner, ['s'])
         return calls
 
     assert make(dump_masks='m') == [
@@ -187,9 +207,19 @@ def test_room_is_made_before_a_run(module, tmp_path, monkeypatch):
         'barrier',
     ]
     (tmp_path / 'videos' / 'davis').mkdir(parents=True)
-    (tmp_path / 'videos' / 'davis' / '.a.json.abcdefgh.tmp').touch()
-    assert make(skip_done=True) == ['barrier']
-    assert list((tmp_path / 'videos' / 'davis').iterdir()) == []
+    (dump / 'a').mkdir()
+    left = [tmp_path / 'videos' / 'davis' / '.a.json', tmp_path / '.a.csv', dump / 'a' / '.a.mat', out / '.a.json']
+    for path in [*left, out / '.b.json']:
+        path.with_name(f'{path.name}.abcdefgh.tmp').touch()
+
+    def found():
+        return [path for folder in (tmp_path, dump, out) for path in folder.rglob('*.tmp')]
+
+    # In the folder of the result others may be at work.
+    assert make(skip_done=True, rank=1) == ['barrier']
+    assert len(found()) == 5
+    assert make(skip_done=True, dump_points=str(dump))[1:] == ['barrier']
+    assert found() == [out / '.b.json.abcdefgh.tmp']
     assert make(dump_masks='m', data=None)[0] == ('claim', 'm', 'r', ['s'], True, 'masks')
     assert make(dump_masks='m', rank=1) == ['barrier']
     with pytest.raises(ValueError, match='would both be written to m/a'):
@@ -215,23 +245,18 @@ def test_networks_are_compiled_within_their_wrapper(module):
     assert compiled[2:] == [model.backbone]
 
 
-@pytest.mark.parametrize('complete', [True, False])
-def test_what_the_result_says_of_the_checkpoint(module, tmp_path, monkeypatch, caplog, complete):
+def test_what_the_result_says_of_the_checkpoint(module, tmp_path, monkeypatch, caplog):
     class Report:
         source, ratio, geometry = 'a source', 0.75, dict(depth=18)
 
         def __str__(self):
             return 'matched 3'
 
-        def details(self, limit):
-            return f'{limit} names'
-
     asked = []
     monkeypatch.setattr(
         module, 'load_for_evaluation', lambda *args, **options: asked.append((args, options)) or Report()
     )
     monkeypatch.setattr(module, 'sha8', lambda path: f'sha of {path}')
-    Report.complete = complete
     logger = logging.getLogger('stt_mm.a test')
     runner = SimpleNamespace(model=SimpleNamespace(geometry=dict(depth=50)), logger=logger, seed=4)
     with caplog.at_level('INFO', logger.name):
@@ -256,8 +281,6 @@ def test_what_the_result_says_of_the_checkpoint(module, tmp_path, monkeypatch, c
         ('INFO', 'checkpoint: w.pth; matched 3'),
         ('INFO', 'checkpoint: none, the network is as its config initialises it (seed 4)'),
     ]
-    if not complete:
-        expected.insert(1, ('WARNING', '--allow-partial: 20 names'))
     assert [(record.levelname, record.message) for record in caplog.records] == expected
 
 

@@ -82,13 +82,33 @@ def test_earlier_checkpoints_are_in_the_way_of_a_new_training_only(tmp_path):
     for name in mine:
         (work_dir / name).touch()
     assert module.files_in_the_way(cfg, False) == []
-    for name in ('iter_3.pth', 'iter_12.pth', 'best_score_iter_2.pth'):
+    (work_dir / 'best_score_iter_2.pth').touch()
+    with pytest.raises(OSError, match=r'best_score_iter_2\.pth\. Keep them by another --work-dir'):
+        module.files_in_the_way(cfg, False)
+    for name in ('iter_3.pth', 'iter_12.pth'):
         (work_dir / name).touch()
     with pytest.raises(OSError, match='holds checkpoints of an earlier training, such as iter_12.pth'):
         module.files_in_the_way(cfg, False)
     found = module.files_in_the_way(cfg, True)
     assert [path.name for path in found] == ['best_score_iter_2.pth', 'iter_3.pth', 'iter_12.pth', 'last_checkpoint']
     assert module.files_in_the_way(Config(dict(work_dir=str(work_dir), resume=True)), False) == []
+    # Going on from a file of another folder replaces what lies here, going on from an earlier one what came after it.
+    cfg = Config(dict(work_dir=str(work_dir), resume=True, load_from=str(tmp_path / 'iter_20.pth')))
+    with pytest.raises(OSError, match=r'iter_12\.pth\. Go on from the newest by --resume without a file, keep them by'):
+        module.files_in_the_way(cfg, False, 20)
+    assert module.files_in_the_way(cfg, True, 20) == found
+    cfg.load_from = f'trusted:{work_dir}/iter_3.pth'
+    with pytest.raises(OSError, match=r'holds later checkpoints than iter_3\.pth, such as iter_12\.pth'):
+        module.files_in_the_way(cfg, False, 3)
+    later = [work_dir / 'iter_12.pth', work_dir / 'last_checkpoint']
+    assert module.files_in_the_way(cfg, True, 3) == later
+    cfg.load_from = f'{work_dir}/iter_1.pth'
+    assert module.files_in_the_way(cfg, True, 1) == found
+    cfg.load_from = f'{work_dir}/iter_12.pth'
+    (work_dir / 'best_score_iter_15.pth').touch()
+    assert module.files_in_the_way(cfg, False, 12) == []
+    (work_dir / 'best_score_iter_15.pth').unlink()
+    cfg = Config(dict(work_dir=str(work_dir)))
     for start in (work_dir / 'iter_3.pth', f'trusted:{work_dir}/iter_3.pth'):
         with pytest.raises(OSError, match='iter_3.pth, which --overwrite would remove'):
             module.files_in_the_way(Config(dict(work_dir=str(work_dir), load_from=str(start))), True)
@@ -123,15 +143,19 @@ def start(monkeypatch, caplog):
             lambda work_dir, **options: read.append(('latest', work_dir, options)) or latest,
         )
         monkeypatch.setattr(
-            module, 'read_checkpoint', lambda path, **options: read.append((str(path), options)) or path
+            module,
+            'read_checkpoint',
+            lambda path, **options: read.append((str(path), options)) or dict(meta=dict(iter=3, seed=7)),
         )
-        monkeypatch.setattr(module, 'require_resumable', lambda *args: read.append(('resumable', *args)))
+        monkeypatch.setattr(module, 'require_resumable', lambda _, *args: read.append(('resumable', *args)))
         monkeypatch.setattr(module, 'trusted_path', lambda path: f'trusted:{path}')
         monkeypatch.setattr(module, 'process_rank', lambda: rank)
         cfg = Config(dict(work_dir='w', **cfg))
         caplog.clear()
         with caplog.at_level('INFO', 'stt_mm.train'):
-            module.choose_start(cfg, resume, trust)
+            iteration = module.choose_start(cfg, resume, trust)
+        assert iteration == (3 if cfg.get('resume') and latest is None else None)
+        assert cfg.get('randomness') == (dict(seed=7) if cfg.get('resume') else None)
         return cfg.get('resume'), cfg.load_from, read, [record.message for record in caplog.records]
 
     return choose
@@ -144,7 +168,7 @@ def test_a_new_training_reads_once_what_it_starts_from(start):
 
 
 @pytest.mark.parametrize('trust', [False, True])
-def test_a_file_to_resume_from_is_read_once(start, trust):
+def test_a_file_to_resume_from_is_read_and_checked(start, trust):
     name = 'trusted:iter_3.pth' if trust else 'iter_3.pth'
     for cfg, scheduled in (
         (dict(load_from='a.pth'), False),
@@ -152,13 +176,13 @@ def test_a_file_to_resume_from_is_read_once(start, trust):
         (dict(param_scheduler=dict(type='x')), True),
         (dict(param_scheduler=[]), False),
     ):
-        read = [('iter_3.pth', dict(trust=trust)), ('resumable', 'iter_3.pth', Path('iter_3.pth'), scheduled)]
+        read = [('iter_3.pth', dict(trust=trust)), ('resumable', Path('iter_3.pth'), scheduled)]
         assert start('iter_3.pth', trust, **cfg) == (True, name, read, [])
     # As a config may ask for it.
     assert start(None, trust, resume=True, load_from='iter_3.pth', param_scheduler=[1]) == (
         True,
         name,
-        [read[0], (*read[1][:3], True)],
+        [read[0], (*read[1][:2], True)],
         [],
     )
 
@@ -169,7 +193,7 @@ def test_the_newest_checkpoint_or_a_new_start(start, resume, cfg):
     assert start(resume, latest='w/iter_3.pth', **cfg) == (
         True,
         'w/iter_3.pth',
-        [latest],
+        [latest, ('w/iter_3.pth', dict(trust=False)), ('resumable', Path('w/iter_3.pth'), False)],
         ['--resume auto: continuing from w/iter_3.pth.'],
     )
     assert start(resume, **cfg) == (
@@ -191,8 +215,19 @@ def test_without_a_checkpoint_the_weights_of_the_config_are_the_start(start):
     assert start('auto', True, latest='w/iter_3.pth', load_from='a.pth', param_scheduler=[1])[:3] == (
         True,
         'trusted:w/iter_3.pth',
-        [latest],
+        [latest, ('w/iter_3.pth', dict(trust=True)), ('resumable', Path('w/iter_3.pth'), True)],
     )
+
+
+def test_a_training_that_goes_on_keeps_its_seed():
+    module, cfg = tool('train'), Config(dict(randomness=dict(seed=None, deterministic=True)))
+    module.keep_seed(cfg, 3, 'iter_4.pth')
+    assert cfg.randomness == dict(seed=3, deterministic=True)
+    module.keep_seed(cfg, 3, 'iter_4.pth')
+    module.keep_seed(cfg, None, 'iter_4.pth')
+    with pytest.raises(ValueError, match=r'iter_4\.pth is from a training with seed 9, and this one has seed 3'):
+        module.keep_seed(cfg, 9, 'iter_4.pth')
+    assert cfg.randomness.seed == 3
 
 
 @pytest.mark.parametrize('code', [None, 143])

@@ -154,7 +154,7 @@ def test_deeper_network_of_equal_shapes_is_refused(names, backbone, tmp_path):
         load_backbone(backbone, tmp_path / 'r34.pth')
 
 
-def test_incomplete_checkpoint_changes_nothing_unless_allowed(names, tmp_path):
+def test_incomplete_checkpoint_changes_nothing_unless_allowed(names, tmp_path, caplog):
     partial = {name: value for name, value in names.items() if not name.startswith('layer3.1')}
     partial['layer2.0.conv1.weight'] = torch.zeros(1)
     torch.save(partial, tmp_path / 'file.pth')
@@ -168,6 +168,13 @@ def test_incomplete_checkpoint_changes_nothing_unless_allowed(names, tmp_path):
     assert len(report.missing) == 10
     assert 0.8 < report.ratio < 0.99
     assert torch.equal(module.conv1.weight, names['conv1.weight'])
+    (record,) = caplog.records
+    assert record.levelname == 'WARNING'
+    assert re.search(r'file\.pth fills only a part .*matched .*missing: layer3\.1\.conv1', record.getMessage())
+    caplog.clear()
+    torch.save(names, tmp_path / 'file.pth')
+    load_backbone(module, tmp_path / 'file.pth', allow_partial=True)
+    assert not caplog.records
 
 
 def test_any_architecture_loads_by_its_own_names(tmp_path):
@@ -447,6 +454,14 @@ def test_weights_that_are_not_finite_are_refused(value, names, backbone, tmp_pat
     load_backbone(
         ResNet(depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,)), tmp_path / 'file.pth'
     )
+
+
+@pytest.mark.parametrize('dtype', [torch.int8, torch.int64, torch.complex64])
+def test_weights_of_another_kind_of_number_are_refused(dtype, names, backbone, tmp_path):
+    """Those of a quantised network mean nothing without its scales."""
+    torch.save({name: value.to(dtype) for name, value in names.items()}, tmp_path / 'file.pth')
+    with pytest.raises(CheckpointError, match=rf'mismatched: conv1\.weight: {dtype} -> torch\.float32'):
+        load_backbone(backbone, tmp_path / 'file.pth')
 
 
 def test_compressed_parts_are_refused_before_they_are_unpacked(tmp_path):

@@ -83,6 +83,29 @@ def test_grey_of_few_bits_keeps_its_numbers(tmp_path, bits):
     assert read_mask(tmp_path / 'mask.tif').tolist() == ids.tolist()
 
 
+@pytest.mark.parametrize('white', [3, 4, 15, 100, 127, 255, 256, 1000, 65535])
+@pytest.mark.parametrize('plain', [False, True])
+def test_grey_of_any_white_keeps_its_numbers(tmp_path, white, plain):
+    """Pillow makes the white of a PGM 255 or 65535: 1 of 3 is 85."""
+    ids = np.unique(np.linspace(0, min(white, 255), 60).astype(int)).reshape(1, -1)
+    ids = ids[:, ids.size % 2 :].reshape(2, -1)
+    header = f'P{2 if plain else 5}\n# 9 of 9\n{ids.shape[1]} {ids.shape[0]} # wide, high\n{white}\n'
+    depth = '>u2' if white > 255 else 'u1'
+    pixels = ' '.join(map(str, ids.ravel())).encode() if plain else ids.astype(depth).tobytes()
+    (tmp_path / 'a.pgm').write_bytes(header.encode() + pixels)
+    assert np.array_equal(read_mask(tmp_path / 'a.pgm'), ids)
+
+
+@pytest.mark.parametrize('bits', [1, 8])
+def test_files_in_which_white_is_zero_are_refused(tmp_path, bits):
+    ids = Image.fromarray(np.eye(8, dtype=np.uint8) * 255)
+    ids.convert('1').save(tmp_path / 'a.pbm')
+    ids.convert('1' if bits == 1 else 'L').save(tmp_path / 'a.tif', tiffinfo={262: 0})
+    for name in ('a.pbm', 'a.tif'):
+        with pytest.raises(InputError, match=rf'{name} cannot be used: white is 0 in it .* Save it as a PNG'):
+            read_mask(tmp_path / name)
+
+
 def test_an_indexed_file_without_a_palette_is_ids(tmp_path):
     ids = np.arange(12, dtype=np.uint8).reshape(3, 4) // 4
     write_mask(tmp_path / 'mask.png', ids)
@@ -238,3 +261,16 @@ def test_a_palette_of_fewer_colours_and_a_suffix_in_capitals(tmp_path):
 
 def test_colours_of_ids_cannot_be_written_to():
     assert not display_colors().flags.writeable
+
+
+def test_a_picture_that_ends_early_is_refused(tmp_path):
+    """Its stream is whole in itself, so that no checksum is wrong."""
+    path = tmp_path / 'a.png'
+    Image.fromarray(np.full((8, 8), 3, np.uint8)).save(path)
+    data = path.read_bytes()
+    start = data.index(b'IDAT')
+    parts = [b'IDAT' + zlib.compress((b'\0' + bytes([3] * 8)) * 4), b'IEND']
+    chunks = [struct.pack('>I', len(part) - 4) + part + struct.pack('>I', zlib.crc32(part)) for part in parts]
+    path.write_bytes(data[: start - 4] + b''.join(chunks))
+    with pytest.raises(InputError, match=r'a\.png cannot be used: it is damaged, or its picture ends early'):
+        read_mask(path)

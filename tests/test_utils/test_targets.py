@@ -209,3 +209,8 @@ def test_the_state_of_a_source_names_its_whole_path(tmp_path, monkeypatch):
     (tmp_path / 'v.mp4').touch()
     assert state_of('v.mp4') == state_of(tmp_path / 'v.mp4')
     assert state_of('v.mp4').startswith(f'{tmp_path}/v.mp4 (state ')
+
+
+def test_the_root_of_all_folders_is_a_place_as_well():
+    with pytest.raises(ValueError, match='a and b would both be written to /'):
+        check_distinct({'a': '/', 'b': '/'})

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tiny_data import moving_shapes, shown, texture, write_image, write_timed_video, write_video
 
+from stt_mm.errors import InputError
 from stt_mm.utils import FrameError, FrameSequence, VideoReader
 from stt_mm.utils.images import read_image
 from stt_mm.utils.video import open_video
@@ -449,3 +450,10 @@ def test_a_frame_that_did_not_come_shifts_no_other(tmp_path, monkeypatch):
         assert reader._file is None
     untimed = VideoReader(tmp_path / 'a.mp4', FrameIndex(range(4), (), True))
     assert [untimed.read(number) for number in (1, 3, 0, 2)] == [2, None, 0, 7]
+
+
+@pytest.mark.parametrize('number', [-1, 3, 100])
+def test_a_frame_that_a_whole_file_does_not_have(tmp_path, frames, number):
+    write_video(tmp_path / 'a.mp4', frames[:3])
+    with pytest.raises(InputError, match=rf'no frame {number} in .*a\.mp4: it has 3, 0 to 2'):
+        VideoReader(tmp_path / 'a.mp4').read(number)

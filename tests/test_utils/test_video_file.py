@@ -3,6 +3,7 @@
 import pickle
 import struct
 import wave
+from collections import namedtuple
 from types import SimpleNamespace
 
 import av
@@ -184,6 +185,34 @@ def test_damage_in_the_middle_is_told_and_never_shifts_the_numbers(tmp_path):
     with pytest.raises(FrameError, match=r'Frame 40 of 100 cannot be read from .*a\.avi \(codec mjpeg\)'):
         reader.read(40)
     assert shown(reader.read(41)) == 41
+
+
+@pytest.mark.parametrize(
+    ('kind', 'broken'),
+    [(kind, broken) for kind in ('mpeg4', 'mjpeg') for broken in (0, 37, 48)] + [('mp4', 37), ('mp4', 48), ('hevc', 3)],
+)
+def test_a_packet_with_a_hole_never_gives_a_wrong_frame(tmp_path, kind, broken):
+    path = make(tmp_path, kind)
+    whole = [frame for _, frame, _ in open_video(path).frames]
+    with av.open(str(path)) as file:
+        packet = [packet for packet in file.demux(file.streams.video[0]) if packet.size][broken]
+    data, start, hole = path.read_bytes(), packet.pos + packet.size // 3, packet.size // 3
+    path.write_bytes(data[:start] + bytes(hole) + data[start + hole :])
+    read = []
+    with pytest.raises(FrameError, match='damaged there|no frame that can be decoded'):
+        read.extend(frame for _, frame, _ in open_video(path).frames)
+    assert np.array_equal(read, whole[: len(read)])
+    try:
+        reader = VideoReader(path)
+    except FrameError:
+        return
+    refused = 0
+    for number in np.random.default_rng(0).permutation(len(reader)).tolist():
+        try:
+            assert np.array_equal(reader.read(number), whole[number])
+        except FrameError:
+            refused += 1
+    assert refused or not reader.index.whole
 
 
 def test_whole_files_that_do_not_know_their_size_or_hold_more(tmp_path):
@@ -405,7 +434,7 @@ def test_a_cover_picture_or_a_stream_of_an_unknown_codec_is_not_the_video(tmp_pa
             return self
 
     def stream(codec, disposition):
-        codec = None if codec is None else SimpleNamespace()
+        codec = None if codec is None else SimpleNamespace(name=codec)
         return SimpleNamespace(type='video', codec_context=codec, disposition=disposition)
 
     (tmp_path / 'a.mp4').touch()
@@ -441,17 +470,27 @@ def test_a_cover_picture_or_a_stream_of_an_unknown_codec_is_not_the_video(tmp_pa
         ('K- x K1', False, [1], False),
         ('p1 x K2', True, [2], False),
         ('K1 p- x p3', False, [1], True),
+        ('Kx p1', False, [], True),
+        ('K1 p2! p3', False, [1], True),
+        ('K1! p2', False, [], True),
+        ('p1! p2! K3 p4!', False, [1, 2, 3], True),
+        ('p1 K2! p3', True, [], True),
     ],
 )
 @pytest.mark.parametrize('end', ['', '9', 'x'])
 def test_frames_up_to_where_a_film_is_damaged(film, monkeypatch, packets, from_key, frames, damaged, end):
-    """Packets that are key frames or not, and the frame that each gives, none, or an error; and what the end gives."""
+    """Packets that are key frames or not, and the frame that each gives, none, or an error; and what the end gives.
+
+    A frame with a mark of exclamation has gaps that the decoder filled.
+    """
+    Frame = namedtuple('Frame', 'number is_corrupt key_frame')
 
     def decode(packet):
         text = end if packet is None else packet.text
         if text == 'x':
             raise av.error.InvalidDataError(1, 'broken')
-        return [int(text)] if text.isdecimal() else []
+        number = text.strip('!')
+        return [Frame(int(number), '!' in text, packet and packet.is_keyframe)] if number.isdecimal() else []
 
     monkeypatch.setattr(film, '_codec', SimpleNamespace(decode=decode))
     monkeypatch.setattr(
@@ -459,7 +498,9 @@ def test_frames_up_to_where_a_film_is_damaged(film, monkeypatch, packets, from_k
         '_packets',
         lambda: (SimpleNamespace(text=word.strip('Kp'), is_keyframe=word[0] == 'K') for word in packets.split()),
     )
-    assert list(film.frames(from_key)) == frames + [9] * (end == '9')
+    # After damage the decoder is not asked for what it holds back.
+    read = [frame.number for frame in film.frames(from_key)]
+    assert read == frames + [9] * (end == '9' and not damaged)
     assert film.damaged is (damaged or end == 'x')
 
 

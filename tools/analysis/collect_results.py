@@ -169,7 +169,8 @@ def checked_cell(
         videos, scores = content['num_videos'], content['global']
         text = MEASURE.sub(lambda found: f'{benchmark.scale * scores[found[1]]:.1f}', cell.format(form=form))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Refused(f'{path} is no complete result of {benchmark.metric}: {type(error).__name__}: {error}') from error
+        what = {KeyError: f'it has no {error}', TypeError: 'it is no table of names and values'}.get(type(error), error)
+        raise Refused(f'{path} is no complete result of {benchmark.metric}: {what}') from error
     differing = sorted(key for key in protocol.keys() | found.keys() if protocol.get(key) != found.get(key))
     if differing:
         named = '; '.join(f'{key} is {found.get(key)!r}, not {protocol.get(key)!r}' for key in differing)

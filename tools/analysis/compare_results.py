@@ -16,7 +16,7 @@ EPILOG = """example:
   python tools/test.py configs/eval/davis_r18_s8.py work_dirs/stt_r18_ytv/iter_90000.pth --out stt.json
   python tools/analysis/compare_results.py untrained.json stt.json
 
-A line is called by its file name without ending."""
+A line is called by its file name without ending, and by its folders where names are the same."""
 # What says where the numbers come from, and does not change a result.
 SOURCES = ('source', 'changed')
 
@@ -26,8 +26,8 @@ def read_result(path: Path) -> dict[str, Any]:
     content = read_json(path)
     try:
         protocol = dict(content['protocol'] or {}, max_frames=content['max_frames'])
-        return dict(metrics=dict(content['metrics']), protocol=protocol)
-    except (KeyError, TypeError, ValueError):
+        return dict(metrics={name: float(value) for name, value in content['metrics'].items()}, protocol=protocol)
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise InputError(f'{path} is no result of tools/test.py, the file that its --out names.') from None
 
 
@@ -61,6 +61,15 @@ def _said(protocol: dict[str, Any], field: str) -> Any:
     return completed(protocol).get(field) if len(protocol) > 1 else protocol.get(field)
 
 
+def named(paths: list[Path]) -> dict[str, Path]:
+    """Files by the name without ending, with as many folders before it as tell all of them apart."""
+    places = [path.absolute().with_suffix('').parts for path in paths]
+    if len(set(places)) < len(places):
+        raise InputError('A file is named twice; lines are told apart by the path without ending.')
+    count = next(k for k in range(1, 1000) if len({place[-k:] for place in places}) == len(places))
+    return {'/'.join(place[-count:]): path for place, path in zip(places, paths, strict=True)}
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('results', nargs='+', type=Path, metavar='FILE.json', help='results, written by --out')
@@ -70,9 +79,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
-        results = {path.stem: read_result(path) for path in args.results}
-        if len(results) < len(args.results):
-            raise InputError('Two files have the same name; lines are told apart by it.')
+        results = {name: read_result(path) for name, path in named(args.results).items()}
         text = compared(results)
     print(text)
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pprint import pformat
+from typing import Any
 
 from ablation_report import Row, described, table, write_files
 from mmengine.config import Config
 
-from stt_mm.engine import load_config
+from stt_mm.engine import load_config, values_of
 from stt_mm.engine.cli import add_config_options, between, one_line_errors, option_value, tool_parser
 from stt_mm.engine.config import check_keys, override
 from stt_mm.engine.config_checks import check_components
@@ -113,6 +114,8 @@ class Job:
         self.options: dict = {}
         # Keys that are the weights of an earlier row, and its name.
         self.starts: dict[str, str] = {}
+        # Whether data and optimizer are those of the scale.
+        self.scaled = False
         self.args = args
 
     def add(self, key: str, value: str) -> None:
@@ -127,8 +130,8 @@ class Job:
         cfg, scale, args = load_config(self.train), load_config(self.args.scale), self.args
         if (cfg.get('train_cfg') or {}).get('max_iters') is None:
             raise InputError(f'{self.train} has no train_cfg.max_iters: only configs that train by iterations can run.')
-        scaled = cfg.train_dataloader.dataset.type == 'YouTubeVOS'
-        if scaled:
+        self.scaled = cfg.train_dataloader.dataset.type == 'YouTubeVOS'
+        if self.scaled:
             cfg.train_dataloader, cfg.optim_wrapper = scale.train_dataloader, scale.optim_wrapper
             cfg.train_cfg.max_iters = scale.train_cfg.max_iters
         cfg.train_cfg.max_iters = args.iters or cfg.train_cfg.max_iters
@@ -136,7 +139,7 @@ class Job:
         loaders = [cfg.train_dataloader, cfg.train_cfg.get('image_dataloader')]
         for loader in filter(None, loaders) if args.data else ():
             loader.dataset.data_root = os.path.abspath(args.data)
-        override(cfg, args.cfg_options if scaled else None)
+        override(cfg, args.cfg_options if self.scaled else None)
         override(cfg, self.options | {key: str(weights[name]) for key, name in self.starts.items()})
         iters = cfg.train_cfg.max_iters
         check_count('train_cfg.max_iters', iters)
@@ -200,19 +203,42 @@ def read_jobs(args: argparse.Namespace) -> list[Job]:
         )
     seen: dict[str, str] = {}
     for number, job in enumerate(jobs):
-        marks = {variable: f'weights of {name}' for variable, name in args.provide.items() if name != job.row.name}
+        provided = {variable: name for variable, name in args.provide.items() if name != job.row.name}
+        marks = {variable: f'{variable}: weights of {name}' for variable, name in provided.items()}
         with environment(marks):
             training = job.training({name: f'weights of {name}' for name in names})
             text = repr(training.to_dict() | dict(work_dir=None))
         for provider in providers:
-            if f"'weights of {provider}'" in text and provider not in names[:number]:
+            if f"weights of {provider}'" in text and provider not in names[:number]:
                 raise InputError(f'{job.row.name} starts from the weights of {provider}: name {provider} before it.')
         if (same := seen.setdefault(text, job.row.name)) != job.row.name:
             raise InputError(
                 f'{same} and {job.row.name} are the same at this scale: data and optimizer are those of {args.scale}.'
             )
         DATASETS.build(job.evaluation().test_dataloader.dataset)
+    if args.cfg_options and not any(job.scaled for job in jobs):
+        raise InputError(
+            '--cfg-options are for rows that train on YouTube-VOS, and none does. KEY=VALUE after a config is for its '
+            'row.'
+        )
+    texts = ''.join(seen)
+    if idle := [variable for variable in args.provide if f"'{variable}: weights of " not in texts]:
+        raise InputError(f'No row takes its weights from {", ".join(idle)} of --provide.')
     return jobs
+
+
+def untrained(node: Any) -> Any:
+    """The config of a network without the weights that it would start from."""
+    if isinstance(node, list | tuple):
+        return type(node)(map(untrained, node))
+    if not isinstance(node, dict):
+        return node
+    kept = {
+        key: False if key == 'pretrained' else untrained(value)
+        for key, value in node.items()
+        if key != 'init_cfg' or not values_of(value, 'checkpoint')
+    }
+    return type(node)(kept)
 
 
 @contextmanager
@@ -259,6 +285,8 @@ def one_run(job: Job, row: Row, seed: int, weights: dict[str, Path], lock: int) 
     provided = {variable: weights[name] for variable, name in job.args.provide.items() if name in weights}
     with environment({variable: str(path) for variable, path in provided.items()}):
         train, test = job.training(weights), job.evaluation()
+    if row.name == UNTRAINED:
+        test.model = untrained(test.model)
     checkpoint = folder / 'train' / f'iter_{train.train_cfg.max_iters}.pth'
     if row.name != UNTRAINED:
         weights[row.name] = checkpoint

@@ -98,6 +98,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--tolerance is a distance from --truth: give that too')
     if args.out.suffix.lower() != '.png':
         parser.error(f'the picture is a .png file, got --out {args.out}')
+    if args.html and args.html.suffix.lower() not in ('.html', '.htm'):
+        parser.error(f'the page is an .html file, got --html {args.html}')
     return args
 
 

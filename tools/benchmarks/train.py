@@ -1,4 +1,4 @@
-"""Time and peak memory of an iteration of any training config and of its parts, and how many workers feed it.
+"""Time and peak memory of an iteration of any training config with one data set, of its parts, and the workers needed.
 
 The files that are loaded are made on the spot, JPEG with noise, at the usual size of ImageNet (500 x 375) and of
 YouTube-VOS (1280 x 720). Networks start at random. --amp and --compile are those of tools/train.py.
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from stt_mm.engine import enable_amp, load_config
 from stt_mm.engine.cli import add_config_options, between
+from stt_mm.errors import InputError
 from stt_mm.registry import DATASETS, MODELS
 
 DATA, STEP = 'data: one batch, one process', 'whole iteration'
@@ -42,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def read_config(name: str, args: argparse.Namespace) -> Config:
     """A training config whose networks start at random."""
     cfg = load_config(name, args.cfg_options)
+    if (cfg.get('train_cfg') or {}).get('image_dataloader'):
+        raise InputError(f'{name} trains on videos and images at once: what is timed here has one data set.')
     for part in (cfg.model.backbone, (cfg.model.get('teacher') or {}).get('backbone', {})):
         part.pop('init_cfg', None)
     return cfg

@@ -140,7 +140,11 @@ def check_davis(args: argparse.Namespace, manifest: dict, report: Report) -> Non
             check_resolution(report, frame_dir / frames[0], args.resolution)
         first = mask_dir / '00000.png'
         if manifest['year'] == 2017 and first.is_file() and first.stat().st_size:
-            report.count('objects', int(read_object_ids(first).max()))
+            try:
+                report.count('objects', int(read_object_ids(first).max()))
+            except (FrameError, ValueError) as error:
+                if not report.decode:  # which has said it already
+                    report.problems.append(f'unreadable: {error}')
 
 
 def check_resolution(report: Report, path: Path, resolution: str) -> None:

@@ -5,6 +5,8 @@ OUT has the layout of DAVIS: test_dataloader.dataset.data_root=OUT evaluates on 
 """
 
 import argparse
+import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -60,6 +62,14 @@ def pictures(data_root: Path) -> list[Path]:
     return found
 
 
+def state(data_root: Path, paths: list[Path]) -> str:
+    """Short digest of the names, sizes and times of all files that are copied, frames, masks and lists."""
+    lists = [path.relative_to(data_root) for path in sorted((data_root / 'ImageSets').rglob('*')) if path.is_file()]
+    stats = [(str(path), os.stat(data_root / path)) for path in [*paths, *lists]]
+    text = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('data_root', type=Path, help='folder of DAVIS, with JPEGImages, Annotations and ImageSets')
@@ -74,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
         lists = args.data_root / 'ImageSets'
         check_there(lists, 'folder', 'DAVIS', LAYOUT, ADVICE)
         paths = pictures(args.data_root)
-        owner = f'the copy at 480 x 880 of {args.data_root.resolve()}'
+        owner = f'the copy at 480 x 880 of {args.data_root.resolve()} (state {state(args.data_root, paths)})'
         claim_folder(args.out, owner, ('.jpg', '.jpeg', '.png', '.txt'), [args.data_root], args.overwrite)
         for path in tracked(paths):
             copy_picture(args.data_root / path, args.out / path)

@@ -9,6 +9,7 @@ from mmengine.fileio import register_backend
 from mmengine.fileio.backends import LocalBackend
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import Runner
+from torch import Tensor
 
 from stt_mm.engine.compat import TRUSTED_SCHEME, bare, broadcast_buffers, from_plain, to_plain
 from stt_mm.engine.config import flatten
@@ -16,7 +17,7 @@ from stt_mm.engine.hooks.finite_loss_hook import advice, loss_is_finite
 from stt_mm.engine.random_state import gather_random_states, restore_random_state
 from stt_mm.errors import InputError, library_errors
 from stt_mm.registry import HOOKS
-from stt_mm.utils.checkpoint import CheckpointError, remove_left_overs, training_files, write_atomically
+from stt_mm.utils.checkpoint import CheckpointError, remove_left_overs, sha8, training_files, write_atomically
 from stt_mm.utils.checks import check_count
 from stt_mm.utils.geometry import describe
 from stt_mm.utils.weights import check_finite
@@ -63,6 +64,30 @@ def check_fits(runner: Runner, checkpoint: dict) -> None:
         )
 
 
+def check_fills(runner: Runner, checkpoint: dict) -> None:
+    """Refuse to start from weights of which none fits, or that are not finite; MMEngine would start from scratch."""
+    source = str(runner.cfg.load_from).removeprefix(TRUSTED_SCHEME)
+    weights = checkpoint.get('state_dict', checkpoint)
+    found = {name.removeprefix('module.'): value for name, value in weights.items() if isinstance(value, Tensor)}
+    wanted = bare(runner.model).state_dict()
+    fits = sum(name in wanted and wanted[name].shape == value.shape for name, value in found.items())
+    if not fits:
+        raise CheckpointError(
+            f'load_from={source} fills none of the {len(wanted)} weights of the model. Its first names are '
+            f'{", ".join(list(found)[:2]) or "none"}, those of the model {", ".join(list(wanted)[:2])}. Weights of '
+            "another project fill the backbone alone: model.backbone.init_cfg=dict(type='Pretrained', checkpoint=...)."
+        )
+    check_finite(found, source, 'Start from another file.')
+    if fits < len(wanted):
+        runner.logger.warning(f'load_from={source} fills {fits} of the {len(wanted)} weights of the model.')
+
+
+def files_read(cfg: Config) -> dict[str, str]:
+    """The digest of each file of weights that the model of a config names, such as its teacher's, by dotted key."""
+    named = {key: value for key, value in flatten({'model': cfg.get('model')}).items() if key.endswith('.checkpoint')}
+    return {key: sha8(value) for key, value in named.items() if isinstance(value, str) and Path(value).is_file()}
+
+
 def settings(cfg: Config) -> dict[str, str]:
     """What of a config decides how weights are trained: each value as text, by dotted key."""
     decisive = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler')
@@ -73,11 +98,18 @@ def changed_settings(cfg: Config, checkpoint: dict) -> str:
     """What a config says otherwise than that with which the file of a checkpoint was trained; empty if nothing."""
     now = settings(cfg)
     before = checkpoint['meta'].get('settings', now)
-    return '; '.join(
+    changed = [
         f'{key} was {before.get(key, "not set")} and is {now.get(key, "not set")}'
         for key in {**before, **now}
         if before.get(key) != now.get(key)
-    )
+    ]
+    files, then = files_read(cfg), checkpoint['meta'].get('files', {})
+    changed += [
+        f'the file of {key} had the SHA-256 {then[key]}... and has {files[key]}...'
+        for key in files.keys() & then.keys()
+        if files[key] != then[key]
+    ]
+    return '; '.join(changed)
 
 
 @HOOKS.register_module()
@@ -129,6 +161,7 @@ class CheckpointHook(_CheckpointHook):
             )
         self._is_training = False
         self._saved_step: int | None = None
+        self._files: dict[str, str] = {}
         self._resumed: list[dict[str, Any]] | None = None
         # Of all ranks: while a file is written, and from the start to the end of a validation.
         self._random_states: list[dict[str, Any]] | None = None
@@ -147,6 +180,7 @@ class CheckpointHook(_CheckpointHook):
         """Clear up after a killed run; then, as everything else is set, restore the random state of a resumed one."""
         super().before_train(runner)
         self._is_training = True
+        self._files = files_read(runner.cfg)
         if is_main_process():
             remove_left_overs(self.out_dir, '*.pth')
             remove_left_overs(runner.work_dir, 'last_checkpoint')
@@ -207,6 +241,7 @@ class CheckpointHook(_CheckpointHook):
         if geometry is not None:
             checkpoint['meta']['geometry'] = geometry
         checkpoint['meta']['settings'] = settings(runner.cfg)
+        checkpoint['meta']['files'] = self._files
         for key in list(checkpoint):
             checkpoint[key] = to_plain(checkpoint[key], key)
 
@@ -223,6 +258,8 @@ class CheckpointHook(_CheckpointHook):
                     'The training goes on with other settings than before. The optimizer and its '
                     f'schedule keep what the file holds, all else follows the config: {changed}.'
                 )
+        else:
+            check_fills(runner, checkpoint)
 
     def _states_to_save(self, runner: Runner) -> list[dict[str, Any]]:
         """Random states of all ranks, or none if the loss is not finite. Every rank must call it."""

@@ -47,8 +47,8 @@ def read_records(out_dir: str, name: str, run_id: str, dump: str | None = None) 
             _warn_damaged(path, 'its content does not fit its sha8')
         elif entry['run_id'] != run_id:
             raise InputError(
-                f'{path} belongs to run {entry["run_id"]!r}, this is run {run_id!r}: the checkpoint, the protocol or '
-                f'the data differ. To start afresh, delete {folder} or choose another out_dir.'
+                f'{path} belongs to run {entry["run_id"]!r}, this is run {run_id!r}: the checkpoint, the protocol, '
+                f'the metric or the data differ. To start afresh, delete {folder} or choose another out_dir.'
             )
         elif dump is not None and not files_are_there(dump, run_id, entry):
             without.append(entry['video_id'])

@@ -1,7 +1,7 @@
 """Frames to feature maps."""
 
 from stt_mm.models.backbones.color_patches import ColorPatches
-from stt_mm.models.backbones.interface import Backbone, GeometricBackbone, LoadedBackbone, StagedBackbone
+from stt_mm.models.backbones.interface import Backbone, GeometricBackbone, LoadedBackbone, StagedBackbone, geometry_of
 from stt_mm.models.backbones.mmpretrain import MMPretrainBackbone
 from stt_mm.models.backbones.resnet import CorrespondenceResNet
 from stt_mm.models.backbones.timm import TimmBackbone
@@ -15,4 +15,5 @@ __all__ = [
     'MMPretrainBackbone',
     'StagedBackbone',
     'TimmBackbone',
+    'geometry_of',
 ]

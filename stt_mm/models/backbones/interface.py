@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from stt_mm.ops.color import Color, color_space
 from stt_mm.utils.weights import LoadReport
 
 
@@ -53,3 +54,11 @@ class GeometricBackbone(Backbone, Protocol):
 
     def geometry(self) -> dict[str, Any]:
         """Plain data by name, such as the depth and the strides of a ResNet."""
+
+
+def geometry_of(network: nn.Module, stage: str, color: Color | None) -> dict[str, Any] | None:
+    """Geometry of a network of which one stage is evaluated in some colours; ``None`` if it has none."""
+    if not isinstance(network, GeometricBackbone):
+        return None
+    # Another mean or deviation, such as DINO's 0.228 of red, makes no other colours.
+    return dict(network.geometry(), stage=stage, **({} if color is None else dict(color=color_space(color))))

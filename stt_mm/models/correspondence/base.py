@@ -15,8 +15,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from stt_mm.errors import InputError
-from stt_mm.models.backbones import Backbone, LoadedBackbone
-from stt_mm.models.correspondence.colors import NETWORK, color_of, geometry_of
+from stt_mm.models.backbones import Backbone, LoadedBackbone, geometry_of
 from stt_mm.models.point_tracks import PointTracks
 from stt_mm.models.propagator import LabelPropagator
 from stt_mm.models.tracker import FrameLabels, Pending, Tracker, in_turn
@@ -27,6 +26,8 @@ from stt_mm.registry import MODELS
 from stt_mm.utils.frames import prefetch
 from stt_mm.utils.geometry import check_geometry, differences
 from stt_mm.utils.weights import LoadReport, load_backbone
+
+NETWORK = 'network'  # the colours that a network states
 
 
 @MODELS.register_module()
@@ -63,7 +64,7 @@ class Correspondence(BaseModel):
                 'it returns. See docs/backbones.md.'
             )
         self.feature_stage = feature_stage or self.backbone.stages[-1]
-        self._reported: set[int | tuple[int, int]] = set()
+        self._reported: set[str] = set()
         self.other_geometries: list[dict[str, Any]] = []
         if self.backbone is not None and self.feature_stage not in self.backbone.stages:
             raise InputError(
@@ -151,7 +152,12 @@ class Correspondence(BaseModel):
             pinned memory.
         """
         protocol = self._propagator().protocol
-        self._report_data(image.shape[:2])
+        if protocol.data_size not in (None, image.shape[:2]):
+            (height, width), (made_high, made_wide) = image.shape[:2], protocol.data_size
+            self._warn_once(
+                f'The frames are {height} x {width} (height x width), the numbers of the protocol {protocol} were made '
+                f'on a copy of the data at {made_high} x {made_wide}: see tools/dataset/make_davis_480_880.py.'
+            )
         image = resize_frame(image, protocol.input_size(image.shape[:2]), protocol.resize)
         if self.data_preprocessor.device.type == 'cuda':
             return torch.from_numpy(image).pin_memory()
@@ -166,12 +172,18 @@ class Correspondence(BaseModel):
         if frame.dtype == torch.uint8:
             image = frame
             frame = self._in_colors(lambda color: bytes_to_input(image, color))
-        height, width = self._propagator().protocol.padded(tuple(frame.shape[1:]))
+        protocol = self._propagator().protocol
+        height, width = protocol.padded(tuple(frame.shape[1:]))
         if (height, width) != tuple(frame.shape[1:]):
             frame = F.pad(frame, (0, width - frame.shape[2], 0, height - frame.shape[1]))
         frame = frame[None].contiguous(memory_format=torch.channels_last)
         feature = self.extract_feat(frame)[self.feature_stage][0]
-        self._report_stride(round(frame.shape[2] / feature.shape[1]))
+        stride = round(frame.shape[2] / feature.shape[1])
+        if stride != protocol.stride:
+            self._warn_once(
+                f'The features have stride {stride}, the numbers of the protocol {protocol} are meant for stride '
+                f'{protocol.stride}.'
+            )
         return feature
 
     def track(
@@ -264,33 +276,32 @@ class Correspondence(BaseModel):
         # One alone is not copied: convolutions round differently in another memory layout.
         return inputs[colors[0]] if len(colors) == 1 else torch.cat([inputs[color] for color in colors])
 
-    def _report_stride(self, stride: int) -> None:
-        protocol = self._propagator().protocol
-        if stride != protocol.stride and stride not in self._reported:
-            self._reported.add(stride)
-            MMLogger.get_current_instance().warning(
-                'The features have stride %d, the numbers of the protocol %s are meant for stride %d.',
-                stride,
-                protocol,
-                protocol.stride,
-            )
-
-    def _report_data(self, size: tuple[int, int]) -> None:
-        protocol = self._propagator().protocol
-        if protocol.data_size not in (None, size) and size not in self._reported:
-            self._reported.add(size)
-            MMLogger.get_current_instance().warning(
-                'The frames are %d x %d (height x width), the numbers of the protocol %s were made on a copy of the '
-                'data at %d x %d: see tools/dataset/make_davis_480_880.py.',
-                *size,
-                protocol,
-                *protocol.data_size,
-            )
+    def _warn_once(self, text: str) -> None:
+        if text not in self._reported:
+            self._reported.add(text)
+            MMLogger.get_current_instance().warning(text)
 
     def _propagator(self) -> LabelPropagator:
         if self.propagator is None:
             raise RuntimeError('The model has no propagator: set model.propagator in the config to evaluate it.')
         return self.propagator
+
+
+def color_of(network: nn.Module | None, color: Color) -> Color:
+    """The colours that a network sees: those that are named, or if these are ``network`` what it says of itself.
+
+    Raises:
+        ValueError: it does not say.
+    """
+    if color != NETWORK:
+        return color if isinstance(color, str) else tuple(map(tuple, color))
+    statistics = getattr(network, 'statistics', None)
+    if statistics is None:
+        raise InputError(
+            f"color='network' takes the mean and deviation that the network states, and {type(network).__name__} "
+            "states none. Name them: protocol=dict(..., color=((R, G, B), (R, G, B))), or 'rgb' for those of ImageNet."
+        )
+    return tuple(tuple(map(float, values)) for values in statistics)
 
 
 def load_for_evaluation(

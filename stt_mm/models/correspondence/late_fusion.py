@@ -10,9 +10,8 @@ from mmengine.model import ModuleList
 from torch import Tensor, nn
 
 from stt_mm.errors import InputError
-from stt_mm.models.backbones import LoadedBackbone
-from stt_mm.models.correspondence.base import Correspondence
-from stt_mm.models.correspondence.colors import NETWORK, color_of, geometry_of
+from stt_mm.models.backbones import LoadedBackbone, geometry_of
+from stt_mm.models.correspondence.base import NETWORK, Correspondence, color_of
 from stt_mm.ops.color import COLORS, Color
 from stt_mm.registry import MODELS
 from stt_mm.utils import check_choice, check_number
