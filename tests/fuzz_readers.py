@@ -42,6 +42,7 @@ from tiny_data import (
     make_badja,
     make_davis,
     make_jhmdb,
+    make_object_videos,
     make_tap_vid,
     make_vip,
     make_youtube_vos,
@@ -51,12 +52,14 @@ from tiny_data import (
 )
 
 from stt_mm.apis.labels import collect_given
-from stt_mm.datasets import BADJA, DAVIS, JHMDB, VIP, TAPVid, YouTubeVOS, YouTubeVOSBenchmark
+from stt_mm.datasets import BADJA, DAVIS, JHMDB, LVOS, VIP, TAPVid, YouTubeVOS, YouTubeVOSBenchmark
 from stt_mm.errors import SttMMError
 from stt_mm.utils import VideoReader, read_image, read_mask, read_object_ids, write_mask
 from stt_mm.utils.checkpoint import read_checkpoint
+from stt_mm.utils.mask_file import MaskFileWriter, read_mask_file
 from stt_mm.utils.mask_folder import ExpectedMasks, check_zip
 from stt_mm.utils.mat import read_joint_positions
+from stt_mm.utils.rle import encode_rle
 from stt_mm.utils.text import read_instance_categories
 from stt_mm.utils.video import open_video
 from stt_mm.utils.weights import load_backbone
@@ -300,6 +303,29 @@ def read_zip(path: Path) -> None:
         check_zip(path, dict(video=expected), folder)
 
 
+def mask_files() -> dict[str, bytes]:
+    """COCO with run lengths, outlines and painted masks, the brush of Label Studio, and SA-V."""
+    _, masks = moving_shapes(3, (24, 32), 2)
+    with tempfile.TemporaryDirectory() as folder:
+        with MaskFileWriter(Path(folder, 'a.json')) as file:
+            for t, mask in enumerate(masks):
+                file.add(f'{t:05d}.jpg', mask, t)
+        coco = json.loads(Path(folder, 'a.json').read_text())
+    first, second, *_ = coco['annotations']
+    drawn = dict(coco, annotations=[dict(first, segmentation=[[3, 4, 20, 5, 11, 22.5]]), second])
+    second['segmentation'] = dict(size=[24, 32], counts=[5, 10, 753])
+    strokes = json.loads(Path(__file__).with_name('data').joinpath('rle', 'label_studio.json').read_text())['brush'][0]
+    sides = dict(zip(('original_height', 'original_width'), strokes['size'], strict=True))
+    value = dict(format='rle', rle=strokes['rle'], brushlabels=['a'])
+    task = dict(
+        data=dict(image='00001.jpg'), annotations=[dict(result=[dict(type='brushlabels', value=value, **sides)])]
+    )
+    masklet = [[encode_rle(mask == k) for k in (1, 2)] for mask in masks]
+    sav = dict(video_frame_count=9.0, video_height=24.0, video_width=32.0, masklet=masklet)
+    contents = dict(coco=coco, drawn=drawn, studio=[task], sav=sav)
+    return {f'{name}.json': json.dumps(content).encode() for name, content in contents.items()}
+
+
 def train_tree(root: Path) -> None:
     make_youtube_vos(root)
     names = {f'video{v}': dict(objects={'1': dict(category='dog', frames=['00000'])}) for v in range(4)}
@@ -344,6 +370,11 @@ READERS = {
     'points': Reader(
         damage=both(mutants.any_bytes, mutants.zip_members),
         **in_tree(partial(make_tap_vid, folders=True), 'video1/points.npz', lambda root: TAPVid(str(root))),
+    ),
+    'mask_file': Reader(mask_files, lambda path: read_mask_file(path).given(), json_damage),
+    'lvos_meta': Reader(
+        damage=json_damage,
+        **in_tree(make_object_videos, 'valid/valid_meta.json', lambda root: LVOS(str(root))),
     ),
     'badja': Reader(
         damage=json_damage,

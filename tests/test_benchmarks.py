@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 from test_engine.toy_runs import tool
-from tiny_data import make_badja, make_davis, make_jhmdb, make_tap_vid, make_vip, make_youtube_vos_valid
+from tiny_data import (
+    make_badja,
+    make_davis,
+    make_jhmdb,
+    make_object_videos,
+    make_tap_vid,
+    make_vip,
+    make_youtube_vos_valid,
+)
 
 ROOT = Path(__file__).parents[1]
 ENV = dict(os.environ, OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', PYTHON=sys.executable)
@@ -34,6 +42,11 @@ BENCHMARKS = {
         'badja_r18_s8',
         make_badja,
         ['model.propagator.protocol.size=64,64', 'test_dataloader.dataset.davis_root=None'],
+    ),
+    'objects': (
+        'lvos_r18_s8',
+        partial(make_object_videos, births=(1, 2)),
+        ['model.propagator.protocol.short_side=48'],
     ),
     'ytv': (
         'ytv_r18_s8',

@@ -340,17 +340,19 @@ def evaluate_videos(truth: Sequence, args: argparse.Namespace) -> Iterable[Video
     )
 
 
-def protocol_of(args: argparse.Namespace, kind: str) -> dict:
+def protocol_of(args: argparse.Namespace) -> dict:
     """What is scored, and by which rules."""
-    return dict(name=f'{kind} from {args.pred}', version=1, truth=args.gt, task=args.task, split=args.split)
+    what = 'points' if args.task in POINTS else 'masks'
+    split = args.query_mode if args.task == 'tapvid' else args.split
+    return dict(name=f'{what} from {args.pred}', version=1, truth=args.gt, task=args.task, split=split)
 
 
-def check_results(args: argparse.Namespace, metric: VideoMetric) -> None:
+def check_results(args: argparse.Namespace, name: str) -> None:
     """Refuse a folder that holds the results of other masks, or by other rules."""
-    path = Path(args.out, f'{metric.name}_results.json')
+    path = Path(args.out, f'{name}_results.json')
     if not path.is_file():
         return
-    found, wanted = read_json(path), protocol_of(args, metric.predicts)
+    found, wanted = read_json(path), protocol_of(args)
     before = found.get('protocol') if isinstance(found, dict) else None
     if not isinstance(before, dict) or {key: before.get(key) for key in wanted} != wanted:
         what = before.get('name') if isinstance(before, dict) else 'something else'
@@ -423,7 +425,7 @@ def main(argv: list[str] | None = None) -> None:
             check_apart(args.out, [args.pred, args.gt])
         metric = build_metric(args, args.out)
         if args.out is not None:
-            check_results(args, metric)
+            check_results(args, metric.name)
         truth, left_out = load_truth(args)
         if not len(truth):
             raise InputError(f'Nothing can be scored: {args.gt} has no other videos')
@@ -446,7 +448,7 @@ def main(argv: list[str] | None = None) -> None:
             )
         for entry in metric.results:
             entry['protocol'] = dict(
-                protocol_of(args, metric.predicts),
+                protocol_of(args),
                 faults=len(faults),
                 left_out=list(left_out),
             )

@@ -195,15 +195,20 @@ def _counts(text: str, where: str) -> np.ndarray:
 def _inside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     corners = np.trunc(_FINE * points + 0.5).astype(np.int64)
-    track = np.concatenate([_line(*pair) for pair in zip(corners, np.roll(corners, -1, axis=0), strict=True)])
-    before, after = track[:-1], track[1:]
+    edges = zip(corners, np.roll(corners, -1, axis=0), strict=True)
+    places = np.sort(np.concatenate([_crossings(_line(*edge), size) for edge in edges]))
+    # Each crossing turns what comes after it around.
+    runs = np.diff(places, prepend=0, append=height * width)
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
+
+
+def _crossings(line: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Where a line crosses the middle of a column, as places of a picture that is read down its columns."""
+    before, after = line[:-1], line[1:]
     columns = (np.where(after[:, 0] < before[:, 0], after[:, 0], after[:, 0] - 1) + 0.5) / _FINE - 0.5
-    rows = np.ceil(((np.minimum(before[:, 1], after[:, 1]) + 0.5) / _FINE - 0.5).clip(0, height)).astype(np.int64)
-    crosses = (before[:, 0] != after[:, 0]) & (columns == np.floor(columns)) & (columns >= 0) & (columns <= width - 1)
-    # Each crossing of the middle of a column turns what comes after it around.
-    places = columns[crosses].astype(np.int64) * height + rows[crosses]
-    turns = np.bincount(places, minlength=height * width + 1)[: height * width]
-    return (np.cumsum(turns) % 2 == 1).reshape(width, height).T
+    rows = np.ceil(((np.minimum(before[:, 1], after[:, 1]) + 0.5) / _FINE - 0.5).clip(0, size[0])).astype(np.int64)
+    crosses = (before[:, 0] != after[:, 0]) & (columns == np.floor(columns)) & (columns >= 0) & (columns < size[1])
+    return columns[crosses].astype(np.int64) * size[0] + rows[crosses]
 
 
 def _line(start: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -224,4 +229,4 @@ def _is_whole(number: Any) -> bool:
 
 
 def _is_coordinate(number: Any) -> bool:
-    return type(number) in (int, float) and abs(number) <= 2**20
+    return type(number) in (int, float) and abs(number) <= 2**17

@@ -139,6 +139,17 @@ def test_what_cannot_be_drawn(davis, tmp_path, monkeypatch, capfd, change, args,
     assert not Path('s.png').exists()
 
 
+def test_points_that_were_seen_at_another_size_are_scaled(show, tmp_path):
+    """TAP-Vid is evaluated at 256 x 256, whatever the size of the frames."""
+    make_davis(tmp_path / 'd', num_videos=1, num_frames=1)
+    (tmp_path / 'points' / 'video0').mkdir(parents=True)
+    row = dict(index=0, name='00000', points=[[127.5, 31.5], None], size=[256, 256])
+    (tmp_path / 'points' / 'video0' / 'points.json').write_text(json.dumps([row]))
+    show('points', 'd/JPEGImages/480p', '--out', 's.png', '--height', 64)
+    sheet = cv2.imread('s.png')[TITLE:, :, ::-1]
+    assert sheet[7, 47].tolist() == display_colors()[1].tolist()
+
+
 def test_a_film_that_is_there_stays_until_the_new_one_is_whole(davis, show, capsys):
     assert show(*davis, '--out', 'all.mp4', '--height', 64).endswith('in all.mp4\n')
     before = Path('all.mp4').read_bytes()
@@ -149,14 +160,3 @@ def test_a_film_that_is_there_stays_until_the_new_one_is_whole(davis, show, caps
     assert broken.name in capsys.readouterr().err
     assert Path('all.mp4').read_bytes() == before
     assert not list(Path().glob('.*.mp4'))
-
-
-def test_points_that_were_seen_at_another_size_are_scaled(show, tmp_path):
-    """TAP-Vid is evaluated at 256 x 256, whatever the size of the frames."""
-    make_davis(tmp_path / 'd', num_videos=1, num_frames=1)
-    (tmp_path / 'points' / 'video0').mkdir(parents=True)
-    row = dict(index=0, name='00000', points=[[127.5, 31.5], None], size=[256, 256])
-    (tmp_path / 'points' / 'video0' / 'points.json').write_text(json.dumps([row]))
-    show('points', 'd/JPEGImages/480p', '--out', 's.png', '--height', 64)
-    sheet = cv2.imread('s.png')[TITLE:, :, ::-1]
-    assert sheet[7, 47].tolist() == display_colors()[1].tolist()
