@@ -136,7 +136,7 @@ class VideoPropagator:
         # have no bias.
         protocol = model.propagator.protocol
         changes = dict(first_output='given')
-        if protocol.points is not None:
+        if protocol.points not in (None, 'input'):
             changes |= dict(points='input', point_sigma=None, point_topk=None)
         model.propagator.protocol = protocol.change(changes)
         self._network = cfg.model.to_dict()
@@ -176,7 +176,7 @@ class VideoPropagator:
 
         Raises:
             FileNotFoundError, FrameError: the video or a mask cannot be opened; while reading: a frame is broken.
-            ValueError: labels that do not fit each other or the frames (see :mod:`stt_mm.apis.given`), or that are for
+            ValueError: labels that do not fit each other or the frames (see :mod:`stt_mm.apis.labels`), or that are for
                 a frame beyond the end; of a stream whose length is not known, after its last result.
         """
         given = collect_given(masks, points, edits)

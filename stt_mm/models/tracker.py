@@ -1,21 +1,23 @@
 """A frame comes in, masks and points go out; new labels may come with any frame."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from stt_mm.errors import InputError
 from stt_mm.models.confidence import confidences
 from stt_mm.models.corrections import Group, in_order, take
-from stt_mm.models.frame_labels import FrameLabels
+from stt_mm.models.frame_labels import Edits, FrameLabels
+from stt_mm.models.point_refiner import PointRefiner
 from stt_mm.models.propagator import Followed, LabelPropagator, check_finite, comparable
+from stt_mm.models.small_objects import without_small
 from stt_mm.ops import (
     hidden_points,
+    id_strengths,
     ids_to_label,
     label_to_mask,
     label_to_points,
@@ -25,7 +27,7 @@ from stt_mm.ops import (
     to_device,
 )
 from stt_mm.ops.devices import OnTheWay, full_float32
-from stt_mm.ops.labels import means_by_id, on_the_way, sums_by_id
+from stt_mm.ops.labels import means_by_id, on_the_way
 from stt_mm.ops.points import INPUT, LOST
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class Tracker:
         self._groups: list[Group] = []
         self._num_points = 0
         self._names: Tensor | None = None  # uint8, ids of the channels of all masks, the background once
+        self._refiner = None if propagator.protocol.refine is None else PointRefiner(propagator.protocol)
 
     @torch.no_grad()
     @full_float32()
@@ -58,7 +61,8 @@ class Tracker:
         size: tuple[int, int],
         mask: np.ndarray | None = None,
         points: np.ndarray | None = None,
-        moved: Mapping[int, ArrayLike] | None = None,
+        edits: Edits | None = None,
+        frame: Tensor | None = None,
     ) -> 'Pending':
         """The next frame.
 
@@ -70,7 +74,8 @@ class Tracker:
             size: (height, width) of the frame as decoded.
             mask: integer ``[H, W]``, ids of the objects that are new in this frame or corrected, 0 elsewhere.
             points: ``[J, 2]``, (x, y) in pixels of the points that are new in this frame; NaN where unknown.
-            moved: numbers of points, from 0 in the order given, and the (x, y) to which they are corrected.
+            edits: points that are corrected, and what is followed no longer from this frame on.
+            frame: ``[C, h', w']``, the network's input, in which points are refined if the protocol asks for it.
 
         Returns:
             Its labels, which on a GPU may be in work still.
@@ -79,15 +84,22 @@ class Tracker:
             ValueError: a mask of another size, a point that nobody follows, or features that are not finite.
         """
         self._time += 1
+        edits = edits or Edits()
+        self._take(edits.delete, True)
+        self._take(edits.delete_points, False)
         cut, size = size, self._propagator.protocol.padded(size)
         mask = None if mask is None else self._as_ids(mask, cut, size)
+        if self._refiner is not None and feature is not None:
+            self._refiner.show(frame)
         parts = []
         if self._groups:
             parts = list(self._propagator.step(feature).split([group.channels for group in self._groups]))
         objects = set() if mask is None else self._followed(True) & set(torch.unique(mask).tolist())
-        again = self._take(objects, True, parts), self._take(moved or (), False, parts)
+        again = self._take(objects, True, parts), self._take(edits.moved, False, parts)
         rows = list(zip(parts, self._groups, strict=True))
         places, hidden = [self._points(part, size) for part, group in rows if not group.masks], []
+        if self._refiner is not None and places:
+            places = self._refined(places, size)
         if self._asked:
             origins = [group.origin for group in self._groups if not group.masks]
             hidden = [self._hidden(feature, *each, size) for each in zip(places, origins, strict=True)]
@@ -98,7 +110,7 @@ class Tracker:
                 self._feed_back(found, tuple(feature.shape[1:]))
         carried = found
         for numbers, earlier in again[1]:
-            xy = torch.tensor([list(moved[number]) for number in numbers], dtype=torch.float32)
+            xy = torch.tensor([list(edits.moved[number]) for number in numbers], dtype=torch.float32)
             places.append(self._follow_points(feature, size, xy, numbers, earlier))
         if points is not None and len(points):
             numbers = tuple(range(self._num_points, self._num_points + len(points)))
@@ -115,19 +127,10 @@ class Tracker:
         if found is not None:
             found, value = (None if part is None else part[: cut[0], : cut[1]] for part in (found, value))
             if self._with_scores:
-                scores = sums_by_id(found, torch.ones(cut, device=found.device) if value is None else value)
+                scores = id_strengths(found, torch.ones(cut, device=found.device) if value is None else value)
         places = self._in_order([place.float() for place in places], LOST, 2)
         hidden = self._in_order(hidden, True) if self._asked else None
         return Pending(self._time, cut, [found, places, scores, self._propagator.finite, hidden, *sure])
-
-    def drop(self, objects: Collection[int] = (), points: Collection[int] = ()) -> None:
-        """Follow no longer, from the next frame on: the objects of these ids, and the points of these numbers.
-
-        Raises:
-            ValueError: one that nobody follows.
-        """
-        self._take(objects, True)
-        self._take(points, False)
 
     def _followed(self, masks: bool) -> set[int]:
         """Ids of the objects, or numbers of the points."""
@@ -139,8 +142,10 @@ class Tracker:
         """Take objects or points out of their groups; with their ids, what is kept of them."""
         followed, what = self._followed(masks), 'object' if masks else 'point'
         if unknown := sorted(set(ids) - followed):
-            known, time = ', '.join(map(str, sorted(followed))) or 'none', self._time + (parts is None)
-            raise InputError(f'There is no {what} {unknown[0]} to correct or drop at frame {time}, only: {known}.')
+            known = ', '.join(map(str, sorted(followed))) or 'none'
+            raise InputError(
+                f'There is no {what} {unknown[0]} to correct or delete at frame {self._time}, only: {known}.'
+            )
         taken = take(self._propagator, self._groups, parts, ids, masks) if ids else []
         if taken and masks:
             self._rename(self._names.device)
@@ -157,6 +162,11 @@ class Tracker:
         if numbers == list(range(self._num_points)):
             return torch.cat(rows) if rows else None
         return in_order(rows, numbers, torch.full((self._num_points, *shape), missing))
+
+    def _refined(self, places: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
+        """The places of each group of points, read finer."""
+        found = self._refiner.refine(self._in_order([place.float() for place in places], LOST, 2), size)
+        return [found[list(group.ids)] for group in self._groups if not group.masks]
 
     def _follow(self, feature: Tensor, label: Tensor, group: Group, earlier: Followed | None) -> Tensor:
         """The label on the grid that stands for this frame: the given one, or what is carried to the frame itself."""
@@ -185,6 +195,8 @@ class Tracker:
         sigma, topk = protocol.point_sigma, protocol.point_topk
         origin = (self._compared(feature), to_device(points, feature.device)) if self._asked else None
         label = points_to_label(points, size, input_size, grid, codec, sigma)
+        if self._refiner is not None:
+            self._refiner.add(to_device(points, feature.device), size, numbers)
         label = self._follow(feature, label, Group(numbers, False, len(label) > len(numbers), origin), earlier)
         if protocol.first_output == 'given':
             return to_device(torch.where(points.isnan().any(1, keepdim=True), LOST, points).float(), feature.device)
@@ -253,7 +265,7 @@ class Tracker:
     ) -> tuple[Tensor, Tensor]:
         """The frame's mask with given objects over those that were there, YouTube-VOS's rule, and their label."""
         protocol, grid = self._propagator.protocol, tuple(feature.shape[1:])
-        large = self._large_enough(mask)
+        large = mask if protocol.least_pixels == 1 else without_small(mask, protocol, self._time)
         sampled, rule = on_the_way(large, protocol.first_label, protocol.input_size(size))
         if again:
             label = ids_to_label(sampled, torch.tensor(again, dtype=torch.uint8), grid, rule)
@@ -278,24 +290,6 @@ class Tracker:
             mask, _ = self._read_out([label], to_device(torch.tensor(ids, dtype=torch.uint8), feature.device), size)
         mask = to_device(mask, feature.device)
         return (mask if current is None else torch.where(mask > 0, mask, current)), label
-
-    def _large_enough(self, mask: Tensor) -> Tensor:
-        """The mask without objects that the protocol leaves out for their size."""
-        protocol = self._propagator.protocol
-        if protocol.least_pixels == 1:
-            return mask
-        at_input = resize_mask_nearest(mask, protocol.input_size(tuple(mask.shape)))
-        few = torch.bincount(at_input.flatten().long(), minlength=256)[mask.long()] < protocol.least_pixels
-        if left_out := torch.unique(mask[few & (mask > 0)]).tolist():
-            logger.warning(
-                "Frame %d: object %s has fewer than %d pixels at the size of the network's input and is left out, as "
-                'the protocol %s says.',
-                self._time,
-                ', '.join(map(str, left_out)),
-                protocol.least_pixels,
-                protocol,
-            )
-        return torch.where(few, 0, mask)
 
     def _feed_back(self, mask: Tensor, grid: tuple[int, int]) -> None:
         """Let the memory hold the mask in place of the soft labels that it was made of."""

@@ -206,8 +206,8 @@ def overlap(label: Tensor, other: Tensor) -> Tensor:
     return torch.where(either > 0, both / either, 0)
 
 
-def sums_by_id(mask: Tensor, value: Tensor) -> Tensor:
-    """float64 ``[2, 256]``: sum of ``value`` over the pixels of each id, and their number."""
+def id_strengths(mask: Tensor, value: Tensor) -> Tensor:
+    """float64 ``[2, 256]``: sum of ``value`` ``[H, W]`` over the pixels of each id of a mask, and their number."""
     ids, sums = mask.flatten().long(), torch.zeros(2, 256, dtype=torch.float64, device=mask.device)
     sums[0].index_add_(0, ids, value.double().flatten())
     sums[1].index_add_(0, ids, torch.ones_like(value, dtype=torch.float64).flatten())

@@ -148,8 +148,7 @@ class Correspondence(BaseModel):
         """One uint8 RGB frame ``[H, W, 3]`` at the size that the protocol says, on the host.
 
         Returns:
-            float32 ``[3, h, w]``, the network's input. For a GPU, which makes the same of it, uint8 ``[h, w, 3]`` in
-            pinned memory.
+            float32 ``[3, h, w]``, or for a GPU, which makes the same of it, uint8 ``[h, w, 3]`` in pinned memory.
         """
         protocol = self._propagator().protocol
         if protocol.data_size not in (None, image.shape[:2]):
@@ -166,25 +165,27 @@ class Correspondence(BaseModel):
     @torch.no_grad()
     @full_float32()
     def feature(self, image: np.ndarray | Tensor) -> Tensor:
-        """Features ``[C, h, w]`` of one uint8 RGB frame ``[H, W, 3]``, or of the result of :meth:`prepare`."""
-        frame = image if isinstance(image, Tensor) else self.prepare(image)
-        frame = frame.to(self.data_preprocessor.device, non_blocking=True)
-        if frame.dtype == torch.uint8:
-            image = frame
-            frame = self._in_colors(lambda color: bytes_to_input(image, color))
-        protocol = self._propagator().protocol
-        height, width = protocol.padded(tuple(frame.shape[1:]))
-        if (height, width) != tuple(frame.shape[1:]):
-            frame = F.pad(frame, (0, width - frame.shape[2], 0, height - frame.shape[1]))
-        frame = frame[None].contiguous(memory_format=torch.channels_last)
+        """Features ``[C, h, w]`` of one uint8 RGB frame ``[H, W, 3]``, or of what :meth:`network_input` takes."""
+        frame = self.network_input(image)[None].contiguous(memory_format=torch.channels_last)
         feature = self.extract_feat(frame)[self.feature_stage][0]
-        stride = round(frame.shape[2] / feature.shape[1])
+        stride, protocol = round(frame.shape[2] / feature.shape[1]), self._propagator().protocol
         if stride != protocol.stride:
             self._warn_once(
                 f'The features have stride {stride}, the numbers of the protocol {protocol} are meant for stride '
                 f'{protocol.stride}.'
             )
         return feature
+
+    @full_float32()
+    def network_input(self, image: np.ndarray | Tensor) -> Tensor:
+        """What the network is shown of a frame, as :meth:`feature` takes it: ``[C, h, w]``, on the model's device."""
+        frame = image if isinstance(image, Tensor) else self.prepare(image)
+        frame = frame.to(self.data_preprocessor.device, non_blocking=True)
+        if frame.dtype == torch.uint8:
+            frame = self._in_colors(lambda color, pixels=frame: bytes_to_input(pixels, color))
+        height, width = self._propagator().protocol.padded(tuple(frame.shape[1:]))
+        right, below = width - frame.shape[2], height - frame.shape[1]
+        return F.pad(frame, (0, right, 0, below)) if right or below else frame
 
     def track(
         self,
@@ -218,9 +219,9 @@ class Correspondence(BaseModel):
         def steps() -> Iterator[Pending]:
             with closing(prefetch((frame.shape[:2], self.prepare(frame)) for frame in frames)) as prepared:
                 for time, (size, image) in enumerate(prepared):
-                    feature, edit = self.feature(image) if time >= first else None, edits.get(time, Edits())
-                    tracker.drop(edit.delete, edit.delete_points)
-                    yield tracker.step(feature, size, masks.get(time), points.get(time), edit.moved)
+                    frame = self.network_input(image) if time >= first else None
+                    feature = None if frame is None else self.feature(frame)
+                    yield tracker.step(feature, size, masks.get(time), points.get(time), edits.get(time), frame)
 
         return in_turn(steps())
 
@@ -242,8 +243,7 @@ class Correspondence(BaseModel):
             mean value with which it won its pixels. Points are in the order of the frames that they were given in.
 
         Raises:
-            RuntimeError: if the model has no propagator.
-            ValueError: no label to begin with, or one that the protocol cannot read.
+            RuntimeError, ValueError: as :meth:`track`; no label to begin with, or one that the protocol cannot read.
         """
         protocol = self._propagator().protocol
         masks, points = sample.get('given_masks', {}), sample.get('given_points', {})
@@ -254,8 +254,8 @@ class Correspondence(BaseModel):
                 f'The protocol {protocol.name} is for masks. To follow points choose one for JHMDB, '
                 "such as model.propagator.protocol.name=stt_jhmdb_s8, or set protocol.points='image'."
             )
-        with_scores = sample.get('with_scores', False)
-        found = list(self.track((video[t] for t in range(len(video))), masks, points, with_scores=with_scores))
+        frames, with_scores = (video[t] for t in range(len(video))), sample.get('with_scores', False)
+        found = list(self.track(frames, masks, points, with_scores=with_scores))
         if masks:
             sample.pred_masks = np.stack([labels.mask for labels in found])
             if with_scores:
@@ -264,8 +264,8 @@ class Correspondence(BaseModel):
             tracks = PointTracks.of(found)
             if sample.get('both_ways', False) and any(points):
                 turned = {len(video) - 1 - t: points[t] for t in points}
-                back = self.track((video[t] for t in reversed(range(len(video)))), {}, turned)
-                tracks = tracks.joined(PointTracks.of(list(back)), points)
+                back = list(self.track((video[t] for t in reversed(range(len(video)))), {}, turned))
+                tracks = tracks.joined(PointTracks.of(back), points)
             sample.pred_points = tracks.points
             if tracks.occluded is not None:
                 sample.pred_occluded = tracks.occluded
