@@ -20,11 +20,10 @@ from stt_mm.errors import InputError
 from stt_mm.models import Correspondence
 from stt_mm.models.frame_labels import Edits, FrameLabels
 from stt_mm.ops.points import LOST
-from stt_mm.utils import list_images
+from stt_mm.utils import check_choice, list_images
 from stt_mm.utils.frames import FrameSequence
 
 Direction = Literal['forward', 'backward', 'both']
-DIRECTIONS = ('forward', 'backward', 'both')
 # Frames that are decoded at a time where they are asked for from the end: files are decoded from a key frame on.
 _CHUNK = 32
 
@@ -248,16 +247,18 @@ def merged(forward: Sequence[Kept], backward: Sequence[Kept], given: Mapping[int
         yield Kept(cv2.imencode('.png', mask)[1].tobytes(), confidence, points, sure)
 
 
-def numbered(video: object, name: str) -> Sequence[np.ndarray] | FrameSequence:
+def numbered(video: object, name: str, direction: Direction) -> Sequence[np.ndarray] | FrameSequence:
     """The frames of a video by number.
 
     Args:
         video: what the user gave.
         name: of the stream that was made of it, which for a file or folder is its path.
+        direction: that they are needed for.
 
     Raises:
-        ValueError: a camera, or frames that come once.
+        ValueError: there is no such direction; a camera, or frames that come once.
     """
+    check_choice('direction', direction, ('forward', 'backward', 'both'))
     if os.path.isdir(name):
         return FrameSequence(list_images(name))
     if os.path.isfile(name):

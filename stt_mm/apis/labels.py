@@ -150,7 +150,8 @@ def check_frames(
     Returns:
         Number of the frame after the last one; ``None`` if that is not known.
     """
-    check_number('start', start, 0)
+    if start:
+        check_number('start', start, 0)
     if max_frames is not None:
         check_count('max_frames', max_frames)
     ends = [
@@ -236,3 +237,12 @@ def given_points(points: ArrayLike, where: str) -> np.ndarray:
     if found.ndim != 2 or found.shape[1] != 2 or not np.isfinite(found).all():
         raise InputError(f'{where} must be [J, 2] finite numbers, x and y of each, got {found.tolist()}.')
     return found
+
+
+def lowest(values: Mapping[int, float], count: int, apart: int = 5) -> list[tuple[int, float]]:
+    """Frames of the lowest values with these, lowest first; no two are less than ``apart`` frames from each other."""
+    chosen: list[tuple[int, float]] = []
+    for frame, value in sorted(values.items(), key=lambda item: item[1]):
+        if len(chosen) < count and all(abs(frame - other) >= apart for other, _ in chosen):
+            chosen.append((frame, value))
+    return chosen

@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from numpy.typing import ArrayLike
 
-from stt_mm.apis.both_ways import DIRECTIONS, Direction, carried_ways, numbered
+from stt_mm.apis.both_ways import Direction, carried_ways, numbered
 from stt_mm.apis.labels import (
     FrameResult,
     Given,
@@ -27,6 +27,7 @@ from stt_mm.apis.labels import (
     check_fit,
     check_frames,
     collect_given,
+    lowest,
 )
 from stt_mm.engine import load_config, override
 from stt_mm.errors import FileError, InputError
@@ -34,8 +35,8 @@ from stt_mm.models import Correspondence, load_for_evaluation
 from stt_mm.models.frame_labels import Edits
 from stt_mm.registry import MODELS
 from stt_mm.utils import list_images, write_mask
-from stt_mm.utils.checks import check_choice, usable_device
-from stt_mm.utils.frames import FrameSequence, lowest
+from stt_mm.utils.checks import usable_device
+from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.targets import check_distinct, check_file, check_folder, claim_folder, state_of
 from stt_mm.utils.text import json_list
 from stt_mm.utils.video import VideoStream, open_video
@@ -192,8 +193,7 @@ class VideoPropagator:
         direction: Direction,
         progress: Callable[[int, int], object] | None,
     ) -> Iterator[FrameResult]:
-        check_choice('direction', direction, DIRECTIONS)
-        frames = None if direction == 'forward' else numbered(video, stream.name)
+        frames = None if direction == 'forward' else numbered(video, stream.name, direction)
         whole = len(frames) if frames is not None else stream.num_frames if stream.exact else None
         stop = check_frames(given, stream.name, start, max_frames, whole)
         if frames is None:

@@ -48,7 +48,7 @@ def confidences(
         if number >= len(parts):
             points += [] if group.masks else [torch.ones(len(place), device=place.device)]
             continue
-        part = parts[number][group.background :]
+        part = parts[number][-len(group.ids) :]  # after that of all else
         grid = tuple(part.shape[1:])
         if group.masks:
             sampled, rule = on_the_way(mask, protocol.first_label, protocol.input_size(size))
@@ -59,6 +59,6 @@ def confidences(
             drawn = points_to_label(
                 place, size, protocol.input_size(size), grid, protocol.points or INPUT, protocol.point_sigma
             )
-            found = overlap(part, drawn.to(part.device)[group.background :])
+            found = overlap(part, drawn.to(part.device)[-len(group.ids) :])
             points.append(torch.where((place < 0).any(1), 0, found))
     return objects, points

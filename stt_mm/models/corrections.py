@@ -18,18 +18,18 @@ class Group(NamedTuple):
 
     ids: tuple[int, ...]  # of the objects, or the numbers of the points
     masks: bool
-    background: bool  # whether a channel for all else comes before theirs
+    channels: int  # of their labels: one more where the first is all else
     origin: tuple[Tensor, Tensor] | None = None
 
     @property
-    def channels(self) -> int:
-        """How many its labels have."""
-        return self.background + len(self.ids)
+    def background(self) -> bool:
+        """Whether a channel for all else comes before theirs."""
+        return self.channels > len(self.ids)
 
     def of(self, places: list[int]) -> 'Group':
         """The group of some of the ids."""
         origin = None if self.origin is None else (self.origin[0], self.origin[1][places])
-        return Group(tuple(self.ids[place] for place in places), self.masks, self.background, origin)
+        return Group(tuple(self.ids[n] for n in places), self.masks, self.background + len(places), origin)
 
 
 def take(

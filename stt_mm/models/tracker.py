@@ -197,7 +197,7 @@ class Tracker:
         label = points_to_label(points, size, input_size, grid, codec, sigma)
         if self._refiner is not None:
             self._refiner.add(to_device(points, feature.device), size, numbers)
-        label = self._follow(feature, label, Group(numbers, False, len(label) > len(numbers), origin), earlier)
+        label = self._follow(feature, label, Group(numbers, False, len(label), origin), earlier)
         if protocol.first_output == 'given':
             return to_device(torch.where(points.isnan().any(1, keepdim=True), LOST, points).float(), feature.device)
         if protocol.first_output != 'resized':
@@ -281,7 +281,7 @@ class Tracker:
                 ', '.join(map(str, lost)),
                 *grid,
             )
-        label = self._follow(feature, label, Group(ids[1:], True, True), earlier)
+        label = self._follow(feature, label, Group(ids[1:], True, len(label)), earlier)
         self._rename(feature.device)
         if protocol.first_output == 'resized':
             at_input = resize_mask_nearest(mask, protocol.input_size(size))

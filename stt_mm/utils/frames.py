@@ -1,10 +1,7 @@
 """Frames of a video, from a folder of images, a video file or memory, decoded when they are asked for."""
 
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -105,38 +102,3 @@ class FrameSequence:
     def path(self, index: int) -> str:
         """The file that holds frame ``index``."""
         return self._reader.path if self._reader else self._paths[index]
-
-
-T = TypeVar('T')
-_AHEAD = 2
-
-
-def prefetch(iterable: Iterable[T]) -> Iterator[T]:
-    """The same items in the same order, made by a thread up to two items ahead of the one in use.
-
-    The thread starts with the first item asked for. It ends with the items, with an error, or when the iterator is
-    closed or no longer referred to; then the item in the making is waited for, and a generator is closed. An error of
-    the iterable comes after the items before it.
-    """
-    source, end = iter(iterable), object()
-    with ThreadPoolExecutor(1, 'prefetch') as pool:
-        try:
-            ready = deque(pool.submit(next, source, end) for _ in range(_AHEAD))
-            while (item := ready.popleft().result()) is not end:
-                ready.append(pool.submit(next, source, end))
-                yield item
-                # An item may be large: it is not kept while the next one is waited for.
-                del item
-        finally:
-            pool.shutdown(cancel_futures=True)
-            if isinstance(source, Generator):
-                source.close()
-
-
-def lowest(values: Mapping[int, float], count: int, apart: int = 5) -> list[tuple[int, float]]:
-    """Frames of the lowest values with these, lowest first; no two are less than ``apart`` frames from each other."""
-    chosen: list[tuple[int, float]] = []
-    for frame, value in sorted(values.items(), key=lambda item: item[1]):
-        if len(chosen) < count and all(abs(frame - other) >= apart for other, _ in chosen):
-            chosen.append((frame, value))
-    return chosen

@@ -10,7 +10,7 @@ import torch
 from op_counter import OpCounter
 
 from stt_mm.models import LabelPropagator, Tracker
-from stt_mm.models.tracker import _Group
+from stt_mm.models.corrections import Group
 from stt_mm.registry import MODELS
 
 # A card of 24 GB: what the correlations may take is a quarter of what is free.
@@ -34,7 +34,7 @@ def counted(monkeypatch, protocol, births=(0,), channels=256):
         )
         tracker = Tracker(propagator)
         # What a tracker keeps of a mask, whose ids are numbers that a fake tensor does not have.
-        tracker._groups = [_Group(2, (0, 1 + birth)) for birth in births]
+        tracker._groups = [Group((1 + birth,), True, 2) for birth in births]
         tracker._names = torch.empty(1 + len(births), dtype=torch.uint8, device='cuda')
         propagator.start(feature, label)
         for time in range(1, max(births) + settings.num_context + max(settings.fixed) + 2):

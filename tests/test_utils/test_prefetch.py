@@ -5,7 +5,7 @@ import weakref
 import numpy as np
 import pytest
 
-from stt_mm.utils.frames import prefetch
+from stt_mm.utils.video import prefetch
 
 
 def threads():

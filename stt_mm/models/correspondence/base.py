@@ -23,8 +23,8 @@ from stt_mm.ops import bytes_to_input, image_to_input, resize_frame
 from stt_mm.ops.color import Color
 from stt_mm.ops.devices import full_float32, in_turn
 from stt_mm.registry import MODELS
-from stt_mm.utils.frames import prefetch
 from stt_mm.utils.geometry import check_geometry, differences
+from stt_mm.utils.video import prefetch
 from stt_mm.utils.weights import LoadReport, load_backbone
 
 NETWORK = 'network'  # the colours that a network states
