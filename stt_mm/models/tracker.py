@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stt_mm.errors import InputError
+from stt_mm.models.point_refiner import PointRefiner
 from stt_mm.models.propagator import LabelPropagator, check_finite, comparable
 from stt_mm.ops import (
     hidden_points,
+    id_strengths,
     ids_to_label,
     label_to_mask,
     label_to_points,
@@ -84,6 +86,7 @@ class Tracker:
         self._time = -1
         self._groups: list[_Group] = []
         self._names: Tensor | None = None  # uint8, ids of the channels of all masks, the background once
+        self._refiner = None if propagator.protocol.refine is None else PointRefiner(propagator.protocol)
 
     @torch.no_grad()
     @full_float32()
@@ -93,6 +96,7 @@ class Tracker:
         size: tuple[int, int],
         mask: np.ndarray | None = None,
         points: np.ndarray | None = None,
+        frame: Tensor | None = None,
     ) -> 'Pending':
         """The next frame.
 
@@ -101,6 +105,7 @@ class Tracker:
             size: (height, width) of the frame as decoded.
             mask: integer ``[H, W]``, ids of the objects that are new in this frame, 0 elsewhere.
             points: ``[J, 2]``, (x, y) in pixels of the points that are new in this frame; NaN where unknown.
+            frame: ``[C, h', w']``, the network's input, in which points are refined if the protocol asks for it.
 
         Returns:
             Its labels, which on a GPU may be in work still.
@@ -111,10 +116,14 @@ class Tracker:
         self._time += 1
         cut, size = size, self._propagator.protocol.padded(size)
         found, value, places, hidden = None, None, [], []
+        if self._refiner is not None and feature is not None:
+            self._refiner.show(frame)
         if self._groups:
             parts = self._propagator.step(feature).split([group.channels for group in self._groups])
             rows = list(zip(parts, self._groups, strict=True))
             places = [self._points(part, size) for part, group in rows if group.ids is None]
+            if self._refiner is not None:
+                places = self._refiner.refine(places, size)
             if self._propagator.protocol.occlusion is not None:
                 origins = [group.origin for group in self._groups if group.ids is None]
                 hidden = [
@@ -141,7 +150,7 @@ class Tracker:
         if found is not None:
             found, value = (None if part is None else part[: cut[0], : cut[1]] for part in (found, value))
             if self._with_scores:
-                scores = _strengths(found, torch.ones(cut, device=found.device) if value is None else value)
+                scores = id_strengths(found, torch.ones(cut, device=found.device) if value is None else value)
         return Pending(self._time, cut, found, places, scores, self._propagator.finite, hidden)
 
     def _follow(
@@ -168,6 +177,8 @@ class Tracker:
         codec, input_size, grid = protocol.points or INPUT, protocol.input_size(size), tuple(feature.shape[1:])
         sigma, topk = protocol.point_sigma, protocol.point_topk
         label = self._follow(feature, points_to_label(points, size, input_size, grid, codec, sigma), None, points)
+        if self._refiner is not None:
+            self._refiner.add(to_device(points, feature.device), size)
         if protocol.first_output == 'given':
             return to_device(torch.where(points.isnan().any(1, keepdim=True), LOST, points).float(), feature.device)
         if protocol.first_output != 'resized':
@@ -332,14 +343,6 @@ def in_turn(steps: Iterator[Pending]) -> Iterator[FrameLabels]:
         raise
     if before is not None:
         yield before.get()
-
-
-def _strengths(mask: Tensor, value: Tensor) -> Tensor:
-    """float64 ``[2, 256]``: sum of ``value`` over the pixels of each id, and their number."""
-    ids, sums = mask.flatten().long(), torch.zeros(2, 256, dtype=torch.float64, device=mask.device)
-    sums[0].index_add_(0, ids, value.double().flatten())
-    sums[1].index_add_(0, ids, torch.ones_like(value, dtype=torch.float64).flatten())
-    return sums
 
 
 def _by_id(sums: np.ndarray, pixels: np.ndarray) -> dict[int, float]:

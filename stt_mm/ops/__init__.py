@@ -17,6 +17,7 @@ from stt_mm.ops.devices import to_device
 from stt_mm.ops.early import early_gradient
 from stt_mm.ops.fisher import add_squared, quadratic_penalty
 from stt_mm.ops.labels import (
+    id_strengths,
     ids_to_label,
     label_to_mask,
     mask_to_label,
@@ -30,6 +31,7 @@ from stt_mm.ops.points import gaussian_maps, label_to_points, points_to_label
 from stt_mm.ops.position import draw_permutations, draw_shifts, resize_map, shift_map, shuffle_map, sinusoids
 from stt_mm.ops.propagation import Voters, propagate, propagate_many
 from stt_mm.ops.reconstruction import reconstruct, subsample, upsample
+from stt_mm.ops.refine import Patches, Pyramid, point_patches, pyramid, refined_points
 from stt_mm.ops.round_trip import hidden_points, way_back
 from stt_mm.ops.search import Vote
 from stt_mm.ops.selection import (
@@ -50,7 +52,9 @@ __all__ = [
     'COLORS',
     'KEEP',
     'LongSearch',
+    'Patches',
     'Plan',
+    'Pyramid',
     'Vote',
     'Voters',
     'Way',
@@ -69,6 +73,7 @@ __all__ = [
     'global_affinity',
     'grid_boxes',
     'hidden_points',
+    'id_strengths',
     'ids_to_label',
     'image_to_input',
     'keep_per_batch',
@@ -83,13 +88,16 @@ __all__ = [
     'normalise_frames',
     'normalise_label',
     'plan_for_memory',
+    'point_patches',
     'points_to_label',
     'pool_local_affinity',
     'principal_components',
     'propagate',
     'propagate_many',
     'quadratic_penalty',
+    'pyramid',
     'reconstruct',
+    'refined_points',
     'resize_frame',
     'resize_label',
     'resize_map',

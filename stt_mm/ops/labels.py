@@ -170,3 +170,11 @@ def label_to_mask(
         full = [torch.cat([background, *(label[1:] for label in full)])]
     value, channel = full[0].max(0)
     return ids[channel], value
+
+
+def id_strengths(mask: Tensor, value: Tensor) -> Tensor:
+    """float64 ``[2, 256]``: sum of ``value`` ``[H, W]`` over the pixels of each id of a mask, and their number."""
+    ids, sums = mask.flatten().long(), torch.zeros(2, 256, dtype=torch.float64, device=mask.device)
+    sums[0].index_add_(0, ids, value.double().flatten())
+    sums[1].index_add_(0, ids, torch.ones_like(value, dtype=torch.float64).flatten())
+    return sums

@@ -30,6 +30,8 @@ _RANGES = dict(
     point_sigma=(1e-3, 10**9),
     point_topk=(1, 10**9),
     occlusion=(0, _SIDE),
+    refine=(1, 64),
+    refine_patch=(1, 64),
 )
 
 
@@ -104,6 +106,11 @@ class Protocol:
         occlusion: a point counts as hidden in a frame if what is most like it in the frame that it was given in, among
             all cells, lies more than so many pixels of the network's input from where it was given (forward-backward
             consistency); ``None``: where points are hidden is not asked.
+        refine: points are looked for in the frames themselves, up to so many pixels of the network's input beside the
+            place that their maps say, and beside the last one; ``None``: they are where their maps say.
+        refine_from: what is looked for then: the patch around the point in the frame that it was ``given`` in, in the
+            ``last`` frame, or ``both``.
+        refine_patch: pixels to each side of the point that belong to a patch.
         changed: fields that differ from the preset of this name.
 
     Raises:
@@ -161,6 +168,9 @@ class Protocol:
     point_topk: int | None = None
     data_size: tuple[int, int] | None = None
     occlusion: float | None = None
+    refine: int | None = None
+    refine_from: Literal['given', 'last', 'both'] = 'both'
+    refine_patch: int = 7
     changed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -166,25 +166,30 @@ class Correspondence(BaseModel):
     @torch.no_grad()
     @full_float32()
     def feature(self, image: np.ndarray | Tensor) -> Tensor:
-        """Features ``[C, h, w]`` of one uint8 RGB frame ``[H, W, 3]``, or of the result of :meth:`prepare`."""
-        frame = image if isinstance(image, Tensor) else self.prepare(image)
-        frame = frame.to(self.data_preprocessor.device, non_blocking=True)
-        if frame.dtype == torch.uint8:
-            image = frame
-            frame = self._in_colors(lambda color: bytes_to_input(image, color))
-        protocol = self._propagator().protocol
-        height, width = protocol.padded(tuple(frame.shape[1:]))
-        if (height, width) != tuple(frame.shape[1:]):
-            frame = F.pad(frame, (0, width - frame.shape[2], 0, height - frame.shape[1]))
-        frame = frame[None].contiguous(memory_format=torch.channels_last)
+        """Features ``[C, h, w]`` of one uint8 RGB frame ``[H, W, 3]``, or of what :meth:`prepare` or
+        :meth:`network_input` made of it."""
+        frame = self.network_input(image)[None].contiguous(memory_format=torch.channels_last)
         feature = self.extract_feat(frame)[self.feature_stage][0]
-        stride = round(frame.shape[2] / feature.shape[1])
+        stride, protocol = round(frame.shape[2] / feature.shape[1]), self._propagator().protocol
         if stride != protocol.stride:
             self._warn_once(
                 f'The features have stride {stride}, the numbers of the protocol {protocol} are meant for stride '
                 f'{protocol.stride}.'
             )
         return feature
+
+    @full_float32()
+    def network_input(self, image: np.ndarray | Tensor) -> Tensor:
+        """What the network is shown of a frame, as :meth:`feature` takes it: ``[C, h, w]``, on the model's device."""
+        frame = image if isinstance(image, Tensor) else self.prepare(image)
+        frame = frame.to(self.data_preprocessor.device, non_blocking=True)
+        if frame.dtype == torch.uint8:
+            image = frame
+            frame = self._in_colors(lambda color: bytes_to_input(image, color))
+        height, width = self._propagator().protocol.padded(tuple(frame.shape[1:]))
+        if (height, width) != tuple(frame.shape[1:]):
+            frame = F.pad(frame, (0, width - frame.shape[2], 0, height - frame.shape[1]))
+        return frame
 
     def track(
         self,
@@ -215,8 +220,9 @@ class Correspondence(BaseModel):
         def steps() -> Iterator[Pending]:
             with closing(prefetch((frame.shape[:2], self.prepare(frame)) for frame in frames)) as prepared:
                 for time, (size, image) in enumerate(prepared):
-                    feature = self.feature(image) if time >= first else None
-                    yield tracker.step(feature, size, masks.get(time), points.get(time))
+                    frame = self.network_input(image) if time >= first else None
+                    feature = None if frame is None else self.feature(frame)
+                    yield tracker.step(feature, size, masks.get(time), points.get(time), frame)
 
         return in_turn(steps())
 

@@ -1,0 +1,75 @@
+"""Points of one video read finer than the grid of its features."""
+
+import torch
+from torch import Tensor
+
+from stt_mm.ops import Patches, Pyramid, point_patches, pyramid, refined_points
+from stt_mm.ops.points import LOST, rescale_points
+from stt_mm.protocols import Protocol
+
+# Mean correlation below which nothing looks like the point, which then is where its map has it.
+LEAST = 0.5
+
+
+class PointRefiner:
+    """Finds each point again, in the frames themselves, near where its label map has it and where it was last.
+
+    What it keeps are patches of the points, and the frame before.
+
+    Args:
+        protocol: its ``refine`` says how near, ``refine_patch`` and ``refine_from`` what is compared.
+    """
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+        self._given: Patches | None = None  # patches of all points, in the frames that they were given in
+        self._last: Tensor | None = None  # [J, 2], where they were found last, in pixels of the network's input
+        self._before: Pyramid | None = None
+        self._frame: Pyramid | None = None
+
+    def show(self, frame: Tensor | None) -> None:
+        """The next frame ``[C, h, w]``, the network's input, before anything is asked of it."""
+        if frame is None:
+            raise ValueError('The protocol has points refined in the frames: give each frame along with its features.')
+        self._before, self._frame = self._frame, pyramid(frame)
+
+    def add(self, points: Tensor, size: tuple[int, int]) -> None:
+        """Points ``[J, 2]`` that are given in the frame shown; what is NaN is never found.
+
+        Args:
+            points: (x, y) in pixels of a frame of ``size``.
+            size: (height, width).
+        """
+        points = rescale_points(points.float().nan_to_num(), size, tuple(self._frame.full.shape[1:]))
+        given = point_patches(self._frame, points, self._protocol.refine_patch)
+        if self._given is not None:
+            given = Patches(*(torch.cat(levels) for levels in zip(self._given, given, strict=True)))
+            points = torch.cat([self._last, points])
+        self._given, self._last = given, points
+
+    def refine(self, coarse: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
+        """All points in the frame shown.
+
+        Args:
+            coarse: ``[J, 2]`` each, (x, y) in pixels of a frame of ``size``, as their maps have them, in the order in
+                which they were added; negative where a point is lost.
+            size: (height, width).
+
+        Returns:
+            ``[J, 2]`` each, likewise, inside of the frame; what was lost stays so.
+        """
+        if self._given is None:
+            return coarse
+        protocol, input_size = self._protocol, tuple(self._frame.full.shape[1:])
+        references = [self._given] if protocol.refine_from != 'last' else []
+        if protocol.refine_from != 'given':
+            references.append(point_patches(self._before, self._last, protocol.refine_patch))
+        together = torch.cat(coarse).float()
+        lost = (together < 0).any(1, keepdim=True)
+        starts = self._last, rescale_points(together, size, input_size)
+        found, likeness = refined_points(self._frame, starts, references, protocol.refine)
+        found = torch.where(likeness[:, None] < LEAST, starts[1], found)
+        self._last = torch.where(lost, self._last, found)
+        x, y = rescale_points(found, input_size, size).unbind(1)
+        found = torch.stack([x.clamp(0, size[1] - 1), y.clamp(0, size[0] - 1)], dim=1)
+        return list(torch.where(lost, LOST, found).split([len(points) for points in coarse]))

@@ -1,0 +1,160 @@
+"""Points to a fraction of a pixel: patches of earlier frames found again in a frame, near where points are expected.
+
+Label maps know a point to about a cell. What is compared here are patches of the frames themselves, first at half and
+then at full resolution, by their normalised cross-correlation, which brightness and contrast do not change. A parabola
+through the best shift and its neighbours gives the fraction of a pixel. What each step costs, and keeps in memory, is
+some thousand values per point, whatever the size of the frame.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# What a shift of one pixel costs, in units of the correlation: where nothing tells shifts apart, the smallest is taken.
+PENALTY = 1e-3
+# Shifts of the full resolution, in pixels to each side of what half of it found.
+LAST_REACH = 2
+# By how much a further start must match better than the one before it, so that repeated patterns do not move points.
+MARGIN = 0.1
+# Below it a patch is one colour, and the correlation has no meaning.
+FLAT = 1e-5
+# Points that are handled together; the bound of the memory.
+_TOGETHER = 256
+
+
+class Pyramid(NamedTuple):
+    """A frame ``[C, h, w]`` at half and at full resolution."""
+
+    half: Tensor
+    full: Tensor
+
+
+class Patches(NamedTuple):
+    """Patches ``[J, C, n, n]`` around points, of both levels of a :class:`Pyramid`."""
+
+    half: Tensor
+    full: Tensor
+
+
+def pyramid(frame: Tensor) -> Pyramid:
+    """A frame ``[C, h, w]``, and the same at half of the resolution."""
+    frame = frame.float()
+    return Pyramid(F.avg_pool2d(frame[None], 2, ceil_mode=True)[0], frame)
+
+
+def point_patches(frame: Pyramid, points: Tensor, half_width: int) -> Patches:
+    """What is around points ``[J, 2]``, (x, y) in pixels whose centres are whole numbers.
+
+    Args:
+        frame: to be cut from, between pixels bilinearly; beyond the border, the outer pixels go on.
+        points: finite.
+        half_width: of the patches, which have ``2 * half_width + 1`` pixels a side at each level.
+    """
+    return Patches(*(_cut(level, points, step, half_width) for step, level in zip((2, 1), frame, strict=True)))
+
+
+def refined_points(
+    frame: Pyramid, starts: Sequence[Tensor], references: Sequence[Patches], radius: int
+) -> tuple[Tensor, Tensor]:
+    """Where points are that look like their references.
+
+    Args:
+        frame: in which they are looked for.
+        starts: one or more ``[J, 2]``, (x, y), where each point may be. It is looked for around each of these places;
+            a later one is taken if what is there matches better by :data:`MARGIN`.
+        references: one or more patches of each point; their correlations are averaged.
+        radius: pixels by which a point may lie beside a start, in x and in y.
+
+    Returns:
+        ``[J, 2]``, (x, y) inside of the frame, and ``[J]``, the mean correlation there at half resolution, at most 1.
+        Each point is looked for by itself.
+    """
+    found = []
+    with torch.autocast(frame.full.device.type, enabled=False):
+        for first in range(0, len(starts[0]), _TOGETHER):
+            rows = slice(first, first + _TOGETHER)
+            chosen = [Patches(*(level[rows] for level in patches)) for patches in references]
+            found.append(_refined(frame, [start[rows].float() for start in starts], chosen, radius))
+    if not found:
+        return starts[0].float(), starts[0].new_zeros(0)
+    points, values = (torch.cat(part) for part in zip(*found, strict=True))
+    height, width = frame.full.shape[1:]
+    return torch.minimum(points.clamp(min=0), points.new_tensor([width - 1, height - 1])), values
+
+
+def _refined(frame: Pyramid, starts: list[Tensor], references: list[Patches], radius: int) -> tuple[Tensor, Tensor]:
+    best, likeness = starts[0], torch.full_like(starts[0][:, 0], -torch.inf)
+    for start in starts:
+        shift, value = _best_shift(frame.half, start, [patches.half for patches in references], 2, -(-radius // 2))
+        better = value > likeness + MARGIN
+        best = torch.where(better[:, None], start + shift.clamp(-radius, radius), best)
+        likeness = torch.where(better, value, likeness)
+    shift, _ = _best_shift(frame.full, best, [patches.full for patches in references], 1, LAST_REACH)
+    return best + shift, likeness
+
+
+def _best_shift(
+    level: Tensor, points: Tensor, references: list[Tensor], step: int, reach: int
+) -> tuple[Tensor, Tensor]:
+    """The shift in pixels of the frame, ``[J, 2]``, and its value ``[J]``, among ``2 * reach + 1`` in x and in y."""
+    half_width = references[0].shape[2] // 2
+    area = _cut(level, points, step, reach + half_width)
+    values = sum(_correlation(area, patch) for patch in references) / len(references)
+    values = values - PENALTY * (_lattice(reach, points) * step).square().sum(2)
+    return _peak(values, reach) * step, values.flatten(1).amax(1)
+
+
+def _cut(level: Tensor, points: Tensor, step: int, reach: int) -> Tensor:
+    """``[J, C, n, n]``: a level of a pyramid, whose pixels are ``step`` wide, around points of the frame."""
+    places = points[:, None, None].float() + _lattice(reach, points) * step
+    size = level.new_tensor([level.shape[2], level.shape[1]]) * step
+    grid = ((places + 0.5) / size * 2 - 1).flatten(1, 2)
+    found = F.grid_sample(level[None], grid[None], padding_mode='border', align_corners=False)[0]
+    return found.transpose(0, 1).unflatten(2, (2 * reach + 1,) * 2)
+
+
+def _lattice(reach: int, like: Tensor) -> Tensor:
+    """``[n, n, 2]``: (x, y) of whole numbers from ``-reach`` to ``reach``."""
+    numbers = torch.arange(-reach, reach + 1, device=like.device, dtype=torch.float32)
+    y, x = torch.meshgrid(numbers, numbers, indexing='ij')
+    return torch.stack([x, y], dim=2)
+
+
+def _correlation(area: Tensor, patch: Tensor) -> Tensor:
+    """``[J, m, m]``: normalised cross-correlation of patches ``[J, C, n, n]`` with all places in their areas.
+
+    Means are those of each channel, the deviation is that of all channels together.
+    """
+    count, channels, side, _ = patch.shape
+    patch = patch - patch.mean((2, 3), keepdim=True)
+    product = F.conv2d(area.flatten(0, 1)[None], patch, groups=count)[0]
+    # Less their own mean first, so that the variance does not come from the difference of large numbers.
+    area = area - area.mean((2, 3), keepdim=True)
+    mean = F.avg_pool2d(area, side, stride=1)
+    spread = (F.avg_pool2d(area.square(), side, stride=1) - mean.square()).sum(1).clamp(min=0) * side**2
+    return product / ((spread * patch.square().sum((1, 2, 3))[:, None, None]).sqrt() + FLAT * channels * side**2)
+
+
+def _peak(values: Tensor, reach: int) -> Tensor:
+    """``[J, 2]``: (x, y) of the highest of ``[J, n, n]`` values from the middle, by a parabola between its neighbours.
+
+    At the rim, where a neighbour is missing, it is the place itself.
+    """
+    side = values.shape[2]
+    index = values.flatten(1).argmax(1)
+    place = torch.stack([index % side, index.div(side, rounding_mode='floor')], dim=1)
+    inside = place.clamp(1, side - 2)
+    moved = []
+    for axis, stride in ((0, 1), (1, side)):
+        # A parabola along one axis, through the place in the other one.
+        middle = torch.where(torch.arange(2, device=index.device) == axis, inside, place)
+        middle = (middle * middle.new_tensor([1, side])).sum(1)
+        low, centre, high = (values.flatten(1).gather(1, (middle + d)[:, None])[:, 0] for d in (-stride, 0, stride))
+        bend = low - 2 * centre + high
+        at_rim = place[:, axis] != inside[:, axis]
+        shift = (low - high) / torch.where(bend < 0, 2 * bend, -torch.inf)
+        moved.append(torch.where(at_rim, 0.0, shift.clamp(-0.5, 0.5)))
+    return place - reach + torch.stack(moved, dim=1)

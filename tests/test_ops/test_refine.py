@@ -1,0 +1,149 @@
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stt_mm.ops import Patches, point_patches, pyramid, refined_points
+from stt_mm.ops.refine import FLAT, LAST_REACH, MARGIN, PENALTY
+
+
+def smooth(size, seed, channels=3):
+    """A picture [C, h, w] of blobs a few pixels wide."""
+    noise = torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(seed))
+    kernel = torch.ones(channels, 1, 3, 3) / 9
+    for _ in range(3):
+        noise = F.conv2d(F.pad(noise, [1] * 4, mode='replicate'), kernel, groups=channels)
+    return noise[0]
+
+
+def read(level, x, y, step):
+    """Channels of a level of pixels `step` wide at a place of the frame, mixed between the four pixels around it."""
+    column = min(max((x + 0.5) / step - 0.5, 0), level.shape[2] - 1)
+    row = min(max((y + 0.5) / step - 0.5, 0), level.shape[1] - 1)
+    value = 0
+    for i in {math.floor(row), math.ceil(row)}:
+        for j in {math.floor(column), math.ceil(column)}:
+            value = value + (1 - abs(row - i)) * (1 - abs(column - j)) * level[:, i, j]
+    return value
+
+
+def slow_patch(level, x, y, step, half_width):
+    side = range(-half_width, half_width + 1)
+    rows = [torch.stack([read(level, x + step * dx, y + step * dy, step) for dx in side], 1) for dy in side]
+    return torch.stack(rows, 1)
+
+
+def slow_likeness(one, other):
+    one, other = (part - part.mean((1, 2), keepdim=True) for part in (one, other))
+    spread = (one.square().sum() * other.square().sum()).sqrt() + FLAT * one.numel()
+    return float((one * other).sum() / spread)
+
+
+def slow_shift(level, references, x, y, step, reach):
+    """One shift after the other, each with patches of its own."""
+    half_width = references[0].shape[1] // 2
+    values = {}
+    for dx, dy in itertools.product(range(-reach, reach + 1), repeat=2):
+        patch = slow_patch(level, x + step * dx, y + step * dy, step, half_width)
+        likeness = sum(slow_likeness(reference, patch) for reference in references) / len(references)
+        values[dx, dy] = likeness - PENALTY * step**2 * (dx**2 + dy**2)
+    dx, dy = best = max(values, key=values.get)
+    found = []
+    for axis, place in enumerate(best):
+        around = [values.get((dx + d, dy) if axis == 0 else (dx, dy + d)) for d in (-1, 0, 1)]
+        fraction = 0.0
+        if None not in around:
+            low, middle, high = around
+            fraction = (low - high) / (2 * (low - 2 * middle + high))
+        found.append(step * (place + fraction))
+    return found, values[best]
+
+
+def slow_refined(frame, starts, references, radius):
+    """References: per point a list of pairs of patches, of half and full resolution."""
+    half = F.avg_pool2d(frame[None], 2, ceil_mode=True)[0]
+    answers, likenesses = [], []
+    for number, patches in enumerate(references):
+        tries = []
+        for start in starts:
+            x, y = start[number].tolist()
+            shift, value = slow_shift(half, [pair[0] for pair in patches], x, y, 2, -(-radius // 2))
+            tries.append((value, *(c + min(max(d, -radius), radius) for c, d in zip((x, y), shift, strict=True))))
+        value, x, y = tries[0]
+        for entry in tries[1:]:
+            if entry[0] > value + MARGIN:
+                value, x, y = entry
+        shift, _ = slow_shift(frame, [pair[1] for pair in patches], x, y, 1, LAST_REACH)
+        answers.append([x + shift[0], y + shift[1]])
+        likenesses.append(value)
+    height, width = frame.shape[1:]
+    limits = torch.tensor([width - 1.0, height - 1.0], dtype=torch.float64)
+    return torch.minimum(torch.tensor(answers, dtype=torch.float64).clamp(min=0), limits), torch.tensor(likenesses)
+
+
+@pytest.mark.parametrize(('radius', 'half_width', 'size'), [(4, 2, (29, 38)), (3, 3, (16, 24))])
+def test_equal_to_the_slow_form(radius, half_width, size, device):
+    generator = torch.Generator().manual_seed(radius)
+    frames = [smooth(size, seed) for seed in (0, 1)]
+    frame = 0.6 * frames[0].roll(2, 2) + 0.4 * frames[1]
+    places = [torch.rand(3, 2, generator=generator) * torch.tensor([size[1], size[0]]) - 0.5 for _ in range(2)]
+    starts = [places[0] + 2, places[1] - 1]
+    pyramids = [pyramid(part.to(device)) for part in frames]
+    references = [
+        point_patches(part, place.to(device), half_width) for part, place in zip(pyramids, places, strict=True)
+    ]
+    found, likeness = refined_points(pyramid(frame.to(device)), [s.to(device) for s in starts], references, radius)
+
+    slow = []
+    for number in range(3):
+        pairs = []
+        for part, place in zip(frames, places, strict=True):
+            part, (x, y) = part.double(), place[number].tolist()
+            half = F.avg_pool2d(part[None], 2, ceil_mode=True)[0]
+            pairs.append((slow_patch(half, x, y, 2, half_width), slow_patch(part, x, y, 1, half_width)))
+        slow.append(pairs)
+    expected, expected_likeness = slow_refined(frame.double(), starts, slow, radius)
+    torch.testing.assert_close(found.cpu().double(), expected, atol=2e-3, rtol=0)
+    torch.testing.assert_close(likeness.cpu().double(), expected_likeness.double(), atol=1e-4, rtol=0)
+
+
+def test_a_shift_of_a_fraction_of_a_pixel_is_found_whatever_the_brightness():
+    size, moved = (64, 80), torch.tensor([3.3, -1.7])
+    waves = torch.tensor([[0.35, 0.1, 0.2], [0.12, 0.41, 1.0], [-0.25, 0.3, 2.0], [0.5, -0.2, 0.5]])
+
+    def picture(shift):
+        y, x = torch.meshgrid(torch.arange(64.0) - shift[1], torch.arange(80.0) - shift[0], indexing='ij')
+        return torch.stack([(a * x + b * y + c).sin() + (b * x - a * y).cos() for a, b, c in waves])
+
+    points = torch.tensor([[30.25, 25.5], [41.0, 33.75], [50.5, 40.1]])
+    patches = point_patches(pyramid(picture([0.0, 0.0])), points, 7)
+    frame = pyramid(0.5 * picture(moved) + 0.3)
+    assert frame.full.shape[1:] == size
+    found, likeness = refined_points(frame, [points], [patches], 8)
+    torch.testing.assert_close(found, points + moved, atol=0.05, rtol=0)
+    assert (likeness > 0.9).all()
+
+
+def test_what_is_of_one_colour_stays_where_it_was_and_every_answer_is_inside():
+    frame = pyramid(torch.zeros(3, 20, 30))
+    points = torch.tensor([[4.25, 6.5], [-3.0, 40.0], [29.0, 19.0]])
+    found, _ = refined_points(frame, [points], [point_patches(frame, points, 3)], 4)
+    assert found.tolist() == [[4.25, 6.5], [0.0, 19.0], [29.0, 19.0]]
+
+
+def test_the_start_with_the_better_match_wins_and_each_point_is_by_itself():
+    frame = pyramid(smooth((48, 64), 3))
+    points = torch.rand(300, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([63.0, 47.0])
+    patches = point_patches(frame, points, 4)
+    wrong = (points + 20) % 48
+    found, _ = refined_points(frame, [wrong, points], [patches], 4)
+    torch.testing.assert_close(found, points, atol=0.25, rtol=0)
+    alone = [
+        refined_points(frame, [wrong[[k]], points[[k]]], [Patches(*(level[[k]] for level in patches))], 4)[0]
+        for k in range(0, 300, 37)
+    ]
+    torch.testing.assert_close(torch.cat(alone), found[::37])
+    empty, likeness = refined_points(frame, [points[:0]], [Patches(*(level[:0] for level in patches))], 4)
+    assert empty.shape == (0, 2) and likeness.shape == (0,)
