@@ -1,14 +1,15 @@
-"""Time and peak memory, every figure and what it is compared with measured in one run.
+"""Time, peak memory and, of points, errors: every figure and what it is compared with measured in one run.
 
-Each row runs in a process of its own, so that rows do not share a high-water mark: to warm up, once for its memory, the
-growth of the peak (resident memory on a CPU, allocated memory on a GPU), and then for the median of its time.
+Each row of the others runs in a process of its own, so that rows do not share a high-water mark: to warm up, once for
+its memory, the growth of the peak (resident memory on a CPU, allocated memory on a GPU), and then for the median of its
+time.
 """
 
 import argparse
 import os
 
 import torch
-from benchmarks import davis_metric, propagate, train, video
+from benchmarks import davis_metric, points, propagate, train, video
 
 from stt_mm.engine.cli import between, one_line_errors, tool_parser
 from stt_mm.evaluation.metrics.tables import write_json
@@ -22,11 +23,13 @@ EPILOG = """examples:
   python tools/benchmark.py propagate                    # 480 x 854, R18, strides 8 and 4, against dense and floor
   python tools/benchmark.py propagate --strides 16       # 1440 x 2560 under the protocol of DINOv3, 384 channels
   python tools/benchmark.py video                        # 480p, frames per second with decoding and masks
+  python tools/benchmark.py points                       # pixels by which points are off, by stride and refined
   python tools/benchmark.py metric                       # J and F of DAVIS"""
 COMMANDS = dict(
     train=(train, 'a training iteration and its parts'),
     propagate=(propagate, 'a step of label propagation, against the dense form and the bare products'),
     video=(video, 'a 480p video, frames per second'),
+    points=(points, 'how far points are from the truth, in frames moved by known homographies'),
     metric=(davis_metric, 'J and F of DAVIS for a whole video'),
 )
 

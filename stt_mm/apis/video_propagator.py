@@ -172,7 +172,7 @@ class VideoPropagator:
         # have no bias.
         protocol = model.propagator.protocol
         changes = dict(first_output='given')
-        if protocol.points is not None:
+        if protocol.points not in (None, 'input'):
             changes |= dict(points='input', point_sigma=None, point_topk=None)
         model.propagator.protocol = protocol.change(changes)
         self._network = cfg.model.to_dict()

@@ -21,8 +21,8 @@ LAST_REACH = 2
 MARGIN = 0.1
 # Below it a patch is one colour, and the correlation has no meaning.
 FLAT = 1e-5
-# Points that are handled together; the bound of the memory.
-_TOGETHER = 256
+# Pixels of the areas that are searched together; the bound of the memory.
+_TOGETHER = 2**18
 
 
 class Pyramid(NamedTuple):
@@ -74,8 +74,10 @@ def refined_points(
     """
     found = []
     with torch.autocast(frame.full.device.type, enabled=False):
-        for first in range(0, len(starts[0]), _TOGETHER):
-            rows = slice(first, first + _TOGETHER)
+        reach = max(-(-radius // 2), LAST_REACH) + references[0].full.shape[2] // 2
+        together = max(1, _TOGETHER // (2 * reach + 1) ** 2)
+        for first in range(0, len(starts[0]), together):
+            rows = slice(first, first + together)
             chosen = [Patches(*(level[rows] for level in patches)) for patches in references]
             found.append(_refined(frame, [start[rows].float() for start in starts], chosen, radius))
     if not found:

@@ -42,6 +42,13 @@ _JHMDB = dict(short_side=None, size=(320, 320), points='image', first_output='re
 _POINTS = dict(
     short_side=None, points='input', source="none published: STT's JHMDB protocol, points drawn around pixel centres"
 )
+_TAPVID_S8 = replace(_STT_S8, name='stt_tapvid_s8', radius=5, occlusion=16.0, **_POINTS)
+_TAPVID_S4 = replace(_STT_S4, name='stt_tapvid_s4', radius=12, occlusion=8.0, **_POINTS)
+_BADJA_S8 = replace(_TAPVID_S8, name='stt_badja_s8', size=(320, 512), occlusion=None)
+_BADJA_S4 = replace(_TAPVID_S4, name='stt_badja_s4', size=(320, 512), occlusion=None)
+# Maps one cell wide tell by their mean where between cells a point is, and the frames say the rest.
+_FINE = dict(source='none published: the same without fine, points found again in the frames themselves', refine=8)
+_FINE_S8, _FINE_S4 = dict(_FINE, point_sigma=8.0, point_topk=100), dict(_FINE, point_sigma=4.0, point_topk=25)
 _OURS = "none published: STT's DAVIS protocol, objects that appear later get a memory of their own"
 _VFS = replace(
     _STT_S8, name='vfs_davis_r18', source='VFS, released test config of R18', color='rgb', window='circle', strict=True
@@ -112,10 +119,14 @@ PRESETS = {
         replace(_STT_S4, name='stt_vip_s4', radius=35, **_VIP),
         replace(_STT_S8, name='stt_jhmdb_s8', radius=5, **_JHMDB),
         replace(_STT_S4, name='stt_jhmdb_s4', radius=12, **_JHMDB),
-        replace(_STT_S8, name='stt_tapvid_s8', radius=5, occlusion=16.0, **_POINTS),
-        replace(_STT_S4, name='stt_tapvid_s4', radius=12, occlusion=8.0, **_POINTS),
-        replace(_STT_S8, name='stt_badja_s8', radius=5, size=(320, 512), **_POINTS),
-        replace(_STT_S4, name='stt_badja_s4', radius=12, size=(320, 512), **_POINTS),
+        _TAPVID_S8,
+        _TAPVID_S4,
+        _BADJA_S8,
+        _BADJA_S4,
+        replace(_TAPVID_S8, name='stt_tapvid_fine_s8', **_FINE_S8),
+        replace(_TAPVID_S4, name='stt_tapvid_fine_s4', **_FINE_S4),
+        replace(_BADJA_S8, name='stt_badja_fine_s8', **_FINE_S8),
+        replace(_BADJA_S4, name='stt_badja_fine_s4', **_FINE_S4),
         replace(_STT_S8, name='stt_ytv_s8', source=_OURS),
         replace(_STT_S4, name='stt_ytv_s4', source=_OURS),
         _VFS,

@@ -61,7 +61,11 @@ SPECIAL = dict(
     point_topk=None,
     data_size=None,
     occlusion=None,
+    refine=None,
+    refine_from='both',
+    refine_patch=7,
 )
+_FINE_S8, _FINE_S4 = (dict(refine=8, point_sigma=sigma, point_topk=topk) for sigma, topk in ((8.0, 100), (4.0, 25)))
 _MAST = dict(fixed=(0, 5), lags=(1, 3, 5), border='zero', vote='softmax', feedback='hard')
 _LIIR = dict(_MAST, border='excluded', vote='compact')
 _DINOV3 = dict(rounding='up', resize='bicubic', read_out='nearest')
@@ -72,6 +76,10 @@ SAID = dict(
     mast_davis=dict(_MAST, long_search=12, long_labels='last'),
     stt_tapvid_s8=dict(occlusion=16.0),
     stt_tapvid_s4=dict(occlusion=8.0),
+    stt_tapvid_fine_s8=dict(_FINE_S8, occlusion=16.0),
+    stt_tapvid_fine_s4=dict(_FINE_S4, occlusion=8.0),
+    stt_badja_fine_s8=_FINE_S8,
+    stt_badja_fine_s4=_FINE_S4,
     **{f'liir_{name}': _LIIR for name in ('davis', 'ytv', 'vip', 'jhmdb')},
     liir_unofficial_davis=dict(_MAST, vote='compact', mass='peak', threshold=0.1, pad=4, gain=1.05),
     **dict.fromkeys(_DINOV3_NAMES, _DINOV3),
@@ -100,6 +108,10 @@ stt_tapvid_s8 - - 1 lab 8 True 20 repeated True square 5 False 10 0.07 cut neare
 stt_tapvid_s4 - - 1 lab 4 True 20 repeated True square 12 False 10 0.07 cut nearest original True given input
 stt_badja_s8 - 320x512 1 lab 8 True 20 repeated True square 5 False 10 0.07 cut nearest original True given input
 stt_badja_s4 - 320x512 1 lab 4 True 20 repeated True square 12 False 10 0.07 cut nearest original True given input
+stt_tapvid_fine_s8 - - 1 lab 8 True 20 repeated True square 5 False 10 0.07 cut nearest original True given input
+stt_tapvid_fine_s4 - - 1 lab 4 True 20 repeated True square 12 False 10 0.07 cut nearest original True given input
+stt_badja_fine_s8 - 320x512 1 lab 8 True 20 repeated True square 5 False 10 0.07 cut nearest original True given input
+stt_badja_fine_s4 - 320x512 1 lab 4 True 20 repeated True square 12 False 10 0.07 cut nearest original True given input
 stt_ytv_s8 480 - 1 lab 8 True 20 repeated True square 12 False 10 0.07 cut nearest original True given -
 stt_ytv_s4 480 - 1 lab 4 True 20 repeated True square 35 False 10 0.07 cut nearest original True given -
 vfs_davis_r18 480 - 1 rgb 8 True 20 repeated True circle 12 True 10 0.07 cut nearest original True given -
@@ -186,6 +198,9 @@ SOURCES = {
     'stt_jhmdb_s8': ('STT', 'res18_d8'),
     'stt_jhmdb_s4': ('STT', 'res18_d4'),
     **{f'stt_{data}_{grid}': ('none published', 'JHMDB') for data in ('tapvid', 'badja') for grid in ('s8', 's4')},
+    **{
+        f'stt_{data}_fine_{grid}': ('none published', 'frames') for data in ('tapvid', 'badja') for grid in ('s8', 's4')
+    },
     'stt_ytv_s8': ('none published', 'later'),
     'stt_ytv_s4': ('none published', 'later'),
     'vfs_davis_r18': ('VFS', 'R18'),
@@ -243,6 +258,8 @@ RANGES = dict(
     point_sigma=(1e-3, 10**9),
     point_topk=(1, 10**9),
     occlusion=(0, 16384),
+    refine=(1, 64),
+    refine_patch=(1, 64),
 )
 
 
@@ -289,6 +306,10 @@ def test_numbers_reach_to_their_bounds_and_no_further(field):
         ('rsp_davis', dict(data_size=(0, 5)), r'data_size must be \(height, width\) of at most 16384'),
         ('rsp_davis', dict(data_size=(5, 16385)), r'data_size must be \(height, width\) of at most 16384'),
         ('liir_unofficial_davis', dict(long_side=480, rounding='up'), 'only frames at their own size are padded'),
+        ('stt_badja_s8', dict(refine=2.5), 'refine must be an integer or None, got 2.5'),
+        ('stt_badja_s8', dict(refine=0), 'refine must be at least 1 and at most 64, got 0'),
+        ('stt_badja_s8', dict(refine_from='first'), "refine_from must be one of 'given', 'last', 'both', got 'first'"),
+        ('stt_badja_s8', dict(refine_patch=None), 'refine_patch must be an integer, got None'),
         ('stt_davis_s8', dict(color=((0, 0, 0), (1, 0, 1))), 'deviations of color must be above 0'),
         ('stt_davis_s8', dict(color=((0, 0, 0),)), 'color must be one of'),
         ('stt_davis_s8', dict(color=((0, 0, 0), (1, 1))), 'color must be one of'),
