@@ -26,7 +26,7 @@ def color_model(**changes):
     ).eval()
 
 
-def drifting(frames=8, size=(64, 96)):
+def drifting(frames=6, size=(64, 96)):
     """A picture that goes by a fraction of a pixel per frame; what comes in at the border is its mirror image."""
     picture = cv2.GaussianBlur(texture(size, seed=3), (0, 0), 1.5)
     moves = [np.float32([[1, 0, t * STEP[0]], [0, 1, t * STEP[1]]]) for t in range(frames)]
