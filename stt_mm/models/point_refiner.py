@@ -40,7 +40,7 @@ class PointRefiner:
             points: (x, y) in pixels of a frame of ``size``.
             size: (height, width).
         """
-        points = rescale_points(points.float().nan_to_num(), size, tuple(self._frame.full.shape[1:]))
+        points = rescale_points(points.float().nan_to_num(0.0, 0.0, 0.0), size, tuple(self._frame.full.shape[1:]))
         given = point_patches(self._frame, points, self._protocol.refine_patch)
         if self._given is not None:
             given = Patches(*(torch.cat(levels) for levels in zip(self._given, given, strict=True)))

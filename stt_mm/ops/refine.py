@@ -84,7 +84,8 @@ def refined_points(
         return starts[0].float(), starts[0].new_zeros(0)
     points, values = (torch.cat(part) for part in zip(*found, strict=True))
     height, width = frame.full.shape[1:]
-    return torch.minimum(points.clamp(min=0), points.new_tensor([width - 1, height - 1])), values
+    x, y = points.unbind(1)
+    return torch.stack([x.clamp(0, width - 1), y.clamp(0, height - 1)], dim=1), values
 
 
 def _refined(frame: Pyramid, starts: list[Tensor], references: list[Patches], radius: int) -> tuple[Tensor, Tensor]:
@@ -111,9 +112,10 @@ def _best_shift(
 
 def _cut(level: Tensor, points: Tensor, step: int, reach: int) -> Tensor:
     """``[J, C, n, n]``: a level of a pyramid, whose pixels are ``step`` wide, around points of the frame."""
-    places = points[:, None, None].float() + _lattice(reach, points) * step
-    size = level.new_tensor([level.shape[2], level.shape[1]]) * step
-    grid = ((places + 0.5) / size * 2 - 1).flatten(1, 2)
+    places = (points[:, None, None].float() + _lattice(reach, points) * step).flatten(1, 2)
+    height, width = (side * step for side in level.shape[1:])
+    x, y = (places + 0.5).unbind(2)
+    grid = torch.stack([x / width * 2 - 1, y / height * 2 - 1], dim=2)
     found = F.grid_sample(level[None], grid[None], padding_mode='border', align_corners=False)[0]
     return found.transpose(0, 1).unflatten(2, (2 * reach + 1,) * 2)
 
@@ -145,18 +147,16 @@ def _peak(values: Tensor, reach: int) -> Tensor:
 
     At the rim, where a neighbour is missing, it is the place itself.
     """
-    side = values.shape[2]
-    index = values.flatten(1).argmax(1)
-    place = torch.stack([index % side, index.div(side, rounding_mode='floor')], dim=1)
-    inside = place.clamp(1, side - 2)
-    moved = []
-    for axis, stride in ((0, 1), (1, side)):
-        # A parabola along one axis, through the place in the other one.
-        middle = torch.where(torch.arange(2, device=index.device) == axis, inside, place)
-        middle = (middle * middle.new_tensor([1, side])).sum(1)
-        low, centre, high = (values.flatten(1).gather(1, (middle + d)[:, None])[:, 0] for d in (-stride, 0, stride))
+    flat, side = values.flatten(1), values.shape[2]
+    index = flat.argmax(1)
+    x, y = index % side, index.div(side, rounding_mode='floor')
+    inner_x, inner_y = x.clamp(1, side - 2), y.clamp(1, side - 2)
+
+    def between(middle: Tensor, stride: int) -> Tensor:
+        low, centre, high = (flat.gather(1, (middle + d)[:, None])[:, 0] for d in (-stride, 0, stride))
         bend = low - 2 * centre + high
-        at_rim = place[:, axis] != inside[:, axis]
-        shift = (low - high) / torch.where(bend < 0, 2 * bend, -torch.inf)
-        moved.append(torch.where(at_rim, 0.0, shift.clamp(-0.5, 0.5)))
-    return place - reach + torch.stack(moved, dim=1)
+        return ((low - high) / torch.where(bend < 0, 2 * bend, -torch.inf)).clamp(-0.5, 0.5)
+
+    along_x = torch.where(x == inner_x, between(y * side + inner_x, 1), 0.0)
+    along_y = torch.where(y == inner_y, between(inner_y * side + x, side), 0.0)
+    return torch.stack([x - reach + along_x, y - reach + along_y], dim=1)

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.registry import init_default_scope
@@ -27,6 +29,7 @@ def benchmark(monkeypatch):
         ('train', '--batch', '-1'),
         ('train', '--threads', '0'),
         ('propagate', '--labels', '0'),
+        ('points', '--videos', '0'),
     ],
 )
 def test_counts_that_mean_nothing_are_named(benchmark, command, option, value, capsys):
@@ -97,3 +100,29 @@ def test_a_training_on_two_data_sets_is_refused_by_name(benchmark):
     args = benchmark.parse_args(['train', '--configs', 'continual/joint_r18_ytv'])
     with pytest.raises(ValueError, match='continual/joint_r18_ytv trains on videos and images at once'):
         benchmark.COMMANDS['train'][0].read_config('continual/joint_r18_ytv', args)
+
+
+def test_tracks_of_moved_pictures_stay_on_what_they_were_on(benchmark):
+    points = benchmark.COMMANDS['points'][0]
+    y, x = np.mgrid[:120, :160]
+    image = np.stack([x, y, (x + y) / 2], axis=2).astype(np.uint8)  # the colour says the place
+    frames, tracks = points.sequence(image, 4, seed=0)
+    inside = ((tracks > 20) & (tracks < points.SIZE - 20)).all(axis=(0, 2))
+    seen = [
+        cv2.remap(frame.astype(np.float32), *np.float32(track[inside].T[:, :, None]), cv2.INTER_LINEAR)[:, 0]
+        for frame, track in zip(frames, tracks, strict=True)
+    ]
+    assert inside.sum() > 10
+    assert np.linalg.norm(tracks[2] - tracks[0], axis=1).min() > 0.2
+    for colours in seen[1:]:
+        assert np.abs(colours - seen[0])[:, :2].max() < 1
+
+
+def test_points_are_measured_on_corners_and_anywhere(benchmark, capsys):
+    options = ['--videos', '1', '--frames', '2', '--checkpoint', 'none', '--device', 'cpu', '--threads', '1']
+    benchmark.main(['points', '--protocols', 'stt_tapvid_s8', 'stt_tapvid_fine_s8', *options])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0] for row in rows] == ['stt_tapvid_s8', 'stt_tapvid_fine_s8']
+    coarse, fine = ([float(value) for value in row[1:]] for row in rows)
+    assert all(less < more for less, more in zip(fine[:2], coarse[:2], strict=True))
+    assert fine[0] < 0.5
