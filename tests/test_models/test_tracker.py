@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from stt_mm.models import LabelPropagator, Tracker
-from stt_mm.models.tracker import _by_id, _strengths, in_turn
-from stt_mm.ops import label_to_mask, label_to_points, points_to_label, resize_label
+from stt_mm.models.tracker import _by_id, in_turn
+from stt_mm.ops import id_strengths, label_to_mask, label_to_points, points_to_label, resize_label
 from stt_mm.protocols import PRESETS
 
 
@@ -226,7 +226,7 @@ def test_ids_are_bytes_whatever_type_the_masks_have(kind):
 def test_the_strength_of_an_object_is_the_mean_of_its_pixels():
     mask = torch.tensor([[0, 1, 1], [7, 7, 1]], dtype=torch.uint8)
     value = torch.tensor([[0.9, 0.25, 0.5], [0.1, 0.3, 0.75]])
-    assert _by_id(*_strengths(mask, value).numpy()) == {1: pytest.approx(0.5), 7: pytest.approx(0.2)}
+    assert _by_id(*id_strengths(mask, value).numpy()) == {1: pytest.approx(0.5), 7: pytest.approx(0.2)}
 
 
 def test_an_object_between_the_cells_is_told(caplog):
