@@ -166,8 +166,7 @@ class Correspondence(BaseModel):
     @torch.no_grad()
     @full_float32()
     def feature(self, image: np.ndarray | Tensor) -> Tensor:
-        """Features ``[C, h, w]`` of one uint8 RGB frame ``[H, W, 3]``, or of what :meth:`prepare` or
-        :meth:`network_input` made of it."""
+        """Features ``[C, h, w]`` of one uint8 RGB frame ``[H, W, 3]``, or of what :meth:`network_input` takes."""
         frame = self.network_input(image)[None].contiguous(memory_format=torch.channels_last)
         feature = self.extract_feat(frame)[self.feature_stage][0]
         stride, protocol = round(frame.shape[2] / feature.shape[1]), self._propagator().protocol
@@ -184,12 +183,10 @@ class Correspondence(BaseModel):
         frame = image if isinstance(image, Tensor) else self.prepare(image)
         frame = frame.to(self.data_preprocessor.device, non_blocking=True)
         if frame.dtype == torch.uint8:
-            image = frame
-            frame = self._in_colors(lambda color: bytes_to_input(image, color))
+            frame = self._in_colors(lambda color, pixels=frame: bytes_to_input(pixels, color))
         height, width = self._propagator().protocol.padded(tuple(frame.shape[1:]))
-        if (height, width) != tuple(frame.shape[1:]):
-            frame = F.pad(frame, (0, width - frame.shape[2], 0, height - frame.shape[1]))
-        return frame
+        right, below = width - frame.shape[2], height - frame.shape[1]
+        return F.pad(frame, (0, right, 0, below)) if right or below else frame
 
     def track(
         self,
