@@ -28,10 +28,14 @@ class PointRefiner:
         self._frame: Pyramid | None = None
 
     def show(self, frame: Tensor | None) -> None:
-        """The next frame ``[C, h, w]``, the network's input, before anything is asked of it."""
-        if frame is None:
+        """The next frame ``[C, h, w]``, the network's input, needed where there are points."""
+        self._before, self._frame = self._frame, None if frame is None else pyramid(frame)
+
+    def _size(self) -> tuple[int, int]:
+        """Height and width of the frame shown."""
+        if self._frame is None:
             raise ValueError('The protocol has points refined in the frames: give each frame along with its features.')
-        self._before, self._frame = self._frame, pyramid(frame)
+        return tuple(self._frame.full.shape[1:])
 
     def add(self, points: Tensor, size: tuple[int, int]) -> None:
         """Points ``[J, 2]`` that are given in the frame shown; what is NaN is never found.
@@ -40,7 +44,7 @@ class PointRefiner:
             points: (x, y) in pixels of a frame of ``size``.
             size: (height, width).
         """
-        points = rescale_points(points.float().nan_to_num(0.0, 0.0, 0.0), size, tuple(self._frame.full.shape[1:]))
+        points = rescale_points(points.float().nan_to_num(0.0, 0.0, 0.0), size, self._size())
         given = point_patches(self._frame, points, self._protocol.refine_patch)
         if self._given is not None:
             given = Patches(*(torch.cat(levels) for levels in zip(self._given, given, strict=True)))
@@ -60,7 +64,7 @@ class PointRefiner:
         """
         if self._given is None:
             return coarse
-        protocol, input_size = self._protocol, tuple(self._frame.full.shape[1:])
+        protocol, input_size = self._protocol, self._size()
         references = [self._given] if protocol.refine_from != 'last' else []
         if protocol.refine_from != 'given':
             references.append(point_patches(self._before, self._last, protocol.refine_patch))

@@ -114,6 +114,7 @@ def test_points_that_stand_still_stay_in_the_frame_up_to_its_border(short_side):
     [
         'stt_vip_s8',
         'stt_jhmdb_s8',
+        'stt_tapvid_fine_s8',
         'crw_davis',
         'crw_jhmdb',
         'dino_davis_p8',
