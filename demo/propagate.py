@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from stt_mm.apis import FrameResult, ResultFiles, VideoPropagator
 from stt_mm.engine.cli import Progress, add_config_options, add_weight_arguments, between, one_line_errors, tool_parser
 from stt_mm.errors import InputError
+from stt_mm.models.frame_labels import Edits
 from stt_mm.utils import list_images, point_file
 from stt_mm.utils.mask_file import read_mask_file
 from stt_mm.utils.targets import check_file
@@ -30,10 +32,13 @@ EPILOG = """examples:
   python demo/propagate.py talk.mp4 --points 120,80 200,95 25:64,64 --points-json points.json --out out.mp4
   python demo/propagate.py talk.mp4 --mask annotations.json --masks-json result.json       (COCO, Label Studio, SA-V)
   python demo/propagate.py 0 --points 320,240 --show --max-frames 1000       (camera 0)
+  python demo/propagate.py talk.mp4 --mask first.png 40:corrected.png --direction both --mask-dir masks
+  python demo/propagate.py talk.mp4 --mask first.png --delete 60:2 --start 0 --end 90 --out out.mp4
 
 A mask is an image of object ids (indexed or grey, of any depth) or an .npy file of them, at the size of the frames; a
 part map is a mask of part ids. A JSON file gives each object in the first of its frames that shows it, a .npz file of
-TAP-Vid each point likewise."""
+TAP-Vid each point likewise. What is followed already and given again, an id of a mask or a point by its number
+(40:0=120,80), is corrected from that frame on; with --direction both, before it as well."""
 
 
 def labelled(text: str) -> tuple[int, str]:
@@ -52,16 +57,35 @@ def mask(text: str) -> tuple[int, str]:
     return labelled(text)
 
 
-def point(text: str) -> tuple[int, tuple[float, float]] | Path:
-    """``[FRAME:]x,y``, or a file of points."""
+class Point(NamedTuple):
+    """A point that is given; with the number of one that is followed already, a correction."""
+
+    frame: int
+    number: int | None
+    place: tuple[float, float]
+
+
+def point(text: str) -> Point | Path:
+    """``[FRAME:][NUMBER=]x,y``, or a file of points."""
     if text.lower().endswith('.npz'):
         return Path(text)
     frame, position = labelled(text)
+    number, sign, place = position.rpartition('=')
     try:
-        x, y = (float(number) for number in position.split(','))
+        x, y = (float(side) for side in place.split(','))
+        return Point(frame, int(number) if sign else None, (x, y))
     except ValueError:
-        raise argparse.ArgumentTypeError(f'{text!r} is no point; expected x,y or FRAME:x,y such as 10:120,80') from None
-    return frame, (x, y)
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is no point; expected x,y or FRAME:x,y such as 10:120,80, or FRAME:NUMBER=x,y to correct one'
+        ) from None
+
+
+def deleted(text: str) -> tuple[int, int]:
+    """``FRAME:NUMBER``."""
+    match = re.fullmatch(r'(\d+):(\d+)', text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f'expected FRAME:NUMBER such as 60:2, got {text!r}')
+    return int(match[1]), int(match[2])
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -82,9 +106,31 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='extend',
         default=[],
         type=point,
-        metavar='[FRAME:]X,Y',
-        help='points to follow from that frame on (default: frame 0), in pixels from the upper left; or one .npz file',
+        metavar='[FRAME:][NUMBER=]X,Y',
+        help='points to follow from that frame on (default: frame 0), in pixels from the upper left; or one .npz file; '
+        'with its number, from 0 in the order given, a point is corrected',
     )
+    for name, what, metavar in (
+        ('delete', 'objects', 'FRAME:ID'),
+        ('delete-points', 'points', 'FRAME:NUMBER'),
+    ):
+        parser.add_argument(
+            f'--{name}',
+            nargs='+',
+            action='extend',
+            default=[],
+            type=deleted,
+            metavar=metavar,
+            help=f'{what} that are followed no longer from that frame on',
+        )
+    parser.add_argument(
+        '--direction',
+        choices=('forward', 'backward', 'both'),
+        default='forward',
+        help='carry labels to the frames after theirs, before them, or both (default: forward)',
+    )
+    parser.add_argument('--start', type=between(0, 10**9, int), default=0, metavar='N', help='begin with frame N')
+    parser.add_argument('--end', type=between(1, 10**9, int), metavar='N', help='stop before frame N')
     parser.add_argument(
         '--out', type=Path, metavar='FILE.mp4', help='write the frames with the results over them; or .mov, .mkv, .webm'
     )
@@ -127,6 +173,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for option, labels, what in (('masks_json', args.mask, '--mask'), ('points_npz', args.points, '--points')):
         if getattr(args, option) and not labels:
             parser.error(f'--{option.replace("_", "-")} needs {what}')
+    if args.end is not None and (args.end <= args.start or args.max_frames is not None):
+        parser.error('--end is a frame after --start, and takes the place of --max-frames')
     if args.fps and not args.out:
         parser.error('--fps is that of the video to write: give --out')
     if args.show and sys.platform == 'linux' and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
@@ -160,11 +208,25 @@ def given_points(args: argparse.Namespace) -> dict[int, np.ndarray]:
     return point_file.given_points(args.points[0], size)
 
 
-def by_frame(points: list[tuple[int, tuple[float, float]]]) -> dict[int, np.ndarray]:
-    """Frame number to its points ``[J, 2]``."""
+def by_frame(points: list[Point]) -> dict[int, np.ndarray]:
+    """Frame number to its new points ``[J, 2]``."""
+    new = [point for point in points if point.number is None]
     return {
-        frame: np.array([position for other, position in points if other == frame])
-        for frame in sorted({frame for frame, _ in points})
+        frame: np.array([point.place for point in new if point.frame == frame])
+        for frame in sorted({point.frame for point in new})
+    }
+
+
+def given_edits(args: argparse.Namespace) -> dict[int, Edits]:
+    """Corrections of points and what is deleted, by the number of the frame."""
+    moved = [point for point in args.points if isinstance(point, Point) and point.number is not None]
+    frames = {*(point.frame for point in moved), *(frame for frame, _ in (*args.delete, *args.delete_points))}
+    return {
+        frame: Edits(
+            {point.number: point.place for point in moved if point.frame == frame},
+            *([number for other, number in gone if other == frame] for gone in (args.delete, args.delete_points)),
+        )
+        for frame in sorted(frames)
     }
 
 
@@ -204,6 +266,16 @@ class Run:
             Progress.end_line()
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def on_pass(self, done: int, total: int) -> None:
+        """A frame of the passes that come before the results."""
+        self.bar = self.bar or Progress(total, 'frames in two directions' if total != self.total else 'frames')
+        self.bar.reach(done, total, '')
+        if done == total:
+            Progress.end_line()
+            self.bar = None
+        if self.interrupted:
+            raise KeyboardInterrupt
 
     def on_frame(self, result: FrameResult) -> bool:
         self.bar = self.bar or Progress(self.total, 'frames')
@@ -247,7 +319,8 @@ def main(argv: list[str] | None = None) -> None:
             args.prefix,
             args.allow_other_geometry,
         )
-        run = Run(stream, args.max_frames, args.show, args.alpha, files)
+        max_frames = args.max_frames if args.end is None else args.end - args.start
+        run = Run(stream, max_frames, args.show, args.alpha, files)
         with files, run.ended_by_signals():
             summary = propagator(
                 stream,
@@ -258,7 +331,11 @@ def main(argv: list[str] | None = None) -> None:
                 points_json=args.points_json,
                 fps=args.fps,
                 alpha=args.alpha,
-                max_frames=args.max_frames,
+                max_frames=max_frames,
+                edits=given_edits(args),
+                start=args.start,
+                direction=args.direction,
+                progress=run.on_pass,
                 on_frame=run.on_frame,
                 overwrite=args.overwrite,
             )
@@ -270,6 +347,8 @@ def main(argv: list[str] | None = None) -> None:
             f'({summary["frames"] / summary["seconds"]:.1f} frames/s), protocol {protocol["name"]} '
             f'v{protocol["version"]}, device {propagator.model.data_preprocessor.device}'
         )
+        doubtful = ', '.join(f'{frame} ({confidence:.2f})' for frame, confidence in summary['doubtful'][:5])
+        print(f'most in doubt (confidence): frame {doubtful}')
         for kind in ('out', 'mask_dir', 'points_json'):
             if summary[kind]:
                 print(f'{kind}: {summary[kind]}')

@@ -529,7 +529,9 @@ def test_masks_and_points_may_name_their_frame(tmp_path, monkeypatch):
     Path('x:y.png').touch()
     assert propagate.mask('x:y.png') == (0, 'x:y.png')
     assert propagate.point('12:1.5,-2') == (12, (1.5, -2))
-    found = propagate.by_frame([(3, (1.0, 2.0)), (0, (3.0, 4.0)), (3, (5.0, 6.0))])
+    found = propagate.by_frame(
+        [propagate.Point(*row) for row in ((3, None, (1, 2)), (0, None, (3, 4)), (3, None, (5, 6)), (4, 0, (7, 8)))]
+    )
     assert list(found) == [0, 3]
     assert found[3].tolist() == [[1, 2], [5, 6]]
     assert propagate.by_frame([]) == {}

@@ -235,7 +235,12 @@ LINES = {
         dict(
             video='v.mp4',
             mask=[],
-            points=[(0, (1.0, 2.0))],
+            points=[(0, None, (1.0, 2.0))],
+            delete=[],
+            delete_points=[],
+            direction='forward',
+            start=0,
+            end=None,
             out=Path('o.mp4'),
             mask_dir=None,
             points_json=None,
@@ -251,14 +256,19 @@ LINES = {
             prefix=None,
         ),
         'overwrite show trust-checkpoint allow-partial allow-other-geometry',
-        '--mask a.png 3:b.png --mask 4:c.png --points 5:6,7.5 --mask-dir m --points-json j --max-frames 9 --fps '
+        '--mask a.png 3:b.png --mask 4:c.png --points 5:6,7.5 5:1=2,3 --delete 6:2 '
+        '--delete-points 7:0 8:1 --direction both --start 1 --end 10 --mask-dir m --points-json j --fps '
         '12.5 --alpha 1 --config c.py --checkpoint none --device cuda:1 --cfg-options a=1 --prefix net',
         dict(
             mask=[(0, 'a.png'), (3, 'b.png'), (4, 'c.png')],
-            points=[(0, (1.0, 2.0)), (5, (6.0, 7.5))],
+            points=[(0, None, (1.0, 2.0)), (5, None, (6.0, 7.5)), (5, 1, (2.0, 3.0))],
+            delete=[(6, 2)],
+            delete_points=[(7, 0), (8, 1)],
+            direction='both',
+            start=1,
+            end=10,
             mask_dir=Path('m'),
             points_json=Path('j'),
-            max_frames=9,
             fps=12.5,
             alpha=1.0,
             config='c.py',
@@ -429,6 +439,11 @@ def test_what_depends_on_other_arguments(parse):
         ('demo/propagate', 'v --points 1 --show', "'1' is no point; expected x,y or FRAME:x,y"),
         ('demo/propagate', 'v --points 1,2,3 --show', "'1,2,3' is no point"),
         ('demo/propagate', 'v --mask a.png --out o --fps 0', 'argument --fps'),
+        ('demo/propagate', 'v --points 3:x=1,2 --show', "'3:x=1,2' is no point"),
+        ('demo/propagate', 'v --mask a.png --show --delete 3', "expected FRAME:NUMBER such as 60:2, got '3'"),
+        ('demo/propagate', 'v --mask a.png --show --start 5 --end 5', '--end is a frame after --start'),
+        ('demo/propagate', 'v --mask a.png --show --max-frames 5 --end 5', 'takes the place of --max-frames'),
+        ('demo/propagate', 'v --mask a.png --show --direction up', "invalid choice: 'up'"),
     ],
 )
 def test_what_is_refused(parse, capsys, name, line, message):
