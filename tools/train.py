@@ -3,6 +3,7 @@
 import argparse
 import logging
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from stt_mm.engine.run_log import RunLog
 from stt_mm.errors import FileError, InputError
 from stt_mm.registry import RUNNERS
 from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint, require_resumable, training_files
-from stt_mm.utils.targets import check_apart, make_folder
+from stt_mm.utils.targets import alone_in, check_apart, make_folder
 from stt_mm.utils.weights import check_finite
 
 logger = logging.getLogger('stt_mm.train')
@@ -206,11 +207,12 @@ def files_in_the_way(cfg: Config, overwrite: bool, iteration: int | None = None)
 def train(cfg: Config, log: RunLog, earlier: list[Path]) -> None:
     """Train in this process; nothing of the run is alive when it returns."""
     make_folder(cfg.work_dir)
-    runner = RUNNERS.build(cfg)
-    runner.register_hook(ReplaceEarlier(earlier))
-    log.attach(runner)
-    check_queue(cfg, runner.world_size)
-    runner.train()
+    with alone_in(cfg.work_dir, 'training') if process_rank() == 0 else nullcontext():
+        runner = RUNNERS.build(cfg)
+        runner.register_hook(ReplaceEarlier(earlier))
+        log.attach(runner)
+        check_queue(cfg, runner.world_size)
+        runner.train()
 
 
 def main(argv: list[str] | None = None) -> None:
