@@ -131,7 +131,10 @@ def choose_start(cfg: Config, resume: str | None, trust: bool, seed: int | None 
             require_resumable(checkpoint, Path(start), scheduled)
             check_finite(checkpoint['state_dict'], start, 'Go on from an earlier checkpoint.')
             keep_seed(cfg, checkpoint['meta'].get('seed'), start, seed)
-            iteration = None if resume == 'auto' else checkpoint['meta']['iter']
+            done, length = checkpoint['meta']['iter'], cfg.train_cfg.get('max_iters') if cfg.get('train_cfg') else None
+            if length is not None and done >= length and process_rank() == 0:
+                logger.info('%s is of iteration %d: nothing is left of the %d of the config.', start, done, length)
+            iteration = None if resume == 'auto' else done
         start = trusted_path(start) if trust else str(start)
     cfg.load_from = start
     return iteration
