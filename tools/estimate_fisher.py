@@ -39,7 +39,7 @@ from stt_mm.utils.checkpoint import (
     write_atomically,
 )
 from stt_mm.utils.geometry import check_geometry
-from stt_mm.utils.targets import check_file
+from stt_mm.utils.targets import check_file, make_folder
 from stt_mm.utils.weights import check_finite, geometry_in
 
 SECONDS_BETWEEN_SAVES = 60
@@ -248,6 +248,7 @@ def main(argv: list[str] | None = None) -> None:
         sources += values_of(cfg.train_dataloader, 'data_root', 'ann_file', 'video_list')
         check_file(partial_path, sources)
         check_file(out, sources, args.overwrite)
+        make_folder(out.parent)
         init_default_scope(cfg.get('default_scope', 'stt_mm'))
         settings = settings_of(args, cfg, world_size)
         model = build_model(cfg, args.checkpoint)

@@ -4,6 +4,7 @@ import argparse
 import glob
 import hashlib
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from stt_mm.engine.cli import (
     merge_run_arguments,
     one_line_errors,
     parse_run_arguments,
+    process_rank,
     tool_parser,
 )
 from stt_mm.errors import InputError
@@ -27,7 +29,7 @@ from stt_mm.evaluation.metrics.tables import write_json
 from stt_mm.models import load_for_evaluation
 from stt_mm.registry import METRICS, RUNNERS
 from stt_mm.utils.checkpoint import remove_left_overs, sha8
-from stt_mm.utils.targets import check_apart, check_distinct, check_file, make_folder
+from stt_mm.utils.targets import alone_in, check_apart, check_distinct, check_file, make_folder
 
 EXAMPLES = """examples:
   python tools/test.py configs/stt_r18_ytv.py work_dirs/stt_r18_ytv/iter_90000.pth --out davis.json
@@ -235,12 +237,14 @@ def load_weights(runner: Runner, args: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    with one_line_errors(), run_log() as log:
+    with one_line_errors(), run_log() as log, ExitStack() as held:
         cfg = load_config(args.config, args.cfg_options)
         merge_args(cfg, args)
         sources = check_targets(cfg, args)
         prepare_runtime(cfg, args.launcher)
         make_folder(cfg.work_dir)
+        if process_rank() == 0:
+            held.enter_context(alone_in(cfg.work_dir, 'evaluation'))
         runner = RUNNERS.build(cfg)
         log.attach(runner)
         checkpoint = load_weights(runner, args)

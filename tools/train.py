@@ -3,6 +3,7 @@
 import argparse
 import logging
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from stt_mm.engine.run_log import RunLog
 from stt_mm.errors import FileError, InputError
 from stt_mm.registry import RUNNERS
 from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint, require_resumable, training_files
-from stt_mm.utils.targets import check_apart, make_folder
+from stt_mm.utils.targets import alone_in, check_apart, make_folder
 from stt_mm.utils.weights import check_finite
 
 logger = logging.getLogger('stt_mm.train')
@@ -130,7 +131,10 @@ def choose_start(cfg: Config, resume: str | None, trust: bool, seed: int | None 
             require_resumable(checkpoint, Path(start), scheduled)
             check_finite(checkpoint['state_dict'], start, 'Go on from an earlier checkpoint.')
             keep_seed(cfg, checkpoint['meta'].get('seed'), start, seed)
-            iteration = None if resume == 'auto' else checkpoint['meta']['iter']
+            done, length = checkpoint['meta']['iter'], cfg.train_cfg.get('max_iters') if cfg.get('train_cfg') else None
+            if length is not None and done >= length and process_rank() == 0:
+                logger.info('%s is of iteration %d: nothing is left of the %d of the config.', start, done, length)
+            iteration = None if resume == 'auto' else done
         start = trusted_path(start) if trust else str(start)
     cfg.load_from = start
     return iteration
@@ -206,11 +210,12 @@ def files_in_the_way(cfg: Config, overwrite: bool, iteration: int | None = None)
 def train(cfg: Config, log: RunLog, earlier: list[Path]) -> None:
     """Train in this process; nothing of the run is alive when it returns."""
     make_folder(cfg.work_dir)
-    runner = RUNNERS.build(cfg)
-    runner.register_hook(ReplaceEarlier(earlier))
-    log.attach(runner)
-    check_queue(cfg, runner.world_size)
-    runner.train()
+    with alone_in(cfg.work_dir, 'training') if process_rank() == 0 else nullcontext():
+        runner = RUNNERS.build(cfg)
+        runner.register_hook(ReplaceEarlier(earlier))
+        log.attach(runner)
+        check_queue(cfg, runner.world_size)
+        runner.train()
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -244,6 +244,11 @@ def require_resumable(checkpoint: Any, path: Path, scheduled: bool = False) -> N
             f'{others[0] if others else "a file iter_<N>.pth of a work directory"} instead, or start '
             f'a new training from its weights with --cfg-options load_from={path}.'
         )
+    named = _TRAINING_FILE.fullmatch(path.name)
+    if named and path.name.startswith('iter') and int(named[1]) != content['meta']['iter']:
+        raise CheckpointError(
+            f'{path} is of iteration {content["meta"]["iter"]}, not of that in its name. Give it back its name.'
+        )
 
 
 def latest_checkpoint(work_dir: str | Path, trust: bool = False, scheduled: bool = False) -> Path | None:

@@ -10,9 +10,14 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 from stt_mm.errors import FileError, InputError, writing
 from stt_mm.utils.images import list_images
@@ -109,6 +114,34 @@ def make_folder(path: str | Path) -> None:
         raise FileError(f'{path} is a file, but the results need a folder. {_ELSEWHERE}')
     with writing(path):
         Path(path).mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def alone_in(folder: str | Path, what: str) -> Iterator[None]:
+    """Refuse a folder in which another process does the same at the moment, such as ``training``; it must exist.
+
+    The lock is the system's, so that a killed process leaves none. Where there are no such locks, nothing is refused.
+
+    Raises:
+        ValueError: another process is at work there.
+    """
+    path = Path(folder, f'{MARK}.{what}')
+    with writing(path):
+        file = path.open('a')
+    with file:
+        try:
+            if fcntl is not None:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise InputError(
+                f'Another {what} is at work in {folder}. Wait for its end, or name another --work-dir.'
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def claim_folder(

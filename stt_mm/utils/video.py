@@ -20,7 +20,10 @@ from stt_mm.utils.images import FrameError, list_images, read_image
 from stt_mm.utils.text import absent
 from stt_mm.utils.video_file import REPAIR, FrameIndex, VideoFile
 
-VIDEO_SUFFIXES = ('.mp4', '.mkv', '.avi', '.mov', '.webm', '.m4v')
+VIDEO_SUFFIXES = (
+    *('.mp4', '.m4v', '.mov', '.3gp', '.mkv', '.webm', '.avi', '.flv', '.wmv', '.ogv'),
+    *('.mpg', '.mpeg', '.ts', '.mts', '.m2ts'),
+)
 
 # Name, picture and seconds.
 Frame = tuple[str, np.ndarray, float | None]

@@ -133,3 +133,12 @@ def test_a_clip_of_a_file_may_end_with_its_last_frame(root, interval):
     dataset = VideoFolder(str(root), interval=interval)
     ends = {dataset.get_clip(1, draw)['frame_inds'][-1] for draw in range(100)}
     assert ends == set(range(interval, 12))
+
+
+def test_video_files_of_every_usual_name_are_taken(tmp_path):
+    write_timed_video(tmp_path / 'a.mp4', range(4), base=(1, 30))
+    names = ['b.MPG', 'c.mpeg', 'd.ts', 'e.m2ts', 'f.mts', 'g.flv', 'h.wmv', 'i.3gp', 'j.ogv', 'k.m4v']
+    for name in names:
+        (tmp_path / name).write_bytes((tmp_path / 'a.mp4').read_bytes())
+    (tmp_path / 'notes.txt').touch()
+    assert sorted(videos(VideoFolder(str(tmp_path)))) == ['a.mp4', *names]

@@ -215,6 +215,26 @@ def test_a_file_to_resume_from_has_finite_weights(straight, tmp_path):
         tool('train').choose_start(Config(dict(work_dir=str(tmp_path))), str(start), trust=False)
 
 
+def test_a_file_that_was_renamed_is_refused(straight, tmp_path):
+    start = copied(Path(straight.work_dir, 'iter_8.pth'), tmp_path).rename(tmp_path / 'iter_9.pth')
+    with pytest.raises(CheckpointError, match=rf'{start} is of iteration 8, not of that in its name'):
+        tool('train').choose_start(Config(dict(work_dir=str(tmp_path))), str(start), trust=False)
+    other = start.rename(tmp_path / 'mine.pth')
+    tool('train').choose_start(Config(dict(work_dir=str(tmp_path))), str(other), trust=False)
+
+
+def test_a_training_that_is_done_is_told(straight, tmp_path, caplog):
+    start = copied(Path(straight.work_dir, 'iter_8.pth'), tmp_path)
+    with caplog.at_level('INFO', 'stt_mm.train'):
+        for length in (9, 8, 4):
+            cfg = Config(dict(work_dir=str(tmp_path), train_cfg=dict(max_iters=length)))
+            tool('train').choose_start(cfg, str(start), trust=False)
+    assert [record.message.rsplit(': ')[-1] for record in caplog.records] == [
+        'nothing is left of the 8 of the config.',
+        'nothing is left of the 4 of the config.',
+    ]
+
+
 def test_a_file_without_random_states_is_told(straight, tmp_path):
     start = copied(Path(straight.work_dir, 'iter_8.pth'), tmp_path / 'a', random_states=None)
     runner = train(tmp_path, resume=start)

@@ -1,12 +1,15 @@
 """Where results may go: each kind of way on which a result could come to lie on something of the user's."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
 from stt_mm.errors import FileError
 from stt_mm.utils import targets
 from stt_mm.utils.targets import (
+    alone_in,
     check_apart,
     check_distinct,
     check_file,
@@ -243,3 +246,24 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
         make_folder('/proc/none/deeper')
     with pytest.raises(FileError, match='/proc/none cannot be written'):
         claim_folder('/proc/none', 'mine', '.png')
+
+
+def test_two_runs_do_not_write_into_one_folder(tmp_path):
+    code = (
+        'import sys, time; from stt_mm.utils.targets import alone_in\n'
+        'with alone_in(sys.argv[1], "training"): print("in", flush=True); time.sleep(60)'
+    )
+    other = subprocess.Popen([sys.executable, '-c', code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == 'in\n'
+    with (
+        pytest.raises(ValueError, match='Another training is at work in .*name another --work-dir'),
+        alone_in(tmp_path, 'training'),
+    ):
+        pass
+    with alone_in(tmp_path, 'evaluation'):  # of a checkpoint, while the training goes on
+        pass
+    other.kill()
+    other.wait()
+    with alone_in(tmp_path, 'training'):
+        pass
+    assert list(tmp_path.iterdir()) == []
