@@ -15,10 +15,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from stt_mm.apis import FrameResult, ResultFiles, VideoPropagator
+from stt_mm.apis import Edits, FrameResult, ResultFiles, VideoPropagator
 from stt_mm.engine.cli import Progress, add_config_options, add_weight_arguments, between, one_line_errors, tool_parser
 from stt_mm.errors import InputError
-from stt_mm.models.frame_labels import Edits
 from stt_mm.utils import list_images, point_file
 from stt_mm.utils.mask_file import read_mask_file
 from stt_mm.utils.targets import check_file

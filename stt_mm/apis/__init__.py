@@ -4,5 +4,6 @@ from stt_mm.apis.labels import FrameResult
 from stt_mm.apis.matches import Matches, find_matches
 from stt_mm.apis.result_files import ResultFiles
 from stt_mm.apis.video_propagator import VideoPropagator
+from stt_mm.models.frame_labels import Edits
 
-__all__ = ['FrameResult', 'Matches', 'ResultFiles', 'VideoPropagator', 'find_matches']
+__all__ = ['Edits', 'FrameResult', 'Matches', 'ResultFiles', 'VideoPropagator', 'find_matches']
