@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from tiny_data import moving_shapes, write_image, write_video
 
-from stt_mm.apis import VideoPropagator
+from stt_mm.apis import Edits, VideoPropagator
 from stt_mm.utils import VideoReader, read_mask, write_mask
 from stt_mm.utils.mask_file import MaskFileWriter, read_mask_file
 from stt_mm.utils.point_file import read_point_file, to_pixels
@@ -102,7 +102,8 @@ def test_a_fresh_clone_needs_no_more_than_a_video_and_a_mask(tmp_path):
     lines = output.stdout.splitlines()
     assert lines[0].startswith('2 frames in ')
     assert 'frames/s), protocol stt_davis_s8 v1, device cpu' in lines[0]
-    assert lines[1:] == ['out: out.mp4', 'mask_dir: masks']
+    assert lines[1].startswith('most in doubt (confidence): frame 1 (0.')
+    assert lines[2:] == ['out: out.mp4', 'mask_dir: masks']
     assert ' 2/2 ' in output.stderr
     assert 'frames/s' in output.stderr
     found = VideoPropagator(
@@ -166,7 +167,9 @@ def test_first_frames_of_a_file(place, capfd):
         (['frames', '--mask', 'colours.png'], 'Mask colours.png is an image of mode RGB'),
         (['frames', '--mask', 'empty.png'], 'empty.png for frame 0 is empty: all its ids are 0'),
         (['frames', '--mask', 'small.png'], 'small.png for frame 0 is 32x48 (height x width), the frames are 64x96'),
-        (['frames', '--mask', 'first.png', '5:first.png'], 'first.png for frame 5 gives object 1, which the mask for'),
+        (['frames', '--mask', 'first.png', '--delete', '5:9'], 'Object 9 to delete at frame 5 is not followed there'),
+        (['frames', '--points', '1,1', '5:3=2,2'], 'Point 3 to correct at frame 5 is not followed there, but only: 0'),
+        (['0', '--mask', 'first.png', '--direction', 'both'], 'amera 0'),
         (['frames', '--mask', 'first.png', '12:second.png'], 'given for frame 12, but frames has 12 frames, 0 to 11'),
         (['video.mp4', '--mask', 'first.png', '12:second.png'], 'but video.mp4 ended after 12 frames, 0 to 11. The'),
         (['video.mp4', '--points', '3:1,1', '--max-frames', '3'], 'frame 3, but only the first 3 are to be read'),
@@ -416,7 +419,7 @@ class Propagator:
         for number in range(2):
             self.on_frame(options['on_frame'], number)
         paths = {kind: options[kind] for kind in ('out', 'mask_dir', 'points_json')}
-        return dict(frames=2, seconds=0.8, protocol=self.protocol, **paths)
+        return dict(frames=2, seconds=0.8, doubtful=[(1, 0.25), (7, 0.5)], protocol=self.protocol, **paths)
 
     def on_frame(self, call, number):
         assert call(SimpleNamespace(frame_index=number)) is False
@@ -436,7 +439,8 @@ def test_every_argument_reaches_the_propagator(asked, capfd, monkeypatch):
     monkeypatch.setattr(propagate.cv2, 'setLogLevel', lambda level: levels.append(('4', level)), raising=False)
     monkeypatch.setattr(propagate.cv2, '__version__', '4.9.0')
     line = (
-        'v.mp4 --mask a.png 3:b.png --points 1,2 4:5,6 3,4 --out o.mp4 --fps 12.5 --alpha 0.25 --max-frames 9 '
+        'v.mp4 --mask a.png 3:b.png --points 1,2 4:5,6 3,4 5:1=7,8 --out o.mp4 --fps 12.5 --alpha 0.25 --end 11 '
+        '--start 2 --direction both --delete 5:3 6:4 --delete-points 6:0 '
         '--mask-dir m --overwrite --config c.py --checkpoint w.pth --device cpu --cfg-options a=1 '
         '--trust-checkpoint --prefix net --allow-other-geometry'
     )
@@ -446,12 +450,23 @@ def test_every_argument_reaches_the_propagator(asked, capfd, monkeypatch):
     assert (stream.name, mask) == ('v.mp4', {0: 'a.png', 3: 'b.png'})
     assert {frame: positions.tolist() for frame, positions in points.items()} == {0: [[1, 2], [3, 4]], 4: [[5, 6]]}
     run = options.pop('on_frame').__self__
+    assert options.pop('progress') == run.on_pass
     assert (run.alpha, run.show, run.total) == (0.25, False, 9)
+    assert options.pop('edits') == {5: Edits({1: (7, 8)}, [3], []), 6: Edits({}, [4], [0])}
     assert options == dict(
-        out=Path('o.mp4'), mask_dir=Path('m'), points_json=None, fps=12.5, alpha=0.25, max_frames=9, overwrite=True
+        out=Path('o.mp4'),
+        mask_dir=Path('m'),
+        points_json=None,
+        fps=12.5,
+        alpha=0.25,
+        max_frames=9,
+        start=2,
+        direction='both',
+        overwrite=True,
     )
     assert capfd.readouterr().out == (
-        '2 frames in 0.8 s (2.5 frames/s), protocol a protocol v3, device cuda:7\nout: o.mp4\nmask_dir: m\n'
+        '2 frames in 0.8 s (2.5 frames/s), protocol a protocol v3, device cuda:7\n'
+        'most in doubt (confidence): frame 1 (0.25), 7 (0.50)\nout: o.mp4\nmask_dir: m\n'
     )
     assert levels == [('4', 0)]
 
@@ -465,12 +480,22 @@ def test_what_is_not_given_is_left_to_the_propagator(asked, capfd, monkeypatch):
     made, (_, mask, points, options) = asked
     assert made == (str(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py'), None, None, None, False, True, None, False)
     assert (mask, list(points)) == (None, [0])
-    options.pop('on_frame')
+    for name in ('on_frame', 'progress'):
+        options.pop(name)
     assert options == dict(
-        out=None, mask_dir=None, points_json=Path('p.json'), fps=None, alpha=0.5, max_frames=None, overwrite=False
+        out=None,
+        mask_dir=None,
+        points_json=Path('p.json'),
+        fps=None,
+        alpha=0.5,
+        max_frames=None,
+        edits={},
+        start=0,
+        direction='forward',
+        overwrite=False,
     )
     captured = capfd.readouterr()
-    assert captured.out.endswith('device cuda:7\npoints_json: p.json\n')
+    assert captured.out.endswith('7 (0.50)\npoints_json: p.json\n')
     assert ' 2/? ' in captured.err
     assert levels == [0]
     propagate.main(['0', '--mask', 'a.png', '--mask-dir', 'm'])
@@ -528,7 +553,8 @@ def test_masks_and_points_may_name_their_frame(tmp_path, monkeypatch):
     assert propagate.mask('12:a:b.png') == (12, 'a:b.png')
     Path('x:y.png').touch()
     assert propagate.mask('x:y.png') == (0, 'x:y.png')
-    assert propagate.point('12:1.5,-2') == (12, (1.5, -2))
+    assert propagate.point('12:1.5,-2') == (12, None, (1.5, -2))
+    assert propagate.point('12:3=1.5,-2') == (12, 3, (1.5, -2))
     found = propagate.by_frame(
         [propagate.Point(*row) for row in ((3, None, (1, 2)), (0, None, (3, 4)), (3, None, (5, 6)), (4, 0, (7, 8)))]
     )
@@ -613,3 +639,25 @@ def test_what_travels_badly_is_named_in_one_line(place, capfd):
         with pytest.raises(SystemExit):
             propagate.parse_args(['frames', *args])
         assert message in capfd.readouterr().err
+
+
+def test_a_correction_from_the_command_line_goes_both_ways(place):
+    """What the options mean is what the same says from Python."""
+    mask = read_mask('first.png')
+    write_mask('again.png', np.roll(mask, 3, 1))
+    options = ['--mask', 'first.png', '6:again.png', '--direction', 'both', '--end', '9', '--device', 'cpu']
+    propagate.main(
+        ['frames', *options, '--mask-dir', 'both', '--cfg-options', 'model.propagator.protocol.short_side=64']
+    )
+    propagator = VideoPropagator(
+        ROOT / 'configs' / 'eval' / 'davis_r18_s8.py',
+        ROOT / 'demo' / 'stt_r18_demo-15906475.pth',
+        'cpu',
+        {'model.propagator.protocol.short_side': 64},
+    )
+    given = {0: 'first.png', 6: 'again.png'}
+    expected = list(propagator.stream('frames', given, max_frames=9, direction='both'))
+    found = sorted(Path('both').glob('*.png'))
+    assert len(found) == 9
+    assert all(np.array_equal(read_mask(path), result.mask) for path, result in zip(found, expected, strict=True))
+    assert np.array_equal(np.where(read_mask('again.png'), expected[6].mask, 0), read_mask('again.png'))
