@@ -151,7 +151,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--checkpoint',
-        default=str(ROOT / 'demo' / 'stt_r18_demo-15906475.pth'),
+        default=str(ROOT / 'demo' / 'stt_r18_demo-3e2c45c8.pth'),
         help='weights of the backbone, or "none" (default: the checkpoint in demo/)',
     )
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')

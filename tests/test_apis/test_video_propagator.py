@@ -538,7 +538,7 @@ def test_the_config_is_not_changed():
 
 
 def test_weights_and_device():
-    checkpoint = ROOT / 'demo' / 'stt_r18_demo-15906475.pth'
+    checkpoint = ROOT / 'demo' / 'stt_r18_demo-3e2c45c8.pth'
     trained, other = (VideoPropagator('eval/davis_r18_s8', path, 'cpu') for path in (checkpoint, None))
     stored = torch.load(checkpoint, weights_only=True)['state_dict']['backbone.conv1.weight'].float()
     torch.testing.assert_close(trained.model.backbone.conv1.weight.detach(), stored)

@@ -107,7 +107,7 @@ def test_a_fresh_clone_needs_no_more_than_a_video_and_a_mask(tmp_path):
     assert ' 2/2 ' in output.stderr
     assert 'frames/s' in output.stderr
     found = VideoPropagator(
-        ROOT / 'configs' / 'eval' / 'davis_r18_s8.py', ROOT / 'demo' / 'stt_r18_demo-15906475.pth', 'cpu'
+        ROOT / 'configs' / 'eval' / 'davis_r18_s8.py', ROOT / 'demo' / 'stt_r18_demo-3e2c45c8.pth', 'cpu'
     ).stream(frames, first, max_frames=2)
     for t, result in enumerate(found):
         assert (read_mask(tmp_path / 'masks' / f'{t:05d}.png') == result.mask).mean() > 0.999
@@ -651,7 +651,7 @@ def test_a_correction_from_the_command_line_goes_both_ways(place):
     )
     propagator = VideoPropagator(
         ROOT / 'configs' / 'eval' / 'davis_r18_s8.py',
-        ROOT / 'demo' / 'stt_r18_demo-15906475.pth',
+        ROOT / 'demo' / 'stt_r18_demo-3e2c45c8.pth',
         'cpu',
         {'model.propagator.protocol.short_side': 64},
     )

@@ -177,7 +177,7 @@ def test_every_step_is_asked_for_what_the_arguments_say(steps, tmp_path, capsys)
         'none',
         'none',
         str(work / 'train' / 'iter_30.pth'),
-        'demo/stt_r18_demo-15906475.pth',
+        'demo/stt_r18_demo-3e2c45c8.pth',
     ]
     for key, (arguments, log, label) in zip(keys, tests, strict=True):
         cfg, rest = asked(arguments)

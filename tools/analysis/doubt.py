@@ -17,7 +17,7 @@ from stt_mm.utils import read_mask
 from stt_mm.utils.frames import lowest
 
 EPILOG = """example:
-  python tools/analysis/doubt.py configs/eval/davis_r18_s8.py demo/stt_r18_demo-15906475.pth demo/data/davis
+  python tools/analysis/doubt.py configs/eval/davis_r18_s8.py demo/stt_r18_demo-3e2c45c8.pth demo/data/davis
 
 The data is in the layout of DAVIS-2017 with masks of all frames. An object is lost in a frame if its J is below 0.5.
 The correction gives the true mask of all objects in the frame in which one of them is most in doubt; J is the mean over

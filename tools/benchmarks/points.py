@@ -26,7 +26,7 @@ from stt_mm.utils import FrameSequence, list_images
 
 DEMO = Path(__file__).parents[2] / 'demo'
 FRAMES = DEMO / 'data' / 'davis' / 'JPEGImages' / '480p'
-CHECKPOINT = DEMO / 'stt_r18_demo-15906475.pth'
+CHECKPOINT = DEMO / 'stt_r18_demo-3e2c45c8.pth'
 SIZE = 256
 POINTS = 32  # of each kind
 MARGIN = 10  # pixels between corners and the border of the first frame
