@@ -1,15 +1,21 @@
 """What tools that run other tools share: a work directory of their own, and steps that show their progress."""
 
+import fcntl
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from pprint import pformat
+
+from mmengine.config import Config
 
 from stt_mm.engine.cli import Progress
 from stt_mm.errors import InputError, SttMMError, writing
+from stt_mm.utils.checkpoint import write_atomically
 
 _SECONDS_TO_STOP = 60
 # How the log of tools/train.py and tools/test.py tells of a step: its number, and that of all.
@@ -24,6 +30,39 @@ def own_folder(folder: Path, mark: str) -> Path:
             raise InputError(f'{folder} is not empty and was not made by this tool. Give another --work-dir.')
         (folder / mark).touch()
     return folder / mark
+
+
+@contextmanager
+def reserved(folder: Path, mark: str) -> Iterator[int]:
+    """Keep a tool's work directory for this process and those it starts; yields the descriptor that they inherit.
+
+    Raises:
+        ValueError: it is in use, or was not made by the tool.
+    """
+    with open(own_folder(folder, mark), 'a') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f'{folder} is in use, by another run of this tool or by a step that outlived one. Wait until it has '
+                'ended, or give another --work-dir.'
+            ) from None
+        yield lock.fileno()
+
+
+def keep_config(cfg: Config, path: Path) -> str:
+    """Write a config, unless it is there; returns the name of the file.
+
+    Raises:
+        ValueError: another one is there.
+    """
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        parts = (f'{key} = {pformat(value, width=120, sort_dicts=False)}\n' for key, value in cfg.to_dict().items())
+        write_atomically(''.join(parts).encode(), path)
+    elif Config.fromfile(path).to_dict() != cfg.to_dict():
+        raise InputError(f'{path} was written for other settings. Give another --work-dir, or delete this one.')
+    return str(path)
 
 
 class StepFailed(SttMMError):

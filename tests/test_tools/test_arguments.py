@@ -216,6 +216,20 @@ LINES = {
         '--html a.html --compare A B',
         dict(html=Path('a.html'), compare=['A', 'B']),
     ),
+    'tools/analysis/protocol_spread': (
+        'c.py w.pth --work-dir w',
+        dict(config='c.py', checkpoint='w.pth', work_dir=Path('w'), protocols=None, cfg_options=None),
+        'trust-checkpoint allow-other-geometry',
+        '--protocols a b --cfg-options a=1',
+        dict(protocols=['a', 'b'], cfg_options=dict(a=1)),
+    ),
+    'tools/analysis/doubt': (
+        'c.py w.pth d',
+        dict(config='c.py', checkpoint='w.pth', data=Path('d'), device=None, cfg_options=None, prefix=None),
+        'trust-checkpoint allow-partial allow-other-geometry',
+        '--device cuda:1 --prefix net --cfg-options a=1',
+        dict(device='cuda:1', prefix='net', cfg_options=dict(a=1)),
+    ),
     'tools/analysis/compare_results': (
         'a.json',
         dict(results=[Path('a.json')]),

@@ -271,29 +271,6 @@ def test_rows_that_cannot_be_are_told_before_anything_is_written(tool, tmp_path,
     assert not (tmp_path / 'work').exists()
 
 
-def test_a_work_directory_is_not_shared(tool, tmp_path):
-    with tool.reserved(tmp_path / 'work') as lock:
-        os.fstat(lock)
-        with pytest.raises(ValueError, match='in use'), tool.reserved(tmp_path / 'work'):
-            pass
-    with tool.reserved(tmp_path / 'work'):
-        pass
-    (tmp_path / 'mine').mkdir()
-    (tmp_path / 'mine' / 'thesis.tex').touch()
-    with pytest.raises(ValueError, match='not made by this tool'), tool.reserved(tmp_path / 'mine'):
-        pass
-
-
-def test_a_config_is_written_once(tool, tmp_path):
-    path = tmp_path / 'new' / 'a.py'
-    cfg = Config(dict(a=(1, 2), b=[dict(c='x')]))
-    assert tool.keep(cfg, path) == str(path)
-    assert Config.fromfile(path).to_dict() == cfg.to_dict()
-    tool.keep(cfg, path)
-    with pytest.raises(ValueError, match=r'a\.py was written for other settings'):
-        tool.keep(Config(dict(a=(1, 3))), path)
-
-
 @pytest.fixture
 def steps(tool, monkeypatch):
     """The ablation with steps that write at once what the real ones write; yields what it has asked for."""

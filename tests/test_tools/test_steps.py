@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from mmengine.config import Config
 
 from stt_mm.engine import steps
 from stt_mm.engine.cli import Progress, tracked
-from stt_mm.engine.steps import StepFailed, run_step
+from stt_mm.engine.steps import StepFailed, keep_config, reserved, run_step
 
 
 def run(script, log):
@@ -119,3 +120,26 @@ def test_a_step_that_does_not_end_is_killed(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match='enough'):
         run(script, tmp_path / 'a.log')
     assert children[0].wait(20) == -signal.SIGKILL
+
+
+def test_a_work_directory_is_not_shared(tmp_path):
+    with reserved(tmp_path / 'work', '.mark') as lock:
+        os.fstat(lock)
+        with pytest.raises(ValueError, match='in use'), reserved(tmp_path / 'work', '.mark'):
+            pass
+    with reserved(tmp_path / 'work', '.mark'):
+        pass
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'thesis.tex').touch()
+    with pytest.raises(ValueError, match='not made by this tool'), reserved(tmp_path / 'mine', '.mark'):
+        pass
+
+
+def test_a_config_is_written_once(tmp_path):
+    path = tmp_path / 'new' / 'a.py'
+    cfg = Config(dict(a=(1, 2), b=[dict(c='x')]))
+    assert keep_config(cfg, path) == str(path)
+    assert Config.fromfile(path).to_dict() == cfg.to_dict()
+    keep_config(cfg, path)
+    with pytest.raises(ValueError, match=r'a\.py was written for other settings'):
+        keep_config(Config(dict(a=(1, 3))), path)

@@ -1,14 +1,12 @@
 """Train a list of configs at a small scale with several seeds, evaluate each by label propagation, print one table."""
 
 import argparse
-import fcntl
 import os
 import re
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from pprint import pformat
 from typing import Any
 
 from ablation_report import Row, described, table, write_files
@@ -18,10 +16,9 @@ from stt_mm.engine import load_config, values_of
 from stt_mm.engine.cli import add_config_options, between, one_line_errors, option_value, tool_parser
 from stt_mm.engine.config import check_keys, override
 from stt_mm.engine.config_checks import check_components
-from stt_mm.engine.steps import own_folder, run_step
+from stt_mm.engine.steps import keep_config, reserved, run_step
 from stt_mm.errors import InputError
 from stt_mm.registry import DATASETS
-from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.checks import check_count
 from stt_mm.utils.config_path import config_path
 from stt_mm.utils.targets import check_apart
@@ -253,31 +250,6 @@ def environment(variables: dict[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-@contextmanager
-def reserved(folder: Path) -> Iterator[int]:
-    """Keep the work directory for this process and those it starts; yields the descriptor that they inherit."""
-    with open(own_folder(folder, '.ablation'), 'a') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f'{folder} is in use, by another run_ablation.py or by a step that outlived one. Wait '
-                'until it has ended, or give another --work-dir.'
-            ) from None
-        yield lock.fileno()
-
-
-def keep(cfg: Config, path: Path) -> str:
-    """Write a config, unless it is there; returns the name of the file."""
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        parts = (f'{key} = {pformat(value, width=120, sort_dicts=False)}\n' for key, value in cfg.to_dict().items())
-        write_atomically(''.join(parts).encode(), path)
-    elif Config.fromfile(path).to_dict() != cfg.to_dict():
-        raise InputError(f'{path} was written for other settings. Give another --work-dir, or delete this one.')
-    return str(path)
-
-
 def one_run(job: Job, row: Row, seed: int, weights: dict[str, Path], lock: int) -> None:
     """Train (not the untrained row) and evaluate one row with one seed, unless that is done; fills in the metrics."""
     folder = job.args.work_dir.resolve() / row.name / f'seed{seed}'
@@ -290,10 +262,16 @@ def one_run(job: Job, row: Row, seed: int, weights: dict[str, Path], lock: int) 
     checkpoint = folder / 'train' / f'iter_{train.train_cfg.max_iters}.pth'
     if row.name != UNTRAINED:
         weights[row.name] = checkpoint
-        arguments = [keep(train, folder / 'train.py'), *common, str(folder / 'train'), '--resume', '--no-validate']
+        arguments = [
+            keep_config(train, folder / 'train.py'),
+            *common,
+            str(folder / 'train'),
+            '--resume',
+            '--no-validate',
+        ]
         if not result.is_file() and not checkpoint.is_file():
             run_step(['tools/train.py', *arguments], ROOT, folder / 'train.log', 'training', [lock])
-    arguments = [keep(test, folder / 'eval.py'), 'none' if row.name == UNTRAINED else str(checkpoint), *common]
+    arguments = [keep_config(test, folder / 'eval.py'), 'none' if row.name == UNTRAINED else str(checkpoint), *common]
     arguments += [str(folder / 'eval'), '--out', str(result), '--skip-done']
     if not result.is_file():
         run_step(['tools/test.py', *arguments], ROOT, folder / 'eval.log', 'evaluation', [lock])
@@ -324,7 +302,7 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         check_apart(args.work_dir, [path for path in (args.data, args.eval_data) if path])
         jobs = read_jobs(args)
-        with reserved(args.work_dir) as lock:
+        with reserved(args.work_dir, '.ablation') as lock:
             rows = run_all(jobs, args, lock)
             write_files(args.work_dir, rows)
     print(f'\n{table(rows)}\n\nMean ± standard deviation over {args.seeds} seeds, in percent. Files: {args.work_dir}/')

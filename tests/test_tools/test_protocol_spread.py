@@ -1,0 +1,87 @@
+"""One network under many protocols: which, with what of the network kept, and what is written."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from test_engine.toy_runs import tool
+from tiny_data import make_davis
+
+from stt_mm.engine import load_config
+from stt_mm.protocols import PRESETS, get_protocol
+
+CONFIG = 'eval/davis_r18_s8'
+
+
+@pytest.fixture(scope='module')
+def spread():
+    return tool('analysis/protocol_spread')
+
+
+def test_all_of_the_benchmark_and_the_own_one_first(spread):
+    cfg = load_config(CONFIG)
+    names = spread.chosen(cfg, None)
+    assert names[0] == 'stt_davis_s8'
+    assert set(names) == {name for name in PRESETS if '_davis' in name}
+    assert spread.chosen(cfg, ['crw_davis', 'crw_davis']) == ['stt_davis_s8', 'crw_davis']
+    assert spread.chosen(load_config('eval/vip_r18_s8'), None)[:1] == ['stt_vip_s8']
+    assert all(spread.benchmark_of(name) for name in PRESETS)
+    with pytest.raises(ValueError, match='No protocol is called'):
+        spread.chosen(cfg, ['crw_davi'])
+
+
+def test_colours_are_those_of_the_network_and_all_else_the_protocol(spread):
+    cfg = load_config(CONFIG, {'model.propagator.protocol.topk': 7})
+    own, other = (
+        get_protocol(spread.config_of(cfg, name).model.propagator.protocol)
+        for name in ('stt_davis_s8', 'vfs_davis_r18')
+    )
+    preset = get_protocol('vfs_davis_r18')
+    assert (own.topk, own.color, preset.color) == (7, 'lab', 'rgb')
+    assert (other.name, other.color, other.topk) == ('vfs_davis_r18', 'lab', preset.topk)
+    said = spread.differences(cfg, 'vfs_davis_r18')
+    assert f'topk {preset.topk}' in said
+    assert 'color' not in said
+    assert spread.differences(cfg, 'stt_davis_s8') == ''
+    assert cfg.model.propagator.protocol.topk == 7
+
+
+def test_protocols_are_run_once_and_stand_in_a_table_and_a_picture(spread, tmp_path, monkeypatch, capsys):
+    """With steps that write at once what tools/test.py writes."""
+    make_davis(tmp_path / 'data', num_videos=1)
+    scores, calls = {'stt_davis_s8': 0.5, 'crw_davis': 0.75, 'mast_davis': 0.25}, []
+
+    def step(arguments, root, log, label, lock):
+        calls.append((label, arguments))
+        out = Path(arguments[arguments.index('--out') + 1])
+        values = {name: scores[label] for name in ('J&F-Mean', 'J-Mean', 'F-Mean', 'J-Decay')}
+        out.write_text(json.dumps(dict(metrics=values)))
+
+    monkeypatch.setattr(spread, 'run_step', step)
+    line = [
+        CONFIG,
+        'none',
+        '--work-dir',
+        tmp_path / 'work',
+        '--protocols',
+        'mast_davis',
+        'crw_davis',
+        '--allow-other-geometry',
+    ]
+    line += ['--cfg-options', f'test_dataloader.dataset.data_root={tmp_path / "data"}']
+    for _ in range(2):
+        spread.main([*map(str, line)])
+    assert [label for label, _ in calls] == ['stt_davis_s8', 'mast_davis', 'crw_davis']
+    assert all(arguments[0] == 'tools/test.py' and '--allow-other-geometry' in arguments for _, arguments in calls)
+    table = (tmp_path / 'work' / 'table.md').read_text()
+    assert [row.split('`')[1] for row in table.splitlines()[2:]] == ['crw_davis', 'stt_davis_s8', 'mast_davis']
+    assert '| `crw_davis` | 75.0 | 75.0 | 75.0 | ' in table
+    assert '| `stt_davis_s8` | 50.0 | 50.0 | 50.0 |  |' in table
+    rows = list(csv.DictReader((tmp_path / 'work' / 'runs.csv').open()))
+    assert [row['protocol'] for row in rows] == ['stt_davis_s8', 'mast_davis', 'crw_davis']
+    assert (tmp_path / 'work' / 'spread.png').stat().st_size > 1000
+    assert table in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        spread.main([*map(str, line), 'model.propagator.protocol.topk=3'])
+    assert 'was written for other settings' in capsys.readouterr().err

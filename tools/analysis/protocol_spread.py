@@ -1,0 +1,152 @@
+"""One network under all protocols of a benchmark, in one table and one picture: how far the numbers lie apart."""
+
+import argparse
+import signal
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from mmengine.config import Config
+
+from stt_mm.engine import load_config
+from stt_mm.engine.cli import add_config_options, add_weight_arguments, one_line_errors, tool_parser
+from stt_mm.engine.steps import keep_config, reserved, run_step
+from stt_mm.errors import InputError
+from stt_mm.evaluation.metrics.tables import write_csv
+from stt_mm.protocols import PRESETS, get_protocol
+from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.utils.targets import check_apart
+from stt_mm.utils.text import read_json
+from stt_mm.visualization import write_figure
+
+ROOT = Path(__file__).resolve().parents[2]
+EPILOG = """examples:
+  python tools/analysis/protocol_spread.py configs/eval/davis_r18_s8.py stt_r18.pth --work-dir work_dirs/spread
+  python tools/analysis/protocol_spread.py configs/eval/davis_r18_s8.py none --work-dir work_dirs/spread \\
+      --protocols stt_davis_s8 vfs_davis_r18 crw_davis --cfg-options test_dataloader.dataset.max_frames=10
+
+The network, its stride and the colours that it sees are those of CONFIG; all else (size, memory, window, votes,
+read-out) is the protocol's. Each is evaluated by tools/test.py in a folder of its own below --work-dir, and what is
+done is not done again. Rows are sorted by the first measure; the last column says in what a protocol differs from that
+of CONFIG."""
+# What tells protocols apart, in the order of the table.
+FIELDS = (
+    *('size', 'short_side', 'long_side', 'resize', 'normalize', 'num_context', 'first_frame', 'fixed', 'lags'),
+    *('window', 'radius', 'strict', 'border', 'long_search', 'vote', 'topk', 'temperature', 'first_label'),
+    *('feedback', 'min_max', 'output', 'read_out', 'points', 'point_sigma', 'point_topk'),
+)
+OPTIONS = ('trust_checkpoint', 'allow_other_geometry')  # handed on to tools/test.py
+BENCHMARKS = ('davis', 'ytv', 'mose', 'vip', 'jhmdb', 'tapvid', 'badja')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = tool_parser(__doc__, EPILOG)
+    parser.add_argument('config', help='evaluation config with the network and the benchmark')
+    parser.add_argument('checkpoint', help='weights of the backbone, or "none"')
+    parser.add_argument('--work-dir', type=Path, required=True, help='where runs, table.md, runs.csv and spread.png go')
+    parser.add_argument(
+        '--protocols', nargs='+', metavar='NAME', help='those to compare (default: all of the benchmark of CONFIG)'
+    )
+    add_config_options(parser)
+    add_weight_arguments(parser, ['trust-checkpoint', 'allow-other-geometry'])
+    return parser.parse_args(argv)
+
+
+def benchmark_of(name: str) -> str | None:
+    """What a protocol is for, as its name says."""
+    return next((part for part in name.split('_') if part in BENCHMARKS), None)
+
+
+def chosen(cfg: Config, names: list[str] | None) -> list[str]:
+    """The protocols to compare, that of the config first."""
+    own = get_protocol(cfg.model.propagator.protocol)
+    for name in names or ():
+        get_protocol(name)
+    kind = benchmark_of(own.name)
+    found = names or [name for name in PRESETS if benchmark_of(name) == kind]
+    return [own.name, *(name for name in dict.fromkeys(found) if name != own.name)]
+
+
+def config_of(cfg: Config, name: str) -> Config:
+    """The config under another protocol, which sees the colours of the one it has."""
+    own = get_protocol(cfg.model.propagator.protocol)
+    if name == own.name:
+        return cfg
+    other = Config(cfg.to_dict())
+    color = {} if get_protocol(name).color == own.color else dict(color=own.color)
+    other.model.propagator.protocol = dict(name=name, **color)
+    return other
+
+
+def differences(cfg: Config, name: str) -> str:
+    """The fields in which a protocol is not that of the config."""
+    own, other = (get_protocol(each.model.propagator.protocol) for each in (cfg, config_of(cfg, name)))
+    pairs = [(field, getattr(other, field)) for field in FIELDS if getattr(own, field) != getattr(other, field)]
+    return ', '.join(f'{field} {value}' for field, value in pairs)
+
+
+def evaluate(cfg: Config, args: argparse.Namespace, name: str, lock: int) -> dict[str, float]:
+    """The measures under one protocol, which are read if they are there."""
+    folder = args.work_dir / name
+    result = folder / 'result.json'
+    kept = keep_config(config_of(cfg, name), folder / 'eval.py')
+    arguments = [kept, args.checkpoint, '--work-dir', str(folder / 'eval'), '--out', str(result), '--skip-done']
+    arguments += [f'--{option.replace("_", "-")}' for option in OPTIONS if getattr(args, option)]
+    if not result.is_file():
+        run_step(['tools/test.py', *arguments], ROOT, folder / 'eval.log', name, [lock])
+    return read_json(result)['metrics']
+
+
+def table(rows: dict[str, dict[str, float]], notes: dict[str, str]) -> str:
+    """Markdown, in percent where measures are fractions, best first."""
+    measures = list(next(iter(rows.values())))[:3]
+    lines = [f'| protocol | {" | ".join(measures)} | differs in |', '| --- ' * (len(measures) + 2) + '|']
+    for name, row in sorted(rows.items(), key=lambda item: -item[1][measures[0]]):
+        scores = ' | '.join(f'{100 * row[measure]:.1f}' for measure in measures)
+        lines.append(f'| `{name}` | {scores} | {notes[name]} |')
+    return '\n'.join(lines)
+
+
+def draw(rows: dict[str, dict[str, float]], path: Path) -> None:
+    """A bar per protocol, best first."""
+    measure = next(iter(next(iter(rows.values()))))
+    ordered = sorted(rows.items(), key=lambda item: item[1][measure])
+    figure = Figure(figsize=(8, 1.2 + 0.32 * len(rows)))
+    axes = figure.subplots()
+    values = [100 * row[measure] for _, row in ordered]
+    axes.barh([name for name, _ in ordered], values, color='C0', height=0.6)
+    for position, value in enumerate(values):
+        axes.text(value, position, f' {value:.1f}', va='center', fontsize=8)
+    axes.set_xlabel(f'{measure}, percent')
+    figure.tight_layout()
+    write_figure(figure, path)
+
+
+def write_files(folder: Path, rows: dict[str, dict[str, Any]], notes: dict[str, str]) -> None:
+    """``table.md``, ``runs.csv`` and ``spread.png``."""
+    write_atomically((table(rows, notes) + '\n').encode(), folder / 'table.md')
+    write_csv(folder / 'runs.csv', [dict(protocol=name) | row for name, row in rows.items()])
+    draw(rows, folder / 'spread.png')
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with one_line_errors():
+        cfg = load_config(args.config, args.cfg_options)
+        if not (cfg.get('model') or {}).get('propagator'):
+            raise InputError(f'{cfg.filename} has no model with a propagator; take one of configs/eval.')
+        check_apart(args.work_dir, [cfg.test_dataloader.dataset.data_root])
+        names = chosen(cfg, args.protocols)
+        rows: dict[str, dict[str, float]] = {}
+        notes = {name: differences(cfg, name) for name in names}
+        with reserved(args.work_dir, '.protocol_spread') as lock:
+            for number, name in enumerate(names, start=1):
+                print(f'[{number}/{len(names)}] {name}', flush=True)
+                rows[name] = evaluate(cfg, args, name, lock)
+                write_files(args.work_dir, rows, notes)
+    print(f'\n{table(rows, notes)}\n\nFiles: {args.work_dir}/')
+
+
+if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    main()
