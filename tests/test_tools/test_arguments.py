@@ -494,8 +494,8 @@ def test_each_tool_runs_as_a_script_and_explains_its_arguments(monkeypatch, caps
     for line, after in pairwise(text.splitlines()):
         if line.startswith('  -'):
             assert '  ' in line.strip() or after.startswith(' ' * 20), f'{line} is not explained'
-    # An ablation ends by SIGTERM as by Ctrl-C.
-    assert list(taken) == ([signal.SIGTERM] if name.endswith('run_ablation') else [])
+    # What starts other tools ends by SIGTERM as by Ctrl-C, and ends them.
+    assert list(taken) == ([signal.SIGTERM] if name.endswith(('run_ablation', 'protocol_spread')) else [])
     for handler in taken.values():
         with pytest.raises(KeyboardInterrupt):
             handler(signal.SIGTERM, None)

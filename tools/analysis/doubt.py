@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from stt_mm.apis import FrameResult, VideoPropagator
+from stt_mm.apis.labels import lowest
 from stt_mm.datasets import DAVIS
 from stt_mm.engine.cli import add_config_options, add_weight_arguments, one_line_errors, tool_parser, tracked
 from stt_mm.errors import InputError
 from stt_mm.evaluation.functional import region_similarity
 from stt_mm.evaluation.metrics.tables import text_table
 from stt_mm.utils import read_mask
-from stt_mm.utils.frames import lowest
 
 EPILOG = """example:
   python tools/analysis/doubt.py configs/eval/davis_r18_s8.py demo/stt_r18_demo-3e2c45c8.pth demo/data/davis
