@@ -68,9 +68,12 @@ class FrameResult:
 
     @property
     def least_confidence(self) -> float:
-        """That of the object or point that is most in doubt; 1 if nothing is followed."""
+        """That of the object that is most in doubt, or of the point where there are no objects; 1 if there is neither.
+
+        The two are not compared: the map of a point is a few cells, and far from the one that is drawn for it.
+        """
         points = [] if self.point_confidence is None else self.point_confidence.tolist()
-        return min([*self.confidence.values(), *points], default=1.0)
+        return min(self.confidence.values() or points, default=1.0)
 
     def row(self) -> dict[str, Any]:
         """The points as plain data, to two digits, ``None`` where one is lost."""

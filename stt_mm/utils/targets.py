@@ -26,6 +26,8 @@ from stt_mm.utils.text import check_name
 logger = logging.getLogger(__name__)
 
 MARK = '.stt_mm'
+# A folder with more entries holds classes, videos or frames: those below it are not listed, which takes minutes.
+_FEW = 100
 _ELSEWHERE = 'Name another place for the results.'
 
 Source = str | Path | None
@@ -226,12 +228,14 @@ def _existing(sources: Iterable[Source]) -> Iterator[str | Path]:
 def _links(folder: str | Path, depth: int) -> Iterator[str]:
     if not depth or not os.path.isdir(folder):
         return
-    with suppress(OSError), os.scandir(folder) as entries:
+    with suppress(OSError), os.scandir(folder) as found:
+        entries = list(found)
         for entry in entries:
-            if not entry.is_symlink():
+            if entry.is_symlink():
+                if os.path.exists(entry.path):
+                    yield entry.path
+            elif len(entries) <= _FEW:
                 yield from _links(entry.path, depth - 1)
-            elif os.path.exists(entry.path):
-                yield entry.path
 
 
 def _identity(path: str | Path) -> tuple[int, int] | None:

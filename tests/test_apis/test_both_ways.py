@@ -168,6 +168,14 @@ def test_passes_are_counted_and_doubts_named(propagator, tmp_path):
     assert values[0] == min(result.least_confidence for result in found)
 
 
+def test_objects_and_points_are_not_doubted_by_one_measure(propagator):
+    frames, masks = squares(3)
+    both = run(propagator, frames, masks[0], [[18.0, 18.0]])
+    alone = run(propagator, frames, None, [[18.0, 18.0]])
+    assert both[2].least_confidence == min(both[2].confidence.values()) != float(both[2].point_confidence[0])
+    assert alone[2].least_confidence == float(alone[2].point_confidence[0])
+
+
 @cases(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=12))
 def test_two_passes_meet_where_the_sum_of_their_confidence_is_largest(rows):
     forward, backward = np.array(rows).reshape(-1, 2).T

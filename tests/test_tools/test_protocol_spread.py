@@ -55,7 +55,8 @@ def test_protocols_are_run_once_and_stand_in_a_table_and_a_picture(spread, tmp_p
     def step(arguments, root, log, label, lock):
         calls.append((label, arguments))
         out = Path(arguments[arguments.index('--out') + 1])
-        values = {name: scores[label] for name in ('J&F-Mean', 'J-Mean', 'F-Mean', 'J-Decay')}
+        added = {'J&F-Mean': 0, 'J-Mean': -0.05, 'J-Decay': 0.2, 'F-Mean': 0.05}
+        values = {name: scores[label] + more for name, more in added.items()}
         out.write_text(json.dumps(dict(metrics=values)))
 
     monkeypatch.setattr(spread, 'run_step', step)
@@ -76,8 +77,8 @@ def test_protocols_are_run_once_and_stand_in_a_table_and_a_picture(spread, tmp_p
     assert all(arguments[0] == 'tools/test.py' and '--allow-other-geometry' in arguments for _, arguments in calls)
     table = (tmp_path / 'work' / 'table.md').read_text()
     assert [row.split('`')[1] for row in table.splitlines()[2:]] == ['crw_davis', 'stt_davis_s8', 'mast_davis']
-    assert '| `crw_davis` | 75.0 | 75.0 | 75.0 | ' in table
-    assert '| `stt_davis_s8` | 50.0 | 50.0 | 50.0 |  |' in table
+    assert '| `crw_davis` | 75.0 | 70.0 | 80.0 | ' in table
+    assert '| `stt_davis_s8` | 50.0 | 45.0 | 55.0 |  |' in table
     rows = list(csv.DictReader((tmp_path / 'work' / 'runs.csv').open()))
     assert [row['protocol'] for row in rows] == ['stt_davis_s8', 'mast_davis', 'crw_davis']
     assert (tmp_path / 'work' / 'spread.png').stat().st_size > 1000

@@ -236,6 +236,19 @@ def test_what_links_in_a_data_set_lead_to_is_read_as_well(data, tmp_path):
     check_apart(tmp_path / 'work', [tmp_path / 'linked'])
 
 
+def test_folders_of_many_classes_are_not_listed_one_by_one(tmp_path, monkeypatch):
+    listed, scan = [], os.scandir
+    for number in range(101):
+        (tmp_path / 'data' / f'class{number}').mkdir(parents=True)
+    (tmp_path / 'data' / 'linked').symlink_to(tmp_path / 'far')
+    (tmp_path / 'far').mkdir()
+    monkeypatch.setattr(os, 'scandir', lambda path: listed.append(str(path)) or scan(path))
+    check_apart(tmp_path / 'work', [tmp_path / 'data'])
+    assert listed == [str(tmp_path / 'data')]
+    with pytest.raises(ValueError, match='linked'):
+        check_apart(tmp_path / 'far' / 'work', [tmp_path / 'data'])
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
     (tmp_path / 'file').touch()
     with pytest.raises(OSError, match='file is a file, but the results need a folder'):

@@ -22,7 +22,7 @@ EPILOG = """example:
 The data is in the layout of DAVIS-2017 with masks of all frames. An object is lost in a frame if its J is below 0.5.
 The correction gives the true mask of all objects in the frame in which one of them is most in doubt; J is the mean over
 objects and over all frames but the first and that one, without the correction, with it, and with labels that go both
-ways. The frame is chosen without a look at the truth."""
+ways. The frame is chosen without a look at the truth. Where nothing or all is lost there is no AUC (nan)."""
 LOST = 0.5
 
 
@@ -84,11 +84,8 @@ def summary(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """The table of all videos, and the area under the ROC curve of all their frames together."""
     columns = {'before': 'J', 'forward': 'corrected', 'both': 'both ways'}
     table = {
-        name: {
-            'objects in frames': len(row['lost']),
-            'lost': sum(row['lost']),
+        f'{name} ({sum(row["lost"])} of {len(row["lost"])} lost, frame {row["frame"]})': {
             'AUC': auc(row['confidence'], row['lost']),
-            'frame': row['frame'],
             **{title: row[key] for key, title in columns.items()},
         }
         for name, row in rows.items()

@@ -99,7 +99,8 @@ def evaluate(cfg: Config, args: argparse.Namespace, name: str, lock: int) -> dic
 
 def table(rows: dict[str, dict[str, float]], notes: dict[str, str]) -> str:
     """Markdown, in percent where measures are fractions, best first."""
-    measures = list(next(iter(rows.values())))[:3]
+    every = list(next(iter(rows.values())))
+    measures = [name for name in every if name.endswith('-Mean')] or every[:3]
     lines = [f'| protocol | {" | ".join(measures)} | differs in |', '| --- ' * (len(measures) + 2) + '|']
     for name, row in sorted(rows.items(), key=lambda item: -item[1][measures[0]]):
         scores = ' | '.join(f'{100 * row[measure]:.1f}' for measure in measures)
