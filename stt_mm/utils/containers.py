@@ -1,10 +1,24 @@
-"""Whether a video file is as long as it says, from the sizes that its container begins with."""
+"""Whether a video file is as long as it says, and where its structure is broken, from the sizes in its container."""
 
 import os
 from pathlib import Path
 from typing import BinaryIO
 
 _MP4_BOXES = (b'ftyp', b'styp', b'moov', b'mdat', b'wide', b'free', b'skip')
+
+# Matroska and WebM: a segment holds elements whose names have four bytes, among them the tracks and clusters of frames.
+_EBML, _SEGMENT = b'\x1a\x45\xdf\xa3', b'\x18\x53\x80\x67'
+_CLUSTER, _TRACKS = b'\x1f\x43\xb6\x75', b'\x16\x54\xae\x6b'
+_TRACK, _TRACK_NUMBER, _GROUP, _BLOCKS = b'\xae', b'\xd7', b'\xa0', (b'\xa1', b'\xa3')
+_ANYWHERE = {b'\xec', b'\xbf'}
+# What stands in those parts that lead to frames; in others anything may.
+_HOLDS = {
+    _TRACKS: None,
+    _TRACK: None,
+    _CLUSTER: _ANYWHERE | {b'\xa0', b'\xa3', b'\xa7', b'\xab', b'\xaf', b'\xe7', b'\x58\x54'},
+    _GROUP: _ANYWHERE
+    | {b'\x8e', b'\x9b', b'\xa1', b'\xa2', b'\xa4', b'\xc8', b'\xfa', b'\xfb', b'\xfd', b'\x75\xa1', b'\x75\xa2'},
+}
 
 
 def is_cut_off(path: str | Path) -> bool:
@@ -19,11 +33,54 @@ def is_cut_off(path: str | Path) -> bool:
             # All ones: the writer did not know the size.
             size = int.from_bytes(head[4:], 'little')
             return size != 0xFFFFFFFF and 8 + size > end
-        if head[:4] == b'\x1a\x45\xdf\xa3':
+        if head[:4] == _EBML:
             return _end_of_segment(file) > end
         if head[4:] in _MP4_BOXES:
             return _end_of_boxes(file, end) > end
     return False
+
+
+def broken_at(path: str | Path) -> int | None:
+    """The byte at which the structure of an MKV or WebM file is lost, so that its readers look for the next cluster.
+
+    They do so without a word, and the frames in between are gone. ``None`` if there is no such place, and for other
+    kinds of files. The file is walked through from frame to frame, without reading their contents.
+    """
+    end = os.path.getsize(path)
+    with open(path, 'rb') as file:
+        if file.read(4) != _EBML:
+            return None
+        position = (_variable_int(file) or 0) + file.tell()
+        # What may stand in the parts around the position, and where each ends if that is known.
+        parts: list[tuple[set[bytes] | None, int | None]] = []
+        segment_end, tracks = None, set()
+        while position < min(end, segment_end or end):
+            file.seek(position)
+            name, size = _name(file), _variable_int(file)
+            content = file.tell()
+            if content >= end:
+                return None
+            while parts and (position == parts[-1][1] or parts[-1][1] is None and len(name) == 4):
+                parts.pop()
+            allowed, limit = parts[-1] if parts else (_ANYWHERE, None)
+            holds = name == _SEGMENT or name in _HOLDS
+            if not (allowed is None or name in allowed or len(name) == 4 and not parts):
+                return position
+            # What reaches beyond the end of the file, but not of what holds it, is cut off and not broken.
+            limit = limit or segment_end or (None if holds else end)
+            if size is None and name not in (_SEGMENT, _CLUSTER) or size and limit and content + size > limit:
+                return position
+            if name == _TRACK_NUMBER and allowed is None:
+                tracks.add(int.from_bytes(file.read(size), 'big'))
+            if name in _BLOCKS and allowed is not None and _variable_int(file) not in tracks:
+                return position
+            part_end = None if size is None else content + size
+            if name == _SEGMENT:
+                segment_end = part_end
+            elif holds:
+                parts.append((_HOLDS[name], part_end))
+            position = content if holds else part_end
+    return None
 
 
 def _end_of_boxes(file: BinaryIO, end: int) -> int:
@@ -47,6 +104,12 @@ def _end_of_segment(file: BinaryIO) -> int:
     file.seek(header + 4, os.SEEK_CUR)
     size = _variable_int(file)
     return 0 if size is None else file.tell() + size
+
+
+def _name(file: BinaryIO) -> bytes:
+    """The name of an element, whose first byte tells how many follow; none is longer than four."""
+    first = file.read(1)
+    return first + file.read(8 - first[0].bit_length() if first and first[0] else 0)
 
 
 def _variable_int(file: BinaryIO) -> int | None:

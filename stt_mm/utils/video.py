@@ -109,7 +109,7 @@ class VideoReader:
         self._open()
 
     def _open(self) -> None:
-        self._file, self._pid = VideoFile(self.path), os.getpid()
+        self._file, self._pid = VideoFile(self.path, check=False), os.getpid()
         self._frames, self._next = self._file.frames(), 0
 
     def _find_frames(self) -> FrameIndex:

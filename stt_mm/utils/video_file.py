@@ -1,7 +1,7 @@
 """One video file, opened by PyAV: its frames in order, and where each of them is."""
 
 import os
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,7 +12,7 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
-from stt_mm.utils.containers import is_cut_off
+from stt_mm.utils.containers import broken_at, is_cut_off
 from stt_mm.utils.images import FrameError
 
 REPAIR = 'encode it again, for example: ffmpeg -i <video> -c:v libx264 fixed.mp4'
@@ -61,12 +61,16 @@ class FrameIndex:
 class VideoFile:
     """A video file that is open for decoding, in the thread that asks for frames.
 
+    Args:
+        path: the file.
+        check: walk through its structure first; not needed where the frames up to a damage are known.
+
     Attributes:
-        damaged: whether :meth:`frames` stopped where a packet cannot be decoded, or not without gaps.
+        damaged: whether :meth:`frames` stopped where a packet is lost or cannot be decoded, or not without gaps.
         cut: whether the file claims to be longer than it is.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, check: bool = True) -> None:
         self.path = path
         self.damaged = False
         try:
@@ -87,6 +91,7 @@ class VideoFile:
         # A cover picture is a stream as well.
         self._stream = min(streams, key=lambda stream: bool(stream.disposition & Disposition.attached_pic))
         self.cut = is_cut_off(path)
+        self._broken = broken_at(path) if check else None
         self._codec = self._stream.codec_context
         # One thread: more would have to be stopped in forked workers, and lose frames around a damaged packet.
         self._codec.thread_count = 1
@@ -130,10 +135,12 @@ class VideoFile:
             from_key: leave out what comes before the first key frame, as is needed after :meth:`seek`.
         """
         started = False
+        waiting = _Waiting(self.codec in _PACKET_IS_FRAME and self._timed)
         for packet in chain(self._packets(), [None]):  # None asks for what the decoder holds back.
             if from_key and packet is not None and not packet.is_keyframe:
                 continue
             from_key = False
+            waiting.add(packet)
             try:
                 frames = self._codec.decode(packet)
             except av.FFmpegError:
@@ -143,11 +150,13 @@ class VideoFile:
                     return  # What the decoder holds back may be wrong as well.
                 continue
             for frame in frames:
-                if frame.is_corrupt and (started or frame.key_frame):
+                lost = waiting.shown(frame)
+                if frame.is_corrupt and (started or frame.key_frame) or lost and started:
                     self.damaged = True
                     return
                 started |= not frame.is_corrupt
                 yield frame
+        self.damaged |= started and waiting.left
 
     def seek(self, time: int) -> bool:
         """Go to a key frame at or before ``time``, or near it; :meth:`frames` tells where that is.
@@ -185,14 +194,21 @@ class VideoFile:
     def _packets(self) -> Iterator[av.Packet]:
         try:
             for packet in self._container.demux(self._stream):
+                # FFmpeg goes on behind what it cannot read, and packets between are lost.
+                if self._broken is not None and packet.pos is not None and packet.pos >= self._broken:
+                    break
                 # The last packet that a file cut off holds is a part of one; one of no size stands for no frame.
                 if packet.size and not (self.cut and packet.is_corrupt):
                     yield packet
+            else:
+                self.damaged |= self._broken is not None
+                return
         except IndexError:
             # The end, where PyAV stumbles over streams that the start of the file did not announce.
             return
         except av.FFmpegError:
-            self.damaged = True
+            pass
+        self.damaged = True
 
     def packet_index(self) -> FrameIndex | None:
         """The index that the packets promise, without decoding; ``None`` where they do not tell what is shown."""
@@ -216,6 +232,45 @@ class VideoFile:
         if not self._timed or None in times or any(second < first for first, second in pairwise(times)):
             return FrameIndex(range(len(times)), (), whole)
         return _index(times, [time for time, key in frames if key], whole)
+
+
+class _Waiting:
+    """The times at which packets are to be shown that have not been: a decoder can lose a frame without a word.
+
+    Nothing is expected where a packet may show no frame, or is not stamped.
+    """
+
+    def __init__(self, known: bool) -> None:
+        self._known, self._times = known, []
+        self._decoded = self._last = None
+
+    @property
+    def left(self) -> bool:
+        """Whether a packet has not been shown."""
+        return self._known and bool(self._times)
+
+    def add(self, packet: av.Packet | None) -> None:
+        """A packet goes to the decoder; ``None`` ends the file."""
+        if packet is None or not self._known:
+            return
+        # Where recordings were joined, time may start anew.
+        rises = self._decoded is None or packet.dts is None or packet.dts >= self._decoded
+        self._decoded = packet.dts
+        if packet.pts is None or not rises:
+            self._known = False
+        elif not packet.is_discard and (self._last is None or packet.pts > self._last):
+            # Frames before the one that decoding began with may refer to what was not read.
+            insort(self._times, packet.pts)
+
+    def shown(self, frame: av.VideoFrame) -> bool:
+        """A frame comes; whether one was lost that should have come before it."""
+        if not self._known or frame.pts is None:
+            self._known = False
+            return False
+        before = bisect_left(self._times, frame.pts)
+        del self._times[: before + (self._times[before : before + 1] == [frame.pts])]
+        self._last = frame.pts
+        return before > 0
 
 
 def _index(times: list[int], keys: list[int], whole: bool) -> FrameIndex:

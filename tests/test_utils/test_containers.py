@@ -1,8 +1,8 @@
-"""Where a container says that it ends, written by hand: the last byte that belongs to it, and one less."""
+"""Where a container says that it ends, and where it is broken, written by hand byte by byte."""
 
 import pytest
 
-from stt_mm.utils.containers import is_cut_off
+from stt_mm.utils.containers import broken_at, is_cut_off
 
 
 def box(kind, content=b'', size=None):
@@ -71,3 +71,63 @@ def test_the_last_byte_tells_whether_a_file_is_whole(tmp_path, name):
 def test_parts_that_reach_beyond_the_end(tmp_path, data, cut):
     (tmp_path / 'a').write_bytes(data)
     assert is_cut_off(tmp_path / 'a') is cut
+
+
+def element(name, content=b'', size=None):
+    return bytes.fromhex(name) + (bytes([0x80 | len(content)]) if size is None else size) + content
+
+
+UNKNOWN = b'\x01' + 7 * b'\xff'
+TRACKS = element('1654ae6b', element('ae', element('d7', b'\x02') + element('e0', b'\xb0\x81\x05')))
+BLOCK = element('a3', b'\x82\0\0\x80pixels')
+GROUP = element('a0', element('a1', b'\x82\0\x05\0more') + element('9b', b'\x01'))
+CLUSTERS = [element('1f43b675', element('e7', b'\x09') + BLOCK + GROUP + BLOCK) for _ in range(2)]
+
+
+def segment(*parts, size=None):
+    content = b''.join(parts)
+    return ebml(size or (0x4000 | len(content)).to_bytes(2, 'big')) + content
+
+
+@pytest.mark.parametrize('size', [None, UNKNOWN])
+def test_a_whole_segment_is_broken_nowhere(tmp_path, size):
+    live = [part[:4] + UNKNOWN + part[5:] for part in CLUSTERS]
+    for clusters in (CLUSTERS, live, [CLUSTERS[0], live[1], CLUSTERS[0]]):
+        data = segment(element('114d9b74', bytes(9)), TRACKS, *clusters, element('1c53bb6b', b'cues'), size=size)
+        for tail in (b'', b'garbage of a camera' if size is None else b''):
+            (tmp_path / 'a').write_bytes(data + tail)
+            assert broken_at(tmp_path / 'a') is None
+        # Cut off, which is another thing.
+        if clusters is CLUSTERS:
+            for left in range(1, len(CLUSTERS[0]) - 20):
+                (tmp_path / 'a').write_bytes(data[: -9 - left])
+                assert broken_at(tmp_path / 'a') is None
+
+
+def test_every_other_name_size_or_track_is_where_a_segment_breaks(tmp_path):
+    path, data = tmp_path / 'a', segment(TRACKS, *CLUSTERS)
+    start = data.rindex(CLUSTERS[0])
+    assert data[start:] == CLUSTERS[1]
+    block = start + 5 + 3
+    group = block + len(BLOCK)
+    for at, byte, broken in [
+        (block, 0, block),  # No name begins so.
+        (block, 0xA8, block),  # No name of what stands in a cluster.
+        (block + 1, 0xFE, block),  # It reaches beyond its cluster.
+        (block + 1, 0xFF, block),  # Only segments and clusters may be without a size.
+        (block + 2, 0x81, block),  # There is no such track.
+        (block + 2, 0, block),
+        (group, 0xAE, group),
+        (group + 2, 0xE7, group + 2),
+        (group + 3, 0x90, group + 2),
+        (group + 4, 0x83, group + 2),
+        (start, 0x1E, None),  # Another part of a segment, whatever it is.
+        (start, 0x9F, start),
+        (start + 4, 0xFE, start),
+        (start + 4, 0x83, start + 8),  # The cluster ends early, and a block stands outside.
+    ]:
+        path.write_bytes(data[:at] + bytes([byte]) + data[at + 1 :])
+        assert broken_at(path) == broken, (at - start, hex(byte))
+    for other in (b'', b'RIFF' + data[4:], HEAD + data):
+        path.write_bytes(other)
+        assert broken_at(path) is None

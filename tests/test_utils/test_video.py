@@ -244,7 +244,7 @@ class Film:
 
     fps, promised, cut, damaged, time_base, pts = 25.0, None, False, False, Fraction(1, 10), (5, 5, 7, 7, 0, 3, None, 4)
 
-    def __init__(self, path):
+    def __init__(self, path, check=True):
         pass
 
     def frames(self):
@@ -334,7 +334,9 @@ def test_a_reader_opens_its_file_when_it_reads_and_anew_in_another_process(tmp_p
     reader = VideoReader(tmp_path / 'a.mp4')
     assert reader._file is None
     opened = []
-    monkeypatch.setattr('stt_mm.utils.video.VideoFile', lambda path: opened.append(path) or VideoFile(path))
+    monkeypatch.setattr(
+        'stt_mm.utils.video.VideoFile', lambda path, check=True: opened.append(path) or VideoFile(path, check)
+    )
     assert [shown(reader.read(number)) for number in (5, 6, 45)] == [5, 6, 45]
     assert len(opened) == 1
     for pid, number in ((1, 46), (2, 25), (2, 26)):
@@ -362,7 +364,9 @@ def test_a_seek_that_comes_out_late_is_tried_once_more(tmp_path, monkeypatch, la
         return late is not None and seek(file, times[48] if len(sought) <= late else time)
 
     monkeypatch.setattr(VideoFile, 'seek', sloppy)
-    monkeypatch.setattr('stt_mm.utils.video.VideoFile', lambda path: files.append(path) or VideoFile(path))
+    monkeypatch.setattr(
+        'stt_mm.utils.video.VideoFile', lambda path, check=True: files.append(path) or VideoFile(path, check)
+    )
     assert [shown(reader.read(number)) for number in (33, 34)] == [33, 34]
     assert (sought, len(files)) == (asked, opened)
 
@@ -398,7 +402,7 @@ def test_packets_are_believed_if_the_first_frame_and_those_after_the_last_key_fr
     tmp_path, monkeypatch, promised, shown_at, agrees
 ):
     class Fake:
-        def __init__(self, path):
+        def __init__(self, path, check=True):
             self.start = 0
 
         def packet_index(self):
@@ -431,7 +435,7 @@ def test_a_frame_that_did_not_come_shifts_no_other(tmp_path, monkeypatch):
     class Fake:
         codec = 'none'
 
-        def __init__(self, path):
+        def __init__(self, path, check=True):
             pass
 
         def frames(self, from_key=False):

@@ -16,7 +16,7 @@ from tiny_data import shown, write_timed_video
 from stt_mm.utils import FrameError, VideoReader
 from stt_mm.utils.containers import is_cut_off
 from stt_mm.utils.video import open_video
-from stt_mm.utils.video_file import _MAX_PIXELS, FrameIndex, VideoFile, _compact, _index
+from stt_mm.utils.video_file import _MAX_PIXELS, FrameIndex, VideoFile, _compact, _index, _Waiting
 
 COUNT = 100
 STEPS = np.random.default_rng(0).integers(15, 90, COUNT)
@@ -213,6 +213,63 @@ def test_a_packet_with_a_hole_never_gives_a_wrong_frame(tmp_path, kind, broken):
         except FrameError:
             refused += 1
     assert refused or not reader.index.whole
+
+
+@pytest.mark.parametrize('kind', ['mkv', 'vp9', 'vp8'])
+def test_frames_behind_a_broken_structure_are_not_taken_for_those_before(tmp_path, kind):
+    """FFmpeg looks for the next cluster without a word: the frames in between would be gone."""
+    path = make(tmp_path, kind)
+    whole = [frame for _, frame, _ in open_video(path).frames]
+    with av.open(str(path)) as file:
+        packet = [packet for packet in file.demux(file.streams.video[0]) if packet.size][60]
+    data = path.read_bytes()
+    # The name of the element that holds the packet: one byte of two stands before its size, track, time and flags.
+    start = data.rindex(b'\xa3', 0, data.index(bytes(packet)))
+    path.write_bytes(data[:start] + b'\0' + data[start + 1 :])
+    read = []
+    with pytest.raises(FrameError, match='damaged there'):
+        read.extend(frame for _, frame, _ in open_video(path).frames)
+    assert 50 < len(read) <= 60
+    assert np.array_equal(read, whole[: len(read)])
+    reader = VideoReader(path)
+    assert not reader.index.whole
+    assert len(reader) == len(read)
+    assert all(np.array_equal(reader.read(number), whole[number]) for number in (len(read) - 1, 0, 30))
+
+
+@pytest.mark.parametrize(
+    ('events', 'lost', 'left'),
+    [
+        ('+0 +3 0 +1 1 +2 2 3', '', False),
+        ('+0 +3 0 +1 +2 2 3', '2', False),
+        ('+0 +3 0 +1 1 +2 3', '3', False),
+        ('+0 +1 0 1 +2', '', True),
+        ('+0 +1 1 +2 2', '1', False),  # Whether it should have come is up to the caller: decoding has begun with it.
+        ('+9 +7 +8 9 +10 10', '9', False),
+        ('+9 9 +7 +8 +10 10', '', False),  # Not before those that it began with.
+        ('+5 5 +6 6 *7 +8 8', '', False),  # An edit list leaves out 7.
+        ('+5 5 +6 +0 6 +1 0 1', '', False),  # Two recordings.
+        ('+5 5 ? +6 +7 7', '', False),
+        ('+5 +5 5 5', '', False),
+        ('+5 +5 5 +6 6', '6', False),
+    ],
+)
+def test_what_the_decoder_owes(events, lost, left):
+    """Packets are marked by +, and by * where they are not to be shown; ? has no time. The rest are frames."""
+    waiting, missed, order = _Waiting(True), [], 0
+    for event in events.split():
+        if event[0] in '+*?':
+            time = None if event == '?' else int(event[1:])
+            order = -1 if time == 0 and order else order + 1
+            waiting.add(packet(time, order, discard=event[0] == '*'))
+        elif waiting.shown(SimpleNamespace(pts=int(event))):
+            missed.append(event)
+    waiting.add(None)
+    assert (' '.join(missed), waiting.left) == (lost, left)
+    nothing = _Waiting(False)
+    nothing.add(packet(1))
+    assert not nothing.left
+    assert not nothing.shown(SimpleNamespace(pts=5))
 
 
 def test_whole_files_that_do_not_know_their_size_or_hold_more(tmp_path):
@@ -484,7 +541,7 @@ def test_frames_up_to_where_a_film_is_damaged(film, monkeypatch, packets, from_k
 
     A frame with a mark of exclamation has gaps that the decoder filled.
     """
-    Frame = namedtuple('Frame', 'number is_corrupt key_frame')
+    Frame = namedtuple('Frame', 'number is_corrupt key_frame pts', defaults=[None])
 
     def decode(packet):
         text = end if packet is None else packet.text
@@ -493,7 +550,9 @@ def test_frames_up_to_where_a_film_is_damaged(film, monkeypatch, packets, from_k
         number = text.strip('!')
         return [Frame(int(number), '!' in text, packet and packet.is_keyframe)] if number.isdecimal() else []
 
-    monkeypatch.setattr(film, '_codec', SimpleNamespace(decode=decode))
+    # A codec of which nothing is known.
+    codec = SimpleNamespace(canonical_name='')
+    monkeypatch.setattr(film, '_codec', SimpleNamespace(decode=decode, codec=codec))
     monkeypatch.setattr(
         film,
         '_packets',
@@ -514,7 +573,7 @@ def test_packets_that_are_parts_of_one_are_left_out_where_a_file_is_cut_off(film
 
     def demux(stream):
         for size in sizes:
-            yield SimpleNamespace(size=abs(size), is_corrupt=size < 0)
+            yield SimpleNamespace(size=abs(size), is_corrupt=size < 0, pos=None)
         if error is not None:
             raise error(1, 'broken')
 
