@@ -15,6 +15,7 @@ _BLOCK = np.ones((3, 3), np.uint8)
 # Clean masks have 0.03 of their edges in rims, more only where these are few pixels; smoothed ones 0.08 to 0.9.
 _SMOOTH_SHARE, _SMOOTH_PIXELS = 0.07, 65
 _PIECES = 5  # Of clean masks all thin ids that lie between others have 4 pieces at most, smoothed edges have 5 to 100.
+_RIM_DEPTH, _RIM_PIXELS = 4, 30  # Clean masks have no id that is so thin and keeps higher ones apart from lower ones.
 _SPECK_SHARE, _SPECK_PIXELS = 0.95, 8  # What a JPEG leaves beside an area are a few pixels each.
 _BLACK = 15  # The brightest that still counts as black.
 _GRID_SHARE, _COARSE_SHARE = 0.12, 0.9  # Of all corners of areas 1 in 64 lies on the grid by chance.
@@ -46,7 +47,8 @@ def check_drawn(mask: np.ndarray, palette: np.ndarray | None, where: str) -> Non
         _check_palette(palette, used, where)
         levels += [palette[:, channel][mask] for channel in range(3)]
     solid, ids = _solid(mask), used[used > 0]
-    faults = [_soft(mask, level, solid, ids) for level in levels] + [_worn(mask, solid, ids)]
+    faults = [_soft(mask, level, solid, ids) for level in levels]
+    faults += [_between(mask, ids), _worn(mask, solid, ids)]
     if any(faults):
         raise InputError(
             f'{where} has smoothed edges, as a soft brush, a JPEG or a resize with interpolation leaves them: '
@@ -69,7 +71,7 @@ def drop_void(mask: np.ndarray, where: str) -> np.ndarray:
         return mask
     deepest = max(5, 0.02 * min(mask.shape))
     inner = void & ~_frame(void, deepest)
-    depth = cv2.distanceTransform(np.pad(inner, 1).astype(np.uint8), cv2.DIST_L2, 3).max()
+    depth = _depth(np.pad(inner, 1))
     count, parts = _pieces(ids | inner)
     swallows = np.bincount(parts[inner], minlength=count + 1) > np.bincount(parts[ids], minlength=count + 1)
     if depth > deepest or swallows.any() or not _is_border(inner, ids, parts):
@@ -133,6 +135,23 @@ def _soft(mask: np.ndarray, level: np.ndarray, solid: np.ndarray, ids: np.ndarra
     return ''
 
 
+def _between(mask: np.ndarray, ids: np.ndarray) -> str:
+    """What shows that an edge is a ramp so wide that it holds areas: an id that keeps higher ones from lower ones."""
+    padded = np.pad(mask, 1)
+    for number in ids[:-1]:
+        left, top, width, height = cv2.boundingRect((mask == number).astype(np.uint8))
+        part = padded[top : top + height + 2, left : left + width + 2]
+        area = (part == number).astype(np.uint8)
+        near = cv2.dilate(area, _BLOCK) > 0
+        touching, below = np.count_nonzero(near & (part > number)), np.count_nonzero(near & (part < number))
+        if touching < _RIM_PIXELS or 2 * below <= touching or _depth(area) > _RIM_DEPTH:
+            continue
+        low, high = (mask < number).astype(np.uint8), mask > number
+        if 10 * np.count_nonzero(high & (cv2.dilate(low, _BLOCK) > 0)) < touching:
+            return f'its id {number} is only a rim between higher and lower ones'
+    return ''
+
+
 def _worn(mask: np.ndarray, solid: np.ndarray, ids: np.ndarray) -> str:
     """What shows that ids went through a JPEG: specks of one more or one less than an id, or the blocks it works in."""
     total, firm = _counts(mask), _counts(mask[solid])
@@ -164,6 +183,11 @@ def _pieces(area: np.ndarray) -> tuple[int, np.ndarray]:
     """How many connected parts an area has, and the number of each pixel's part, from 1."""
     count, pieces = cv2.connectedComponents(area.astype(np.uint8), connectivity=8)
     return count - 1, pieces
+
+
+def _depth(area: np.ndarray) -> float:
+    """How far the innermost pixel of an area is from its outside."""
+    return float(cv2.distanceTransform(area.astype(np.uint8), cv2.DIST_L2, 3).max())
 
 
 def _counts(values: np.ndarray) -> np.ndarray:
