@@ -113,6 +113,13 @@ def huge_pngs() -> dict[str, bytes]:
     return files
 
 
+def other_frames() -> dict[str, bytes]:
+    colour = texture((48, 64), 3)
+    kinds = {'tif': 'TIFF', 'bmp': 'BMP', 'webp': 'WEBP', 'ppm': 'PPM'}
+    packed = encoded(colour, 'TIFF', compression='tiff_lzw')
+    return {**{f'rgb.{suffix}': encoded(colour, kind) for suffix, kind in kinds.items()}, 'packed.tif': packed}
+
+
 def jpegs() -> dict[str, bytes]:
     colour = texture((48, 64), 2)
     return {
@@ -343,6 +350,7 @@ def mask_damage(data: bytes, rng: random.Random) -> bytes:
 
 READERS = {
     'png': Reader(png_frames, read_image, png_damage, huge_pngs),
+    'frame': Reader(other_frames, read_image),
     'mask': Reader(png_masks, read_as_mask, mask_damage, huge_masks),
     'jpeg': Reader(jpegs, read_image, both(mutants.any_bytes, mutants.jpeg_segments)),
     'video': Reader(videos, read_video, both(mutants.any_bytes, mutants.mp4_boxes)),

@@ -117,7 +117,27 @@ def _check(data: bytes) -> None:
     elif data.startswith(PNG):
         check_png(data)
     else:
+        if data.startswith((b'II', b'MM')):
+            _check_tiff(data)
         guarded(open_image(data).load)
+
+
+def _check_tiff(data: bytes) -> None:
+    """Refuses numbers for which no brightness is agreed on, which neither Pillow nor OpenCV turns into a picture."""
+
+    def largest() -> tuple[int, int]:
+        # The head of a BigTIFF is longer.
+        tags, file = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if 43 in data[2:4] else 8]), io.BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        return max(tags.get(258, (1,))), max(tags.get(339, (1,)))
+
+    bits, form = guarded(largest)
+    if bits > 16 or form != 1:
+        raise ImageFault(
+            'its numbers are floating point, signed, or of more than 16 bits',
+            'Scale them to a picture of 8 bits and save that.',
+        )
 
 
 def check_size(width: int, height: int) -> None:

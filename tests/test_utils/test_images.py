@@ -26,6 +26,24 @@ def test_grey_becomes_three_channels(tmp_path):
     assert np.array_equal(read_image(tmp_path / 'a.png'), np.full((4, 5, 3), 9))
 
 
+@pytest.mark.parametrize(
+    ('kind', 'channels', 'read'),
+    [
+        *((kind, channels, True) for kind in (np.uint8, np.uint16) for channels in (1, 3)),
+        *((kind, channels, False) for kind in (np.float32, np.float64, np.int32) for channels in (1, 3)),
+        (np.int16, 1, False),
+    ],
+)
+def test_a_tiff_of_numbers_without_a_brightness_is_called_whole(tmp_path, kind, channels, read):
+    path = tmp_path / 'a.tif'
+    assert cv2.imwrite(str(path), np.full((20, 30, channels), 100).astype(kind))
+    if read:
+        assert read_image(path).shape == (20, 30, 3)
+        return
+    with pytest.raises(FrameError, match=r'a\.tif .*: its numbers are floating point, signed, or of more.*Scale them'):
+        read_image(path)
+
+
 @pytest.mark.parametrize('suffix', ['jpg', 'png', 'bmp', 'webp'])
 @pytest.mark.parametrize('part', [0.0, 0.02, 0.5, 0.9])
 def test_cut_off_image_is_an_error(tmp_path, suffix, part):
