@@ -186,8 +186,8 @@ class LVOS(_Folders):
             for number, (first, _) in video['ranges'].items():
                 if first not in map(number_of, video['masks']):
                     raise MissingInputError(
-                        f'{self.title}: object {number} of {video["video_id"]} begins in frame {first:08d}, which has '
-                        'no mask. Complete the download.'
+                        f'{self.title}: object {number} of {video["video_id"]} begins in frame {first:08d} by {path}, '
+                        'which has no mask. Complete the download.'
                     )
         return videos
 

@@ -105,7 +105,7 @@ class TAPVid(VideoBenchmark):
     def lack(self, video: dict) -> str | None:
         _, born, _ = self._queries(video)
         if not len(born):
-            return f'no point is visible{of_the_first(self.max_frames)}'
+            return f'no point of {Path(video["source"]).name} is visible{of_the_first(self.max_frames)}'
         if lack := given_alone(video, self.max_frames):
             return lack
         last = len(video['frame_paths']) - 1
@@ -161,6 +161,7 @@ def _of_pickle(path: Path, prefix: str) -> Iterator[dict]:
         yield dict(
             video_id=f'{prefix}{name}',
             frame_paths=[str(path)] * len(images),
+            source=str(path),
             images=images,
             tracks=tracks,
             occluded=occluded,
@@ -173,4 +174,6 @@ def _of_folder(folder: Path) -> dict:
     if not paths:
         raise MissingInputError(f'TAPVid: no images in {folder / FRAMES}. Expected {LAYOUT}.')
     tracks, occluded = read_point_file(path, len(paths))
-    return dict(video_id=folder.name, frame_paths=paths, images=None, tracks=tracks, occluded=occluded)
+    return dict(
+        video_id=folder.name, frame_paths=paths, source=str(path), images=None, tracks=tracks, occluded=occluded
+    )

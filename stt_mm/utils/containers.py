@@ -34,7 +34,7 @@ def is_cut_off(path: str | Path) -> bool:
             size = int.from_bytes(head[4:], 'little')
             return size != 0xFFFFFFFF and 8 + size > end
         if head[:4] == _EBML:
-            return _end_of_segment(file) > end
+            return _end_of_segment(file, end) > end
         if head[4:] in _MP4_BOXES:
             return _end_of_boxes(file, end) > end
     return False
@@ -71,7 +71,7 @@ def broken_at(path: str | Path) -> int | None:
             if size is None and name not in (_SEGMENT, _CLUSTER) or size and limit and content + size > limit:
                 return position
             if name == _TRACK_NUMBER and allowed is None:
-                tracks.add(int.from_bytes(file.read(size), 'big'))
+                tracks.add(int.from_bytes(file.read(min(size, 8)), 'big'))
             if name in _BLOCKS and allowed is not None and _variable_int(file) not in tracks:
                 return position
             part_end = None if size is None else content + size
@@ -97,11 +97,11 @@ def _end_of_boxes(file: BinaryIO, end: int) -> int:
     return end
 
 
-def _end_of_segment(file: BinaryIO) -> int:
+def _end_of_segment(file: BinaryIO, end: int) -> int:
     file.seek(4)
     header = _variable_int(file) or 0
-    # The segment's name has four bytes.
-    file.seek(header + 4, os.SEEK_CUR)
+    # The segment's name has four bytes. Systems do not seek to any number.
+    file.seek(min(file.tell() + header + 4, end))
     size = _variable_int(file)
     return 0 if size is None else file.tell() + size
 
@@ -113,8 +113,11 @@ def _name(file: BinaryIO) -> bytes:
 
 
 def _variable_int(file: BinaryIO) -> int | None:
-    """A number whose first byte tells how many follow; ``None`` if all its bits are set, which means unknown."""
+    """A number whose first byte tells how many follow; ``None`` if all its bits are set, or none
+    is, which means unknown."""
     first = (file.read(1) or b'\0')[0]
+    if first == 0:
+        return None
     more = 8 - first.bit_length()
     value = int.from_bytes(bytes([first & (0x7F >> more)]) + file.read(more), 'big')
     return None if value == (1 << 7 * (more + 1)) - 1 else value

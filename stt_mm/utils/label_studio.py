@@ -9,7 +9,7 @@ import numpy as np
 
 from stt_mm.errors import InputError
 from stt_mm.utils.rle import checked_size, decode_brush, draw_polygons
-from stt_mm.utils.text import check_name
+from stt_mm.utils.text import check_entries, check_name
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def read_tasks(
             raise InputError(f'{where}: two tasks are for {image}. A file is for one video; split it by the videos.')
         seen.add(image)
         labelled: dict[str, int] = {}
-        for value, sides in _regions(task):
+        for value, sides in _regions(task, f'{where}, {image}'):
             label = next((value[key] for key in _LABELS if value.get(key)), ['unlabelled'])
             if 'rle' not in value and 'points' not in value:
                 passed += 1
@@ -67,13 +67,13 @@ def _image(task: dict, where: str) -> str:
     return name
 
 
-def _regions(task: dict) -> Iterator[tuple[dict, list]]:
+def _regions(task: dict, where: str) -> Iterator[tuple[dict, list]]:
     """Value and (height, width) of each region: of the whole export, or of JSON-MIN, where the two are one."""
-    for annotation in task.get('annotations') or task.get('completions') or ():
-        if isinstance(annotation, dict) and not annotation.get('was_cancelled'):
-            for result in annotation.get('result') or ():
-                if isinstance(result, dict) and isinstance(result.get('value'), dict):
-                    yield result['value'], [result.get('original_height'), result.get('original_width')]
+    for annotation in check_entries(task.get('annotations') or task.get('completions') or [], 'annotations', where):
+        results = [] if annotation.get('was_cancelled') else annotation.get('result') or []
+        for result in check_entries(results, 'result', where):
+            if isinstance(result.get('value'), dict):
+                yield result['value'], [result.get('original_height'), result.get('original_width')]
     for entry in task.values():
         for value in entry if isinstance(entry, list) else ():
             if isinstance(value, dict) and 'original_height' in value:

@@ -19,7 +19,7 @@ from stt_mm.utils.frame_masks import MAX_OBJECTS, Draw, FrameMasks, born
 from stt_mm.utils.label_studio import read_tasks
 from stt_mm.utils.masks import as_ids
 from stt_mm.utils.rle import checked_size, decode_rle, draw_polygons, encode_rle
-from stt_mm.utils.text import check_name, read_json
+from stt_mm.utils.text import check_entries, check_name, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ def _numbered(keys: list, where: str) -> dict[Any, int]:
 
 def _of_coco(content: dict, where: str) -> tuple[tuple[FrameMasks, ...], dict[int, str]]:
     images = {}
-    for entry in _dicts(content['images'], 'images', where):
+    for entry in check_entries(content['images'], 'images', where):
         name = entry.get('file_name')
         if not isinstance(name, str) or not name or not isinstance(entry.get('id'), int | str):
             raise InputError(f'{where}: an image needs id, file_name, width and height, got {entry!r:.80}.')
@@ -226,10 +226,10 @@ def _of_coco(content: dict, where: str) -> tuple[tuple[FrameMasks, ...], dict[in
     _check_once([name for name, _, _ in images.values()], where)
     categories = {
         entry.get('id'): str(entry.get('name'))
-        for entry in _dicts(content.get('categories') or [], 'categories', where)
+        for entry in check_entries(content.get('categories') or [], 'categories', where)
         if isinstance(entry.get('id'), int | str)
     }
-    entries = _dicts(content['annotations'], 'annotations', where)
+    entries = check_entries(content['annotations'], 'annotations', where)
     if lost := [entry for entry in entries if not _known(entry.get('image_id'), images)]:
         raise InputError(f'{where}: an annotation is for image {lost[0].get("image_id")!r:.40}, which is not listed.')
     drawn = [entry for entry in entries if entry.get('segmentation')]
@@ -278,7 +278,7 @@ def _segmentation(found: Any, size: tuple[int, int], where: str) -> Draw:
         if checked_size(found.get('size'), where) != size:
             raise InputError(f'{where}: its mask is of {found["size"]}, the image of {list(size)} (height, width).')
         return partial(decode_rle, found, where)
-    if not isinstance(found, list):
+    if not isinstance(found, list) or not found:
         raise InputError(f'{where}: segmentation must be outlines or a run-length code, got {found!r:.80}.')
     polygons = found if isinstance(found[0], list) else [found]
     return partial(draw_polygons, polygons, size, where)
@@ -310,9 +310,3 @@ def _check_once(names: list[str], where: str) -> None:
 
 def _known(key: Any, images: Mapping) -> bool:
     return isinstance(key, int | str) and key in images
-
-
-def _dicts(found: Any, what: str, where: str) -> list[dict]:
-    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-        raise InputError(f'{where}: {what} must be a list of entries with names, got {found!r:.80}.')
-    return found

@@ -163,6 +163,13 @@ def invisible(text: str) -> str:
     return ''
 
 
+def check_entries(found: object, what: str, where: str) -> list[dict]:
+    """The same, refused unless it is a list of JSON objects; the error names ``what`` it is and ``where`` it stands."""
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+        raise InputError(f'{where}: {what} must be a list of entries with names, got {found!r:.80}.')
+    return found
+
+
 def check_name(name: str, source: str | Path) -> None:
     """Refuse the name of a video or frame that would point out of the folder that it is looked for in.
 

@@ -159,7 +159,9 @@ def test_what_is_wrong_with_the_file_of_lvos_is_named(content, message, tmp_path
 
 def test_a_beginning_without_a_mask_and_a_missing_file_are_named(tmp_path):
     root = broken(tmp_path, lambda folder: (folder / 'Annotations' / 'video1' / '00000006.png').unlink())
-    with pytest.raises(MissingInputError, match='object 2 of video1 begins in frame 00000006, which has no mask'):
+    with pytest.raises(
+        MissingInputError, match='video1 begins in frame 00000006 by .*valid_meta.json, which has no mask'
+    ):
         LVOS(root)[0]
     Path(root, 'valid', 'valid_meta.json').unlink()
     with pytest.raises(MissingInputError, match='no file .*valid_meta.json'):

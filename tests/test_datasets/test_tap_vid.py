@@ -210,10 +210,10 @@ def test_videos_of_which_nothing_can_be_scored(tmp_path):
     with pytest.raises(UnscorableVideos) as caught:
         TAPVid(path)
     assert json.loads(json.dumps(caught.value.reasons)) == dict(
-        hidden='no point is visible',
+        hidden='no point of a.pkl is visible',
         late='all points appear in the last frame, 3',
         one='frames: 1, whose labels are given',
     )
     assert len(TAPVid(path, skip=['hidden', 'late', 'one'])) == 1
-    with pytest.raises(UnscorableVideos, match=r'late: no point is visible'):
+    with pytest.raises(UnscorableVideos, match=r'late: no point of a\.pkl is visible'):
         TAPVid(path, query_mode='strided')

@@ -66,6 +66,8 @@ def test_the_last_byte_tells_whether_a_file_is_whole(tmp_path, name):
         (b'', False),
         (b'RI', False),
         (b'not a video at all', False),
+        (b'\x1a\x45\xdf\xa3\x01\x7f' + bytes(6) + b'more', False),  # A header beyond all that a system can seek to.
+        (b'\x1a\x45\xdf\xa3\0' + b'\x7f' * 12, True),
     ],
 )
 def test_parts_that_reach_beyond_the_end(tmp_path, data, cut):
@@ -128,6 +130,10 @@ def test_every_other_name_size_or_track_is_where_a_segment_breaks(tmp_path):
     ]:
         path.write_bytes(data[:at] + bytes([byte]) + data[at + 1 :])
         assert broken_at(path) == broken, (at - start, hex(byte))
+    for name in ('1f43b675', '1654ae6b', 'ae', 'd7'):  # Sizes that no file has, or none.
+        for size in (b'\x01\x7f' + bytes(6), b'\0'):
+            path.write_bytes(segment(element('1654ae6b', element(name, b'\x02', size)), *CLUSTERS, size=UNKNOWN))
+            assert broken_at(path) is not None
     for other in (b'', b'RIFF' + data[4:], HEAD + data):
         path.write_bytes(other)
         assert broken_at(path) is None

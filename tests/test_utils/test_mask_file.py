@@ -262,7 +262,10 @@ GOOD = annotation(1, 1, 1, [outline(0, 0, 4, 4)])
         ([task('a.jpg', region('brushlabels', SIZE, rle=[1], brushlabels=['a', 'b']))], 'one label at most'),
         ([task('a.jpg')], 'holds no masks. Expected'),
         ([task('1/a.jpg'), task('2/a.jpg')], 'two tasks are for a.jpg'),
+        ([dict(task('a.jpg'), annotations=3.5)], 'a.jpg: annotations must be a list of entries'),
+        ([dict(task('a.jpg'), annotations=[dict(result=0.5)])], 'a.jpg: result must be a list of entries'),
         (dict(masklet=3), 'masklet must be a list'),
+        (dict(masklet=[[[]]], video_height=4, video_width=3), 'object 1 in frame 0: segmentation must be outlines'),
         (dict(masklet=[[dict(size=[3, 3], counts='9')]], video_height=4, video_width=3), 'the image of'),
     ],
 )
