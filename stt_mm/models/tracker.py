@@ -50,6 +50,7 @@ class Tracker:
         self._time = -1
         self._groups: list[Group] = []
         self._num_points = 0
+        self._lost: set[int] = set()  # ids of objects that were given, but fell between the cells
         self._names: Tensor | None = None  # uint8, ids of the channels of all masks, the background once
         self._refiner = None if propagator.protocol.refine is None else PointRefiner(propagator.protocol)
 
@@ -85,7 +86,8 @@ class Tracker:
         """
         self._time += 1
         edits = edits or Edits()
-        self._take(edits.delete, True)
+        self._take(set(edits.delete) - self._lost, True)
+        self._lost.difference_update(edits.delete)
         self._take(edits.delete_points, False)
         cut, size = size, self._propagator.protocol.padded(size)
         mask = None if mask is None else self._as_ids(mask, cut, size)
@@ -273,6 +275,7 @@ class Tracker:
         else:
             label, ids = mask_to_label(sampled, grid, rule)
             left = ids
+            self._lost = (self._lost | {*torch.unique(mask).tolist()}) - {0, *left}
         if lost := sorted({*torch.unique(large).tolist()} - {0, *left}):
             logger.warning(
                 'Frame %d: object %s falls between the %dx%d cells of the features and is lost at once. Follow it as a '
