@@ -125,14 +125,14 @@ def carried(
     masks, points, edits = by_kind(given, 0)
     numbers = list(range(len(plan.points)))
     time_of = {t: t - span.start for t in span}
-    images = (frames[t] for t in span)
+    images, order = (frames[t] for t in span), span
     if backward:
         points, edits, numbers = _turned(plan)
         time_of = {t: span.stop - 1 - t for t in span}
-        images = _from_the_end(frames, span)
+        images, order = _from_the_end(frames, span), span[::-1]
     masks, points, edits = ({time_of[t]: value for t, value in each.items()} for each in (masks, points, edits))
     found = []
-    with closing(model.track(images, masks, points, edits, with_confidence=True)) as results:
+    with closing(model.track(images, masks, points, edits, with_confidence=True, numbers=order)) as results:
         for labels in results:
             found.append(Kept.of(labels, numbers, len(plan.points)))
             progress()

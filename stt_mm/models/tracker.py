@@ -1,7 +1,8 @@
 """A frame comes in, masks and points go out; new labels may come with any frame."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from itertools import count
 
 import numpy as np
 import torch
@@ -41,13 +42,21 @@ class Tracker:
             has no codec of points, they travel as maps drawn at the size of the network's input.
         with_scores: whether the strength of each object is wanted.
         with_confidence: whether that of each object and point is.
+        numbers: by which messages call the frames; ``None``: 0, 1, and so on.
     """
 
-    def __init__(self, propagator: LabelPropagator, with_scores: bool = False, with_confidence: bool = False) -> None:
+    def __init__(
+        self,
+        propagator: LabelPropagator,
+        with_scores: bool = False,
+        with_confidence: bool = False,
+        numbers: Iterable[int] | None = None,
+    ) -> None:
         self._propagator = propagator
         self._with_scores, self._with_confidence = with_scores, with_confidence
         self._asked = propagator.protocol.occlusion is not None  # which points are hidden
-        self._time = -1
+        self._numbers = count() if numbers is None else iter(numbers)
+        self._time = 0  # the number of the frame in work
         self._groups: list[Group] = []
         self._num_points = 0
         self._lost: set[int] = set()  # ids of objects that were given, but fell between the cells
@@ -84,7 +93,7 @@ class Tracker:
         Raises:
             ValueError: a mask of another size, a point that nobody follows, or features that are not finite.
         """
-        self._time += 1
+        self._time = next(self._numbers)
         edits = edits or Edits()
         self._take(set(edits.delete) - self._lost, True)
         self._lost.difference_update(edits.delete)

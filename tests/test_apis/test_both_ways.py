@@ -153,6 +153,16 @@ def test_a_part_of_a_video(propagator, tmp_path):
             propagator.stream(frames, {4: masks[4]}, **options)
 
 
+@pytest.mark.parametrize('direction', ['forward', 'backward', 'both'])
+def test_messages_call_frames_as_the_video_has_them(propagator, direction, caplog):
+    frames, masks = squares()
+    given = masks[4].copy()
+    given[0, 95] = 3  # lies between the cells
+    run(propagator, frames, {4: given}, start=2, direction=direction)
+    assert 'Frame 4: object 3 falls between' in caplog.text
+    assert caplog.text.count('Frame 4') == caplog.text.count('Frame ')
+
+
 def test_passes_are_counted_and_doubts_named(propagator, tmp_path):
     frames, masks = squares()
     steps = []
