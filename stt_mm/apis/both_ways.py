@@ -86,12 +86,12 @@ class Kept(NamedTuple):
     mask: bytes  # PNG of the ids
     confidence: Mapping[int, float]
     points: np.ndarray  # [J, 2], by number, (-1, -1) where not followed or lost
-    sure: np.ndarray  # [J]
+    sure: np.ndarray  # [J], NaN where not followed
 
     @classmethod
     def of(cls, labels: FrameLabels, numbers: Sequence[int], count: int) -> 'Kept':
         """The labels of a frame, whose points have these numbers among ``count``."""
-        points, sure = np.full((count, 2), LOST, np.float32), np.zeros(count, np.float32)
+        points, sure = np.full((count, 2), LOST, np.float32), np.full(count, np.nan, np.float32)
         followed = list(numbers[: len(labels.points)])
         points[followed] = labels.points
         if labels.point_confidence is not None:

@@ -285,7 +285,7 @@ class VideoPropagator:
         return dict(
             frames=len(sure),
             seconds=time.perf_counter() - begun,
-            doubtful=lowest(sure, DOUBTFUL),
+            doubtful=lowest({frame: value for frame, value in sure.items() if value < 1}, DOUBTFUL),
             protocol=self.model.protocol,
             out=film and film.path,
             mask_dir=mask_dir and Path(mask_dir),

@@ -132,9 +132,9 @@ class Tracker:
         if mask is not None:
             found = self._follow_objects(feature, size, mask, found, again[0])
         scores, sure = None, (None, None)
-        if self._with_confidence and self._groups:
+        if self._with_confidence:
             objects, of_groups = confidences(self._propagator.protocol, self._groups, parts, carried, places, size)
-            sure = objects, self._in_order(of_groups, 0.0)
+            sure = objects, self._in_order(of_groups, torch.nan)
         if found is not None:
             found, value = (None if part is None else part[: cut[0], : cut[1]] for part in (found, value))
             if self._with_scores:

@@ -178,6 +178,28 @@ def test_passes_are_counted_and_doubts_named(propagator, tmp_path):
     assert values[0] == min(result.least_confidence for result in found)
 
 
+@pytest.mark.parametrize('direction', ['forward', 'backward', 'both'])
+def test_only_what_is_followed_is_doubted(propagator, direction):
+    frames, masks = squares()
+    points = {2: [[22.0, 18.0], [76.0, 46.0]]}
+    edits = {4: Edits(delete_points=[1]), 6: Edits(delete_points=[0])}
+    results = []
+    summary = propagator(
+        frames, points=points, edits=edits, direction=direction, on_frame=lambda result: results.append(result)
+    )
+    followed = {'forward': range(2, 6), 'backward': range(3), 'both': range(6)}[direction]
+    for result in results:
+        sure = result.point_confidence
+        assert sure is None or result.points.shape == (len(sure), 2)
+        known = [] if sure is None else np.flatnonzero(~np.isnan(sure)).tolist()
+        here = result.frame_index in followed
+        assert known == ([0, 1] if here and result.frame_index < 4 else [0] if here else [])
+        assert result.least_confidence == (min(sure[known]) if here else 1)
+    places = [frame for frame, _ in summary['doubtful']]
+    assert places
+    assert set(places) <= set(followed) - {2}
+
+
 def test_objects_and_points_are_not_doubted_by_one_measure(propagator):
     frames, masks = squares(3)
     both = run(propagator, frames, masks[0], [[18.0, 18.0]])

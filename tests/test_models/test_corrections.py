@@ -272,6 +272,6 @@ def test_confidence_of_what_is_lost_or_dropped():
         {0: dict(mask=box(1, 0, 0), points=np.array([[4.0, 4.0]])), 3: dict(drop=dict(objects=[1], points=[0]))}
     )
     assert found[4].confidence in (None, {})
-    assert found[4].point_confidence is None or found[4].point_confidence.tolist() == [0]
+    assert np.isnan(found[4].point_confidence).tolist() == [True]
     plain = Tracker(small())
     assert plain.step(frames()[0], SIZE, box(1, 0, 0)).get().confidence is None
