@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from stt_mm.errors import InputError
 from stt_mm.models.frame_labels import Edits
-from stt_mm.utils.checks import check_count, check_number
+from stt_mm.utils.checks import check_count
 from stt_mm.utils.drawn_masks import check_drawn, drop_void
 from stt_mm.utils.masks import as_ids, load_mask
 from stt_mm.visualization import draw_points, overlay
@@ -154,8 +154,7 @@ def check_frames(
     Returns:
         Number of the frame after the last one; ``None`` if that is not known.
     """
-    if start:
-        check_number('start', start, 0)
+    check_count('start', start, 0)
     if max_frames is not None:
         check_count('max_frames', max_frames)
     ends = [

@@ -147,7 +147,8 @@ def test_a_part_of_a_video(propagator, tmp_path):
     for options, message in (
         (dict(start=5), 'A label is given for frame 4, but the first frame is to be 5'),
         (dict(start=1, max_frames=3), 'frame 4, but only the first 3 are to be read, 1 to 3'),
-        (dict(start=-1), 'start must be 0 or larger'),
+        (dict(start=-1), 'start must be a whole number of at least 0, got -1'),
+        (dict(start=4.0), 'start must be a whole number of at least 0, got 4.0'),
     ):
         with pytest.raises(ValueError, match=message):
             propagator.stream(frames, {4: masks[4]}, **options)
