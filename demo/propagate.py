@@ -107,7 +107,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=point,
         metavar='[FRAME:][NUMBER=]X,Y',
         help='points to follow from that frame on (default: frame 0), in pixels from the upper left; or one .npz file; '
-        'with its number, from 0 in the order given, a point is corrected',
+        'with its number, from 0 by frame and in the order given within it, a point is corrected',
     )
     for name, what, metavar in (
         ('delete', 'objects', 'FRAME:ID'),
@@ -347,7 +347,8 @@ def main(argv: list[str] | None = None) -> None:
             f'v{protocol["version"]}, device {propagator.model.data_preprocessor.device}'
         )
         doubtful = ', '.join(f'{frame} ({confidence:.2f})' for frame, confidence in summary['doubtful'][:5])
-        print(f'most in doubt (confidence): frame {doubtful}')
+        if doubtful:
+            print(f'most in doubt (confidence): frame {doubtful}')
         for kind in ('out', 'mask_dir', 'points_json'):
             if summary[kind]:
                 print(f'{kind}: {summary[kind]}')

@@ -86,12 +86,12 @@ class Kept(NamedTuple):
     mask: bytes  # PNG of the ids
     confidence: Mapping[int, float]
     points: np.ndarray  # [J, 2], by number, (-1, -1) where not followed or lost
-    sure: np.ndarray  # [J]
+    sure: np.ndarray  # [J], NaN where not followed
 
     @classmethod
     def of(cls, labels: FrameLabels, numbers: Sequence[int], count: int) -> 'Kept':
         """The labels of a frame, whose points have these numbers among ``count``."""
-        points, sure = np.full((count, 2), LOST, np.float32), np.zeros(count, np.float32)
+        points, sure = np.full((count, 2), LOST, np.float32), np.full(count, np.nan, np.float32)
         followed = list(numbers[: len(labels.points)])
         points[followed] = labels.points
         if labels.point_confidence is not None:
@@ -125,14 +125,14 @@ def carried(
     masks, points, edits = by_kind(given, 0)
     numbers = list(range(len(plan.points)))
     time_of = {t: t - span.start for t in span}
-    images = (frames[t] for t in span)
+    images, order = (frames[t] for t in span), span
     if backward:
         points, edits, numbers = _turned(plan)
         time_of = {t: span.stop - 1 - t for t in span}
-        images = _from_the_end(frames, span)
+        images, order = _from_the_end(frames, span), span[::-1]
     masks, points, edits = ({time_of[t]: value for t, value in each.items()} for each in (masks, points, edits))
     found = []
-    with closing(model.track(images, masks, points, edits, with_confidence=True)) as results:
+    with closing(model.track(images, masks, points, edits, with_confidence=True, numbers=order)) as results:
         for labels in results:
             found.append(Kept.of(labels, numbers, len(plan.points)))
             progress()

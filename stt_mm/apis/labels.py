@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from stt_mm.errors import InputError
 from stt_mm.models.frame_labels import Edits
-from stt_mm.utils.checks import check_count, check_number
+from stt_mm.utils.checks import check_count
 from stt_mm.utils.drawn_masks import check_drawn, drop_void
 from stt_mm.utils.masks import as_ids, load_mask
 from stt_mm.visualization import draw_points, overlay
@@ -54,7 +54,7 @@ class FrameResult:
             is lost; new points are as given. ``None`` if the run has no points.
         time: when the frame is shown, in seconds since the first one; ``None`` where the video does not tell.
         confidence: of each object that is followed, by its id, 0 to 1 (:func:`stt_mm.models.confidence.confidences`).
-        point_confidence: float32 ``[J]``, of each point; ``None`` if the run has no points.
+        point_confidence: float32 ``[J]``, of each point, NaN where it is not followed; ``None`` without points.
     """
 
     frame_index: int
@@ -70,10 +70,11 @@ class FrameResult:
     def least_confidence(self) -> float:
         """That of the object that is most in doubt, or of the point where there are no objects; 1 if there is neither.
 
-        The two are not compared: the map of a point is a few cells, and far from the one that is drawn for it.
+        What is not followed in the frame does not count. The two are not compared: the map of a point is a few cells,
+        and far from the one that is drawn for it.
         """
-        points = [] if self.point_confidence is None else self.point_confidence.tolist()
-        return min(self.confidence.values() or points, default=1.0)
+        sure = np.empty(0) if self.point_confidence is None else self.point_confidence
+        return min(self.confidence.values() or sure[~np.isnan(sure)].tolist(), default=1.0)
 
     def row(self) -> dict[str, Any]:
         """The points as plain data, to two digits, ``None`` where one is lost."""
@@ -153,8 +154,7 @@ def check_frames(
     Returns:
         Number of the frame after the last one; ``None`` if that is not known.
     """
-    if start:
-        check_number('start', start, 0)
+    check_count('start', start, 0)
     if max_frames is not None:
         check_count('max_frames', max_frames)
     ends = [

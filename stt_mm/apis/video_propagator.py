@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +285,7 @@ class VideoPropagator:
         return dict(
             frames=len(sure),
             seconds=time.perf_counter() - begun,
-            doubtful=lowest(sure, DOUBTFUL),
+            doubtful=lowest({frame: value for frame, value in sure.items() if value < 1}, DOUBTFUL),
             protocol=self.model.protocol,
             out=film and film.path,
             mask_dir=mask_dir and Path(mask_dir),
@@ -308,27 +308,28 @@ class VideoPropagator:
     ) -> Iterator[FrameResult]:
         masks, points, edits = by_kind(given, start)
         waiting: deque[tuple[str, np.ndarray, float | None]] = deque()
-        count = 0
+        done = 0
 
         def images() -> Iterator[np.ndarray]:
             for item in islice(stream.frames, start, stop):
-                if not waiting and not count:
+                if not waiting and not done:
                     check_fit(given, item[1].shape[:2])
                 waiting.append(item)
                 yield item[1]
 
-        with closing(self.model.track(images(), masks, points, edits, with_confidence=True)) as results:
-            for count, labels in enumerate(results, start=1):
+        found = self.model.track(images(), masks, points, edits, with_confidence=True, numbers=count(start))
+        with closing(found) as results:
+            for done, labels in enumerate(results, start=1):
                 name, frame, seconds = waiting.popleft()
                 mask, places = labels.mask if masks else None, labels.points if points else None
                 sure = (labels.confidence or {}), (labels.point_confidence if points else None)
-                yield FrameResult(start + count - 1, name, frame, mask, places, seconds, *sure)
-        if count == 0:
+                yield FrameResult(start + done - 1, name, frame, mask, places, seconds, *sure)
+        if done == 0:
             raise InputError(f'{stream.name} holds no frames{f" from {start} on" if start else ""}.')
-        if max(given) >= start + count:
+        if max(given) >= start + done:
             raise InputError(
-                f'A label is given for frame {max(given)}, but {stream.name} ended after {start + count} frames, '
-                f'0 to {start + count - 1}. The results of these are complete.'
+                f'A label is given for frame {max(given)}, but {stream.name} ended after {start + done} frames, '
+                f'0 to {start + done - 1}. The results of these are complete.'
             )
 
     def _run_passes(

@@ -21,7 +21,7 @@ class FrameLabels:
         occluded: bool ``[J]``, whether something hides a point, or it is lost; ``None`` under a protocol that does not
             ask.
         confidence: id to a number of 0 to 1 (:func:`stt_mm.models.confidence.confidences`), if asked for.
-        point_confidence: float32 ``[J]``, the same for points; ``None`` if there are none.
+        point_confidence: float32 ``[J]``, the same for points, NaN where one is followed no longer; ``None`` without.
     """
 
     mask: np.ndarray

@@ -1,7 +1,8 @@
 """A frame comes in, masks and points go out; new labels may come with any frame."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from itertools import count
 
 import numpy as np
 import torch
@@ -41,15 +42,24 @@ class Tracker:
             has no codec of points, they travel as maps drawn at the size of the network's input.
         with_scores: whether the strength of each object is wanted.
         with_confidence: whether that of each object and point is.
+        numbers: by which messages call the frames; ``None``: 0, 1, and so on.
     """
 
-    def __init__(self, propagator: LabelPropagator, with_scores: bool = False, with_confidence: bool = False) -> None:
+    def __init__(
+        self,
+        propagator: LabelPropagator,
+        with_scores: bool = False,
+        with_confidence: bool = False,
+        numbers: Iterable[int] | None = None,
+    ) -> None:
         self._propagator = propagator
         self._with_scores, self._with_confidence = with_scores, with_confidence
         self._asked = propagator.protocol.occlusion is not None  # which points are hidden
-        self._time = -1
+        self._numbers = count() if numbers is None else iter(numbers)
+        self._time = 0  # the number of the frame in work
         self._groups: list[Group] = []
         self._num_points = 0
+        self._lost: set[int] = set()  # ids of objects that were given, but fell between the cells
         self._names: Tensor | None = None  # uint8, ids of the channels of all masks, the background once
         self._refiner = None if propagator.protocol.refine is None else PointRefiner(propagator.protocol)
 
@@ -83,9 +93,10 @@ class Tracker:
         Raises:
             ValueError: a mask of another size, a point that nobody follows, or features that are not finite.
         """
-        self._time += 1
+        self._time = next(self._numbers)
         edits = edits or Edits()
-        self._take(edits.delete, True)
+        self._take(set(edits.delete) - self._lost, True)
+        self._lost.difference_update(edits.delete)
         self._take(edits.delete_points, False)
         cut, size = size, self._propagator.protocol.padded(size)
         mask = None if mask is None else self._as_ids(mask, cut, size)
@@ -121,9 +132,9 @@ class Tracker:
         if mask is not None:
             found = self._follow_objects(feature, size, mask, found, again[0])
         scores, sure = None, (None, None)
-        if self._with_confidence and self._groups:
+        if self._with_confidence:
             objects, of_groups = confidences(self._propagator.protocol, self._groups, parts, carried, places, size)
-            sure = objects, self._in_order(of_groups, 0.0)
+            sure = objects, self._in_order(of_groups, torch.nan)
         if found is not None:
             found, value = (None if part is None else part[: cut[0], : cut[1]] for part in (found, value))
             if self._with_scores:
@@ -273,6 +284,7 @@ class Tracker:
         else:
             label, ids = mask_to_label(sampled, grid, rule)
             left = ids
+            self._lost = (self._lost | {*torch.unique(mask).tolist()}) - {0, *left}
         if lost := sorted({*torch.unique(large).tolist()} - {0, *left}):
             logger.warning(
                 'Frame %d: object %s falls between the %dx%d cells of the features and is lost at once. Follow it as a '

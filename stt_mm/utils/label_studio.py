@@ -21,7 +21,8 @@ def read_tasks(
 ) -> Iterator[tuple[str, None, tuple[int, int], str, str, Callable[[], np.ndarray]]]:
     """Each painted region: its image, nothing, (height, width), its label twice, and what draws it, bool ``[H, W]``.
 
-    Annotations that were cancelled are passed over, and so are regions that are no masks, such as boxes.
+    Annotations that were cancelled are passed over, and so are regions that are no masks, such as boxes. Where labels
+    have a tag of their own, each region is there twice, with its label and without, and counts once.
 
     Args:
         tasks: the content of the file.
@@ -38,8 +39,13 @@ def read_tasks(
             raise InputError(f'{where}: two tasks are for {image}. A file is for one video; split it by the videos.')
         seen.add(image)
         labelled: dict[str, int] = {}
-        for value, sides in _regions(task, f'{where}, {image}'):
-            label = next((value[key] for key in _LABELS if value.get(key)), ['unlabelled'])
+        regions = list(_regions(task, f'{where}, {image}'))
+        named = [_shape(value) for value, _ in regions if _label(value)]
+        for value, sides in regions:
+            label = _label(value)
+            if not label and _shape(value) in named:
+                continue
+            label = label or ['unlabelled']
             if 'rle' not in value and 'points' not in value:
                 passed += 1
                 continue
@@ -78,6 +84,14 @@ def _regions(task: dict, where: str) -> Iterator[tuple[dict, list]]:
         for value in entry if isinstance(entry, list) else ():
             if isinstance(value, dict) and 'original_height' in value:
                 yield value, [value['original_height'], value.get('original_width')]
+
+
+def _label(value: dict) -> Any:
+    return next((value[key] for key in _LABELS if value.get(key)), None)
+
+
+def _shape(value: dict) -> Any:
+    return value.get('rle') or value.get('points')
 
 
 def _drawing(value: dict, size: tuple[int, int], where: str) -> Callable[[], np.ndarray]:

@@ -147,10 +147,21 @@ def test_a_part_of_a_video(propagator, tmp_path):
     for options, message in (
         (dict(start=5), 'A label is given for frame 4, but the first frame is to be 5'),
         (dict(start=1, max_frames=3), 'frame 4, but only the first 3 are to be read, 1 to 3'),
-        (dict(start=-1), 'start must be 0 or larger'),
+        (dict(start=-1), 'start must be a whole number of at least 0, got -1'),
+        (dict(start=4.0), 'start must be a whole number of at least 0, got 4.0'),
     ):
         with pytest.raises(ValueError, match=message):
             propagator.stream(frames, {4: masks[4]}, **options)
+
+
+@pytest.mark.parametrize('direction', ['forward', 'backward', 'both'])
+def test_messages_call_frames_as_the_video_has_them(propagator, direction, caplog):
+    frames, masks = squares()
+    given = masks[4].copy()
+    given[0, 95] = 3  # lies between the cells
+    run(propagator, frames, {4: given}, start=2, direction=direction)
+    assert 'Frame 4: object 3 falls between' in caplog.text
+    assert caplog.text.count('Frame 4') == caplog.text.count('Frame ')
 
 
 def test_passes_are_counted_and_doubts_named(propagator, tmp_path):
@@ -166,6 +177,28 @@ def test_passes_are_counted_and_doubts_named(propagator, tmp_path):
     assert all(abs(a - b) >= 5 for n, a in enumerate(places) for b in places[:n])
     found = run(propagator, frames, {4: masks[4]}, direction='both')
     assert values[0] == min(result.least_confidence for result in found)
+
+
+@pytest.mark.parametrize('direction', ['forward', 'backward', 'both'])
+def test_only_what_is_followed_is_doubted(propagator, direction):
+    frames, masks = squares()
+    points = {2: [[22.0, 18.0], [76.0, 46.0]]}
+    edits = {4: Edits(delete_points=[1]), 6: Edits(delete_points=[0])}
+    results = []
+    summary = propagator(
+        frames, points=points, edits=edits, direction=direction, on_frame=lambda result: results.append(result)
+    )
+    followed = {'forward': range(2, 6), 'backward': range(3), 'both': range(6)}[direction]
+    for result in results:
+        sure = result.point_confidence
+        assert sure is None or result.points.shape == (len(sure), 2)
+        known = [] if sure is None else np.flatnonzero(~np.isnan(sure)).tolist()
+        here = result.frame_index in followed
+        assert known == ([0, 1] if here and result.frame_index < 4 else [0] if here else [])
+        assert result.least_confidence == (min(sure[known]) if here else 1)
+    places = [frame for frame, _ in summary['doubtful']]
+    assert places
+    assert set(places) <= set(followed) - {2}
 
 
 def test_objects_and_points_are_not_doubted_by_one_measure(propagator):

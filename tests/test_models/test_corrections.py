@@ -146,6 +146,19 @@ def test_an_object_that_is_dropped_is_gone_and_its_id_free():
     assert all(np.array_equal(a.mask, b.mask) for a, b in zip(alone[5:], found[5:], strict=True))
 
 
+@pytest.mark.parametrize('changes', [{}, dict(least_pixels=12)])
+def test_an_object_that_was_lost_at_once_can_be_dropped_and_given_again(changes):
+    """It falls between the cells, or is too small for the protocol."""
+    small_one = box(2, 10, 12, 1, 1)
+    given = {0: dict(mask=np.maximum(box(1, 0, 0), small_one)), 2: dict(drop=dict(objects=[2]))}
+    found = run(given | {4: dict(mask=box(2, 10, 12)), 6: dict(drop=dict(objects=[2]))}, **changes)
+    assert pixels(found, 2)[1:4] == [0, 0, 0]
+    assert pixels(found, 2)[4] == 64
+    assert pixels(found, 2)[6:] == [0, 0]
+    with pytest.raises(ValueError, match='no object 2 to correct or delete at frame 3, only: 1'):
+        run(given | {3: dict(drop=dict(objects=[2]))}, **changes)
+
+
 def test_points_that_are_moved_keep_their_number():
     points = np.array([[4.0, 4.0], [20.0, 6.0], [8.0, 15.0]])
     given = {0: dict(points=points), 2: dict(points=np.array([[12.0, 12.0]]))}
@@ -259,6 +272,6 @@ def test_confidence_of_what_is_lost_or_dropped():
         {0: dict(mask=box(1, 0, 0), points=np.array([[4.0, 4.0]])), 3: dict(drop=dict(objects=[1], points=[0]))}
     )
     assert found[4].confidence in (None, {})
-    assert found[4].point_confidence is None or found[4].point_confidence.tolist() == [0]
+    assert np.isnan(found[4].point_confidence).tolist() == [True]
     plain = Tracker(small())
     assert plain.step(frames()[0], SIZE, box(1, 0, 0)).get().confidence is None

@@ -101,6 +101,10 @@ def test_data_sets_that_are_made_are_those_that_are_read(place):
         (['masks', 'a.json', '--frames', 'few'], 'masks has a mask of 00003, but --frames has no such image'),
         (['masks.json', 'a', '--frames', 'few'], 'has masks of 00003, but none of the 3 frames'),
         (['masks', 'data', '--layout', 'davis', '--frames', 'talk', '--video', '../x'], "holds the name '../x'"),
+        (
+            ['masks', 'data', '--layout', 'davis', '--frames', 'talk', '--video', 'a b'],
+            "names without spaces, got 'a b'",
+        ),
     ],
 )
 def test_what_cannot_be_converted(place, capfd, args, message):
@@ -117,6 +121,27 @@ def test_a_video_is_not_added_twice(place, capfd):
     assert 'talk exists. Name another video' in error_of(
         capfd, 'dataset/convert_masks', 'masks', 'data', '--layout', 'davis', '--frames', 'talk'
     )
+
+
+def test_a_list_without_a_last_newline_keeps_its_videos(place):
+    path = Path('data/ImageSets/2017/val.txt')
+    path.parent.mkdir(parents=True)
+    path.write_text('bear\ncamel')
+    convert('masks', 'data', '--layout', 'davis', '--frames', 'talk')
+    assert path.read_text() == 'bear\ncamel\ntalk\n'
+    shutil.rmtree('data/JPEGImages')
+    shutil.rmtree('data/Annotations')
+    convert('masks', 'data', '--layout', 'davis', '--frames', 'talk')
+    assert path.read_text() == 'bear\ncamel\ntalk\n'
+
+
+def test_a_file_that_is_not_of_youtube_vos_is_told_before_anything_is_written(place, capfd):
+    path = Path('data/train/meta.json')
+    path.parent.mkdir(parents=True)
+    path.write_text('{}')
+    line = ('masks', 'data', '--layout', 'ytv', '--frames', 'talk')
+    assert 'meta.json is not that of YouTube-VOS' in error_of(capfd, 'dataset/convert_masks', *line)
+    assert [found.name for found in Path('data/train').iterdir()] == ['meta.json']
 
 
 @pytest.mark.parametrize(

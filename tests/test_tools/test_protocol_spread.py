@@ -57,7 +57,7 @@ def test_protocols_are_run_once_and_stand_in_a_table_and_a_picture(spread, tmp_p
         out = Path(arguments[arguments.index('--out') + 1])
         added = {'J&F-Mean': 0, 'J-Mean': -0.05, 'J-Decay': 0.2, 'F-Mean': 0.05}
         values = {name: scores[label] + more for name, more in added.items()}
-        out.write_text(json.dumps(dict(metrics=values)))
+        out.write_text(json.dumps(dict(metrics=values, checkpoint=dict(path=None, sha8=None))))
 
     monkeypatch.setattr(spread, 'run_step', step)
     line = [
@@ -86,3 +86,18 @@ def test_protocols_are_run_once_and_stand_in_a_table_and_a_picture(spread, tmp_p
     with pytest.raises(SystemExit):
         spread.main([*map(str, line), 'model.propagator.protocol.topk=3'])
     assert 'was written for other settings' in capsys.readouterr().err
+    # Another checkpoint has other numbers.
+    (tmp_path / 'other.pth').write_bytes(b'weights')
+    with pytest.raises(SystemExit):
+        spread.main([CONFIG, str(tmp_path / 'other.pth'), *map(str, line[2:])])
+    assert 'result.json is of another checkpoint' in capsys.readouterr().err
+
+
+def test_measures_are_in_percent_and_counts_are_left_out(spread):
+    joints = {'STT/PCK@0.1': 63.1, 'STT/PCK@0.2': 82.9, 'STT/lost joints': 3}
+    lines = spread.table({'a': joints, 'b': joints | {'STT/PCK@0.1': 70.0}}, dict(a='', b='')).splitlines()
+    assert lines[0] == '| protocol | STT/PCK@0.1 | STT/PCK@0.2 | differs in |'
+    assert lines[2:] == ['| `b` | 70.0 | 82.9 |  |', '| `a` | 63.1 | 82.9 |  |']
+    lines = spread.table({'a': {'PCK@0.2': 53.5, 'lost joints': 2}}, dict(a='')).splitlines()
+    assert lines[2] == '| `a` | 53.5 |  |'
+    assert spread.table({'a': {'mIoU': 0.4}}, dict(a='')).splitlines()[2] == '| `a` | 40.0 |  |'

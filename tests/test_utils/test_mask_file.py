@@ -220,6 +220,31 @@ def test_the_export_of_label_studio(tmp_path, caplog):
     np.testing.assert_array_equal(found.frames[0].ids(), 3 * painted)
 
 
+@pytest.mark.parametrize('kind', ['brush', 'polygon'])
+def test_labels_in_a_tag_of_their_own_make_no_second_object(kind, tmp_path):
+    """Label Studio exports such a region twice, under one id; JSON-MIN has the two under the names of their tags."""
+    size = tuple(BRUSH['size'])
+    values = dict(brush=dict(format='rle', rle=BRUSH['rle']), polygon=dict(points=[[10, 20], [50, 20], [50, 60]]))
+    drawn, other = values[kind], dict(points=[[60, 60], [90, 60], [90, 90]], closed=True)
+    results = [
+        region(kind, size, **drawn),
+        region('labels', size, **drawn, labels=['fish']),
+        region('polygon', size, **other),
+    ]
+    whole = task('frame_07.jpg', *results)
+    sides = dict(original_height=size[0], original_width=size[1])
+    plain = dict(
+        id=1, image='frame_07.jpg', tag=[drawn | sides, other | sides], label=[drawn | sides | dict(labels=['fish'])]
+    )
+    for content in (whole, plain):
+        found = read_mask_file(write(tmp_path / 'project.json', [content]))
+        assert sorted(found.names.values()) == ['fish', 'unlabelled']
+        ids = {name: number for number, name in found.names.items()}
+        fish, rest = (found.frames[0].objects[ids[name]]() for name in ('fish', 'unlabelled'))
+        assert fish.any()
+        assert not (fish <= rest).all()
+
+
 def test_masklets_of_sav(tmp_path):
     masklets = [
         [encode_rle(box(t, 2, t + 4, 9)), encode_rle(box(0, 0, 0, 0) if t < 2 else box(9, t, 12, 20))] for t in range(3)

@@ -14,7 +14,7 @@ from stt_mm.engine.steps import keep_config, reserved, run_step
 from stt_mm.errors import InputError
 from stt_mm.evaluation.metrics.tables import write_csv
 from stt_mm.protocols import PRESETS, get_protocol
-from stt_mm.utils.checkpoint import write_atomically
+from stt_mm.utils.checkpoint import sha8, write_atomically
 from stt_mm.utils.targets import check_apart
 from stt_mm.utils.text import read_json
 from stt_mm.visualization import write_figure
@@ -86,7 +86,11 @@ def differences(cfg: Config, name: str) -> str:
 
 
 def evaluate(cfg: Config, args: argparse.Namespace, name: str, lock: int) -> dict[str, float]:
-    """The measures under one protocol, which are read if they are there."""
+    """The measures under one protocol, which are read if they are there.
+
+    Raises:
+        ValueError: those that are there are of another checkpoint.
+    """
     folder = args.work_dir / name
     result = folder / 'result.json'
     kept = keep_config(config_of(cfg, name), folder / 'eval.py')
@@ -94,27 +98,44 @@ def evaluate(cfg: Config, args: argparse.Namespace, name: str, lock: int) -> dic
     arguments += [f'--{option.replace("_", "-")}' for option in OPTIONS if getattr(args, option)]
     if not result.is_file():
         run_step(['tools/test.py', *arguments], ROOT, folder / 'eval.log', name, [lock])
-    return read_json(result)['metrics']
+    content = read_json(result)
+    wanted = None if args.checkpoint.lower() == 'none' else sha8(args.checkpoint)
+    if content['checkpoint']['sha8'] != wanted:
+        raise InputError(
+            f'{result} is of another checkpoint, {content["checkpoint"]["path"]}. Give another --work-dir, or delete '
+            'this one.'
+        )
+    return content['metrics']
+
+
+def measures_of(metrics: dict[str, float]) -> list[str]:
+    """The measures that the table shows: means, or else the first three that are no counts."""
+    means = [name for name in metrics if name.endswith('-Mean')]
+    return means or [name for name, value in metrics.items() if isinstance(value, float)][:3]
+
+
+def percent(metrics: dict[str, float], measure: str) -> float:
+    """A measure in percent, as PCK is from the start."""
+    return metrics[measure] if 'PCK' in measure else 100 * metrics[measure]
 
 
 def table(rows: dict[str, dict[str, float]], notes: dict[str, str]) -> str:
-    """Markdown, in percent where measures are fractions, best first."""
-    every = list(next(iter(rows.values())))
-    measures = [name for name in every if name.endswith('-Mean')] or every[:3]
+    """Markdown, in percent, best first."""
+    measures = measures_of(next(iter(rows.values())))
     lines = [f'| protocol | {" | ".join(measures)} | differs in |', '| --- ' * (len(measures) + 2) + '|']
     for name, row in sorted(rows.items(), key=lambda item: -item[1][measures[0]]):
-        scores = ' | '.join(f'{100 * row[measure]:.1f}' for measure in measures)
+        scores = ' | '.join(f'{percent(row, measure):.1f}' for measure in measures)
         lines.append(f'| `{name}` | {scores} | {notes[name]} |')
     return '\n'.join(lines)
 
 
 def draw(rows: dict[str, dict[str, float]], path: Path) -> None:
     """A bar per protocol, best first."""
-    measure = next(iter(next(iter(rows.values()))))
+    measure = measures_of(next(iter(rows.values())))[0]
     ordered = sorted(rows.items(), key=lambda item: item[1][measure])
     figure = Figure(figsize=(8, 1.2 + 0.32 * len(rows)))
     axes = figure.subplots()
-    values = [100 * row[measure] for _, row in ordered]
+    values = [percent(row, measure) for _, row in ordered]
     axes.barh([name for name, _ in ordered], values, color='C0', height=0.6)
     for position, value in enumerate(values):
         axes.text(value, position, f' {value:.1f}', va='center', fontsize=8)

@@ -14,7 +14,7 @@ from stt_mm.utils import list_images, read_mask, write_mask
 from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.mask_file import MaskFileWriter, read_mask_file
 from stt_mm.utils.targets import check_apart, check_file, claim_folder, state_of
-from stt_mm.utils.text import absent, check_name, read_json
+from stt_mm.utils.text import absent, check_name, read_json, read_names
 
 EPILOG = """examples:
   python tools/dataset/convert_masks.py instances_default.json masks --frames talk   (CVAT, Label Studio, SA-V to PNG)
@@ -109,12 +109,19 @@ def add_video(masks: Masks, args: argparse.Namespace, images: list[str]) -> None
     """Into a data set in the layout of DAVIS-2017 val, or of YouTube-VOS train."""
     video = args.video or args.frames.resolve().name
     check_name(video, '--video')
+    if args.layout == 'davis' and len(video.split()) != 1:
+        raise InputError(f'Lists of videos have names without spaces, got {video!r}. Give another one by --video.')
     top, level = (args.out, '480p') if args.layout == 'davis' else (args.out / 'train', '')
     folders = [top / kind / level / video for kind in ('JPEGImages', 'Annotations')]
     for folder in folders:
         check_apart(folder, [args.masks, args.frames])
         if folder.exists():
             raise FileError(f'{folder} exists. Name another video by --video, or remove it.')
+    meta = read_json(top / 'meta.json') if args.layout == 'ytv' and (top / 'meta.json').is_file() else dict(videos={})
+    if not isinstance(meta, dict) or not isinstance(meta.get('videos'), dict):
+        raise InputError(
+            f'{top / "meta.json"} is not that of YouTube-VOS: it has no videos. Give another folder as OUT.'
+        )
     shown: dict[int, list[str]] = {}
     for name, ids in tracked(masks):
         write_mask(folders[1] / f'{name}.png', ids)
@@ -127,10 +134,11 @@ def add_video(masks: Masks, args: argparse.Namespace, images: list[str]) -> None
     if args.layout == 'davis':
         listing = args.out / 'ImageSets' / '2017' / 'val.txt'
         before = listing.read_text(encoding='utf-8') if listing.is_file() else ''
-        write_atomically(f'{before}{video}\n'.encode(), listing)
+        if not before or video not in read_names(listing):
+            gap = '\n' if before and not before.endswith('\n') else ''
+            write_atomically(f'{before}{gap}{video}\n'.encode(), listing)
         return
     path = top / 'meta.json'
-    meta = read_json(path) if path.is_file() else dict(videos={})
     meta['videos'][video] = dict(
         objects={str(k): dict(category=masks.objects.get(k), frames=names) for k, names in sorted(shown.items())}
     )

@@ -195,25 +195,25 @@ class Correspondence(BaseModel):
         edits: Mapping[int, Edits] | None = None,
         with_scores: bool = False,
         with_confidence: bool = False,
+        numbers: Iterable[int] | None = None,
     ) -> Iterator[FrameLabels]:
         """Labels of one frame after the other; they may be given in any frame.
 
         Args:
             frames: uint8 RGB ``[H, W, 3]``, read by a thread of its own, two ahead of the one in work.
             masks: ids ``[H, W]`` of the objects that are new or corrected in a frame, by its number from 0.
-            points: ``[J, 2]``, (x, y) in pixels of the points that are new in a frame, by its number.
-            edits: what else changes in a frame, by its number.
+            points: ``[J, 2]``, (x, y) in pixels of the points that are new in a frame, and edits: what else changes.
+            numbers: by which messages call the frames; ``None``: from 0.
             with_scores, with_confidence: whether the strength of each object, and the confidence of all, is wanted.
 
         Returns:
             One :class:`FrameLabels` per frame, computed when asked for; on a GPU one frame is in work beyond it.
 
         Raises:
-            RuntimeError: if the model has no propagator.
-            ValueError: labels that do not fit the frames or each other, or features that are not finite.
+            RuntimeError: no propagator. ValueError: labels that do not fit, or features that are not finite.
         """
         # Several videos may be in work at once.
-        tracker = Tracker(copy.deepcopy(self._propagator()), with_scores, with_confidence)
+        tracker = Tracker(copy.deepcopy(self._propagator()), with_scores, with_confidence, numbers)
         first, edits = min([*masks, *points]), edits or {}
 
         def steps() -> Iterator[Pending]:
