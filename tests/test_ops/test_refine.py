@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from stt_mm.ops import Patches, point_patches, pyramid, refined_points
-from stt_mm.ops.refine import FLAT, LAST_REACH, MARGIN, PENALTY
+from stt_mm.ops.refine import FLAT, MARGIN, PENALTY, REACH
 
 
 def smooth(size, seed, channels=3):
@@ -30,20 +30,28 @@ def read(level, x, y, step):
 
 
 def slow_patch(level, x, y, step, half_width):
-    side = range(-half_width, half_width + 1)
-    rows = [torch.stack([read(level, x + step * dx, y + step * dy, step) for dx in side], 1) for dy in side]
-    return torch.stack(rows, 1)
+    """Channels of each pixel by its place in the patch, of those that lie in the frame."""
+    side, height, width = range(-half_width, half_width + 1), level.shape[1] * step, level.shape[2] * step
+    places = {(dx, dy): (x + step * dx, y + step * dy) for dy in side for dx in side}
+    return {
+        place: read(level, x, y, step)
+        for place, (x, y) in places.items()
+        if 0 <= x + 0.5 <= width and 0 <= y + 0.5 <= height
+    }
 
 
 def slow_likeness(one, other):
-    one, other = (part - part.mean((1, 2), keepdim=True) for part in (one, other))
+    both = sorted(one.keys() & other.keys())
+    if not both:
+        return 0.0
+    one, other = (torch.stack([part[place] for place in both], 1) for part in (one, other))
+    one, other = (part - part.mean(1, keepdim=True) for part in (one, other))
     spread = (one.square().sum() * other.square().sum()).sqrt() + FLAT * one.numel()
     return float((one * other).sum() / spread)
 
 
-def slow_shift(level, references, x, y, step, reach):
+def slow_shift(level, references, x, y, step, reach, half_width):
     """One shift after the other, each with patches of its own."""
-    half_width = references[0].shape[1] // 2
     values = {}
     for dx, dy in itertools.product(range(-reach, reach + 1), repeat=2):
         patch = slow_patch(level, x + step * dx, y + step * dy, step, half_width)
@@ -58,25 +66,34 @@ def slow_shift(level, references, x, y, step, reach):
             low, middle, high = around
             fraction = (low - high) / (2 * (low - 2 * middle + high))
         found.append(step * (place + fraction))
-    return found, values[best]
+    return (x + found[0], y + found[1]), values[best]
 
 
-def slow_refined(frame, starts, references, radius):
-    """References: per point a list of pairs of patches, of half and full resolution."""
-    half = F.avg_pool2d(frame[None], 2, ceil_mode=True)[0]
+def levels(frame):
+    """A frame at a quarter, half and full resolution, with the width of a pixel."""
+    half = F.avg_pool2d(frame[None], 2, ceil_mode=True)
+    return [(F.avg_pool2d(half, 2, ceil_mode=True)[0], 4), (half[0], 2), (frame, 1)]
+
+
+def slow_refined(frame, starts, references, radius, half_width):
+    """References: per point a list of patches of each level."""
+    (quarter, _), (half, _), _ = levels(frame)
     answers, likenesses = [], []
     for number, patches in enumerate(references):
+        first, second, last = ([three[level] for three in patches] for level in range(3))
         tries = []
         for start in starts:
-            x, y = start[number].tolist()
-            shift, value = slow_shift(half, [pair[0] for pair in patches], x, y, 2, -(-radius // 2))
-            tries.append((value, *(c + min(max(d, -radius), radius) for c, d in zip((x, y), shift, strict=True))))
+            begin = start[number].tolist()
+            place, _ = slow_shift(quarter, first, *begin, 4, -(-radius // 4), half_width)
+            place, value = slow_shift(half, second, *place, 2, REACH, half_width)
+            moved = [c + min(max(d - c, -radius), radius) for c, d in zip(begin, place, strict=True)]
+            tries.append((value, *moved))
         value, x, y = tries[0]
         for entry in tries[1:]:
             if entry[0] > value + MARGIN:
                 value, x, y = entry
-        shift, _ = slow_shift(frame, [pair[1] for pair in patches], x, y, 1, LAST_REACH)
-        answers.append([x + shift[0], y + shift[1]])
+        place, _ = slow_shift(frame, last, x, y, 1, REACH, half_width)
+        answers.append(place)
         likenesses.append(value)
     height, width = frame.shape[1:]
     limits = torch.tensor([width - 1.0, height - 1.0], dtype=torch.float64)
@@ -98,13 +115,13 @@ def test_equal_to_the_slow_form(radius, half_width, size, device):
 
     slow = []
     for number in range(3):
-        pairs = []
-        for part, place in zip(frames, places, strict=True):
-            part, (x, y) = part.double(), place[number].tolist()
-            half = F.avg_pool2d(part[None], 2, ceil_mode=True)[0]
-            pairs.append((slow_patch(half, x, y, 2, half_width), slow_patch(part, x, y, 1, half_width)))
-        slow.append(pairs)
-    expected, expected_likeness = slow_refined(frame.double(), starts, slow, radius)
+        slow.append(
+            [
+                [slow_patch(level, *place[number].tolist(), step, half_width) for level, step in levels(part.double())]
+                for part, place in zip(frames, places, strict=True)
+            ]
+        )
+    expected, expected_likeness = slow_refined(frame.double(), starts, slow, radius, half_width)
     torch.testing.assert_close(found.cpu().double(), expected, atol=2e-3, rtol=0)
     torch.testing.assert_close(likeness.cpu().double(), expected_likeness.double(), atol=1e-4, rtol=0)
 
@@ -124,6 +141,16 @@ def test_a_shift_of_a_fraction_of_a_pixel_is_found_whatever_the_brightness():
     found, likeness = refined_points(frame, [points], [patches], 8)
     torch.testing.assert_close(found, points + moved, atol=0.05, rtol=0)
     assert (likeness > 0.9).all()
+
+
+def test_what_lies_outside_of_a_frame_tells_nothing():
+    """The camera turns: at one border new things come in, at the other ones they go out, a few pixels from the points."""
+    world, (dx, dy) = smooth((80, 100), 5), (3, -2)
+    frame, moved = pyramid(world[:, 10:60, 10:80]), pyramid(world[:, 10 - dy : 60 - dy, 10 - dx : 80 - dx])
+    points = torch.tensor([[1.5, 20.0], [65.0, 30.0], [30.5, 3.0], [40.0, 48.5], [1.0, 48.0], [64.0, 3.5]])
+    found, likeness = refined_points(moved, [points], [point_patches(frame, points, 7)], 8)
+    torch.testing.assert_close(found, points + torch.tensor([dx, dy]), atol=0.1, rtol=0)
+    assert (likeness > 0.95).all()
 
 
 def test_what_is_of_one_colour_stays_where_it_was_and_every_answer_is_inside():
