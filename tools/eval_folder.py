@@ -401,6 +401,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args.parts, args.query_mode = args.parts or 4, args.query_mode or 'first'
     if not args.task.startswith('davis') and (args.sparse or args.resolution is not None):
         parser.error('--sparse and --resolution are for the tasks of DAVIS')
+    if args.task in POINTS and args.split:
+        parser.error('--split is for tasks with masks')
     split = args.split
     args.split = split or TASKS[args.task][0]
     plain = not Path(args.gt, mark(args)).exists() and Path(args.gt).is_dir()

@@ -200,6 +200,8 @@ def test_joints_of_badja(tmp_path):
         (['--task', 'sav', '--unseen-videos', 'x'], '--unseen-videos is for --task lvos'),
         (['--task', 'vip', '--video-list', 'x'], '--video-list is for --task ytv, mose, lvos, sav'),
         (['--task', 'vip', '--seen-categories', 'x'], '--seen-categories is for --task ytv'),
+        (['--task', 'tapvid', '--split', 'val'], '--split is for tasks with masks'),
+        (['--task', 'badja', '--split', 'val'], '--split is for tasks with masks'),
     ],
 )
 def test_options_belong_to_their_tasks(options, message, tmp_path):
