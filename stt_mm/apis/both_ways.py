@@ -6,6 +6,7 @@ pass up to some frame and from the other after it: where the confidence of both,
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from stt_mm.models.frame_labels import Edits, FrameLabels
 from stt_mm.ops.points import LOST
 from stt_mm.utils import check_choice, list_images
 from stt_mm.utils.frames import FrameSequence
+from stt_mm.utils.video import open_video
 
 Direction = Literal['forward', 'backward', 'both']
 # Frames that are decoded at a time where they are asked for from the end: files are decoded from a key frame on.
@@ -256,7 +258,7 @@ def numbered(video: object, name: str, direction: Direction) -> Sequence[np.ndar
         direction: that they are needed for.
 
     Raises:
-        ValueError: there is no such direction; a camera, or frames that come once.
+        ValueError: there is no such direction; a camera, or frames that come once. FrameError: frames of two sizes.
     """
     check_choice('direction', direction, ('forward', 'backward', 'both'))
     if os.path.isdir(name):
@@ -264,6 +266,7 @@ def numbered(video: object, name: str, direction: Direction) -> Sequence[np.ndar
     if os.path.isfile(name):
         return FrameSequence(name)
     if isinstance(video, Sequence | np.ndarray) and not isinstance(video, str):
+        deque(open_video(video).frames, maxlen=0)  # refuses what is no frame, or is of another size
         return video
     raise InputError(
         f'Labels that are to go backward need a video that can be read from its end: a file, a folder or a list of '

@@ -162,6 +162,8 @@ def check_frames(
         (whole, f'{name} has {whole} frames'),
     ]
     ends = [(end, why) for end, why in ends if end is not None]
+    if whole == 0:
+        raise InputError(f'{name} holds no frames.')
     for end, why in ends:
         if max(given) >= end:
             raise InputError(f'A label is given for frame {max(given)}, but {why}, {start} to {end - 1}.')

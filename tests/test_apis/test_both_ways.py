@@ -135,6 +135,18 @@ def test_files_folders_and_lists_are_alike_and_what_comes_once_is_refused(propag
         propagator.stream(frames, masks[0], direction='sideways')
 
 
+@pytest.mark.parametrize('direction', ['forward', 'both'])
+def test_frames_that_cannot_be_followed_are_named(propagator, direction):
+    frames, masks = squares(4)
+    for video, message in (
+        ([*frames[:3], frames[3][:40]], r'Frame 3 \(00003\) of the given frames is 40x96 .* the first is 64x96'),
+        (list(frames[..., 0]), r'Frame 0 of the given frames must be .* got uint8 \[64, 96\]'),
+        ([], 'the given frames holds no frames'),
+    ):
+        with pytest.raises((ValueError, OSError), match=message):
+            run(propagator, video, masks[0], direction=direction)
+
+
 def test_a_part_of_a_video(propagator, tmp_path):
     frames, masks = squares()
     whole = run(propagator, frames[3:8].copy(), {1: masks[4]})
