@@ -44,6 +44,10 @@ def test_colours_are_those_of_the_network_and_all_else_the_protocol(spread):
     assert f'topk {preset.topk}' in said
     assert 'color' not in said
     assert spread.differences(cfg, 'stt_davis_s8') == ''
+    # What protocols differ in is all told, also where it is one field.
+    said = {name: spread.differences(cfg, name) for name in ('dinov3_davis_m', 'dinov3_davis_m_p14', 'dino_davis_p16')}
+    assert ('ties kept' in said['dino_davis_p16'], 'multiple 64' in said['dino_davis_p16']) == (True, True)
+    assert set(said['dinov3_davis_m_p14'].split(', ')) - set(said['dinov3_davis_m'].split(', ')) >= {'multiple 14'}
     assert cfg.model.propagator.protocol.topk == 7
 
 

@@ -29,12 +29,8 @@ The network, its stride and the colours that it sees are those of CONFIG; all el
 read-out) is the protocol's. Each is evaluated by tools/test.py in a folder of its own below --work-dir, and what is
 done is not done again. Rows are sorted by the first measure; the last column says in what a protocol differs from that
 of CONFIG."""
-# What tells protocols apart, in the order of the table.
-FIELDS = (
-    *('size', 'short_side', 'long_side', 'resize', 'normalize', 'num_context', 'first_frame', 'fixed', 'lags'),
-    *('window', 'radius', 'strict', 'border', 'long_search', 'vote', 'topk', 'temperature', 'first_label'),
-    *('feedback', 'min_max', 'output', 'read_out', 'points', 'point_sigma', 'point_topk'),
-)
+# Fields in which protocols do not differ here: what they are called, and what CONFIG has of its network.
+SHARED = ('name', 'version', 'source', 'changed', 'color', 'stride')
 OPTIONS = ('trust_checkpoint', 'allow_other_geometry')  # handed on to tools/test.py
 BENCHMARKS = ('davis', 'ytv', 'mose', 'vip', 'jhmdb', 'tapvid', 'badja')
 
@@ -81,8 +77,8 @@ def config_of(cfg: Config, name: str) -> Config:
 def differences(cfg: Config, name: str) -> str:
     """The fields in which a protocol is not that of the config."""
     own, other = (get_protocol(each.model.propagator.protocol) for each in (cfg, config_of(cfg, name)))
-    pairs = [(field, getattr(other, field)) for field in FIELDS if getattr(own, field) != getattr(other, field)]
-    return ', '.join(f'{field} {value}' for field, value in pairs)
+    before, after = own.record(), other.record()
+    return ', '.join(f'{key} {value}' for key, value in after.items() if key not in SHARED and value != before[key])
 
 
 def evaluate(cfg: Config, args: argparse.Namespace, name: str, lock: int) -> dict[str, float]:
