@@ -144,7 +144,7 @@ def test_a_shift_of_a_fraction_of_a_pixel_is_found_whatever_the_brightness():
 
 
 def test_what_lies_outside_of_a_frame_tells_nothing():
-    """The camera turns: at one border new things come in, at the other ones they go out, a few pixels from the points."""
+    """The camera turns: new things come in at one border, others go out at the next, a few pixels from the points."""
     world, (dx, dy) = smooth((80, 100), 5), (3, -2)
     frame, moved = pyramid(world[:, 10:60, 10:80]), pyramid(world[:, 10 - dy : 60 - dy, 10 - dx : 80 - dx])
     points = torch.tensor([[1.5, 20.0], [65.0, 30.0], [30.5, 3.0], [40.0, 48.5], [1.0, 48.0], [64.0, 3.5]])
