@@ -56,7 +56,8 @@ def extract(video: Path, out: Path, args: argparse.Namespace) -> int:
             try:
                 frame = cv2.cvtColor(frames[index], cv2.COLOR_RGB2BGR)
             except FrameError as fault:
-                raise FrameError(f'{fault} {ACCEPT.format(number)}' if number else str(fault)) from fault
+                told = f'{str(fault).rstrip(".")}. {ACCEPT.format(number)}'
+                raise FrameError(told if number else str(fault)) from fault
             scale = args.short_side / min(frame.shape[:2])
             if scale < 1:
                 frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

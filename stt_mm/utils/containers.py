@@ -10,14 +10,12 @@ _MP4_BOXES = (b'ftyp', b'styp', b'moov', b'mdat', b'wide', b'free', b'skip')
 _EBML, _SEGMENT = b'\x1a\x45\xdf\xa3', b'\x18\x53\x80\x67'
 _CLUSTER, _TRACKS = b'\x1f\x43\xb6\x75', b'\x16\x54\xae\x6b'
 _TRACK, _TRACK_NUMBER, _GROUP, _BLOCKS = b'\xae', b'\xd7', b'\xa0', (b'\xa1', b'\xa3')
-_ANYWHERE = {b'\xec', b'\xbf'}
-# What stands in those parts that lead to frames; in others anything may.
+# What is known to stand in the parts that lead to frames.
 _HOLDS = {
-    _TRACKS: None,
-    _TRACK: None,
-    _CLUSTER: _ANYWHERE | {b'\xa0', b'\xa3', b'\xa7', b'\xab', b'\xaf', b'\xe7', b'\x58\x54'},
-    _GROUP: _ANYWHERE
-    | {b'\x8e', b'\x9b', b'\xa1', b'\xa2', b'\xa4', b'\xc8', b'\xfa', b'\xfb', b'\xfd', b'\x75\xa1', b'\x75\xa2'},
+    _TRACKS: {_TRACK},
+    _TRACK: {_TRACK_NUMBER},
+    _CLUSTER: {_GROUP, b'\xa3', b'\xa7', b'\xab', b'\xaf', b'\xe7', b'\x58\x54'},
+    _GROUP: {b'\x8e', b'\x9b', b'\xa1', b'\xa2', b'\xa4', b'\xfb', b'\xfd', b'\x75\xa1', b'\x75\xa2'},
 }
 
 
@@ -51,10 +49,10 @@ def broken_at(path: str | Path) -> int | None:
         if file.read(4) != _EBML:
             return None
         position = (_variable_int(file) or 0) + file.tell()
-        # What may stand in the parts around the position, and where each ends if that is known.
-        parts: list[tuple[set[bytes] | None, int | None]] = []
-        segment_end, tracks = None, set()
-        while position < min(end, segment_end or end):
+        # The parts around the position, and where each ends if that is known.
+        parts: list[tuple[bytes, int | None]] = []
+        segment_end, tracks, doubtful = None, set(), None
+        while position < end and position != segment_end:
             file.seek(position)
             name, size = _name(file), _variable_int(file)
             content = file.tell()
@@ -62,25 +60,42 @@ def broken_at(path: str | Path) -> int | None:
                 return None
             while parts and (position == parts[-1][1] or parts[-1][1] is None and len(name) == 4):
                 parts.pop()
-            allowed, limit = parts[-1] if parts else (_ANYWHERE, None)
-            holds = name == _SEGMENT or name in _HOLDS
-            if not (allowed is None or name in allowed or len(name) == 4 and not parts):
-                return position
+            part, limit = parts[-1] if parts else (b'', None)
+            if (part and name in _HOLDS[part]) or (not part and len(name) == 4):
+                doubtful = None
+            elif doubtful is None:
+                # Readers pass over elements that they do not know; but so may a damage begin.
+                doubtful = position
             # What reaches beyond the end of the file, but not of what holds it, is cut off and not broken.
-            limit = limit or segment_end or (None if holds else end)
-            if size is None and name not in (_SEGMENT, _CLUSTER) or size and limit and content + size > limit:
-                return position
-            if name == _TRACK_NUMBER and allowed is None:
-                tracks.add(int.from_bytes(file.read(min(size, 8)), 'big'))
-            if name in _BLOCKS and allowed is not None and _variable_int(file) not in tracks:
-                return position
+            cut = name == _SEGMENT or (name in _HOLDS and (segment_end or end + 1) > end)
+            limit = limit or (None if cut else max(end, segment_end or end))
+            if (
+                len(name) > 4
+                or (not part and name in _HOLDS[_CLUSTER])
+                or (size is None and name not in (_SEGMENT, _CLUSTER))
+                or (size is not None and limit is not None and content + size > limit)
+            ):
+                return None if _is_zero(file, position) else position if doubtful is None else doubtful
             part_end = None if size is None else content + size
+            if name == _TRACK_NUMBER and part == _TRACK:
+                tracks.add(int.from_bytes(file.read(min(size, 8)), 'big'))
+            if name in _BLOCKS and part in (_CLUSTER, _GROUP) and _variable_int(file) not in tracks:
+                return position if doubtful is None else doubtful
             if name == _SEGMENT:
                 segment_end = part_end
-            elif holds:
-                parts.append((_HOLDS[name], part_end))
-            position = content if holds else part_end
+            elif name in _HOLDS:
+                parts.append((name, part_end))
+            position = content if name == _SEGMENT or name in _HOLDS else part_end
     return None
+
+
+def _is_zero(file: BinaryIO, position: int) -> bool:
+    """Whether nothing follows but zeros, as in a file that was given its size before it was written."""
+    file.seek(position)
+    while block := file.read(1 << 20):
+        if block.count(0) < len(block):
+            return False
+    return True
 
 
 def _end_of_boxes(file: BinaryIO, end: int) -> int:
@@ -107,9 +122,9 @@ def _end_of_segment(file: BinaryIO, end: int) -> int:
 
 
 def _name(file: BinaryIO) -> bytes:
-    """The name of an element, whose first byte tells how many follow; none is longer than four."""
+    """The name of an element, whose first byte tells how many follow; of more than four bytes if there is none."""
     first = file.read(1)
-    return first + file.read(8 - first[0].bit_length() if first and first[0] else 0)
+    return first + file.read(8 - first[0].bit_length() if first else 0)
 
 
 def _variable_int(file: BinaryIO) -> int | None:

@@ -15,7 +15,10 @@ _BLOCK = np.ones((3, 3), np.uint8)
 # Clean masks have 0.03 of their edges in rims, more only where these are few pixels; smoothed ones 0.08 to 0.9.
 _SMOOTH_SHARE, _SMOOTH_PIXELS = 0.07, 65
 _PIECES = 5  # Of clean masks all thin ids that lie between others have 4 pieces at most, smoothed edges have 5 to 100.
-_RIM_DEPTH, _RIM_PIXELS = 4, 30  # Clean masks have no id that is so thin and keeps higher ones apart from lower ones.
+_RIM_DEPTH, _RIM_PIXELS = (
+    4,
+    30,
+)  # Pixels; a wall around a cavity may be so thin, as may an edge that was smoothed widely.
 _SPECK_SHARE, _SPECK_PIXELS = 0.95, 8  # What a JPEG leaves beside an area are a few pixels each.
 _BLACK = 15  # The brightest that still counts as black.
 _GRID_SHARE, _COARSE_SHARE = 0.12, 0.9  # Of all corners of areas 1 in 64 lies on the grid by chance.
@@ -47,13 +50,18 @@ def check_drawn(mask: np.ndarray, palette: np.ndarray | None, where: str) -> Non
         _check_palette(palette, used, where)
         levels += [palette[:, channel][mask] for channel in range(3)]
     solid, ids = _solid(mask), used[used > 0]
-    faults = [_soft(mask, level, solid, ids) for level in levels]
-    faults += [_between(mask, ids), _worn(mask, solid, ids)]
+    faults = [_soft(mask, level, solid, ids) for level in levels] + [_worn(mask, solid, ids)]
     if any(faults):
         raise InputError(
             f'{where} has smoothed edges, as a soft brush, a JPEG or a resize with interpolation leaves them: '
             f'{next(filter(None, faults))}. Draw with hard edges, or save the ids before they are smoothed; '
             f'{_ONE_OBJECT}. If all of them are ids, write them by stt_mm.utils.write_mask and give that file.'
+        )
+    if rims := _between(mask, ids):
+        logger.warning(
+            '%s: id %s lies as a thin rim between higher and lower ids. If that is no object but an edge that was '
+            'smoothed, draw with hard edges.',
+            *(where, ', '.join(map(str, rims))),
         )
 
 
@@ -135,9 +143,9 @@ def _soft(mask: np.ndarray, level: np.ndarray, solid: np.ndarray, ids: np.ndarra
     return ''
 
 
-def _between(mask: np.ndarray, ids: np.ndarray) -> str:
-    """What shows that an edge is a ramp so wide that it holds areas: an id that keeps higher ones from lower ones."""
-    padded = np.pad(mask, 1)
+def _between(mask: np.ndarray, ids: np.ndarray) -> list[int]:
+    """Ids that may be ramps of edges, so wide that they hold areas: thin ones that keep higher ones from lower ones."""
+    padded, found = np.pad(mask, 1), []
     for number in ids[:-1]:
         left, top, width, height = cv2.boundingRect((mask == number).astype(np.uint8))
         part = padded[top : top + height + 2, left : left + width + 2]
@@ -148,8 +156,8 @@ def _between(mask: np.ndarray, ids: np.ndarray) -> str:
             continue
         low, high = (mask < number).astype(np.uint8), mask > number
         if 10 * np.count_nonzero(high & (cv2.dilate(low, _BLOCK) > 0)) < touching:
-            return f'its id {number} is only a rim between higher and lower ones'
-    return ''
+            found.append(int(number))
+    return found
 
 
 def _worn(mask: np.ndarray, solid: np.ndarray, ids: np.ndarray) -> str:

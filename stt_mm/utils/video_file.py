@@ -23,6 +23,9 @@ _MAX_PIXELS = 2**27
 # Codecs in which every packet shows one frame, so that packets can be counted instead of frames.
 _PACKET_IS_FRAME = {'h264', 'hevc', 'av1', 'vp9', 'mpeg4', 'mjpeg', 'prores', 'dnxhd', 'ffv1', 'gif', 'png', 'rawvideo'}
 
+# Bytes of a packet of MPEG-4 that may say that the frame is the one before, which then is not shown again.
+_NOTHING_CHANGED = 16
+
 # Containers that store when each frame is shown. In others FFmpeg guesses it, differently after a seek.
 _TIMED = {'mov', 'matroska', 'webm', 'mpegts', 'flv', 'ogg', 'nut', 'mxf', 'ivf', 'gif', 'apng'}
 
@@ -135,7 +138,7 @@ class VideoFile:
             from_key: leave out what comes before the first key frame, as is needed after :meth:`seek`.
         """
         started = False
-        waiting = _Waiting(self.codec in _PACKET_IS_FRAME and self._timed)
+        waiting = _Waiting(self._timed and self.codec in _PACKET_IS_FRAME - {'mpeg4'})
         for packet in chain(self._packets(), [None]):  # None asks for what the decoder holds back.
             if from_key and packet is not None and not packet.is_keyframe:
                 continue
@@ -216,6 +219,8 @@ class VideoFile:
             return None
         times, keys, last = [], [], None
         for packet in self._packets():
+            if self.codec == 'mpeg4' and packet.size < _NOTHING_CHANGED:
+                return None
             if packet.pts is None or last is not None and packet.dts is not None and packet.dts < last:
                 return None
             last = packet.dts

@@ -96,7 +96,7 @@ def test_a_whole_segment_is_broken_nowhere(tmp_path, size):
     live = [part[:4] + UNKNOWN + part[5:] for part in CLUSTERS]
     for clusters in (CLUSTERS, live, [CLUSTERS[0], live[1], CLUSTERS[0]]):
         data = segment(element('114d9b74', bytes(9)), TRACKS, *clusters, element('1c53bb6b', b'cues'), size=size)
-        for tail in (b'', b'garbage of a camera' if size is None else b''):
+        for tail in (b'', b'garbage of a camera' if size is None else bytes(2000)):
             (tmp_path / 'a').write_bytes(data + tail)
             assert broken_at(tmp_path / 'a') is None
         # Cut off, which is another thing.
@@ -104,6 +104,20 @@ def test_a_whole_segment_is_broken_nowhere(tmp_path, size):
             for left in range(1, len(CLUSTERS[0]) - 20):
                 (tmp_path / 'a').write_bytes(data[: -9 - left])
                 assert broken_at(tmp_path / 'a') is None
+
+
+def test_what_writers_do_is_not_damage(tmp_path):
+    """An element of a later version or of a program's own, and a segment that is longer than it says."""
+    path, own = tmp_path / 'a', element('1f43b675', BLOCK + element('4abc', b'own') + element('b3', b'') + BLOCK)
+    for parts in ([own, *CLUSTERS], [*CLUSTERS, element('1a7f0001', b'new'), own]):
+        path.write_bytes(segment(TRACKS, *parts))
+        assert broken_at(path) is None
+    content = TRACKS + b''.join(CLUSTERS)
+    for size in (len(content) - 5, len(TRACKS) + 3):
+        path.write_bytes(ebml((0x4000 | size).to_bytes(2, 'big')) + content)
+        assert broken_at(path) is None
+    path.write_bytes(segment(TRACKS, *CLUSTERS)[:-3] + bytes(3))
+    assert broken_at(path) is None  # The picture of the last block.
 
 
 def test_every_other_name_size_or_track_is_where_a_segment_breaks(tmp_path):
@@ -114,13 +128,13 @@ def test_every_other_name_size_or_track_is_where_a_segment_breaks(tmp_path):
     group = block + len(BLOCK)
     for at, byte, broken in [
         (block, 0, block),  # No name begins so.
-        (block, 0xA8, block),  # No name of what stands in a cluster.
+        (block, 0xA8, None),  # An element of its own; it may be.
+        (block, 0x53, block),  # Another name is longer, and so what follows is no size.
         (block + 1, 0xFE, block),  # It reaches beyond its cluster.
         (block + 1, 0xFF, block),  # Only segments and clusters may be without a size.
         (block + 2, 0x81, block),  # There is no such track.
         (block + 2, 0, block),
-        (group, 0xAE, group),
-        (group + 2, 0xE7, group + 2),
+        (group, 0xAE, None),
         (group + 3, 0x90, group + 2),
         (group + 4, 0x83, group + 2),
         (start, 0x1E, None),  # Another part of a segment, whatever it is.

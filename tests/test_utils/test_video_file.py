@@ -237,6 +237,38 @@ def test_frames_behind_a_broken_structure_are_not_taken_for_those_before(tmp_pat
     assert all(np.array_equal(reader.read(number), whole[number]) for number in (len(read) - 1, 0, 30))
 
 
+def test_a_packet_that_repeats_a_frame_shows_none(tmp_path):
+    """Of MPEG-4, which has pictures that are not coded: a file of them is whole, and its frames are those that are."""
+    write_timed_video(tmp_path / 'full.avi', EVEN, codec='mpeg4', options={'g': '100'}, base=(1, 30))
+    with av.open(str(tmp_path / 'full.avi')) as old, av.open(str(tmp_path / 'a.avi'), 'w') as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(old.demux(old.streams.video[0])):
+            if not packet.size:
+                continue
+            if number % 10 == 5:
+                # The start of the picture, up to its time of five bits, then: not coded.
+                bits = ''.join(f'{byte:08b}' for byte in bytes(packet)[4:20])
+                seconds = bits.index('0', 2) + 1
+                head = bits[: seconds + 1 + 5] + '1' + '0' + '0'
+                head += '1' * (-len(head) % 8)
+                data = bytes(packet)[:4] + int(head, 2).to_bytes(len(head) // 8, 'big')
+                repeated = av.Packet(data)
+                repeated.pts, repeated.dts, repeated.time_base = packet.pts, packet.dts, packet.time_base
+                packet = repeated
+            packet.stream = stream
+            new.mux(packet)
+    reader = VideoReader(tmp_path / 'a.avi')
+    assert reader.index.whole
+    assert len(list(open_video(tmp_path / 'a.avi').frames)) == len(reader) == COUNT - COUNT // 10
+    coded = [number for number in range(COUNT) if number % 10 != 5]
+    assert [reader.index.times[place] - reader.index.times[0] for place in (0, 5, 50)] == [
+        coded[0],
+        coded[5],
+        coded[50],
+    ]
+    assert reader.read(50).shape == reader.read(3).shape
+
+
 @pytest.mark.parametrize(
     ('events', 'lost', 'left'),
     [
