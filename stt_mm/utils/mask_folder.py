@@ -142,7 +142,7 @@ def check_zip(path: str | Path, videos: Mapping[str, ExpectedMasks], folder: str
     except _UNREADABLE as error:
         raise InputError(f'{path} is no zip file, or it is cut off: {error}.') from error
     with archive:
-        for info in (info for info in archive.infolist() if not info.is_dir()):
+        for info in (info for info in archive.infolist() if not info.filename.endswith('/')):
             where = f'{path}/{info.filename}'
             if info.filename not in files:
                 faults.append(f'{where}: extra file, no mask of that name, or no second one, is expected')

@@ -128,3 +128,18 @@ def test_the_largest_member_is_unpacked(tmp_path, monkeypatch):
         archive.writestr('v/0.png', bytes(10))
     videos = {'v': ExpectedMasks((2, 2), {'0': frozenset()})}
     assert check_zip(tmp_path / 'a.zip', videos, tmp_path / 'out') == []
+
+
+def test_a_member_of_a_zip_without_a_name_is_extra(tmp_path):
+    path = tmp_path / 'a.zip'
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('0.png', b'zero')
+    # What lies at the end names the members; the name there gets no length.
+    data = bytearray(path.read_bytes())
+    place = data.index(b'PK\1\2')
+    data[place + 28] = 0
+    data[place + 32] = 5  # What was the name is taken for a comment.
+    path.write_bytes(data)
+    assert zipfile.ZipFile(path).namelist() == ['']
+    faults = check_zip(path, {'': ExpectedMasks((2, 2), {'0': frozenset()})}, tmp_path / 'out')
+    assert faults == [f'{path}/: extra file, no mask of that name, or no second one, is expected']
