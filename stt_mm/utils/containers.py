@@ -28,9 +28,9 @@ def is_cut_off(path: str | Path) -> bool:
     with open(path, 'rb') as file:
         head = file.read(8)
         if head[:4] == b'RIFF':
-            # All ones: the writer did not know the size.
+            # All ones: the writer did not know the size. Some count these eight bytes, or one that fills, as well.
             size = int.from_bytes(head[4:], 'little')
-            return size != 0xFFFFFFFF and 8 + size > end
+            return size != 0xFFFFFFFF and size - 1 > end
         if head[:4] == _EBML:
             return _end_of_segment(file, end) > end
         if head[4:] in _MP4_BOXES:
@@ -51,13 +51,17 @@ def broken_at(path: str | Path) -> int | None:
         position = (_variable_int(file) or 0) + file.tell()
         # The parts around the position, and where each ends if that is known.
         parts: list[tuple[bytes, int | None]] = []
-        segment_end, tracks, doubtful = None, set(), None
+        segment_end, doubtful = None, None
+        # The tracks that are declared, before the frames or behind them, and where each first has a frame.
+        tracks: set[int] = set()
+        first: dict[int | None, int] = {}
+        broken = None
         while position < end and position != segment_end:
             file.seek(position)
             name, size = _name(file), _variable_int(file)
             content = file.tell()
             if content >= end:
-                return None
+                break
             while parts and (position == parts[-1][1] or parts[-1][1] is None and len(name) == 4):
                 parts.pop()
             part, limit = parts[-1] if parts else (b'', None)
@@ -75,18 +79,20 @@ def broken_at(path: str | Path) -> int | None:
                 or (size is None and name not in (_SEGMENT, _CLUSTER))
                 or (size is not None and limit is not None and content + size > limit)
             ):
-                return None if _is_zero(file, position) else position if doubtful is None else doubtful
+                broken = None if _is_zero(file, position) else position if doubtful is None else doubtful
+                break
             part_end = None if size is None else content + size
             if name == _TRACK_NUMBER and part == _TRACK:
                 tracks.add(int.from_bytes(file.read(min(size, 8)), 'big'))
-            if name in _BLOCKS and part in (_CLUSTER, _GROUP) and _variable_int(file) not in tracks:
-                return position if doubtful is None else doubtful
+            if name in _BLOCKS and part in (_CLUSTER, _GROUP):
+                first.setdefault(_variable_int(file), position if doubtful is None else doubtful)
             if name == _SEGMENT:
                 segment_end = part_end
             elif name in _HOLDS:
                 parts.append((name, part_end))
             position = content if name == _SEGMENT or name in _HOLDS else part_end
-    return None
+    stray = [place for track, place in first.items() if tracks and track not in tracks]
+    return min([*stray, *([] if broken is None else [broken])], default=None)
 
 
 def _is_zero(file: BinaryIO, position: int) -> bool:

@@ -23,6 +23,9 @@ _MAX_PIXELS = 2**27
 # Codecs in which every packet shows one frame, so that packets can be counted instead of frames.
 _PACKET_IS_FRAME = {'h264', 'hevc', 'av1', 'vp9', 'mpeg4', 'mjpeg', 'prores', 'dnxhd', 'ffv1', 'gif', 'png', 'rawvideo'}
 
+# Kinds of units of HEVC: key frames behind a break (BLA), the end of a sequence and of a stream.
+_JOINTS = {16, 17, 18, 36, 37}
+
 # Bytes of a packet of MPEG-4 that may say that the frame is the one before, which then is not shown again.
 _NOTHING_CHANGED = 16
 
@@ -138,7 +141,8 @@ class VideoFile:
             from_key: leave out what comes before the first key frame, as is needed after :meth:`seek`.
         """
         started = False
-        waiting = _Waiting(self._timed and self.codec in _PACKET_IS_FRAME - {'mpeg4'})
+        # These may leave out frames that are not to be shown; the decoder of HEVC says what it loses.
+        waiting = _Waiting(self._timed and self.codec in _PACKET_IS_FRAME - {'mpeg4', 'hevc'})
         for packet in chain(self._packets(), [None]):  # None asks for what the decoder holds back.
             if from_key and packet is not None and not packet.is_keyframe:
                 continue
@@ -219,7 +223,7 @@ class VideoFile:
             return None
         times, keys, last = [], [], None
         for packet in self._packets():
-            if self.codec == 'mpeg4' and packet.size < _NOTHING_CHANGED:
+            if self.codec == 'mpeg4' and packet.size < _NOTHING_CHANGED or self.codec == 'hevc' and _is_joined(packet):
                 return None
             if packet.pts is None or last is not None and packet.dts is not None and packet.dts < last:
                 return None
@@ -237,6 +241,18 @@ class VideoFile:
         if not self._timed or None in times or any(second < first for first, second in pairwise(times)):
             return FrameIndex(range(len(times)), (), whole)
         return _index(times, [time for time, key in frames if key], whole)
+
+
+def _is_joined(packet: av.Packet) -> bool:
+    """Whether a packet of HEVC is where recordings were joined: frames after it that refer to before are not shown."""
+    data, place, kinds = bytes(packet), 0, set()
+    if data.startswith((b'\0\0\1', b'\0\0\0\1')):
+        kinds = {part[0] >> 1 & 63 for part in data.split(b'\0\0\1')[1:] if part}
+    else:
+        while place + 4 < len(data):
+            kinds.add(data[place + 4] >> 1 & 63)
+            place += 4 + int.from_bytes(data[place : place + 4], 'big')
+    return not kinds.isdisjoint(_JOINTS)
 
 
 class _Waiting:

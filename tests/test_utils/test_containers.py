@@ -40,7 +40,14 @@ WHOLE = {
 @pytest.mark.parametrize('name', WHOLE)
 def test_the_last_byte_tells_whether_a_file_is_whole(tmp_path, name):
     path = tmp_path / 'a'
-    for data, cut in ((WHOLE[name], False), (WHOLE[name][:-1], name != 'box of nothing'), (WHOLE[name] + b'.', False)):
+    # Of an AVI up to nine bytes may be counted too much.
+    less = 10 if name.startswith('avi') else 1
+    for data, cut in (
+        (WHOLE[name], False),
+        (WHOLE[name][:-less], name != 'box of nothing'),
+        (WHOLE[name][: len(WHOLE[name]) - less + 1], False),
+        (WHOLE[name] + b'.', False),
+    ):
         path.write_bytes(data)
         assert is_cut_off(path) is cut
 
@@ -112,6 +119,8 @@ def test_what_writers_do_is_not_damage(tmp_path):
     for parts in ([own, *CLUSTERS], [*CLUSTERS, element('1a7f0001', b'new'), own]):
         path.write_bytes(segment(TRACKS, *parts))
         assert broken_at(path) is None
+    path.write_bytes(segment(*CLUSTERS, TRACKS))
+    assert broken_at(path) is None  # The tracks may stand behind the frames.
     content = TRACKS + b''.join(CLUSTERS)
     for size in (len(content) - 5, len(TRACKS) + 3):
         path.write_bytes(ebml((0x4000 | size).to_bytes(2, 'big')) + content)

@@ -269,6 +269,29 @@ def test_a_packet_that_repeats_a_frame_shows_none(tmp_path):
     assert reader.read(50).shape == reader.read(3).shape
 
 
+def test_frames_that_are_not_to_be_shown_where_recordings_of_hevc_were_joined(tmp_path):
+    """A key frame in the middle is said to follow a break: frames stored after it and shown before are left out."""
+    options = {'x265-params': 'log-level=none:keyint=24:open-gop=1:bframes=3:b-adapt=0:scenecut=0'}
+    write_timed_video(tmp_path / 'a.mp4', EVEN, codec='libx265', options=options, base=(1, 30))
+    data, changed = bytearray((tmp_path / 'a.mp4').read_bytes()), 0
+    with av.open(str(tmp_path / 'a.mp4')) as file:
+        packets = [packet for packet in file.demux(file.streams.video[0]) if packet.size]
+    for packet in packets[1:]:
+        content, place = bytes(packet), 0
+        while place + 4 < len(content):
+            if content[place + 4] >> 1 & 63 == 21 and not changed:
+                data[packet.pos + place + 4] = 16 << 1
+                changed += 1
+            place += 4 + int.from_bytes(content[place : place + 4], 'big')
+    assert changed == 1
+    (tmp_path / 'a.mp4').write_bytes(data)
+    shown_in_order = [shown(frame) for _, frame, _ in open_video(tmp_path / 'a.mp4').frames]
+    reader = VideoReader(tmp_path / 'a.mp4')
+    assert reader.index.whole
+    assert [shown(reader.read(number)) for number in range(len(reader))] == shown_in_order
+    assert COUNT - 10 < len(reader) < COUNT
+
+
 @pytest.mark.parametrize(
     ('events', 'lost', 'left'),
     [
