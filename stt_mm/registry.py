@@ -1,16 +1,19 @@
 """A child of every MMEngine root registry, under the scope ``stt_mm``.
 
 Registries that hold classes of this package know where to import them from (``locations``), so a config needs no
-``custom_imports``. The others exist because MMEngine warns about each kind that a scope lacks.
+``custom_imports``; what is asked for by its name is imported alone. The others exist because MMEngine warns about each
+kind that a scope lacks.
 
 What is built here is checked: a wrong ``type``, a wrong argument and what another library says about the values of its
 arguments is an :class:`InputError`. An error in a class of this package, or of the user's, stays as it is.
 """
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache, wraps
+from importlib import import_module
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
@@ -184,8 +187,30 @@ def checked_building() -> Iterator[None]:
             parent.build_func = build
 
 
-def _child(parent: Registry, *locations: str) -> Registry:
-    return Registry(
+class LazyRegistry(Registry):
+    """Finds a name among those that its locations offer, and has no other of them imported."""
+
+    @property
+    def module_dict(self) -> dict[str, type]:
+        """All that is registered here, by its name; whatever the locations offer is imported for it."""
+        for location in self._locations:
+            module = import_module(location)
+            for name in getattr(module, '__all__', ()):
+                getattr(module, name)
+        return super().module_dict
+
+    def get(self, key: str) -> type | None:
+        """What is registered under a name, here or with a parent; a scope may stand before it."""
+        with warnings.catch_warnings():
+            # mmcv-lite, which mmpretrain imports, warns about a compiled operator that nothing here uses.
+            warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
+            for location in self._locations:
+                getattr(import_module(location), key.removeprefix(f'{self.scope}.'), None)
+            return super().get(key)
+
+
+def _child(parent: Registry, *locations: str) -> LazyRegistry:
+    return LazyRegistry(
         parent.name,
         _checked(parent.build_func),
         parent=parent,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import stt_mm
+from stt_mm.registry import ALL
 
 PACKAGE = Path(__file__).parents[1] / 'stt_mm'
 PURE = {'ops', 'protocols', 'evaluation.functional', 'utils', 'errors'}
@@ -115,6 +116,53 @@ def test_pure_layers_run_where_mmengine_is_absent():
         'import stt_mm, stt_mm.ops, stt_mm.protocols, stt_mm.evaluation.functional, stt_mm.utils'
     )
     subprocess.run([sys.executable, '-c', code], check=True, timeout=120)
+
+
+HEAVY = ('mmpretrain', 'mmcv', 'torchvision', 'matplotlib', 'mmengine.runner', 'mmengine.model', 'sympy')
+
+
+@pytest.mark.parametrize('module', ['apis', 'models.propagator', 'models.tracker', 'ops', 'protocols', 'visualization'])
+def test_importing_what_inference_needs_brings_no_library_of_training(module):
+    code = (
+        f'import sys, stt_mm.{module}\nfound = [name for name in sys.modules if name.startswith({HEAVY})]\n'
+        'assert not found, found[:5]'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True, timeout=120)
+
+
+def test_inference_runs_where_the_libraries_of_training_are_absent():
+    code = (
+        "import sys\nfor name in ('mmpretrain', 'mmcv', 'torchvision', 'matplotlib', 'mmengine.runner', 'timm'):\n"
+        '    sys.modules[name] = None\n'
+        'import numpy as np\nfrom stt_mm.apis import FeatureExtractor, VideoPropagator\n'
+        'video = [np.zeros((64, 64, 3), np.uint8)] * 3\nmask = np.eye(64, dtype=np.uint8)\nmask[8:40, 8:40] = 1\n'
+        "for propagator in (VideoPropagator.from_pretrained('stt_r18_demo', 'cpu'),\n"
+        "                   VideoPropagator('eval/davis_r18_s8', 'stt_r18_demo', 'cpu')):\n"
+        '    assert len(list(propagator.stream(video, masks=mask))) == 3\n'
+        "assert len(FeatureExtractor('stt_r18_demo', device='cpu')(video)) == 3"
+    )
+    subprocess.run([sys.executable, '-c', code], check=True, timeout=300)
+
+
+def test_every_registered_name_is_found_by_importing_it_alone():
+    for registry in ALL:
+        for name, kind in registry.module_dict.items():
+            if kind.__module__.startswith('stt_mm.'):
+                homes = [importlib.import_module(location) for location in registry._locations]
+                assert any(getattr(home, name, None) is kind for home in homes), f'{registry.name} {name}'
+
+
+@pytest.mark.parametrize('package', ['models', 'engine'])
+def test_lazy_packages_offer_what_they_say(package):
+    module = importlib.import_module(f'stt_mm.{package}')
+    modules = {found.name for found in pkgutil.iter_modules(module.__path__)}
+    # A module of that name would take its place once it is imported.
+    assert not modules & set(module.__all__)
+    for name in module.__all__:
+        assert getattr(module, name).__name__ == name
+    assert dir(module) == sorted(module.__all__)
+    with pytest.raises(AttributeError, match=f"'stt_mm.{package}' has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
 
 
 def test_importing_the_package_is_cheap_and_changes_nothing():

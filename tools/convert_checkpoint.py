@@ -10,7 +10,8 @@ from torchvision.models import get_model
 
 from stt_mm import __version__
 from stt_mm.engine.cli import add_weight_arguments, one_line_errors, tool_parser
-from stt_mm.utils.checkpoint import CheckpointError, checkpoint_bytes, sha8, write_atomically
+from stt_mm.protocols import get_protocol
+from stt_mm.utils.checkpoint import CheckpointError, checkpoint_bytes, safetensors_bytes, sha8, write_atomically
 from stt_mm.utils.targets import check_file
 from stt_mm.utils.weights import check_finite, read_backbone
 
@@ -21,10 +22,13 @@ EXAMPLES = """examples:
       -> checkpoints/iter_90000-<sha8>.pth
   python tools/convert_checkpoint.py work_dirs/stt_r18_ytv/iter_90000.pth checkpoints/stt_r18_ytv --publish --fp16
       -> checkpoints/stt_r18_ytv-<sha8>.pth
+  python tools/convert_checkpoint.py work_dirs/stt_r18_ytv/iter_90000.pth checkpoints/ --publish --safetensors
+      -> checkpoints/iter_90000-<sha8>.safetensors
 
 Known sources: mmpretrain (MoCo, SimSiam, DenseCL, BYOL, ...), official MoCo and SimSiam, torchvision names (DetCo),
 released STT, and files of this toolbox. The query encoder or the student is taken, without heads, queues, teacher,
-optimizer and history; torch.load(weights_only=True) can read the file. Unless published it must be a whole ResNet.
+optimizer and history; torch.load(weights_only=True) can read the file, which says how its network is built and which
+protocol it is meant for, if the source does. Unless published it must be a whole ResNet.
 <sha8> are the first digits of the file's SHA-256, so a download can be checked."""
 
 DEPTHS = (18, 50)
@@ -43,6 +47,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--publish', action='store_true', help='any backbone, with a checksum in the name of the file')
     parser.add_argument('--fp16', action='store_true', help='store float16 weights: half the size, slightly rounded')
     parser.add_argument(
+        '--safetensors', action='store_true', help='publish in that format (as an OUT that ends in .safetensors does)'
+    )
+    parser.add_argument(
+        '--protocol', help='name of the protocol that the network is meant for (default: the one in its file)'
+    )
+    parser.add_argument(
         '--depth',
         type=int,
         choices=DEPTHS,
@@ -55,6 +65,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(
             '--publish takes any backbone and gives its file a name of its own: leave out --depth, --overwrite'
         )
+    if args.safetensors and not args.publish:
+        parser.error('--safetensors goes with --publish; without it, let OUT end in .safetensors')
     return args
 
 
@@ -88,7 +100,9 @@ def main(argv: list[str] | None = None) -> None:
         out, source = Path(args.out), Path(args.source)
         if not args.publish:
             check_file(out, [source], args.overwrite)
-        found, geometry = read_backbone(source, args.trust_checkpoint, args.prefix)
+        found, said = read_backbone(source, args.trust_checkpoint, args.prefix)
+        if args.protocol is not None:
+            said['protocol'] = get_protocol(args.protocol).settings
         report = f'{len(found.weights)} tensors'
         if not args.publish:
             counted = {name for name in found.weights if not name.endswith(COUNTER)}
@@ -102,12 +116,14 @@ def main(argv: list[str] | None = None) -> None:
             state_dict, f'{source} as {dtype}', 'The range of that type is too small for it: convert it without --fp16.'
         )
         kept = dict(source=found.source, source_sha8=sha8(source), stt_mm_version=__version__)
-        meta = dict(kept, dtype=str(dtype).removeprefix('torch.')) | (dict(geometry=geometry) if geometry else {})
-        data = checkpoint_bytes(dict(state_dict=state_dict, meta=meta))
+        meta = dict(kept, dtype=str(dtype).removeprefix('torch.')) | said
+        suffix = '.safetensors' if args.safetensors or out.suffix == '.safetensors' else '.pth'
+        as_bytes = safetensors_bytes if suffix == '.safetensors' else checkpoint_bytes
+        data = as_bytes(dict(state_dict=state_dict, meta=meta))
         if args.publish:
             is_folder = args.out.endswith('/') or out.is_dir()
-            start = out / NAME.match(source.name)[1] if is_folder else Path(args.out.removesuffix('.pth'))
-            out = start.with_name(f'{start.name}-{hashlib.sha256(data).hexdigest()[:8]}.pth')
+            start = out / NAME.match(source.name)[1] if is_folder else Path(args.out.removesuffix(suffix))
+            out = start.with_name(f'{start.name}-{hashlib.sha256(data).hexdigest()[:8]}{suffix}')
         write_atomically(data, out)
         print(f'source: {found.describe()}; {report}\nwrote {out} ({len(data) / 2**20:.1f} MiB)')
 

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from stt_mm.engine import (
+    RunLog,
     check_queue,
     enable_amp,
     finish_runtime,
@@ -30,7 +31,6 @@ from stt_mm.engine.cli import (
     tool_parser,
 )
 from stt_mm.engine.config_checks import check_validation
-from stt_mm.engine.run_log import RunLog
 from stt_mm.errors import FileError, InputError
 from stt_mm.registry import RUNNERS
 from stt_mm.utils.checkpoint import latest_checkpoint, read_checkpoint, require_resumable, training_files

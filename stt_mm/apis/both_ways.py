@@ -11,19 +11,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count, pairwise
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import cv2
 import numpy as np
 
 from stt_mm.apis.labels import Given, by_kind
 from stt_mm.errors import InputError
-from stt_mm.models import Correspondence
 from stt_mm.models.frame_labels import Edits, FrameLabels
 from stt_mm.ops.points import LOST
 from stt_mm.utils import check_choice, list_images
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.video import open_video
+
+if TYPE_CHECKING:
+    from stt_mm.models import Correspondence
 
 Direction = Literal['forward', 'backward', 'both']
 # Frames that are decoded at a time where they are asked for from the end: files are decoded from a key frame on.
@@ -106,7 +108,7 @@ class Kept(NamedTuple):
 
 
 def carried(
-    model: Correspondence,
+    model: 'Correspondence',
     frames: Sequence[np.ndarray] | FrameSequence,
     given: Mapping[int, Given],
     span: range,
@@ -142,7 +144,7 @@ def carried(
 
 
 def carried_ways(
-    model: Correspondence,
+    model: 'Correspondence',
     frames: Sequence[np.ndarray] | FrameSequence,
     given: Mapping[int, Given],
     span: range,

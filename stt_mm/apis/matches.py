@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -9,10 +10,12 @@ from torch import Tensor
 
 from stt_mm.apis.labels import check_inside, given_points
 from stt_mm.errors import InputError
-from stt_mm.models import Correspondence
 from stt_mm.models.propagator import check_finite, comparable
 from stt_mm.ops import Vote, Window, principal_components, resize_label, vote_weights
 from stt_mm.ops.devices import full_float32
+
+if TYPE_CHECKING:
+    from stt_mm.models import Correspondence
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Matches:
 
 @full_float32()
 def find_matches(
-    model: Correspondence, reference: np.ndarray, target: np.ndarray, points: np.ndarray, whole_frame: bool = False
+    model: 'Correspondence', reference: np.ndarray, target: np.ndarray, points: np.ndarray, whole_frame: bool = False
 ) -> Matches:
     """Matches as the protocol of a model makes them, with one frame in the memory and the vote of all its cells.
 

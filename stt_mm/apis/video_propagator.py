@@ -1,6 +1,5 @@
 """Masks and points carried through one's own videos."""
 
-import copy
 import hashlib
 import tempfile
 import time
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from numpy.typing import ArrayLike
 
 from stt_mm.apis.both_ways import Direction, carried_ways, numbered
@@ -29,13 +27,10 @@ from stt_mm.apis.labels import (
     collect_given,
     lowest,
 )
-from stt_mm.engine import load_config, override
+from stt_mm.apis.pretrained import build, config_in
 from stt_mm.errors import FileError, InputError
-from stt_mm.models import Correspondence, load_for_evaluation
 from stt_mm.models.frame_labels import Edits
-from stt_mm.registry import MODELS
 from stt_mm.utils import list_images, write_mask
-from stt_mm.utils.checks import usable_device
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.targets import check_distinct, check_file, check_folder, claim_folder, state_of
 from stt_mm.utils.text import json_list
@@ -120,29 +115,33 @@ class VideoPropagator:
         prefix: str | None = None,
         allow_other_geometry: bool = False,
     ) -> None:
-        if isinstance(config, Config):
-            cfg = copy.deepcopy(config)
-            override(cfg, options)
-        else:
-            cfg = load_config(config, options)
-        device = usable_device(device)
-        with DefaultScope.overwrite_default_scope('stt_mm'):
-            model = MODELS.build(cfg.model)
-            if not isinstance(model, Correspondence) or model.propagator is None:
-                raise InputError(
-                    f'{cfg.filename or "The config"} has no model with a propagator; take one of configs/eval.'
-                )
-            load_for_evaluation(model, checkpoint, trust_checkpoint, allow_partial, prefix, allow_other_geometry)
+        self.model, cfg = build(
+            config, checkpoint, device, options, trust_checkpoint, allow_partial, prefix, allow_other_geometry
+        )
         # A benchmark may ask for given labels as its files' sizes leave them; here they are what the user gave. Points
         # have no bias.
-        protocol = model.propagator.protocol
+        protocol = self.model.propagator.protocol
         changes = dict(first_output='given')
         if protocol.points not in (None, 'input'):
             changes |= dict(points='input', point_sigma=None, point_topk=None)
-        model.propagator.protocol = protocol.change(changes)
+        self.model.propagator.protocol = protocol.change(changes)
         self._network = cfg.model.to_dict()
         self._files = [checkpoint, cfg.filename]
-        self.model = model.to(device).to(memory_format=torch.channels_last).eval()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        device: str | torch.device | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> 'VideoPropagator':
+        """With a network and a protocol that a published file says, or one that comes with the package is known for.
+
+        Args:
+            name_or_path: see :func:`stt_mm.apis.load`.
+            device, options: as of the constructor.
+        """
+        return cls(config_in(name_or_path), name_or_path, device, options)
 
     def stream(
         self,

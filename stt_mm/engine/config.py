@@ -6,26 +6,53 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
-from stt_mm.engine.config_checks import check_components
+from stt_mm.engine.config_checks import check_components, check_model
 from stt_mm.errors import InputError
 from stt_mm.utils.checks import similar
 from stt_mm.utils.config_path import config_path
 
 # Of the shipped configs, for MMEngine's own runner; the tools make a folder for each config in it.
 SHARED_WORK_DIR = 'work_dirs'
-_READ_FROM_CFG = {
-    'activation_checkpointing',
-    'compile',
-    'custom_imports',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'sync_bn',
-}
-KNOWN_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | _READ_FROM_CFG
+# What MMEngine's runner reads of a config: the arguments of its constructor, and what it takes from the config itself.
+KNOWN_KEYS = frozenset(
+    {
+        'auto_scale_lr',
+        'custom_hooks',
+        'data_preprocessor',
+        'default_hooks',
+        'default_scope',
+        'env_cfg',
+        'experiment_name',
+        'launcher',
+        'load_from',
+        'log_level',
+        'log_processor',
+        'model',
+        'optim_wrapper',
+        'param_scheduler',
+        'randomness',
+        'resume',
+        'test_cfg',
+        'test_dataloader',
+        'test_evaluator',
+        'train_cfg',
+        'train_dataloader',
+        'val_cfg',
+        'val_dataloader',
+        'val_evaluator',
+        'visualizer',
+        'work_dir',
+        'activation_checkpointing',
+        'compile',
+        'custom_imports',
+        'efficient_conv_bn_eval',
+        'find_unused_parameters',
+        'model_wrapper_cfg',
+        'sync_bn',
+    }
+)
 
 
 def check_keys(cfg: Config) -> None:
@@ -79,6 +106,21 @@ def complete_loaders(node: Any) -> None:
 
 def load_config(path: str | Path, options: dict | None = None) -> Config:
     """Load a config file, or a shipped one by its name, apply overrides by dotted key, check and complete it."""
+    cfg = _read(path, options)
+    check_components(cfg)
+    for key in cfg:
+        complete_loaders(cfg[key])
+    return cfg
+
+
+def load_model_config(path: str | Path, options: dict | None = None) -> Config:
+    """As :func:`load_config`, of which the model alone is wanted: nothing else is checked, or imported for it."""
+    cfg = _read(path, options)
+    check_model(cfg)
+    return cfg
+
+
+def _read(path: str | Path, options: dict | None) -> Config:
     file = config_path(path)
     if file.read_bytes()[:2] in (b'\xef\xbb', b'\xff\xfe', b'\xfe\xff'):
         raise InputError(f'{file} begins with a byte order mark. Save configs as UTF-8 without one.')
@@ -93,9 +135,6 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
         cfg.pop('work_dir')
     override(cfg, options)
     check_keys(cfg)
-    check_components(cfg)
-    for key in cfg:
-        complete_loaders(cfg[key])
     return cfg
 
 

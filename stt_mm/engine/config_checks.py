@@ -1,14 +1,14 @@
-"""What the values of a config must be, as far as it can be told before anything is built."""
+"""What the values of a config must be, as far as it can be told before anything is built.
+
+MMEngine's runner is imported only where a whole config is checked: inference asks for the model's alone.
+"""
 
 import inspect
 from collections.abc import Callable
 from typing import Any, Literal, TypedDict, get_type_hints
 
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.registry import Registry
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
-from mmengine.runner.priority import get_priority
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
@@ -57,7 +57,11 @@ _COUNTS = {
     'window_size': 1,
     'base_batch_size': 1,
 }
-_LOOPS = {'train_cfg': (EpochBasedTrainLoop, IterBasedTrainLoop), 'val_cfg': (ValLoop,), 'test_cfg': (TestLoop,)}
+_LOOPS = {
+    'train_cfg': ('EpochBasedTrainLoop', 'IterBasedTrainLoop'),
+    'val_cfg': ('ValLoop',),
+    'test_cfg': ('TestLoop',),
+}
 
 
 class _Randomness(TypedDict, total=False):
@@ -130,6 +134,8 @@ def check_components(cfg: Config) -> None:
 
     Looked at are this toolbox's and MMEngine's components; what is below one of another library is that library's.
     """
+    from mmengine.runner import Runner
+
     own = {key: value for key, value in cfg.items() if key in inspect.signature(Runner.__init__).parameters}
     settings = get_type_hints(_Settings)
     for key in cfg.keys() & settings.keys():
@@ -145,6 +151,11 @@ def check_components(cfg: Config) -> None:
         kind, usual = _OUTER.get(key, (None, None))
         _check_node(cfg[key], key, kind, usual)
     _check_optimizer(cfg.get('optim_wrapper') or {})
+
+
+def check_model(cfg: Config) -> None:
+    """As :func:`check_components`, of the model alone."""
+    _check_node(cfg.get('model'), 'model', registry.MODELS)
 
 
 def check_validation(cfg: Config) -> None:
@@ -196,12 +207,24 @@ def _check_parts(component: Callable, node: dict, place: str) -> None:
                 raise InputError(f'{place}.{key} is written as dict(type=...), got {part!r}.')
 
 
+def _check_hook(node: Any, place: str) -> None:
+    """Refuse what is neither a hook nor says how to build one, and a priority that there is not."""
+    from mmengine.hooks import Hook
+    from mmengine.runner.priority import get_priority
+
+    if place.count('.') == 1 and not isinstance(node, dict | Hook | None):
+        raise InputError(f'{place} is written as dict(type=...), got {node!r}.')
+    if isinstance(node, dict) and 'priority' in node:
+        with library_errors(f'{place}.priority must be a name such as LOW, or 0 to 100, got {node["priority"]!r}'):
+            get_priority(node['priority'])
+
+
 def _check_node(node: Any, place: str, kind: Registry | None, usual: str | None = None) -> None:
     if isinstance(node, list | tuple):
         for index, item in enumerate(node):
             _check_node(item, f'{place}.{index}', kind)
-    if kind is registry.HOOKS and place.count('.') == 1 and not isinstance(node, dict | Hook | None):
-        raise InputError(f'{place} is written as dict(type=...), got {node!r}.')
+    if kind is registry.HOOKS:
+        _check_hook(node, place)
     if not isinstance(node, dict):
         return
     if 'dataset' in node and 'batch_size' in node:
@@ -210,9 +233,6 @@ def _check_node(node: Any, place: str, kind: Registry | None, usual: str | None 
         for key in _COUNTS.keys() & node.keys():
             if node[key] is not None:
                 check_count(f'{place}.{key}', node[key], _COUNTS[key])
-    if kind is registry.HOOKS and 'priority' in node:
-        with library_errors(f'{place}.priority must be a name such as LOW, or 0 to 100, got {node["priority"]!r}'):
-            get_priority(node['priority'])
     name = node.get('type', usual)
     if kind is not None and name is not None:
         try:
@@ -220,8 +240,8 @@ def _check_node(node: Any, place: str, kind: Registry | None, usual: str | None 
         except InputError as error:
             raise InputError(f'{place}.type: {error}') from error
         _refuse(place, registry.wrong_arguments(component, node))
-        others = [loop for key, loops in _LOOPS.items() if key != place for loop in loops]
-        if place in _LOOPS and inspect.isclass(component) and issubclass(component, tuple(others)):
+        others = {loop for key, loops in _LOOPS.items() if key != place for loop in loops}
+        if place in _LOOPS and others & {base.__name__ for base in getattr(component, '__mro__', ())}:
             raise InputError(f'{place}.type: {name!r} is a loop for another key.')
         if registry.author(component) == 'stt_mm':
             _check_parts(component, node, place)

@@ -1,62 +1,35 @@
-"""Everything that a config's ``model`` can name."""
+"""Everything that a config's ``model`` can name; each part is imported when it is asked for."""
 
-from stt_mm.models.backbones import (
-    ColorPatches,
-    CorrespondenceResNet,
-    MMPretrainBackbone,
-    TimmBackbone,
-    TorchHubBackbone,
-)
-from stt_mm.models.correspondence import (
-    STT,
-    ContrastiveRandomWalk,
-    Correspondence,
-    Joint,
-    LateFusion,
-    PairReconstruction,
-    load_for_evaluation,
-)
-from stt_mm.models.data_preprocessor import ClipDataPreprocessor
-from stt_mm.models.frozen_teacher import FrozenTeacher
-from stt_mm.models.heads import CompactnessHead, GlobalCorrelationHead, LocalCorrelationHead, ReconstructionHead
-from stt_mm.models.losses import AffinityLoss, ColorClassLoss, ReconstructionLoss
-from stt_mm.models.penalties import EWCPenalty, LwFPenalty
-from stt_mm.models.position import PositionMap
-from stt_mm.models.pretrain import DetCo, DetCoNeck, PenalisedMoCo
-from stt_mm.models.propagator import LabelPropagator
-from stt_mm.models.tracker import FrameLabels, Tracker
-from stt_mm.models.video_negatives import VideoNegatives
+from stt_mm.utils.lazy import lazy_names
 
-__all__ = [
-    'STT',
-    'AffinityLoss',
-    'ClipDataPreprocessor',
-    'ColorClassLoss',
-    'ColorPatches',
-    'CompactnessHead',
-    'ContrastiveRandomWalk',
-    'Correspondence',
-    'CorrespondenceResNet',
-    'DetCo',
-    'DetCoNeck',
-    'EWCPenalty',
-    'FrameLabels',
-    'FrozenTeacher',
-    'GlobalCorrelationHead',
-    'Joint',
-    'LabelPropagator',
-    'LateFusion',
-    'LocalCorrelationHead',
-    'LwFPenalty',
-    'MMPretrainBackbone',
-    'PairReconstruction',
-    'PenalisedMoCo',
-    'PositionMap',
-    'ReconstructionHead',
-    'ReconstructionLoss',
-    'TimmBackbone',
-    'TorchHubBackbone',
-    'Tracker',
-    'VideoNegatives',
-    'load_for_evaluation',
-]
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        'backbones': (
+            'ColorPatches',
+            'CorrespondenceResNet',
+            'MMPretrainBackbone',
+            'TimmBackbone',
+            'TorchHubBackbone',
+        ),
+        'correspondence': (
+            'STT',
+            'ContrastiveRandomWalk',
+            'Correspondence',
+            'Joint',
+            'LateFusion',
+            'PairReconstruction',
+            'load_for_evaluation',
+        ),
+        'data_preprocessor': ('ClipDataPreprocessor',),
+        'frozen_teacher': ('FrozenTeacher',),
+        'heads': ('CompactnessHead', 'GlobalCorrelationHead', 'LocalCorrelationHead', 'ReconstructionHead'),
+        'losses': ('AffinityLoss', 'ColorClassLoss', 'ReconstructionLoss'),
+        'penalties': ('EWCPenalty', 'LwFPenalty'),
+        'position': ('PositionMap',),
+        'pretrain': ('DetCo', 'DetCoNeck', 'PenalisedMoCo'),
+        'propagator': ('LabelPropagator',),
+        'tracker': ('FrameLabels', 'Tracker'),
+        'video_negatives': ('VideoNegatives',),
+    },
+)

@@ -303,6 +303,11 @@ class Protocol:
         differing = {field for field in changes if getattr(changed, field) != getattr(self, field)}
         return replace(changed, changed=tuple(sorted({*self.changed, *differing})))
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What :func:`stt_mm.protocols.get_protocol` makes this protocol of: its name and the fields that differ."""
+        return dict(name=self.name) | {field: _listed(getattr(self, field)) for field in self.changed}
+
     def record(self) -> dict[str, Any]:
         """All fields as plain data, for result files."""
         return {key: _listed(value) for key, value in asdict(self).items()}

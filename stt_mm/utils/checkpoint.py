@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import io
+import json
 import logging
 import os
 import pickle
@@ -14,10 +15,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 
 from stt_mm.errors import FileError, InputError, MissingInputError
+from stt_mm.utils.config_path import BUNDLED, bundled
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,8 @@ _OTHER_KINDS = (
     ),
     (re.compile(rb'\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf'), 'compressed. Unpack it first'),
 )
+# Where this toolbox's safetensors files keep their meta data.
+_HEADER = 'stt_mm'
 _ZIP = b'PK\x03\x04'
 _TRAINING_FILE = re.compile(r'(?:iter|epoch)_(\d+)\.pth')
 _BEST_FILE = re.compile(r'best_.+_iter_(\d+)\.pth')
@@ -74,6 +79,21 @@ def checkpoint_bytes(checkpoint: dict[str, Any]) -> bytes:
         return buffer.getvalue()
 
 
+def safetensors_bytes(checkpoint: dict[str, Any]) -> bytes:
+    """A checkpoint of ``state_dict`` and ``meta``, which is plain data, as a safetensors file with it in the header."""
+    weights = {name: value.contiguous() for name, value in checkpoint['state_dict'].items()}
+    # One entry: the order of several would change from run to run.
+    return safetensors.torch.save(weights, {_HEADER: json.dumps(checkpoint['meta'], sort_keys=True)})
+
+
+def _read_safetensors(path: Path, device: Any) -> dict[str, Any]:
+    """What :func:`safetensors_bytes` was given; of other files the weights alone, by their names."""
+    with safetensors.safe_open(path, 'pt') as file:
+        weights = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118 it is no dict
+        header = file.metadata() or {}
+    return dict(state_dict=weights, meta=json.loads(header[_HEADER])) if _HEADER in header else weights
+
+
 def sha8(path: str | Path) -> str:
     """First eight hexadecimal digits of the SHA-256 of a file."""
     digest = hashlib.sha256()
@@ -84,14 +104,17 @@ def sha8(path: str | Path) -> str:
 
 
 def existing(path: str | Path) -> Path:
-    """The path of a checkpoint file, with ``~`` resolved."""
+    """The path of a checkpoint file, with ``~`` resolved; a name in ``stt_mm.utils.config_path.BUNDLED`` is one too."""
     path = Path(path).expanduser()
+    if not path.exists() and (found := bundled(path)):
+        return found
     if path.is_dir():
         raise CheckpointError(
             f'Expected a checkpoint file, got the folder {path}. Name one file in it{_listing(path)}.'
         )
     if not path.is_file():
-        raise MissingInputError(f'Checkpoint not found: {path}{_neighbours(path)}.')
+        names = '' if path.suffix or path.parent.name else f' Networks that come with stt_mm: {", ".join(BUNDLED)}.'
+        raise MissingInputError(f'Checkpoint not found: {path}{_neighbours(path)}.{names}')
     return path
 
 
@@ -121,8 +144,7 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
                 path,
             )
         if _is_safetensors(path):
-            weights = safetensors.torch.load(path.read_bytes())
-            return {name: value.to(map_location) for name, value in weights.items()}
+            return _read_safetensors(path, map_location)
         # CRW, DINO and others store their command line beside the weights; a Namespace is plain data.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location=map_location, weights_only=not trust)

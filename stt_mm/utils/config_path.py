@@ -1,4 +1,4 @@
-"""Where the config files lie, in a checkout and in an installed wheel."""
+"""Where the files beside the package lie, in a checkout and in an installed wheel."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -6,6 +6,20 @@ from pathlib import Path
 from stt_mm.errors import MissingInputError
 
 PACKAGE = Path(__file__).resolve().parents[1]
+# Published networks that come with the package, in the folder demo.
+BUNDLED = {'stt_r18_demo': 'stt_r18_demo-3e2c45c8.pth'}
+
+
+def shipped(folder: str) -> Path:
+    """The folder ``configs``, ``tools`` or ``demo``: a wheel has it in the package, a checkout beside it."""
+    inside = PACKAGE / folder
+    return inside if inside.is_dir() else PACKAGE.parent / folder
+
+
+def bundled(name: str | Path) -> Path | None:
+    """The file of a network in :data:`BUNDLED`; ``None`` if none is called so."""
+    file = BUNDLED.get(str(name))
+    return None if file is None else shipped('demo') / file
 
 
 def config_path(name: str | Path) -> Path:
@@ -23,15 +37,13 @@ def config_path(name: str | Path) -> Path:
     if file.is_file():
         return file
     wanted = file if file.suffix == '.py' else Path(f'{file}.py')
-    roots = [root for root in (PACKAGE.parent / 'configs', PACKAGE / 'configs') if root.is_dir()]
-    shipped = {
-        path.relative_to(root): path for root in roots for path in root.rglob('*.py') if '_base_' not in path.parts
-    }
-    for short, path in shipped.items():
+    root = shipped('configs')
+    known_files = {path.relative_to(root): path for path in root.rglob('*.py') if '_base_' not in path.parts}
+    for short, path in known_files.items():
         if wanted in (short, Path(short.name)):
             return path
     # Each as it may be given here: a shipped one by its name, any other as a path.
-    names = {short.stem: str(short.with_suffix('')) for short in shipped}
+    names = {short.stem: str(short.with_suffix('')) for short in known_files}
     known = names | {path.stem: str(path) for path in file.parent.glob('*.py')}
     close = [known[stem] for stem in get_close_matches(file.stem, known)]
     all_names = ', '.join(sorted(names.values())) or 'none found'

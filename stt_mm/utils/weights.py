@@ -49,6 +49,12 @@ def geometry_in(checkpoint: Any) -> Mapping[str, Any] | None:
     return geometry if isinstance(geometry, Mapping) else None
 
 
+def protocol_in(checkpoint: Any) -> Mapping[str, Any] | None:
+    """What the ``meta`` of a checkpoint says of the protocol that it is meant for: its name, and fields that differ."""
+    protocol = meta_of(checkpoint).get('protocol')
+    return protocol if isinstance(protocol, Mapping) else None
+
+
 def backbone_state_dict(checkpoint: Any, prefix: str | None = None) -> Backbone:
     """The backbone in a checkpoint of any known source: ResNets under torchvision's names, others under timm's."""
     found = find_backbone(checkpoint, prefix)
@@ -72,12 +78,15 @@ def backbone_state_dict(checkpoint: Any, prefix: str | None = None) -> Backbone:
     )
 
 
-def read_backbone(path: str | Path, trust: bool = False, prefix: str | None = None) -> tuple[Backbone, Mapping | None]:
-    """The backbone in a file, all its weights finite, and what the file says of its geometry."""
+def read_backbone(
+    path: str | Path, trust: bool = False, prefix: str | None = None
+) -> tuple[Backbone, dict[str, Mapping]]:
+    """The backbone in a file, all its weights finite, and what the file says of it: ``geometry``, ``protocol``."""
     checkpoint = read_checkpoint(path, trust=trust)
     found = _find(path, checkpoint, prefix)
     check_finite(found.weights, path, _ADVICE)
-    return found, geometry_in(checkpoint)
+    said = dict(geometry=geometry_in(checkpoint), protocol=protocol_in(checkpoint))
+    return found, {name: value for name, value in said.items() if value}
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,17 @@ import io
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from matplotlib.figure import Figure
 
 from stt_mm.errors import InputError
 from stt_mm.utils.checkpoint import write_atomically
 from stt_mm.utils.masks import display_colors
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def check_frame(frame: np.ndarray) -> None:
@@ -82,6 +85,8 @@ def write_comparison(
         rows: (label, pictures), pictures uint8 ``[H, W, 3]`` RGB, one for each column; the label stands above them.
         columns: what stands above the columns.
     """
+    from matplotlib.figure import Figure  # half a second, which who draws over frames should not wait
+
     height, width = rows[0][1][0].shape[:2]
     side = 3 * height / width + 0.4  # inches; a column has three
     figure = Figure((3 * len(columns), side * len(rows) + 0.4), layout='constrained')
@@ -98,7 +103,7 @@ def write_comparison(
     return Path(path)
 
 
-def write_figure(figure: Figure, path: str | Path) -> None:
+def write_figure(figure: 'Figure', path: str | Path) -> None:
     """Writes a figure as PNG, whole or not at all; equal ones give equal files with every version of Matplotlib."""
     with io.BytesIO() as buffer:
         figure.savefig(buffer, format='png', dpi=150, metadata={'Software': None})

@@ -8,7 +8,7 @@ import pytest
 from mmengine.logging import MMLogger
 
 from stt_mm.engine import run_log
-from stt_mm.engine.run_log import RunLog
+from stt_mm.engine.run_logs import RunLog
 
 SOURCES = ('stt_mm', 'py.warnings')
 

@@ -235,11 +235,13 @@ class CheckpointHook(_CheckpointHook):
         self._random_states = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add random states, geometry of the network and settings, and turn everything into plain data."""
+        """Add random states, geometry of the network, protocol and settings, and turn everything into plain data."""
         checkpoint['random_states'] = self._random_states
-        geometry = getattr(bare(runner.model), 'geometry', None)
-        if geometry is not None:
+        model = bare(runner.model)
+        if (geometry := getattr(model, 'geometry', None)) is not None:
             checkpoint['meta']['geometry'] = geometry
+        if (propagator := getattr(model, 'propagator', None)) is not None:
+            checkpoint['meta']['protocol'] = propagator.protocol.settings
         checkpoint['meta']['settings'] = settings(runner.cfg)
         checkpoint['meta']['files'] = self._files
         for key in list(checkpoint):

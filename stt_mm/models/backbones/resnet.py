@@ -1,24 +1,30 @@
 """ResNet with the geometry that dense correspondence needs."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from mmengine.logging import MMLogger
+from mmengine.model import BaseModule, constant_init
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from stt_mm.errors import InputError, library_errors
+from stt_mm.models.backbones.residual import BasicBlock, Bottleneck, ResidualBlock, residual_stage
 from stt_mm.models.backbones.wrapped import pretrained
 from stt_mm.models.position import PositionMap
 from stt_mm.registry import MODELS
 from stt_mm.utils.checks import check_choice, check_count, check_value
 from stt_mm.utils.weights import LoadReport, load_backbone
 
-with warnings.catch_warnings():
-    # mmcv-lite warns about a compiled operator that nothing here uses.
-    warnings.filterwarnings('ignore', message='Fail to import')
-    from mmpretrain.models.backbones import ResNet
-
+STEM_CHANNELS = 64
+# Kind and number of the blocks of each stage, res2 first.
+DEPTHS = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
 POOLS = {
     'none': nn.Identity,
     'max': lambda: nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
@@ -61,8 +67,8 @@ def pool_and_strides(geometry: Geometry) -> tuple[str, tuple[int, ...]]:
 
 
 @MODELS.register_module()
-class CorrespondenceResNet(ResNet):
-    """mmpretrain's ResNet in a geometry of choice; parameter names are torchvision's whatever it is.
+class CorrespondenceResNet(BaseModule):
+    """A ResNet in a geometry of choice; parameter names are torchvision's whatever it is.
 
     ===================  ========  =============  =========================  =======================================
     geometry             pool      strides        grids of a 256 x 256 input  use
@@ -115,56 +121,63 @@ class CorrespondenceResNet(ResNet):
         position: dict | None = None,
     ) -> None:
         pool, strides = pool_and_strides(geometry)
+        check_choice('depth', depth, DEPTHS)
         check_choice('padding_mode', padding_mode, ('zeros', 'reflect'))
         if not (out_indices or projection) or not set(out_indices) <= set(range(len(strides))):
             raise InputError(
                 f'out_indices must be stages of the geometry, 0 to {len(strides) - 1}, got {tuple(out_indices)}.'
             )
+        block, counts = DEPTHS[depth]
         if widths is not None:
             check_value('widths', widths, Sequence[int])
             for width in widths:
                 check_count('widths', width)
-                if depth in (50, 101, 152) and width % 4:
+                if width % block.expansion:
                     raise InputError(f'widths must be multiples of 4 from depth 50 on, got {tuple(widths)}.')
             if len(widths) != len(strides):
                 raise InputError(f'widths must be one per stride, {len(strides)}, got {tuple(widths)}.')
-        # Stages are made while the parent is built, and ask for it.
-        self._widths = widths
         if projection is None:
             strides = strides[: max(out_indices) + 1]
         else:
             check_count('projection', projection)
+        if frozen_stages > len(strides):
+            raise InputError(
+                f'frozen_stages must be at most {len(strides)}, as many as there are, got {frozen_stages}.'
+            )
         found = None
         if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
             found, init_cfg = pretrained(type(self).__name__, init_cfg), None
-        with library_errors('CorrespondenceResNet cannot be built'):
-            super().__init__(
-                depth,
-                num_stages=len(strides),
-                strides=strides,
-                dilations=(1,) * len(strides),
-                out_indices=tuple(out_indices) or (len(strides) - 1,),
-                frozen_stages=frozen_stages,
-                norm_eval=norm_eval,
-                with_cp=with_cp,
-                init_cfg=init_cfg
-                or [
-                    dict(type='Kaiming', layer=['Conv2d']),
-                    dict(type='Constant', val=1, layer=['_BatchNorm']),
-                ],
-            )
+        super().__init__(
+            init_cfg or [dict(type='Kaiming', layer=['Conv2d']), dict(type='Constant', val=1, layer=['_BatchNorm'])]
+        )
+        self.depth = depth
+        self.strides = strides
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
         self.out_indices = tuple(out_indices)
         self.pretrained = found
         self.report: LoadReport | None = None
         self.pool = pool
         self.padding_mode = padding_mode
+        self.conv1 = nn.Conv2d(3, STEM_CHANNELS, 7, 2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(STEM_CHANNELS)
+        self.relu = nn.ReLU(inplace=True)
         self.maxpool = POOLS[pool]()
-        self.projection = None if projection is None else nn.Conv2d(self.feat_dim, projection, 3, padding=1)
+        self.res_layers: list[str] = []
+        channels = STEM_CHANNELS
+        with library_errors('CorrespondenceResNet cannot be built'):
+            for index, stride in enumerate(strides):
+                width = STEM_CHANNELS * block.expansion * 2**index if widths is None else widths[index]
+                self.res_layers.append(f'layer{index + 1}')
+                stage = residual_stage(block, counts[index], channels, width, stride, with_cp)
+                self.add_module(self.res_layers[-1], stage)
+                channels = width
+        self.projection = None if projection is None else nn.Conv2d(channels, projection, 3, padding=1)
         self.position: PositionMap | None = None if position is None else MODELS.build(position)
-        if self.position is not None and self.position.channels != self.stem_channels:
+        if self.position is not None and self.position.channels != STEM_CHANNELS:
             raise InputError(
-                f'The stem has {self.stem_channels} channels, the position map {self.position.channels}. '
-                f'Set position.channels={self.stem_channels}.'
+                f'The stem has {STEM_CHANNELS} channels, the position map {self.position.channels}. '
+                f'Set position.channels={STEM_CHANNELS}.'
             )
         self._projects = projection is not None
         self._freeze_stages()
@@ -180,7 +193,7 @@ class CorrespondenceResNet(ResNet):
 
     def geometry(self) -> dict[str, Any]:
         """What decides the features besides the weights, as plain data, strides and widths from res2 on."""
-        widths = [getattr(self, f'layer{stage + 1}')[-1].out_channels for stage in range(self.num_stages)]
+        widths = [getattr(self, f'layer{stage + 1}')[-1].out_channels for stage in range(len(self.strides))]
         added = dict(
             projection=None if self.projection is None else self.projection.out_channels,
             position=None if self.position is None else self.position.record,
@@ -199,24 +212,24 @@ class CorrespondenceResNet(ResNet):
         """Rows and columns of the stem's map, where positions are added, for frames of this height and width."""
         return -(-size[0] // 2), -(-size[1] // 2)
 
-    def make_res_layer(self, in_channels: int, out_channels: int, **settings: Any) -> nn.Module:
-        """A stage as mmpretrain builds it, of the width that was asked for."""
-        stage = len(self.res_layers)
-        if self._widths is not None:
-            in_channels = self._widths[stage - 1] if stage else self.stem_channels
-            out_channels = self._widths[stage]
-        return super().make_res_layer(in_channels=in_channels, out_channels=out_channels, **settings)
-
     def train(self, mode: bool = True) -> 'CorrespondenceResNet':
-        """As in mmpretrain, but like any module it returns itself."""
+        """As any module; what is frozen, and with ``norm_eval`` each BatchNorm, stays in evaluation mode."""
         super().train(mode)
+        self._freeze_stages()
+        for module in self.modules() if mode and self.norm_eval else ():
+            if isinstance(module, _BatchNorm):
+                module.eval()
         return self
 
     def _freeze_stages(self) -> None:
-        super()._freeze_stages()
-        # It is called while the parent is built, too.
-        if self.frozen_stages >= 0 and getattr(self, 'position', None) is not None:
-            self.position.requires_grad_(False)
+        """Takes the gradient from the stem and the stages that are frozen."""
+        if self.frozen_stages < 0:
+            return
+        stages = [getattr(self, name) for name in self.res_layers[: self.frozen_stages]]
+        for module in (self.conv1, self.bn1, *([] if self.position is None else [self.position]), *stages):
+            module.requires_grad_(False)
+        for module in (self.bn1, *stages):
+            module.eval()
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -235,7 +248,7 @@ class CorrespondenceResNet(ResNet):
         self._projects = self._projects and 'projection' in wanted
         if not self._projects:
             self.res_layers = self.res_layers[: max(self.out_indices) + 1]
-            for index in range(max(self.out_indices) + 1, self.num_stages):
+            for index in range(max(self.out_indices) + 1, len(self.strides)):
                 getattr(self, f'layer{index + 1}').requires_grad_(False)
             if self.projection is not None:
                 self.projection.requires_grad_(False)
@@ -248,13 +261,16 @@ class CorrespondenceResNet(ResNet):
             ValueError: if it is not readable, not recognised, or does not fit this network.
         """
         super().init_weights()
+        for module in self.modules():
+            if isinstance(module, ResidualBlock):
+                constant_init(module.last_norm, 0)
         if self.pretrained is not None:
             self.report = load_backbone(self, **self.pretrained)
             MMLogger.get_current_instance().info('%s: %s', type(self).__name__, self.report)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """``[B, 3, H, W]`` to one ``[B, d, h, w]`` per name in :attr:`stages`, lowest stage first."""
-        x = self.relu(self.norm1(self.conv1(x)))
+        x = self.relu(self.bn1(self.conv1(x)))
         x = self.maxpool(x if self.position is None else self.position(x))
         maps = []
         for index, layer in enumerate(self.res_layers):

@@ -1,0 +1,112 @@
+"""Feature maps of frames."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from stt_mm.apis.pretrained import load
+from stt_mm.errors import InputError
+from stt_mm.ops import image_to_input
+from stt_mm.ops.devices import full_float32
+from stt_mm.utils.checks import check_count
+
+
+class FeatureExtractor:
+    """The maps of a frozen network, of frames as they are.
+
+    Frames are seen at their own size, in the colours of the network's protocol, and no two of them are mixed: each has
+    the maps that it has alone, whatever the batch, up to rounding.
+
+    Args:
+        name_or_path, config, device: see :func:`stt_mm.apis.load`.
+        stages: names of the maps that are wanted, such as ``('res3', 'res4')``; ``None``: all up to the one that is
+            compared.
+        batch_size: frames that are on the device at a time.
+
+    Attributes:
+        model: the :class:`stt_mm.models.Correspondence`.
+        stages: names of the maps, lowest first.
+        channels: of each map, by its stage.
+        strides: pixels of a frame per cell of each map, by its stage.
+
+    Raises:
+        ValueError: as :func:`stt_mm.apis.load`, or the network has no such stage.
+    """
+
+    def __init__(
+        self,
+        name_or_path: str | Path,
+        stages: Sequence[str] | None = None,
+        config: str | Path | Config | None = None,
+        device: str | torch.device | None = None,
+        batch_size: int = 8,
+    ) -> None:
+        check_count('batch_size', batch_size)
+        self.model = load(name_or_path, config, device)
+        self.batch_size = batch_size
+        side = 224  # of a frame that tells channels and strides
+        with torch.no_grad():
+            maps = self._maps([np.zeros((side, side, 3), np.uint8)])
+        if unknown := [stage for stage in stages or () if stage not in maps]:
+            raise InputError(f'{name_or_path} has no stage {unknown[0]!r}. Its stages: {", ".join(maps)}.')
+        self.stages = tuple(stage for stage in maps if stages is None or stage in stages)
+        self.channels = {stage: maps[stage].shape[1] for stage in self.stages}
+        self.strides = {stage: round(side / maps[stage].shape[2]) for stage in self.stages}
+
+    @torch.no_grad()
+    def __call__(self, frames: ArrayLike | Tensor | Iterable[ArrayLike | Tensor]) -> dict[str, Tensor]:
+        """Maps of all frames.
+
+        Args:
+            frames: RGB frames of one size: an array or tensor uint8 ``[T, H, W, 3]``, or any iterable of frames
+                ``[H, W, 3]`` or Pillow images, such as a :class:`stt_mm.utils.FrameSequence`.
+
+        Returns:
+            Stage to float32 ``[T, C, h, w]``, on the device of the network.
+
+        Raises:
+            ValueError: no frames, frames of several sizes, or what is no RGB frame.
+        """
+        found: list[dict[str, Tensor]] = []
+        batch: list[np.ndarray] = []
+        for number, frame in enumerate(frames):
+            frame = _frame(frame, number)
+            if batch and frame.shape != batch[0].shape:
+                raise InputError(
+                    f'Frame {number} is {frame.shape[0]} x {frame.shape[1]} (height x width), those before it '
+                    f'{batch[0].shape[0]} x {batch[0].shape[1]}. Give frames of one size.'
+                )
+            if len(batch) == self.batch_size:
+                found.append(self._wanted(batch))
+                batch = []
+            batch.append(frame)
+        if not batch:
+            raise InputError('There are no frames: give at least one, uint8 [T, H, W, 3].')
+        found.append(self._wanted(batch))
+        return {stage: torch.cat([maps[stage] for maps in found]) for stage in self.stages}
+
+    def _wanted(self, batch: list[np.ndarray]) -> dict[str, Tensor]:
+        maps = self._maps(batch)
+        return {stage: maps[stage].float() for stage in self.stages}
+
+    @full_float32()
+    def _maps(self, batch: list[np.ndarray]) -> dict[str, Tensor]:
+        colors = self.model.input_colors
+        frames = torch.stack([torch.cat([image_to_input(frame, color) for color in colors]) for frame in batch])
+        frames = frames.to(self.model.data_preprocessor.device)
+        return self.model.extract_feat(frames.contiguous(memory_format=torch.channels_last))
+
+
+def _frame(frame: ArrayLike | Tensor, number: int) -> np.ndarray:
+    """A frame as an array uint8 ``[H, W, 3]``."""
+    if hasattr(frame, 'convert'):  # of Pillow, whatever its mode
+        frame = frame.convert('RGB')
+    array = frame.cpu().numpy() if isinstance(frame, Tensor) else np.asarray(frame)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise InputError(f'Frame {number} must be uint8 [H, W, 3], RGB, got {array.dtype} {list(array.shape)}.')
+    return array
