@@ -12,6 +12,13 @@ def version() -> str:
     return (ROOT / 'stt_mm' / 'version.py').read_text().split("'")[1]
 
 
+# Parts of the package that stand beside it in the repository.
+BESIDE = [
+    'stt_mm.configs',
+    'stt_mm.demo',
+    'stt_mm.tools',
+    *(f'stt_mm.tools.{part}' for part in ('analysis', 'benchmarks', 'dataset')),
+]
 # requirements/minimum.txt pins each lower bound, and `bash tools/run_tests.sh --minimum` runs the suite with them.
 TIMM = ['timm>=1.0.20']
 # Masks are read and written without it; with it the tests compare.
@@ -35,10 +42,16 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10',
-    # A wheel carries configs/ as stt_mm/configs; a checkout is read where it stands (stt_mm.utils.config_path).
-    packages=[*find_packages(include=['stt_mm', 'stt_mm.*']), 'stt_mm.configs'],
-    package_dir={'stt_mm.configs': 'configs'},
-    package_data={'stt_mm.configs': ['**/*.py'], 'stt_mm.datasets': ['manifests/*.json']},
+    # A wheel carries configs/, tools/ and what of demo/ is no data as parts of the package; a checkout is read where it
+    # stands (stt_mm.utils.config_path).
+    packages=[*find_packages(include=['stt_mm', 'stt_mm.*']), *BESIDE],
+    package_dir={package: package.removeprefix('stt_mm.').replace('.', '/') for package in BESIDE},
+    package_data={
+        'stt_mm.configs': ['**/*.py'],
+        'stt_mm.datasets': ['manifests/*.json'],
+        'stt_mm.demo': ['stt_r18_demo-*.pth'],
+    },
+    entry_points={'console_scripts': ['stt-mm = stt_mm.cli:main']},
     install_requires=[
         'torch>=2.6',
         'torchvision>=0.21',

@@ -16,14 +16,16 @@ import cv2
 import numpy as np
 
 from stt_mm.apis import Edits, FrameResult, ResultFiles, VideoPropagator
+from stt_mm.apis.pretrained import config_in
 from stt_mm.engine.cli import Progress, add_config_options, add_weight_arguments, between, one_line_errors, tool_parser
 from stt_mm.errors import InputError
 from stt_mm.utils import list_images, point_file
+from stt_mm.utils.checkpoint import existing
 from stt_mm.utils.mask_file import read_mask_file
 from stt_mm.utils.targets import check_file
 from stt_mm.utils.video import VideoStream, open_video
 
-ROOT = Path(__file__).resolve().parents[1]
+DEFAULT_CONFIG = 'eval/davis_r18_s8'
 WINDOW = 'stt_mm (q ends)'
 EPILOG = """examples:
   python demo/propagate.py talk.mp4 --mask first.png --out out.mp4
@@ -146,13 +148,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--alpha', type=between(0, 1, float), default=0.5, help='opacity of the objects')
     parser.add_argument(
         '--config',
-        default=str(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py'),
-        help='config with the network and the protocol (default: configs/eval/davis_r18_s8.py)',
+        help='config with the network and the protocol (default: what the checkpoint says of them, or '
+        'configs/eval/davis_r18_s8.py where it says nothing)',
     )
     parser.add_argument(
         '--checkpoint',
-        default=str(ROOT / 'demo' / 'stt_r18_demo-3e2c45c8.pth'),
-        help='weights of the backbone, or "none" (default: the checkpoint in demo/)',
+        default='stt_r18_demo',
+        help='weights of the backbone: a file, a network that comes with stt_mm, or "none"',
     )
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')
     add_config_options(parser, text='override config values, e.g. model.propagator.protocol.short_side=360')
@@ -295,6 +297,8 @@ def main(argv: list[str] | None = None) -> None:
         stream = open_video(args.video)
         images = list_images(args.video) if os.path.isdir(args.video) else []
         masks, points = given_masks(args, images), given_points(args)
+        checkpoint = None if args.checkpoint == 'none' else existing(args.checkpoint)
+        config = args.config or (checkpoint and config_in(checkpoint, args.trust_checkpoint)) or DEFAULT_CONFIG
         read = [file for _, file in args.mask] + [item for item in args.points if isinstance(item, Path)]
         written = {'the video': args.out, 'the masks': args.mask_dir, 'the points': args.points_json}
         written = {what: path for what, path in written.items() if path}
@@ -303,13 +307,12 @@ def main(argv: list[str] | None = None) -> None:
         files = ResultFiles(
             args.masks_json,
             args.points_npz,
-            [*read, args.config, args.checkpoint, *(images or [args.video])],
+            [*read, args.config, checkpoint, *(images or [args.video])],
             written,
             {Path(image).stem: Path(image).name for image in images},
         )
-        checkpoint = None if args.checkpoint == 'none' else args.checkpoint
         propagator = VideoPropagator(
-            args.config,
+            config,
             checkpoint,
             args.device,
             args.cfg_options,

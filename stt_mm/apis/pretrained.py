@@ -45,27 +45,42 @@ def load(
             how its network is built.
     """
     if config is None:
-        config = config_in(name_or_path)
+        config = stated_config(name_or_path)
     return build(config, name_or_path, device)[0].requires_grad_(False)
 
 
-def config_in(name_or_path: str | Path) -> Config:
-    """The config of the network in a file, up to the stage that is compared, with its protocol.
-
-    A file that does not name a protocol gets STT's for DAVIS at its stride, in its colours.
+def stated_config(name_or_path: str | Path) -> Config:
+    """What :func:`config_in` finds.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`load`.
     """
+    config = config_in(name_or_path)
+    if config is None:
+        raise CheckpointError(
+            f'{existing(name_or_path)} does not say how its network is built. Name a config of it: config=CONFIG '
+            '(--config CONFIG), such as eval/davis_r18_s8.'
+        )
+    return config
+
+
+def config_in(name_or_path: str | Path, trust: bool = False) -> Config | None:
+    """The config of the network in a file, up to the stage that is compared, with its protocol.
+
+    A file that does not name a protocol gets STT's for DAVIS at its stride, in its colours.
+
+    Args:
+        name_or_path: as of :func:`load`.
+        trust: as in :func:`stt_mm.utils.checkpoint.read_checkpoint`.
+
+    Returns:
+        ``None`` if the file says too little: those of other projects, of stage 1, and of other networks than ResNets.
+    """
     path = existing(name_or_path)
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, trust)
     geometry, protocol = geometry_in(checkpoint), protocol_in(checkpoint)
     if geometry is None or geometry.get('network') != 'ResNet' or not {'stage', 'color'} <= geometry.keys():
-        said = 'says nothing of the network' if geometry is None else f'is of the network {geometry.get("network")}'
-        raise CheckpointError(
-            f'{path} {said}, so that it cannot be built from the file alone. Name a config of its network: '
-            'config=CONFIG (--config CONFIG), such as eval/davis_r18_s8.'
-        )
+        return None
     backbone, stride = _backbone(path, geometry)
     if protocol is None:
         protocol = dict(name='stt_davis_s4' if stride == 4 else 'stt_davis_s8')

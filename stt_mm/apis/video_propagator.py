@@ -27,10 +27,11 @@ from stt_mm.apis.labels import (
     collect_given,
     lowest,
 )
-from stt_mm.apis.pretrained import build, config_in
+from stt_mm.apis.pretrained import build, stated_config
 from stt_mm.errors import FileError, InputError
 from stt_mm.models.frame_labels import Edits
 from stt_mm.utils import list_images, write_mask
+from stt_mm.utils.checkpoint import existing
 from stt_mm.utils.frames import FrameSequence
 from stt_mm.utils.targets import check_distinct, check_file, check_folder, claim_folder, state_of
 from stt_mm.utils.text import json_list
@@ -141,7 +142,7 @@ class VideoPropagator:
             name_or_path: see :func:`stt_mm.apis.load`.
             device, options: as of the constructor.
         """
-        return cls(config_in(name_or_path), name_or_path, device, options)
+        return cls(stated_config(name_or_path), existing(name_or_path), device, options)
 
     def stream(
         self,

@@ -508,7 +508,7 @@ def test_models_that_cannot_propagate_are_refused():
 
 def test_nothing_is_trusted_or_let_pass_unless_asked(monkeypatch):
     loaded = []
-    monkeypatch.setattr('stt_mm.apis.video_propagator.load_for_evaluation', lambda model, *given: loaded.append(given))
+    monkeypatch.setattr('stt_mm.models.correspondence.load_for_evaluation', lambda model, *given: loaded.append(given))
     VideoPropagator('eval/davis_color', device='cpu')
     VideoPropagator('eval/davis_color', 'a.pth', 'cpu', None, True, False, 'net', True)
     assert loaded == [(None, False, False, None, False), ('a.pth', True, False, 'net', True)]
