@@ -30,6 +30,8 @@ TESTS = [
     'hypothesis>=6.100',
     'scipy>=1.12',
     'ruff>=0.17.6',
+    # With it a test builds the wheel.
+    'setuptools>=70.1',
     *TIMM,
     *COCO,
 ]

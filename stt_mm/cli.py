@@ -20,7 +20,7 @@ _SHORT = {
     'check': 'check-data',
 }
 # What works on files that only the repository has: its pages, its tests and the videos of the demo.
-_OF_THE_REPOSITORY = ('benchmark', 'collect-results', 'gpu-check', 'leaderboard', 'quickstart')
+_OF_THE_REPOSITORY = ('benchmark', 'collect-results', 'gpu-check', 'quickstart')
 _APP = 'app'
 _FIRST = ('train', 'test', 'propagate', _APP, 'eval', 'convert', 'extract-frames')
 

@@ -1,0 +1,88 @@
+"""The wheel: what is in it, and that it works where there is no checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from tiny_data import moving_shapes, write_video
+
+from stt_mm import __version__
+from stt_mm.utils import write_mask
+
+ROOT = Path(__file__).parents[1]
+PARTS = ('stt_mm', 'configs', 'tools', 'demo', 'setup.py', 'pyproject.toml', 'README.md', 'LICENSE')
+INFO = f'stt_mm-{__version__}.dist-info'
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    """Built without network from a copy, as a build leaves files of its own in the folder."""
+    source, out = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('wheel')
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns('__pycache__', 'data'))
+        else:
+            shutil.copy(ROOT / part, source / part)
+    # Videos of the demo, of which none may come along.
+    (source / 'demo' / 'data').mkdir()
+    (source / 'demo' / 'data' / 'a.jpg').touch()
+    command = [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '--no-index', '-w', out, '.']
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (file,) = out.glob('*.whl')
+    return file
+
+
+def files_of(folder, *patterns):
+    return {path.relative_to(ROOT) for pattern in patterns for path in (ROOT / folder).rglob(pattern)}
+
+
+def test_what_is_in_the_wheel(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = {Path(name) for name in archive.namelist()}
+        entry_points = archive.read(f'{INFO}/entry_points.txt').decode()
+    assert entry_points == '[console_scripts]\nstt-mm = stt_mm.cli:main\n'
+    assert wheel.name == f'stt_mm-{__version__}-py3-none-any.whl'
+    beside = files_of('configs', '*.py') | files_of('tools', '*.py')
+    beside |= {Path('demo', 'propagate.py'), Path('demo', 'stt_r18_demo-3e2c45c8.pth')}
+    assert {Path('stt_mm', path) for path in beside} <= names
+    assert files_of('stt_mm', '*.py', '*.json') <= names
+    assert [name for name in names if name.suffix in ('.jpg', '.sh', '.md') or 'tests' in name.parts] == []
+    assert {name.parts[0] for name in names} == {'stt_mm', INFO}
+
+
+def test_a_video_is_carried_through_far_from_the_checkout(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / 'site')
+    frames, masks = moving_shapes(4, (64, 96), 1)
+    write_video(tmp_path / 'video.mp4', frames)
+    write_mask(tmp_path / 'first.png', masks[0])
+
+    def stt_mm(*arguments):
+        # Neither the checkout nor what it left in the folder of packages may be found before the wheel.
+        environment = dict(os.environ, PYTHONPATH=str(tmp_path / 'site'))
+        command = [sys.executable, '-m', 'stt_mm.cli', *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    listed = stt_mm('--help')
+    assert '  propagate ' in listed
+    assert '  quickstart ' not in listed
+    assert 'stt_davis_s8' in stt_mm('print-config', 'eval/davis_r18_s8')
+    small = ('--cfg-options', 'model.propagator.protocol.short_side=64')
+    told = stt_mm('propagate', 'video.mp4', '--mask', 'first.png', '--out', 'out.mp4', '--device', 'cpu', *small)
+    assert 'protocol stt_davis_s8 v1, device cpu' in told
+    with av.open(tmp_path / 'out.mp4') as film:
+        assert film.streams.video[0].codec_context.name == 'h264'
+        drawn = [frame.to_ndarray(format='rgb24') for frame in film.decode(video=0)]
+    assert [frame.shape for frame in drawn] == [(64, 96, 3)] * 4
+    assert not np.array_equal(drawn[0], frames[0])
