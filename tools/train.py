@@ -135,7 +135,8 @@ def choose_start(cfg: Config, resume: str | None, trust: bool, seed: int | None 
             if length is not None and done >= length and process_rank() == 0:
                 logger.info('%s is of iteration %d: nothing is left of the %d of the config.', start, done, length)
             iteration = None if resume == 'auto' else done
-        start = trusted_path(start) if trust else str(start)
+        # Files of safetensors, which hold no code, MMEngine would not know how to read.
+        start = trusted_path(start) if trust or Path(start).suffix == '.safetensors' else str(start)
     cfg.load_from = start
     return iteration
 

@@ -316,7 +316,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _listing(folder: Path) -> str:
-    names = sorted(path.name for path in folder.iterdir() if path.suffix in ('.pth', '.pt', '.tar'))[:5]
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in ('.pth', '.pt', '.tar', '.safetensors'))[:5]
     return f': {", ".join(names)}' if names else ''
 
 
@@ -325,7 +325,9 @@ def _neighbours(path: Path) -> str:
         return f' (there is no folder {path.parent})'
     names = [file.name for file in path.parent.iterdir() if file.is_file()]
     close = get_close_matches(path.name, names, cutoff=0.4)
-    close += sorted(name for name in names if name.endswith(('.pth', '.pt', '.tar')) and name not in close)
+    close += sorted(
+        name for name in names if name.endswith(('.pth', '.pt', '.tar', '.safetensors')) and name not in close
+    )
     return f' (in its folder: {", ".join(close[:5])})' if close else ''
 
 

@@ -10,7 +10,8 @@ from mmpretrain.models import ResNet
 from test_tools.test_command_line import call, error_of, save_resnet, tool
 
 from stt_mm import __version__
-from stt_mm.utils.checkpoint import sha8
+from stt_mm.models import CorrespondenceResNet
+from stt_mm.utils.checkpoint import read_checkpoint, sha8
 
 
 def names_of(depth):
@@ -91,6 +92,68 @@ def test_files_hold_the_weights_and_no_more(views, capfd, options):
     *_, report, last = capfd.readouterr().out.splitlines()
     assert last == f'wrote {name} ({path.stat().st_size / 2**20:.1f} MiB)'
     assert report.endswith(f'{len(views)} tensors' if '--publish' in options else 'unexpected 0')
+
+
+SAID = dict(geometry=dict(network='ResNet', depth=18, strides=[1, 2, 2]), protocol=dict(name='crw_davis', radius=9))
+
+
+@pytest.mark.parametrize('half', [[], ['--fp16']])
+@pytest.mark.parametrize(
+    ('out', 'options'),
+    [
+        ('out/a', ['--publish', '--safetensors']),
+        ('out/a.safetensors', ['--publish', '--safetensors']),
+        ('out/a.safetensors', ['--publish']),
+        ('out/a.safetensors', []),
+    ],
+)
+def test_safetensors_hold_bit_by_bit_what_other_files_hold(views, out, options, half):
+    weights = {f'backbone.{name}': value for name, value in views.items()}
+    # Weights as a GPU likes them are in another order in memory.
+    weights['backbone.conv1.weight'] = weights['backbone.conv1.weight'].to(memory_format=torch.channels_last)
+    torch.save(dict(state_dict=weights, meta=SAID), 'iter_9.pth')
+    call('convert_checkpoint', 'iter_9.pth', out, *options, *half)
+    (path,) = Path('out').iterdir()
+    name = f'a-{sha8(path)}.safetensors' if options else 'a.safetensors'
+    assert path.name == name
+    call('convert_checkpoint', 'iter_9.pth', 'other/a', '--publish', *half)
+    (other,) = Path('other').iterdir()
+    content, twin = read_checkpoint(path), torch.load(other, weights_only=True)
+    assert content['meta'] == twin['meta']
+    assert content['meta'].items() >= SAID.items()
+    assert content['state_dict'].keys() == twin['state_dict'].keys()
+    for name, value in twin['state_dict'].items():
+        assert content['state_dict'][name].dtype == value.dtype
+        assert torch.equal(content['state_dict'][name], value)
+    # The same again gives the same file.
+    first = path.read_bytes()
+    path.unlink()
+    call('convert_checkpoint', 'iter_9.pth', out, *options, *half)
+    assert path.read_bytes() == first
+
+
+def test_safetensors_are_converted_and_start_networks_as_other_files_do(views):
+    call('convert_checkpoint', 'iter_9.pth', 'a/', '--publish', '--safetensors')
+    (path,) = Path('a').iterdir()
+    call('convert_checkpoint', str(path), 'b.pth', '--depth', '18')
+    found = torch.load('b.pth', weights_only=True)['state_dict']
+    network = CorrespondenceResNet(18, init_cfg=dict(type='Pretrained', checkpoint=str(path)))
+    network.init_weights()
+    for name, value in views.items():
+        assert torch.equal(found[f'backbone.{name}'], value)
+        assert name.endswith('num_batches_tracked') or torch.equal(network.state_dict()[name], value)
+
+
+def test_the_protocol_that_a_network_is_meant_for_is_kept_or_named(views, capfd):
+    call('convert_checkpoint', 'iter_9.pth', 'a.pth', '--protocol', 'vfs_davis_r18')
+    assert torch.load('a.pth', weights_only=True)['meta']['protocol'] == dict(name='vfs_davis_r18')
+    call('convert_checkpoint', 'a.pth', 'b.pth')
+    assert torch.load('b.pth', weights_only=True)['meta']['protocol'] == dict(name='vfs_davis_r18')
+    error = error_of(capfd, 'convert_checkpoint', 'iter_9.pth', 'c.pth', '--protocol', 'vfs_davis_r81')
+    assert "No protocol is called 'vfs_davis_r81'. Did you mean 'vfs_davis_r18'?" in error
+    with pytest.raises(SystemExit):
+        call('convert_checkpoint', 'iter_9.pth', 'c.pth', '--safetensors')
+    assert '--safetensors goes with --publish' in capfd.readouterr().err
 
 
 def test_a_converted_file_is_replaced_when_asked(views, capfd):
