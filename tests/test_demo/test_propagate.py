@@ -15,10 +15,12 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_data import moving_shapes, write_image, write_video
 
 from stt_mm.apis import Edits, VideoPropagator
+from stt_mm.models import Correspondence
 from stt_mm.utils import VideoReader, read_mask, write_mask
 from stt_mm.utils.mask_file import MaskFileWriter, read_mask_file
 from stt_mm.utils.point_file import read_point_file, to_pixels
@@ -478,7 +480,7 @@ def test_what_is_not_given_is_left_to_the_propagator(asked, capfd, monkeypatch):
     monkeypatch.setattr(propagate.cv2.utils, 'logging', logging, raising=False)  # OpenCV 4 has no such module
     propagate.main(['0', '--points', '1,2', '--points-json', 'p.json', '--checkpoint', 'none', '--allow-partial'])
     made, (_, mask, points, options) = asked
-    assert made == (str(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py'), None, None, None, False, True, None, False)
+    assert made == ('eval/davis_r18_s8', None, None, None, False, True, None, False)
     assert (mask, list(points)) == (None, [0])
     for name in ('on_frame', 'progress'):
         options.pop(name)
@@ -639,6 +641,22 @@ def test_what_travels_badly_is_named_in_one_line(place, capfd):
         with pytest.raises(SystemExit):
             propagate.parse_args(['frames', *args])
         assert message in capfd.readouterr().err
+
+
+def test_a_checkpoint_that_states_its_network_needs_no_config(place, capfd):
+    """Another geometry and protocol than those of the default config, which knows what a file says nothing of."""
+    backbone = dict(type='CorrespondenceResNet', depth=18, geometry='stride4', out_indices=(1,))
+    protocol = dict(name='stt_davis_s4', radius=6, short_side=64)
+    network = Correspondence(backbone, None, dict(type='LabelPropagator', protocol=protocol), 'res3')
+    weights = {f'backbone.{name}': value for name, value in network.backbone.state_dict().items()}
+    said = dict(geometry=network.geometry, protocol=network.propagator.protocol.settings)
+    torch.save(dict(state_dict=weights, meta=said), 'stated.pth')
+    arguments = ['frames', '--mask', 'first.png', '--mask-dir', 'masks', '--max-frames', '2', '--device', 'cpu']
+    propagate.main([*arguments, '--checkpoint', 'stated.pth'])
+    assert 'protocol stt_davis_s4 v1, device cpu' in capfd.readouterr().out
+    with pytest.raises(SystemExit):
+        propagate.main([*arguments, '--checkpoint', 'stated.pth', '--config', 'eval/davis_r18_s8'])
+    assert 'stated.pth was trained in another geometry' in capfd.readouterr().err
 
 
 def test_a_correction_from_the_command_line_goes_both_ways(place):

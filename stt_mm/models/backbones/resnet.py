@@ -154,6 +154,7 @@ class CorrespondenceResNet(BaseModule):
         self.strides = strides
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self.with_cp = with_cp
         self.out_indices = tuple(out_indices)
         self.pretrained = found
         self.report: LoadReport | None = None
