@@ -206,7 +206,9 @@ class LazyRegistry(Registry):
             warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
             for location in self._locations:
                 getattr(import_module(location), key.removeprefix(f'{self.scope}.'), None)
-            return super().get(key)
+            found = super().get(key)
+            # A part below may have registered more than its package offers.
+            return super().get(key) if found is None and self.module_dict else found
 
 
 def _child(parent: Registry, *locations: str) -> LazyRegistry:

@@ -51,7 +51,7 @@ LINES = {
     ),
     'tools/convert_checkpoint': (
         'a.pth b.pth',
-        dict(source='a.pth', out='b.pth', depth=None, prefix=None, publish=False),
+        dict(source='a.pth', out='b.pth', depth=None, prefix=None, publish=False, safetensors=False, protocol=None),
         'trust-checkpoint overwrite fp16',
         '--depth 50 --prefix net',
         dict(depth=50, prefix='net'),
@@ -263,8 +263,8 @@ LINES = {
             max_frames=None,
             fps=None,
             alpha=0.5,
-            config=str(ROOT / 'configs/eval/davis_r18_s8.py'),
-            checkpoint=str(ROOT / 'demo/stt_r18_demo-3e2c45c8.pth'),
+            config=None,
+            checkpoint='stt_r18_demo',
             device=None,
             cfg_options=None,
             prefix=None,
@@ -501,9 +501,7 @@ def test_each_tool_runs_as_a_script_and_explains_its_arguments(monkeypatch, caps
             handler(signal.SIGTERM, None)
 
 
-@pytest.mark.parametrize(
-    'name', ['tools/quickstart', 'tools/analysis/collect_results', 'tools/analysis/run_ablation', 'demo/propagate']
-)
+@pytest.mark.parametrize('name', ['tools/quickstart', 'tools/analysis/collect_results', 'tools/analysis/run_ablation'])
 def test_a_tool_finds_its_repository_through_a_link(monkeypatch, tmp_path, name):
     monkeypatch.setattr(sys, 'path', [str(ROOT / 'tools' / 'analysis'), *sys.path])
     (tmp_path / 'link.py').symlink_to(ROOT / f'{name}.py')
