@@ -86,7 +86,9 @@ def test_two_processes_train_validate_and_score_as_one(roots, tmp_path):
         *NO_STAGE_1,
     )
     assert 'J&F-Mean' in out
-    assert torch.load(tmp_path / 'both' / 'iter_4.pth', weights_only=True)['meta']['iter'] == 4
+    meta = torch.load(tmp_path / 'both' / 'iter_4.pth', weights_only=True)['meta']
+    assert meta['iter'] == 4
+    assert meta['protocol']['name'] == 'stt_davis_s8'
     scalars = next((tmp_path / 'both').glob('*/vis_data/scalars.json')).read_text().splitlines()
     assert [json.loads(line)['iter'] for line in scalars if 'loss_recon_res3' in line] == [1, 2, 3, 4]
     assert any('J&F-Mean' in line for line in scalars)

@@ -19,8 +19,8 @@ from stt_mm.utils.checks import check_count
 class FeatureExtractor:
     """The maps of a frozen network, of frames as they are.
 
-    Frames are seen at their own size, in the colours of the network's protocol, and no two of them are mixed: each has
-    the maps that it has alone, whatever the batch, up to rounding.
+    Frames are seen at their own size, padded where the network's protocol pads, and in its colours. No two of them are
+    mixed: each has the maps that it has alone, whatever the batch, up to rounding.
 
     Args:
         name_or_path, config, device: see :func:`stt_mm.apis.load`.
@@ -51,7 +51,7 @@ class FeatureExtractor:
         self.batch_size = batch_size
         side = 224  # of a frame that tells channels and strides
         with torch.no_grad():
-            maps = self._maps([np.zeros((side, side, 3), np.uint8)])
+            maps = self._maps([torch.zeros(side, side, 3, dtype=torch.uint8)])
         if unknown := [stage for stage in stages or () if stage not in maps]:
             raise InputError(f'{name_or_path} has no stage {unknown[0]!r}. Its stages: {", ".join(maps)}.')
         self.stages = tuple(stage for stage in maps if stages is None or stage in stages)
@@ -73,7 +73,7 @@ class FeatureExtractor:
             ValueError: no frames, frames of several sizes, or what is no RGB frame.
         """
         found: list[dict[str, Tensor]] = []
-        batch: list[np.ndarray] = []
+        batch: list[Tensor] = []
         for number, frame in enumerate(frames):
             frame = _frame(frame, number)
             if batch and frame.shape != batch[0].shape:
@@ -90,23 +90,28 @@ class FeatureExtractor:
         found.append(self._wanted(batch))
         return {stage: torch.cat([maps[stage] for maps in found]) for stage in self.stages}
 
-    def _wanted(self, batch: list[np.ndarray]) -> dict[str, Tensor]:
+    def _wanted(self, batch: list[Tensor]) -> dict[str, Tensor]:
         maps = self._maps(batch)
         return {stage: maps[stage].float() for stage in self.stages}
 
     @full_float32()
-    def _maps(self, batch: list[np.ndarray]) -> dict[str, Tensor]:
-        colors = self.model.input_colors
-        frames = torch.stack([torch.cat([image_to_input(frame, color) for color in colors]) for frame in batch])
-        frames = frames.to(self.model.data_preprocessor.device)
+    def _maps(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        if self.model.data_preprocessor.device.type == 'cpu':
+            # A GPU converts colours by a table of all there are, which would take a CPU longer to make than most videos.
+            colors = self.model.input_colors
+            batch = [torch.cat([image_to_input(frame.cpu().numpy(), color) for color in colors]) for frame in batch]
+        frames = torch.stack([self.model.network_input(frame) for frame in batch])
         return self.model.extract_feat(frames.contiguous(memory_format=torch.channels_last))
 
 
-def _frame(frame: ArrayLike | Tensor, number: int) -> np.ndarray:
-    """A frame as an array uint8 ``[H, W, 3]``."""
+def _frame(frame: ArrayLike | Tensor, number: int) -> Tensor:
+    """A frame as a tensor uint8 ``[H, W, 3]``."""
     if hasattr(frame, 'convert'):  # of Pillow, whatever its mode
         frame = frame.convert('RGB')
-    array = frame.cpu().numpy() if isinstance(frame, Tensor) else np.asarray(frame)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        raise InputError(f'Frame {number} must be uint8 [H, W, 3], RGB, got {array.dtype} {list(array.shape)}.')
-    return array
+    if not isinstance(frame, Tensor):
+        frame = np.asarray(frame)
+    if str(frame.dtype).removeprefix('torch.') != 'uint8' or frame.ndim != 3 or frame.shape[2] != 3:
+        got = f'{str(frame.dtype).removeprefix("torch.")} {list(frame.shape)}'
+        raise InputError(f'Frame {number} must be uint8 [H, W, 3], RGB, got {got}.')
+    # A copy of what is not writeable, as Pillow's images are: PyTorch has no such tensors.
+    return frame if isinstance(frame, Tensor) else torch.from_numpy(np.require(frame, requirements=['C', 'W']))

@@ -1,9 +1,14 @@
 """Values of configs, from the least one that is accepted on."""
 
+import inspect
+
 import pytest
 from mmengine.config import Config
+from mmengine.runner import Runner
 from test_engine.toy_project import CONFIG
 
+from stt_mm.engine import load_config, load_model_config
+from stt_mm.engine.config import KNOWN_KEYS
 from stt_mm.engine.config_checks import check_components, check_validation
 from stt_mm.errors import InputError
 
@@ -128,3 +133,25 @@ def test_a_validation_is_whole_or_not_there():
             check_validation(Config(parts | {name: None}))
         with pytest.raises(InputError, match=' and .* is missing'):
             check_validation(Config({name: {}}))
+
+
+def test_the_known_keys_are_those_that_the_runner_reads():
+    arguments = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
+    assert arguments <= KNOWN_KEYS
+    source = inspect.getsource(inspect.getmodule(Runner))
+    assert all(f"cfg.get('{key}'" in source for key in KNOWN_KEYS - arguments - {'custom_imports', 'model_wrapper_cfg'})
+
+
+def test_of_a_model_config_the_model_alone_is_checked(tmp_path):
+    path = tmp_path / 'a.py'
+    model = "model = dict(type='ColorPatches', size={})\n"
+    path.write_text(model.format(3) + "test_dataloader = dict(batch_size=1, dataset=dict(type='NoSuchDataset'))\n")
+    assert load_model_config(path, {'model.size': 5}).model == dict(type='ColorPatches', size=5)
+    with pytest.raises(InputError, match="'NoSuchDataset' is not in the registry"):
+        load_config(path)
+    path.write_text(model.format("'a'"))
+    with pytest.raises(InputError, match="model: ColorPatches: size must be an integer, got 'a'"):
+        load_model_config(path)
+    path.write_text(model.format(3) + 'modle = 1\n')
+    with pytest.raises(InputError, match="top-level keys that nothing reads: 'modle' .did you mean 'model'"):
+        load_model_config(path)

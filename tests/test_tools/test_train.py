@@ -165,6 +165,9 @@ def test_a_new_training_reads_once_what_it_starts_from(start):
     assert start(None) == (None, None, [], [])
     assert start(None, load_from='a.pth') == (None, 'a.pth', [('a.pth', dict(trust=False))], [])
     assert start(None, True, load_from='a.pth') == (None, 'trusted:a.pth', [('a.pth', dict(trust=True))], [])
+    # MMEngine's own reader does not know the format.
+    read = [('a.safetensors', dict(trust=False))]
+    assert start(None, False, load_from='a.safetensors') == (None, 'trusted:a.safetensors', read, [])
 
 
 @pytest.mark.parametrize('trust', [False, True])
