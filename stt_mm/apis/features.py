@@ -97,7 +97,7 @@ class FeatureExtractor:
     @full_float32()
     def _maps(self, batch: list[Tensor]) -> dict[str, Tensor]:
         if self.model.data_preprocessor.device.type == 'cpu':
-            # A GPU converts colours by a table of all there are, which would take a CPU longer to make than most videos.
+            # On a GPU, colours are looked up in a table of all, which costs a CPU more than a short video.
             colors = self.model.input_colors
             batch = [torch.cat([image_to_input(frame.cpu().numpy(), color) for color in colors]) for frame in batch]
         frames = torch.stack([self.model.network_input(frame) for frame in batch])
