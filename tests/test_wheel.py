@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -22,9 +23,18 @@ INFO = f'stt_mm-{__version__}.dist-info'
 pytestmark = pytest.mark.slow
 
 
+def built(kind, source, out):
+    """The file that setuptools makes of a folder, without network."""
+    code = f'from setuptools import build_meta\nbuild_meta.build_{kind}({str(out)!r})'
+    done = subprocess.run([sys.executable, '-c', code], cwd=source, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (file,) = out.glob('*.whl' if kind == 'wheel' else '*.tar.gz')
+    return file
+
+
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
-    """Built without network from a copy, as a build leaves files of its own in the folder."""
+    """Built by way of the source distribution, as for an index, from a copy, as a build leaves files in its folder."""
     source, out = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('wheel')
     for part in PARTS:
         if (ROOT / part).is_dir():
@@ -34,11 +44,10 @@ def wheel(tmp_path_factory):
     # Videos of the demo, of which none may come along.
     (source / 'demo' / 'data').mkdir()
     (source / 'demo' / 'data' / 'a.jpg').touch()
-    command = [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '--no-index', '-w', out, '.']
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    (file,) = out.glob('*.whl')
-    return file
+    with tarfile.open(built('sdist', source, out)) as archive:
+        assert not any('/demo/data' in name for name in archive.getnames())
+        archive.extractall(out, filter='data')
+    return built('wheel', out / f'stt_mm-{__version__}', out)
 
 
 def files_of(folder, *patterns):
@@ -67,7 +76,7 @@ def test_a_video_is_carried_through_far_from_the_checkout(wheel, tmp_path):
     write_mask(tmp_path / 'first.png', masks[0])
 
     def stt_mm(*arguments):
-        # Neither the checkout nor what it left in the folder of packages may be found before the wheel.
+        # What is installed of the checkout comes after it.
         environment = dict(os.environ, PYTHONPATH=str(tmp_path / 'site'))
         command = [sys.executable, '-m', 'stt_mm.cli', *arguments]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)

@@ -62,7 +62,11 @@ UNRECORDED = {'type', 'out_dir', 'resume', 'run_id', 'seen_categories', *DUMPS}
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EXAMPLES)
     parser.add_argument('config', help='config file with test_dataloader, test_cfg and test_evaluator')
-    parser.add_argument('checkpoint', help='checkpoint file, or "none" for the network as its config initialises it')
+    parser.add_argument(
+        'checkpoint',
+        help='checkpoint file, network that comes with stt_mm (stt_r18_demo), or "none" for the network as its config '
+        'initialises it',
+    )
     parser.add_argument('--out', metavar='FILE.json', help='also write metrics and checkpoint name to FILE.json')
     parser.add_argument('--dump-masks', metavar='DIR', help='write the predicted masks as palette PNGs below DIR')
     parser.add_argument(

@@ -92,8 +92,8 @@ class VideoPropagator:
     Args:
         config: a config file, the name of a shipped one such as ``eval/davis_r18_s8``, or a loaded config. Its protocol
             says how frames become features and how labels move.
-        checkpoint: weights of the backbone in any format that ``tools/test.py`` reads; ``None`` leaves it as the config
-            initialises it.
+        checkpoint: weights of the backbone: a file in any format that ``tools/test.py`` reads, or a name such as
+            ``stt_r18_demo``; ``None`` leaves it as the config initialises it.
         device: such as ``cuda:1``; ``None``: the first GPU if there is one.
         options: changes of the config by dotted key, such as ``{'model.propagator.protocol.short_side': 360}``.
         trust_checkpoint: accept a checkpoint that has to be unpickled and so may run code.
