@@ -136,7 +136,7 @@ class VideoPropagator:
         device: str | torch.device | None = None,
         options: dict[str, Any] | None = None,
     ) -> 'VideoPropagator':
-        """With a network and a protocol that a published file says, or one that comes with the package is known for.
+        """A propagator with the network and the protocol that a file states, or a network that comes with the package.
 
         Args:
             name_or_path: see :func:`stt_mm.apis.load`.
