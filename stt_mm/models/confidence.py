@@ -48,7 +48,7 @@ def confidences(
         if number >= len(parts):
             points += [] if group.masks else [torch.ones(len(place), device=place.device)]
             continue
-        part = parts[number][-len(group.ids) :]  # after that of all else
+        part = group.named(parts[number])
         grid = tuple(part.shape[1:])
         if group.masks:
             sampled, rule = on_the_way(mask, protocol.first_label, protocol.input_size(size))

@@ -1,4 +1,8 @@
-"""Labels that are followed already, taken out of those that they came with: to be given anew, or to be dropped."""
+"""Labels that are followed already, taken out of those that they came with: to be given anew, or to be dropped.
+
+What is taken out of a group stays in it as a ghost, which has no name: the others go on competing with it, so that they
+are carried and read as if nothing had happened. A group of which only ghosts are left goes.
+"""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -7,7 +11,6 @@ import torch
 from torch import Tensor
 
 from stt_mm.models.propagator import Followed, LabelPropagator
-from stt_mm.ops.labels import part_channels
 
 
 class Group(NamedTuple):
@@ -18,18 +21,38 @@ class Group(NamedTuple):
 
     ids: tuple[int, ...]  # of the objects, or the numbers of the points
     masks: bool
-    channels: int  # of their labels: one more where the first is all else
+    channels: int  # of their labels and of the ghosts: one more where the first is all else
     origin: tuple[Tensor, Tensor] | None = None
+    ghosts: tuple[int, ...] = ()  # their channels, rising
 
     @property
     def background(self) -> bool:
-        """Whether a channel for all else comes before theirs."""
-        return self.channels > len(self.ids)
+        """Whether a channel for all else comes before the others."""
+        return self.channels > len(self.ids) + len(self.ghosts)
 
-    def of(self, places: list[int]) -> 'Group':
-        """The group of some of the ids."""
-        origin = None if self.origin is None else (self.origin[0], self.origin[1][places])
-        return Group(tuple(self.ids[n] for n in places), self.masks, self.background + len(places), origin)
+    @property
+    def places(self) -> list[int]:
+        """The channels of the ids."""
+        return [channel for channel in range(self.background, self.channels) if channel not in self.ghosts]
+
+    @property
+    def names(self) -> list[int]:
+        """The id of each channel but that of all else; 0 of a ghost."""
+        ids = iter(self.ids)
+        return [0 if channel in self.ghosts else next(ids) for channel in range(self.background, self.channels)]
+
+    def named(self, rows: Tensor) -> Tensor:
+        """Those of the ids among ``[K, ...]`` of all channels, or of all but that of all else."""
+        first = self.channels - len(rows)
+        return torch.stack([rows[n - first] for n in self.places]) if self.ghosts else rows[len(rows) - len(self.ids) :]
+
+    def without(self, ids: Collection[int]) -> 'Group':
+        """The group when some of its ids have become ghosts."""
+        left = [n for n, number in enumerate(self.ids) if number not in ids]
+        origin = None if self.origin is None else (self.origin[0], self.origin[1][left])
+        places = self.places
+        ghosts = sorted({*self.ghosts, *places} - {places[n] for n in left})
+        return self._replace(ids=tuple(self.ids[n] for n in left), origin=origin, ghosts=tuple(ghosts))
 
 
 def take(
@@ -39,9 +62,9 @@ def take(
 
     Args:
         propagator: follows the groups.
-        groups: changed in place; a group of which nothing is left goes.
-        parts: ``[K, h, w]``, what was found for each of them in the frame that was just processed, changed likewise;
-            ``None`` before a frame.
+        groups: changed in place.
+        parts: ``[K, h, w]``, what was found for each of them in the frame that was just processed, of which those of
+            groups that go are removed; ``None`` before a frame.
         ids: of the objects, or numbers of the points; those that nobody follows are left out.
         masks: whether they are objects.
 
@@ -51,15 +74,17 @@ def take(
     taken = []
     for place in reversed(range(len(groups))):
         group = groups[place]
-        chosen = [number in ids for number in group.ids]
-        if group.masks != masks or not any(chosen):
+        of = {number: channel for number, channel in zip(group.ids, group.places, strict=True) if number in ids}
+        if group.masks != masks or not of:
             continue
-        of, left = ([n for n, is_one in enumerate(chosen) if is_one is wanted] for wanted in (True, False))
-        channels, rest = [group.background + n for n in of], 0 if group.background else None
-        taken.append((group.of(of).ids, propagator.take(place, channels, rest)))
-        groups[place : place + 1] = [group.of(left)] if left else []
+        taken.append((tuple(of), propagator.memory_of(place, list(of.values()), group.background)))
+        if len(of) < len(group.ids):
+            groups[place] = group.without(of)
+            continue
+        propagator.drop(place)
+        del groups[place]
         if parts is not None:
-            parts[place : place + 1] = [part_channels(parts[place], channels, rest, 0)[1]] if left else []
+            del parts[place]
     return taken[::-1]
 
 

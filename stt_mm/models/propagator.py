@@ -11,7 +11,6 @@ from torch import Tensor
 
 from stt_mm.errors import InputError
 from stt_mm.ops import LongSearch, Plan, Vote, Voters, Way, Window, normalise_label, plan_for_memory, propagate_many
-from stt_mm.ops.labels import part_channels
 from stt_mm.ops.search import at_least_float32
 from stt_mm.protocols import get_protocol
 from stt_mm.registry import MODELS
@@ -128,7 +127,7 @@ class LabelPropagator:
 
         Args:
             label: ``[K, h, w]``.
-            earlier: result of :meth:`take`, whose labels are given anew here. The frames that they were given in keep
+            earlier: of :meth:`memory_of`, whose labels are given anew here. The frames that they were given in keep
                 their votes, those that they were found in lose them.
 
         Raises:
@@ -143,27 +142,23 @@ class LabelPropagator:
         self._write(earlier.labels, self._frames.index(self._time), label)
         self._groups.append(Followed((*earlier.given, self._time), earlier.labels))
 
-    def take(self, place: int, channels: Sequence[int], rest: int | None) -> Followed:
-        """Follow some labels no longer.
+    def memory_of(self, place: int, channels: Sequence[int], background: bool) -> Followed:
+        """A copy of what is kept of some labels, to be given anew by :meth:`add`.
 
         Args:
             place: of their group among those that there are, in the order of their coming.
             channels: of these labels.
-            rest: channel that stands for all without a label and gets what was theirs; ``None`` if there is none. A
-                group in which nothing else is left goes.
-
-        Returns:
-            Their memory, with a channel of all else before them if there is a ``rest``.
+            background: whether a channel of all else comes before them.
         """
         group = self._groups[place]
-        taken, left = part_channels(group.labels, channels, rest, dim=3)
-        if rest is not None:
-            taken = torch.cat([group.labels.sum(3, keepdim=True) - taken.sum(3, keepdim=True), taken], 3)
-        if left.shape[3] > (rest is not None):
-            self._groups[place] = Followed(group.given, left)
-        else:
-            del self._groups[place]
-        return Followed(group.given, taken)
+        labels = group.labels[..., list(channels)]
+        if background:
+            labels = torch.cat([group.labels.sum(3, keepdim=True) - labels.sum(3, keepdim=True), labels], 3)
+        return Followed(group.given, labels)
+
+    def drop(self, place: int) -> None:
+        """Follow a group, by its place as in :meth:`memory_of`, no longer."""
+        del self._groups[place]
 
     def replace(self, place: int, label: Tensor) -> None:
         """Let the memory hold other labels of the frame that was just processed than those that were found.
@@ -174,17 +169,19 @@ class LabelPropagator:
         """
         self._write(self._groups[place].labels, self._frames.index(self._time), label)
 
-    def give_way(self, place: int, share: Tensor) -> None:
-        """Let labels of the frame that was just processed leave room to others, which have ``share`` of each cell.
+    def give_way(self, place: int, channels: Sequence[int], share: Tensor) -> None:
+        """Let labels of the frame that was just processed leave room to others.
 
         Args:
-            place: of their group, as in :meth:`take`; its first channel stands for all without a label.
-            share: ``[h, w]``, 0 to 1.
+            place: of their group, as in :meth:`memory_of`; its first channel, which stands for all else, gets the room.
+            channels: of these N labels.
+            share: ``[N, h, w]``, the part of each that goes, 0 to 1.
         """
         (height, width), margin, now = self._grid, self._margin, self._frames.index(self._time)
         label = self._groups[place].labels[margin : margin + height, margin : margin + width, now]
-        label.mul_(1 - share[..., None])
-        label[..., 0] += share
+        given = label[..., list(channels)] * share.permute(1, 2, 0)
+        label[..., list(channels)] -= given
+        label[..., 0] += given.sum(2)
 
     @property
     def _margin(self) -> int:

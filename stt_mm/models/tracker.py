@@ -15,12 +15,12 @@ from stt_mm.models.corrections import Group, in_order, take
 from stt_mm.models.frame_labels import Edits, FrameLabels
 from stt_mm.models.point_refiner import PointRefiner
 from stt_mm.models.propagator import Followed, LabelPropagator, check_finite, comparable
+from stt_mm.models.read_out import feed_back, read_mask
 from stt_mm.models.small_objects import without_small
 from stt_mm.ops import (
     hidden_points,
     id_strengths,
     ids_to_label,
-    label_to_mask,
     label_to_points,
     mask_to_label,
     points_to_label,
@@ -108,7 +108,7 @@ class Tracker:
         objects = set() if mask is None else self._followed(True) & set(torch.unique(mask).tolist())
         again = self._take(objects, True, parts), self._take(edits.moved, False, parts)
         rows = list(zip(parts, self._groups, strict=True))
-        places, hidden = [self._points(part, size) for part, group in rows if not group.masks], []
+        places, hidden = [group.named(self._points(part, size)) for part, group in rows if not group.masks], []
         if self._refiner is not None and places:
             places = self._refined(places, size)
         if self._asked:
@@ -116,9 +116,10 @@ class Tracker:
             hidden = [self._hidden(feature, *each, size) for each in zip(places, origins, strict=True)]
         found, value, masks = None, None, [part for part, group in rows if group.masks]
         if masks:
-            found, value = self._read_out(masks, self._names, size)
+            ghosts = [group.ghosts for group in self._groups if group.masks]
+            found, value = read_mask(self._propagator.protocol, masks, self._names, size, ghosts)
             if self._propagator.protocol.feedback == 'hard':
-                self._feed_back(found, tuple(feature.shape[1:]))
+                feed_back(self._propagator, self._groups, parts, self._names, found)
         carried = found
         for numbers, earlier in again[1]:
             xy = torch.tensor([list(edits.moved[number]) for number in numbers], dtype=torch.float32)
@@ -164,7 +165,7 @@ class Tracker:
 
     def _rename(self, device: torch.device) -> None:
         """Note the ids of the channels of all masks."""
-        names = [0, *(number for group in self._groups if group.masks for number in group.ids)]
+        names = [0, *(number for group in self._groups if group.masks for number in group.names)]
         self._names = to_device(torch.tensor(names, dtype=torch.uint8), device)
 
     def _in_order(self, rows: list[Tensor], missing: float | bool, *shape: int) -> Tensor | None:
@@ -254,16 +255,27 @@ class Tracker:
         current: Tensor | None,
         again: list[tuple[tuple[int, ...], Followed]],
     ) -> Tensor:
-        """The frame's mask with what is given over what was found, and room for what is corrected in the memory."""
-        others = [place for place, group in enumerate(self._groups) if group.masks]
-        left = mask
+        """The frame's mask with what is given over what was found, and room for what is corrected in the memory.
+
+        An object leaves room where it was seen and is corrected to be another one; elsewhere nothing of it changes.
+        """
+        grid, before, left = tuple(feature.shape[1:]), current, mask
+        others = [(place, group) for place, group in enumerate(self._groups) if group.masks]
         for ids, earlier in again:
             corrected = torch.isin(mask, torch.tensor(ids, dtype=torch.uint8))
             left = left.where(~corrected, 0)
-            current, label = self._follow_mask(feature, size, mask.where(corrected, 0), current, ids, earlier)
-            for place in others:
-                self._propagator.give_way(place, label[1:].sum(0).clamp(max=1))
-        return current if again and not left.any() else self._follow_mask(feature, size, left, current)[0]
+            current = self._follow_mask(feature, size, mask.where(corrected, 0), current, ids, earlier)
+            for place, group in others:
+                lost = before.where(to_device(corrected, before.device), 0)
+                self._propagator.give_way(place, group.places, self._on_grid(lost, group.ids, size, grid))
+        return current if again and not left.any() else self._follow_mask(feature, size, left, current)
+
+    def _on_grid(self, mask: Tensor, ids: tuple[int, ...], size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+        """``[N, h, w]``: where the cells are those of N objects."""
+        protocol = self._propagator.protocol
+        sampled, rule = on_the_way(mask, protocol.first_label, protocol.input_size(size))
+        numbers = to_device(torch.tensor(ids, dtype=torch.uint8), mask.device)
+        return ids_to_label(sampled, numbers, grid, rule)[1:]
 
     def _follow_mask(
         self,
@@ -273,8 +285,8 @@ class Tracker:
         current: Tensor | None,
         again: tuple[int, ...] = (),
         earlier: Followed | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """The frame's mask with given objects over those that were there, YouTube-VOS's rule, and their label."""
+    ) -> Tensor:
+        """The frame's mask with given objects over those that were there, YouTube-VOS's rule."""
         protocol, grid = self._propagator.protocol, tuple(feature.shape[1:])
         large = mask if protocol.least_pixels == 1 else without_small(mask, protocol, self._time)
         sampled, rule = on_the_way(large, protocol.first_label, protocol.input_size(size))
@@ -299,29 +311,10 @@ class Tracker:
             at_input = resize_mask_nearest(mask, protocol.input_size(size))
             mask = F.interpolate(at_input[None, None].float(), size=size)[0, 0].to(torch.uint8)
         if protocol.first_output in ('grid', 'propagated'):
-            mask, _ = self._read_out([label], to_device(torch.tensor(ids, dtype=torch.uint8), feature.device), size)
+            names = to_device(torch.tensor(ids, dtype=torch.uint8), feature.device)
+            mask, _ = read_mask(protocol, [label], names, size)
         mask = to_device(mask, feature.device)
-        return (mask if current is None else torch.where(mask > 0, mask, current)), label
-
-    def _feed_back(self, mask: Tensor, grid: tuple[int, int]) -> None:
-        """Let the memory hold the mask in place of the soft labels that it was made of."""
-        protocol, first = self._propagator.protocol, 1
-        mask, rule = on_the_way(mask, protocol.first_label, protocol.input_size(tuple(mask.shape)))
-        for place, group in enumerate(self._groups):
-            if group.masks:
-                ids = self._names[first : first + len(group.ids)]
-                self._propagator.replace(place, ids_to_label(mask, ids, grid, rule))
-                first += len(ids)
-
-    def _read_out(self, labels: list[Tensor], ids: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Mask and the values that won, of groups with channels of these ids."""
-        protocol = self._propagator.protocol
-        compared = tuple(size) if protocol.output == 'original' else protocol.input_size(size)
-        found = label_to_mask(labels, ids, compared, protocol.min_max, protocol.gain, protocol.read_out)
-        if compared == tuple(size):
-            return found
-        rule = 'floor' if protocol.output == 'input_floor' else 'nearest'
-        return tuple(resize_mask_nearest(part, size, rule) for part in found)
+        return mask if current is None else torch.where(mask > 0, mask, current)
 
 
 class Pending(OnTheWay):
