@@ -68,7 +68,7 @@ def export(session: Session, form: str) -> Callable[[Worker], str]:
                 os.replace(name, path)
         finally:
             Path(name).unlink(missing_ok=True)
-        return f'{path.name} is written, {path.stat().st_size / 1e6:.1f} MB.'
+        return f'{path.name} is written, {path.stat().st_size / 1e3:.0f} kB.'
 
     return job
 

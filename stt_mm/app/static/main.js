@@ -11,6 +11,7 @@ import {Tools} from './tools.js';
 const BUSY = 350; // milliseconds between two looks at the server while it is at work
 const IDLE = 2000;
 const KEPT = 24; // pictures
+const BRUSH = 14; // so often goes the brush into the short side, at first
 const SURENESS = 700; // milliseconds between two looks at the confidence
 const $ = (id) => document.getElementById(id);
 
@@ -48,7 +49,6 @@ class App {
     document.addEventListener('visibilitychange', () => document.hidden || this.look());
     window.addEventListener('popstate', () => this.enter());
     this.take('tool', 'brush');
-    this.take('size', 24);
   }
 
   // Opening.
@@ -75,6 +75,7 @@ class App {
     $('title').textContent = `${video} · ${state.width} × ${state.height} · ${state.frames} frames`;
     this.start.hide();
     this.stage.open(state.width, state.height);
+    this.take('size', Math.round(Math.min(state.width, state.height) / BRUSH));
     this.accept(state);
     const first = [...state.objects, ...state.points].flatMap((item) => item.given);
     if (state.objects.length) this.chosen = {kind: 'object', number: state.objects[0].id};
@@ -374,8 +375,15 @@ class App {
   }
 
   nextDoubt() {
-    const frames = [...new Set(this.timeline.doubts().map(([frame]) => frame))].sort((a, b) => a - b);
-    if (frames.length) this.go(frames.find((frame) => frame > this.frame) ?? frames[0]);
+    const doubts = this.timeline.doubts().sort((a, b) => a[0] - b[0]);
+    const next = doubts.find(([frame]) => frame > this.frame) ?? doubts[0];
+    if (next) this.goInDoubt(next);
+  }
+
+  goInDoubt([frame, , key]) {
+    const [kind, number] = key.split('/');
+    this.choose(kind, Number(number));
+    this.go(frame);
   }
 
   // Keys.

@@ -55,7 +55,8 @@ export class Panel {
   row(kind, item) {
     const {app} = this;
     const chosen = app.chosen?.kind === kind && app.chosen.number === item.id;
-    const text = element('span', {className: 'text'}, element('span', {}, item.name), element('small', {}, this.about(kind, item)));
+    const about = this.about(kind, item);
+    const text = element('span', {className: 'text', title: about}, element('span', {}, item.name), element('small', {}, about));
     const pick = element('button', {type: 'button', className: 'pick', ariaPressed: String(chosen)}, swatch(item.color, kind), text);
     pick.dataset.key = `${kind}-${item.id}`;
     pick.addEventListener('click', () => app.choose(kind, item.id));
@@ -85,7 +86,7 @@ export class Panel {
     const where = item.given.length > 3 ? `${item.given.length} frames` : `frame ${item.given.join(', ')}`;
     const end = item.ends.length ? `, ends at ${item.ends.join(', ')}` : '';
     const sure = shown?.confidence[`${kind}/${item.id}`];
-    return `given in ${where}${end}${sure === undefined ? '' : ` · sure here: ${sure.toFixed(2)}`}`;
+    return `${sure === undefined ? '' : `confidence ${sure.toFixed(2)} · `}given in ${where}${end}`;
   }
 
   rename(kind, item, li) {
@@ -119,6 +120,7 @@ export class Panel {
     for (const button of document.querySelectorAll('[data-way]')) {
       button.disabled = busy || !given || (from && button.dataset.way === 'both');
     }
+    $('from').parentElement.hidden = !state.results;
     $('from').nextElementSibling.textContent = `Only from frame ${frame} on, as it is shown`;
     for (const button of document.querySelectorAll('[data-form]')) {
       const wanted = {png: state.objects, coco: state.objects, points: state.points}[button.dataset.form];
@@ -167,10 +169,7 @@ export class Panel {
         const item = this.app.state[KINDS[kind]].find((each) => each.id === Number(number));
         const chip = element('button', {type: 'button', className: 'small', title: `${item.name}: confidence ${value.toFixed(2)}`},
           swatch(item.color, kind), `Frame ${frame} · ${value.toFixed(2)}`);
-        chip.addEventListener('click', () => {
-          this.app.choose(kind, item.id);
-          this.app.go(frame);
-        });
+        chip.addEventListener('click', () => this.app.goInDoubt([frame, value, key]));
         return chip;
       }),
       ...(doubts.length ? [] : [element('span', {className: 'note'}, 'No frame is in doubt.')]),
@@ -181,7 +180,8 @@ export class Panel {
     const {state} = this.app;
     const given = [...state.objects, ...state.points].some((item) => item.given.length);
     const done = state.results && !state.waiting.length;
-    const now = !given ? ['paint'] : !state.results ? ['propagate'] : done ? ['correct', 'export'] : ['correct', 'propagate'];
+    const busy = state.job?.state === 'running' && state.job.kind === 'run';
+    const now = busy ? ['propagate'] : !given ? ['paint'] : !state.results ? ['propagate'] : done ? ['correct', 'export'] : ['correct', 'propagate'];
     for (const step of document.querySelectorAll('#steps li')) {
       step.classList.toggle('now', now.includes(step.dataset.step));
     }

@@ -52,7 +52,7 @@ export class Stage {
         (x > 0 && ids[i - 1] !== id) || (x < width - 1 && ids[i + 1] !== id) ||
         (i >= width && ids[i - width] !== id) || (i < ids.length - width && ids[i + width] !== id);
       const [to, white] = [4 * i, edge && id === chosen];
-      for (let c = 0; c < 3; c++) data[to + c] = white ? 255 : this.colors[3 * id + c];
+      for (let c = 0; c < 3; c++) data[to + c] = white ? 255 : edge ? (this.colors[3 * id + c] + 255) >> 1 : this.colors[3 * id + c];
       data[to + 3] = edge ? 255 : alpha;
     }
     this.layer.getContext('2d').putImageData(image, 0, 0);
@@ -129,7 +129,7 @@ export class Stage {
     context.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
     const {scale, left, top} = this.view();
     const box = [left, top, this.size.width * scale, this.size.height * scale];
-    context.imageSmoothingEnabled = scale < 3;
+    context.imageSmoothingEnabled = scale < 8;
     if (this.picture) context.drawImage(this.picture, ...box);
     context.imageSmoothingEnabled = scale < 1;
     if (!this.hidden) context.drawImage(this.layer, ...box);

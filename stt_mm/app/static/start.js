@@ -43,11 +43,13 @@ export class Start {
     $('work').hidden = true;
     $('start').hidden = false;
     $('back').hidden = !this.app.state;
+    $('open').hidden = true;
     return library;
   }
 
   hide() {
-    $('start').hidden = true;
+    $('start').hidden = $('back').hidden = true;
+    $('open').hidden = false;
     $('work').hidden = false;
     this.app.resized();
   }

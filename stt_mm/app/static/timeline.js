@@ -2,6 +2,7 @@
 
 import {element, swatch} from './elements.js';
 
+const LOW = 0.5; // confidence that is drawn in red
 const EDGE = 8; // half of the slider's thumb, in pixels
 
 export class Timeline {
@@ -85,13 +86,16 @@ export class Timeline {
       const wide = (width - 2 * EDGE) / Math.max(frames - 1, 1);
       values.forEach((value, i) => {
         if (value === null) return;
-        const left = this.x(i * step, width) - wide / 2;
-        const tall = Math.max(value * (height - 4), 2);
-        context.fillStyle = value < 0.5 ? '#ff7b72' : each.color;
-        context.globalAlpha = 0.35;
-        context.fillRect(left, 0, step * wide + 0.5, height);
+        const left = Math.round(this.x(i * step, width) - wide / 2);
+        const right = Math.max(Math.round(this.x((i + 1) * step, width) - wide / 2), left + 1);
+        const tall = Math.max(Math.round(value * (height - 3)), 2);
+        context.fillStyle = each.color;
+        context.globalAlpha = 0.28;
+        context.fillRect(left, 0, right - left, height);
         context.globalAlpha = 1;
-        context.fillRect(left, height - tall, step * wide + 0.5, tall);
+        context.fillRect(left, height - tall, right - left, tall);
+        context.fillStyle = value < LOW ? '#ff7b72' : '#fff9';
+        context.fillRect(left, height - tall, right - left, 1.5);
       });
     }
     context.fillStyle = '#fff';
@@ -127,9 +131,12 @@ export class Timeline {
     }
   }
 
-  // All frames in doubt, those of the lowest confidence first: [frame, confidence, key].
+  // The frames in doubt, those of the lowest confidence first: [frame, confidence, key]. The confidence of points is
+  // another measure, so they count only where there are no objects.
   doubts() {
-    const all = Object.entries(this.sureness.doubtful).flatMap(([key, found]) => found.map((each) => [...each, key]));
+    const keys = Object.keys(this.sureness.doubtful);
+    const objects = keys.filter((key) => key.startsWith('object'));
+    const all = (objects.length ? objects : keys).flatMap((key) => this.sureness.doubtful[key].map((each) => [...each, key]));
     return all.sort((a, b) => a[1] - b[1]);
   }
 }
