@@ -23,7 +23,7 @@ EPILOG = """examples:
 
 The work is saved beside the video, in <video>.stt_mm/. Ctrl-C ends the program after the frame in work."""
 PORT = 8765
-_CHECKPOINT = 'stt_r18_demo-3e2c45c8.pth'
+CHECKPOINT = Path(stt_mm.__file__).resolve().parents[1] / 'demo' / 'stt_r18_demo-3e2c45c8.pth'
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -46,7 +46,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--config', default='eval/davis_r18_s8', help='config with the network and the protocol, a file or a name'
     )
     parser.add_argument(
-        '--checkpoint', help=f'weights of the backbone, or "none" (default: demo/{_CHECKPOINT} of the checkout)'
+        '--checkpoint', help=f'weights of the backbone, or "none" (default: demo/{CHECKPOINT.name} of the checkout)'
     )
     parser.add_argument('--protocol', metavar='NAME', help='another protocol than that of the config')
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')
@@ -104,9 +104,9 @@ def _library(path: str, max_upload: int) -> tuple[Library, str | None]:
 
 
 def _propagator(args: argparse.Namespace) -> VideoPropagator:
-    checkpoint = args.checkpoint or str(Path(stt_mm.__file__).resolve().parents[1] / 'demo' / _CHECKPOINT)
-    if args.checkpoint is None and not Path(checkpoint).is_file():
+    if args.checkpoint is None and not CHECKPOINT.is_file():
         raise InputError('The weights of the demo come with a checkout alone. Give some by --checkpoint.')
+    checkpoint = args.checkpoint or CHECKPOINT
     options = dict(args.cfg_options or {})
     if args.protocol:
         get_protocol(args.protocol)

@@ -32,7 +32,7 @@ FORMS = {
 
 def export_path(session: Session, form: str) -> Path:
     """The file of an export, below the folder of the session."""
-    if form not in FORMS:
+    if not isinstance(form, str) or form not in FORMS:
         raise InputError(f'An export is one of {", ".join(FORMS)}, got {form!r}.')
     return session.folder / 'exports' / f'{session.frames.path.stem}{FORMS[form][0]}'
 

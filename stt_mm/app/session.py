@@ -122,11 +122,7 @@ class Session:
             found = self.store.result(frame)
             places = dict(found[1]) if found else {}
             places |= values_at(self.entries, 'place', frame)
-            return {
-                number: place
-                for number, place in sorted(places.items())
-                if self._is_shown('point', number, frame)
-            }
+            return {number: place for number, place in sorted(places.items()) if self._is_shown('point', number, frame)}
 
     def _is_shown(self, kind: str, number: int, frame: int) -> bool:
         known = (kind, number, NO_FRAME) in self.entries

@@ -162,7 +162,7 @@ class Studio:
             'redo': (session.redo, ''),
             'clear': (session.clear_results, ''),
         }
-        if action not in edits:
+        if not isinstance(action, str) or action not in edits:
             raise InputError(f'An edit is one of {", ".join(edits)}, got {action!r}.')
         edit, names = edits[action]
         edit(**{name: _checked(name, content.get(name)) for name in names.split()})

@@ -1,12 +1,9 @@
 """A small video, the network of colours, and a server of the page."""
 
-import http.client
-import json
 import threading
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
+from page_client import Client
 from tiny_data import moving_shapes, write_image, write_video
 
 from stt_mm.apis import VideoPropagator
@@ -38,48 +35,6 @@ def place(tmp_path, shapes):
     write_video(root / 'more' / 'deep.mp4', shapes[0][:3])
     write_video(tmp_path / 'outside.mp4', shapes[0][:3])
     return root
-
-
-class Client:
-    """Asks a server as a browser of its page would, unless told otherwise."""
-
-    def __init__(self, server):
-        self.server = server
-        self.port = server.server_address[1]
-
-    def ask(self, method, path, body=None, headers=None, **changes):
-        """Status, headers and body; a header that is ``None`` is left out."""
-        host = f'127.0.0.1:{self.port}'
-        own = {'Host': host, 'Origin': f'http://{host}' if method != 'GET' else None, 'X-STT-MM': '1', **(headers or {})}
-        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=60)
-        try:
-            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-            length = None if body is None else str(len(body))
-            for name, value in {'Content-Length': length, **own}.items():
-                if value is not None:
-                    connection.putheader(name, value)
-            connection.endheaders()
-            if body:
-                connection.send(body)
-            reply = connection.getresponse()
-            return SimpleNamespace(status=reply.status, headers=reply.headers, body=reply.read())
-        finally:
-            connection.close()
-
-    def get(self, path, headers=None):
-        return self.ask('GET', path, None, headers)
-
-    def post(self, path, content, headers=None):
-        return self.ask('POST', path, json.dumps(content).encode(), headers)
-
-    def paint(self, video, number, frame, area, revision):
-        """Send the area of an object."""
-        query = f'video={video}&object={number}&frame={frame}&revision={revision}'
-        return self.ask('PUT', f'/api/area?{query}', np.packbits(area).tobytes())
-
-
-def error_of(reply):
-    return json.loads(reply.body)['error']
 
 
 @pytest.fixture

@@ -120,7 +120,9 @@ def test_confidence_is_the_least_of_each_column(session, shapes):
     for frame, value in enumerate(values):
         session.keep(frame, result(frame, shapes[1][frame], {1: value}), (), RUN)
     found = session.confidence(4)
-    assert found == dict(columns=4, rows={'object/1': [0.3, 0.35, 0.2, 0.9]}, doubtful={'object/1': [[8, 0.2], [2, 0.3]]})
+    assert found == dict(
+        columns=4, rows={'object/1': [0.3, 0.35, 0.2, 0.9]}, doubtful={'object/1': [[8, 0.2], [2, 0.3]]}
+    )
     assert session.confidence(600)['rows']['object/1'] == values
 
 

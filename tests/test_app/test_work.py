@@ -57,9 +57,7 @@ def test_a_run_is_that_of_the_interface(labelled, propagator, shapes, direction)
     run(labelled, propagator, direction)
     ids, end = shapes[1], 4 if direction == 'backward' else COUNT
     masks = {0: np.where(ids[0] == 1, 1, 0), 3: np.where(ids[3] == 2, 2, 0)}
-    expected = propagator.stream(
-        labelled.frames.path, masks, {2: [[40, 30]]}, direction=direction, max_frames=end
-    )
+    expected = propagator.stream(labelled.frames.path, masks, {2: [[40, 30]]}, direction=direction, max_frames=end)
     for wanted in expected:
         frame = wanted.frame_index
         assert (labelled.mask(frame) == wanted.mask).all()
@@ -146,7 +144,10 @@ def test_a_run_can_be_stopped_and_what_was_found_is_kept(labelled, propagator):
 def test_a_fault_ends_the_job_and_is_said(labelled, propagator, monkeypatch, caplog):
     monkeypatch.setattr(labelled, 'keep', lambda *args: 1 / 0)
     state = done(propagate(labelled, propagator, 'forward', None))
-    assert (state['state'], state['message']) == ('failed', 'A fault of the program (ZeroDivisionError: division by zero).')
+    assert (state['state'], state['message']) == (
+        'failed',
+        'A fault of the program (ZeroDivisionError: division by zero).',
+    )
     assert 'Traceback' in caplog.text
     assert labelled.state()['run']['state'] == 'failed'
 
