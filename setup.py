@@ -16,6 +16,8 @@ def version() -> str:
 TIMM = ['timm>=1.0.20']
 # Masks are read and written without it; with it the tests compare.
 COCO = ['pycocotools>=2.0.11']
+# Drives a browser, which is not part of it: the page of stt_mm.app itself needs nothing but Python.
+BROWSER = ['playwright>=1.49']
 TESTS = [
     'pytest>=8',
     'pytest-xdist>=3.5',
@@ -25,6 +27,7 @@ TESTS = [
     'ruff>=0.17.6',
     *TIMM,
     *COCO,
+    *BROWSER,
 ]
 
 setup(
@@ -38,7 +41,7 @@ setup(
     # A wheel carries configs/ as stt_mm/configs; a checkout is read where it stands (stt_mm.utils.config_path).
     packages=[*find_packages(include=['stt_mm', 'stt_mm.*']), 'stt_mm.configs'],
     package_dir={'stt_mm.configs': 'configs'},
-    package_data={'stt_mm.configs': ['**/*.py'], 'stt_mm.datasets': ['manifests/*.json']},
+    package_data={'stt_mm.configs': ['**/*.py'], 'stt_mm.datasets': ['manifests/*.json'], 'stt_mm.app': ['static/*']},
     install_requires=[
         'torch>=2.6',
         'torchvision>=0.21',

@@ -30,6 +30,7 @@ ALLOWED = {
     'visualization': {'registry', 'utils'},
     'engine': {'registry', 'utils'},
     'apis': {'registry', 'engine', 'models', 'ops', 'protocols', 'visualization', 'utils'},
+    'app': {'', 'apis', 'engine', 'protocols', 'visualization', 'utils'},
 }
 FILES = sorted(PACKAGE.rglob('*.py'))
 

@@ -58,11 +58,13 @@ class Studio:
         self.worker = Worker()
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
+        self._ends = False
 
     def close(self) -> None:
         """End the job that is at work after its frame, and free all files."""
         self.worker.stop(_SECONDS_TO_STOP)
         with self._lock:
+            self._ends = True
             for session in self._sessions.values():
                 session.close()
             self._sessions.clear()
@@ -71,6 +73,8 @@ class Studio:
         """The session of a video, which is opened if it is not yet."""
         path = self.library.video(name)
         with self._lock:
+            if self._ends:
+                raise InputError('The program is ending.')
             if name not in self._sessions:
                 self._sessions[name] = Session(path)
             return self._sessions[name]

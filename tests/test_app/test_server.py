@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import socket
 import struct
 import threading
@@ -42,12 +43,17 @@ def shown(client, frame, video='talk.mp4'):
     return json.loads(line), np.frombuffer(ids, np.uint8).reshape(64, 96)
 
 
-def wait(client, video='talk.mp4'):
+def wait_for(condition):
     until = time.monotonic() + 60
-    while (job := state(client, video)['job'])['state'] == 'running':
+    while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)
-    return job
+
+
+def wait(client, video='talk.mp4'):
+    """The job when it has ended."""
+    wait_for(lambda: state(client, video)['job']['state'] != 'running')
+    return state(client, video)['job']
 
 
 def test_the_page_and_its_parts_are_there(client):
@@ -223,15 +229,13 @@ def test_a_full_disk_is_said_in_advance(client, monkeypatch):
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(client, place):
-    before = sorted(place.rglob('*'))
+    before = sorted(os.listdir(place))
     body = packed([('a.mp4', bytes(100_000))])
+    head = f'PUT /api/upload HTTP/1.1\r\nHost: localhost\r\nX-STT-MM: 1\r\nContent-Length: {len(body)}\r\n\r\n'
     with socket.create_connection(('127.0.0.1', client.port)) as connection:
-        head = f'PUT /api/upload HTTP/1.1\r\nHost: localhost\r\nX-STT-MM: 1\r\nContent-Length: {len(body)}\r\n\r\n'
         connection.sendall(head.encode() + body[:50_000])
-    until = time.monotonic() + 10
-    while sorted(place.rglob('*')) != before:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+        wait_for(lambda: sorted(os.listdir(place)) != before)
+    wait_for(lambda: sorted(os.listdir(place)) == before)
     assert client.get('/api/library').status == 200
 
 
@@ -345,10 +349,7 @@ def test_a_run_goes_on_without_a_page_and_its_end_is_kept(serve, place, shapes, 
     go_on, keep = threading.Semaphore(5), session.keep
     monkeypatch.setattr(session, 'keep', lambda *args: (go_on.acquire(timeout=20), keep(*args)))
     client.post('/api/run?video=talk.mp4', dict(direction='forward', start=None))
-    until = time.monotonic() + 20
-    while state(client)['results'] < 5:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_for(lambda: state(client)['results'] >= 5)
     reply = client.post('/api/run?video=talk.mp4', dict(direction='forward', start=None))
     assert reply.status == 409
     assert 'is at work' in error_of(reply)

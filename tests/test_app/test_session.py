@@ -179,10 +179,14 @@ def test_what_cannot_be_written_is_an_error_and_changes_nothing(session):
     pages = session.store._db.execute('PRAGMA page_count').fetchone()[0]
     session.store._db.execute(f'PRAGMA max_page_count = {pages + 2}')
     noise, painted = np.random.default_rng(0).random((64, 96)) > 0.5, []
-    with pytest.raises(FileError, match=r'session\.sqlite cannot be written: .*full'):
+
+    def fill():
         for frame in range(12):
             session.paint(1, frame, noise)
             painted.append(frame)
+
+    with pytest.raises(FileError, match=r'session\.sqlite cannot be written: .*full'):
+        fill()
     assert 0 < len(painted) < 12
     assert session.state()['objects'][0]['given'] == painted
     assert session.store.entries() == session.entries

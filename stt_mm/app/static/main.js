@@ -25,7 +25,8 @@ class App {
     this.tool = 'brush';
     this.pictures = new Map();
     this.queue = Promise.resolve();
-    this.pending = 0;
+    this.pending = 0; // changes on their way
+    this.loading = 0; // what is to be shown, on its way
     this.playing = false;
     this.follows = false;
     this.prefersFrom = null;
@@ -122,6 +123,7 @@ class App {
     const run = (one) => JSON.stringify([one?.results, one?.run]);
     const changed = before && (before.revision !== state.revision || run(before) !== run(state));
     if (!before || changed) this.surenessIsOld = true;
+    if (before && before.revision !== state.revision) this.timeline.show(this.timeline.sureness);
     this.ended(before?.job, state.job);
     if (changed) {
       if (this.follows && state.job?.state === 'running' && state.job.what === 'forward' && state.run?.reached) {
@@ -130,6 +132,7 @@ class App {
         this.reloadShown();
       }
     }
+    this.showBusy();
     if (this.surenessIsOld && before) this.refreshSureness();
     this.panel.show();
   }
@@ -164,7 +167,7 @@ class App {
     this.asked = performance.now();
     this.surenessIsOld = false;
     const video = this.video;
-    const sureness = await this.tried(() => get('/api/confidence', {video}));
+    const sureness = await this.loaded(() => get('/api/confidence', {video}));
     if (!sureness || video !== this.video) return;
     this.timeline.show(sureness);
     this.panel.showDoubts();
@@ -183,13 +186,29 @@ class App {
     this.frame = frame;
     this.timeline.showFrame(frame);
     const video = this.video;
-    const found = await this.tried(() => Promise.all([this.picture(frame), shown(video, frame)]));
+    const found = await this.loaded(() => Promise.all([this.picture(frame), shown(video, frame)]));
     if (!found || frame !== this.frame || video !== this.video) return;
     [this.stage.picture, this.shown] = found;
     this.showIds();
     this.showHint();
     this.panel.show();
     for (const next of [frame + 1, frame + 2]) if (next < this.state.frames) this.picture(next).catch(() => {});
+  }
+
+  async loaded(work) {
+    this.loading += 1;
+    this.showBusy();
+    try {
+      return await this.tried(work);
+    } finally {
+      this.loading -= 1;
+      this.showBusy();
+    }
+  }
+
+  showBusy() {
+    const old = this.surenessIsOld && this.state?.job?.state !== 'running';
+    $('work').setAttribute('aria-busy', String(this.pending + this.loading > 0 || old));
   }
 
   picture(frame) {
@@ -217,7 +236,7 @@ class App {
   // Not in the middle of a stroke, and not while one is on its way: the answer would be older than what is seen.
   async reloadShown() {
     const {frame, video} = this;
-    const found = await this.tried(() => shown(video, frame));
+    const found = await this.loaded(() => shown(video, frame));
     if (!found || frame !== this.frame || video !== this.video || this.pending || this.tools.action?.kind === 'stroke') return;
     this.shown = found;
     this.showIds();
@@ -333,6 +352,7 @@ class App {
   change(send) {
     if (this.shown?.found && this.prefersFrom === null) $('from').checked = true;
     this.pending += 1;
+    this.showBusy();
     this.queue = this.queue.then(async () => {
       try {
         const state = await send(this.state.revision);
@@ -344,6 +364,7 @@ class App {
         await this.tried(async () => this.accept(await get('/api/state', {video: this.video})));
         await this.reloadShown();
       }
+      this.showBusy();
     });
     return this.queue;
   }

@@ -43,27 +43,39 @@ export class Panel {
   showList(kind, items) {
     const list = $(KINDS[kind]);
     if (this.renaming && list.contains(this.renaming)) return; // not while a name is typed
-    if (!items.length) {
-      list.replaceChildren(element('li', {className: 'none'}, NONE[kind]));
-      return;
+    // A row that stays as it is stays in place: it may have the focus, or the first click of two.
+    const signature = JSON.stringify(items.map((item) => [item, this.about(kind, item), ...this.can(item)]));
+    if (list.dataset.signature !== signature) {
+      const focused = document.activeElement?.dataset?.key;
+      const none = [element('li', {className: 'none'}, NONE[kind])];
+      list.replaceChildren(...(items.length ? items.map((item) => this.row(kind, item)) : none));
+      if (focused) list.querySelector(`[data-key="${focused}"]`)?.focus();
+      list.dataset.signature = signature;
     }
-    const focused = document.activeElement?.dataset?.key;
-    list.replaceChildren(...items.map((item) => this.row(kind, item)));
-    if (focused) list.querySelector(`[data-key="${focused}"]`)?.focus();
+    for (const li of list.querySelectorAll('.item')) {
+      const chosen = this.app.chosen?.kind === kind && this.app.chosen.number === Number(li.dataset.number);
+      li.classList.toggle('chosen', chosen);
+      li.firstChild.setAttribute('aria-pressed', String(chosen));
+    }
+  }
+
+  // Whether an object or point can end in this frame, and whether something was given for it here.
+  can(item) {
+    const {frame} = this.app;
+    return [item.given.some((at) => at < frame), item.given.includes(frame) || item.ends.includes(frame)];
   }
 
   row(kind, item) {
     const {app} = this;
-    const chosen = app.chosen?.kind === kind && app.chosen.number === item.id;
     const about = this.about(kind, item);
     const text = element('span', {className: 'text', title: about}, element('span', {}, item.name), element('small', {}, about));
-    const pick = element('button', {type: 'button', className: 'pick', ariaPressed: String(chosen)}, swatch(item.color, kind), text);
+    const pick = element('button', {type: 'button', className: 'pick'}, swatch(item.color, kind), text);
     pick.dataset.key = `${kind}-${item.id}`;
     pick.addEventListener('click', () => app.choose(kind, item.id));
     const does = element('span', {className: 'does'});
-    const li = element('li', {className: chosen ? 'item chosen' : 'item'}, pick, does);
-    const begun = item.given.some((frame) => frame < app.frame);
-    const here = item.given.includes(app.frame) || item.ends.includes(app.frame);
+    const li = element('li', {className: 'item'}, pick, does);
+    li.dataset.number = item.id;
+    const [begun, here] = this.can(item);
     for (const [name, label, act, usable] of [
       ['rename', 'Rename', () => this.rename(kind, item, li), true],
       ['end', 'Ends here: followed no longer from this frame on', () => app.edit('end', {kind, number: item.id, frame: app.frame}), begun],
@@ -94,6 +106,7 @@ export class Panel {
     const done = (keep) => {
       if (this.renaming !== input) return;
       this.renaming = null;
+      delete $(KINDS[kind]).dataset.signature;
       if (keep && input.value.trim() && input.value.trim() !== item.name) {
         this.app.edit('rename', {kind, number: item.id, name: input.value});
       }

@@ -33,6 +33,7 @@ export class Timeline {
     for (const {head, lane} of this.rows.values()) head.style.left = `${this.x(frame, lane.clientWidth)}px`;
   }
 
+  // The height of all lanes together stays: a frame that moves under the brush would bend the stroke.
   show(sureness) {
     this.sureness = sureness;
     const {state} = this.app;
@@ -55,6 +56,9 @@ export class Timeline {
         return row;
       }),
     );
+    if (!wanted.length) {
+      this.strips.append(element('p', {className: 'note'}, 'Each object and point gets a line here that shows how sure its place is.'));
+    }
     this.draw();
   }
 
