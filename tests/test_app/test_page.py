@@ -122,8 +122,12 @@ class User:
             self.press('h')
             time.sleep(0.1)
         box, difference = self.page.locator('#canvas').bounding_box(), cv2.absdiff(*pictures).max(-1) > 8
-        corners = [np.rint(np.subtract(self.screen(*at), (box['x'], box['y']))) for at in ((0, 0), (WIDTH - 1, HEIGHT - 1))]
-        columns, rows = (np.rint(np.linspace(*ends)).astype(int) for ends in zip(*corners, (WIDTH, HEIGHT), strict=True))
+        corners = [
+            np.rint(np.subtract(self.screen(*at), (box['x'], box['y']))) for at in ((0, 0), (WIDTH - 1, HEIGHT - 1))
+        ]
+        columns, rows = (
+            np.rint(np.linspace(*ends)).astype(int) for ends in zip(*corners, (WIDTH, HEIGHT), strict=True)
+        )
         return difference[np.ix_(rows, columns)]
 
     def picture(self, name):
