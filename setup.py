@@ -23,6 +23,8 @@ BESIDE = [
 TIMM = ['timm>=1.0.20']
 # Masks are read and written without it; with it the tests compare.
 COCO = ['pycocotools>=2.0.11']
+# Drives a browser, which is not part of it: the page of stt_mm.app itself needs nothing but Python.
+BROWSER = ['playwright>=1.49']
 TESTS = [
     'pytest>=8',
     'pytest-xdist>=3.5',
@@ -34,6 +36,7 @@ TESTS = [
     'setuptools>=70.1',
     *TIMM,
     *COCO,
+    *BROWSER,
 ]
 
 setup(
@@ -50,6 +53,7 @@ setup(
     package_dir={package: package.removeprefix('stt_mm.').replace('.', '/') for package in BESIDE},
     package_data={
         'stt_mm.configs': ['**/*.py'],
+        'stt_mm.app': ['static/*'],
         'stt_mm.datasets': ['manifests/*.json'],
         'stt_mm.demo': ['stt_r18_demo-*.pth'],
     },

@@ -32,6 +32,7 @@ ALLOWED = {
     'engine': {'registry', 'utils'},
     'cli': {'utils'},
     'apis': {'registry', 'engine', 'models', 'ops', 'protocols', 'visualization', 'utils'},
+    'app': {'', 'apis', 'engine', 'protocols', 'visualization', 'utils'},
 }
 FILES = sorted(PACKAGE.rglob('*.py'))
 

@@ -1,0 +1,123 @@
+"""The command that starts the page."""
+
+import argparse
+import logging
+import sys
+import webbrowser
+from pathlib import Path
+
+import stt_mm
+from stt_mm.apis import VideoPropagator
+from stt_mm.app.library import Library, kind_of
+from stt_mm.app.server import Server
+from stt_mm.app.studio import Studio
+from stt_mm.engine.cli import add_config_options, add_weight_arguments, between, one_line_errors, tool_parser
+from stt_mm.errors import FileError, InputError, MissingInputError
+from stt_mm.protocols import get_protocol
+
+DESCRIPTION = 'Paint, propagate, correct and export in the browser: masks and points through a video of your own.'
+EPILOG = """examples:
+  python demo/app.py talk.mp4
+  python demo/app.py videos/                 choose one of a folder, or upload one to it
+  python demo/app.py frames/ --device cuda:1 --port 9000
+
+The work is saved beside the video, in <video>.stt_mm/. Ctrl-C ends the program after the frame in work."""
+PORT = 8765
+CHECKPOINT = Path(stt_mm.__file__).resolve().parents[1] / 'demo' / 'stt_r18_demo-3e2c45c8.pth'
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The arguments of the command line."""
+    parser = tool_parser(DESCRIPTION, EPILOG)
+    parser.add_argument(
+        'path',
+        nargs='?',
+        default='.',
+        help='video file, folder of frames, or folder of such; the page sees the folder it lies in, or this folder, '
+        'and nothing else (default: the current folder)',
+    )
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen to; any other lets others in')
+    parser.add_argument('--port', type=between(0, 65535), default=PORT, help='0 for any that is free')
+    parser.add_argument('--open', action='store_true', help='open the page in the browser')
+    parser.add_argument(
+        '--max-upload', type=between(0.001, kind=float), default=4.0, metavar='GB', help='largest upload, in gigabytes'
+    )
+    parser.add_argument(
+        '--config', default='eval/davis_r18_s8', help='config with the network and the protocol, a file or a name'
+    )
+    parser.add_argument(
+        '--checkpoint', help=f'weights of the backbone, or "none" (default: demo/{CHECKPOINT.name} of the checkout)'
+    )
+    parser.add_argument('--protocol', metavar='NAME', help='another protocol than that of the config')
+    parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')
+    add_config_options(parser, text='override config values, e.g. model.propagator.protocol.short_side=360')
+    add_weight_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Serve the page until Ctrl-C."""
+    args = parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s')
+    with one_line_errors():
+        library, first = _library(args.path, round(args.max_upload * 1e9))
+        studio = Studio(library, _propagator(args), first)
+        try:
+            server = Server(studio, args.host, args.port)
+        except OSError as error:
+            raise FileError(
+                f'{args.host}, port {args.port}, cannot be listened to ({error.strerror or error}). Choose another '
+                '--port, or 0 for any that is free.'
+            ) from error
+        with server:
+            if not server.is_local:
+                sys.stderr.write(
+                    f'warning: whoever reaches {args.host} can see and change what lies in {library.root}, without a '
+                    'password. To use it from afar, forward the port instead: '
+                    f'ssh -L {server.server_address[1]}:localhost:{server.server_address[1]} <this machine>\n'
+                )
+            sys.stdout.write(f'{server.url} shows {library.root}. Ctrl-C ends it.\n')
+            sys.stdout.flush()
+            if args.open:
+                webbrowser.open(server.url)
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                sys.stderr.write('\nending after the frame in work\n')
+            finally:
+                studio.close()
+
+
+def _library(path: str, max_upload: int) -> tuple[Library, str | None]:
+    """The library, and the name of the video to begin with."""
+    place = Path(path)
+    if not place.exists():
+        raise MissingInputError(
+            f'There is no {path}. Expected a video file, a folder of frames, or a folder of videos.'
+        )
+    place = place.resolve()
+    if kind_of(place) == 'folder':
+        return Library(place, max_upload), None
+    library = Library(place.parent, max_upload)
+    library.video(place.name)
+    return library, place.name
+
+
+def _propagator(args: argparse.Namespace) -> VideoPropagator:
+    if args.checkpoint is None and not CHECKPOINT.is_file():
+        raise InputError('The weights of the demo come with a checkout alone. Give some by --checkpoint.')
+    checkpoint = args.checkpoint or CHECKPOINT
+    options = dict(args.cfg_options or {})
+    if args.protocol:
+        get_protocol(args.protocol)
+        options['model.propagator.protocol.name'] = args.protocol
+    return VideoPropagator(
+        args.config,
+        None if checkpoint == 'none' else checkpoint,
+        args.device,
+        options,
+        args.trust_checkpoint,
+        args.allow_partial,
+        args.prefix,
+        args.allow_other_geometry,
+    )

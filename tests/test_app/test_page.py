@@ -1,0 +1,465 @@
+"""The page in a real browser, Chromium without a window, with the pointer and the keys of a user.
+
+Pictures of the page are kept in the folder that STT_MM_SCREENSHOTS names. Without a browser these tests are skipped
+with a warning, and fail where STT_MM_BROWSER=required.
+"""
+
+import json
+import os
+import shutil
+import time
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from playwright.sync_api import sync_playwright
+from pycocotools import mask as coco
+from tiny_data import write_video
+
+NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'microsoft-edge')
+WIDE, TABLET = dict(width=1280, height=800), dict(width=820, height=1180)
+COUNT, HEIGHT, WIDTH = 12, 64, 96
+
+
+@pytest.fixture(scope='module')
+def browser():
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        message = f'No browser was found ({", ".join(NAMES)}), so the page is not tested. Debian: apt install chromium'
+        if os.environ.get('STT_MM_BROWSER') == 'required':
+            pytest.fail(message)
+        warnings.warn(message, stacklevel=1)
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        # Containers let nobody but root in, and root no sandbox.
+        browser = playwright.chromium.launch(executable_path=path, args=['--no-sandbox'])
+        yield browser
+        browser.close()
+
+
+class User:
+    """One page, as somebody sees and uses it."""
+
+    def __init__(self, context, client, expected):
+        self.page = context.new_page()
+        self.page.set_default_timeout(20_000)
+        self.masks = {}
+        self.faults = []
+        self.page.on('pageerror', lambda error: self.faults.append(str(error)))
+        self.page.on('console', self._heard)
+        self.page.on('response', self._answered)
+        self.expected = expected
+        self.url = client.server.url
+
+    def _heard(self, message):
+        if message.type == 'error' and not any(text in message.text for text in self.expected):
+            self.faults.append(message.text)
+
+    def _answered(self, reply):
+        """What the page was told to show, by frame."""
+        if '/api/shown' in reply.url and reply.ok:
+            line, _, ids = reply.body().partition(b'\n')
+            self.masks[json.loads(line)['frame']] = np.frombuffer(ids, np.uint8).reshape(HEIGHT, WIDTH)
+
+    def open(self, video=''):
+        self.page.goto(f'{self.url}?video={video}' if video else self.url)
+        if video:
+            self.settle()
+
+    def settle(self):
+        """Wait until all that was asked for is there."""
+        self.page.wait_for_selector('#work[aria-busy=false]')
+
+    def screen(self, x, y):
+        """Where a pixel of the frame is on the screen."""
+        box = self.page.locator('#canvas').bounding_box()
+        scale = min((box['width'] - 24) / WIDTH, (box['height'] - 24) / HEIGHT)
+        return (
+            box['x'] + box['width'] / 2 + (x + 0.5 - WIDTH / 2) * scale,
+            box['y'] + box['height'] / 2 + (y + 0.5 - HEIGHT / 2) * scale,
+        )
+
+    def stroke(self, *places):
+        mouse = self.page.mouse
+        mouse.move(*self.screen(*places[0]))
+        mouse.down()
+        for place in places[1:]:
+            mouse.move(*self.screen(*place), steps=4)
+        mouse.up()
+        self.settle()
+
+    def click(self, x, y):
+        self.page.mouse.click(*self.screen(x, y))
+
+    def press(self, *keys):
+        for key in keys:
+            self.page.keyboard.press(key)
+        self.settle()
+
+    def until(self, condition):
+        """Wait for a condition, in JavaScript or Python. The page allows no code from text, as waits need."""
+        end = time.monotonic() + 20
+        while not (self.page.evaluate(condition) if isinstance(condition, str) else condition()):
+            assert time.monotonic() < end, condition
+            self.page.wait_for_timeout(20)
+
+    def texts(self, selector):
+        return self.page.locator(selector).all_inner_texts()
+
+    def run_to_end(self):
+        self.page.wait_for_selector('#job:not([hidden])')
+        self.page.wait_for_selector('#job', state='hidden', timeout=60_000)
+        self.settle()
+
+    def colored(self):
+        """bool [H, W]: where the picture changes if the objects are hidden."""
+        pictures = []
+        self.page.mouse.move(5, 5)
+        for _ in range(2):
+            pictures.append(cv2.imdecode(np.frombuffer(self.page.locator('#canvas').screenshot(), np.uint8), 1))
+            self.press('h')
+            time.sleep(0.1)
+        box, difference = self.page.locator('#canvas').bounding_box(), cv2.absdiff(*pictures).max(-1) > 8
+        corners = [
+            np.rint(np.subtract(self.screen(*at), (box['x'], box['y']))) for at in ((0, 0), (WIDTH - 1, HEIGHT - 1))
+        ]
+        columns, rows = (
+            np.rint(np.linspace(*ends)).astype(int) for ends in zip(*corners, (WIDTH, HEIGHT), strict=True)
+        )
+        return difference[np.ix_(rows, columns)]
+
+    def picture(self, name):
+        if folder := os.environ.get('STT_MM_SCREENSHOTS'):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=Path(folder, f'{name}.png'))
+
+
+@pytest.fixture
+def client(serve, place):
+    return serve(place)
+
+
+@pytest.fixture
+def visit(browser, client):
+    """Opens a page; what it says in its console, but for what is expected, fails the test."""
+    contexts, users = [], []
+
+    def enter(size=WIDE, expected=(), server=client, **options):
+        contexts.append(browser.new_context(viewport=size, accept_downloads=True, **options))
+        users.append(User(contexts[-1], server, expected))
+        return users[-1]
+
+    yield enter
+    for context in contexts:
+        context.close()
+    assert [fault for user in users for fault in user.faults] == []
+
+
+def rounded(ids, number):
+    """The pixels of a disc, and a polygon around it."""
+    outlines, _ = cv2.findContours((ids == number).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    outline = max(outlines, key=cv2.contourArea)
+    return outline[:: max(len(outline) // 10, 1), 0].tolist()
+
+
+def iou(a, b):
+    return (a & b).sum() / (a | b).sum()
+
+
+def test_from_a_video_to_a_file(visit, client, place, shapes, tmp_path):
+    """Upload, paint, propagate, correct, export: the file holds the masks that were seen, to the pixel."""
+    user, ids = visit(), shapes[1]
+    page = user.page
+    write_video(tmp_path / 'mine.mp4', shapes[0])
+    user.open()
+    page.wait_for_selector('#library button')
+    user.picture('1_start')
+    page.set_input_files('#file', tmp_path / 'mine.mp4')
+    user.settle()
+    assert 'mine.mp4 · 96 × 64 · 12 frames' in page.inner_text('#title')
+    assert (place / 'mine.mp4').is_file()
+    assert 'Paint over an object' in page.inner_text('#hint')
+    assert page.is_disabled('[data-way=forward]')
+    user.picture('2_open')
+
+    # An object by the brush, which makes it, and one by its corners.
+    y, x = (np.argwhere(ids[0] == 1).mean(0)).tolist()
+    user.press(']', ']')
+    user.stroke((x - 4, y), (x + 4, y), (x + 4, y + 4), (x - 4, y - 4))
+    painted = user.masks[0] == 1
+    assert painted[round(y), round(x)]
+    assert iou(painted, ids[0] == 1) > 0.2
+    user.press('n', 'g')
+    for corner in rounded(ids[0], 2):
+        user.click(*corner)
+    user.press('Enter')
+    assert iou(user.masks[0] == 2, ids[0] == 2) > 0.75
+    user.press('p')
+    user.click(x, y)
+    user.settle()
+    assert user.texts('#objects .text > span') == ['Object 1', 'Object 2']
+    assert user.texts('#points .text > span') == ['Point 1']
+    assert iou(user.colored(), (user.masks[0] > 0)) > 0.9
+    user.picture('3_painted')
+
+    # Undo takes a step back, redo brings it again.
+    user.press('Control+z')
+    assert user.texts('#points .text > span') == []
+    user.press('Control+Shift+z')
+    assert user.texts('#points .text > span') == ['Point 1']
+
+    page.click('[data-way=forward]')
+    user.run_to_end()
+    session = client.studio.session('mine.mp4')
+    assert session.store.num_results() == COUNT
+    user.picture('4_propagated')
+
+    # A mark leads to a frame in doubt; what is corrected there goes on from there.
+    marks = page.locator('.mark')
+    assert marks.count() > 0
+    frame = int(marks.first.get_attribute('data-frame'))
+    marks.first.click()
+    user.settle()
+    assert page.input_value('#number') == str(frame)
+    before = [session.mask(t) for t in range(COUNT)]
+    page.click('#objects .pick >> nth=0')
+    user.press('b')
+    user.stroke((10, 50), (30, 50))
+    user.press('e')
+    user.stroke((20, 50), (20, 51))
+    corrected = user.masks[frame]
+    assert corrected[50, 10] == 1
+    assert corrected[50, 20] == 0
+    assert page.is_checked('#from')
+    assert f'Only from frame {frame} on' in page.inner_text('.check')
+    assert f'frame {frame}' in page.inner_text('#run-text')
+    user.picture('5_corrected')
+    page.click('[data-way=forward]')
+    user.run_to_end()
+    assert all((session.mask(t) == before[t]).all() for t in range(frame))
+    assert (session.mask(frame) == corrected).all()
+
+    # All frames are looked at, and exported.
+    user.masks.clear()
+    user.press('Home')
+    for _ in range(COUNT - 1):
+        user.press('ArrowRight')
+    assert sorted(user.masks) == list(range(COUNT))
+    with page.expect_download() as download:
+        page.click('[data-form=coco]')
+    assert download.value.suggested_filename == 'mine_masks.json'
+    download.value.save_as(tmp_path / 'masks.json')
+    content = json.loads((tmp_path / 'masks.json').read_text())
+    decoded = np.zeros((COUNT, HEIGHT, WIDTH), np.uint8)
+    index = {image['id']: image['frame_index'] for image in content['images']}
+    for found in content['annotations']:
+        decoded[index[found['image_id']]][coco.decode(found['segmentation']) > 0] = found['track_id']
+    for t in range(COUNT):
+        assert (decoded[t] == user.masks[t]).all(), f'frame {t}'
+    assert iou(user.colored(), decoded[COUNT - 1] > 0) > 0.9
+    for form, name in (('png', 'mine_masks.zip'), ('points', 'mine_points.json'), ('video', 'mine.mp4')):
+        with page.expect_download() as download:
+            page.click(f'[data-form={form}]')
+        assert download.value.suggested_filename == name
+
+    # A reload brings all back.
+    lists = user.texts('#objects .text'), user.texts('#points .text'), page.inner_text('#run-text')
+    shown = decoded[0]
+    page.reload()
+    user.settle()
+    assert page.input_value('#number') == '0'
+    user.press('End')
+    assert (user.texts('#objects .text'), user.texts('#points .text'), page.inner_text('#run-text')) == lists
+    assert (user.masks[0] == shown).all()
+    assert page.locator('.mark').count() > 0
+
+
+def given(client, shapes, video='talk.mp4'):
+    """A session with an object in the first frame."""
+    session = client.studio.session(video)
+    session.add('object')
+    session.paint(1, 0, shapes[1][0] == 1)
+    return session
+
+
+def test_two_pages_show_one_session(visit, client, shapes):
+    session = given(client, shapes)
+    one, other = visit(), visit(expected=['409'])
+    one.open('talk.mp4')
+    other.open('talk.mp4')
+    one.press('n')
+    other.until('document.querySelectorAll("#objects .pick").length === 2')
+    # The other page has not seen yet what changed, so its stroke is refused, and said.
+    other.page.route('**/api/state*', lambda route: route.abort())
+    one.stroke((5, 5), (10, 5))
+    painted = session.mask(0)
+    other.page.mouse.move(*other.screen(80, 50))
+    other.page.mouse.down()
+    other.page.mouse.up()
+    other.page.wait_for_selector('.toast >> text=Another page has changed')
+    other.page.unroute('**/api/state*')
+    assert (session.mask(0) == painted).all()
+    other.until('document.querySelector("#objects .item:last-child small").textContent.includes("frame 0")')
+    other.stroke((80, 50), (81, 50))
+    assert session.mask(0)[50, 80]
+    one.until('!document.querySelector("#undo").disabled')
+    other.faults = [fault for fault in other.faults if 'ERR_FAILED' not in fault]
+
+
+def test_a_page_that_is_closed_in_mid_run_is_picked_up(visit, client, shapes, monkeypatch):
+    session = given(client, shapes)
+    keep = session.keep
+    monkeypatch.setattr(session, 'keep', lambda *args: (time.sleep(0.25), keep(*args)))
+    user = visit()
+    user.open('talk.mp4')
+    user.page.click('[data-way=forward]')
+    user.page.wait_for_selector('#job-text:has-text("of 12")')
+    user.page.close()
+    again = visit()
+    again.open('talk.mp4')
+    assert 'Forward: ' in again.page.inner_text('#job-text')
+    again.picture('6_at_work')
+    again.page.click('#stop')
+    again.page.wait_for_selector('#job', state='hidden')
+    assert 'Stopped at frame' in again.page.inner_text('#run-text')
+    assert 0 < session.store.num_results() < COUNT
+    again.page.click('[data-way=forward]')
+    again.run_to_end()
+    assert session.store.num_results() == COUNT
+
+
+def test_what_is_refused_is_said_in_the_page(visit, serve, place, tmp_path):
+    client = serve(place, max_upload=20_000)
+    user = visit(expected=['400', '413', 'ERR_INTERNET_DISCONNECTED'], server=client)
+    user.open()
+    (tmp_path / 'text.mp4').write_text('no video')
+    (tmp_path / 'large.mp4').write_bytes(bytes(100_000))
+    user.page.wait_for_selector('#library button')
+    user.page.set_input_files('#file', tmp_path / 'text.mp4')
+    user.page.wait_for_selector('.toast >> text=Video text.mp4 cannot be opened')
+    user.page.set_input_files('#file', tmp_path / 'large.mp4')
+    user.page.wait_for_selector('.toast >> text=at most 20 kB are allowed')
+    user.picture('7_refused')
+    user.page.click('text=talk.mp4')
+    user.settle()
+    user.page.context.set_offline(True)
+    user.page.wait_for_selector('.toast >> text=The program does not answer')
+    user.page.context.set_offline(False)
+    user.page.wait_for_selector('.toast >> text=The program does not answer', state='detached')
+
+
+def test_each_size_and_scheme_shows_all_of_it(visit, client, shapes):
+    """Nothing is cut off at the sides, all that can be used has a name, and text has contrast."""
+    session = given(client, shapes)
+    session.add('object')
+    session.rename('object', 2, 'A name that is much too long for the place that there is in the list of objects')
+    session.place(3, 20, 20)
+    for scheme in ('dark', 'light'):
+        for size in (WIDE, TABLET):
+            user = visit(size, color_scheme=scheme)
+            user.open('talk.mp4')
+            user.picture(f'8_{scheme}_{size["width"]}')
+            found = user.page.evaluate(
+                """() => [...document.querySelectorAll('#work button, #work input, header button, .steps li')]
+                .filter((each) => each.offsetParent).map((each) => {
+                    const box = each.getBoundingClientRect();
+                    const label = each.ariaLabel || each.innerText || each.labels?.[0]?.innerText || '';
+                    return [label.trim(), box.left, box.right, each.scrollWidth - each.clientWidth, each.outerHTML];
+                })"""
+            )
+            assert len(found) > 25
+            for label, left, right, hidden, text in found:
+                assert label, f'without a name: {text}'
+                assert left >= 0 <= size['width'] - right, text
+                assert hidden <= 1 or 'type="range"' in text, f'cut off: {text}'
+            assert user.page.evaluate('document.documentElement.scrollWidth') == size['width']
+            colors = user.page.evaluate(
+                """() => Object.fromEntries('text dim accent on-accent bad warn ground plane raised'.split(' ')
+                .map((name) => {
+                    const probe = document.createElement('i');
+                    probe.style.color = `var(--${name})`;
+                    document.body.append(probe);
+                    const color = getComputedStyle(probe).color.match(/\\d+/g).map(Number);
+                    probe.remove();
+                    return [name, color];
+                }))"""
+            )
+            for ink in ('text', 'dim'):
+                for paper in ('ground', 'plane', 'raised'):
+                    assert contrast(colors[ink], colors[paper]) >= 4.5, (scheme, ink, paper)
+            for ink in ('bad', 'warn', 'accent'):
+                assert contrast(colors[ink], colors['plane']) >= 4.5, (scheme, ink)
+            assert contrast(colors['on-accent'], colors['accent']) >= 4.5
+
+
+def contrast(one, other):
+    """The ratio of WCAG 2."""
+    linear = [
+        [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color]
+        for color in (one, other)
+    ]
+    light, dark = sorted((float(np.dot(color, (0.2126, 0.7152, 0.0722))) for color in linear), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_keys(visit, client, shapes):
+    session = given(client, shapes)
+    user = visit()
+    user.open('talk.mp4')
+    page = user.page
+    user.press('ArrowRight', 'ArrowRight', 'ArrowLeft')
+    assert page.input_value('#slider') == '1'
+    user.press('Shift+ArrowRight')
+    assert page.input_value('#slider') == '11'
+    user.press('Home')
+    for key, tool in (('b', 'brush'), ('e', 'eraser'), ('g', 'polygon'), ('p', 'point')):
+        user.press(key)
+        assert page.get_attribute(f'[data-tool={tool}]', 'aria-pressed') == 'true'
+    user.press('?')
+    assert page.is_visible('#keys')
+    user.picture('9_keys')
+    user.press('Escape')
+    assert not page.is_visible('#keys')
+    user.press('Delete')
+    assert not session.mask(0).any()
+    user.press('Control+z')
+    assert session.mask(0).any()
+    page.dblclick('#objects .pick')
+    page.keyboard.type('ball e')  # keys of a name are no shortcuts
+    user.press('Enter')
+    assert session.described_objects() == {1: 'ball e'}
+    user.press('Space')
+    user.until('Number(document.querySelector("#slider").value) > 2')
+    user.press('Space')
+
+
+def test_a_pen_or_finger_paints_and_sets_points(visit, client, shapes):
+    session = given(client, shapes)
+    user = visit(TABLET, has_touch=True)
+    user.open('talk.mp4')
+    user.press('p')
+    user.page.touchscreen.tap(*user.screen(70, 40))
+    user.page.wait_for_selector('#points .pick')
+    ((x, y),) = session.places(0).values()
+    assert abs(x - 70) < 1
+    assert abs(y - 40) < 1
+    user.press('b')
+    user.page.touchscreen.tap(*user.screen(60, 10))
+    user.settle()
+    assert session.mask(0)[10, 60] == 1
+
+
+def test_zoom_keeps_what_is_under_the_pointer(visit, client, shapes):
+    session = given(client, shapes)
+    user = visit()
+    user.open('talk.mp4')
+    user.page.mouse.move(*user.screen(70, 40))
+    user.page.mouse.wheel(0, -600)
+    user.press('p')
+    user.click(70, 40)
+    user.page.wait_for_selector('#points .pick')
+    ((x, y),) = session.places(0).values()
+    assert abs(x - 70) < 0.3
+    assert abs(y - 40) < 0.3
