@@ -16,6 +16,8 @@ def version() -> str:
 TIMM = ['timm>=1.0.20']
 # Masks are read and written without it; with it the tests compare.
 COCO = ['pycocotools>=2.0.11']
+# tools/docs_site.py and tools/model_zoo.py.
+DOCS = ['zensical>=0.0.67', 'mkdocstrings-python>=2.0.9', 'pyyaml>=6.0.1']
 TESTS = [
     'pytest>=8',
     'pytest-xdist>=3.5',
@@ -23,8 +25,12 @@ TESTS = [
     'hypothesis>=6.100',
     'scipy>=1.12',
     'ruff>=0.17.6',
+    # They run the notebook.
+    'nbclient>=0.11',
+    'ipykernel>=7.3',
     *TIMM,
     *COCO,
+    *DOCS,
 ]
 
 setup(
@@ -55,5 +61,5 @@ setup(
         'matplotlib>=3.8',
         'tensorboard>=2.17',
     ],
-    extras_require={'timm': TIMM, 'coco': COCO, 'tests': TESTS, 'dev': [*TESTS, 'pre-commit>=3']},
+    extras_require={'timm': TIMM, 'coco': COCO, 'docs': DOCS, 'tests': TESTS, 'dev': [*TESTS, 'pre-commit>=3']},
 )
