@@ -25,6 +25,8 @@ TIMM = ['timm>=1.0.20']
 COCO = ['pycocotools>=2.0.11']
 # Drives a browser, which is not part of it: the page of stt_mm.app itself needs nothing but Python.
 BROWSER = ['playwright>=1.49']
+# tools/docs_site.py and tools/model_zoo.py.
+DOCS = ['zensical>=0.0.67', 'mkdocstrings-python>=2.0.9', 'pyyaml>=6.0.1']
 TESTS = [
     'pytest>=8',
     'pytest-xdist>=3.5',
@@ -34,9 +36,13 @@ TESTS = [
     'ruff>=0.17.6',
     # With it a test builds the wheel.
     'setuptools>=70.1',
+    # They run the notebook.
+    'nbclient>=0.11',
+    'ipykernel>=7.3',
     *TIMM,
     *COCO,
     *BROWSER,
+    *DOCS,
 ]
 
 setup(
@@ -74,5 +80,5 @@ setup(
         'matplotlib>=3.8',
         'tensorboard>=2.17',
     ],
-    extras_require={'timm': TIMM, 'coco': COCO, 'tests': TESTS, 'dev': [*TESTS, 'pre-commit>=3']},
+    extras_require={'timm': TIMM, 'coco': COCO, 'docs': DOCS, 'tests': TESTS, 'dev': [*TESTS, 'pre-commit>=3']},
 )

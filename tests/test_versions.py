@@ -65,7 +65,7 @@ def test_supported_versions_of_python_are_said_alike(declared):
     assert declared['python_requires'] == f'>={PYTHONS[0]}'
     script = (ROOT / 'tools' / 'environment.sh').read_text(encoding='utf-8')
     assert f"PYTHONS='{' '.join(reversed(PYTHONS))}'" in script
-    for page in ('README.md', 'CONTRIBUTING.md'):
+    for page in ('docs/install.md', 'CONTRIBUTING.md'):
         text = (ROOT / page).read_text(encoding='utf-8')
         assert re.search(rf'^Python {PYTHONS[0]} to {PYTHONS[-1]}\.', text, re.MULTILINE), page
 

@@ -1,11 +1,13 @@
-"""Draw what an evaluation has written over its frames: a contact sheet of all videos, or a video of them."""
+"""Draw what an evaluation has written over its frames: a contact sheet of all videos, a video or a moving picture."""
 
 import argparse
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from stt_mm.engine.cli import between, one_line_errors, tool_parser, tracked
 from stt_mm.errors import InputError, MissingInputError
@@ -30,6 +32,7 @@ EPILOG = """examples:
   python tools/show_results.py masks data/YouTubeVOS/valid/JPEGImages --out ytv.mp4 --videos 0a49f5265b 0a7a2514aa
   python tools/show_results.py masks data/VIP/VIP_Fine/Images --out vip.png --columns 3
   python tools/show_results.py joints data/JHMDB/Rename_Images --out joints.mp4
+  python tools/show_results.py masks data/DAVIS/JPEGImages/480p --out all.webp --columns 3 --height 240
 
 RESULTS is the folder of --dump-masks or --dump-points of tools/test.py, or any with <video>/<frame>.png of ids; for one
 video, both may be the folders of its masks and its frames."""
@@ -65,20 +68,30 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('results', type=Path, metavar='RESULTS', help='folder with the masks or joints of each video')
     parser.add_argument('frames', type=Path, metavar='FRAMES', help='folder with a folder of images for each video')
     parser.add_argument(
-        '--out', type=Path, required=True, metavar='FILE', help='contact sheet (.png) or video (.mp4, .mkv, .webm, ...)'
+        '--out',
+        type=Path,
+        required=True,
+        metavar='FILE',
+        help='contact sheet (.png), video of one after the other (.mp4, ...) or moving picture of all at once (.webp)',
     )
     parser.add_argument('--videos', nargs='+', metavar='VIDEO', help='only these (default: all in RESULTS)')
-    parser.add_argument('--columns', type=between(1), default=5, metavar='N', help='frames of each video on a sheet')
+    parser.add_argument(
+        '--columns',
+        type=between(1),
+        default=5,
+        metavar='N',
+        help='frames of each video on a sheet, videos side by side in a moving picture (default: 5)',
+    )
     parser.add_argument(
         '--height',
         type=between(16, 4096),
         metavar='PIXELS',
-        help='of a frame (default: 160 on a sheet, 480 in a video)',
+        help='of a frame (default: 480 in a video, else 160)',
     )
-    parser.add_argument('--fps', type=between(0.001, 1000, float), default=10, help='of a video')
+    parser.add_argument('--fps', type=between(0.001, 1000, float), default=10, help='of a video or moving picture')
     parser.add_argument('--alpha', type=between(0, 1, float), default=0.5, help='opacity of the objects')
     args = parser.parse_args(argv)
-    args.height = args.height or (160 if args.out.suffix.lower() == '.png' else 480)
+    args.height = args.height or (160 if args.out.suffix.lower() in ('.png', '.webp') else 480)
     return args
 
 
@@ -134,6 +147,26 @@ def write_sheet(videos: list[Video], args: argparse.Namespace) -> None:
     write_atomically(png_bytes(stack_rows(rows)), args.out)
 
 
+def write_moving_picture(videos: list[Video], args: argparse.Namespace) -> None:
+    """All videos at once, over and over; the frame that labels are given in stays for a second."""
+    length = max(len(video.results) for video in videos)
+    pictures = []
+    for number in tracked(range(length)):
+        shown = [
+            video.picture(list(video.results)[min(number, len(video.results) - 1)], args.height, args.alpha)
+            for video in videos
+        ]
+        rows = [shown[first : first + args.columns] for first in range(0, len(shown), args.columns)]
+        padded = [[np.pad(picture, ((0, 0), (0, 4), (0, 0))) for picture in row] for row in rows]
+        pictures.append(Image.fromarray(stack_rows([np.hstack(row) for row in padded])))
+    durations = [1000] + [round(1000 / args.fps)] * (length - 1)
+    with io.BytesIO() as file:
+        pictures[0].save(
+            file, 'webp', save_all=True, append_images=pictures[1:], duration=durations, loop=0, quality=70, method=6
+        )
+        write_atomically(file.getvalue(), args.out)
+
+
 def film_of(videos: list[Video], args: argparse.Namespace) -> Iterator[np.ndarray]:
     """All frames of all videos, of one size: as wide as the widest, black where others are not."""
     width = max(next(iter_pictures(video, args)).shape[1] for video in videos)
@@ -150,9 +183,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
         check_apart(args.out, [args.results, args.frames])
-        if args.out.suffix.lower() == '.png':
+        write = {'.png': write_sheet, '.webp': write_moving_picture}.get(args.out.suffix.lower())
+        if write:
             videos = find_videos(args)
-            write_sheet(videos, args)
+            write(videos, args)
         else:
             # A film that is there stays until the new one is whole.
             VideoWriter(args.out, args.fps).close()  # refuses a name or rate before anything is read

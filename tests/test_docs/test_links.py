@@ -17,6 +17,7 @@ PAGES = [
     *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')),
     *sorted((ROOT / 'docs').glob('*.md')),
     *sorted((ROOT / 'configs').glob('*/README.md')),
+    ROOT / 'demo' / 'README.md',
 ]
 LINK = re.compile(r'\[[^\]]*\]\(([^)\s]+)\)')
 FOLDERS = ('configs', 'tools', 'docs', 'tests', 'demo', 'stt_mm', 'requirements')
@@ -82,8 +83,8 @@ def test_plain_text(page):
         assert line == line.rstrip(), f'{page.name}: space at the end of {line!r}'
 
 
-def test_the_config_of_the_readme_loads(tmp_path):
-    ((name, text),) = TITLED.findall((ROOT / 'README.md').read_text(encoding='utf-8'))
+def test_the_config_for_own_videos_loads(tmp_path):
+    ((name, text),) = TITLED.findall((ROOT / 'docs' / 'training.md').read_text(encoding='utf-8'))
     assert not (ROOT / name).exists()
     path = tmp_path / Path(name).name
     path.write_text(text.replace("'./", f"'{(ROOT / name).parent}/"), encoding='utf-8')
@@ -104,6 +105,11 @@ def test_the_ablation_of_the_readme_is_the_shipped_one(capsys):
         ]
     )
     assert capsys.readouterr().out in text
+
+
+def test_the_readme_is_short():
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert text.count('\n') < 150
 
 
 def test_the_table_of_sources_is_that_of_the_code():

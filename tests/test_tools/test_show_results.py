@@ -7,10 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from test_tools.test_command_line import error_of, tool
 from tiny_data import make_davis, make_jhmdb, make_vip, make_youtube_vos_valid
 
-from stt_mm.utils import VideoReader, read_mask, write_mask
+from stt_mm.utils import VideoReader, read_image, read_mask, write_mask
 from stt_mm.utils.masks import display_colors
 
 LAYOUTS = {
@@ -88,6 +89,23 @@ def test_a_video_holds_all_frames_of_all_videos(show, tmp_path, davis):
     assert len(reader) == 12
     assert reader.read(0).shape == (TITLE + 64, 150, 3)
     assert reader.read(0)[:, 110:].max() < 40 < reader.read(11)[:, 110:].max()
+
+
+def test_a_moving_picture_shows_all_videos_at_once(show, davis):
+    show(*davis, '--out', 'all.webp', '--columns', 1, '--height', 64, '--alpha', 0)
+    with Image.open('all.webp') as moving:
+        assert (moving.size, moving.n_frames, moving.info['loop']) == ((96 + GAP, 2 * (TITLE + 64 + GAP)), 5, 0)
+        durations = []
+        for number in range(moving.n_frames):
+            moving.seek(number)
+            moving.load()
+            durations.append(moving.info['duration'])
+            shown = np.asarray(moving.convert('RGB')).astype(int)
+            for row in range(2):
+                image = read_image(f'd/JPEGImages/480p/video{row}/{number:05d}.jpg')
+                top = row * (TITLE + 64 + GAP) + TITLE
+                assert np.abs(shown[top : top + 64, :96] - image).mean() < 8
+    assert durations == [1000, 100, 100, 100, 100]
 
 
 def test_joints_are_skeletons(show, tmp_path):
