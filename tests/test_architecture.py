@@ -30,7 +30,7 @@ ALLOWED = {
     'evaluation': {'evaluation.functional', 'evaluation.metrics'},
     'visualization': {'registry', 'utils'},
     'engine': {'registry', 'utils'},
-    'cli': {'utils'},
+    'cli': {'utils', 'version'},
     'apis': {'registry', 'engine', 'models', 'ops', 'protocols', 'visualization', 'utils'},
     'app': {'', 'apis', 'engine', 'protocols', 'visualization', 'utils'},
 }
