@@ -143,7 +143,7 @@ class Tracker:
             if self._with_scores:
                 scores = id_strengths(found, torch.ones(cut, device=found.device) if value is None else value)
         places = self._in_order([place.float() for place in places], LOST, 2)
-        hidden = self._in_order(hidden, True) if self._asked else None
+        hidden = self._in_order(hidden or [torch.ones(0, dtype=torch.bool)], True) if self._asked else None
         return Pending(self._time, cut, [found, places, scores, self._propagator.finite, hidden, *sure])
 
     def _followed(self, masks: bool) -> set[int]:
