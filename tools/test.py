@@ -4,6 +4,7 @@ import argparse
 import glob
 import hashlib
 import json
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -193,7 +194,9 @@ def make_room(cfg: Config, args: argparse.Namespace, runner: Runner, sources: li
     """Claim the folders of masks and, for a run that begins afresh, remove the records of an earlier one."""
     data = getattr(runner.test_loop.dataloader.dataset, 'data_list', None) or ()
     paths = {path for video in data for key in ('frame_paths', 'mask_paths') for path in video.get(key) or () if path}
-    folders = sorted({str(Path(path).parent) for path in paths})
+    # A file that was named holds its videos itself; the folder that it lies in may hold anything else.
+    named = {os.path.abspath(source) for source in sources if source}
+    folders = sorted({str(Path(path).parent) for path in paths if os.path.abspath(path) not in named})
     # What links deeper in the data lead to is known only now.
     check_apart(cfg.work_dir, folders)
     if args.out:

@@ -33,7 +33,10 @@ _CHUNK = 32
 
 
 class Life(NamedTuple):
-    """A stretch of frames in which an object, or a point, may be: from where it was dropped to where it is."""
+    """A stretch of frames in which an object, or a point, may be, to where it is dropped.
+
+    The first one begins with the video; after a drop, where it is given again.
+    """
 
     begin: int
     end: int
@@ -74,10 +77,11 @@ def plan_of(given: Mapping[int, Given], start: int, end: int) -> Plan:
     objects = {}
     for number, frames in seen.items():
         borders = [start, *ends.get(number, []), end]
-        lives = [
-            Life(begin, until, tuple(t for t in frames if begin <= t < until)) for begin, until in pairwise(borders)
-        ]
-        objects[number] = tuple(life for life in lives if life.given)
+        lives = [(until, tuple(t for t in frames if begin <= t < until)) for begin, until in pairwise(borders)]
+        objects[number] = tuple(
+            Life(times[0] if begun else start, until, times)
+            for begun, (until, times) in enumerate((until, times) for until, times in lives if times)
+        )
     points = tuple(
         Life(start, point_ends.get(number, end), tuple(sorted(of_one))) for number, of_one in enumerate(places)
     )
@@ -91,6 +95,7 @@ class Kept(NamedTuple):
     confidence: Mapping[int, float]
     points: np.ndarray  # [J, 2], by number, (-1, -1) where not followed or lost
     sure: np.ndarray  # [J], NaN where not followed
+    occluded: np.ndarray | None  # bool [J], true where not followed
 
     @classmethod
     def of(cls, labels: FrameLabels, numbers: Sequence[int], count: int) -> 'Kept':
@@ -100,7 +105,10 @@ class Kept(NamedTuple):
         points[followed] = labels.points
         if labels.point_confidence is not None:
             sure[followed] = labels.point_confidence
-        return cls(cv2.imencode('.png', labels.mask)[1].tobytes(), labels.confidence or {}, points, sure)
+        occluded = None if labels.occluded is None else np.ones(count, bool)
+        if occluded is not None:
+            occluded[followed] = labels.occluded
+        return cls(cv2.imencode('.png', labels.mask)[1].tobytes(), labels.confidence or {}, points, sure, occluded)
 
     def ids(self) -> np.ndarray:
         """uint8 ``[H, W]``."""
@@ -179,7 +187,7 @@ def _turned(plan: Plan) -> tuple[dict[int, np.ndarray], dict[int, Edits], list[i
             moved.setdefault(frame, {})[order.index(number)] = plan.places[number][frame]
     for number, lives in plan.objects.items():
         for life in lives[1:]:
-            # Before this life there was another, or none: what is carried back ends with it.
+            # Before this life it was dropped: what is carried back ends with it.
             objects.setdefault(life.begin - 1, set()).add(number)
     points = {
         frame: np.stack([plan.places[number][frame] for number in of_frame]) for frame, of_frame in births.items()
@@ -239,16 +247,17 @@ def merged(forward: Sequence[Kept], backward: Sequence[Kept], given: Mapping[int
     for time, pair in enumerate(zip(forward, backward, strict=True)):
         masks = [kept.ids() for kept in pair]
         mask = np.zeros_like(masks[0])
-        confidence = {
-            number: pair[int(back[number][time])].confidence.get(number, 0.0) for number in alive if alive[number][time]
-        }
-        for number in sorted(confidence, key=confidence.get):
-            mask[masks[int(back[number][time])] == number] = number
-        points, sure = pair[0].points.copy(), pair[0].sure.copy()
-        for number, of_one in enumerate(of_points):
-            if of_one[time]:
-                points[number], sure[number] = pair[1].points[number], pair[1].sure[number]
-        yield Kept(cv2.imencode('.png', mask)[1].tobytes(), confidence, points, sure)
+        chosen = {number: int(back[number][time]) for number in alive if alive[number][time]}
+        confidence = {n: pair[way].confidence[n] for n, way in chosen.items() if n in pair[way].confidence}
+        # What is seen without being followed, as it fell between the cells where it was given, lies below.
+        for number in sorted(chosen, key=lambda number: confidence.get(number, 0.0)):
+            mask[masks[chosen[number]] == number] = number
+        later = np.array([of_one[time] for of_one in of_points], bool)
+        points = np.where(later[:, None], pair[1].points, pair[0].points)
+        sure = np.where(later, pair[1].sure, pair[0].sure)
+        asked = pair[0].occluded is not None
+        occluded = np.where(later, pair[1].occluded, pair[0].occluded) if asked else None
+        yield Kept(cv2.imencode('.png', mask)[1].tobytes(), confidence, points, sure, occluded)
 
 
 def numbered(video: object, name: str, direction: Direction) -> Sequence[np.ndarray] | FrameSequence:

@@ -55,6 +55,8 @@ class FrameResult:
         time: when the frame is shown, in seconds since the first one; ``None`` where the video does not tell.
         confidence: of each object that is followed, by its id, 0 to 1 (:func:`stt_mm.models.confidence.confidences`).
         point_confidence: float32 ``[J]``, of each point, NaN where it is not followed; ``None`` without points.
+        occluded: bool ``[J]``, whether something hides a point, or it is lost; ``None`` without points, and under a
+            protocol that does not ask (``occlusion``).
     """
 
     frame_index: int
@@ -65,6 +67,7 @@ class FrameResult:
     time: float | None = None
     confidence: Mapping[int, float] = field(default_factory=dict)
     point_confidence: np.ndarray | None = None
+    occluded: np.ndarray | None = None
 
     @property
     def least_confidence(self) -> float:

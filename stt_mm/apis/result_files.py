@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 
 from stt_mm.apis.labels import FrameResult
-from stt_mm.apis.video_propagator import check_outputs
+from stt_mm.apis.outputs import check_outputs
 from stt_mm.errors import InputError
 from stt_mm.utils.mask_file import MaskFileWriter
 from stt_mm.utils.point_file import PointFileWriter
@@ -70,4 +70,4 @@ class ResultFiles:
         if self._points is not None:
             if result.points is None:
                 raise InputError(f'{self._points.path} is for points, but none were given: give some, or leave it out.')
-            self._points.add(result.points, result.frame.shape[:2])
+            self._points.add(result.points, result.frame.shape[:2], result.occluded)

@@ -1,7 +1,6 @@
 """Masks and points carried through one's own videos."""
 
 import hashlib
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,55 +26,20 @@ from stt_mm.apis.labels import (
     collect_given,
     lowest,
 )
+from stt_mm.apis.outputs import MASK_SUFFIX, check_outputs
 from stt_mm.apis.pretrained import build, stated_config
-from stt_mm.errors import FileError, InputError
+from stt_mm.errors import InputError
 from stt_mm.models.frame_labels import Edits
 from stt_mm.utils import list_images, write_mask
 from stt_mm.utils.checkpoint import existing
 from stt_mm.utils.frames import FrameSequence
-from stt_mm.utils.targets import check_distinct, check_file, check_folder, claim_folder, state_of
+from stt_mm.utils.targets import claim_folder, state_of
 from stt_mm.utils.text import json_list
 from stt_mm.utils.video import VideoStream, open_video
 from stt_mm.visualization import VideoWriter
 from stt_mm.visualization.video import rate_of
 
-MASK_SUFFIX = '.png'
 DOUBTFUL = 10  # frames most in doubt that a run names
-
-
-def check_outputs(
-    sources: Iterable[str | Path | None],
-    out: str | Path | None,
-    mask_dir: str | Path | None,
-    points_json: str | Path | None,
-    owner: str,
-    overwrite: bool = False,
-) -> None:
-    """Makes the folders of results and tries to write into them.
-
-    Args:
-        sources: all files that are read.
-        out, mask_dir, points_json: where results go; ``None`` for those that are not wanted.
-        owner: what ``mask_dir`` is for; see :func:`stt_mm.utils.targets.check_folder`.
-        overwrite: the masks of another result may be removed.
-    """
-    sources = list(sources)
-    files = {what: file for what, file in (('the video', out), ('the points', points_json)) if file}
-    check_distinct(files | ({'the masks': mask_dir} if mask_dir else {}))
-    for file in files.values():
-        check_file(file, sources)
-    if mask_dir:
-        check_folder(mask_dir, owner, MASK_SUFFIX, sources, overwrite)
-    for folder in (*([Path(mask_dir)] if mask_dir else []), *(Path(file).parent for file in files.values())):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise FileError(
-                f'Results cannot be written to the folder {folder} ({error.strerror}). Choose another one '
-                'or change its permissions.'
-            ) from error
 
 
 Video = str | Path | int | Iterable[np.ndarray] | VideoStream
@@ -322,8 +286,10 @@ class VideoPropagator:
             for done, labels in enumerate(results, start=1):
                 name, frame, seconds = waiting.popleft()
                 mask, places = labels.mask if masks else None, labels.points if points else None
-                sure = (labels.confidence or {}), (labels.point_confidence if points else None)
-                yield FrameResult(start + done - 1, name, frame, mask, places, seconds, *sure)
+                sure, hidden = (labels.point_confidence, labels.occluded) if points else (None, None)
+                yield FrameResult(
+                    start + done - 1, name, frame, mask, places, seconds, labels.confidence or {}, sure, hidden
+                )
         if done == 0:
             raise InputError(f'{stream.name} holds no frames{f" from {start} on" if start else ""}.')
         if max(given) >= start + done:
@@ -346,5 +312,6 @@ class VideoPropagator:
         found = carried_ways(self.model, frames, given, span, direction, progress)
         for number, item, kept in zip(span, islice(stream.frames, span.start, span.stop), found, strict=True):
             name, frame, seconds = item
-            mask, (places, sure) = kept.ids() if masks else None, (kept.points, kept.sure) if points else (None, None)
-            yield FrameResult(number, name, frame, mask, places, seconds, kept.confidence, sure)
+            places, sure, hidden = (kept.points, kept.sure, kept.occluded) if points else (None, None, None)
+            mask = kept.ids() if masks else None
+            yield FrameResult(number, name, frame, mask, places, seconds, kept.confidence, sure, hidden)

@@ -11,6 +11,8 @@ from stt_mm.protocols import Protocol
 
 # Mean correlation below which nothing looks like the point, which then is where its map has it.
 LEAST = 0.5
+# That from which the point is in sight, wherever the features of the place would lead.
+SEEN = 0.8
 
 
 class PointRefiner:
@@ -58,7 +60,7 @@ class PointRefiner:
             self._given = Patches(*(torch.cat(levels) for levels in zip(self._given, given, strict=True)))
             self._last = torch.cat([self._last, points])
 
-    def refine(self, coarse: Tensor, size: tuple[int, int]) -> Tensor:
+    def refine(self, coarse: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """All points in the frame shown.
 
         Args:
@@ -67,7 +69,8 @@ class PointRefiner:
             size: (height, width).
 
         Returns:
-            ``[J, 2]``, likewise, inside of the frame; what was lost stays so.
+            ``[J, 2]``, likewise, inside of the frame; what was lost stays so. And bool ``[J]``: whether a point is in
+            sight, as what is there looks like it.
         """
         protocol, input_size = self._protocol, self._size()
         references = [self._given] if protocol.refine_from != 'last' else []
@@ -80,4 +83,4 @@ class PointRefiner:
         self._last = torch.where(lost, self._last, found)
         x, y = rescale_points(found, input_size, size).unbind(1)
         found = torch.stack([x.clamp(0, size[1] - 1), y.clamp(0, size[0] - 1)], dim=1)
-        return torch.where(lost, LOST, found)
+        return torch.where(lost, LOST, found), (likeness >= SEEN) & ~lost[:, 0]

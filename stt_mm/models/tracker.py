@@ -109,11 +109,13 @@ class Tracker:
         again = self._take(objects, True, parts), self._take(edits.moved, False, parts)
         rows = list(zip(parts, self._groups, strict=True))
         places, hidden = [group.named(self._points(part, size)) for part, group in rows if not group.masks], []
-        if self._refiner is not None and places:
-            places = self._refined(places, size)
         if self._asked:
             origins = [group.origin for group in self._groups if not group.masks]
             hidden = [self._hidden(feature, *each, size) for each in zip(places, origins, strict=True)]
+        if self._refiner is not None and places:
+            # Whether the way back is right was asked of the places on the maps, which the features have chosen.
+            places, seen = self._refined(places, size)
+            hidden = [one & ~other for one, other in zip(hidden, seen, strict=True)] if self._asked else []
         found, value, masks = None, None, [part for part, group in rows if group.masks]
         if masks:
             ghosts = [group.ghosts for group in self._groups if group.masks]
@@ -141,7 +143,7 @@ class Tracker:
             if self._with_scores:
                 scores = id_strengths(found, torch.ones(cut, device=found.device) if value is None else value)
         places = self._in_order([place.float() for place in places], LOST, 2)
-        hidden = self._in_order(hidden, True) if self._asked else None
+        hidden = self._in_order(hidden or [torch.ones(0, dtype=torch.bool)], True) if self._asked else None
         return Pending(self._time, cut, [found, places, scores, self._propagator.finite, hidden, *sure])
 
     def _followed(self, masks: bool) -> set[int]:
@@ -175,10 +177,10 @@ class Tracker:
             return torch.cat(rows) if rows else None
         return in_order(rows, numbers, torch.full((self._num_points, *shape), missing))
 
-    def _refined(self, places: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
-        """The places of each group of points, read finer."""
+    def _refined(self, places: list[Tensor], size: tuple[int, int]) -> tuple[list[Tensor], list[Tensor]]:
+        """The places of each group of points, read finer, and which of them are in sight."""
         found = self._refiner.refine(self._in_order([place.float() for place in places], LOST, 2), size)
-        return [found[list(group.ids)] for group in self._groups if not group.masks]
+        return tuple([part[list(group.ids)] for group in self._groups if not group.masks] for part in found)
 
     def _follow(self, feature: Tensor, label: Tensor, group: Group, earlier: Followed | None) -> Tensor:
         """The label on the grid that stands for this frame: the given one, or what is carried to the frame itself."""

@@ -123,8 +123,9 @@ PRESETS = {
         _TAPVID_S4,
         _BADJA_S8,
         _BADJA_S4,
-        replace(_TAPVID_S8, name='stt_tapvid_fine_s8', **_FINE_S8),
-        replace(_TAPVID_S4, name='stt_tapvid_fine_s4', **_FINE_S4),
+        # Version 2: what looks like a point counts as the point, whether or not the way back agrees.
+        replace(_TAPVID_S8, name='stt_tapvid_fine_s8', version=2, **_FINE_S8),
+        replace(_TAPVID_S4, name='stt_tapvid_fine_s4', version=2, **_FINE_S4),
         replace(_BADJA_S8, name='stt_badja_fine_s8', **_FINE_S8),
         replace(_BADJA_S4, name='stt_badja_fine_s4', **_FINE_S4),
         replace(_STT_S8, name='stt_ytv_s8', source=_OURS),

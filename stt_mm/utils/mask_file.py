@@ -81,9 +81,15 @@ class MaskFile:
     def given(self, frame_names: Sequence[str] | None = None) -> dict[int, np.ndarray]:
         """Each object in the first frame that shows it, uint8 ``[H, W]`` ids by the number of the frame.
 
-        This is what :class:`stt_mm.apis.VideoPropagator` takes as masks; see :meth:`numbered`.
+        This is what :class:`stt_mm.apis.VideoPropagator` takes as masks.
+
+        Raises:
+            ValueError: as :meth:`numbered`, or all masks are empty.
         """
-        return born(self.numbered(frame_names).items())
+        found = born(self.numbered(frame_names).items())
+        if not found:
+            raise InputError(f'{self.path} shows no object: all its masks are empty. Expected pixels of at least one.')
+        return found
 
 
 def read_mask_file(path: str | Path) -> MaskFile:
@@ -213,6 +219,8 @@ def _numbered(keys: list, where: str) -> dict[Any, int]:
 
 
 def _of_coco(content: dict, where: str) -> tuple[tuple[FrameMasks, ...], dict[int, str]]:
+    for kind in ('images', 'annotations', 'categories'):
+        _check_ids(check_entries(content.get(kind) or [], kind, where), kind, where)
     images = {}
     for entry in check_entries(content['images'], 'images', where):
         name = entry.get('file_name')
@@ -306,6 +314,15 @@ def _of_sav(content: dict, where: str) -> tuple[tuple[FrameMasks, ...], dict[int
 def _check_once(names: list[str], where: str) -> None:
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(f'{where}: two images are called {twice[0]}. A file is for one video; split it by the videos.')
+
+
+def _check_ids(entries: list[dict], kind: str, where: str) -> None:
+    ids = [entry['id'] for entry in entries if isinstance(entry.get('id'), int | str)]
+    if twice := [number for number, count in Counter(ids).items() if count > 1]:
+        raise InputError(
+            f'{where}: two {kind} have the id {twice[0]!r:.40}. Expected each once; number them anew, as where files '
+            'were put together.'
+        )
 
 
 def _known(key: Any, images: Mapping) -> bool:

@@ -120,7 +120,8 @@ class PointFileWriter:
     """Writes the points of one video, frame by frame, as a ``.npz`` file; a context manager.
 
     The file is made when it is left, also after an error, with ``points``, float32 ``[N, T, 2]``, and ``occluded``,
-    bool ``[N, T]``, which holds for a point before it was given and where it is lost. Not made without a point.
+    bool ``[N, T]``, which holds for a point before it was given, where it is lost, and where something hides it as far
+    as that is known. Not made without a point.
 
     Args:
         path: the file; ends with ``.npz``.
@@ -151,7 +152,7 @@ class PointFileWriter:
         Args:
             points: ``[J, 2]``, (x, y) in pixels, negative where lost; in later frames there may be more.
             size: of the frame.
-            occluded: bool ``[J]``, where something hides a point; ``None``: where it is lost.
+            occluded: bool ``[J]``, where something hides a point; ``None``: not known. A lost one is occluded anyway.
         """
         lost = (np.asarray(points) < 0).any(axis=1)
         places = np.where(lost[:, None], 0, to_parts(np.asarray(points), size))

@@ -6,10 +6,11 @@ from hypothesis import given as cases
 from hypothesis import strategies as st
 from tiny_data import write_image, write_video
 
-from stt_mm.apis import VideoPropagator
+from stt_mm.apis import ResultFiles, VideoPropagator
 from stt_mm.apis.both_ways import Life, from_the_end, meeting, plan_of
 from stt_mm.apis.labels import Given
 from stt_mm.models.frame_labels import Edits
+from stt_mm.utils.point_file import read_point_file
 
 SIZE = (64, 96)
 COLORS = np.array([[60, 60, 60], [230, 40, 40], [40, 60, 230]], np.uint8)
@@ -100,11 +101,56 @@ def test_what_is_dropped_ends_in_both_ways(propagator):
     frames, masks = squares()
     given = {2: masks[2], 7: np.where(masks[7] == 2, masks[7], 0)}
     found = run(propagator, frames, given, edits={5: Edits(delete=[2])}, direction='both')
-    assert [int((result.mask == 2).any()) for result in found] == [1, 1, 1, 1, 1, 1, 1, 1, 1]
+    # It is away from where it was dropped to where it is given again.
+    assert [int((result.mask == 2).any()) for result in found] == [1, 1, 1, 1, 1, 0, 0, 1, 1]
+    assert [2 in result.confidence for result in found] == [True] * 5 + [False] * 2 + [True] * 2
+    back = run(propagator, frames, given, edits={5: Edits(delete=[2])}, direction='backward')
+    assert [int((result.mask == 2).any()) for result in back] == [1, 1, 1, 0, 0, 0, 0, 1, 0]
     found = run(propagator, frames, {2: masks[2]}, edits={5: Edits(delete=[2])}, direction='both')
     assert [int((result.mask == 2).any()) for result in found] == [1, 1, 1, 1, 1, 0, 0, 0, 0]
     assert all((result.mask == 1).any() for result in found)
     assert 2 not in found[6].confidence
+
+
+@pytest.mark.parametrize('direction', ['forward', 'backward', 'both'])
+def test_points_that_something_hides_are_said_and_written(propagator, tmp_path, direction):
+    frames, masks = squares()
+    frames = frames.copy()
+    frames[5:7, 30:] = [20, 200, 90]  # the blue square is covered
+    points = {2: np.array([[76.0, 46.0]]), 3: np.array([[24.0, 18.0]])}
+    options = {'model.propagator.protocol': dict(name='stt_davis_s8', short_side=128, radius=5, color='rgb')}
+    silent = propagator.stream(frames, None, points, direction=direction)
+    assert all(result.occluded is None for result in silent)
+    options['model.propagator.protocol']['occlusion'] = 30.0
+    asked = VideoPropagator('eval/davis_color', device='cpu', options=options)
+    with ResultFiles(None, tmp_path / 'points.npz') as files:
+        found = run(asked, frames, None, points, direction=direction)
+        for result in found:
+            files.add(result)
+    counts = [len(result.points) for result in found]
+    assert [len(result.occluded) for result in found] == counts
+    hidden = [result.occluded.tolist() for result in found]
+    if direction != 'backward':
+        assert [row[0] for row in hidden[2:]] == [False] * 3 + [True] * 2 + [False] * 2
+        assert not any(row[1] for row in hidden[3:])
+    else:
+        assert all(all(row) for row in hidden[4:])
+        assert not any(row[0] for row in hidden[:3])
+    points, occluded = read_point_file(tmp_path / 'points.npz', 9)
+    for time, row in enumerate(hidden):
+        assert occluded[:, time].tolist() == [*row, *[True] * (2 - len(row))]
+
+
+def test_what_is_lost_at_once_has_no_confidence_whichever_way(propagator):
+    """It is seen where it is given, and followed nowhere."""
+    frames, masks = squares()
+    mask = masks[3].copy()
+    mask[0, 0] = 3
+    for direction in ('forward', 'backward', 'both'):
+        found = run(propagator, frames, {3: mask}, direction=direction)
+        assert np.array_equal(found[3].mask, mask)
+        assert not any(3 in result.confidence for result in found)
+        assert found[3].least_confidence == 1
 
 
 def test_points_keep_their_numbers_in_both_ways(propagator):
@@ -244,6 +290,6 @@ def test_the_lives_of_objects_and_points():
         8: Given(np.where(mask == 1, 1, 0), np.array([[5.0, 6.0]]), edits=Edits(delete_points=[0])),
     }
     plan = plan_of(given, 0, 20)
-    assert plan.objects == {1: (Life(0, 5, (3,)), Life(5, 20, (8,))), 2: (Life(0, 20, (3,)),)}
+    assert plan.objects == {1: (Life(0, 5, (3,)), Life(8, 20, (8,))), 2: (Life(0, 20, (3,)),)}
     assert plan.points == (Life(0, 8, (3, 5)), Life(0, 20, (8,)))
     assert {frame: place.tolist() for frame, place in plan.places[0].items()} == {3: [1, 2], 5: [3, 4]}

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from stt_mm.apis.video_propagator import check_outputs, json_list
+from stt_mm.apis.outputs import check_outputs
+from stt_mm.utils.text import json_list
 
 
 def test_folders_are_made_and_nothing_is_left_in_them(tmp_path):

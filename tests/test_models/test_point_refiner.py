@@ -105,6 +105,43 @@ def test_what_is_nowhere_to_be_seen_is_where_its_map_has_it():
     np.testing.assert_allclose(fine, coarse, atol=1e-4)
 
 
+def covered(frames=9):
+    """A point that something lies over in frames 3 to 5, and one that stays in sight, in a picture that goes on."""
+    video, cover = drifting(frames), texture((64, 96), seed=8)[:, :40] // 3
+    for time in (3, 4, 5):
+        video[time][:, 8:48] = cover
+    hidden = np.zeros((frames, 2), bool)
+    hidden[3:6, 0] = True
+    return video, [[28.3, 30.6], [70.4, 36.7]], hidden
+
+
+def test_a_point_is_hidden_while_something_lies_over_it():
+    video, points, hidden = covered()
+    found = predict(color_model(occlusion=4.0, refine_from='given'), video, {0: points})
+    assert np.array_equal(found.pred_occluded, hidden)
+
+
+def test_what_looks_like_the_point_is_in_sight_though_no_way_leads_back():
+    """With a limit of nothing every way back ends elsewhere."""
+    video, points, hidden = covered()
+    without = predict(color_model(occlusion=0.0, refine=None), video, {0: points})
+    assert without.pred_occluded[1:].all()
+    found = predict(color_model(occlusion=0.0, refine_from='given'), video, {0: points})
+    assert np.array_equal(found.pred_occluded, hidden)
+
+
+def test_the_way_back_begins_where_the_map_has_a_point():
+    """Nothing is alike, so that it decides: the same with and without finer places."""
+    video = [frame // 2 + texture((64, 96), seed=20 + t) // 2 for t, frame in enumerate(drifting())]
+    points = np.random.default_rng(2).uniform(8, 56, (30, 2))
+    plain = predict(color_model(occlusion=4.0, refine=None), video, {0: points})
+    found = predict(color_model(occlusion=4.0, refine_from='given'), video, {0: points})
+    assert 0.1 < plain.pred_occluded[1:].mean() < 0.9
+    assert (plain.pred_points != found.pred_points).any()
+    assert not (found.pred_occluded & ~plain.pred_occluded).any()
+    assert (found.pred_occluded == plain.pred_occluded).mean() > 0.5
+
+
 def test_masks_are_what_they_are_without():
     video, mask = drifting(4), np.zeros((64, 96), np.uint8)
     mask[20:40, 30:60] = 1

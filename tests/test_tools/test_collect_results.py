@@ -278,3 +278,30 @@ def test_a_field_that_only_one_of_the_protocols_has_is_a_difference(tool, tmp_pa
         (folder / 'davis_results.json').write_text(json.dumps(content))
         with pytest.raises(tool.Refused, match=('new is 1, not None', 'topk is None, not 10')[number]):
             tool.read_cell(folder, config)
+
+
+@pytest.mark.parametrize(
+    ('content', 'reason'),
+    [
+        ([], 'it is no table of names and values'),
+        ({}, "it has no 'protocol'"),
+        (dict(protocol='stt_davis_s8'), 'it is no table of names and values'),
+        (dict(protocol=[1]), 'it is no table of names and values'),
+        (dict(protocol=dict(name='stt_davis_s8')), "it has no 'num_videos'"),
+        (dict(protocol=dict(fusion=['a'], name='stt_davis_s8')), 'it is no table of names and values'),
+        (dict(num_videos=30, **{'global': {'J&F-Mean': 'high'}}), 'it is no table of names and values'),
+        (dict(num_videos=30, **{'global': {'J&F-Mean': None}}), 'it is no table of names and values'),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_in_words(tool, tmp_path, content, reason):
+    """For a row of a page and for one of the leaderboard."""
+    if 'global' in content:
+        content['protocol'] = json.loads(json.dumps(tool.PRESETS['stt_davis_s8'].record()))
+    (tmp_path / 'davis_results.json').write_text(json.dumps(content))
+    row = next(row for row in tool.read_rows() if row.presets == ('stt_davis_s8',) and 'DAVIS' in row.benchmark)
+    for read in (
+        lambda: tool.read_cell(tmp_path, ROOT / 'configs' / 'eval' / 'davis_r18_s8.py'),
+        lambda: tool.leaderboard_cell(tmp_path, row),
+    ):
+        with pytest.raises(tool.Refused, match=f'davis_results.json is no complete result of DAVISMetric: {reason}$'):
+            read()

@@ -96,6 +96,16 @@ def test_a_row_refuses_to_be_compared_across_protocols(board):
         board.compared([a, b, c], 'A', 'D')
 
 
+def test_a_system_is_compared_with_itself_by_its_other_rows(board):
+    a, b, c = rows_of(board)
+    deep = a._replace(network='deep', score='71.0')
+    line = 'DAVIS-2017 val, J&F, stt_davis_s8: A net 70.0 (1 / 2), A deep 71.0, -1.0'
+    assert board.compared([a, b, c, deep], 'A', 'A') == [line]
+    assert board.compared([a, b, c, deep], 'A net', 'A') == [line]
+    with pytest.raises(board.Refused, match=r'A has one row in leaderboard.csv, .* Name two systems'):
+        board.compared([a, b, c], 'A', 'A')
+
+
 def test_ours_stands_beside_what_was_published(board):
     a, b, c = rows_of(board)
     lines = board.page([b, c, a._replace(ours='69.4 (1 / 2)')]).splitlines()

@@ -211,6 +211,13 @@ def test_room_is_made_before_a_run(module, tmp_path, tmp_path_factory, monkeypat
         with pytest.raises(ValueError, match='real'):
             make(data=linked, **where)
 
+    # A file that was named, such as a pickle of videos, may lie where the run is started and its results go.
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert make(data=[dict(video_id='a', frame_paths=['./s', './s'])], work_dir='work', dump_masks='m')[0] == (
+            ('claim', 'm', 'r', ['s'], True, 'masks')
+        )
+
     assert make(dump_masks='m') == [
         ('claim', 'm', 'r', ['s', 'x', 'y', 'z'], True, 'masks'),
         ('forget', str(tmp_path), 'davis'),

@@ -299,6 +299,26 @@ def test_what_cannot_be_read_is_named(content, message, tmp_path):
         read_mask_file(write(tmp_path / 'a.json', content))
 
 
+@pytest.mark.parametrize('kind', ['images', 'annotations', 'categories'])
+def test_two_of_one_id_are_refused(tmp_path, kind):
+    content = coco(
+        [annotation(1, 1, 1, encode_rle(box(2, 3, 9, 12))), annotation(2, 2, 2, encode_rle(box(2, 3, 9, 12)))]
+    )
+    read_mask_file(write(tmp_path / 'good.json', content))
+    content[kind][1]['id'] = content[kind][0]['id']
+    with pytest.raises(InputError, match=f'a.json: two {kind} have the id 1. Expected each once'):
+        read_mask_file(write(tmp_path / 'a.json', content))
+
+
+def test_masks_that_are_all_empty_are_told(tmp_path):
+    nothing = encode_rle(np.zeros(SIZE, bool))
+    sav = dict(video_height=20, video_width=30, video_frame_count=2, masklet=[[nothing], [nothing]])
+    for content in (coco([annotation(1, 1, 1, nothing)]), sav):
+        found = read_mask_file(write(tmp_path / 'a.json', content))
+        with pytest.raises(InputError, match='a.json shows no object: all its masks are empty'):
+            found.given()
+
+
 def test_what_is_damaged_is_named_when_it_is_drawn(tmp_path):
     for found, message in (
         ([[0.0, 1.0]], 'annotation 1 of frame_000000.PNG: an outline is'),

@@ -15,7 +15,7 @@ from leaderboard import DATA, PAGE, Refused, Row, compared, html_page, page, rea
 
 from stt_mm.engine import load_config
 from stt_mm.engine.cli import one_line_errors, option_value, tool_parser
-from stt_mm.errors import MissingInputError
+from stt_mm.errors import MissingInputError, SttMMError
 from stt_mm.protocols import PRESETS, completed
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import write_atomically
@@ -92,6 +92,8 @@ BENCHMARKS = {
         Benchmark('SAV', 'objects_results.json', 155, 100, '[J&F-Mean] ([J-Mean] / [F-Mean])'),
     )
 }
+# What reading a file that is no result raises.
+DAMAGED = (SttMMError, AttributeError, KeyError, TypeError, ValueError)
 MEASURE = re.compile(r'\[([^]]+)\]')
 # The table of the LIIR paper that has recalls.
 WITH_RECALL = 'liir-t1-'
@@ -168,9 +170,8 @@ def checked_cell(
         found = without_files(completed(content['protocol']))
         videos, scores = content['num_videos'], content['global']
         text = MEASURE.sub(lambda found: f'{benchmark.scale * scores[found[1]]:.1f}', cell.format(form=form))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        what = {KeyError: f'it has no {error}', TypeError: 'it is no table of names and values'}.get(type(error), error)
-        raise Refused(f'{path} is no complete result of {benchmark.metric}: {what}') from error
+    except DAMAGED as error:
+        raise Refused(f'{path} is no complete result of {benchmark.metric}: {damage(error)}') from error
     differing = sorted(key for key in protocol.keys() | found.keys() if protocol.get(key) != found.get(key))
     if differing:
         named = '; '.join(f'{key} is {found.get(key)!r}, not {protocol.get(key)!r}' for key in differing)
@@ -186,6 +187,13 @@ def checked_cell(
             f'{path} is of the first {content["max_frames"]} frames of each video. Evaluate again without max_frames.'
         )
     return text
+
+
+def damage(error: Exception) -> str:
+    """What is wrong with the content of a result file, in words."""
+    if isinstance(error, SttMMError):
+        return str(error)
+    return f'it has no {error}' if isinstance(error, KeyError) else 'it is no table of names and values'
 
 
 def fill_leaderboard(rows: list[Row], results: Path) -> tuple[list[Row], list[str], list[str]]:
@@ -219,15 +227,15 @@ def leaderboard_cell(folder: Path, row: Row) -> str:
     metric, mode, cell = SHOWN[row.table[:2]]
     benchmark = BENCHMARKS[metric]
     try:
-        found = completed(read_json(folder / benchmark.file)['protocol'])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Refused(f'{folder / benchmark.file} is no complete result of {metric}: {error}') from error
-    name = found.get('name')
+        found = without_files(completed(read_json(folder / benchmark.file)['protocol']))
+        name = found['name']
+    except DAMAGED as error:
+        raise Refused(f'{folder / benchmark.file} is no complete result of {metric}: {damage(error)}') from error
     if name not in row.presets:
         raise Refused(f'{folder} was made under {name}, but the table is of {row.protocol}; the two are not compared.')
     record = json.loads(json.dumps(PRESETS[name].record()))
     keys = (*OF_THE_NETWORK, 'color') if 'fusion' in found else OF_THE_NETWORK  # each fused network has its own
-    network = {key: value for key, value in without_files(found).items() if key in keys}
+    network = {key: value for key, value in found.items() if key in keys}
     return checked_cell(folder, benchmark, cell, record | network, f'the preset {name}', mode)
 
 

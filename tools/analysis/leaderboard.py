@@ -5,7 +5,7 @@ import html
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,18 +142,24 @@ def compared(rows: Sequence[Row], first: str, second: str) -> list[str]:
             raise InputError(
                 f'{DATA.name} has no system {name!r}. It has {", ".join(sorted({r.system for r in rows}))}.'
             )
+    # Of a system with itself, its rows with each other, each pair once.
+    pairs: dict[frozenset[int], tuple[Row, Row]] = {}
+    for one, other in product(*found):
+        if one is not other:
+            pairs.setdefault(frozenset((id(one), id(other))), (one, other))
+    if not pairs:
+        raise Refused(f'{first} has one row in {DATA.name}, and nothing else to compare it with. Name two systems.')
     lines, refusals = [], []
-    for one in found[0]:
-        for other in found[1]:
-            try:
-                step = difference(one, other)
-            except Refused as error:
-                refusals.append(error)
-            else:
-                lines.append(
-                    f'{one.benchmark}, {one.measure}, {one.protocol}: {one.name} {one.score}, {other.name} '
-                    f'{other.score}, {step:+.1f}'
-                )
+    for one, other in pairs.values():
+        try:
+            step = difference(one, other)
+        except Refused as error:
+            refusals.append(error)
+        else:
+            lines.append(
+                f'{one.benchmark}, {one.measure}, {one.protocol}: {one.name} {one.score}, {other.name} {other.score}, '
+                f'{step:+.1f}'
+            )
     if not lines:
         raise refusals[0]
     return lines
