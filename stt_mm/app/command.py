@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import signal
 import sys
 import webbrowser
 from pathlib import Path
@@ -21,7 +22,7 @@ EPILOG = """examples:
   python demo/app.py videos/                 choose one of a folder, or upload one to it
   python demo/app.py frames/ --device cuda:1 --port 9000
 
-The work is saved beside the video, in <video>.stt_mm/. Ctrl-C ends the program after the frame in work."""
+The work is saved beside the video, in <video>.stt_mm/. Ctrl-C or SIGTERM ends the program after the frame in work."""
 PORT = 8765
 CHECKPOINT = Path(stt_mm.__file__).resolve().parents[1] / 'demo' / 'stt_r18_demo-3e2c45c8.pth'
 
@@ -80,12 +81,15 @@ def main(argv: list[str] | None = None) -> None:
             sys.stdout.flush()
             if args.open:
                 webbrowser.open(server.url)
+            # As Ctrl-C does, so does whoever ends a service.
+            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
             try:
                 server.serve_forever()
             except KeyboardInterrupt:
                 sys.stderr.write('\nending after the frame in work\n')
             finally:
                 studio.close()
+                signal.signal(signal.SIGTERM, before)
 
 
 def _library(path: str, max_upload: int) -> tuple[Library, str | None]:

@@ -30,7 +30,9 @@ HEADER = 'X-STT-MM'
 _STATIC = Path(__file__).parent / 'static'
 _TYPES = {'.html': 'text/html', '.css': 'text/css', '.js': 'text/javascript', '.svg': 'image/svg+xml'}
 _LARGEST_BODY = 64 << 20  # bytes, but for uploads; the mask of a frame of 16K has 16 MB
+_NO_END = 1 << 62
 _SECONDS_IDLE = 120
+_SECONDS_TO_LISTEN = 2  # after a refusal
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
@@ -129,7 +131,8 @@ class Handler(BaseHTTPRequestHandler):
         length = self.headers.get('Content-Length', '')
         # What is not read of a request would be taken for the next one.
         self._left = int(length) if length.isdecimal() and len(length) < 16 else 0
-        self.close_connection |= 'Transfer-Encoding' in self.headers
+        if 'Transfer-Encoding' in self.headers:
+            self._left = _NO_END
         try:
             parts = urlsplit(self.path)
             self._check_origin(method, parts.path)
@@ -138,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
         except SttMMError as error:
             status = next(status for kind, status in _STATUS if isinstance(error, kind))
             reply = Reply(json.dumps(dict(error=str(error))).encode(), status=status)
-        except ConnectionError:
+        except (ConnectionError, TimeoutError):
             self.close_connection = True
             return
         except Exception as error:
@@ -219,7 +222,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.wfile.flush()
         self.connection.shutdown(socket.SHUT_WR)
-        until = time.monotonic() + 2
+        self.connection.settimeout(_SECONDS_TO_LISTEN)
+        until = time.monotonic() + _SECONDS_TO_LISTEN
         while time.monotonic() < until and _Body(self).read(1 << 16):
             pass
 

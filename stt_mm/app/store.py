@@ -19,8 +19,10 @@ CREATE TABLE IF NOT EXISTS history (
     step INTEGER, kind TEXT, number INTEGER, frame INTEGER, before TEXT, after TEXT,
     PRIMARY KEY (step, kind, number, frame));
 CREATE TABLE IF NOT EXISTS results (frame INTEGER PRIMARY KEY, mask BLOB, points TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS result_frames ON results (frame);
 CREATE TABLE IF NOT EXISTS confidence (
     kind TEXT, number INTEGER, frame INTEGER, value REAL NOT NULL, PRIMARY KEY (kind, number, frame));
+CREATE INDEX IF NOT EXISTS confidence_frames ON confidence (frame);
 """
 
 

@@ -26,7 +26,8 @@ def error_of(capsys, *args):
     return line
 
 
-def test_it_serves_until_it_is_interrupted(place):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_it_is_ended(place, number):
     process = subprocess.Popen(
         [sys.executable, 'demo/app.py', place / 'talk.mp4', *SMALL, '--protocol', 'stt_vip_s8'],
         cwd=ROOT,
@@ -39,7 +40,7 @@ def test_it_serves_until_it_is_interrupted(place):
     url = re.match(rf'(http://127\.0\.0\.1:\d+/) shows {re.escape(str(place))}\. Ctrl-C ends it\.$', line)[1]
     library = urllib.request.urlopen(f'{url}api/library', timeout=20).read().decode()
     assert '"first":"talk.mp4"' in library
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert errors.splitlines() == ['', 'ending after the frame in work']

@@ -243,6 +243,11 @@ def test_a_length_must_be_said(client):
     reply = client.ask('POST', '/api/edit?video=talk.mp4', None, {'Transfer-Encoding': 'chunked'})
     assert reply.status == 411
     assert client.ask('POST', '/api/edit?video=talk.mp4').status == 411
+    # The answer is heard by one who is still sending.
+    reply = client.ask(
+        'PUT', '/api/upload', b'400000\r\n' + bytes(5_000_000), {'Transfer-Encoding': 'chunked', 'Content-Length': None}
+    )
+    assert reply.status == 411
     assert client.ask('POST', '/api/edit', b'{}', {'Content-Length': 'many'}).status in (400, 411)
 
 

@@ -12,7 +12,8 @@ const BUSY = 350; // milliseconds between two looks at the server while it is at
 const IDLE = 2000;
 const KEPT = 24; // pictures
 const BRUSH = 14; // so often goes the brush into the short side, at first
-const SURENESS = 700; // milliseconds between two looks at the confidence
+const SURENESS = 700; // milliseconds between two looks at the confidence, or more where it takes long
+const SHARE = 5;
 const $ = (id) => document.getElementById(id);
 
 class App {
@@ -157,17 +158,19 @@ class App {
   }
 
   async refreshSureness() {
-    if (this.asking || performance.now() < (this.asked ?? 0) + SURENESS) {
+    if (this.asking || performance.now() < (this.nextAsk ?? 0)) {
       this.asking ||= setTimeout(() => {
         this.asking = null;
         this.refreshSureness();
       }, SURENESS);
       return;
     }
-    this.asked = performance.now();
+    const since = performance.now();
+    this.nextAsk = since + SURENESS;
     this.surenessIsOld = false;
     const video = this.video;
     const sureness = await this.loaded(() => get('/api/confidence', {video}));
+    this.nextAsk += SHARE * (performance.now() - since);
     if (!sureness || video !== this.video) return;
     this.timeline.show(sureness);
     this.panel.showDoubts();
