@@ -17,7 +17,7 @@ TIMM = ['timm>=1.0.20']
 # Masks are read and written without it; with it the tests compare.
 COCO = ['pycocotools>=2.0.11']
 # tools/docs_site.py and tools/model_zoo.py.
-DOCS = ['zensical>=0.0.67', 'mkdocstrings-python>=2.0.9', 'pyyaml>=6.0.1']
+DOCS = ['zensical>=0.0.67', 'mkdocstrings-python>=2.0.9', 'pymdown-extensions>=12.1', 'pyyaml>=6.0.1']
 TESTS = [
     'pytest>=8',
     'pytest-xdist>=3.5',
