@@ -100,7 +100,7 @@ def section(model: dict) -> str:
     }
     lines = [
         f'\n## {model["Name"]}\n',
-        '| | |',
+        '| about | value |',
         '| --- | --- |',
         *(f'| {key} | {text} |' for key, text in rows.items()),
     ]
