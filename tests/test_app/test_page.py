@@ -328,6 +328,11 @@ def test_a_page_that_is_closed_in_mid_run_is_picked_up(visit, client, shapes, mo
     again.page.click('[data-way=forward]')
     again.run_to_end()
     assert session.store.num_results() == COUNT
+    again.page.once('dialog', lambda dialog: dialog.accept())
+    again.page.click('#clear')
+    again.until(lambda: session.store.num_results() == 0)
+    again.page.wait_for_selector('#doubt-section', state='hidden')
+    assert (session.mask(0) == (shapes[1][0] == 1)).all()
 
 
 def test_what_is_refused_is_said_in_the_page(visit, serve, place, tmp_path):

@@ -24,6 +24,9 @@ export class Panel {
       button.addEventListener('click', () => app.export(button.dataset.form));
     }
     $('stop').addEventListener('click', () => app.stop());
+    $('clear').addEventListener('click', () => {
+      if (confirm('Forget all that was found? What you painted and set stays.')) app.edit('clear');
+    });
     $('from').addEventListener('change', () => {
       app.prefersFrom = $('from').checked;
       this.showRun();
