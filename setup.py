@@ -80,5 +80,13 @@ setup(
         'matplotlib>=3.8',
         'tensorboard>=2.17',
     ],
-    extras_require={'timm': TIMM, 'coco': COCO, 'docs': DOCS, 'tests': TESTS, 'dev': [*TESTS, 'pre-commit>=3']},
+    # The page of stt_mm.app needs nothing besides: `.[app]` is `.`.
+    extras_require={
+        'app': [],
+        'timm': TIMM,
+        'coco': COCO,
+        'docs': DOCS,
+        'tests': TESTS,
+        'dev': [*TESTS, 'pre-commit>=3'],
+    },
 )

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from stt_mm.apis import Edits, FrameResult, ResultFiles, VideoPropagator
-from stt_mm.apis.pretrained import config_in
+from stt_mm.apis.pretrained import config_for
 from stt_mm.engine.cli import Progress, add_config_options, add_weight_arguments, between, one_line_errors, tool_parser
 from stt_mm.errors import InputError
 from stt_mm.utils import list_images, point_file
@@ -24,7 +24,6 @@ from stt_mm.utils.mask_file import read_mask_file
 from stt_mm.utils.targets import check_file
 from stt_mm.utils.video import VideoStream, open_video
 
-DEFAULT_CONFIG = 'eval/davis_r18_s8'
 WINDOW = 'stt_mm (q ends)'
 EPILOG = """examples:
   python demo/propagate.py talk.mp4 --mask first.png --out out.mp4
@@ -297,7 +296,7 @@ def main(argv: list[str] | None = None) -> None:
         images = list_images(args.video) if os.path.isdir(args.video) else []
         masks, points = given_masks(args, images), given_points(args)
         checkpoint = None if args.checkpoint == 'none' else args.checkpoint
-        config = args.config or (checkpoint and config_in(checkpoint, args.trust_checkpoint)) or DEFAULT_CONFIG
+        config = args.config or config_for(checkpoint, args.trust_checkpoint)
         read = [file for _, file in args.mask] + [item for item in args.points if isinstance(item, Path)]
         written = {'the video': args.out, 'the masks': args.mask_dir, 'the points': args.points_json}
         written = {what: path for what, path in written.items() if path}

@@ -20,7 +20,7 @@ _SHORT = {
     'check': 'check-data',
 }
 # What works on files that only the repository has: its pages, its tests and the videos of the demo.
-_OF_THE_REPOSITORY = ('benchmark', 'collect-results', 'gpu-check', 'quickstart')
+_OF_THE_REPOSITORY = ('benchmark', 'collect-results', 'docs-site', 'gpu-check', 'model-zoo', 'quickstart')
 _APP = 'app'
 _FIRST = ('train', 'test', 'propagate', _APP, 'eval', 'convert', 'extract-frames')
 
@@ -51,13 +51,7 @@ def _listing() -> str:
 
 
 def _run_app(arguments: list[str]) -> None:
-    try:
-        app = importlib.import_module(f'stt_mm.{_APP}')
-    except ModuleNotFoundError as error:
-        if error.name.startswith('stt_mm.') and error.name != f'stt_mm.{_APP}':
-            raise
-        sys.exit(f"error: stt-mm {_APP} needs {error.name}, which is not installed: pip install 'stt_mm[{_APP}]'.")
-    app.main(arguments)
+    importlib.import_module(f'stt_mm.{_APP}').main(arguments)
 
 
 def _run_file(file: Path, program: str, arguments: list[str]) -> None:

@@ -97,19 +97,6 @@ def test_the_app_is_imported_when_asked_for(monkeypatch, capsys):
     assert given == [['folder', '--port', '1']]
 
 
-def test_an_app_whose_libraries_are_absent_says_how_to_get_them(monkeypatch):
-    def absent(name):
-        raise ModuleNotFoundError(f'No module named {missing!r}', name=missing)
-
-    monkeypatch.setattr(cli.importlib, 'import_module', absent)
-    missing = 'starlette'
-    with pytest.raises(SystemExit, match=r"^error: stt-mm app needs starlette, .*: pip install 'stt_mm\[app\]'\.$"):
-        cli.main(['app'])
-    missing = 'stt_mm.ops.nothing'  # a fault of the code
-    with pytest.raises(ModuleNotFoundError):
-        cli.main(['app'])
-
-
 def test_folders_beside_the_package_and_in_it(tmp_path, monkeypatch):
     assert config_path.shipped('tools') == ROOT / 'tools'
     monkeypatch.setattr(config_path, 'PACKAGE', tmp_path / 'stt_mm')

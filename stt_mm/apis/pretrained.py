@@ -64,6 +64,11 @@ def stated_config(name_or_path: str | Path) -> Config:
     return config
 
 
+def config_for(name_or_path: str | Path | None, trust: bool = False) -> Config | str:
+    """What :func:`config_in` finds; where a file says nothing, or without one, STT's ResNet-18 on DAVIS."""
+    return (name_or_path and config_in(name_or_path, trust)) or 'eval/davis_r18_s8'
+
+
 def config_in(name_or_path: str | Path, trust: bool = False) -> Config | None:
     """The config of the network in a file, up to the stage that is compared, with its protocol.
 

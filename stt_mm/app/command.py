@@ -7,24 +7,23 @@ import sys
 import webbrowser
 from pathlib import Path
 
-import stt_mm
 from stt_mm.apis import VideoPropagator
+from stt_mm.apis.pretrained import config_for
 from stt_mm.app.library import Library, kind_of
 from stt_mm.app.server import Server
 from stt_mm.app.studio import Studio
 from stt_mm.engine.cli import add_config_options, add_weight_arguments, between, one_line_errors, tool_parser
-from stt_mm.errors import FileError, InputError, MissingInputError
+from stt_mm.errors import FileError, MissingInputError
 from stt_mm.protocols import get_protocol
 
 DESCRIPTION = 'Paint, propagate, correct and export in the browser: masks and points through a video of your own.'
 EPILOG = """examples:
-  python demo/app.py talk.mp4
-  python demo/app.py videos/                 choose one of a folder, or upload one to it
-  python demo/app.py frames/ --device cuda:1 --port 9000
+  stt-mm app talk.mp4
+  stt-mm app videos/                 choose one of a folder, or upload one to it
+  stt-mm app frames/ --device cuda:1 --port 9000
 
 The work is saved beside the video, in <video>.stt_mm/. Ctrl-C or SIGTERM ends the program after the frame in work."""
 PORT = 8765
-CHECKPOINT = Path(stt_mm.__file__).resolve().parents[1] / 'demo' / 'stt_r18_demo-3e2c45c8.pth'
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -44,10 +43,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--max-upload', type=between(0.001, kind=float), default=4.0, metavar='GB', help='largest upload, in gigabytes'
     )
     parser.add_argument(
-        '--config', default='eval/davis_r18_s8', help='config with the network and the protocol, a file or a name'
+        '--config',
+        help='config with the network and the protocol (default: what the checkpoint says of them, or '
+        'configs/eval/davis_r18_s8.py where it says nothing)',
     )
     parser.add_argument(
-        '--checkpoint', help=f'weights of the backbone, or "none" (default: demo/{CHECKPOINT.name} of the checkout)'
+        '--checkpoint',
+        default='stt_r18_demo',
+        help='weights of the backbone: a file, a network that comes with stt_mm, or "none"',
     )
     parser.add_argument('--protocol', metavar='NAME', help='another protocol than that of the config')
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')
@@ -108,16 +111,14 @@ def _library(path: str, max_upload: int) -> tuple[Library, str | None]:
 
 
 def _propagator(args: argparse.Namespace) -> VideoPropagator:
-    if args.checkpoint is None and not CHECKPOINT.is_file():
-        raise InputError('The weights of the demo come with a checkout alone. Give some by --checkpoint.')
-    checkpoint = args.checkpoint or CHECKPOINT
+    checkpoint = None if args.checkpoint == 'none' else args.checkpoint
     options = dict(args.cfg_options or {})
     if args.protocol:
         get_protocol(args.protocol)
         options['model.propagator.protocol.name'] = args.protocol
     return VideoPropagator(
-        args.config,
-        None if checkpoint == 'none' else checkpoint,
+        args.config or config_for(checkpoint, args.trust_checkpoint),
+        checkpoint,
         args.device,
         options,
         args.trust_checkpoint,

@@ -68,9 +68,9 @@ def test_errors_are_one_line(place, capsys):
     assert 'cannot be listened to' in error_of(capsys, place, '--host', '203.0.113.7')
 
 
-def test_the_weights_of_the_demo_are_the_default(place, monkeypatch, tmp_path):
+def test_the_weights_of_the_demo_are_the_default(place):
     args = parse_args([str(place)])
-    assert command._propagator(args).model.backbone.depth == 18
-    monkeypatch.setattr(command, 'CHECKPOINT', tmp_path / 'none.pth')
-    with pytest.raises(command.InputError, match='come with a checkout alone'):
-        command._propagator(args)
+    assert args.checkpoint == 'stt_r18_demo'
+    model = command._propagator(args).model
+    assert model.backbone.depth == 18
+    assert model.protocol['name'] == 'stt_davis_s8'
