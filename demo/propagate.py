@@ -15,9 +15,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from stt_mm.apis import Edits, FrameResult, ResultFiles, VideoPropagator
-from stt_mm.apis.pretrained import config_for
-from stt_mm.engine.cli import Progress, add_config_options, add_weight_arguments, between, one_line_errors, tool_parser
+from stt_mm.apis import Edits, FrameResult, ResultFiles
+from stt_mm.apis.arguments import add_network_arguments, propagator_of
+from stt_mm.engine.cli import Progress, between, one_line_errors, tool_parser
 from stt_mm.errors import InputError
 from stt_mm.utils import list_images, point_file
 from stt_mm.utils.mask_file import read_mask_file
@@ -144,19 +144,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--fps', type=between(0.001, 100_000, float), help='of --out (default: the pace of the video, or 10)'
     )
     parser.add_argument('--alpha', type=between(0, 1, float), default=0.5, help='opacity of the objects')
-    parser.add_argument(
-        '--config',
-        help='config with the network and the protocol (default: what the checkpoint says of them, or '
-        'configs/eval/davis_r18_s8.py where it says nothing)',
-    )
-    parser.add_argument(
-        '--checkpoint',
-        default='stt_r18_demo',
-        help='weights of the backbone: a file, a network that comes with stt_mm, or "none"',
-    )
-    parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')
-    add_config_options(parser, text='override config values, e.g. model.propagator.protocol.short_side=360')
-    add_weight_arguments(parser)
+    add_network_arguments(parser)
     args = parser.parse_args(argv)
     frames = [frame for frame, _ in args.mask]
     whole = [file for _, file in args.mask if is_json(file)] + [item for item in args.points if isinstance(item, Path)]
@@ -295,8 +283,6 @@ def main(argv: list[str] | None = None) -> None:
         stream = open_video(args.video)
         images = list_images(args.video) if os.path.isdir(args.video) else []
         masks, points = given_masks(args, images), given_points(args)
-        checkpoint = None if args.checkpoint == 'none' else args.checkpoint
-        config = args.config or config_for(checkpoint, args.trust_checkpoint)
         read = [file for _, file in args.mask] + [item for item in args.points if isinstance(item, Path)]
         written = {'the video': args.out, 'the masks': args.mask_dir, 'the points': args.points_json}
         written = {what: path for what, path in written.items() if path}
@@ -305,20 +291,11 @@ def main(argv: list[str] | None = None) -> None:
         files = ResultFiles(
             args.masks_json,
             args.points_npz,
-            [*read, args.config, checkpoint, *(images or [args.video])],
+            [*read, args.config, args.checkpoint, *(images or [args.video])],
             written,
             {Path(image).stem: Path(image).name for image in images},
         )
-        propagator = VideoPropagator(
-            config,
-            checkpoint,
-            args.device,
-            args.cfg_options,
-            args.trust_checkpoint,
-            args.allow_partial,
-            args.prefix,
-            args.allow_other_geometry,
-        )
+        propagator = propagator_of(args)
         max_frames = args.max_frames if args.end is None else args.end - args.start
         run = Run(stream, max_frames, args.show, args.alpha, files)
         with files, run.ended_by_signals():

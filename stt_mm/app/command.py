@@ -7,14 +7,12 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from stt_mm.apis import VideoPropagator
-from stt_mm.apis.pretrained import config_for
+from stt_mm.apis.arguments import add_network_arguments, propagator_of
 from stt_mm.app.library import Library, kind_of
 from stt_mm.app.server import Server
 from stt_mm.app.studio import Studio
-from stt_mm.engine.cli import add_config_options, add_weight_arguments, between, one_line_errors, tool_parser
+from stt_mm.engine.cli import between, one_line_errors, tool_parser
 from stt_mm.errors import FileError, MissingInputError
-from stt_mm.protocols import get_protocol
 
 DESCRIPTION = 'Paint, propagate, correct and export in the browser: masks and points through a video of your own.'
 EPILOG = """examples:
@@ -42,20 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--max-upload', type=between(0.001, kind=float), default=4.0, metavar='GB', help='largest upload, in gigabytes'
     )
-    parser.add_argument(
-        '--config',
-        help='config with the network and the protocol (default: what the checkpoint says of them, or '
-        'configs/eval/davis_r18_s8.py where it says nothing)',
-    )
-    parser.add_argument(
-        '--checkpoint',
-        default='stt_r18_demo',
-        help='weights of the backbone: a file, a network that comes with stt_mm, or "none"',
-    )
-    parser.add_argument('--protocol', metavar='NAME', help='another protocol than that of the config')
-    parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')
-    add_config_options(parser, text='override config values, e.g. model.propagator.protocol.short_side=360')
-    add_weight_arguments(parser)
+    add_network_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -65,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s')
     with one_line_errors():
         library, first = _library(args.path, round(args.max_upload * 1e9))
-        studio = Studio(library, _propagator(args), first)
+        studio = Studio(library, propagator_of(args), first)
         try:
             server = Server(studio, args.host, args.port)
         except OSError as error:
@@ -108,21 +93,3 @@ def _library(path: str, max_upload: int) -> tuple[Library, str | None]:
     library = Library(place.parent, max_upload)
     library.video(place.name)
     return library, place.name
-
-
-def _propagator(args: argparse.Namespace) -> VideoPropagator:
-    checkpoint = None if args.checkpoint == 'none' else args.checkpoint
-    options = dict(args.cfg_options or {})
-    if args.protocol:
-        get_protocol(args.protocol)
-        options['model.propagator.protocol.name'] = args.protocol
-    return VideoPropagator(
-        args.config or config_for(checkpoint, args.trust_checkpoint),
-        checkpoint,
-        args.device,
-        options,
-        args.trust_checkpoint,
-        args.allow_partial,
-        args.prefix,
-        args.allow_other_geometry,
-    )

@@ -71,6 +71,6 @@ def test_errors_are_one_line(place, capsys):
 def test_the_weights_of_the_demo_are_the_default(place):
     args = parse_args([str(place)])
     assert args.checkpoint == 'stt_r18_demo'
-    model = command._propagator(args).model
+    model = command.propagator_of(args).model
     assert model.backbone.depth == 18
     assert model.protocol['name'] == 'stt_davis_s8'

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from tiny_data import moving_shapes, write_image, write_video
 
-from stt_mm.apis import Edits, VideoPropagator
+from stt_mm.apis import Edits, VideoPropagator, arguments
 from stt_mm.models import Correspondence
 from stt_mm.utils import VideoReader, read_mask, write_mask
 from stt_mm.utils.mask_file import MaskFileWriter, read_mask_file
@@ -431,7 +431,7 @@ class Propagator:
 def asked(monkeypatch):
     """The calls of the network that stands in for another."""
     monkeypatch.setattr(Propagator, 'calls', [])
-    monkeypatch.setattr(propagate, 'VideoPropagator', Propagator)
+    monkeypatch.setattr(arguments, 'VideoPropagator', Propagator)
     monkeypatch.setattr(propagate, 'open_video', lambda name: SimpleNamespace(name=name, num_frames=None))
     return Propagator.calls
 
@@ -443,12 +443,13 @@ def test_every_argument_reaches_the_propagator(asked, capfd, monkeypatch):
     line = (
         'v.mp4 --mask a.png 3:b.png --points 1,2 4:5,6 3,4 5:1=7,8 --out o.mp4 --fps 12.5 --alpha 0.25 --end 11 '
         '--start 2 --direction both --delete 5:3 6:4 --delete-points 6:0 '
-        '--mask-dir m --overwrite --config c.py --checkpoint w.pth --device cpu --cfg-options a=1 '
+        '--mask-dir m --overwrite --config c.py --checkpoint w.pth --protocol dino_davis_p8 --device cpu --cfg-options a=1 '
         '--trust-checkpoint --prefix net --allow-other-geometry'
     )
     propagate.main(line.split())
     made, (stream, mask, points, options) = asked
-    assert made == ('c.py', 'w.pth', 'cpu', dict(a=1), True, False, 'net', True)
+    changed = {'a': 1, 'model.propagator.protocol.name': 'dino_davis_p8'}
+    assert made == ('c.py', 'w.pth', 'cpu', changed, True, False, 'net', True)
     assert (stream.name, mask) == ('v.mp4', {0: 'a.png', 3: 'b.png'})
     assert {frame: positions.tolist() for frame, positions in points.items()} == {0: [[1, 2], [3, 4]], 4: [[5, 6]]}
     run = options.pop('on_frame').__self__
@@ -480,7 +481,7 @@ def test_what_is_not_given_is_left_to_the_propagator(asked, capfd, monkeypatch):
     monkeypatch.setattr(propagate.cv2.utils, 'logging', logging, raising=False)  # OpenCV 4 has no such module
     propagate.main(['0', '--points', '1,2', '--points-json', 'p.json', '--checkpoint', 'none', '--allow-partial'])
     made, (_, mask, points, options) = asked
-    assert made == ('eval/davis_r18_s8', None, None, None, False, True, None, False)
+    assert made == ('eval/davis_r18_s8', None, None, {}, False, True, None, False)
     assert (mask, list(points)) == (None, [0])
     for name in ('on_frame', 'progress'):
         options.pop(name)

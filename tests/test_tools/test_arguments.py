@@ -265,6 +265,7 @@ LINES = {
             alpha=0.5,
             config=None,
             checkpoint='stt_r18_demo',
+            protocol=None,
             device=None,
             cfg_options=None,
             prefix=None,
@@ -272,7 +273,7 @@ LINES = {
         'overwrite show trust-checkpoint allow-partial allow-other-geometry',
         '--mask a.png 3:b.png --mask 4:c.png --points 5:6,7.5 5:1=2,3 --delete 6:2 '
         '--delete-points 7:0 8:1 --direction both --start 1 --end 10 --mask-dir m --points-json j --fps '
-        '12.5 --alpha 1 --config c.py --checkpoint none --device cuda:1 --cfg-options a=1 --prefix net',
+        '12.5 --alpha 1 --config c.py --checkpoint none --protocol p --device cuda:1 --cfg-options a=1 --prefix net',
         dict(
             mask=[(0, 'a.png'), (3, 'b.png'), (4, 'c.png')],
             points=[(0, None, (1.0, 2.0)), (5, None, (6.0, 7.5)), (5, 1, (2.0, 3.0))],
@@ -287,6 +288,7 @@ LINES = {
             alpha=1.0,
             config='c.py',
             checkpoint='none',
+            protocol='p',
             device='cuda:1',
             cfg_options=dict(a=1),
             prefix='net',
