@@ -35,6 +35,8 @@ def test_it_serves_until_it_is_ended(place, number):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        # A shell lets what it runs in the background ignore SIGINT, and with it all that is started there.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     line = process.stdout.readline()
     url = re.match(rf'(http://127\.0\.0\.1:\d+/) shows {re.escape(str(place))}\. Ctrl-C ends it\.$', line)[1]

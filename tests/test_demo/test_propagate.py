@@ -443,8 +443,8 @@ def test_every_argument_reaches_the_propagator(asked, capfd, monkeypatch):
     line = (
         'v.mp4 --mask a.png 3:b.png --points 1,2 4:5,6 3,4 5:1=7,8 --out o.mp4 --fps 12.5 --alpha 0.25 --end 11 '
         '--start 2 --direction both --delete 5:3 6:4 --delete-points 6:0 '
-        '--mask-dir m --overwrite --config c.py --checkpoint w.pth --protocol dino_davis_p8 --device cpu --cfg-options a=1 '
-        '--trust-checkpoint --prefix net --allow-other-geometry'
+        '--mask-dir m --overwrite --config c.py --checkpoint w.pth --protocol dino_davis_p8 --device cpu '
+        '--cfg-options a=1 --trust-checkpoint --prefix net --allow-other-geometry'
     )
     propagate.main(line.split())
     made, (stream, mask, points, options) = asked
