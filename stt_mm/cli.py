@@ -69,7 +69,8 @@ def _listing() -> str:
             if name != _APP:
                 text = ast.get_docstring(ast.parse(files[name].read_text('utf-8'))).splitlines()[0]
             first, rest = f'  {name}'.ljust(_COLUMN), ' ' * _COLUMN
-            lines.append(textwrap.fill(text.rstrip('.'), width, initial_indent=first, subsequent_indent=rest))
+            wrap = textwrap.TextWrapper(width, first, rest, break_on_hyphens=False)
+            lines.append(wrap.fill(text.rstrip('.')))
     return '\n'.join(lines)
 
 

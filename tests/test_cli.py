@@ -64,7 +64,7 @@ def test_the_help_fits_the_terminal(capsys, monkeypatch, columns, widest):
 def test_examples_are_called_as_the_tool_was(capsys, monkeypatch):
     monkeypatch.setenv('COLUMNS', '70')
     shown = stt_mm('compare-results', '--help').stdout
-    assert '  stt-mm test configs/eval/davis_r18_s8.py none --out untrained.json\n' in shown
+    assert '  stt-mm test eval/davis_r18_s8 none --out untrained.json\n' in shown
     assert '  stt-mm compare-results untrained.json stt.json\n' in shown
     assert 'tools/analysis' not in shown
     script = [sys.executable, str(ROOT / 'tools' / 'analysis' / 'compare_results.py'), '--help']

@@ -175,7 +175,8 @@ class ToolHelp(argparse.RawDescriptionHelpFormatter):
         if self._prog.startswith('stt-mm '):
             text = as_commands(text)
         parts = text.split('\n\n')
-        filled = (part if '\n ' in part else textwrap.fill(' '.join(part.split()), width) for part in parts)
+        wrap = textwrap.TextWrapper(width, break_on_hyphens=False)
+        filled = (part if '\n ' in part else wrap.fill(' '.join(part.split())) for part in parts)
         return super()._fill_text('\n\n'.join(filled), width, indent)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:

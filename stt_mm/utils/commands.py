@@ -10,6 +10,7 @@ _SHORT = {
     'check': 'check-data',
 }
 _CALL = re.compile(r'python (?:tools|demo)/(?:\w+/)?(\w+)\.py')
+_CONFIG = re.compile(r'\bconfigs/([\w/{},]+)\.py')
 
 
 def command_name(stem: str) -> str:
@@ -18,5 +19,5 @@ def command_name(stem: str) -> str:
 
 
 def as_commands(text: str) -> str:
-    """A text whose calls ``python tools/test.py`` are ``stt-mm test``, as they are typed outside of a checkout."""
-    return _CALL.sub(lambda call: f'stt-mm {command_name(call[1])}', text)
+    """A text with its calls as they are typed outside of a checkout: ``stt-mm test eval/davis_r18_s8``."""
+    return _CONFIG.sub(r'\1', _CALL.sub(lambda call: f'stt-mm {command_name(call[1])}', text))
