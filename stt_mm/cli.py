@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         'stt-mm',
         usage='%(prog)s COMMAND ...',
-        description='Self-supervised video correspondence: train features, carry masks and points through videos.',
+        description='Self-supervised video correspondence: train features, follow masks and points.',
         epilog='"stt-mm COMMAND --help" has the arguments of a command, with examples.',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
