@@ -1,4 +1,4 @@
-"""Networks for ``torch.hub.load(FOLDER_OR_REPOSITORY, NAME)``."""
+"""Networks for ``torch.hub.load(FOLDER, NAME, source='local')``, where ``FOLDER`` is a checkout."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,7 @@
-"""Carry masks and points through a video of your own: overlay video, palette PNGs and points as JSON."""
+"""Carry masks and points through a video of your own.
+
+Writes an overlay video, palette PNGs, a COCO file, and points as JSON or in TAP-Vid's form, as you ask.
+"""
 
 import argparse
 import os
@@ -34,10 +37,11 @@ EPILOG = """examples:
   python demo/propagate.py talk.mp4 --mask first.png 40:corrected.png --direction both --mask-dir masks
   python demo/propagate.py talk.mp4 --mask first.png --delete 60:2 --start 0 --end 90 --out out.mp4
 
-A mask is an image of object ids (indexed or grey, of any depth) or an .npy file of them, at the size of the frames; a
-part map is a mask of part ids. A JSON file gives each object in the first of its frames that shows it, a .npz file of
-TAP-Vid each point likewise. What is followed already and given again, an id of a mask or a point by its number
-(40:0=120,80), is corrected from that frame on; with --direction both, before it as well."""
+A mask is an image of object ids (indexed or grey, any bit depth) or an .npy file, at the size of the frames; a part map
+is a mask of part ids. A JSON file gives each object in the first frame that shows it, a TAP-Vid .npz file each point.
+
+To correct an object or a point, give it again in a later frame: a mask with its id, or a point with its number
+(40:0=120,80). The correction holds from that frame on; with --direction both, before it too."""
 
 
 def labelled(text: str) -> tuple[int, str]:
@@ -97,7 +101,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=[],
         type=mask,
         metavar='[FRAME:]FILE',
-        help='ids of the objects that are new in that frame (default: frame 0); or one JSON file for all frames',
+        help='mask of the objects that are new in FRAME (default: 0), or one JSON file for all frames',
     )
     parser.add_argument(
         '--points',
@@ -106,8 +110,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=[],
         type=point,
         metavar='[FRAME:][NUMBER=]X,Y',
-        help='points to follow from that frame on (default: frame 0), in pixels from the upper left; or one .npz file; '
-        'with its number, from 0 by frame and in the order given within it, a point is corrected',
+        help='points to follow from FRAME on (default: 0), in pixels from the upper left, or one .npz file; NUMBER= '
+        'corrects a point, counted from 0 by frame and in the order given within it',
     )
     for name, what, metavar in (
         ('delete', 'objects', 'FRAME:ID'),
@@ -120,28 +124,33 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             default=[],
             type=deleted,
             metavar=metavar,
-            help=f'{what} that are followed no longer from that frame on',
+            help=f'{what} to stop following from FRAME on',
         )
     parser.add_argument(
         '--direction',
         choices=('forward', 'backward', 'both'),
         default='forward',
-        help='carry labels to the frames after theirs, before them, or both (default: forward)',
+        help='carry labels to later frames, earlier ones, or both (default: forward)',
     )
     parser.add_argument('--start', type=between(0, 10**9, int), default=0, metavar='N', help='begin with frame N')
-    parser.add_argument('--end', type=between(1, 10**9, int), metavar='N', help='stop before frame N')
     parser.add_argument(
-        '--out', type=Path, metavar='FILE.mp4', help='write the frames with the results over them; or .mov, .mkv, .webm'
+        '--end', type=between(1, 10**9, int), metavar='N', help='stop before frame N (default: the end)'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        metavar='FILE.mp4',
+        help='write the frames with the results drawn on them; or .mov, .mkv, .webm',
     )
     parser.add_argument('--mask-dir', type=Path, metavar='DIR', help='write the ids of each frame as a palette PNG')
-    parser.add_argument('--overwrite', action='store_true', help='remove what --mask-dir holds of other masks')
-    parser.add_argument('--points-json', type=Path, metavar='FILE.json', help='write the points of each frame')
-    parser.add_argument('--masks-json', type=Path, metavar='FILE.json', help='write the masks as run lengths of COCO')
-    parser.add_argument('--points-npz', type=Path, metavar='FILE.npz', help='write the points in the form of TAP-Vid')
+    parser.add_argument('--overwrite', action='store_true', help='remove other masks from --mask-dir')
+    parser.add_argument('--points-json', type=Path, metavar='FILE.json', help='write the points of each frame as JSON')
+    parser.add_argument('--masks-json', type=Path, metavar='FILE.json', help='write the masks as COCO run lengths')
+    parser.add_argument('--points-npz', type=Path, metavar='FILE.npz', help="write the points in TAP-Vid's form")
     parser.add_argument('--show', action='store_true', help='show the result in a window; q ends the run')
-    parser.add_argument('--max-frames', type=int, metavar='N', help='stop after N frames')
+    parser.add_argument('--max-frames', type=int, metavar='N', help='stop after N frames (default: all)')
     parser.add_argument(
-        '--fps', type=between(0.001, 100_000, float), help='of --out (default: the pace of the video, or 10)'
+        '--fps', type=between(0.001, 100_000, float), help='frame rate of --out (default: the pace of the video, or 10)'
     )
     parser.add_argument('--alpha', type=between(0, 1, float), default=0.5, help='opacity of the objects')
     add_network_arguments(parser)

@@ -44,8 +44,36 @@ def test_the_help_has_a_line_for_each_tool(capsys, arguments):
     assert len(set(found.values())) == len(found)
     lines = {line.split()[0]: line.strip() for line in out.splitlines() if line.startswith('  ')}
     assert lines.keys() >= found.keys()
-    assert lines['train'] == 'train                Train a model.'
-    assert list(found)[:3] == ['train', 'test', 'propagate']
+    assert lines['train'] == 'train                Train a model'
+    assert list(found)[:4] == ['propagate', 'app', 'convert-masks', 'train']
+
+
+@pytest.mark.parametrize(('columns', 'widest'), [(200, 100), (100, 100), (60, 60)])
+def test_the_help_fits_the_terminal(capsys, monkeypatch, columns, widest):
+    monkeypatch.setenv('COLUMNS', str(columns))
+    _, out, _ = ended(capsys, '--help')
+    commands = out.partition('\n\noptions:')[0].partition('your own videos:')[2].splitlines()[1:]
+    assert max(len(line) for line in commands) <= widest
+    # Two columns: a line goes on below its own text.
+    assert all(not line or not line.startswith(' ') or line[:23].strip() in (*cli.commands(), '') for line in commands)
+    assert all(line[22] == ' ' != line[23] for line in commands if line.startswith(' '))
+    if columns >= widest == 100:
+        assert all(line[:23].strip() for line in commands if line.startswith(' ')), 'a description needs two lines'
+
+
+def test_examples_are_called_as_the_tool_was(capsys, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '70')
+    shown = stt_mm('compare-results', '--help').stdout
+    assert '  stt-mm test configs/eval/davis_r18_s8.py none --out untrained.json\n' in shown
+    assert '  stt-mm compare-results untrained.json stt.json\n' in shown
+    assert 'tools/analysis' not in shown
+    script = [sys.executable, str(ROOT / 'tools' / 'analysis' / 'compare_results.py'), '--help']
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    called = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=300, check=True).stdout
+    assert '  python tools/analysis/compare_results.py untrained.json stt.json\n' in called
+    # Paragraphs are fitted to the terminal, examples are not.
+    lines = called.splitlines()
+    assert max(len(line) for line in lines if not line.startswith('  python')) <= 70 < max(map(len, lines))
 
 
 def test_what_only_the_repository_has_is_not_listed_elsewhere(monkeypatch):
@@ -90,11 +118,13 @@ def test_a_tool_runs_as_if_it_were_called():
 
 def test_the_app_is_imported_when_asked_for(monkeypatch, capsys):
     given = []
+    monkeypatch.setattr(sys, 'argv', ['stt-mm'])
     app = types.ModuleType('stt_mm.app')
     app.main = given.append
     monkeypatch.setitem(sys.modules, 'stt_mm.app', app)
     cli.main(['app', 'folder', '--port', '1'])
     assert given == [['folder', '--port', '1']]
+    assert sys.argv[0] == 'stt-mm app'
 
 
 def test_folders_beside_the_package_and_in_it(tmp_path, monkeypatch):

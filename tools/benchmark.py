@@ -1,7 +1,7 @@
-"""Time, peak memory and, of points, errors: every figure and what it is compared with measured in one run.
+"""Measure time, peak memory and the errors of points, each next to a reference.
 
-Each row of the others runs in a process of its own, so that rows do not share a high-water mark: to warm up, once for
-its memory, the growth of the peak (resident memory on a CPU, allocated memory on a GPU), and then for the median of its
+Each row of time and memory runs in a process of its own, so that rows do not share a high-water mark: first to warm up,
+then once for its memory, which is the growth of the peak (resident on a CPU, allocated on a GPU), then for its median
 time.
 """
 

@@ -1,8 +1,8 @@
-"""Write pictures of the samples of a config.
+"""Draw samples of the data that a config trains or evaluates on.
 
-For training: the frames of a clip above (the crop in red), below the same frames as the model gets them; a flip is
-named in the file name. For stage 1: the views of an image. For evaluation: the frames in which labels are given, with
-the masks or points.
+For training: the frames of a clip on top (crop in red), and the same frames as the model gets them below; the file name
+tells of a flip. For stage 1: the views of an image. For evaluation: the frames with given labels, and their masks or
+points.
 """
 
 import argparse
@@ -30,10 +30,10 @@ RED = (255, 0, 0)
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EXAMPLE)
-    parser.add_argument('config', help='a config file')
-    parser.add_argument('-o', '--out', required=True, metavar='DIR', help='folder for the pictures; made if missing')
-    parser.add_argument('-p', '--phase', choices=('train', 'val', 'test'), default='train', help='whose dataset')
-    parser.add_argument('-n', '--num', type=between(1), default=10, metavar='N', help='how many samples')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('-o', '--out', required=True, metavar='DIR', help='folder for the pictures, created if missing')
+    parser.add_argument('-p', '--phase', choices=('train', 'val', 'test'), default='train', help='data to draw')
+    parser.add_argument('-n', '--num', type=between(1), default=10, metavar='N', help='number of samples')
     add_config_options(parser)
     parser.add_argument('--overwrite', action='store_true', help='remove the pictures of another config from DIR')
     return parser.parse_args(argv)

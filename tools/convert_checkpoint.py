@@ -1,4 +1,4 @@
-"""Convert a checkpoint of any known source to one of its backbone alone, for stage 2 or to be published."""
+"""Convert a checkpoint of any known source to its backbone, or publish it."""
 
 import argparse
 import hashlib
@@ -26,10 +26,11 @@ EXAMPLES = """examples:
       -> checkpoints/iter_90000-<sha8>.safetensors
 
 Known sources: mmpretrain (MoCo, SimSiam, DenseCL, BYOL, ...), official MoCo and SimSiam, torchvision names (DetCo),
-released STT, and files of this toolbox. The query encoder or the student is taken, without heads, queues, teacher,
-optimizer and history; torch.load(weights_only=True) can read the file, which says how its network is built and which
-protocol it is meant for, if the source does. Unless published it must be a whole ResNet.
-<sha8> are the first digits of the file's SHA-256, so a download can be checked."""
+released STT, and files of this toolbox. The result holds the query encoder or the student, without heads, queues,
+teacher, optimizer and history, and torch.load(weights_only=True) can read it. It states how its network is built and
+which protocol it is meant for, if the source does. Without --publish, the source must hold a whole ResNet.
+
+<sha8> is the start of the file's SHA-256, to check a download with."""
 
 DEPTHS = (18, 50)
 COUNTER = 'num_batches_tracked'
@@ -42,16 +43,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EXAMPLES)
     parser.add_argument('source', help='checkpoint to read')
     parser.add_argument(
-        'out', help='file to write; with --publish a folder (existing, or ending in /) or the start of the name'
+        'out', help='file to write; with --publish, a folder (existing, or ending in /) or the start of the name'
     )
-    parser.add_argument('--publish', action='store_true', help='any backbone, with a checksum in the name of the file')
+    parser.add_argument(
+        '--publish', action='store_true', help='take any backbone, and put a checksum into the name of the file'
+    )
     parser.add_argument('--fp16', action='store_true', help='store float16 weights: half the size, slightly rounded')
     parser.add_argument(
-        '--safetensors', action='store_true', help='publish in that format (as an OUT that ends in .safetensors does)'
+        '--safetensors', action='store_true', help='publish in this format, as does an OUT that ends in .safetensors'
     )
-    parser.add_argument(
-        '--protocol', help='name of the protocol that the network is meant for (default: the one in its file)'
-    )
+    parser.add_argument('--protocol', help='protocol that the network is meant for (default: the one in its file)')
     parser.add_argument(
         '--depth',
         type=int,

@@ -1,4 +1,4 @@
-"""Build the web site of the documentation, with search and the API, from the pages of this checkout."""
+"""Build the web site of the documentation, with search and the API."""
 
 import argparse
 import importlib
@@ -36,8 +36,8 @@ LINK = re.compile(r'(?<!`)\[(?:[^\]\n]|\n(?!\n))*\]\(([^)\s]+)\)')
 EPILOG = """example:
   python tools/docs_site.py work_dirs/site && python -m http.server -d work_dirs/site
 
-Needs the extra docs (pip install -e '.[docs]'). A page that no menu lists, a warning of the builder or a link to
-nothing, an anchor included, is an error."""
+Needs the extra docs (pip install -e '.[docs]'). A page that no menu lists, a warning of the builder, and a dead
+link or anchor are errors."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -1,4 +1,7 @@
-"""Estimate the diagonal Fisher information of a trained backbone, for elastic weight consolidation."""
+"""Estimate the diagonal Fisher information of a trained backbone.
+
+Elastic weight consolidation needs it.
+"""
 
 import argparse
 import glob
@@ -47,11 +50,10 @@ EXAMPLES = """examples:
   python tools/estimate_fisher.py configs/pretrain/mocov2_r18_in1k.py CHECKPOINT --out pretrained/fisher_r18.pth
   torchrun --nproc-per-node 4 tools/estimate_fisher.py CONFIG CHECKPOINT --out FILE       (four processes)
 
-CONFIG is the config that the checkpoint was trained with; its loss, without penalties, and its training data are used.
-Call it again after an interruption with the same arguments, and it goes on where it was.
+The estimate is the squared gradient of one sample's loss, averaged over samples. Loss (without penalties) and training
+data are CONFIG's; BatchNorm uses its running statistics, and key encoder and queue stay as in the checkpoint.
 
-It is the mean over samples of the squared gradient of one sample's loss; BatchNorm by its running statistics, key
-encoder and queue as they are in the checkpoint."""
+To continue after an interruption, run the same command again."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -59,8 +61,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config that the checkpoint was trained with')
     parser.add_argument('checkpoint', help='full checkpoint of that training')
     parser.add_argument('--out', required=True, metavar='FILE', help='file to write')
-    parser.add_argument('--samples', type=between(1), default=10000, help='how many, in all processes together')
-    parser.add_argument('--seed', type=between(0, 2**32 - 1), default=0, help='of the choice of samples')
+    parser.add_argument('--samples', type=between(1), default=10000, help='number of samples, over all processes')
+    parser.add_argument('--seed', type=between(0, 2**32 - 1), default=0, help='seed that chooses the samples')
     parser.add_argument('--num-workers', type=between(0), default=2, help='data workers per process')
     add_config_options(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace FILE if it exists')

@@ -1,7 +1,7 @@
-"""Score masks or points that any program has written, with the metrics of this toolbox.
+"""Score masks or points written by any program.
 
-All faults are listed, each with its file: missing videos and frames, wrong sizes, colours instead of ids, ids that are
-no object, extra files. What was written is scored only if there are none, or with --allow-faulty.
+Lists every fault with its file: missing videos and frames, wrong sizes, colours instead of ids, ids of no object, extra
+files. Scores are given only if there are no faults, or with --allow-faulty.
 """
 
 import argparse
@@ -57,12 +57,15 @@ EPILOG = """examples:
   python tools/eval_folder.py points data/tapvid_davis/tapvid_davis.pkl --task tapvid --query-mode strided
   python tools/eval_folder.py points data/BADJA --task badja --davis-root data/DAVIS
 
-PRED holds <video>/<frame>.png, <video>.json (COCO, Label Studio, SA-V) or, as SA-V, <video>/<object>/<frame>.png; of
-points <video>.npz or <video>/points.npz as TAP-Vid has them, in the order of its queries or of the joints, or what
---dump-points of tools/test.py wrote. GT is the folder of a data set in its official layout, or a plain folder of
-<video>/<frame>.png; then the objects are those of the first frame (ytv, mose, lvos, sav: each from the frame that shows
-it first). --out DIR gets the JSON and CSV files of the metric. The exit code is 1 if there are faults, with
---allow-faulty only if nothing can be scored."""
+PRED holds masks as <video>/<frame>.png, <video>.json (COCO, Label Studio, SA-V) or, like SA-V,
+<video>/<object>/<frame>.png. It holds points as <video>.npz or <video>/points.npz in TAP-Vid's form, in the order of
+the queries or joints, or as tools/test.py --dump-points writes them.
+
+GT is the folder of a data set in its official layout, or a plain folder of <video>/<frame>.png. In a plain folder,
+the objects are those of the first frame (ytv, mose, lvos, sav: each from the first frame that shows it).
+
+--out DIR gets the metric's JSON and CSV files. The exit code is 1 if there are faults; with --allow-faulty, only if
+nothing can be scored."""
 
 # The split that is scored by default, and a file or folder of the official layout.
 TASKS = {
@@ -363,29 +366,37 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('pred', metavar='PRED', help='folder of predicted masks or points')
     parser.add_argument('gt', metavar='GT', help='data set in its official layout, or plain folder of true masks')
-    parser.add_argument('--task', required=True, choices=TASKS, help='benchmark whose rules hold')
+    parser.add_argument('--task', required=True, choices=TASKS, help='benchmark whose rules apply')
     parser.add_argument('--out', metavar='DIR', help='where to write the JSON and CSV files')
-    parser.add_argument('--workers', type=between(1), default=1, metavar='N', help='processes')
+    parser.add_argument('--workers', type=between(1), default=1, metavar='N', help='number of processes')
     parser.add_argument(
         '--allow-faulty', action='store_true', help='score anyway; a frame with a fault counts as empty'
     )
-    parser.add_argument('--split', help='split of the official layout (default: val; ytv: train)')
-    parser.add_argument('--resolution', metavar='FOLDER', help="of DAVIS, '' for no such folder (default: 480p)")
+    parser.add_argument('--split', help='split to score, in the official layout (default: val; ytv: train)')
     parser.add_argument(
-        '--sparse', action='store_true', help='score the frames that have a true mask; others are no faults'
+        '--resolution', metavar='FOLDER', help="folder of the resolution, '' if there is none (default: 480p)"
+    )
+    parser.add_argument(
+        '--sparse', action='store_true', help='score only frames that have a true mask; the others are no faults'
     )
     parser.add_argument('--video-list', metavar='FILE', help='ytv, mose, lvos, sav: score these videos only')
     parser.add_argument(
         '--parts',
         type=between(2),
         metavar='N',
-        help='mose, lvos, sav: tell J and F in N parts of the time (default: 4)',
+        help='mose, lvos, sav: report J and F in N parts of the time (default: 4)',
     )
-    parser.add_argument('--unseen-videos', metavar='FILE', help='lvos: those of categories that were not trained on')
-    parser.add_argument('--query-mode', choices=('first', 'strided'), help='tapvid: default first')
+    parser.add_argument(
+        '--unseen-videos', metavar='FILE', help='lvos: list of the videos whose categories were not trained on'
+    )
+    parser.add_argument(
+        '--query-mode', choices=('first', 'strided'), help='tapvid: where tracks begin (default: first)'
+    )
     parser.add_argument('--davis-root', metavar='DIR', help='badja: folder of DAVIS (default: DAVIS in GT)')
     parser.add_argument(
-        '--seen-categories', metavar='FILE', help='ytv: those of the training data, by line or as JSON list'
+        '--seen-categories',
+        metavar='FILE',
+        help='ytv: list of the categories in the training data, one per line or as JSON',
     )
     args = parser.parse_args(argv)
     for option, tasks in (

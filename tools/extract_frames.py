@@ -1,4 +1,4 @@
-"""Turn video files into folders of frames, which training reads many times faster than video files.
+"""Turn videos into folders of frames, which training reads many times faster.
 
 Writes OUT/<video name>/00000.jpg, 00001.jpg, ... for the dataset VideoFolder.
 """
@@ -79,17 +79,17 @@ def extract(video: Path, out: Path, args: argparse.Namespace) -> int:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('videos', nargs='+', type=Path, help='video files')
-    parser.add_argument('--out', type=Path, required=True, help='folder that gets one folder per video')
-    parser.add_argument('--every', type=between(1), default=1, metavar='N', help='keep each N-th frame')
+    parser.add_argument('--out', type=Path, required=True, help='where to write one folder per video')
+    parser.add_argument('--every', type=between(1), default=1, metavar='N', help='keep every N-th frame')
     parser.add_argument(
-        '--short-side', type=between(1), default=256, metavar='PIXELS', help='make larger frames that small'
+        '--short-side', type=between(1), default=256, metavar='PIXELS', help='shrink larger frames to this short side'
     )
     parser.add_argument('--max-frames', type=between(1), metavar='N', help='at most N frames per video (default: all)')
-    parser.add_argument('--quality', type=between(1, 100), default=90, help='of the JPEG files, 1 to 100')
+    parser.add_argument('--quality', type=between(1, 100), default=90, help='JPEG quality, 1 to 100')
     parser.add_argument(
         '--overwrite',
         action='store_true',
-        help='remove the frames that another video of that name, or other options, left',
+        help='remove frames that another video of this name, or other options, left',
     )
     return parser.parse_args(argv)
 

@@ -1,4 +1,4 @@
-"""Tests of devices, benchmarks and a short training with its score, within a fixed time; one JSON and one table."""
+"""Run device tests, benchmarks and a short training within a fixed time."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from stt_mm.engine.cli import one_line_errors
+from stt_mm.engine.cli import one_line_errors, tool_parser
 from stt_mm.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,20 +19,20 @@ DEMO = 'configs/stt_r18_demo.py'
 # Seconds that are kept for the evaluation of what was trained.
 SCORING = 45
 EPILOG = """examples:
-  bash tools/gpu_check.sh                                   on the first GPU
-  bash tools/gpu_check.sh --device cpu --minutes 60         the same script, to try it where there is none
+  bash tools/gpu_check.sh                                   (on the first GPU)
+  bash tools/gpu_check.sh --device cpu --minutes 60         (the same without a GPU)
 
-Each step has a log in the work directory, which gets gpu_check.json and gpu_check.md too."""
+The work directory gets gpu_check.json, the table gpu_check.md, and a log of each step."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = tool_parser(__doc__, EPILOG)
+    parser.add_argument('--device', default='cuda', choices=('cuda', 'cpu'), help='what to check')
+    parser.add_argument('--minutes', type=float, default=8, help='time for all of it')
+    parser.add_argument('--training', type=float, default=180, metavar='SECONDS', help='time for the training')
+    parser.add_argument(
+        '--work-dir', type=Path, default=Path('work_dirs/gpu_check'), metavar='DIR', help='where everything is written'
     )
-    parser.add_argument('--device', default='cuda', choices=('cuda', 'cpu'), help='where (default: %(default)s)')
-    parser.add_argument('--minutes', type=float, default=8, help='for all of it (default: %(default)s)')
-    parser.add_argument('--training', type=float, default=180, help='seconds to train (default: %(default)s)')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/gpu_check'), metavar='DIR')
     args = parser.parse_args(argv)
     if args.minutes <= 0 or args.training <= 0:
         parser.error('--minutes and --training must be positive')

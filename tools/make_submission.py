@@ -1,7 +1,7 @@
-"""Check masks for a benchmark's server, and pack them when nothing is wrong with them.
+"""Check masks for a benchmark's server, and pack them if nothing is wrong.
 
-Every listed frame must be there at its original size, as an indexed or grey PNG whose ids are objects of the video that
-have appeared by then, and nothing else. All faults are listed, each with its file.
+Every listed frame, and no other, must be there at its original size, as an indexed or grey PNG. Its ids must be objects
+of the video that have appeared by then. Lists every fault with its file.
 """
 
 import argparse
@@ -24,9 +24,9 @@ EPILOG = """examples:
   python tools/make_submission.py masks data/YouTubeVOS --task ytv18 --out ytv18.zip
   python tools/make_submission.py ytv18.zip data/YouTubeVOS --task ytv18 --check-only
 
-PRED holds <video>/<frame>.png. With --check-only it may be a zip file as the server wants it: sequences at its root
-for DAVIS, Annotations/<video>/<frame>.png for YouTube-VOS. The exit code is 1 if there are faults; nothing is packed
-then."""
+PRED holds <video>/<frame>.png. With --check-only, it may be a zip file as the server wants it: sequences at its root
+for DAVIS, Annotations/<video>/<frame>.png for YouTube-VOS. If there are faults, nothing is packed and the exit code is
+1."""
 
 # What stands before the videos in the zip.
 TOPS = {'davis17-test-dev': '', 'ytv18': 'Annotations/', 'ytv19': 'Annotations/'}
@@ -34,12 +34,12 @@ TOPS = {'davis17-test-dev': '', 'ytv18': 'Annotations/', 'ytv19': 'Annotations/'
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
-    parser.add_argument('pred', metavar='PRED', type=Path, help='folder of masks (with --check-only also a zip file)')
+    parser.add_argument('pred', metavar='PRED', type=Path, help='folder of masks; with --check-only, also a zip file')
     parser.add_argument('data_root', metavar='DATA_ROOT', help='folder of the data set, in its official layout')
-    parser.add_argument('--task', required=True, choices=TOPS, help='what the masks are for')
-    parser.add_argument('--out', type=Path, metavar='FILE.zip', help='the submission')
+    parser.add_argument('--task', required=True, choices=TOPS, help='benchmark that the masks are for')
+    parser.add_argument('--out', type=Path, metavar='FILE.zip', help='zip file to write')
     parser.add_argument('--check-only', action='store_true', help='only list the faults')
-    parser.add_argument('--split', help='of the data set (default: test-dev for DAVIS, valid for YouTube-VOS)')
+    parser.add_argument('--split', help='split of the data set (default: test-dev for DAVIS, valid for YouTube-VOS)')
     args = parser.parse_args(argv)
     if (args.out is None) != args.check_only:
         parser.error('give either --out FILE.zip or --check-only')

@@ -1,4 +1,4 @@
-"""Check the published files that a metafile names, and write the page of the model zoo from it."""
+"""Check the published files in a metafile, and write the page of the model zoo."""
 
 import argparse
 import textwrap
@@ -39,7 +39,12 @@ their authors published: [leaderboard](leaderboard.md).
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
-    parser.add_argument('--metafile', type=Path, default=ROOT / 'demo' / 'metafile.yml', help='(default: in demo/)')
+    parser.add_argument(
+        '--metafile',
+        type=Path,
+        default=ROOT / 'demo' / 'metafile.yml',
+        help='metafile to check (default: demo/metafile.yml)',
+    )
     parser.add_argument('--write', action='store_true', help='write docs/model_zoo.md')
     return parser.parse_args(argv)
 

@@ -1,4 +1,4 @@
-"""Print a config with everything it inherits, or what differs between two."""
+"""Print a config with everything it inherits, or the difference between two."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Train shortly on the bundled clips, score the result and two baselines on the bundled labelled videos, draw both."""
+"""Train briefly on the bundled clips, and score the result."""
 
 import argparse
 import json
@@ -30,7 +30,7 @@ EXAMPLES = """examples:
   bash tools/quickstart.sh                     (makes the environment first)
   python tools/quickstart.py --iters 1000      (in an environment that is ready)
 
-Needs no GPU and uses one if there is one. Everything is written below the work directory; each run starts afresh."""
+Uses a GPU if there is one, and needs none. Everything is written below the work directory; each run starts afresh."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Draw what an evaluation has written over its frames: a contact sheet of all videos, a video or a moving picture."""
+"""Draw masks or joints over frames: a contact sheet, a video or an animation."""
 
 import argparse
 import io
@@ -34,8 +34,8 @@ EPILOG = """examples:
   python tools/show_results.py joints data/JHMDB/Rename_Images --out joints.mp4
   python tools/show_results.py masks data/DAVIS/JPEGImages/480p --out all.webp --columns 3 --height 240
 
-RESULTS is the folder of --dump-masks or --dump-points of tools/test.py, or any with <video>/<frame>.png of ids; for one
-video, both may be the folders of its masks and its frames."""
+RESULTS is a folder that tools/test.py wrote with --dump-masks or --dump-points, or any with <video>/<frame>.png of ids.
+For a single video, RESULTS and FRAMES may be the folders of its masks and frames."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         required=True,
         metavar='FILE',
-        help='contact sheet (.png), video of one after the other (.mp4, ...) or moving picture of all at once (.webp)',
+        help='contact sheet (.png), video of one after the other (.mp4, ...) or animation of all at once (.webp)',
     )
     parser.add_argument('--videos', nargs='+', metavar='VIDEO', help='only these (default: all in RESULTS)')
     parser.add_argument(
@@ -80,15 +80,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=between(1),
         default=5,
         metavar='N',
-        help='frames of each video on a sheet, videos side by side in a moving picture (default: 5)',
+        help='frames of each video on a sheet, or videos side by side in an animation (default: 5)',
     )
     parser.add_argument(
         '--height',
         type=between(16, 4096),
         metavar='PIXELS',
-        help='of a frame (default: 480 in a video, else 160)',
+        help='height of a frame (default: 480 in a video, otherwise 160)',
     )
-    parser.add_argument('--fps', type=between(0.001, 1000, float), default=10, help='of a video or moving picture')
+    parser.add_argument(
+        '--fps', type=between(0.001, 1000, float), default=10, help='frame rate of a video or animation'
+    )
     parser.add_argument('--alpha', type=between(0, 1, float), default=0.5, help='opacity of the objects')
     args = parser.parse_args(argv)
     args.height = args.height or (160 if args.out.suffix.lower() in ('.png', '.webp') else 480)

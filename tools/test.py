@@ -37,11 +37,10 @@ EXAMPLES = """examples:
   python tools/test.py configs/stt_r18_ytv.py moco_v2_800ep.pth.tar       (weights of another project)
   python tools/test.py configs/eval/davis_r18_s8.py none                  (the untrained network)
   tools/dist_test.sh configs/eval/vip_r18_s8.py stt_r18.pth 4 --dump-masks masks
-  python tools/test.py configs/eval/ytv_r18_s8.py stt_r18.pth --skip-done (goes on where it was interrupted)
+  python tools/test.py configs/eval/ytv_r18_s8.py stt_r18.pth --skip-done (continue an interrupted evaluation)
 
-The backbone is taken from training and published files of this toolbox, released STT, VFS and CRW, official MoCo,
-SimSiam, DINO and DINOv2, mmpretrain, timm and torchvision; the line "checkpoint:" tells which and how many weights
-matched."""
+The checkpoint may come from this toolbox (training or published), released STT, VFS and CRW, official MoCo, SimSiam,
+DINO and DINOv2, mmpretrain, timm or torchvision. The log line "checkpoint:" tells which, and how many weights fit."""
 
 TRAINING_KEYS = (
     'train_cfg',
@@ -65,25 +64,29 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file with test_dataloader, test_cfg and test_evaluator')
     parser.add_argument(
         'checkpoint',
-        help='checkpoint file, network that comes with stt_mm (stt_r18_demo), or "none" for the network as its config '
-        'initialises it',
+        help='checkpoint file, a network that comes with stt_mm (stt_r18_demo), or "none" for the weights that '
+        'the config starts from',
     )
-    parser.add_argument('--out', metavar='FILE.json', help='also write metrics and checkpoint name to FILE.json')
+    parser.add_argument(
+        '--out', metavar='FILE.json', help='also write the metrics and the name of the checkpoint to FILE.json'
+    )
     parser.add_argument('--dump-masks', metavar='DIR', help='write the predicted masks as palette PNGs below DIR')
     parser.add_argument(
         '--dump-points', metavar='DIR', help='write the predicted points as JSON and .mat (JHMDB) below DIR'
     )
     parser.add_argument(
-        '--overwrite', action='store_true', help='remove what another evaluation left in DIR of --dump-...'
+        '--overwrite', action='store_true', help='remove what another evaluation left in a --dump-... folder'
     )
     parser.add_argument(
         '--skip-done',
         action='store_true',
-        help='go on with an interrupted evaluation of the same config and checkpoint: what the work directory (and the '
-        'folder of --dump-...) holds is not run again',
+        help='continue an interrupted evaluation of the same config and checkpoint: skip what is in the work directory '
+        '(and in the --dump-... folder)',
     )
     add_weight_arguments(parser)
-    parser.add_argument('--amp', action='store_true', help='features, and cosines to choose from, in half precision')
+    parser.add_argument(
+        '--amp', action='store_true', help='compute features, and the cosines that choose matches, in half precision'
+    )
     parser.add_argument('--compile', action='store_true', help='run the backbone through torch.compile')
     return parse_run_arguments(parser, argv)
 

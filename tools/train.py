@@ -57,13 +57,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='auto|PATH',
-        help='continue from the newest readable checkpoint of the work directory (auto, also when no '
-        'value is given; starts from scratch if there is none) or from PATH, a file iter_<N>.pth',
+        help='continue from PATH, a file iter_<N>.pth; auto, or no value, takes the newest readable checkpoint in the '
+        'work directory, or starts from scratch if there is none',
     )
     parser.add_argument(
         '--overwrite',
         action='store_true',
-        help='remove the checkpoints of an earlier training, after the first iteration of this one',
+        help='remove the checkpoints of an earlier training once the first iteration is done',
     )
     parser.add_argument(
         '--amp', action='store_true', help='mixed precision: scaled float16 on CUDA, bfloat16 on the CPU'
@@ -72,9 +72,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='multiply it by (batch size x processes) / auto_scale_lr.base_batch_size',
+        help='multiply the learning rate by (batch size x processes) / auto_scale_lr.base_batch_size',
     )
-    parser.add_argument('--compile', action='store_true', help='compile the loss by torch.compile')
+    parser.add_argument('--compile', action='store_true', help='compile the loss with torch.compile')
     add_weight_arguments(parser, ['trust-checkpoint'])
     return parse_run_arguments(parser, argv)
 

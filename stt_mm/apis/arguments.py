@@ -12,16 +12,16 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what :func:`propagator_of` reads."""
     parser.add_argument(
         '--config',
-        help='config with the network and the protocol (default: what the checkpoint says of them, or '
-        'configs/eval/davis_r18_s8.py where it says nothing)',
+        help='config with the network and the protocol (default: as the checkpoint states, or '
+        'configs/eval/davis_r18_s8.py if it does not)',
     )
     parser.add_argument(
         '--checkpoint',
         default='stt_r18_demo',
         help='weights of the backbone: a file, a network that comes with stt_mm, or "none"',
     )
-    parser.add_argument('--protocol', metavar='NAME', help='another protocol than that of the config')
-    parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')
+    parser.add_argument('--protocol', metavar='NAME', help='protocol to use (default: the one of the config)')
+    parser.add_argument('--device', help='device, such as cpu or cuda:1 (default: the first GPU if there is one)')
     add_config_options(parser, text='override config values, e.g. model.propagator.protocol.short_side=360')
     add_weight_arguments(parser)
 

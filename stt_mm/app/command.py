@@ -14,13 +14,13 @@ from stt_mm.app.studio import Studio
 from stt_mm.engine.cli import between, one_line_errors, tool_parser
 from stt_mm.errors import FileError, MissingInputError
 
-DESCRIPTION = 'Paint, propagate, correct and export in the browser: masks and points through a video of your own.'
+DESCRIPTION = 'Paint objects and points on a page in the browser, follow them through your video, correct and export.'
 EPILOG = """examples:
   stt-mm app talk.mp4
-  stt-mm app videos/                 choose one of a folder, or upload one to it
+  stt-mm app videos/                 (choose a video there, or upload one)
   stt-mm app frames/ --device cuda:1 --port 9000
 
-The work is saved beside the video, in <video>.stt_mm/. Ctrl-C or SIGTERM ends the program after the frame in work."""
+Everything is saved beside the video, in <video>.stt_mm/. Ctrl-C or SIGTERM ends the program after the current frame."""
 PORT = 8765
 
 
@@ -31,11 +31,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'path',
         nargs='?',
         default='.',
-        help='video file, folder of frames, or folder of such; the page sees the folder it lies in, or this folder, '
-        'and nothing else (default: the current folder)',
+        help='video file, folder of frames, or folder of videos; the page sees this folder, or the one around the '
+        'file or the frames, and nothing else (default: the current folder)',
     )
-    parser.add_argument('--host', default='127.0.0.1', help='address to listen to; any other lets others in')
-    parser.add_argument('--port', type=between(0, 65535), default=PORT, help='0 for any that is free')
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen on; any but the default lets others in')
+    parser.add_argument('--port', type=between(0, 65535), default=PORT, help='port to listen on; 0 takes any free one')
     parser.add_argument('--open', action='store_true', help='open the page in the browser')
     parser.add_argument(
         '--max-upload', type=between(0.001, kind=float), default=4.0, metavar='GB', help='largest upload, in gigabytes'

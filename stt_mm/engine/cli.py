@@ -6,6 +6,7 @@ import math
 import os
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from rich.progress import Progress as RichProgress
 
 from stt_mm.errors import SttMMError
 from stt_mm.registry import checked_building
+from stt_mm.utils.commands import as_commands
 
 _SECONDS_FOR_RANK_0 = 5
 _SECONDS_BETWEEN_BARS = 0.1
@@ -163,7 +165,18 @@ def tracked(items: Collection[Item]) -> Iterator[Item]:
 
 
 class ToolHelp(argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of description and examples, and says the default of each option that has one."""
+    """Help that keeps the lines of examples, fits paragraphs to the terminal, and has the default of each option.
+
+    Below ``stt-mm``, examples call its commands.
+    """
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Description or epilog as argparse shows it. A paragraph with an indented line is one of examples."""
+        if self._prog.startswith('stt-mm '):
+            text = as_commands(text)
+        parts = text.split('\n\n')
+        filled = (part if '\n ' in part else textwrap.fill(' '.join(part.split()), width) for part in parts)
+        return super()._fill_text('\n\n'.join(filled), width, indent)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         """What argparse shows of an action."""
@@ -211,9 +224,9 @@ def parse_run_arguments(parser: argparse.ArgumentParser, argv: list[str] | None)
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),
         default='none',
-        help='who started the processes of a distributed run',
+        help='what started the processes of a distributed run',
     )
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers; not for you')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='for launchers to set')
     args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
@@ -228,10 +241,10 @@ def merge_run_arguments(cfg: Config, args: argparse.Namespace) -> None:
 
 
 _WEIGHTS = {
-    'trust-checkpoint': 'allow a checkpoint that holds more than tensors and plain data; it can run code, so know '
-    'where it comes from',
-    'prefix': "what stands before the backbone's names in a checkpoint of no known source, such as net.encoder",
-    'allow-partial': 'accept a checkpoint that does not fill all of the backbone, or has weights of it without a place',
+    'trust-checkpoint': 'allow a checkpoint with more than tensors and plain data; it can run code, so know where it '
+    'comes from',
+    'prefix': "text before the backbone's names in a checkpoint of no known source, such as net.encoder",
+    'allow-partial': 'accept a checkpoint that leaves parts of the backbone unfilled, or has weights that do not fit',
     'allow-other-geometry': 'accept a checkpoint that was trained with another pool, other strides, stage or colours '
     'than the config has',
 }

@@ -70,7 +70,7 @@ _FOREIGN = (
     (
         rb'\s*[\[{].*"(annotations|segmentation|counts)"',
         'annotations of COCO',
-        'Name the file .json (demo/propagate.py), or read it by stt_mm.utils.mask_file.read_mask_file.',
+        'Name the file .json (stt-mm propagate), or read it by stt_mm.utils.mask_file.read_mask_file.',
     ),
     (rb'\s*[\[{]', 'JSON', 'Draw what it describes as ids into a PNG.'),
     (

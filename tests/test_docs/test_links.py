@@ -12,6 +12,8 @@ from unittest import mock
 import pytest
 from mmengine.config import Config
 
+from stt_mm.cli import commands
+
 ROOT = Path(__file__).parents[2]
 PAGES = [
     *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')),
@@ -23,6 +25,7 @@ LINK = re.compile(r'\[[^\]]*\]\(([^)\s]+)\)')
 FOLDERS = ('configs', 'tools', 'docs', 'tests', 'demo', 'stt_mm', 'requirements')
 NAMED = re.compile(rf'(?<![\w/.<])((?:{"|".join(FOLDERS)})/[\w./-]*\w)')
 MADE = {name for page in PAGES for name in re.findall(r'(?:title|append)=(\S+)', page.read_text(encoding='utf-8'))}
+COMMANDS = {name: str(file.relative_to(ROOT)) for name, file in commands().items()} | {'app': 'demo/app.py'}
 TITLED = re.compile(r'```python title=(configs/\S+)\n(.*?)^```', re.MULTILINE | re.DOTALL)
 
 
@@ -45,9 +48,11 @@ def test_named_files(page):
 
 @pytest.mark.parametrize('page', PAGES, ids=ids)
 def test_options_exist(page):
-    """Every --option after a tool of ours is one that the tool has."""
+    """Every --option after a tool or command of ours is one that it has."""
     text = page.read_text(encoding='utf-8').replace('\\\n', ' ')
-    for script, rest in re.findall(r'python ((?:tools|demo)/[\w/]+\.py)([^\n`]*)', text):
+    calls = re.findall(r'python ((?:tools|demo)/[\w/]+\.py)([^\n`]*)', text)
+    calls += [(COMMANDS[name], rest) for name, rest in re.findall(r'stt-mm ([a-z][\w-]*)([^\n`]*)', text)]
+    for script, rest in calls:
         options = set(re.findall(r'(?<=\s)--?[a-z][\w-]*', rest.split('#')[0]))
         known = help_text(script) if options else ''
         if '{' in known and rest.split()[0] in re.findall(r'\w+', known.split('{')[1].split('}')[0]):

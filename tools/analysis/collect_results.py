@@ -1,6 +1,6 @@
-"""Fill the columns "ours" of configs/*/README.md and docs/leaderboard.md from result files, and make the latter page.
+"""Fill in the "ours" columns from result files, and write the leaderboard.
 
-A result is taken only if it was made as its row says.
+The columns are in configs/*/README.md and docs/leaderboard.md. Only results that were made as their row says are taken.
 """
 
 import argparse
@@ -27,12 +27,12 @@ EPILOG = """examples:
   python tools/test.py configs/eval/davis_r18_s8.py CHECKPOINT --work-dir results/t3-ours-r18
   python tools/analysis/collect_results.py results                 (shows what would be filled in)
   python tools/analysis/collect_results.py results --write
-  python tools/analysis/collect_results.py --write --html leaderboard.html   (docs/leaderboard.md from its CSV file)
+  python tools/analysis/collect_results.py --write --html leaderboard.html   (from docs/leaderboard.csv alone)
   python tools/analysis/collect_results.py --compare STT CRW
 
-The folder of a result has the name of its row, in configs/*/README.md or in docs/leaderboard.csv. A result is refused
-if its protocol is not that of the row in every field, or if it was not made on all frames of all videos of the
-benchmark; --compare refuses systems that share no protocol. The exit code is 1 if one was refused."""
+The folder of a result has the name of its row in configs/*/README.md or docs/leaderboard.csv. A result is refused if
+its protocol differs from the row's in any field, or if it does not cover all frames of all videos of the benchmark.
+--compare refuses systems that share no protocol. The exit code is 1 if anything was refused."""
 PAGES = sorted((ROOT / 'configs').glob('*/README.md'))
 ROW = re.compile(r'\| (?:t\d|liir-t\w+)-[\w-]+ \|')
 EVALUATION = re.compile(r'(configs/eval/\w+\.py)(?:[^`]*? --cfg-options ([^`]+))?[^`]*`')
@@ -296,14 +296,16 @@ def evaluations(cell: str) -> list[tuple[str, dict[str, Any]]]:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
     parser.add_argument(
-        'results', type=Path, nargs='?', help='folder with a folder per row, the --work-dir of tools/test.py'
+        'results', type=Path, nargs='?', help='folder with one folder per row, each a --work-dir of tools/test.py'
     )
     parser.add_argument(
-        '--write', action='store_true', help='change configs/*/README.md and docs/leaderboard.*; otherwise only show'
+        '--write',
+        action='store_true',
+        help='change configs/*/README.md and docs/leaderboard.* (default: only show the changes)',
     )
     parser.add_argument('--html', type=Path, metavar='FILE.html', help='write the leaderboard as a page of its own')
     parser.add_argument(
-        '--compare', nargs=2, metavar='SYSTEM', help='say how far two systems are apart, in the tables that have both'
+        '--compare', nargs=2, metavar='SYSTEM', help='print how far two systems are apart in the tables that have both'
     )
     args = parser.parse_args(argv)
     if not any((args.results, args.write, args.html, args.compare)):

@@ -1,4 +1,4 @@
-"""Print results of tools/test.py side by side, and where protocol or frames differ."""
+"""Print results side by side, and where their protocols or frames differ."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ EPILOG = """example:
   python tools/test.py configs/eval/davis_r18_s8.py work_dirs/stt_r18_ytv/iter_90000.pth --out stt.json
   python tools/analysis/compare_results.py untrained.json stt.json
 
-A line is called by its file name without ending, and by its folders where names are the same."""
+Each line has the name of its file, without ending; files of the same name get their folders too."""
 # What says where the numbers come from, and does not change a result.
 SOURCES = ('source', 'changed')
 
@@ -72,7 +72,9 @@ def named(paths: list[Path]) -> dict[str, Path]:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
-    parser.add_argument('results', nargs='+', type=Path, metavar='FILE.json', help='results, written by --out')
+    parser.add_argument(
+        'results', nargs='+', type=Path, metavar='FILE.json', help='results that tools/test.py --out wrote'
+    )
     return parser.parse_args(argv)
 
 

@@ -1,4 +1,4 @@
-"""How well confidence tells lost objects, and what one correction in the frame most in doubt is worth."""
+"""Measure how well confidence finds lost objects, and what one correction gains."""
 
 import argparse
 from collections.abc import Iterable, Mapping
@@ -19,10 +19,12 @@ from stt_mm.utils import read_mask
 EPILOG = """example:
   python tools/analysis/doubt.py configs/eval/davis_r18_s8.py demo/stt_r18_demo-3e2c45c8.pth demo/data/davis
 
-The data is in the layout of DAVIS-2017 with masks of all frames. An object is lost in a frame if its J is below 0.5.
-The correction gives the true mask of all objects in the frame in which one of them is most in doubt; J is the mean over
-objects and over all frames but the first and that one, without the correction, with it, and with labels that go both
-ways. The frame is chosen without a look at the truth. Where nothing or all is lost there is no AUC (nan)."""
+The data set is in the layout of DAVIS-2017, with masks of all frames. An object is lost in a frame if its J is below
+0.5; where nothing or everything is lost, there is no AUC (nan).
+
+The correction gives the true masks of all objects in the frame most in doubt, which is chosen without looking at the
+truth. J is averaged over objects and over all frames but the first and that one: without the correction, with it, and
+with labels carried both ways."""
 LOST = 0.5
 
 
@@ -30,8 +32,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('config', help='config with the network and the protocol')
     parser.add_argument('checkpoint', help='weights of the backbone, or "none"')
-    parser.add_argument('data', type=Path, help='root of a data set like DAVIS-2017')
-    parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')
+    parser.add_argument('data', type=Path, help='data set in the layout of DAVIS-2017')
+    parser.add_argument('--device', help='device, such as cpu or cuda:1 (default: the first GPU if there is one)')
     add_config_options(parser)
     add_weight_arguments(parser)
     return parser.parse_args(argv)

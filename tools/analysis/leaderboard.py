@@ -1,4 +1,4 @@
-"""Published numbers of label propagation and ours beside them, a table for each protocol; see collect_results.py."""
+"""Published scores of label propagation next to ours, one table per protocol; see collect_results.py."""
 
 import csv
 import html
@@ -17,18 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA, PAGE = ROOT / 'docs' / 'leaderboard.csv', ROOT / 'docs' / 'leaderboard.md'
 OR = ' or '
 INTRODUCTION = (
-    'Numbers of label propagation, and of trackers on the benchmarks of points, as their authors published them, with '
-    'what this toolbox gives for the same weights beside them. A number is that of a network **and a protocol**: the '
-    'same weights of PE-spatial G/14 have 68.4 under that of DINOv3 and 61.5 under the script of DINO. So there is a '
-    'table for each protocol, and numbers of two tables are not comparable.',
-    'A protocol in code letters is one that `tools/test.py` runs ([protocols.md](protocols.md)); with two of them the '
-    'same protocol is meant at two sizes of patches. The others cannot be run here. "ours" is filled in by '
-    '`python tools/analysis/collect_results.py results --write` from results whose protocol is that of the table in '
-    'every field; "not run" has a command in the [configs](reproduction.md#where-the-rows-are), whose row is named. '
-    'What is marked † is quoted at second hand.',
-    'This page is made of [leaderboard.csv](leaderboard.csv), where further rows can be added, by the same command.',
+    'Published scores of label propagation and, on the point benchmarks, of trackers, next to what this toolbox gives '
+    'for the same weights. A score belongs to a network **and a protocol**: the same weights of PE-spatial G/14 score '
+    "68.4 under DINOv3's protocol and 61.5 under DINO's script. Each protocol therefore has its own table, and scores "
+    'from different tables cannot be compared.',
+    '`tools/test.py` runs the protocols whose names are set as code ([protocols.md](protocols.md)); two names in one '
+    'title are the same protocol for two patch sizes. The other protocols cannot be run here.',
+    '"ours" is "not run" where the [configs](reproduction.md#where-the-rows-are) have a command, in the row that is '
+    'named. `python tools/analysis/collect_results.py results --write` fills it in, from results that match the '
+    "table's protocol in every field. † marks a score quoted at second hand.",
+    'To add rows, edit [leaderboard.csv](leaderboard.csv) and run the same command: it also writes this page.',
 )
-HEAD = ('system', 'network', 'labels it was trained with', 'published', 'ours', 'row', 'source')
+HEAD = ('system', 'network', 'training labels', 'published', 'ours', 'row', 'source')
 
 
 class Refused(SttMMError):

@@ -17,14 +17,14 @@ EPILOG = """examples:
   python tools/analysis/plot_losses.py work_dirs/stt_r18_ytv
   python tools/analysis/plot_losses.py work_dirs/mocov2_r18_demo work_dirs/stt_r18_demo_full --out losses.png
 
-WORK_DIR is that of tools/train.py. A run that was interrupted and resumed is one curve. Terms stand as they enter the
-sum, weights applied; the sum is black."""
+A run that was interrupted and resumed is one curve. Each term is drawn as it enters the sum, with its weight; the
+sum is black."""
 PANELS_PER_ROW = 3
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
-    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='of a training')
+    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='work directory of a training')
     parser.add_argument('--out', type=Path, metavar='FILE.png', help='picture (default: WORK_DIR/losses.png)')
     args = parser.parse_args(argv)
     args.out = args.out or args.work_dirs[0] / 'losses.png'

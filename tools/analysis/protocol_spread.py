@@ -1,4 +1,4 @@
-"""One network under all protocols of a benchmark, in one table and one picture: how far the numbers lie apart."""
+"""Score one network under all protocols of a benchmark."""
 
 import argparse
 import signal
@@ -25,10 +25,9 @@ EPILOG = """examples:
   python tools/analysis/protocol_spread.py configs/eval/davis_r18_s8.py none --work-dir work_dirs/spread \\
       --protocols stt_davis_s8 vfs_davis_r18 crw_davis --cfg-options test_dataloader.dataset.max_frames=10
 
-The network, its stride and the colours that it sees are those of CONFIG; all else (size, memory, window, votes,
-read-out) is the protocol's. Each is evaluated by tools/test.py in a folder of its own below --work-dir, and what is
-done is not done again. Rows are sorted by the first measure; the last column says in what a protocol differs from that
-of CONFIG."""
+The network, its stride and its colours are CONFIG's; everything else (size, memory, window, votes, read-out) is the
+protocol's. Each protocol is evaluated by tools/test.py in its own folder below --work-dir, and finished ones are not
+run again. The table is sorted by the first measure; its last column has the differences from CONFIG's protocol."""
 # Fields in which protocols do not differ here: what they are called, and what CONFIG has of its network.
 SHARED = ('name', 'version', 'source', 'changed', 'color', 'stride')
 OPTIONS = ('trust_checkpoint', 'allow_other_geometry')  # handed on to tools/test.py
@@ -41,7 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='weights of the backbone, or "none"')
     parser.add_argument('--work-dir', type=Path, required=True, help='where runs, table.md, runs.csv and spread.png go')
     parser.add_argument(
-        '--protocols', nargs='+', metavar='NAME', help='those to compare (default: all of the benchmark of CONFIG)'
+        '--protocols', nargs='+', metavar='NAME', help="protocols to compare (default: all of CONFIG's benchmark)"
     )
     add_config_options(parser)
     add_weight_arguments(parser, ['trust-checkpoint', 'allow-other-geometry'])

@@ -1,4 +1,4 @@
-"""Train a list of configs at a small scale with several seeds, evaluate each by label propagation, print one table."""
+"""Train and score configs at a small scale with several seeds, in one table."""
 
 import argparse
 import os
@@ -38,16 +38,18 @@ EPILOG = """examples:
       configs/liir/liir_r18_demo.py@alone model.backbone.init_cfg.checkpoint=@warmup model.negatives=None \\
       --scale liir_r18_demo_warmup --work-dir work_dirs/liir_ablation
 
-A config that trains on YouTube-VOS gets training data, optimizer and length of --scale, and then --cfg-options; its
-model stays as it is. Any other config, such as a demo, is taken as it is. All have the schedule of --scale, stretched
-to their iterations, and are evaluated on its videos. KEY=VALUE after a config is for that row alone; what it changes in
-the model holds in the evaluation too, unless another config is named for it. CONFIG@NAME gives a row a name, so that a
-config may stand in several rows, and KEY=@NAME is the weights that an earlier row has trained with the same seed.
+A config that trains on YouTube-VOS keeps its model and gets training data, optimizer and length from --scale, then
+from --cfg-options. Any other config, such as a demo, is used as it is. All rows have the schedule of --scale,
+stretched to their iterations, and are scored on its videos.
 
-The same command goes on where it was interrupted: a training at its last checkpoint, an evaluation at its next video.
-The work directory gets <config>/seed<k>/ with configs, logs and result of each run, and table.md, runs.csv
-and ablation.png. A config that starts from weights of stage 1 takes them from where it names them, or,
-with --provide or KEY=@NAME, from an earlier row."""
+KEY=VALUE after a config changes that row alone; changes to the model also apply to its evaluation, unless
+TRAIN::EVAL names another config. CONFIG@NAME names a row, so that one config can appear in several. KEY=@NAME is the
+checkpoint that an earlier row trained with the same seed; --provide gives it to a config that takes weights from a
+variable.
+
+To continue after an interruption, run the same command again: trainings go on from their last checkpoint,
+evaluations at their next video. The work directory gets table.md, runs.csv and ablation.png, and <config>/seed<k>/
+with the configs, logs and result of each run."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,21 +59,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         metavar='CONFIG[@NAME] [KEY=VALUE ...]',
         help='training configs, in the order of the table; TRAIN::EVAL names another config for the '
-        'evaluation, as those of stage 1 need it',
+        'evaluation, which configs of stage 1 need',
     )
     parser.add_argument('--work-dir', type=Path, required=True, metavar='DIR', help='where everything is written')
     parser.add_argument(
         '--scale',
         default='stt_r18_demo',
         metavar='CONFIG',
-        help='what the rows are trained and evaluated on, and how long',
+        help='config that says what rows are trained and evaluated on, and how long',
     )
     parser.add_argument('--data', metavar='DIR', help='videos to train on (default: those of the configs)')
     parser.add_argument(
-        '--eval-data', metavar='DIR', help='labelled videos as DAVIS-2017 has them (default: those of --scale)'
+        '--eval-data', metavar='DIR', help='labelled videos in the layout of DAVIS-2017 (default: those of --scale)'
     )
-    parser.add_argument('--seeds', type=between(1), default=3, metavar='N', help='seeds 0 to N - 1')
-    parser.add_argument('--iters', type=between(1), metavar='N', help='length of all rows (default: their own)')
+    parser.add_argument('--seeds', type=between(1), default=3, metavar='N', help='number of seeds, from 0')
+    parser.add_argument('--iters', type=between(1), metavar='N', help='iterations of all rows (default: their own)')
     for name, what in (('cfg', 'training of the rows on YouTube-VOS'), ('eval', 'evaluation of all rows')):
         add_config_options(parser, f'--{name}-options', f'override config values in the {what}')
     parser.add_argument(
@@ -80,11 +82,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         default=[],
         metavar='VARIABLE=CONFIG',
-        help='environment variables that name the weights which the row of a config (its name without '
-        'folder and ending) has trained with the same seed, such as STT_STAGE1_R18=mocov2_r18_demo',
+        help='set environment variables to the checkpoints that earlier rows trained with the same seed; a row is '
+        'named by its config, without folder and ending, as in STT_STAGE1_R18=mocov2_r18_demo',
     )
     parser.add_argument(
-        '--untrained', action='store_true', help='first a row for the untrained network of the first config'
+        '--untrained', action='store_true', help='begin with a row for the untrained network of the first config'
     )
     args = parser.parse_args(argv)
     args.provide = dict(args.provide)

@@ -1,4 +1,4 @@
-"""Show side by side what networks take for the same point in another frame, and their features as colours."""
+"""Show side by side where networks find a point, and their features."""
 
 import argparse
 import logging
@@ -35,9 +35,9 @@ EPILOG = """examples:
   python tools/analysis/show_matches.py configs/eval/davis_r18_s8.py a.pth --network configs/eval/davis_color.py none \\
       --frames 0.jpg 9.jpg --point 75,40 120,64 --masks 0.png 9.png --html matches.html
 
-The points lie in B and are looked for in A: the softmax over all cells that the protocol lets them match, and a ring
-around the best. With ground truth it is green where that is right, red where it is wrong. Below are the features of
-both frames: their first three principal components, over both, as red, green and blue. Points are X,Y in pixels."""
+The points, X,Y in pixels, are in B and are looked for in A. The picture shows the softmax over all cells that the
+protocol lets them match, with a ring around the best; with ground truth, the ring is green if right and red if wrong.
+Below are the features of both frames: their first three joint principal components as red, green and blue."""
 HEIGHT = 320
 
 
@@ -54,32 +54,47 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('config', nargs='?', metavar='CONFIG', help='config with a network and a protocol')
     parser.add_argument(
-        'checkpoints', nargs='*', metavar='CKPT', help='weights for it, or "none": those it starts from'
+        'checkpoints', nargs='*', metavar='CKPT', help='weights for it, or "none" for those it starts from'
     )
     parser.add_argument(
-        '--network', nargs=2, action='append', default=[], metavar=('CONFIG', 'CKPT'), help='one more; may be repeated'
+        '--network',
+        nargs=2,
+        action='append',
+        default=[],
+        metavar=('CONFIG', 'CKPT'),
+        help='another network; may be repeated',
     )
-    parser.add_argument('--labels', nargs='+', metavar='TEXT', help='what stands above the networks, in their order')
-    parser.add_argument('--frames', nargs=2, required=True, type=Path, metavar=('A', 'B'), help='images of one video')
+    parser.add_argument('--labels', nargs='+', metavar='TEXT', help='titles of the networks, in order')
+    parser.add_argument('--frames', nargs=2, required=True, type=Path, metavar=('A', 'B'), help='two frames of a video')
     parser.add_argument(
-        '--point', nargs='+', action='extend', required=True, type=point, metavar='X,Y', help='in B, looked for in A'
+        '--point',
+        nargs='+',
+        action='extend',
+        required=True,
+        type=point,
+        metavar='X,Y',
+        help='points in B, to find in A',
     )
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument('--truth', nargs='+', type=point, metavar='X,Y', help='where each point is in A')
     truth.add_argument(
-        '--masks', nargs=2, type=Path, metavar=('A', 'B'), help='objects in A and B: right is a match on the same one'
+        '--masks',
+        nargs=2,
+        type=Path,
+        metavar=('A', 'B'),
+        help='objects in A and B; a match on the same object is right',
     )
     parser.add_argument(
         '--tolerance',
         type=between(0, kind=float),
         metavar='PIXELS',
-        help='how far from --truth is still right (default: a twentieth of the shorter side)',
+        help='distance from --truth that still counts as right (default: a twentieth of the shorter side)',
     )
     parser.add_argument('--whole-frame', action='store_true', help="search all of A, not only the protocol's window")
-    parser.add_argument('--out', type=Path, default=Path('matches.png'), metavar='FILE.png', help='the picture')
+    parser.add_argument('--out', type=Path, default=Path('matches.png'), metavar='FILE.png', help='picture to write')
     parser.add_argument('--html', type=Path, metavar='FILE.html', help='also write a page that needs no other file')
-    parser.add_argument('--seed', type=between(0, 2**32 - 1), default=0, help='of networks that are untrained')
-    parser.add_argument('--device', help='such as cpu or cuda:1 (default: the first GPU if there is one)')
+    parser.add_argument('--seed', type=between(0, 2**32 - 1), default=0, help='seed of untrained networks')
+    parser.add_argument('--device', help='device, such as cpu or cuda:1 (default: the first GPU if there is one)')
     add_config_options(parser, text='override values of all configs, e.g. model.propagator.protocol.short_side=320')
     add_weight_arguments(parser)
     args = parser.parse_args(argv)

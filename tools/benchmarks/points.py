@@ -41,9 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='NAME',
         help='protocols for points, ending in the stride that they are for, _s8 or _s4',
     )
-    parser.add_argument('--checkpoint', default=str(CHECKPOINT), help='weights of a ResNet-18; none: an untrained one')
-    parser.add_argument('--videos', type=between(1), default=8, help='how many of the bundled ones')
-    parser.add_argument('--frames', type=between(2), default=10, help='of each sequence')
+    parser.add_argument(
+        '--checkpoint',
+        default=str(CHECKPOINT),
+        help='weights of a ResNet-18, or none for an untrained one (default: the bundled network)',
+    )
+    parser.add_argument('--videos', type=between(1), default=8, help='number of bundled videos')
+    parser.add_argument('--frames', type=between(2), default=10, help='frames of each sequence')
 
 
 def homographies(count: int, generator: np.random.Generator) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Compare a dataset on disk with its official release, and say exactly what is missing."""
+"""Check a data set on disk against its official release."""
 
 import argparse
 import os
@@ -34,7 +34,7 @@ EPILOG = """examples:
   python tools/dataset/check.py tapvid data/tapvid_davis/tapvid_davis.pkl
   python tools/dataset/check.py badja data/BADJA --davis-root data/DAVIS
 
-The exit code is 0 if everything is there and 1 if not. `check.py davis17 --help` lists the options of one dataset."""
+The exit code is 0 if everything is there and 1 if not. --help after a data set lists its options."""
 
 
 class Report:
@@ -365,10 +365,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         sub.add_argument(
             'root',
             type=Path,
-            help='pickle, folder of pickles or of videos' if check is check_tapvid else 'folder of the dataset',
+            help='pickle, or folder of pickles or videos' if check is check_tapvid else 'folder of the data set',
         )
         sub.add_argument('--split', choices=splits, default=splits[0], help='part to check')
-        sub.add_argument('--decode', action='store_true', help='read every file, which finds broken ones; slower')
+        sub.add_argument('--decode', action='store_true', help='also read every file, to find broken ones (slower)')
         if check is check_davis:
             sub.add_argument(
                 '--resolution', choices=('480p', 'Full-Resolution'), default='480p', help='folder of frames and masks'

@@ -1,4 +1,4 @@
-"""Carry the masks of one video from one form to another, or make a data set of them that tools/test.py evaluates."""
+"""Convert the masks of a video between formats, or make a data set of them."""
 
 import argparse
 import json
@@ -22,22 +22,22 @@ EPILOG = """examples:
   python tools/dataset/convert_masks.py project.json my_data --layout davis --frames talk
   python tools/dataset/convert_masks.py project.json my_data --layout ytv --frames talk
 
-MASKS is a JSON file (COCO, Label Studio, SA-V) or a folder of <frame>.png with ids. OUT is a .json file, which is
-written as COCO, or a folder of <frame>.png. With --layout, the video is added to a data set in OUT: frames, masks, and
-its line in ImageSets/2017/val.txt (DAVIS) or its entry in train/meta.json (YouTube-VOS)."""
+MASKS is a JSON file (COCO, Label Studio, SA-V) or a folder of <frame>.png with object ids. OUT is a .json file in
+COCO's format or a folder of <frame>.png. With --layout, the video is added to the data set in OUT: its frames, its
+masks, and a line in ImageSets/2017/val.txt (DAVIS) or an entry in train/meta.json (YouTube-VOS)."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('masks', type=Path, metavar='MASKS', help='JSON file or folder of masks')
     parser.add_argument('out', type=Path, metavar='OUT', help='.json file, folder of masks, or folder of a data set')
-    parser.add_argument('--frames', type=Path, metavar='DIR', help='images of the video, after which masks are named')
+    parser.add_argument('--frames', type=Path, metavar='DIR', help='images of the video, to name the masks after')
     parser.add_argument('--layout', choices=('davis', 'ytv'), help='add the video to a data set in this layout')
-    parser.add_argument('--video', metavar='NAME', help='of the video in a data set (default: name of DIR)')
+    parser.add_argument('--video', metavar='NAME', help='name of the video in the data set (default: name of DIR)')
     parser.add_argument(
-        '--skip-empty', action='store_true', help='leave out images of a JSON file that have no annotation at all'
+        '--skip-empty', action='store_true', help='leave out images without any annotation in the JSON file'
     )
-    parser.add_argument('--overwrite', action='store_true', help='remove what a folder OUT holds of other masks')
+    parser.add_argument('--overwrite', action='store_true', help='remove other masks from the folder OUT')
     args = parser.parse_args(argv)
     if args.layout and args.frames is None:
         parser.error('--layout needs --frames: a data set holds the images as well')

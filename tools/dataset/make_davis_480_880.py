@@ -1,4 +1,4 @@
-"""Copy DAVIS with all frames and masks at 480 x 880, the data on which RSP, CropMAE and T-CoRe report their numbers.
+"""Copy DAVIS at 480 x 880, on which RSP, CropMAE and T-CoRe report scores.
 
 As RSP's script makes it: the nearest pixel by pixel centres, for frames as well, which become JPEG files of quality 75.
 OUT has the layout of DAVIS: test_dataloader.dataset.data_root=OUT evaluates on it.
@@ -74,7 +74,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__, EPILOG)
     parser.add_argument('data_root', type=Path, help='folder of DAVIS, with JPEGImages, Annotations and ImageSets')
     parser.add_argument('--out', type=Path, required=True, help='folder for the copy')
-    parser.add_argument('--overwrite', action='store_true', help='remove another copy that is there')
+    parser.add_argument('--overwrite', action='store_true', help='replace another copy')
     return parser.parse_args(argv)
 
 
