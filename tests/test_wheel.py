@@ -15,6 +15,7 @@ from tiny_data import moving_shapes, write_video
 
 from stt_mm import __version__
 from stt_mm.utils import write_mask
+from stt_mm.utils.config_path import BUNDLED
 
 ROOT = Path(__file__).parents[1]
 PARTS = ('stt_mm', 'configs', 'tools', 'demo', 'setup.py', 'pyproject.toml', 'README.md', 'LICENSE')
@@ -61,7 +62,7 @@ def test_what_is_in_the_wheel(wheel):
     assert entry_points == '[console_scripts]\nstt-mm = stt_mm.cli:main\n'
     assert wheel.name == f'stt_mm-{__version__}-py3-none-any.whl'
     beside = files_of('configs', '*.py') | files_of('tools', '*.py')
-    beside |= {Path('demo', 'propagate.py'), Path('demo', 'stt_r18_demo-3e2c45c8.pth')}
+    beside |= {Path('demo', 'propagate.py'), Path('demo', BUNDLED['stt_r18_demo'])}
     assert {Path('stt_mm', path) for path in beside} <= names
     assert files_of('stt_mm', '*.py', '*.json') <= names
     assert [name for name in names if name.suffix in ('.jpg', '.sh', '.md') or 'tests' in name.parts] == []

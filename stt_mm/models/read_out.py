@@ -17,19 +17,17 @@ def read_mask(
     labels: Sequence[Tensor],
     ids: Tensor,
     size: tuple[int, int],
-    ghosts: Sequence[Sequence[int]] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Mask ``[H, W]`` and the values that won, as a protocol reads them; see :func:`stt_mm.ops.label_to_mask`.
 
     Args:
         protocol: says at which size channels are compared, and how.
         labels: ``[K, h, w]`` per group.
-        ids: ``[N]``, 0 and those of the channels of all groups.
+        ids: ``[N]``, 0 and those of the channels of all groups; 0 of those that read as background.
         size: (height, width) of the frame.
-        ghosts: per group its channels that read as background.
     """
     compared = tuple(size) if protocol.output == 'original' else protocol.input_size(size)
-    found = label_to_mask(labels, ids, compared, protocol.min_max, protocol.gain, protocol.read_out, ghosts)
+    found = label_to_mask(labels, ids, compared, protocol.min_max, protocol.gain, protocol.read_out)
     if compared == tuple(size):
         return found
     rule = 'floor' if protocol.output == 'input_floor' else 'nearest'

@@ -106,6 +106,7 @@ class Tracker:
         if self._groups:
             parts = list(self._propagator.step(feature).split([group.channels for group in self._groups]))
         objects = set() if mask is None else self._followed(True) & set(torch.unique(mask).tolist())
+        seen = self._read(parts, size)[0] if objects else None
         again = self._take(objects, True, parts), self._take(edits.moved, False, parts)
         rows = list(zip(parts, self._groups, strict=True))
         places, hidden = [group.named(self._points(part, size)) for part, group in rows if not group.masks], []
@@ -116,12 +117,9 @@ class Tracker:
             # Whether the way back is right was asked of the places on the maps, which the features have chosen.
             places, seen = self._refined(places, size)
             hidden = [one & ~other for one, other in zip(hidden, seen, strict=True)] if self._asked else []
-        found, value, masks = None, None, [part for part, group in rows if group.masks]
-        if masks:
-            ghosts = [group.ghosts for group in self._groups if group.masks]
-            found, value = read_mask(self._propagator.protocol, masks, self._names, size, ghosts)
-            if self._propagator.protocol.feedback == 'hard':
-                feed_back(self._propagator, self._groups, parts, self._names, found)
+        found, value = self._read(parts, size)
+        if found is not None and self._propagator.protocol.feedback == 'hard':
+            feed_back(self._propagator, self._groups, parts, self._names, found)
         carried = found
         for numbers, earlier in again[1]:
             xy = torch.tensor([list(edits.moved[number]) for number in numbers], dtype=torch.float32)
@@ -133,7 +131,7 @@ class Tracker:
         if self._asked:
             hidden += [(place < 0).any(1) for place in places[len(hidden) :]]
         if mask is not None:
-            found = self._follow_objects(feature, size, mask, found, again[0])
+            found = self._follow_objects(feature, size, mask, found, again[0], seen)
         scores, sure = None, (None, None)
         if self._with_confidence:
             objects, of_groups = confidences(self._propagator.protocol, self._groups, parts, carried, places, size)
@@ -145,6 +143,11 @@ class Tracker:
         places = self._in_order([place.float() for place in places], LOST, 2)
         hidden = self._in_order(hidden or [torch.ones(0, dtype=torch.bool)], True) if self._asked else None
         return Pending(self._time, cut, [found, places, scores, self._propagator.finite, hidden, *sure])
+
+    def _read(self, parts: list[Tensor], size: tuple[int, int]) -> tuple[Tensor | None, Tensor | None]:
+        """The mask of all objects, and the values that won; ``None`` where there are no objects."""
+        masks = [part for part, group in zip(parts, self._groups, strict=True) if group.masks]
+        return read_mask(self._propagator.protocol, masks, self._names, size) if masks else (None, None)
 
     def _followed(self, masks: bool) -> set[int]:
         """Ids of the objects, or numbers of the points."""
@@ -256,19 +259,20 @@ class Tracker:
         mask: Tensor,
         current: Tensor | None,
         again: list[tuple[tuple[int, ...], Followed]],
+        seen: Tensor | None,
     ) -> Tensor:
         """The frame's mask with what is given over what was found, and room for what is corrected in the memory.
 
         An object leaves room where it was seen and is corrected to be another one; elsewhere nothing of it changes.
         """
-        grid, before, left = tuple(feature.shape[1:]), current, mask
+        grid, left = tuple(feature.shape[1:]), mask
         others = [(place, group) for place, group in enumerate(self._groups) if group.masks]
         for ids, earlier in again:
             corrected = torch.isin(mask, torch.tensor(ids, dtype=torch.uint8))
             left = left.where(~corrected, 0)
             current = self._follow_mask(feature, size, mask.where(corrected, 0), current, ids, earlier)
             for place, group in others:
-                lost = before.where(to_device(corrected, before.device), 0)
+                lost = seen.where(to_device(corrected, seen.device), 0)
                 self._propagator.give_way(place, group.places, self._on_grid(lost, group.ids, size, grid))
         return current if again and not left.any() else self._follow_mask(feature, size, left, current)
 

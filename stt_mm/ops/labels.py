@@ -157,63 +157,40 @@ def label_to_mask(
     min_max: bool = True,
     gain: float = 1.0,
     read_out: ReadOut = 'bilinear',
-    ghosts: Sequence[Sequence[int]] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Object ids at full size: resize, min-max per channel if wanted, arg-max.
 
-    Groups of objects that were followed apart compete here: each brings its objects and its own background, and a pixel
-    is background only as far as every group takes it for background. A group whose objects are lost has no say. A ghost
-    competes with its group as an object does, and what it wins is background.
+    Each group of objects that are followed apart is read by itself, background and all, as if it were alone. Where
+    several groups have an object, the one with the largest value wins, of equals that of the first group. So no group
+    changes what another one reads as background, whether it comes or goes.
 
     Args:
         labels: per group ``[K, h, w]``, soft labels on the feature grid, channel 0 the background.
-        ids: uint8 ``[N]``, on the device of the labels: 0, and the ids of the objects of all groups in their order; 0
-            for a ghost.
+        ids: uint8 ``[N]``, on the device of the labels: 0, and the ids of the other channels of all groups in their
+            order; 0 for those that read as background.
         size: ``(H, W)`` of the mask.
         min_max: stretch each channel first, see :func:`normalise_label`.
         gain: factor of all objects, before.
         read_out: how the channels come to the size of the mask, see :func:`resize_label`.
-        ghosts: per group its channels of objects that are followed there no longer; ``None``: there are none.
 
     Returns:
-        uint8 ``[H, W]`` ids, and float ``[H, W]``, the values that won.
+        uint8 ``[H, W]`` ids, and float ``[H, W]``, the values that won; where all groups have background, that of the
+        first.
     """
-    if gain != 1:
-        labels = [torch.cat([label[:1], label[1:] * gain]) for label in labels]
-    full = [resize_label(label, size, read_out) for label in labels]
-    full = [normalise_label(label) for label in full] if min_max else full
-    if len(full) > 1:  # of one group, nothing is copied
-        full = [_one_group(full, ghosts or [()] * len(full))]
-    value, channel = full[0].max(0)
-    return ids[channel], value
-
-
-def _one_group(full: list[Tensor], ghosts: Sequence[Sequence[int]]) -> Tensor:
-    """Maps ``[K, H, W]`` of groups as those of one: the background, then all objects and ghosts in their order."""
-    # A group that has lost all its objects takes all for background; stretching that leaves rounding errors alone.
-    named = [[n for n in range(1, len(label)) if n not in gone] for label, gone in zip(full, ghosts, strict=True)]
-    alive = [(_rows(label, places) > 0).any() for label, places in zip(full, named, strict=True)]
-
-    def least(backgrounds: list[Tensor]) -> Tensor:
-        """``[1, H, W]``: what all groups that have a say take for background."""
-        kept = [torch.where(there, part, torch.inf) for there, part in zip(alive, backgrounds, strict=True)]
-        return torch.stack(kept).amin(0, keepdim=True)
-
-    joined = [least([label[0] for label in full]), *(label[1:] for label in full)]
-    if any(ghosts):
-        # A ghost hides what is in its own group, and nothing of the others.
-        bound = least([_rows(label, [0, *gone]).amax(0) for label, gone in zip(full, ghosts, strict=True)])
-        joined[1:] = [
-            torch.cat([torch.minimum(part, bound) if n in gone else part for n, part in enumerate(label.split(1))][1:])
-            for label, gone in zip(full, ghosts, strict=True)
-        ]
-    return torch.cat(joined)
-
-
-def _rows(label: Tensor, places: list[int]) -> Tensor:
-    """Some rows of ``[K, ...]``, rising, with which no index goes to a GPU."""
-    first = len(label) - len(places)
-    return label[first:] if places == list(range(first, len(label))) else torch.stack([label[n] for n in places])
+    mask, value, first = None, None, 1
+    for label in labels:
+        if gain != 1:
+            label = torch.cat([label[:1], label[1:] * gain])
+        full = resize_label(label, size, read_out)
+        best, channel = (normalise_label(full) if min_max else full).max(0)
+        found = torch.cat([ids[:1], ids[first : first + len(label) - 1]])[channel]
+        first += len(label) - 1
+        if mask is None:
+            mask, value = found, best
+        else:
+            wins = (found > 0) & ((mask == 0) | (best > value))
+            mask, value = torch.where(wins, found, mask), torch.where(wins, best, value)
+    return mask, value
 
 
 def overlap(label: Tensor, other: Tensor) -> Tensor:

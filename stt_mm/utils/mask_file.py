@@ -240,6 +240,9 @@ def _of_coco(content: dict, where: str) -> tuple[tuple[FrameMasks, ...], dict[in
     entries = check_entries(content['annotations'], 'annotations', where)
     if lost := [entry for entry in entries if not _known(entry.get('image_id'), images)]:
         raise InputError(f'{where}: an annotation is for image {lost[0].get("image_id")!r:.40}, which is not listed.')
+    named = [entry['category_id'] for entry in entries if isinstance(entry.get('category_id'), int | str)]
+    if unknown := [category for category in named if categories and category not in categories]:
+        raise InputError(f'{where}: an annotation is of category {unknown[0]!r:.40}, which is not listed.')
     drawn = [entry for entry in entries if entry.get('segmentation')]
     if len(drawn) < len(entries):
         logger.warning('%s: %d boxes without a mask are left out.', where, len(entries) - len(drawn))
@@ -300,6 +303,8 @@ def _of_sav(content: dict, where: str) -> tuple[tuple[FrameMasks, ...], dict[int
     # Every fourth frame is annotated, if the video is long enough for that.
     step = _SAV_STEP if type(total) in (int, float) and _SAV_STEP * (len(masklets) - 1) < total else 1
     size = checked_size([content.get('video_height'), content.get('video_width')], where)
+    ids = content.get('masklet_id')
+    _check_ids([dict(id=number) for number in ids] if isinstance(ids, list) else [], 'masklets', where)
     regions: list[Region] = []
     for t, row in enumerate(masklets):
         name = f'{step * t:05d}'

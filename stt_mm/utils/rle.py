@@ -80,8 +80,10 @@ def draw_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int], wh
     """
     mask = np.zeros(size, bool)
     for polygon in polygons:
-        numbers = isinstance(polygon, Sequence) and all(_is_coordinate(number) for number in polygon)
-        if not numbers or len(polygon) < 6 or len(polygon) % 2:
+        listed = isinstance(polygon, Sequence) and not isinstance(polygon, str)
+        if wrong := [number for number in polygon if not _is_coordinate(number)] if listed else []:
+            raise InputError(f'{where}: an outline has numbers of up to {2**17} pixels, got {wrong[0]!r:.40}.')
+        if not listed or len(polygon) < 6 or len(polygon) % 2:
             raise InputError(
                 f'{where}: an outline is a list x1, y1, x2, y2, ... of three points or more, got {polygon!r:.80}.'
             )

@@ -14,9 +14,10 @@ from stt_mm.apis.pretrained import config_in
 from stt_mm.models import Correspondence
 from stt_mm.protocols import get_protocol
 from stt_mm.utils.checkpoint import safetensors_bytes
+from stt_mm.utils.config_path import bundled
 
 ROOT = Path(__file__).parents[2]
-DEMO = ROOT / 'demo' / 'stt_r18_demo-3e2c45c8.pth'
+DEMO = bundled('stt_r18_demo')
 
 
 def save(path, backbone, stage, protocol, /, **meta):

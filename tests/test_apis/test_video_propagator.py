@@ -19,7 +19,7 @@ from tiny_data import moving_shapes, texture, write_image, write_timed_video, wr
 from stt_mm.apis import VideoPropagator
 from stt_mm.engine import load_config
 from stt_mm.utils import FrameError, VideoReader, read_mask, write_mask
-from stt_mm.utils.config_path import config_path
+from stt_mm.utils.config_path import bundled, config_path
 from stt_mm.utils.video import VideoStream, open_video
 from stt_mm.visualization import VideoWriter
 from stt_mm.visualization.video import rate_of
@@ -538,7 +538,7 @@ def test_the_config_is_not_changed():
 
 
 def test_weights_and_device():
-    checkpoint = ROOT / 'demo' / 'stt_r18_demo-3e2c45c8.pth'
+    checkpoint = bundled('stt_r18_demo')
     trained, other = (VideoPropagator('eval/davis_r18_s8', path, 'cpu') for path in (checkpoint, None))
     stored = torch.load(checkpoint, weights_only=True)['state_dict']['backbone.conv1.weight'].float()
     torch.testing.assert_close(trained.model.backbone.conv1.weight.detach(), stored)

@@ -108,9 +108,9 @@ def test_a_fresh_clone_needs_no_more_than_a_video_and_a_mask(tmp_path):
     assert lines[2:] == ['out: out.mp4', 'mask_dir: masks']
     assert ' 2/2 ' in output.stderr
     assert 'frames/s' in output.stderr
-    found = VideoPropagator(
-        ROOT / 'configs' / 'eval' / 'davis_r18_s8.py', ROOT / 'demo' / 'stt_r18_demo-3e2c45c8.pth', 'cpu'
-    ).stream(frames, first, max_frames=2)
+    found = VideoPropagator(ROOT / 'configs' / 'eval' / 'davis_r18_s8.py', 'stt_r18_demo', 'cpu').stream(
+        frames, first, max_frames=2
+    )
     for t, result in enumerate(found):
         assert (read_mask(tmp_path / 'masks' / f'{t:05d}.png') == result.mask).mean() > 0.999
     assert (result.mask == read_mask(truths / '00001.png')).mean() > 0.9
@@ -670,7 +670,7 @@ def test_a_correction_from_the_command_line_goes_both_ways(place):
     )
     propagator = VideoPropagator(
         ROOT / 'configs' / 'eval' / 'davis_r18_s8.py',
-        ROOT / 'demo' / 'stt_r18_demo-3e2c45c8.pth',
+        'stt_r18_demo',
         'cpu',
         {'model.propagator.protocol.short_side': 64},
     )

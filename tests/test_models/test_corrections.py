@@ -208,6 +208,24 @@ def test_who_is_deleted_takes_nothing_of_the_others_along(monkeypatch, changes, 
         assert gone.any()
 
 
+@pytest.mark.parametrize('changes', [dict(feedback='soft', min_max=value) for value in (True, False)])
+@pytest.mark.parametrize('gone', [[1, 2, 3, 4], [9]])
+def test_a_whole_group_that_goes_leaves_every_pixel_that_was_not_its_own(changes, gone):
+    for seed in range(4):
+        given = {0: dict(mask=scattered(seed)), 2: dict(mask=box(9, 4, 6, 8, 8))}
+        plain = run(given, **changes)
+        deleted = run(given | {4: dict(drop=dict(objects=gone))}, **changes)
+        again = np.where(np.isin(plain[4].mask, gone), plain[4].mask, 0)
+        corrected = run(given | {4: dict(mask=again)}, **changes)
+        for time in range(4, 8):
+            its_own = np.isin(plain[time].mask, gone)
+            assert np.array_equal(deleted[time].mask[~its_own], plain[time].mask[~its_own]), (seed, time)
+            others = ~its_own & ~np.isin(corrected[time].mask, gone)
+            assert np.array_equal(corrected[time].mask[others], plain[time].mask[others]), (seed, time)
+            assert its_own.any()
+            assert (~its_own & (plain[time].mask > 0)).any()
+
+
 @pytest.mark.parametrize('changes', READINGS)
 def test_who_is_corrected_takes_its_pixels_and_nothing_else(monkeypatch, changes):
     """Given as it was found, so that no pixel of the others is concerned; their labels stay to the bit."""
@@ -276,16 +294,17 @@ def test_a_ghost_competes_in_its_group_and_hides_nothing_of_others():
         (0.1, 0.3, 0.6, 0.9, 0.1): 5,
         (0.0, 0.6, 0.4, 0.3, 0.7): 7,  # what the other group has is not the ghost's
         (0.0, 0.9, 0.1, 0.3, 0.7): 7,
+        (0.1, 0.3, 0.6, 0.05, 0.02): 5,  # nor is the other background
         (0.0, 0.5, 0.5, 0.9, 0.1): 0,  # as between two objects, the first one wins a tie
         (0.9, 0.1, 0.0, 0.4, 0.6): 7,
     }
     values = torch.tensor(list(cases)).t()[:, None]
     ids = torch.tensor([0, 0, 5, 7], dtype=torch.uint8)
-    mask, _ = label_to_mask([values[:3], values[3:]], ids, (1, len(cases)), False, ghosts=[(1,), ()])
+    mask, _ = label_to_mask([values[:3], values[3:]], ids, (1, len(cases)), False)
     assert mask[0].tolist() == list(cases.values())
-    # A group of which nothing but a ghost is left somewhere has no say: the other one is read as if alone.
+    # Of a group of which nothing but a ghost is left somewhere nothing is seen: the other one is read as if alone.
     dead = torch.stack([values[0], values[1], torch.zeros_like(values[2])])
-    mask, _ = label_to_mask([dead, values[3:]], ids, (1, len(cases)), False, ghosts=[(1,), ()])
+    mask, _ = label_to_mask([dead, values[3:]], ids, (1, len(cases)), False)
     alone, _ = label_to_mask([values[3:]], ids[[0, 3]], (1, len(cases)), False)
     assert torch.equal(mask, alone)
 

@@ -142,12 +142,40 @@ def test_background_is_stretched_too_unless_asked_otherwise():
     assert_close(value, label[0])
 
 
-def test_groups_compete_by_object_and_agree_on_the_background():
-    first = torch.tensor([[[0.1, 0.9, 0.9, 0.4]], [[0.9, 0.1, 0.1, 0.6]]])
-    second = torch.tensor([[[0.9, 0.8, 0.2, 0.3]], [[0.1, 0.2, 0.8, 0.7]]])
-    mask, value = label_to_mask([first, second], torch.tensor([0, 3, 5]), (1, 4), min_max=False)
-    assert mask.tolist() == [[3, 0, 5, 5]]
-    assert_close(value, torch.tensor([[0.9, 0.8, 0.8, 0.7]]))
+def test_each_group_is_read_by_itself_and_objects_compete_by_value():
+    first = torch.tensor([[[0.1, 0.9, 0.9, 0.4, 0.55]], [[0.9, 0.1, 0.1, 0.6, 0.45]]])
+    second = torch.tensor([[[0.9, 0.8, 0.2, 0.3, 0.40]], [[0.1, 0.2, 0.8, 0.7, 0.30]], [[0.0, 0.0, 0.0, 0.0, 0.30]]])
+    ids = torch.tensor([0, 3, 5, 9])
+    mask, value = label_to_mask([first, second], ids, (1, 5), min_max=False)
+    # In the last cell both take the background for the best, though object 3 has more than the background of the other.
+    assert mask.tolist() == [[3, 0, 5, 5, 0]]
+    assert_close(value, torch.tensor([[0.9, 0.9, 0.8, 0.7, 0.55]]))
+    equal, _ = label_to_mask([first, 1 * first], torch.tensor([0, 3, 5]), (1, 5), min_max=False)
+    assert equal.tolist() == [[3, 0, 0, 3, 0]]
+
+
+@pytest.mark.parametrize('min_max', [False, True])
+@pytest.mark.parametrize('gain', [1, 1.05])
+def test_a_group_that_comes_or_goes_changes_no_pixel_but_its_own(min_max, gain):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        kinds = [[1, 2], [3], [4, 0, 5], [0, 6, 7, 8]]  # 0: a channel that reads as background
+        labels = [torch.rand(1 + len(kind), 6, 7, generator=generator) ** 3 for kind in kinds]
+        labels[1][1:] = 0  # an object that is lost
+
+        def read(*which, labels=labels, kinds=kinds):
+            ids = torch.tensor([0, *(number for n in which for number in kinds[n])], dtype=torch.uint8)
+            return label_to_mask([labels[n] for n in which], ids, (13, 17), min_max, gain)[0]
+
+        whole, found = read(0, 1, 2, 3), set()
+        for left_out, kind in enumerate(kinds):
+            rest = read(*(n for n in range(4) if n != left_out))
+            its_own = torch.isin(whole, torch.tensor([number for number in kind if number], dtype=torch.uint8))
+            assert torch.equal(rest[~its_own], whole[~its_own])
+            alone = read(left_out)
+            assert torch.equal(alone[its_own], whole[its_own])
+            found |= set(whole[its_own].tolist())
+        assert found == {1, 2, 4, 5, 6, 7, 8}
 
 
 @pytest.mark.parametrize('stride', [2, 4, 8, 16])

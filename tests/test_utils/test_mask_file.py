@@ -274,6 +274,7 @@ GOOD = annotation(1, 1, 1, [outline(0, 0, 4, 4)])
         (coco([dict(GOOD, segmentation=[])]), 'holds no masks. Expected'),
         (coco([dict(GOOD, image_id=9)]), 'for image 9, which is not listed'),
         (coco([dict(GOOD, image_id=[1])]), 'for image .1., which is not listed'),
+        (coco([dict(GOOD, category_id=7)]), 'of category 7, which is not listed'),
         (coco([GOOD], images=[7]), 'images must be a list'),
         (coco([GOOD], images=[dict(id=1)]), 'needs id, file_name'),
         (coco([GOOD], images=[dict(id=1, file_name='a.jpg')]), 'the size must be'),
@@ -291,6 +292,7 @@ GOOD = annotation(1, 1, 1, [outline(0, 0, 4, 4)])
         ([dict(task('a.jpg'), annotations=[dict(result=0.5)])], 'a.jpg: result must be a list of entries'),
         (dict(masklet=3), 'masklet must be a list'),
         (dict(masklet=[[[]]], video_height=4, video_width=3), 'object 1 in frame 0: segmentation must be outlines'),
+        (dict(masklet=[[]], masklet_id=[1, 4, 1], video_height=4, video_width=3), 'two masklets have the id 1'),
         (dict(masklet=[[dict(size=[3, 3], counts='9')]], video_height=4, video_width=3), 'the image of'),
     ],
 )

@@ -106,10 +106,16 @@ def test_a_damaged_code_is_refused(rle, message):
     assert str(error.value).startswith('here: ')
 
 
-@pytest.mark.parametrize('polygon', [[0, 0, 1, 1], [0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 'a'], [0, 0, 1, 1, 2, 1e300], 7])
+@pytest.mark.parametrize('polygon', [[0, 0, 1, 1], [0, 0, 1, 1, 2], [], 7, '0,0,1,1,2,2'])
 def test_an_outline_needs_three_points(polygon):
     with pytest.raises(InputError, match='three points or more'):
         draw_polygons([polygon], (4, 4))
+
+
+@pytest.mark.parametrize('wrong', ['a', None, True, 1e300, float('inf'), float('nan')])
+def test_an_outline_is_of_numbers(wrong):
+    with pytest.raises(InputError, match=f'up to 131072 pixels, got {wrong!r}'.replace('+', '.')):
+        draw_polygons([[*range(40), 3, wrong]], (4, 4))
 
 
 @pytest.mark.parametrize(

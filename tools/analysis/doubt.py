@@ -17,7 +17,7 @@ from stt_mm.evaluation.metrics.tables import text_table
 from stt_mm.utils import read_mask
 
 EPILOG = """example:
-  python tools/analysis/doubt.py configs/eval/davis_r18_s8.py demo/stt_r18_demo-3e2c45c8.pth demo/data/davis
+  python tools/analysis/doubt.py configs/eval/davis_r18_s8.py stt_r18_demo demo/data/davis
 
 The data set is in the layout of DAVIS-2017, with masks of all frames. An object is lost in a frame if its J is below
 0.5; where nothing or everything is lost, there is no AUC (nan).

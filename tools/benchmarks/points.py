@@ -26,7 +26,7 @@ from stt_mm.utils import FrameSequence, list_images
 
 DEMO = Path(__file__).parents[2] / 'demo'
 FRAMES = DEMO / 'data' / 'davis' / 'JPEGImages' / '480p'
-CHECKPOINT = DEMO / 'stt_r18_demo-3e2c45c8.pth'
+CHECKPOINT = 'stt_r18_demo'
 SIZE = 256
 POINTS = 32  # of each kind
 MARGIN = 10  # pixels between corners and the border of the first frame
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--checkpoint',
-        default=str(CHECKPOINT),
+        default=CHECKPOINT,
         help='weights of a ResNet-18, or none for an untrained one (default: the bundled network)',
     )
     parser.add_argument('--videos', type=between(1), default=8, help='number of bundled videos')
