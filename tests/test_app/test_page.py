@@ -434,7 +434,7 @@ def test_keys(visit, client, shapes):
     page.dblclick('#objects .pick')
     page.keyboard.type('ball e')  # keys of a name are no shortcuts
     user.press('Enter')
-    assert session.described_objects() == {1: 'ball e'}
+    assert session.state()['objects'][0]['name'] == 'ball e'
     user.press('Space')
     user.until('Number(document.querySelector("#slider").value) > 2')
     user.press('Space')
