@@ -7,6 +7,7 @@ with a warning, and fail where STT_MM_BROWSER=required.
 import json
 import os
 import shutil
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -17,6 +18,8 @@ import pytest
 from playwright.sync_api import sync_playwright
 from pycocotools import mask as coco
 from tiny_data import write_video
+
+from stt_mm.apis import FrameResult
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'microsoft-edge')
 WIDE, TABLET = dict(width=1280, height=800), dict(width=820, height=1180)
@@ -284,6 +287,18 @@ def given(client, shapes, video='talk.mp4'):
     return session
 
 
+def result(shapes):
+    """What a run found in the first frame."""
+    return FrameResult(0, '0', shapes[0][0], shapes[1][0], None, None, {1: 0.69}, None)
+
+
+def held(session, monkeypatch, frames):
+    """A run stops after so many frames, until more are released."""
+    go_on, keep = threading.Semaphore(frames), session.keep
+    monkeypatch.setattr(session, 'keep', lambda *args: (go_on.acquire(timeout=20), keep(*args)))
+    return go_on
+
+
 def test_two_pages_show_one_session(visit, client, shapes):
     session = given(client, shapes)
     one, other = visit(), visit(expected=['409'])
@@ -310,8 +325,7 @@ def test_two_pages_show_one_session(visit, client, shapes):
 
 def test_a_page_that_is_closed_in_mid_run_is_picked_up(visit, client, shapes, monkeypatch):
     session = given(client, shapes)
-    keep = session.keep
-    monkeypatch.setattr(session, 'keep', lambda *args: (time.sleep(0.25), keep(*args)))
+    go_on = held(session, monkeypatch, frames=5)
     user = visit()
     user.open('talk.mp4')
     user.page.click('[data-way=forward]')
@@ -321,7 +335,9 @@ def test_a_page_that_is_closed_in_mid_run_is_picked_up(visit, client, shapes, mo
     again.open('talk.mp4')
     assert 'Forward: ' in again.page.inner_text('#job-text')
     again.picture('6_at_work')
+    assert again.page.is_disabled('#clear')
     again.page.click('#stop')
+    go_on.release(2 * COUNT)
     again.page.wait_for_selector('#job', state='hidden')
     assert 'Stopped at frame' in again.page.inner_text('#run-text')
     assert 0 < session.store.num_results() < COUNT
@@ -359,6 +375,7 @@ def test_each_size_and_scheme_shows_all_of_it(visit, client, shapes):
     """Nothing is cut off at the sides, all that can be used has a name, and text has contrast."""
     session = given(client, shapes)
     session.add('object')
+    session.keep(0, result(shapes), (), {})
     session.rename('object', 2, 'A name that is much too long for the place that there is in the list of objects')
     session.place(3, 20, 20)
     for scheme in ('dark', 'light'):
@@ -375,6 +392,9 @@ def test_each_size_and_scheme_shows_all_of_it(visit, client, shapes):
                 })"""
             )
             assert len(found) > 25
+            for text in user.page.query_selector_all('#objects .text > *, #points .text > *'):
+                hidden, shown = text.evaluate('(each) => [each.scrollWidth - each.clientWidth, each.innerText]')
+                assert hidden <= 1 or 'much too long' in shown, f'cut off: {shown}'
             for label, left, right, hidden, text in found:
                 assert label, f'without a name: {text}'
                 assert left >= 0 <= size['width'] - right, text
@@ -438,6 +458,12 @@ def test_keys(visit, client, shapes):
     user.press('Space')
     user.until('Number(document.querySelector("#slider").value) > 2')
     user.press('Space')
+    session.keep(0, result(shapes), (), {})
+    page.wait_for_selector('#from')
+    page.focus('#from')
+    before = page.is_checked('#from')
+    user.press('Space')
+    assert page.is_checked('#from') is not before
 
 
 def test_a_pen_or_finger_paints_and_sets_points(visit, client, shapes):
@@ -468,3 +494,119 @@ def test_zoom_keeps_what_is_under_the_pointer(visit, client, shapes):
     ((x, y),) = session.places(0).values()
     assert abs(x - 70) < 0.3
     assert abs(y - 40) < 0.3
+
+
+def test_two_fingers_zoom_and_paint_nothing(visit, client, shapes):
+    session = given(client, shapes)
+    user = visit(TABLET, has_touch=True)
+    user.open('talk.mp4')
+    before, screen = session.mask(0), user.page.context.new_cdp_session(user.page)
+
+    def touch(kind, *places):
+        points = [dict(zip('xy', user.screen(*place), strict=True), id=i) for i, place in enumerate(places)]
+        screen.send('Input.dispatchTouchEvent', dict(type=f'touch{kind}', touchPoints=points))
+
+    touch('Start', (40, 30))
+    touch('Move', (41, 30))
+    touch('Start', (41, 30), (51, 30))
+    touch('Move', (36, 30), (56, 30))
+    touch('End', (36, 30))
+    touch('Move', (70, 50))
+    touch('End')
+    user.settle()
+    assert (session.mask(0) == before).all()
+    # Twice as large around the middle of the fingers: what is half as far from it is here now.
+    user.press('p')
+    user.page.touchscreen.tap(*user.screen(46 + 20, 30))
+    user.page.wait_for_selector('#points .pick')
+    ((x, y),) = session.places(0).values()
+    assert abs(x - 56) < 1
+    assert abs(y - 30) < 1
+    assert (session.mask(0) == before).all()
+
+
+def test_a_run_does_not_turn_the_page_under_the_brush(visit, client, shapes, monkeypatch):
+    session = given(client, shapes)
+    go_on = held(session, monkeypatch, frames=3)
+    user = visit()
+    user.open('talk.mp4')
+    user.page.click('[data-way=forward]')
+    user.until('Number(document.querySelector("#slider").value) === 2')
+    user.page.mouse.move(*user.screen(80, 50))
+    user.page.mouse.down()
+    go_on.release(COUNT)
+    user.until(lambda: client.studio.worker.state()['state'] != 'running')
+    user.page.wait_for_selector('#job', state='hidden')
+    assert user.page.input_value('#number') == '2'
+    user.page.mouse.move(*user.screen(82, 50))
+    user.page.mouse.up()
+    user.settle()
+    assert session.mask(2)[50, 81] == 1
+    assert user.page.input_value('#number') == '2'
+
+
+def test_another_video_is_opened_when_what_was_painted_is_saved(visit, client, shapes):
+    session = given(client, shapes)
+    user, late = visit(), []
+    user.open('talk.mp4')
+    user.page.route('**/api/area*', lambda route: late.append(route))
+    user.page.mouse.click(*user.screen(80, 50))
+    user.until(lambda: late)
+    user.page.click('#open')
+    user.page.click('#library >> text=frames')
+    user.until(lambda: 'Opening frames' in user.page.inner_text('#title'))
+    late[0].continue_()
+    user.page.wait_for_selector('#title:has-text("frames · 96")')
+    user.settle()
+    assert session.mask(0)[50, 80] == 1
+    assert user.texts('#objects .pick') == []
+    user.page.go_back()
+    user.page.wait_for_selector('#title:has-text("talk.mp4 · 96")')
+    user.settle()
+    assert len(user.texts('#objects .pick')) == 1
+
+
+def test_the_way_back_leads_out_of_the_video_that_is_shown_first(visit, client):
+    client.studio.first = 'talk.mp4'
+    user = visit()
+    user.page.goto('about:blank')
+    user.open()
+    user.page.wait_for_selector('#title:has-text("talk.mp4 · 96")')
+    user.settle()
+    user.page.go_back()
+    assert user.page.url == 'about:blank'
+
+
+def test_a_name_is_text(visit, client, place):
+    name = '<img src=x onerror="document.title=1">&amp;\'%41 ünï.mp4'
+    (place / name).write_bytes((place / 'talk.mp4').read_bytes())
+    user = visit()
+    user.open()
+    user.page.click('#library button >> nth=0')
+    user.settle()
+    assert user.page.title() == f'{name} · stt_mm'
+    assert user.page.inner_text('#title').startswith(name)
+    user.press('n')
+    client.studio.session(name).rename('object', 1, name[:50])
+    user.until(lambda: user.texts('#objects .text > span') == [name[:50]])
+    user.page.reload()
+    user.settle()
+    assert user.page.query_selector('main img') is None
+
+
+def test_a_session_that_is_taken_away_is_not_shown_on(visit, client, shapes, place):
+    session = given(client, shapes)
+    user = visit(expected=['400', '404'])
+    user.open('talk.mp4')
+    shutil.rmtree(session.folder)
+    user.until('document.querySelectorAll("#objects .pick").length === 0')
+    user.settle()
+    assert not (user.masks[0]).any()
+    (place / 'talk.mp4').rename(place / 'away.mp4')
+    user.page.wait_for_selector('.toast >> text=There is no talk.mp4')
+    write_video(place / 'talk.mp4', shapes[0][:4])
+    user.page.wait_for_selector('.toast >> text=has 4 of 96x64')
+    assert user.page.locator('.toast').count() == 1
+    shutil.rmtree(session.folder)
+    user.page.wait_for_selector('#title:has-text("4 frames")')
+    user.page.wait_for_selector('.toast', state='detached')

@@ -142,6 +142,7 @@ export class Panel {
       const wanted = {png: state.objects, coco: state.objects, points: state.points}[button.dataset.form];
       button.disabled = busy || !(given || state.results) || wanted?.length === 0;
     }
+    $('clear').disabled = busy;
     $('job').hidden = !busy;
     if (busy) {
       $('progress').value = job.total ? job.done / job.total : 0;
@@ -188,7 +189,7 @@ export class Panel {
         chip.addEventListener('click', () => this.app.goInDoubt([frame, value, key]));
         return chip;
       }),
-      ...(doubts.length ? [] : [element('span', {className: 'note'}, 'No frame is in doubt.')]),
+      ...(doubts.length ? [] : [element('span', {className: 'note'}, this.app.isRunning() ? 'Not known yet.' : 'No frame is in doubt.')]),
     );
   }
 
