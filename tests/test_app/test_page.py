@@ -610,3 +610,29 @@ def test_a_session_that_is_taken_away_is_not_shown_on(visit, client, shapes, pla
     shutil.rmtree(session.folder)
     user.page.wait_for_selector('#title:has-text("4 frames")')
     user.page.wait_for_selector('.toast', state='detached')
+
+
+def test_a_stroke_is_seen_while_it_is_drawn(visit, client, shapes):
+    """Only what is under the brush is drawn anew; it is what all of it would be."""
+    session = given(client, shapes)
+    session.add('object')
+    session.paint(2, 0, shapes[1][0] == 2)
+    user = visit()
+    user.open('talk.mp4')
+
+    def picture():
+        user.page.wait_for_timeout(100)
+        return cv2.imdecode(np.frombuffer(user.page.locator('#canvas').screenshot(), np.uint8), 1)
+
+    before = picture()
+    user.page.mouse.move(*user.screen(0, 32))
+    user.page.mouse.down()
+    user.page.mouse.move(*user.screen(60, 20), steps=5)
+    user.page.mouse.move(*user.screen(95, 63), steps=5)
+    drawn = picture()
+    user.page.keyboard.press('1')  # chooses what is chosen: all is drawn anew
+    whole = picture()
+    user.page.mouse.up()
+    user.settle()
+    assert cv2.absdiff(before, drawn).any()
+    assert (drawn == whole).all()

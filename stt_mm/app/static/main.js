@@ -258,8 +258,8 @@ class App {
     this.panel.show();
   }
 
-  showIds() {
-    this.stage.setIds(this.shown.ids, this.chosenObject());
+  showIds(box) {
+    this.stage.setIds(this.shown.ids, this.chosenObject(), box);
   }
 
   async play() {

@@ -156,11 +156,12 @@ export class Tools {
       : (i) => {
           ids[i] = action.number;
         };
+    const added = action.path.slice(Math.max(action.drawn - 1, 0));
     for (; action.drawn < action.path.length; action.drawn++) {
       const from = action.path[Math.max(action.drawn - 1, 0)];
       sweep(width, height, from, action.path[action.drawn], action.radius, put);
     }
-    this.app.showIds();
+    if (added.length && this.app.shown === action.shown) this.app.showIds(boxAround(added, action.radius + 1));
   }
 
   async finish(action) {
@@ -307,4 +308,15 @@ export class Tools {
 function circle(context, x, y, radius) {
   context.beginPath();
   context.arc(x, y, radius, 0, 2 * Math.PI);
+}
+
+// All pixels within `reach` of some places.
+function boxAround(places, reach) {
+  const [xs, ys] = [places.map(({x}) => x), places.map(({y}) => y)];
+  return {
+    left: Math.floor(Math.min(...xs) - reach),
+    right: Math.ceil(Math.max(...xs) + reach),
+    top: Math.floor(Math.min(...ys) - reach),
+    bottom: Math.ceil(Math.max(...ys) + reach),
+  };
 }
