@@ -57,6 +57,7 @@ class Studio:
         self.first = first
         self.worker = Worker()
         self._sessions: dict[str, Session] = {}
+        self._opening: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._ends = False
 
@@ -73,8 +74,9 @@ class Studio:
         """The session of a video, which is opened if it is not yet."""
         path = self.library.video(name)
         with self._lock:
-            if self._ends:
-                raise InputError('The program is ending.')
+            opening = self._opening.setdefault(name, threading.Lock())
+        # A long video takes its time, in which others are served.
+        with opening:
             if name in self._sessions and not self._sessions[name].is_current():
                 if self.worker.works_on(name):
                     self.worker.stop()
@@ -83,10 +85,16 @@ class Studio:
                         'after its frame, and is opened anew.'
                     )
                 self._sessions.pop(name).close()
-            if name not in self._sessions:
+            session = self._sessions.get(name)
+            if session is None:
                 self.library.check_links(session_folder(path))
-                self._sessions[name] = Session(path)
-            return self._sessions[name]
+                session = Session(path)
+            with self._lock:
+                if self._ends:
+                    session.close()
+                    raise InputError('The program is ending.')
+                self._sessions[name] = session
+            return session
 
     def get(self, path: str, query: Mapping[str, str]) -> Reply:
         """Answer what changes nothing."""

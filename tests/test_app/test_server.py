@@ -15,8 +15,9 @@ import pytest
 from page_client import error_of
 from tiny_data import write_video
 
-from stt_mm.app import library
+from stt_mm.app import library, studio
 from stt_mm.app.library import Library
+from stt_mm.app.session import Session
 
 
 def packed(files, folder=None, lie=0):
@@ -510,3 +511,26 @@ def test_a_session_that_leads_out_of_the_folder_is_refused(client, place, name):
         assert reply.status == 400
         assert f'talk.mp4.stt_mm/{name}'.rstrip('/') + ' leads out of' in error_of(reply)
     assert list(outside.iterdir()) == []
+
+
+def test_a_video_that_takes_long_to_open_holds_up_no_other(client, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(path):
+        if path.name == 'deep.mp4':
+            begun.set()
+            assert go_on.wait(60)
+        return Session(path)
+
+    monkeypatch.setattr(studio, 'Session', slow)
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(state(client, 'more/deep.mp4'))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(60)
+    assert state(client)['frames'] == 12
+    assert found == []
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert [each['frames'] for each in found] == [3, 3]
