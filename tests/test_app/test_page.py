@@ -238,6 +238,7 @@ def test_from_a_video_to_a_file(visit, client, place, shapes, tmp_path):
     assert page.is_checked('#from')
     assert f'Only from frame {frame} on' in page.inner_text('.check')
     assert f'frame {frame}' in page.inner_text('#run-text')
+    assert user.texts('#objects .chosen small') == [f'given in frame 0, {frame}']
     user.picture('5_corrected')
     page.click('[data-way=forward]')
     user.run_to_end()
@@ -376,6 +377,7 @@ def test_each_size_and_scheme_shows_all_of_it(visit, client, shapes):
     session = given(client, shapes)
     session.add('object')
     session.keep(0, result(shapes), (), {})
+    session.end_run(session.revision, dict(first=0, last=0, reached=0, state='finished'))
     session.rename('object', 2, 'A name that is much too long for the place that there is in the list of objects')
     session.place(3, 20, 20)
     for scheme in ('dark', 'light'):
@@ -395,6 +397,7 @@ def test_each_size_and_scheme_shows_all_of_it(visit, client, shapes):
             for text in user.page.query_selector_all('#objects .text > *, #points .text > *'):
                 hidden, shown = text.evaluate('(each) => [each.scrollWidth - each.clientWidth, each.innerText]')
                 assert hidden <= 1 or 'much too long' in shown, f'cut off: {shown}'
+            assert user.texts('#objects .chosen small') == ['confidence 0.69 · given in frame 0']
             for label, left, right, hidden, text in found:
                 assert label, f'without a name: {text}'
                 assert left >= 0 <= size['width'] - right, text
@@ -636,3 +639,17 @@ def test_a_stroke_is_seen_while_it_is_drawn(visit, client, shapes):
     user.settle()
     assert cv2.absdiff(before, drawn).any()
     assert (drawn == whole).all()
+
+
+def test_points_are_in_doubt_where_no_object_is(visit, client, shapes):
+    session = given(client, shapes)
+    session.place(0, 20, 20)
+    at = np.array([[21, 20]], np.float32)
+    session.keep(3, FrameResult(3, '3', shapes[0][3], shapes[1][3], at, None, {1: 0.9}, np.array([0.3])), (1,), {})
+    user = visit()
+    user.open('talk.mp4')
+    assert user.texts('#doubt button') == ['Frame 3 · 0.30']
+    session.keep(4, FrameResult(4, '4', shapes[0][4], shapes[1][4], None, None, {1: 0.4}, None), (), {})
+    user.until('document.querySelector("#doubt").innerText === "Frame 4 · 0.40"')
+    user.press('d')
+    assert user.page.input_value('#number') == '4'

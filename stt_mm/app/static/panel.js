@@ -100,7 +100,8 @@ export class Panel {
     if (!item.given.length) return 'not painted yet';
     const where = item.given.length > 3 ? `${item.given.length} frames` : `frame ${item.given.join(', ')}`;
     const end = item.ends.length ? `, ends at ${item.ends.join(', ')}` : '';
-    const sure = shown?.confidence[`${kind}/${item.id}`];
+    const isOld = this.app.state.waiting.includes(this.app.frame); // it is that of what was corrected
+    const sure = isOld ? undefined : shown?.confidence[`${kind}/${item.id}`];
     return `${sure === undefined ? '' : `confidence ${sure.toFixed(2)} · `}given in ${where}${end}`;
   }
 
