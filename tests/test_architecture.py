@@ -31,7 +31,7 @@ ALLOWED = {
     'visualization': {'registry', 'utils'},
     'engine': {'registry', 'utils'},
     'cli': {'utils', 'version'},
-    'apis': {'registry', 'engine', 'models', 'ops', 'protocols', 'visualization', 'utils'},
+    'apis': {'registry', 'engine', 'models', 'ops', 'protocols', 'visualization', 'utils', 'version'},
     'app': {'', 'apis', 'engine', 'protocols', 'visualization', 'utils'},
 }
 FILES = sorted(PACKAGE.rglob('*.py'))

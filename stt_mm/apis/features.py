@@ -1,6 +1,6 @@
 """Feature maps of frames."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from stt_mm.apis.pretrained import load
 from stt_mm.errors import InputError
 from stt_mm.ops import image_to_input
 from stt_mm.ops.devices import full_float32
-from stt_mm.utils.checks import check_count
+from stt_mm.utils.checks import check_count, is_iterable
 
 
 class FeatureExtractor:
@@ -47,6 +47,8 @@ class FeatureExtractor:
         batch_size: int = 8,
     ) -> None:
         check_count('batch_size', batch_size)
+        if stages is not None and (isinstance(stages, str) or not stages):
+            raise InputError(f"stages must be names such as ('res3', 'res4'), or None for all, got {stages!r}.")
         self.model = load(name_or_path, config, device)
         self.batch_size = batch_size
         side = 224  # of a frame that tells channels and strides
@@ -72,6 +74,11 @@ class FeatureExtractor:
         Raises:
             ValueError: no frames, frames of several sizes, or what is no RGB frame.
         """
+        if isinstance(frames, str | Path | Mapping) or not is_iterable(frames):
+            raise InputError(
+                f'frames must be uint8 [T, H, W, 3] or a list of RGB frames, got {type(frames).__name__}. One frame is '
+                '[frame]; a video file or folder is stt_mm.utils.FrameSequence(path).'
+            )
         found: list[dict[str, Tensor]] = []
         batch: list[Tensor] = []
         for number, frame in enumerate(frames):
@@ -110,8 +117,17 @@ def _frame(frame: ArrayLike | Tensor, number: int) -> Tensor:
         frame = frame.convert('RGB')
     if not isinstance(frame, Tensor):
         frame = np.asarray(frame)
-    if str(frame.dtype).removeprefix('torch.') != 'uint8' or frame.ndim != 3 or frame.shape[2] != 3:
-        got = f'{str(frame.dtype).removeprefix("torch.")} {list(frame.shape)}'
-        raise InputError(f'Frame {number} must be uint8 [H, W, 3], RGB, got {got}.')
+    kind, shape = str(frame.dtype).removeprefix('torch.'), list(frame.shape)
+    if kind != 'uint8' or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+        raise InputError(f'Frame {number} must be uint8 [H, W, 3], RGB, got {kind} {shape}.{_advice(kind, shape)}')
     # A copy of what is not writeable, as Pillow's images are: PyTorch has no such tensors.
     return frame if isinstance(frame, Tensor) else torch.from_numpy(np.require(frame, requirements=['C', 'W']))
+
+
+def _advice(kind: str, shape: list[int]) -> str:
+    """What to do about the most common mistakes."""
+    if len(shape) == 3 and shape[0] == 3 and shape[2] != 3:
+        return ' Its channels come first: permute(1, 2, 0) of a tensor, transpose(1, 2, 0) of an array, puts them last.'
+    if len(shape) == 2 and shape[1] == 3:
+        return ' One frame alone is given as [frame].'
+    return ' Floats of 0 to 1 are (255 * frame).round() in uint8.' if kind.startswith(('float', 'bfloat')) else ''

@@ -18,7 +18,9 @@ from stt_mm.protocols import get_protocol
 from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import CheckpointError, existing, read_checkpoint
 from stt_mm.utils.checks import usable_device
+from stt_mm.utils.key_maps import meta_of
 from stt_mm.utils.weights import geometry_in, protocol_in
+from stt_mm.version import __version__
 
 if TYPE_CHECKING:
     from stt_mm.models import Correspondence
@@ -83,6 +85,7 @@ def config_in(name_or_path: str | Path, trust: bool = False) -> Config | None:
     """
     path = existing(name_or_path)
     checkpoint = read_checkpoint(path, trust)
+    version = meta_of(checkpoint).get('stt_mm_version', __version__)
     geometry, protocol = geometry_in(checkpoint), protocol_in(checkpoint)
     if geometry is None or geometry.get('network') != 'ResNet' or not {'stage', 'color'} <= geometry.keys():
         return None
@@ -93,7 +96,8 @@ def config_in(name_or_path: str | Path, trust: bool = False) -> Config | None:
             protocol['color'] = geometry['color']
     propagator = dict(type='LabelPropagator', protocol=dict(protocol))
     model = dict(type='Correspondence', backbone=backbone, propagator=propagator, feature_stage=geometry['stage'])
-    return Config(dict(model=model))
+    # What cannot be built then is named after the file, and may be of another time.
+    return Config(dict(model=model, stated_by=str(path) + (f' of stt_mm {version}' if version != __version__ else '')))
 
 
 def _backbone(path: Path, geometry: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
@@ -143,7 +147,12 @@ def build(
         cfg = load_model_config(config, options)
     device = usable_device(device)
     with DefaultScope.overwrite_default_scope('stt_mm'):
-        model = MODELS.build(cfg.model)
+        try:
+            model = MODELS.build(cfg.model)
+        except InputError as error:
+            if options or 'stated_by' not in cfg:
+                raise
+            raise CheckpointError(f'{cfg.stated_by} is of a network that cannot be built here: {error}') from error
         if not isinstance(model, Correspondence) or model.propagator is None:
             raise InputError(
                 f'{cfg.filename or "The config"} has no model with a propagator; take one of configs/eval.'

@@ -67,6 +67,16 @@ def is_over(entries: Entries, number: int, frame: int, point: bool = False) -> b
     return last is not None and not any(last <= at <= frame for at in frames_of(entries, given, number))
 
 
+def is_shown(entries: Entries, kind: str, number: int, frame: int) -> bool:
+    """Whether what a run found of an object, or point, in a frame is still valid there."""
+    return (kind, number, NO_FRAME) in entries and not is_over(entries, number, frame, point=kind == 'point')
+
+
+def names_of(entries: Entries) -> dict[int, str]:
+    """Names of the objects by number."""
+    return {number: entries['object', number, NO_FRAME] for number in numbers(entries, 'object')}
+
+
 def laid_over(entries: Entries, frame: int, found: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
     """The mask of a frame as it is shown: what a run found, with what the user gave over it.
 

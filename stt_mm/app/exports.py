@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from stt_mm.apis import FrameResult
-from stt_mm.app.annotations import numbers
+from stt_mm.app.annotations import Entries, names_of, numbers
 from stt_mm.app.session import Session
 from stt_mm.app.work import Worker
-from stt_mm.errors import InputError, writing
+from stt_mm.errors import FileError, InputError, writing
 from stt_mm.utils import write_mask
 from stt_mm.utils.mask_file import MaskFileWriter
 from stt_mm.utils.text import json_list
@@ -50,70 +50,72 @@ def export(session: Session, form: str) -> Callable[[Worker], str]:
         ValueError: there is nothing of this kind to export.
     """
     path = export_path(session, form)
-    frames = session.shown_frames()
+    with session.lock:
+        entries, frames = session.entries, session.shown_frames()  # what changes while it is written is not mixed in
     if not frames:
         raise InputError('There is nothing to export yet: paint an object or set a point, and propagate.')
     for wanted, kind, what in (('png', 'object', 'masks'), ('coco', 'object', 'masks'), ('points', 'point', 'points')):
-        if form == wanted and not numbers(session.entries, kind):
+        if form == wanted and not numbers(entries, kind):
             raise InputError(f'There are no {what} to export.')
 
     def job(worker: Worker) -> str:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix='.', suffix=path.suffix)
-            os.close(handle)
+        part = path.with_name(f'.{path.name}')  # there is one job at a time, and one program for a session
         try:
-            _WRITERS[form](session, frames, Path(name), worker)
+            _WRITERS[form](session, entries, frames, part, worker)
             with writing(path):
-                os.replace(name, path)
+                os.replace(part, path)
+        except FileError as error:
+            raise FileError(str(error).replace(str(part), str(path))) from error
         finally:
-            Path(name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
         return f'{path.name} is written, {path.stat().st_size / 1e3:.0f} kB.'
 
     return job
 
 
-def _write_png(session: Session, frames: list[int], path: Path, worker: Worker) -> None:
+def _write_png(session: Session, entries: Entries, frames: list[int], path: Path, worker: Worker) -> None:
     with writing(path), zipfile.ZipFile(path, 'w') as archive, tempfile.TemporaryDirectory() as folder:
         for done, frame in enumerate(frames):
             worker.reach(done, len(frames))
             picture = Path(folder, f'{session.frames.names[frame]}.png')
-            write_mask(picture, session.mask(frame))
+            write_mask(picture, session.mask(frame, entries))
             archive.write(picture, picture.name)
             picture.unlink()
 
 
-def _write_coco(session: Session, frames: list[int], path: Path, worker: Worker) -> None:
-    with MaskFileWriter(path, session.described_objects()) as file:
+def _write_coco(session: Session, entries: Entries, frames: list[int], path: Path, worker: Worker) -> None:
+    with MaskFileWriter(path, names_of(entries)) as file:
         for done, frame in enumerate(frames):
             worker.reach(done, len(frames))
-            file.add(session.frames.image_name(frame), session.mask(frame), frame)
+            file.add(session.frames.image_name(frame), session.mask(frame, entries), frame)
 
 
-def _write_points(session: Session, frames: list[int], path: Path, worker: Worker) -> None:
+def _write_points(session: Session, entries: Entries, frames: list[int], path: Path, worker: Worker) -> None:
     wanted = set(frames)
     with json_list(path) as add_row:
-        for result in _results(session, worker):
+        for result in _results(session, entries, worker):
             if result.frame_index in wanted:
                 add_row(result.row())
 
 
-def _write_video(session: Session, frames: list[int], path: Path, worker: Worker) -> None:
+def _write_video(session: Session, entries: Entries, frames: list[int], path: Path, worker: Worker) -> None:
     with VideoWriter(path, rate_of(session.frames.fps, path)) as film:
-        for result in _results(session, worker):
+        for result in _results(session, entries, worker):
             film.write(result.picture(), result.time)
 
 
-def _results(session: Session, worker: Worker) -> Iterator[FrameResult]:
+def _results(session: Session, entries: Entries, worker: Worker) -> Iterator[FrameResult]:
     """What is shown in all frames, one after the other."""
-    count, points = len(session.frames), numbers(session.entries, 'point')
+    count, points = len(session.frames), numbers(entries, 'point')
     stream = open_video(str(session.frames.path))
     for frame, (name, picture, seconds) in enumerate(islice(stream.frames, count)):
         worker.reach(frame, count)
-        places = session.places(frame)
+        places = session.places(frame, entries)
         found = [places.get(number) or (-1, -1) for number in points]
         places = np.array(found, np.float32).reshape(-1, 2)
-        yield FrameResult(frame, name, picture, session.mask(frame), places, seconds)
+        yield FrameResult(frame, name, picture, session.mask(frame, entries), places, seconds)
 
 
 _WRITERS = {'png': _write_png, 'coco': _write_coco, 'points': _write_points, 'video': _write_video}

@@ -32,18 +32,28 @@ class Frames:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        stamp = self._stamp_now()
         stream = open_video(str(path))  # refuses what is no video, or holds two images for one frame
         self.fps = stream.fps or DEFAULT_FPS
         self._sequence = FrameSequence(list_images(path) if path.is_dir() else path)
         self.names = self._sequence.names
         self.size = self._sequence.original_size
-        self.key = f'{os.stat(path).st_mtime_ns:x}-{len(self.names)}'
+        self.key = f'{stamp[0]:x}-{len(self.names)}'
+        self._stamp = stamp
         self._kept: OrderedDict[int, bytes] = OrderedDict()
         self._last = -1
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def are_current(self) -> bool:
+        """Whether the video is still the one that was opened."""
+        return self._stamp_now() == self._stamp
+
+    def _stamp_now(self) -> tuple[int, int]:
+        found = os.stat(self.path)
+        return found.st_mtime_ns, found.st_size
 
     def image_name(self, number: int) -> str:
         """The file name of a frame, in files of masks."""

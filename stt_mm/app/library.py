@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 import tempfile
+import threading
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -19,6 +20,7 @@ from stt_mm.utils.text import check_name
 from stt_mm.utils.video import VIDEO_SUFFIXES
 
 _LARGEST_LIST = 4 << 20  # bytes of the names of the files of an upload
+_LONGEST_NAME = 240  # bytes; the names of its session and of what is exported are longer, to 255
 _PIECE = 1 << 20
 _SPARE = 256 << 20  # bytes that stay free on the disk
 
@@ -39,6 +41,7 @@ class Library:
             raise MissingInputError(f'There is no folder {root}.')
         self.root = Path(root).resolve()
         self.max_upload = max_upload
+        self._lock = threading.Lock()
 
     def path(self, name: str) -> Path:
         """The video or folder of a name.
@@ -68,8 +71,15 @@ class Library:
         for image in list_images(path) if kind == 'frames' else ():
             if os.path.islink(image):
                 self._check_inside(Path(image))
-        self._check_inside(session_folder(path))
         return path
+
+    def check_links(self, folder: Path) -> None:
+        """Refuse a folder, such as that of a session, which leads out of the root itself or by what is in it."""
+        self._check_inside(folder)
+        for parent, folders, files in os.walk(folder):
+            for place in (Path(parent, name) for name in (*folders, *files)):
+                if place.is_symlink():
+                    self._check_inside(place)
 
     def name_of(self, path: Path) -> str:
         """By which :meth:`path` finds a path."""
@@ -114,9 +124,10 @@ class Library:
                 Frames(target)
             except SttMMError as error:
                 raise InputError(str(error).replace(str(target), target.name)) from error
-            place = next(place for place in _free_names(self.root, target) if not place.exists())
-            with writing(place):
-                target.rename(place)
+            with self._lock:
+                place = next(filter(_is_free, _names(self.root, target)))
+                with writing(place):
+                    target.rename(place)
             return place.name
         finally:
             shutil.rmtree(parent, ignore_errors=True)
@@ -130,7 +141,10 @@ class Library:
             )
         free = shutil.disk_usage(self.root).free
         if length + _SPARE > free:
-            raise FileError(f'The upload has {length / 1e6:.1f} MB, but {self.root} has {free / 1e6:.1f} MB free.')
+            raise FileError(
+                f'The upload has {length / 1e6:.1f} MB, but {self.root} has {free / 1e6:.1f} MB free, of which '
+                f'{_SPARE / 1e6:.0f} MB have to stay so.'
+            )
 
     def _check_inside(self, path: Path) -> None:
         if not path.resolve().is_relative_to(self.root):
@@ -161,6 +175,7 @@ def _read_list(stream: BinaryIO, length: int) -> tuple[str | None, list[tuple[st
         content = json.loads(stream.read(size))
         folder, files = content['folder'], [(name, number) for name, number in content['files']]
         whole = all(type(number) is int and number >= 0 and type(name) is str for name, number in files)
+        whole = whole and (folder is None or type(folder) is str)
     except (ValueError, TypeError, KeyError):
         raise InputError(f'{expected}; this one is another text.') from None
     names = [name for name, _ in files]
@@ -168,8 +183,11 @@ def _read_list(stream: BinaryIO, length: int) -> tuple[str | None, list[tuple[st
         raise InputError(f'{expected}, and their bytes make up the rest of the {length} bytes.')
     for name in [*names, *([] if folder is None else [folder])]:
         check_name(name, 'The upload')
-        if '/' in name or name.startswith('.') or name.endswith(SUFFIX):
-            raise InputError(f'The upload holds the name {name!a}. Rename it: no "/", no "." in front.')
+        if '/' in name or name.startswith('.') or name.endswith(SUFFIX) or len(name.encode()) > _LONGEST_NAME:
+            raise InputError(
+                f'The upload holds the name {name!a}. Rename it: no "/", no "." in front, at most {_LONGEST_NAME} '
+                'bytes.'
+            )
     suffixes = VIDEO_SUFFIXES if folder is None else IMAGE_SUFFIXES
     if folder is None and len(files) > 1:
         raise InputError(f'One video at a time, or the images of one; these are {len(files)} files.')
@@ -192,6 +210,11 @@ def _copy(stream: BinaryIO, path: Path, size: int) -> None:
             size -= len(piece)
 
 
-def _free_names(root: Path, target: Path) -> Iterator[Path]:
-    """Names for a file that is new, nothing of which is there yet."""
+def _names(root: Path, target: Path) -> Iterator[Path]:
+    """Names for a file that is new, in turn."""
     yield from (root / f'{target.stem}{f" ({number})" if number > 1 else ""}{target.suffix}' for number in count(1))
+
+
+def _is_free(place: Path) -> bool:
+    """Whether neither a video nor the session of one that was removed has a name, nor a link to nowhere."""
+    return not os.path.lexists(place) and not os.path.lexists(session_folder(place))

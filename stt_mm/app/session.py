@@ -11,18 +11,10 @@ import numpy as np
 from stt_mm.apis import FrameResult
 from stt_mm.apis.labels import lowest
 from stt_mm.app import changes as edits
-from stt_mm.app.annotations import (
-    NO_FRAME,
-    Key,
-    frames_of,
-    is_over,
-    laid_over,
-    numbers,
-    values_at,
-)
+from stt_mm.app.annotations import NO_FRAME, Entries, Key, frames_of, is_shown, laid_over, numbers, values_at
 from stt_mm.app.frames import Frames
 from stt_mm.app.store import Store
-from stt_mm.errors import InputError
+from stt_mm.errors import InputError, SttMMError
 from stt_mm.utils.masks import display_colors
 
 SUFFIX = '.stt_mm'
@@ -55,23 +47,31 @@ class Session:
         self.folder = session_folder(video)
         self.lock = threading.RLock()
         self.store = Store(self.folder / 'session.sqlite')
-        made_for = [len(self.frames), *self.frames.size]
-        before = self.store.fact('video', made_for)
-        if before != made_for:
+        self._followed: set[tuple[str, int]] = set()  # by the run that is at work
+        try:
+            made_for = [len(self.frames), *self.frames.size]
+            before = self.store.fact('video', made_for)
+            if before != made_for:
+                raise InputError(
+                    f'{self.folder} is the session of a video of {before[0]} frames of {before[2]}x{before[1]} (width '
+                    f'x height), but {video} has {made_for[0]} of {made_for[2]}x{made_for[1]}. Move the folder away '
+                    'to begin anew, or bring the video back.'
+                )
+            self.entries = self.store.entries()
+            self.revision = self.store.fact('revision', 0)
+            self.store.set_facts(video=made_for)
+        except SttMMError:
             self.store.close()
-            raise InputError(
-                f'{self.folder} is the session of a video of {before[0]} frames of {before[2]}x{before[1]} (width x '
-                f'height), but {video} has {made_for[0]} of {made_for[2]}x{made_for[1]}. Move the folder away to begin '
-                'anew, or bring the video back.'
-            )
-        self.entries = self.store.entries()
-        self.revision = self.store.fact('revision', 0)
-        self.store.set_facts(video=made_for)
+            raise
 
     def close(self) -> None:
         """Frees the file of the session."""
         with self.lock:
             self.store.close()
+
+    def is_current(self) -> bool:
+        """Whether the video and the file of the session are still those that were opened."""
+        return self.frames.are_current() and self.store.is_in_place()
 
     # What is shown.
 
@@ -108,25 +108,27 @@ class Session:
             ends=frames_of(self.entries, ended, number),
         )
 
-    def mask(self, frame: int) -> np.ndarray:
-        """uint8 ``[H, W]``, the ids that are shown in a frame."""
+    def mask(self, frame: int, entries: Entries | None = None) -> np.ndarray:
+        """uint8 ``[H, W]``, the ids that are shown in a frame; with ``entries`` of a moment, as they were then."""
         with self.lock:
             found = self.store.result(frame)
-            entries = dict(self.entries)
-        mask = None if found is None or found[0] is None else _ids(found[0])
+            entries = self.entries if entries is None else entries
+        mask = None if found is None or found[0] is None else self._ids(found[0])
         return laid_over(entries, frame, mask, self.frames.size)
 
-    def places(self, frame: int) -> dict[int, list[float] | None]:
-        """(x, y) of the points that are shown in a frame by number, ``None`` where one is lost."""
+    def places(self, frame: int, entries: Entries | None = None) -> dict[int, list[float] | None]:
+        """(x, y) of the points that are shown in a frame by number, ``None`` where one is lost; see :meth:`mask`."""
         with self.lock:
             found = self.store.result(frame)
-            places = dict(found[1]) if found else {}
-            places |= values_at(self.entries, 'place', frame)
-            return {number: place for number, place in sorted(places.items()) if self._is_shown('point', number, frame)}
+            entries = self.entries if entries is None else entries
+        places = (dict(found[1]) if found else {}) | values_at(entries, 'place', frame)
+        return {number: place for number, place in sorted(places.items()) if is_shown(entries, 'point', number, frame)}
 
-    def _is_shown(self, kind: str, number: int, frame: int) -> bool:
-        known = (kind, number, NO_FRAME) in self.entries
-        return known and not is_over(self.entries, number, frame, point=kind == 'point')
+    def _ids(self, png: bytes) -> np.ndarray:
+        mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+        if mask is None or mask.shape != self.frames.size:
+            raise InputError(f'A mask in {self.store.path} is damaged. Clear the results, and propagate again.')
+        return mask
 
     def details(self, frame: int) -> dict[str, Any]:
         """What is shown in a frame beside its mask, as plain data."""
@@ -140,7 +142,7 @@ class Session:
                 confidence={
                     f'{kind}/{number}': round(value, 3)
                     for (kind, number), value in self.store.confidence_at(frame).items()
-                    if self._is_shown(kind, number, frame)
+                    if is_shown(self.entries, kind, number, frame)
                 },
             )
 
@@ -196,7 +198,8 @@ class Session:
 
     def _add(self, kind: str, frame: int = NO_FRAME, place: list[float] | None = None) -> int:
         with self.lock:
-            number, changes = edits.added(self.entries, kind, self.store.found_numbers(kind))
+            followed = {number for known, number in self._followed if known == kind}
+            number, changes = edits.added(self.entries, kind, self.store.found_numbers(kind) | followed)
             self._change(changes if place is None else changes | {('place', number, frame): place})
             return number
 
@@ -269,12 +272,17 @@ class Session:
         height, width = self.frames.size
         if not (0 <= x <= width - 1 and 0 <= y <= height - 1):
             raise InputError(
-                f'The point {x:g},{y:g} lies outside of the frame, where x is 0 to {width - 1} and y is 0 to '
+                f'The point {x!r:.20}, {y!r:.20} lies outside of the frame, where x is 0 to {width - 1} and y is 0 to '
                 f'{height - 1}.'
             )
         return [round(x, 2), round(y, 2)]
 
     # What a run does.
+
+    def reserve_numbers(self) -> None:
+        """Until a run ends, what it follows keeps its number, even if deleted: nothing new gets its results."""
+        with self.lock:
+            self._followed |= {(kind, number) for kind, number, frame in self.entries if frame == NO_FRAME}
 
     def keep(self, frame: int, result: FrameResult, order: Sequence[int], run: Mapping[str, Any]) -> None:
         """Save the result of a frame. What the run does not follow there stays as an earlier run found it.
@@ -294,16 +302,16 @@ class Session:
                     points[number] = None if x < 0 else [round(x, 2), round(y, 2)]
                     sure['point', number] = value
         with self.lock:
-            mask, before = result.mask, self.store.result(frame)
-            if before is not None:
+            mask = result.mask
+            if before := self.store.result(frame):
                 others = {
                     (kind, number): value
                     for (kind, number), value in self.store.confidence_at(frame).items()
-                    if (kind, number) not in sure and self._is_shown(kind, number, frame)
+                    if (kind, number) not in sure and is_shown(self.entries, kind, number, frame)
                 }
                 ids = [number for kind, number in others if kind == 'object']
                 if ids and before[0] is not None:
-                    old = _ids(before[0])
+                    old = self._ids(before[0])
                     mask = np.zeros_like(old) if mask is None else mask
                     mask = np.where((mask == 0) & np.isin(old, ids), old, mask)
                 points = {n: place for n, place in before[1].items() if ('point', n) in others} | points
@@ -327,16 +335,8 @@ class Session:
                 for frame, at in self.store.fact('waiting', {}).items()
                 if at > revision or int(frame) not in reached
             }
+            self._followed.clear()
             self.store.set_facts(waiting=waiting, run=run)
-
-    def described_objects(self) -> dict[int, str]:
-        """Names of the objects by id."""
-        with self.lock:
-            return {number: self.entries['object', number, NO_FRAME] for number in numbers(self.entries, 'object')}
 
 
 _COLORS = display_colors().tolist()
-
-
-def _ids(png: bytes) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)

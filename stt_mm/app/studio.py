@@ -13,7 +13,7 @@ import numpy as np
 from stt_mm.apis import VideoPropagator
 from stt_mm.app.exports import FORMS, export, export_path
 from stt_mm.app.library import Library
-from stt_mm.app.session import Session
+from stt_mm.app.session import ConflictError, Session, session_folder
 from stt_mm.app.work import Worker, propagate
 from stt_mm.errors import InputError, MissingInputError
 
@@ -57,6 +57,7 @@ class Studio:
         self.first = first
         self.worker = Worker()
         self._sessions: dict[str, Session] = {}
+        self._opening: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._ends = False
 
@@ -73,11 +74,27 @@ class Studio:
         """The session of a video, which is opened if it is not yet."""
         path = self.library.video(name)
         with self._lock:
-            if self._ends:
-                raise InputError('The program is ending.')
-            if name not in self._sessions:
-                self._sessions[name] = Session(path)
-            return self._sessions[name]
+            opening = self._opening.setdefault(name, threading.Lock())
+        # A long video takes its time, in which others are served.
+        with opening:
+            if name in self._sessions and not self._sessions[name].is_current():
+                if self.worker.works_on(name):
+                    self.worker.stop()
+                    raise ConflictError(
+                        f'{name} or {session_folder(path).name} was replaced or removed while it is at work. It ends '
+                        'after its frame, and is opened anew.'
+                    )
+                self._sessions.pop(name).close()
+            session = self._sessions.get(name)
+            if session is None:
+                self.library.check_links(session_folder(path))
+                session = Session(path)
+            with self._lock:
+                if self._ends:
+                    session.close()
+                    raise InputError('The program is ending.')
+                self._sessions[name] = session
+            return session
 
     def get(self, path: str, query: Mapping[str, str]) -> Reply:
         """Answer what changes nothing."""
@@ -143,6 +160,8 @@ class Studio:
             form = content.get('form')
             self.worker.start(name, 'export', form, export(session, form))
         else:
+            if content.get('action') == 'clear' and self.worker.works_on(name):
+                raise ConflictError('The results are at work. Clear them when it has ended, or stop it.')
             with session.lock:
                 session.check(content.get('revision'))
                 self._edit(session, content)

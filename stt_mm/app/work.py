@@ -37,6 +37,11 @@ class Worker:
         with self._lock:
             return self._state and dict(self._state)
 
+    def works_on(self, video: str) -> bool:
+        """Whether a job is at work for a video of this name."""
+        state = self.state()
+        return state is not None and state['state'] == 'running' and state['video'] == video
+
     def start(self, video: str, kind: str, what: str, job: Callable[['Worker'], str]) -> None:
         """Begin a job, unless one is at work.
 
@@ -109,6 +114,7 @@ def propagate(session: Session, propagator: VideoPropagator, direction: str, sta
         raise InputError('Both ways go through the whole video; from one frame on, choose a direction.')
     with session.lock:
         revision, span, order, labels = session.revision, *_planned(session, direction, start)
+        session.reserve_numbers()
 
     def job(worker: Worker) -> str:
         run: dict[str, Any] = dict(direction=direction, start=start, first=span.start, last=span.stop - 1, reached=None)

@@ -4,6 +4,7 @@ from stt_mm.ops.affinity import global_affinity, local_affinity, pool_local_affi
 from stt_mm.ops.color import (
     COLORS,
     bytes_to_input,
+    checked_input,
     color_centres,
     drop_channels,
     image_to_input,
@@ -61,6 +62,7 @@ __all__ = [
     'Window',
     'add_squared',
     'bytes_to_input',
+    'checked_input',
     'color_centres',
     'cut_patches',
     'draw_crops',

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from stt_mm.errors import InputError
 from stt_mm.ops.devices import kept, to_device
 
 # sRGB primaries to XYZ under D65, then divided by the white point, as OpenCV documents its RGB2Lab.
@@ -204,3 +205,22 @@ def drop_channels(frames: Tensor, dropped: Tensor, rescale: bool = True) -> Tens
     if keep.dim() == 2:
         keep = keep[:, None]
     return frames * keep[..., None, None]
+
+
+def checked_input(frames: Tensor, weight: Tensor | None) -> Tensor:
+    """The frames as they are, refused unless a network with such a weight can take them.
+
+    Args:
+        frames: ``[B, C, H, W]`` of the type and device of ``weight``; in autocast of any floating point type.
+    """
+    got = f'{str(frames.dtype).removeprefix("torch.")} {list(frames.shape)}' if isinstance(frames, Tensor) else frames
+    if not isinstance(frames, Tensor) or frames.ndim != 4 or not frames.is_floating_point():
+        raise InputError(
+            f'The network takes normalised frames [B, 3, H, W] of floating point, got {got!s:.80}. '
+            'stt_mm.apis.FeatureExtractor takes uint8 frames as they are.'
+        )
+    if weight is not None and frames.device != weight.device:
+        raise InputError(f'The frames are on {frames.device}, the network on {weight.device}. Move one of them.')
+    if weight is not None and frames.dtype != weight.dtype and not torch.is_autocast_enabled(frames.device.type):
+        raise InputError(f'The network is {weight.dtype}, the frames are {got}. Give frames.to({weight.dtype}).')
+    return frames

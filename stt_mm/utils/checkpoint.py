@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 import zlib
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,8 @@ def sha8(path: str | Path) -> str:
 
 def existing(path: str | Path) -> Path:
     """The path of a checkpoint file, with ``~`` resolved; a name in ``stt_mm.utils.config_path.BUNDLED`` is one too."""
+    if not isinstance(path, str | os.PathLike) or '://' in str(path):
+        raise InputError(f'A checkpoint is a file on this machine or the name of a network, got {path!r:.80}.')
     path = Path(path).expanduser()
     if not path.exists() and (found := bundled(path)):
         return found
@@ -138,11 +141,7 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
     named = _check_name(path)
     try:
         if not (_check_members(path) or named):
-            logger.warning(
-                '%s has no checksums, so damage of its content cannot be told. Compare its SHA-256 with '
-                'that of its source, or write it again with torch.save.',
-                path,
-            )
+            _warn_of_no_checksums(path)
         if _is_safetensors(path):
             return _read_safetensors(path, map_location)
         # CRW, DINO and others store their command line beside the weights; a Namespace is plain data.
@@ -164,6 +163,12 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = '
             f'{path} ({path.stat().st_size} bytes) is truncated, corrupt or no PyTorch checkpoint: '
             f'{_first_line(error)}. Download or write it again.'
         ) from error
+
+
+@cache
+def _warn_of_no_checksums(path: Path) -> None:
+    """Once for a file, however often it is read."""
+    logger.warning('%s has no checksums, so damage of its content cannot be told. Compare its SHA-256.', path)
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -155,6 +155,15 @@ def check_count(name: str, value: object, least: int = 1) -> None:
         raise InputError(f'{name} must be a whole number of at least {least}, got {value!r}.')
 
 
+def is_iterable(value: object) -> bool:
+    """Whether a ``for`` loop takes it, by whichever method."""
+    try:
+        iter(value)
+    except TypeError:
+        return False
+    return True
+
+
 def usable_device(name: str | torch.device | None) -> torch.device:
     """The device of that name; ``None``: the first GPU if there is one, or else the CPU."""
     if name is None:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from stt_mm.errors import InputError, MissingInputError
+from stt_mm.utils.checks import is_iterable
 from stt_mm.utils.images import FrameError, list_images, read_image
 from stt_mm.utils.text import absent
 from stt_mm.utils.video_file import REPAIR, FrameIndex, VideoFile
@@ -173,6 +174,8 @@ def open_video(source: str | Path | int | Iterable[np.ndarray] | VideoStream) ->
     if isinstance(source, VideoStream):
         return source
     if not isinstance(source, (str, Path)):
+        if not is_iterable(source):
+            raise InputError(f'A video is a file, a folder, a camera or frames, got {type(source).__name__}.')
         frames = ((f'{index:05d}', frame, None) for index, frame in enumerate(source))
         size = len(source) if isinstance(source, Sized) else None
         return VideoStream('the given frames', _of_one_size(frames, 'the given frames'), size, size is not None)
@@ -262,8 +265,9 @@ def _read_on(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
 def _of_one_size(frames: Iterator[Frame], video: str) -> Iterator[Frame]:
     size: tuple[int, int] | None = None
     for index, (name, frame, seconds) in enumerate(frames):
-        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            got = f'{frame.dtype} {list(frame.shape)}' if isinstance(frame, np.ndarray) else type(frame).__name__
+        is_array = isinstance(frame, np.ndarray)
+        if not is_array or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
+            got = f'{frame.dtype} {list(frame.shape)}' if is_array else type(frame).__name__
             raise InputError(f'Frame {index} of {video} must be a NumPy array uint8 [H, W, 3], RGB, got {got}.')
         size = size or frame.shape[:2]
         if frame.shape[:2] != size:

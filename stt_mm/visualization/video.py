@@ -102,7 +102,10 @@ class VideoWriter:
         with self._file_errors():
             if self._container is None:
                 self._open(picture.width, picture.height)
-            self._container.mux(self._stream.encode(picture))
+            packets = self._stream.encode(picture)
+            if not self.num_frames:
+                self._start()
+            self._container.mux(packets)
         self.num_frames += 1
 
     def close(self) -> None:
@@ -125,6 +128,15 @@ class VideoWriter:
         codec.time_base, codec.thread_count = Fraction(1, self._ticks), _THREADS
         codec.colorspace, codec.color_range = _BT709, ColorRange.MPEG
         codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+
+    def _start(self) -> None:
+        try:
+            self._container.start_encoding()
+        except (OSError, av.FFmpegError):
+            # As if there were no frame: where a file cannot be begun, to complete it would end the whole program.
+            container, self._container = self._container, None
+            container.close()
+            raise
 
     @contextmanager
     def _file_errors(self) -> Iterator[None]:

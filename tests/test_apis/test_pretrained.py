@@ -191,9 +191,85 @@ def test_some_stages_alone_and_lowest_first():
         ([], 'There are no frames'),
         (np.zeros((1, 8, 8, 3), np.float32), r'Frame 0 must be uint8 \[H, W, 3\], RGB, got float32 \[8, 8, 3\]'),
         (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), r'Frame 0 must be uint8 \[H, W, 3\], RGB, got uint8 \[3, 8, 8\]'),
+        (np.zeros((8, 8, 3), np.uint8), r'got uint8 \[8, 3\]\. One frame alone is given as \[frame\]'),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), r'Its channels come first: permute\(1, 2, 0\)'),
+        (torch.zeros(2, 8, 8, 3).half(), r'got float16 \[8, 8, 3\]\. Floats of 0 to 1 are \(255 \* frame\)'),
+        ([np.zeros((0, 8, 3), np.uint8)], r'got uint8 \[0, 8, 3\]'),
+        (Image.new('RGB', (8, 8)), r'got Image\. One frame is \[frame\]'),
+        ('talk.mp4', r'got str\. .*FrameSequence'),
+        (Path('talk.mp4'), r'FrameSequence'),
+        (None, 'got NoneType'),
         ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)], r'Frame 1 is 8 x 9 .*, those before it 8 x 8'),
     ],
 )
 def test_what_are_no_frames_is_refused(extractor, frames, message):
     with pytest.raises(ValueError, match=message):
         extractor(frames)
+
+
+@pytest.mark.parametrize('stages', ['res4', ()])
+def test_stages_are_names(stages):
+    with pytest.raises(ValueError, match=r'stages must be names such as'):
+        FeatureExtractor('stt_r18_demo', stages, device='cpu')
+
+
+@pytest.mark.parametrize(
+    ('frames', 'message'),
+    [
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), r'got uint8 \[1, 3, 8, 8\]\. .*FeatureExtractor takes uint8'),
+        (torch.zeros(3, 8, 8), r'frames \[B, 3, H, W\] of floating point, got float32 \[3, 8, 8\]'),
+        (np.zeros((1, 3, 8, 8), np.float32), 'of floating point, got'),
+        (torch.zeros(1, 3, 8, 8).half(), r'The network is torch\.float32, the frames are float16 .*Give frames\.to'),
+        (torch.zeros(1, 3, 8, 8, device='meta'), 'The frames are on meta, the network on cpu'),
+    ],
+)
+def test_what_a_network_cannot_take_is_told_in_words(frames, message):
+    with pytest.raises(ValueError, match=message):
+        load('stt_r18_demo', device='cpu')(frames)
+
+
+def test_in_autocast_a_network_takes_half_precision():
+    network, frames = load('stt_r18_demo', device='cpu'), torch.rand(1, 3, 16, 16)
+    with torch.autocast('cpu', torch.bfloat16), torch.no_grad():
+        assert network(frames.bfloat16()).shape == (1, 256, 2, 2)
+
+
+@pytest.mark.parametrize('name', [None, 5, 'https://example.org/a.pth'])
+def test_what_names_no_file(name):
+    with pytest.raises(ValueError, match=rf'is a file on this machine or the name of a network, got {name!r}'):
+        load(name)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(depth=99), 'depth must be one of'),
+        (dict(stage='res9'), "feature_stage 'res9' is not among"),
+        (dict(pool='median'), "got .'median'"),
+        (dict(color='cmyk'), "color must be one of .* got 'cmyk'"),
+    ],
+)
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_what_a_newer_version_may_state_is_named_after_the_file(tmp_path, change, message, suffix):
+    written = save(tmp_path / 'a.pth', dict(depth=18), 'res4', 'stt_davis_s8')
+    path = tmp_path / f'b{suffix}'
+    protocol = None if 'color' in change else 'stt_davis_s8'
+    save(
+        path,
+        dict(depth=18),
+        'res4',
+        'stt_davis_s8',
+        geometry=written.geometry | change,
+        protocol=protocol and dict(name=protocol),
+        stt_mm_version='9.1',
+    )
+    for use in (load, VideoPropagator.from_pretrained):
+        with pytest.raises(
+            ValueError, match=rf'b{suffix} of stt_mm 9\.1 is of a network that cannot be built here: .*{message}'
+        ):
+            use(path)
+    save(path, dict(depth=18), 'res4', 'stt_davis_s8', protocol=dict(name='of_tomorrow'))
+    with pytest.raises(ValueError, match=rf"b{suffix} is of a network .*: No protocol is called 'of_tomorrow'"):
+        load(path)
+    with pytest.raises(ValueError, match="^There is no device 'cuda:9'"):
+        load(path, device='cuda:9')

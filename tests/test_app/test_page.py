@@ -7,6 +7,7 @@ with a warning, and fail where STT_MM_BROWSER=required.
 import json
 import os
 import shutil
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -17,6 +18,8 @@ import pytest
 from playwright.sync_api import sync_playwright
 from pycocotools import mask as coco
 from tiny_data import write_video
+
+from stt_mm.apis import FrameResult
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'microsoft-edge')
 WIDE, TABLET = dict(width=1280, height=800), dict(width=820, height=1180)
@@ -235,6 +238,7 @@ def test_from_a_video_to_a_file(visit, client, place, shapes, tmp_path):
     assert page.is_checked('#from')
     assert f'Only from frame {frame} on' in page.inner_text('.check')
     assert f'frame {frame}' in page.inner_text('#run-text')
+    assert user.texts('#objects .chosen small') == [f'given in frame 0, {frame}']
     user.picture('5_corrected')
     page.click('[data-way=forward]')
     user.run_to_end()
@@ -284,6 +288,18 @@ def given(client, shapes, video='talk.mp4'):
     return session
 
 
+def result(shapes):
+    """What a run found in the first frame."""
+    return FrameResult(0, '0', shapes[0][0], shapes[1][0], None, None, {1: 0.69}, None)
+
+
+def held(session, monkeypatch, frames):
+    """A run stops after so many frames, until more are released."""
+    go_on, keep = threading.Semaphore(frames), session.keep
+    monkeypatch.setattr(session, 'keep', lambda *args: (go_on.acquire(timeout=20), keep(*args)))
+    return go_on
+
+
 def test_two_pages_show_one_session(visit, client, shapes):
     session = given(client, shapes)
     one, other = visit(), visit(expected=['409'])
@@ -310,8 +326,7 @@ def test_two_pages_show_one_session(visit, client, shapes):
 
 def test_a_page_that_is_closed_in_mid_run_is_picked_up(visit, client, shapes, monkeypatch):
     session = given(client, shapes)
-    keep = session.keep
-    monkeypatch.setattr(session, 'keep', lambda *args: (time.sleep(0.25), keep(*args)))
+    go_on = held(session, monkeypatch, frames=5)
     user = visit()
     user.open('talk.mp4')
     user.page.click('[data-way=forward]')
@@ -321,7 +336,9 @@ def test_a_page_that_is_closed_in_mid_run_is_picked_up(visit, client, shapes, mo
     again.open('talk.mp4')
     assert 'Forward: ' in again.page.inner_text('#job-text')
     again.picture('6_at_work')
+    assert again.page.is_disabled('#clear')
     again.page.click('#stop')
+    go_on.release(2 * COUNT)
     again.page.wait_for_selector('#job', state='hidden')
     assert 'Stopped at frame' in again.page.inner_text('#run-text')
     assert 0 < session.store.num_results() < COUNT
@@ -359,6 +376,8 @@ def test_each_size_and_scheme_shows_all_of_it(visit, client, shapes):
     """Nothing is cut off at the sides, all that can be used has a name, and text has contrast."""
     session = given(client, shapes)
     session.add('object')
+    session.keep(0, result(shapes), (), {})
+    session.end_run(session.revision, dict(first=0, last=0, reached=0, state='finished'))
     session.rename('object', 2, 'A name that is much too long for the place that there is in the list of objects')
     session.place(3, 20, 20)
     for scheme in ('dark', 'light'):
@@ -375,6 +394,10 @@ def test_each_size_and_scheme_shows_all_of_it(visit, client, shapes):
                 })"""
             )
             assert len(found) > 25
+            for text in user.page.query_selector_all('#objects .text > *, #points .text > *'):
+                hidden, shown = text.evaluate('(each) => [each.scrollWidth - each.clientWidth, each.innerText]')
+                assert hidden <= 1 or 'much too long' in shown, f'cut off: {shown}'
+            assert user.texts('#objects .chosen small') == ['confidence 0.69 · given in frame 0']
             for label, left, right, hidden, text in found:
                 assert label, f'without a name: {text}'
                 assert left >= 0 <= size['width'] - right, text
@@ -434,10 +457,16 @@ def test_keys(visit, client, shapes):
     page.dblclick('#objects .pick')
     page.keyboard.type('ball e')  # keys of a name are no shortcuts
     user.press('Enter')
-    assert session.described_objects() == {1: 'ball e'}
+    assert session.state()['objects'][0]['name'] == 'ball e'
     user.press('Space')
     user.until('Number(document.querySelector("#slider").value) > 2')
     user.press('Space')
+    session.keep(0, result(shapes), (), {})
+    page.wait_for_selector('#from')
+    page.focus('#from')
+    before = page.is_checked('#from')
+    user.press('Space')
+    assert page.is_checked('#from') is not before
 
 
 def test_a_pen_or_finger_paints_and_sets_points(visit, client, shapes):
@@ -468,3 +497,159 @@ def test_zoom_keeps_what_is_under_the_pointer(visit, client, shapes):
     ((x, y),) = session.places(0).values()
     assert abs(x - 70) < 0.3
     assert abs(y - 40) < 0.3
+
+
+def test_two_fingers_zoom_and_paint_nothing(visit, client, shapes):
+    session = given(client, shapes)
+    user = visit(TABLET, has_touch=True)
+    user.open('talk.mp4')
+    before, screen = session.mask(0), user.page.context.new_cdp_session(user.page)
+
+    def touch(kind, *places):
+        points = [dict(zip('xy', user.screen(*place), strict=True), id=i) for i, place in enumerate(places)]
+        screen.send('Input.dispatchTouchEvent', dict(type=f'touch{kind}', touchPoints=points))
+
+    touch('Start', (40, 30))
+    touch('Move', (41, 30))
+    touch('Start', (41, 30), (51, 30))
+    touch('Move', (36, 30), (56, 30))
+    touch('End', (36, 30))
+    touch('Move', (70, 50))
+    touch('End')
+    user.settle()
+    assert (session.mask(0) == before).all()
+    # Twice as large around the middle of the fingers: what is half as far from it is here now.
+    user.press('p')
+    user.page.touchscreen.tap(*user.screen(46 + 20, 30))
+    user.page.wait_for_selector('#points .pick')
+    ((x, y),) = session.places(0).values()
+    assert abs(x - 56) < 1
+    assert abs(y - 30) < 1
+    assert (session.mask(0) == before).all()
+
+
+def test_a_run_does_not_turn_the_page_under_the_brush(visit, client, shapes, monkeypatch):
+    session = given(client, shapes)
+    go_on = held(session, monkeypatch, frames=3)
+    user = visit()
+    user.open('talk.mp4')
+    user.page.click('[data-way=forward]')
+    user.until('Number(document.querySelector("#slider").value) === 2')
+    user.page.mouse.move(*user.screen(80, 50))
+    user.page.mouse.down()
+    go_on.release(COUNT)
+    user.until(lambda: client.studio.worker.state()['state'] != 'running')
+    user.page.wait_for_selector('#job', state='hidden')
+    assert user.page.input_value('#number') == '2'
+    user.page.mouse.move(*user.screen(82, 50))
+    user.page.mouse.up()
+    user.settle()
+    assert session.mask(2)[50, 81] == 1
+    assert user.page.input_value('#number') == '2'
+
+
+def test_another_video_is_opened_when_what_was_painted_is_saved(visit, client, shapes):
+    session = given(client, shapes)
+    user, late = visit(), []
+    user.open('talk.mp4')
+    user.page.route('**/api/area*', lambda route: late.append(route))
+    user.page.mouse.click(*user.screen(80, 50))
+    user.until(lambda: late)
+    user.page.click('#open')
+    user.page.click('#library >> text=frames')
+    user.until(lambda: 'Opening frames' in user.page.inner_text('#title'))
+    late[0].continue_()
+    user.page.wait_for_selector('#title:has-text("frames · 96")')
+    user.settle()
+    assert session.mask(0)[50, 80] == 1
+    assert user.texts('#objects .pick') == []
+    user.page.go_back()
+    user.page.wait_for_selector('#title:has-text("talk.mp4 · 96")')
+    user.settle()
+    assert len(user.texts('#objects .pick')) == 1
+
+
+def test_the_way_back_leads_out_of_the_video_that_is_shown_first(visit, client):
+    client.studio.first = 'talk.mp4'
+    user = visit()
+    user.page.goto('about:blank')
+    user.open()
+    user.page.wait_for_selector('#title:has-text("talk.mp4 · 96")')
+    user.settle()
+    user.page.go_back()
+    assert user.page.url == 'about:blank'
+
+
+def test_a_name_is_text(visit, client, place):
+    name = '<img src=x onerror="document.title=1">&amp;\'%41 ünï.mp4'
+    (place / name).write_bytes((place / 'talk.mp4').read_bytes())
+    user = visit()
+    user.open()
+    user.page.click('#library button >> nth=0')
+    user.settle()
+    assert user.page.title() == f'{name} · stt_mm'
+    assert user.page.inner_text('#title').startswith(name)
+    user.press('n')
+    client.studio.session(name).rename('object', 1, name[:50])
+    user.until(lambda: user.texts('#objects .text > span') == [name[:50]])
+    user.page.reload()
+    user.settle()
+    assert user.page.query_selector('main img') is None
+
+
+def test_a_session_that_is_taken_away_is_not_shown_on(visit, client, shapes, place):
+    session = given(client, shapes)
+    user = visit(expected=['400', '404'])
+    user.open('talk.mp4')
+    shutil.rmtree(session.folder)
+    user.until('document.querySelectorAll("#objects .pick").length === 0')
+    user.settle()
+    assert not (user.masks[0]).any()
+    (place / 'talk.mp4').rename(place / 'away.mp4')
+    user.page.wait_for_selector('.toast >> text=There is no talk.mp4')
+    write_video(place / 'talk.mp4', shapes[0][:4])
+    user.page.wait_for_selector('.toast >> text=has 4 of 96x64')
+    assert user.page.locator('.toast').count() == 1
+    shutil.rmtree(session.folder)
+    user.page.wait_for_selector('#title:has-text("4 frames")')
+    user.page.wait_for_selector('.toast', state='detached')
+
+
+def test_a_stroke_is_seen_while_it_is_drawn(visit, client, shapes):
+    """Only what is under the brush is drawn anew; it is what all of it would be."""
+    session = given(client, shapes)
+    session.add('object')
+    session.paint(2, 0, shapes[1][0] == 2)
+    user = visit()
+    user.open('talk.mp4')
+
+    def picture():
+        user.page.wait_for_timeout(100)
+        return cv2.imdecode(np.frombuffer(user.page.locator('#canvas').screenshot(), np.uint8), 1)
+
+    before = picture()
+    user.page.mouse.move(*user.screen(0, 32))
+    user.page.mouse.down()
+    user.page.mouse.move(*user.screen(60, 20), steps=5)
+    user.page.mouse.move(*user.screen(95, 63), steps=5)
+    drawn = picture()
+    user.page.keyboard.press('1')  # chooses what is chosen: all is drawn anew
+    whole = picture()
+    user.page.mouse.up()
+    user.settle()
+    assert cv2.absdiff(before, drawn).any()
+    assert (drawn == whole).all()
+
+
+def test_points_are_in_doubt_where_no_object_is(visit, client, shapes):
+    session = given(client, shapes)
+    session.place(0, 20, 20)
+    at = np.array([[21, 20]], np.float32)
+    session.keep(3, FrameResult(3, '3', shapes[0][3], shapes[1][3], at, None, {1: 0.9}, np.array([0.3])), (1,), {})
+    user = visit()
+    user.open('talk.mp4')
+    assert user.texts('#doubt button') == ['Frame 3 · 0.30']
+    session.keep(4, FrameResult(4, '4', shapes[0][4], shapes[1][4], None, None, {1: 0.4}, None), (), {})
+    user.until('document.querySelector("#doubt").innerText === "Frame 4 · 0.40"')
+    user.press('d')
+    assert user.page.input_value('#number') == '4'

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import socket
 import struct
 import threading
@@ -12,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from page_client import error_of
+from tiny_data import write_video
 
-from stt_mm.app import library
+from stt_mm.app import library, studio
 from stt_mm.app.library import Library
+from stt_mm.app.session import Session
 
 
 def packed(files, folder=None, lie=0):
@@ -171,6 +174,12 @@ def test_an_upload_is_taken_in(client, place):
     assert (place / 'new one.mp4').read_bytes() == data
     reply = client.ask('PUT', '/api/upload', packed([('talk.mp4', data)]))
     assert json.loads(reply.body) == dict(video='talk (2).mp4')
+    # Neither is what is left of a video that is gone taken for its own, nor a link to nowhere replaced.
+    (place / 'gone.mp4.stt_mm').mkdir()
+    (place / 'link.mp4').symlink_to('nowhere')
+    for name in ('gone', 'link'):
+        reply = client.ask('PUT', '/api/upload', packed([(f'{name}.mp4', data)]))
+        assert json.loads(reply.body) == dict(video=f'{name} (2).mp4')
     images = [(path.name, path.read_bytes()) for path in sorted((place / 'frames').iterdir())]
     reply = client.ask('PUT', '/api/upload', packed(images, 'frames'))
     assert json.loads(reply.body) == dict(video='frames (2)')
@@ -199,6 +208,9 @@ def test_an_upload_is_taken_in(client, place):
         (b'\xff\xff\xff\xff{}', 'begins with the list'),
         (struct.pack('>I', 2) + b'[]', 'another text'),
         (struct.pack('>I', 7) + b'{"a":1}', 'another text'),
+        (packed([('a.png', b'x')], 5), 'make up the rest'),
+        (packed([('a.png', b'x')], ['a']), 'make up the rest'),
+        (packed([('a' * 237 + '.mp4', b'x')]), 'at most 240 bytes'),
     ],
 )
 def test_bad_uploads_are_refused_and_leave_nothing(client, place, body, said):
@@ -270,6 +282,8 @@ def test_a_length_must_be_said(client):
         (dict(action='point', frame=99, x=1, y=1), 'There is no frame 99'),
         (dict(action='point', frame=0, x=-1, y=1), 'outside of the frame'),
         (dict(action='point', frame=0, x='1', y=1), 'needs a x'),
+        (dict(action='point', frame=0, x=10**400, y=1), 'outside of the frame'),
+        (dict(action='point', frame=0, x=float('nan'), y=1), 'outside of the frame'),
         (dict(action='undo'), 'nothing to undo'),
     ],
 )
@@ -413,3 +427,110 @@ def test_a_session_that_is_open_elsewhere_is_said(client, serve, place):
     reply = serve(place).get('/api/state?video=talk.mp4')
     assert reply.status == 400
     assert 'open in another program' in error_of(reply)
+
+
+def painted(client, shapes, video='talk.mp4'):
+    """A session with two objects."""
+    edit(client, video, action='add', kind='object')
+    edit(client, video, action='add', kind='object')
+    assert client.paint(video, 1, 0, shapes[1][0] == 1, 2).status == 200
+    assert client.paint(video, 2, 5, shapes[1][5] == 2, 3).status == 200
+    return client.studio.session(video)
+
+
+def held(session, monkeypatch):
+    """Results are not kept before this is set."""
+    go_on, keep = threading.Event(), session.keep
+    monkeypatch.setattr(session, 'keep', lambda *args: (go_on.wait(20), keep(*args)))
+    return go_on
+
+
+def test_a_new_object_does_not_get_the_results_of_one_that_was_deleted_in_mid_run(client, shapes, monkeypatch):
+    session = painted(client, shapes)
+    edit(client, action='point', frame=0, x=10, y=10)
+    go_on = held(session, monkeypatch)
+    client.post('/api/run?video=talk.mp4', dict(direction='forward', start=None))
+    edit(client, action='delete', kind='object', number=2)
+    edit(client, action='add', kind='object')
+    edit(client, action='delete', kind='point', number=1)
+    edit(client, action='point', frame=0, x=20, y=20)
+    reply = edit(client, action='clear')
+    assert reply.status == 409
+    assert 'are at work' in error_of(reply)
+    go_on.set()
+    assert wait(client)['state'] == 'finished'
+    found = state(client)
+    assert [each['id'] for each in found['objects']] == [1, 3]
+    assert [each['id'] for each in found['points']] == [2]
+    details, ids = shown(client, 8)
+    assert set(np.unique(ids)) == {0, 1}
+    assert list(details['confidence']) == ['object/1']
+    # What is not found by then is new, and may have a number that is free.
+    edit(client, action='clear')
+    edit(client, action='add', kind='object')
+    assert [each['id'] for each in state(client)['objects']] == [1, 2, 3]
+
+
+def test_a_session_whose_folder_is_removed_begins_anew(client, place, shapes, monkeypatch):
+    """SQLite writes on to a file that was removed, where nobody finds it."""
+    session = painted(client, shapes)
+    shutil.rmtree(session.folder)
+    assert state(client)['objects'] == []
+    edit(client, action='add', kind='object')
+    client.stop()
+    assert (session.folder / 'session.sqlite').is_file()
+
+
+def test_a_video_that_is_replaced_is_noticed(client, place, shapes, monkeypatch):
+    session = painted(client, shapes)
+    go_on = held(session, monkeypatch)
+    client.post('/api/run?video=talk.mp4', dict(direction='forward', start=None))
+    write_video(place / 'talk.mp4', shapes[0][:5])
+    reply = client.get('/api/state?video=talk.mp4')
+    assert reply.status == 409
+    assert 'was replaced or removed while it is at work' in error_of(reply)
+    go_on.set()
+    wait_for(lambda: client.studio.worker.state()['state'] != 'running')
+    reply = client.get('/api/state?video=talk.mp4')
+    assert reply.status == 400
+    assert 'has 5 of 96x64' in error_of(reply)
+    write_video(place / 'talk.mp4', shapes[0])
+    assert state(client)['revision'] == 4
+
+
+@pytest.mark.parametrize(
+    'name', ['', 'session.sqlite', 'exports', 'given', 'exports/talk_masks.zip', 'given/00000.png']
+)
+def test_a_session_that_leads_out_of_the_folder_is_refused(client, place, name):
+    outside, folder = place.parent / 'elsewhere', place / 'talk.mp4.stt_mm'
+    outside.mkdir()
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).symlink_to(outside)
+    for path in ('state?video=talk.mp4', 'download?video=talk.mp4&form=png'):
+        reply = client.get(f'/api/{path}')
+        assert reply.status == 400
+        assert f'talk.mp4.stt_mm/{name}'.rstrip('/') + ' leads out of' in error_of(reply)
+    assert list(outside.iterdir()) == []
+
+
+def test_a_video_that_takes_long_to_open_holds_up_no_other(client, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(path):
+        if path.name == 'deep.mp4':
+            begun.set()
+            assert go_on.wait(60)
+        return Session(path)
+
+    monkeypatch.setattr(studio, 'Session', slow)
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(state(client, 'more/deep.mp4'))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(60)
+    assert state(client)['frames'] == 12
+    assert found == []
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert [each['frames'] for each in found] == [3, 3]

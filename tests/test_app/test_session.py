@@ -166,6 +166,35 @@ def test_a_damaged_session_is_named(video, session):
         Session(video)
 
 
+def test_a_session_that_is_damaged_further_on_is_named_and_not_kept_open(video, session, shapes):
+    session.add('object')
+    session.paint(1, 0, disc(shapes, 1, 0))
+    session.close()
+    path = session.folder / 'session.sqlite'
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b'\xff' * (len(whole) - 4096))
+    with pytest.raises(InputError, match=r'session\.sqlite is no session, or it is damaged .*malformed'):
+        Session(video)
+    path.write_bytes(whole)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE entries SET value = '{' WHERE kind = 'area'")
+    db.close()
+    with pytest.raises(InputError, match=r'session\.sqlite is no session, or it is damaged \(Expecting'):
+        Session(video)
+    path.write_bytes(whole)
+    again = Session(video)
+    assert (again.mask(0) == disc(shapes, 1, 0)).all()
+    again.close()
+
+
+def test_a_damaged_result_is_not_shown_as_nothing(session, shapes):
+    session.add('object')
+    session.paint(1, 0, disc(shapes, 1, 0))
+    session.store.add_result(3, b'no picture', {}, {('object', 1): 0.9})
+    with pytest.raises(InputError, match='is damaged. Clear the results'):
+        session.mask(3)
+
+
 def test_a_session_of_a_later_version_is_refused(video, session):
     session.store.set_facts(version=99)
     session.close()

@@ -220,6 +220,47 @@ def test_exports_hold_what_is_shown(labelled, propagator):
     )
 
 
+def test_what_changes_while_an_export_is_written_is_not_mixed_in(labelled, propagator, shapes, monkeypatch):
+    run(labelled, propagator)
+    shown = [labelled.mask(frame) for frame in range(COUNT)]
+    mask, seen = labelled.mask, []
+
+    def changing(frame, *entries):
+        seen.append(frame)
+        if len(seen) == 4:
+            labelled.delete('object', 1)
+            labelled.paint(labelled.add('object'), 6, shapes[1][6] == 2)
+            labelled.delete('point', 1)
+        return mask(frame, *entries)
+
+    for form in ('png', 'coco'):
+        seen.clear()
+        monkeypatch.setattr(labelled, 'mask', changing)
+        assert done(export(labelled, form), 'export')['state'] == 'finished'
+        monkeypatch.undo()
+        for _ in range(4):
+            labelled.undo()
+    with zipfile.ZipFile(export_path(labelled, 'png')) as archive:
+        pictures = [Image.open(io.BytesIO(archive.read(name))) for name in archive.namelist()]
+    assert all((np.array(picture) == mask).all() for picture, mask in zip(pictures, shown, strict=True))
+    file = read_mask_file(export_path(labelled, 'coco'))
+    found = file.numbered(labelled.frames.names)
+    assert file.names == {1: 'Object 1', 2: 'Object 2'}
+    assert all((found[frame].ids() == shown[frame]).all() for frame in found)
+
+
+@pytest.mark.parametrize('form', ['png', 'points', 'video'])
+def test_an_export_for_which_there_is_no_room_is_said(labelled, form):
+    path = export_path(labelled, form)
+    path.parent.mkdir()
+    path.with_name(f'.{path.name}').symlink_to('/dev/full')
+    state = done(export(labelled, form), 'export')
+    assert state['state'] == 'failed'
+    assert f'{path} cannot be written' in state['message']
+    assert 'No space left on device' in state['message']
+    assert list(path.parent.iterdir()) == []
+
+
 def test_what_is_given_is_kept_as_masks_that_others_read(labelled, propagator, shapes):
     run(labelled, propagator)
     assert (read_mask(labelled.folder / 'given' / '00003.png') == np.where(shapes[1][3] == 2, 2, 0)).all()

@@ -12,6 +12,7 @@ from tiny_data import moving_shapes, write_image
 from stt_mm.datasets import DAVIS, YouTubeVOSBenchmark
 from stt_mm.utils import read_mask, write_mask
 from stt_mm.utils.mask_file import MaskFileWriter, read_mask_file
+from stt_mm.utils.rle import encode_rle
 
 
 @pytest.fixture
@@ -92,6 +93,9 @@ def test_data_sets_that_are_made_are_those_that_are_read(place):
     ('args', 'message'),
     [
         (['gone', 'a.json'], 'no file gone'),
+        (['nothing', 'a.json'], 'nothing shows no object: all its masks are empty'),
+        (['nothing.json', 'a'], 'nothing.json shows no object: all its masks are empty'),
+        (['nothing', 'a', '--layout', 'davis', '--frames', 'talk'], 'nothing shows no object'),
         (['talk', 'a.json'], 'talk holds no masks'),
         (['masks', 'masks.json', '--frames', 'gone'], 'no folder gone'),
         (['masks', 'masks.json', '--frames', 'empty'], 'empty holds no images'),
@@ -109,6 +113,11 @@ def test_data_sets_that_are_made_are_those_that_are_read(place):
 )
 def test_what_cannot_be_converted(place, capfd, args, message):
     Path('empty').mkdir()
+    nothing = np.zeros((40, 60), np.uint8)
+    write_mask('nothing/00000.png', nothing)
+    content = json.loads(Path('masks.json').read_text())
+    content['annotations'] = [entry | dict(segmentation=encode_rle(nothing)) for entry in content['annotations']]
+    Path('nothing.json').write_text(json.dumps(content))
     shutil.copytree('talk', 'few')
     for t in (3, 4):
         Path(f'few/{t:05d}.jpg').unlink()

@@ -342,7 +342,8 @@ def test_a_file_without_checksums_is_read_with_a_warning(without, tmp_path, capl
     finally:
         torch.serialization.set_crc32_options(with_checksums)
     assert read_checkpoint(tmp_path / 'file.pth')['a'].tolist() == [0, 1, 2]
-    assert 'file.pth has no checksums, so damage of its content cannot be told' in caplog.text
+    read_checkpoint(tmp_path / 'file.pth')
+    assert caplog.text.count('file.pth has no checksums, so damage of its content cannot be told') == 1
     # The name can tell.
     caplog.clear()
     named = (tmp_path / 'file.pth').rename(tmp_path / f'net-{sha8(tmp_path / "file.pth")}.pth')

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny_data import numbered
 
+from stt_mm.errors import FileError
 from stt_mm.utils import VideoReader
 from stt_mm.visualization import VideoWriter
 from stt_mm.visualization.video import check_fps
@@ -168,6 +169,16 @@ def test_a_full_disk_is_told_in_one_line(tmp_path, suffix):
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1
     assert re.search(rf'a{suffix} cannot be written after \d+ frames \(.*\). Make room on the disk', done.stdout)
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.mov', '.mkv'])
+def test_a_file_that_cannot_even_be_begun_is_told_too(tmp_path, suffix):
+    """The encoder gives its first packets after some 50 frames; to complete the file after that crashed FFmpeg."""
+    path = tmp_path / f'video{suffix}'
+    path.symlink_to('/dev/full')
+    frames = np.random.default_rng(0).integers(0, 256, (80, 48, 64, 3), np.uint8)
+    with pytest.raises(FileError, match='cannot be written after .*No space left on device'):
+        write_video(path, frames)
 
 
 def test_a_folder_that_is_a_file(tmp_path):

@@ -78,6 +78,8 @@ class Masks(Collection):
         if not names:
             raise InputError(f'{source} holds no masks. Expected <frame>.png, or a JSON file.')
         self.names = names
+        if not any(ids.any() for _, ids in self):
+            raise InputError(f'{source} shows no object: all its masks are empty. Expected pixels of at least one.')
 
     def __len__(self) -> int:
         return len(self.names)

@@ -12,8 +12,8 @@ const BUSY = 350; // milliseconds between two looks at the server while it is at
 const IDLE = 2000;
 const KEPT = 24; // pictures
 const BRUSH = 14; // so often goes the brush into the short side, at first
-const SURENESS = 700; // milliseconds between two looks at the confidence, or more where it takes long
-const SHARE = 5;
+const SURENESS = 700; // milliseconds between two looks at the confidence during a run
+const SHARE = 5; // so many times as long as a look takes is waited after it
 const $ = (id) => document.getElementById(id);
 
 class App {
@@ -50,6 +50,7 @@ class App {
     document.addEventListener('keyup', (event) => this.released(event));
     document.addEventListener('visibilitychange', () => document.hidden || this.look());
     window.addEventListener('popstate', () => this.enter());
+    window.addEventListener('blur', () => (this.tools.panning = false)); // the key is let go elsewhere
     this.take('tool', 'brush');
   }
 
@@ -57,18 +58,23 @@ class App {
 
   async enter() {
     const video = new URLSearchParams(location.search).get('video');
-    if (video) return this.open(video, false);
+    if (video) return this.open(video, null);
     const library = await this.start.show();
-    if (library?.first) await this.open(library.first);
+    if (library?.first) await this.open(library.first, 'replaceState');
   }
 
-  async open(video, push = true) {
+  // A long video takes its time. `remember` is how the history gets it.
+  async open(video, remember = 'pushState') {
+    const before = $('title').textContent;
+    $('title').textContent = `Opening ${video} …`;
     const state = await this.tried(() => get('/api/state', {video}));
+    await this.queue;
     if (!state) {
+      $('title').textContent = before;
       if ($('work').hidden && $('start').hidden) await this.start.show();
       return;
     }
-    if (push) history.pushState(null, '', `?${new URLSearchParams({video})}`);
+    if (remember) history[remember](null, '', `?${new URLSearchParams({video})}`);
     this.pause();
     this.pictures.clear();
     Object.assign(this, {video, state: null, shown: null, chosen: null, frame: 0, follows: false, prefersFrom: null});
@@ -104,19 +110,25 @@ class App {
       }
       this.reached(true);
     } catch (error) {
-      this.reached(error.status !== 0, error.message);
+      if (video === this.video) this.reached(false, error.message);
     }
-    this.timer = setTimeout(() => this.look(), this.state?.job?.state === 'running' ? BUSY : IDLE);
+    this.timer = setTimeout(() => this.look(), this.isRunning() ? BUSY : IDLE);
   }
 
-  reached(fine, message) {
-    if (fine === !this.lost) return;
+  reached(fine, message = '') {
+    if (fine === !this.lost && this.lost?.dataset.message === (fine ? undefined : message)) return;
     this.lost?.remove();
     this.lost = fine ? null : this.say(`${message} It is tried again.`, true, true);
+    if (this.lost) this.lost.dataset.message = message;
+  }
+
+  isRunning() {
+    return this.state?.job?.state === 'running';
   }
 
   accept(state) {
     const before = this.state;
+    if (before && before.key !== state.key) return void this.open(this.video, null); // another video of that name
     this.state = state;
     this.stage.setColors(state.objects);
     if (this.chosen && !this.item(this.chosen)) this.chosen = null;
@@ -127,7 +139,7 @@ class App {
     if (before && before.revision !== state.revision) this.timeline.show(this.timeline.sureness);
     this.ended(before?.job, state.job);
     if (changed) {
-      if (this.follows && state.job?.state === 'running' && state.job.what === 'forward' && state.run?.reached) {
+      if (this.follows && this.isRunning() && state.job.what === 'forward' && state.run?.reached) {
         this.show(state.run.reached);
       } else {
         this.reloadShown();
@@ -162,11 +174,11 @@ class App {
       this.asking ||= setTimeout(() => {
         this.asking = null;
         this.refreshSureness();
-      }, SURENESS);
+      }, this.nextAsk - performance.now());
       return;
     }
     const since = performance.now();
-    this.nextAsk = since + SURENESS;
+    this.nextAsk = since + (this.isRunning() ? SURENESS : 0);
     this.surenessIsOld = false;
     const video = this.video;
     const sureness = await this.loaded(() => get('/api/confidence', {video}));
@@ -210,7 +222,7 @@ class App {
   }
 
   showBusy() {
-    const old = this.surenessIsOld && this.state?.job?.state !== 'running';
+    const old = this.surenessIsOld && !this.isRunning();
     $('work').setAttribute('aria-busy', String(this.pending + this.loading > 0 || old));
   }
 
@@ -246,8 +258,8 @@ class App {
     this.panel.show();
   }
 
-  showIds() {
-    this.stage.setIds(this.shown.ids, this.chosenObject());
+  showIds(box) {
+    this.stage.setIds(this.shown.ids, this.chosenObject(), box);
   }
 
   async play() {
@@ -353,6 +365,7 @@ class App {
 
   // One change after the other, each to the state that the one before has left.
   change(send) {
+    const {video} = this;
     if (this.shown?.found && this.prefersFrom === null) $('from').checked = true;
     this.pending += 1;
     this.showBusy();
@@ -360,7 +373,7 @@ class App {
       try {
         const state = await send(this.state.revision);
         this.pending -= 1;
-        this.accept(state);
+        if (video === this.video) this.accept(state);
       } catch (error) {
         this.pending -= 1;
         this.say(error.message, true);
@@ -423,7 +436,7 @@ class App {
       return;
     }
     if (ctrl || (event.altKey && event.key !== 'Enter')) return;
-    const onButton = event.target.matches('button, a, summary');
+    const onButton = event.target.matches('button, input[type=checkbox]');
     if (event.key === ' ' && !onButton) {
       event.preventDefault();
       if (!event.repeat) [this.tools.panning, this.tools.panned] = [true, false];
@@ -463,7 +476,7 @@ class App {
       Enter: () => (polygon ? this.tools.close(event.altKey) : this.tried(() => this.runByKey(event.shiftKey))),
       Backspace: () => (polygon ? this.tools.back() : forget()),
       Delete: forget,
-      Escape: () => this.tools.drop() || (this.state.job?.state === 'running' && this.stop()),
+      Escape: () => this.tools.drop() || (this.isRunning() && this.stop()),
       ...Object.fromEntries(numbers),
     };
   }
@@ -497,6 +510,7 @@ class App {
   }
 
   say(message, bad = false, stays = false) {
+    for (const old of $('toasts').children) if (old.firstChild.textContent === message) old.remove();
     const close = element('button', {type: 'button', ariaLabel: 'Close'}, '×');
     const toast = element('div', {className: bad ? 'toast bad' : 'toast'}, element('span', {}, message), close);
     close.addEventListener('click', () => toast.remove());

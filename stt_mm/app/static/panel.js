@@ -100,7 +100,8 @@ export class Panel {
     if (!item.given.length) return 'not painted yet';
     const where = item.given.length > 3 ? `${item.given.length} frames` : `frame ${item.given.join(', ')}`;
     const end = item.ends.length ? `, ends at ${item.ends.join(', ')}` : '';
-    const sure = shown?.confidence[`${kind}/${item.id}`];
+    const isOld = this.app.state.waiting.includes(this.app.frame); // it is that of what was corrected
+    const sure = isOld ? undefined : shown?.confidence[`${kind}/${item.id}`];
     return `${sure === undefined ? '' : `confidence ${sure.toFixed(2)} · `}given in ${where}${end}`;
   }
 
@@ -142,6 +143,7 @@ export class Panel {
       const wanted = {png: state.objects, coco: state.objects, points: state.points}[button.dataset.form];
       button.disabled = busy || !(given || state.results) || wanted?.length === 0;
     }
+    $('clear').disabled = busy;
     $('job').hidden = !busy;
     if (busy) {
       $('progress').value = job.total ? job.done / job.total : 0;
@@ -188,7 +190,7 @@ export class Panel {
         chip.addEventListener('click', () => this.app.goInDoubt([frame, value, key]));
         return chip;
       }),
-      ...(doubts.length ? [] : [element('span', {className: 'note'}, 'No frame is in doubt.')]),
+      ...(doubts.length ? [] : [element('span', {className: 'note'}, this.app.isRunning() ? 'Not known yet.' : 'No frame is in doubt.')]),
     );
   }
 

@@ -38,24 +38,31 @@ export class Stage {
     }
   }
 
-  // The ids as colours; those of `chosen` with a brighter edge.
-  setIds(ids, chosen) {
+  // The ids as colours; those of `chosen` with a brighter edge. Within a box alone, if nothing else has changed.
+  setIds(ids, chosen, box = null) {
     const {width, height} = this.size;
-    const image = new ImageData(width, height);
+    const [left, top] = box ? [Math.max(box.left, 0), Math.max(box.top, 0)] : [0, 0];
+    const [right, bottom] = box ? [Math.min(box.right, width - 1), Math.min(box.bottom, height - 1)] : [width - 1, height - 1];
+    if (right < left || bottom < top) return;
+    const image = new ImageData(right - left + 1, bottom - top + 1);
     const data = image.data;
     const alpha = Math.round(255 * OPACITY);
-    for (let i = 0; i < ids.length; i++) {
-      const id = ids[i];
-      if (!id) continue;
-      const x = i % width;
-      const edge =
-        (x > 0 && ids[i - 1] !== id) || (x < width - 1 && ids[i + 1] !== id) ||
-        (i >= width && ids[i - width] !== id) || (i < ids.length - width && ids[i + width] !== id);
-      const [to, white] = [4 * i, edge && id === chosen];
-      for (let c = 0; c < 3; c++) data[to + c] = white ? 255 : edge ? (this.colors[3 * id + c] + 255) >> 1 : this.colors[3 * id + c];
-      data[to + 3] = edge ? 255 : alpha;
+    let to = -4;
+    for (let y = top; y <= bottom; y++) {
+      for (let x = left; x <= right; x++) {
+        to += 4;
+        const i = y * width + x;
+        const id = ids[i];
+        if (!id) continue;
+        const edge =
+          (x > 0 && ids[i - 1] !== id) || (x < width - 1 && ids[i + 1] !== id) ||
+          (y > 0 && ids[i - width] !== id) || (y < height - 1 && ids[i + width] !== id);
+        const white = edge && id === chosen;
+        for (let c = 0; c < 3; c++) data[to + c] = white ? 255 : edge ? (this.colors[3 * id + c] + 255) >> 1 : this.colors[3 * id + c];
+        data[to + 3] = edge ? 255 : alpha;
+      }
     }
-    this.layer.getContext('2d').putImageData(image, 0, 0);
+    this.layer.getContext('2d').putImageData(image, left, top);
     this.draw();
   }
 

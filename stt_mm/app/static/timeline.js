@@ -136,11 +136,10 @@ export class Timeline {
   }
 
   // The frames in doubt, those of the lowest confidence first: [frame, confidence, key]. The confidence of points is
-  // another measure, so they count only where there are no objects.
+  // another measure, so they count only where no object is in doubt.
   doubts() {
-    const keys = Object.keys(this.sureness.doubtful);
-    const objects = keys.filter((key) => key.startsWith('object'));
-    const all = (objects.length ? objects : keys).flatMap((key) => this.sureness.doubtful[key].map((each) => [...each, key]));
-    return all.sort((a, b) => a[1] - b[1]);
+    const all = Object.entries(this.sureness.doubtful).flatMap(([key, found]) => found.map((each) => [...each, key]));
+    const objects = all.filter(([, , key]) => key.startsWith('object'));
+    return (objects.length ? objects : all).sort((a, b) => a[1] - b[1]);
   }
 }

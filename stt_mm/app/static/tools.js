@@ -13,12 +13,13 @@ export class Tools {
     this.corners = [];
     this.pointer = null;
     this.panning = false;
+    this.fingers = new Map(); // where those on the stage are, on the screen
     stage.decorate = (context, scale) => this.decorate(context, scale);
     const canvas = stage.canvas;
     canvas.addEventListener('pointerdown', (event) => this.down(event));
     canvas.addEventListener('pointermove', (event) => this.move(event));
     canvas.addEventListener('pointerup', (event) => this.up(event));
-    canvas.addEventListener('pointercancel', () => this.cancel());
+    canvas.addEventListener('pointercancel', (event) => this.cancel(event));
     canvas.addEventListener('pointerleave', () => {
       this.pointer = null;
       stage.draw();
@@ -37,7 +38,10 @@ export class Tools {
 
   down(event) {
     const {app, stage} = this;
-    if (this.action || !app.state) return;
+    if (event.pointerType === 'touch') this.fingers.set(event.pointerId, event);
+    if (!app.state) return;
+    if (this.fingers.size === 2) this.pinch();
+    if (this.action) return;
     stage.canvas.focus({preventScroll: true});
     stage.canvas.setPointerCapture(event.pointerId);
     const place = stage.place(event);
@@ -46,16 +50,22 @@ export class Tools {
       this.action = {kind: 'pan', x: event.clientX, y: event.clientY};
     } else if (event.button === 0 && app.isShown()) {
       app.pause();
+      app.follows = false; // a run at work shows its frames no longer, or one would be under the brush
       if (app.tool === 'brush' || app.tool === 'eraser') this.begin(place);
       else if (app.tool === 'polygon') this.corner(place, event.altKey);
       else if (app.tool === 'point') this.grasp(place);
     }
+    if (this.action) this.action.pointer = event.pointerId;
   }
 
   move(event) {
     const {stage, action} = this;
+    if (this.fingers.has(event.pointerId)) this.fingers.set(event.pointerId, event);
+    if (action && action.kind !== 'pinch' && action.pointer !== event.pointerId) return;
     this.pointer = stage.place(event);
-    if (action?.kind === 'pan') {
+    if (action?.kind === 'pinch') {
+      this.spread(action);
+    } else if (action?.kind === 'pan') {
       stage.panBy(event.clientX - action.x, event.clientY - action.y);
       [action.x, action.y, action.moved] = [event.clientX, event.clientY, true];
     } else if (action?.kind === 'stroke') {
@@ -68,9 +78,12 @@ export class Tools {
     stage.draw();
   }
 
-  up() {
+  up(event) {
     const {action} = this;
+    this.fingers.delete(event.pointerId);
+    if (action?.kind === 'pinch' ? this.fingers.size : action && action.pointer !== event.pointerId) return;
     this.action = null;
+    this.cornered = null;
     if (action?.kind === 'stroke') this.finish(action);
     else if (action?.kind === 'drag') {
       const {x, y} = action.place;
@@ -81,11 +94,37 @@ export class Tools {
     this.stage.draw();
   }
 
-  cancel() {
+  cancel(event) {
     const {action} = this;
+    if (event) this.fingers.delete(event.pointerId);
     this.action = null;
     if (action?.kind === 'stroke') this.app.reloadShown();
     this.stage.draw();
+  }
+
+  // Two fingers zoom and move the view. What the first one has begun is dropped.
+
+  pinch() {
+    this.cancel();
+    if (this.cornered) this.corners.pop();
+    this.pointer = this.cornered = null;
+    this.action = {kind: 'pinch', before: this.between()};
+  }
+
+  // The middle of two fingers on the screen, and how far they are from each other.
+  between() {
+    const [a, b] = [...this.fingers.values()];
+    const [dx, dy] = [b.clientX - a.clientX, b.clientY - a.clientY];
+    return {clientX: a.clientX + dx / 2, clientY: a.clientY + dy / 2, length: Math.max(Math.hypot(dx, dy), 1)};
+  }
+
+  spread(action) {
+    if (this.fingers.size < 2) return;
+    const [before, now] = [action.before, this.between()];
+    this.pointer = null;
+    this.stage.panBy(now.clientX - before.clientX, now.clientY - before.clientY);
+    this.stage.zoomBy(now.length / before.length, now);
+    action.before = now;
   }
 
   // Strokes. Where there is no object yet, the first stroke makes one; it is drawn when its number is known.
@@ -117,11 +156,12 @@ export class Tools {
       : (i) => {
           ids[i] = action.number;
         };
+    const added = action.path.slice(Math.max(action.drawn - 1, 0));
     for (; action.drawn < action.path.length; action.drawn++) {
       const from = action.path[Math.max(action.drawn - 1, 0)];
       sweep(width, height, from, action.path[action.drawn], action.radius, put);
     }
-    this.app.showIds();
+    if (added.length && this.app.shown === action.shown) this.app.showIds(boxAround(added, action.radius + 1));
   }
 
   async finish(action) {
@@ -142,6 +182,7 @@ export class Tools {
       this.close(remove);
     } else if (!this.corners.length || !this.isNear(this.corners.at(-1), place, 3)) {
       this.corners.push(place);
+      this.cornered = place;
     }
     this.app.showHint();
   }
@@ -267,4 +308,15 @@ export class Tools {
 function circle(context, x, y, radius) {
   context.beginPath();
   context.arc(x, y, radius, 0, 2 * Math.PI);
+}
+
+// All pixels within `reach` of some places.
+function boxAround(places, reach) {
+  const [xs, ys] = [places.map(({x}) => x), places.map(({y}) => y)];
+  return {
+    left: Math.floor(Math.min(...xs) - reach),
+    right: Math.ceil(Math.max(...xs) + reach),
+    top: Math.floor(Math.min(...ys) - reach),
+    bottom: Math.ceil(Math.max(...ys) + reach),
+  };
 }

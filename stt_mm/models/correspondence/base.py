@@ -19,7 +19,7 @@ from stt_mm.models.backbones import Backbone, LoadedBackbone, geometry_of
 from stt_mm.models.frame_labels import Edits, FrameLabels, PointTracks
 from stt_mm.models.propagator import LabelPropagator
 from stt_mm.models.tracker import Pending, Tracker
-from stt_mm.ops import bytes_to_input, image_to_input, resize_frame
+from stt_mm.ops import bytes_to_input, checked_input, image_to_input, resize_frame
 from stt_mm.ops.color import Color
 from stt_mm.ops.devices import full_float32, in_turn
 from stt_mm.registry import MODELS
@@ -119,7 +119,7 @@ class Correspondence(BaseModel):
             return self.loss(inputs, data_samples)
         if mode == 'predict':
             return [self.predict(video, sample) for video, sample in zip(inputs, data_samples, strict=True)]
-        return self.extract_feat(inputs)[self.feature_stage]
+        return self.extract_feat(checked_input(inputs, next(self.parameters(), None)))[self.feature_stage]
 
     def loss(self, inputs: dict, data_samples: list | None = None) -> dict[str, Tensor]:
         """Losses of a batch; this class has none."""
