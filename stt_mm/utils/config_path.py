@@ -7,7 +7,7 @@ from stt_mm.errors import MissingInputError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # Published networks that come with the package, in the folder demo.
-BUNDLED = {'stt_r18_demo': 'stt_r18_demo-3e2c45c8.pth'}
+BUNDLED = {'stt_r18_demo': 'stt_r18_demo-6e7ca53c.pth'}
 
 
 def shipped(folder: str) -> Path:
