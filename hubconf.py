@@ -9,7 +9,7 @@ dependencies = ['torch', 'mmengine', 'numpy', 'cv2', 'av', 'PIL', 'safetensors',
 
 
 def stt_r18_demo(device: str | None = None) -> 'Correspondence':
-    """STT's ResNet-18 at stride 8, trained on 22 videos; see :func:`stt_mm.apis.load`."""
+    """STT's ResNet-18 at stride 8, trained on 93 short videos; see :func:`stt_mm.apis.load`."""
     from stt_mm.apis import load
 
     return load('stt_r18_demo', device=device)
