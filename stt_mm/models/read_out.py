@@ -1,6 +1,6 @@
 """Masks read from what was carried to a frame, and put back into the memory."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -35,7 +35,13 @@ def read_mask(
 
 
 def feed_back(
-    propagator: LabelPropagator, groups: Sequence[Group], parts: Sequence[Tensor], names: Tensor, mask: Tensor
+    propagator: LabelPropagator,
+    groups: Sequence[Group],
+    parts: Sequence[Tensor],
+    names: Tensor,
+    mask: Tensor,
+    given: Tensor | None = None,
+    again: Collection[int] = (),
 ) -> None:
     """Let the memory hold a mask in place of the soft labels that it was made of.
 
@@ -45,7 +51,13 @@ def feed_back(
         parts: ``[K, h, w]``, what was found for each of them.
         names: uint8, 0 and the ids of the channels of all masks; 0 of ghosts.
         mask: uint8 ``[H, W]``, what was read from them.
+        given: uint8 ``[H, W]``, ids that are given in the frame.
+        again: those of them that are corrected, and not among the groups. Nobody else is fed back as being there, so
+            that what they cover stays covered.
     """
+    if again:
+        covered = torch.isin(given, torch.tensor(sorted(again), dtype=torch.uint8))
+        mask = mask.where(~to_device(covered, mask.device), 0)
     protocol, first, size = propagator.protocol, 1, tuple(mask.shape)
     for place, (group, part) in enumerate(zip(groups, parts, strict=True)):
         if not group.masks:

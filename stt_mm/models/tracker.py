@@ -119,7 +119,7 @@ class Tracker:
             hidden = [one & ~other for one, other in zip(hidden, seen, strict=True)] if self._asked else []
         found, value = self._read(parts, size)
         if found is not None and self._propagator.protocol.feedback == 'hard':
-            feed_back(self._propagator, self._groups, parts, self._names, found)
+            feed_back(self._propagator, self._groups, parts, self._names, found, mask, objects)
         carried = found
         for numbers, earlier in again[1]:
             xy = torch.tensor([list(edits.moved[number]) for number in numbers], dtype=torch.float32)
@@ -266,7 +266,8 @@ class Tracker:
         An object leaves room where it was seen and is corrected to be another one; elsewhere nothing of it changes.
         """
         grid, left = tuple(feature.shape[1:]), mask
-        others = [(place, group) for place, group in enumerate(self._groups) if group.masks]
+        fed = self._propagator.protocol.feedback == 'hard'  # masks, which leave room already
+        others = [] if fed else [(place, group) for place, group in enumerate(self._groups) if group.masks]
         for ids, earlier in again:
             corrected = torch.isin(mask, torch.tensor(ids, dtype=torch.uint8))
             left = left.where(~corrected, 0)

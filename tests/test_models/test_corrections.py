@@ -222,7 +222,25 @@ def test_a_whole_group_that_goes_leaves_every_pixel_that_was_not_its_own(changes
             assert np.array_equal(deleted[time].mask[~its_own], plain[time].mask[~its_own]), (seed, time)
             others = ~its_own & ~np.isin(corrected[time].mask, gone)
             assert np.array_equal(corrected[time].mask[others], plain[time].mask[others]), (seed, time)
-            assert its_own.any() and (~its_own & (plain[time].mask > 0)).any()
+            assert its_own.any()
+            assert (~its_own & (plain[time].mask > 0)).any()
+
+
+@pytest.mark.parametrize('changes', [reading for reading in READINGS if reading['feedback'] == 'hard'])
+def test_what_a_group_covers_is_fed_back_as_covered_where_it_is_corrected(monkeypatch, changes):
+    """The masks that the memory takes are those that were seen, not those that would be without the group."""
+    hidden = 0
+    for seed in range(4):
+        given = {0: dict(mask=scattered(seed)), 2: dict(mask=box(9, 4, 6, 8, 8))}
+        plain, before = recorded(monkeypatch, given, **changes)
+        again = np.where(plain[4].mask == 9, plain[4].mask, 0)
+        found, after = recorded(monkeypatch, given | {4: dict(mask=again)}, **changes)
+        assert torch.equal(before[5][:5], after[5][:5])
+        rest = (plain[5].mask != 9) & (found[5].mask != 9)
+        assert np.array_equal(found[5].mask[rest], plain[5].mask[rest])
+        deleted = run(given | {4: dict(drop=dict(objects=[9]))}, **changes)
+        hidden += int((deleted[4].mask[again > 0] > 0).sum())
+    assert hidden > 50
 
 
 @pytest.mark.parametrize('changes', READINGS)
