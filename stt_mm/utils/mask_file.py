@@ -316,9 +316,9 @@ def _of_sav(content: dict, where: str) -> tuple[tuple[FrameMasks, ...], dict[int
     for t, row in enumerate(masklets):
         name = f'{step * t:05d}'
         regions.append((name, step * t, size, None, '', None))
-        for number, rle in zip(ids, row, strict=False):
+        for place, rle in enumerate(row):
             if rle is not None:
-                number += 1  # as of the folders of SA-V
+                number = ids[place] + 1  # as of the folders of SA-V
                 draw = _segmentation(rle, size, f'{where}, object {number} in frame {step * t}')
                 regions.append((name, step * t, size, number, str(number), draw))
     return _assembled(regions, where)
