@@ -34,18 +34,44 @@ def read_mask(
     return tuple(resize_mask_nearest(part, size, rule) for part in found)
 
 
-def feed_back(
-    propagator: LabelPropagator, groups: Sequence[Group], parts: Sequence[Tensor], names: Tensor, mask: Tensor
+def make_room(
+    propagator: LabelPropagator,
+    groups: Sequence[Group],
+    parts: Sequence[Tensor],
+    names: Tensor,
+    found: Tensor,
+    seen: Tensor | None,
+    given: Tensor | None,
 ) -> None:
-    """Let the memory hold a mask in place of the soft labels that it was made of.
+    """Let the memory of the frame that was just processed hold what the protocol feeds back, less what is given there.
+
+    An object leaves room where it was seen and is given to be another one; elsewhere nothing of it changes.
 
     Args:
         propagator: follows the groups.
         groups: all that are followed.
         parts: ``[K, h, w]``, what was found for each of them.
         names: uint8, 0 and the ids of the channels of all masks; 0 of ghosts.
-        mask: uint8 ``[H, W]``, what was read from them.
+        found: uint8 ``[H, W]``, what was read from them.
+        seen: the same with objects that are corrected where they were found, as they hide others; ``None``: there are
+            none.
+        given: uint8 ``[H, W]``, the ids that are given in the frame, 0 elsewhere; ``None``: nothing is.
     """
+    covered = None if given is None else to_device(given > 0, found.device)
+    if propagator.protocol.feedback == 'hard':
+        _feed_back(propagator, groups, parts, names, found if covered is None else found.where(~covered, 0))
+    elif covered is not None:
+        lost = (found if seen is None else seen).where(covered, 0)
+        for place, (group, part) in enumerate(zip(groups, parts, strict=True)):
+            if group.masks:
+                ids = to_device(torch.tensor(group.ids, dtype=torch.uint8), lost.device)
+                propagator.give_way(place, group.places, _on_grid(propagator.protocol, lost, ids, part)[1:])
+
+
+def _feed_back(
+    propagator: LabelPropagator, groups: Sequence[Group], parts: Sequence[Tensor], names: Tensor, mask: Tensor
+) -> None:
+    """Let the memory hold a mask ``[H, W]`` in place of the soft labels that it was made of."""
     protocol, first, size = propagator.protocol, 1, tuple(mask.shape)
     for place, (group, part) in enumerate(zip(groups, parts, strict=True)):
         if not group.masks:
@@ -55,9 +81,14 @@ def feed_back(
             channels = torch.arange(group.channels, dtype=torch.uint8, device=mask.device)
             alone, _ = read_mask(protocol, [part], channels, size)
             ids, seen = channels[1:], _with_ghosts(mask, alone, group)
-        sampled, rule = on_the_way(seen, protocol.first_label, protocol.input_size(size))
-        propagator.replace(place, ids_to_label(sampled, ids, tuple(part.shape[1:]), rule))
+        propagator.replace(place, _on_grid(protocol, seen, ids, part))
         first += group.channels - 1
+
+
+def _on_grid(protocol: Protocol, mask: Tensor, ids: Tensor, part: Tensor) -> Tensor:
+    """``[1 + N, h, w]``: a mask as labels of these ids on the grid of ``part``, the background first."""
+    sampled, rule = on_the_way(mask, protocol.first_label, protocol.input_size(tuple(mask.shape)))
+    return ids_to_label(sampled, ids, tuple(part.shape[1:]), rule)
 
 
 def _with_ghosts(mask: Tensor, alone: Tensor, group: Group) -> Tensor:

@@ -15,7 +15,7 @@ from stt_mm.models.corrections import Group, in_order, take
 from stt_mm.models.frame_labels import Edits, FrameLabels
 from stt_mm.models.point_refiner import PointRefiner
 from stt_mm.models.propagator import Followed, LabelPropagator, check_finite, comparable
-from stt_mm.models.read_out import feed_back, read_mask
+from stt_mm.models.read_out import make_room, read_mask
 from stt_mm.models.small_objects import without_small
 from stt_mm.ops import (
     hidden_points,
@@ -106,7 +106,7 @@ class Tracker:
         if self._groups:
             parts = list(self._propagator.step(feature).split([group.channels for group in self._groups]))
         objects = set() if mask is None else self._followed(True) & set(torch.unique(mask).tolist())
-        seen = self._read(parts, size)[0] if objects else None
+        seen = self._read(parts, size)[0] if objects else None  # before what is corrected goes
         again = self._take(objects, True, parts), self._take(edits.moved, False, parts)
         rows = list(zip(parts, self._groups, strict=True))
         places, hidden = [group.named(self._points(part, size)) for part, group in rows if not group.masks], []
@@ -115,11 +115,11 @@ class Tracker:
             hidden = [self._hidden(feature, *each, size) for each in zip(places, origins, strict=True)]
         if self._refiner is not None and places:
             # Whether the way back is right was asked of the places on the maps, which the features have chosen.
-            places, seen = self._refined(places, size)
-            hidden = [one & ~other for one, other in zip(hidden, seen, strict=True)] if self._asked else []
+            places, alike = self._refined(places, size)
+            hidden = [one & ~other for one, other in zip(hidden, alike, strict=True)] if self._asked else []
         found, value = self._read(parts, size)
-        if found is not None and self._propagator.protocol.feedback == 'hard':
-            feed_back(self._propagator, self._groups, parts, self._names, found)
+        if found is not None:
+            make_room(self._propagator, self._groups, parts, self._names, found, seen, mask)
         carried = found
         for numbers, earlier in again[1]:
             xy = torch.tensor([list(edits.moved[number]) for number in numbers], dtype=torch.float32)
@@ -131,7 +131,7 @@ class Tracker:
         if self._asked:
             hidden += [(place < 0).any(1) for place in places[len(hidden) :]]
         if mask is not None:
-            found = self._follow_objects(feature, size, mask, found, again[0], seen)
+            found = self._follow_objects(feature, size, mask, found, again[0])
         scores, sure = None, (None, None)
         if self._with_confidence:
             objects, of_groups = confidences(self._propagator.protocol, self._groups, parts, carried, places, size)
@@ -259,29 +259,14 @@ class Tracker:
         mask: Tensor,
         current: Tensor | None,
         again: list[tuple[tuple[int, ...], Followed]],
-        seen: Tensor | None,
     ) -> Tensor:
-        """The frame's mask with what is given over what was found, and room for what is corrected in the memory.
-
-        An object leaves room where it was seen and is corrected to be another one; elsewhere nothing of it changes.
-        """
-        grid, left = tuple(feature.shape[1:]), mask
-        others = [(place, group) for place, group in enumerate(self._groups) if group.masks]
+        """The frame's mask with what is given over what was found."""
+        left = mask
         for ids, earlier in again:
             corrected = torch.isin(mask, torch.tensor(ids, dtype=torch.uint8))
             left = left.where(~corrected, 0)
             current = self._follow_mask(feature, size, mask.where(corrected, 0), current, ids, earlier)
-            for place, group in others:
-                lost = seen.where(to_device(corrected, seen.device), 0)
-                self._propagator.give_way(place, group.places, self._on_grid(lost, group.ids, size, grid))
         return current if again and not left.any() else self._follow_mask(feature, size, left, current)
-
-    def _on_grid(self, mask: Tensor, ids: tuple[int, ...], size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-        """``[N, h, w]``: where the cells are those of N objects."""
-        protocol = self._propagator.protocol
-        sampled, rule = on_the_way(mask, protocol.first_label, protocol.input_size(size))
-        numbers = to_device(torch.tensor(ids, dtype=torch.uint8), mask.device)
-        return ids_to_label(sampled, numbers, grid, rule)[1:]
 
     def _follow_mask(
         self,

@@ -97,8 +97,8 @@ def read_mask_file(path: str | Path) -> MaskFile:
 
     What is one object: in COCO annotations with one ``track_id`` (of their own or among their ``attributes``); without
     any, those of one category if no frame has two of it, or each annotation if only one frame has some. In Label Studio
-    all regions with one label. In SA-V a masklet. Ids are the numbers that the file gives if they are 1 to 254, else
-    the objects are numbered.
+    all regions with one label. In SA-V a masklet; its number is one more than its ``masklet_id``, as for its folders.
+    Ids are the numbers that the file gives if they are 1 to 254, else the objects are numbered.
 
     Raises:
         FileNotFoundError, ValueError: it is not there, of another form, damaged, or does not tell objects apart.
@@ -279,8 +279,11 @@ def _track(entry: dict) -> int | str | None:
     attributes = entry.get('attributes')
     for place in (entry, attributes if isinstance(attributes, dict) else {}):
         for key in ('track_id', 'instance_id'):
-            if type(place.get(key)) in (int, str):
-                return place[key]
+            track = place.get(key)
+            if type(track) is float and track.is_integer():  # as of tables with gaps
+                return int(track)
+            if type(track) in (int, str):
+                return track
     return None
 
 
@@ -303,14 +306,19 @@ def _of_sav(content: dict, where: str) -> tuple[tuple[FrameMasks, ...], dict[int
     # Every fourth frame is annotated, if the video is long enough for that.
     step = _SAV_STEP if type(total) in (int, float) and _SAV_STEP * (len(masklets) - 1) < total else 1
     size = checked_size([content.get('video_height'), content.get('video_width')], where)
-    ids = content.get('masklet_id')
-    _check_ids([dict(id=number) for number in ids] if isinstance(ids, list) else [], 'masklets', where)
+    ids = content.get('masklet_id', list(range(max(map(len, masklets)))))
+    if not isinstance(ids, list) or any(type(number) is not int or number < 0 for number in ids):
+        raise InputError(f'{where}: masklet_id must be a list of whole numbers from 0, got {ids!r:.80}.')
+    _check_ids([dict(id=number) for number in ids], 'masklets', where)
+    if uneven := [row for row in masklets if 'masklet_id' in content and len(row) != len(ids)]:
+        raise InputError(f'{where}: masklet_id has {len(ids)} masklets, but a frame {len(uneven[0])}. Export it again.')
     regions: list[Region] = []
     for t, row in enumerate(masklets):
         name = f'{step * t:05d}'
         regions.append((name, step * t, size, None, '', None))
-        for number, rle in enumerate(row, start=1):
+        for place, rle in enumerate(row):
             if rle is not None:
+                number = ids[place] + 1  # as of the folders of SA-V
                 draw = _segmentation(rle, size, f'{where}, object {number} in frame {step * t}')
                 regions.append((name, step * t, size, number, str(number), draw))
     return _assembled(regions, where)

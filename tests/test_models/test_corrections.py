@@ -108,6 +108,16 @@ def test_others_leave_room_to_a_corrected_object(feedback):
         assert (plain[time].mask[area] == 1).mean() < 0.1
 
 
+@pytest.mark.parametrize('feedback', ['soft', 'stretched', 'hard'])
+def test_a_new_object_keeps_what_it_takes_from_one_that_is_followed(feedback):
+    """Drawn over half of it, which both would claim if the older one left no room."""
+    found = run({0: dict(mask=box(1, 4, 4, 12, 12)), 3: dict(mask=box(2, 4, 4, 6, 12))}, feedback=feedback)
+    assert pixels(found, 2)[:4] == [0, 0, 0, 72]
+    for labels in found[4:]:
+        assert (labels.mask[4:10, 4:16] == 2).sum() > 48
+        assert (labels.mask[10:16, 4:16] == 1).sum() > 48
+
+
 def test_an_object_that_leaked_gives_back_what_it_took():
     """Pixels that the corrected mask leaves go to whoever else has them in that frame, not to nobody."""
     given = {0: dict(mask=np.maximum(box(1, 2, 2, 16, 10), box(2, 2, 12, 16, 10)))}
@@ -224,6 +234,23 @@ def test_a_whole_group_that_goes_leaves_every_pixel_that_was_not_its_own(changes
             assert np.array_equal(corrected[time].mask[others], plain[time].mask[others]), (seed, time)
             assert its_own.any()
             assert (~its_own & (plain[time].mask > 0)).any()
+
+
+@pytest.mark.parametrize('changes', [reading for reading in READINGS if reading['feedback'] == 'hard'])
+def test_what_a_group_covers_is_fed_back_as_covered_where_it_is_corrected(monkeypatch, changes):
+    """The masks that the memory takes are those that were seen, not those that would be without the group."""
+    hidden = 0
+    for seed in range(4):
+        given = {0: dict(mask=scattered(seed)), 2: dict(mask=box(9, 4, 6, 8, 8))}
+        plain, before = recorded(monkeypatch, given, **changes)
+        again = np.where(plain[4].mask == 9, plain[4].mask, 0)
+        found, after = recorded(monkeypatch, given | {4: dict(mask=again)}, **changes)
+        assert torch.equal(before[5][:5], after[5][:5])
+        rest = (plain[5].mask != 9) & (found[5].mask != 9)
+        assert np.array_equal(found[5].mask[rest], plain[5].mask[rest])
+        deleted = run(given | {4: dict(drop=dict(objects=[9]))}, **changes)
+        hidden += int((deleted[4].mask[again > 0] > 0).sum())
+    assert hidden > 50
 
 
 @pytest.mark.parametrize('changes', READINGS)

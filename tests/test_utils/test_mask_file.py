@@ -258,6 +258,25 @@ def test_masklets_of_sav(tmp_path):
     assert {number: np.unique(ids).tolist() for number, ids in given.items()} == {0: [0, 1], 8: [0, 2]}
 
 
+def test_masklets_keep_the_ids_of_the_folders_of_sav(tmp_path):
+    row = [encode_rle(box(0, 2, 4, 9)), encode_rle(box(9, 0, 12, 20))]
+    content = dict(video_height=20, video_width=30, video_frame_count=1, masklet=[row], masklet_id=[3, 0])
+    found = read_mask_file(write(tmp_path / 'a.json', content))
+    np.testing.assert_array_equal(found.frames[0].ids(), np.where(box(9, 0, 12, 20), 1, 4 * box(0, 2, 4, 9)))
+    for ids, message in (
+        ([0], 'a.json: masklet_id has 1 masklets, but a frame 2'),
+        ('01', 'a.json: masklet_id must be a list of whole numbers from 0'),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_mask_file(write(tmp_path / 'a.json', dict(content, masklet_id=ids)))
+
+
+def test_a_track_may_be_a_whole_number_with_a_point(tmp_path):
+    entries = [annotation(k, k, 1, [outline(0, 0, 4, 4)], track_id=track) for k, track in ((1, 7.0), (2, 7))]
+    found = read_mask_file(write(tmp_path / 'a.json', coco(entries)))
+    assert [np.unique(frame.ids()).tolist() for frame in found.frames] == [[0, 7]] * 2
+
+
 GOOD = annotation(1, 1, 1, [outline(0, 0, 4, 4)])
 
 
