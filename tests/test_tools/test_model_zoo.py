@@ -9,6 +9,8 @@ import pytest
 import yaml
 from test_tools.test_command_line import error_of, tool
 
+from stt_mm.utils.checkpoint import existing
+
 ROOT = Path(__file__).parents[2]
 METAFILE = ROOT / 'demo' / 'metafile.yml'
 
@@ -34,12 +36,14 @@ def test_the_log_is_of_that_training(zoo):
     for model in zoo.read_models(METAFILE):
         lines = (ROOT / model['Metadata']['Log']).read_text(encoding='utf-8').splitlines()
         assert json.loads(lines[-1])['iter'] == model['Metadata']['Iterations']
-        args = tool('train').parse_args(shlex.split(model['Metadata']['Command'])[2:])
+        words = shlex.split(model['Metadata']['Command'])
+        args = tool('train').parse_args(words[words.index('tools/train.py') + 1 :])
         assert args.config == model['Config']
         assert args.seed == model['Metadata']['Seed']
         assert args.cfg_options['train_cfg.max_iters'] == model['Metadata']['Iterations']
         for result in model['Results']:
-            assert tool('test').parse_args(shlex.split(result['Command'])[2:]).checkpoint == model['Weights']
+            named = tool('test').parse_args(shlex.split(result['Command'])[2:]).checkpoint
+            assert existing(named).resolve() == ROOT / model['Weights']
 
 
 @pytest.mark.parametrize(
