@@ -128,11 +128,10 @@ class Handler(BaseHTTPRequestHandler):
         logger.debug('%s %s', self.address_string(), format % args)
 
     def _answer(self, method: str) -> None:
-        length = self.headers.get('Content-Length', '')
+        length = self.headers.get('Content-Length', '0')
+        known = length.isascii() and length.isdecimal() and len(length) < 16 and 'Transfer-Encoding' not in self.headers
         # What is not read of a request would be taken for the next one.
-        self._left = int(length) if length.isdecimal() and len(length) < 16 else 0
-        if 'Transfer-Encoding' in self.headers:
-            self._left = _NO_END
+        self._left = int(length) if known else _NO_END
         try:
             parts = urlsplit(self.path)
             self._check_origin(method, parts.path)
@@ -171,8 +170,8 @@ class Handler(BaseHTTPRequestHandler):
             if path == '/' or path.startswith('/static/'):
                 return _static(path)
             return studio.get(path, query)
-        if 'Content-Length' not in self.headers or 'Transfer-Encoding' in self.headers:
-            raise LengthError('The length of what is sent must be said in advance (Content-Length).')
+        if 'Content-Length' not in self.headers or self._left == _NO_END:
+            raise LengthError('The length of what is sent must be said in advance, in bytes (Content-Length).')
         if (method, path) == ('PUT', '/api/upload'):
             return studio.upload(_Body(self), self._left)
         if self._left > _LARGEST_BODY:

@@ -469,6 +469,40 @@ def test_keys(visit, client, shapes):
     assert page.is_checked('#from') is not before
 
 
+def test_a_forward_run_is_followed_to_its_last_frame(visit, client, shapes, monkeypatch):
+    go_on = held(given(client, shapes), monkeypatch, frames=5)
+    user = visit()
+    user.open('talk.mp4')
+    user.page.click('[data-way=forward]')
+    user.until('document.querySelector("#number").value === "4"')
+    go_on.release(COUNT)
+    user.run_to_end()
+    assert user.page.input_value('#number') == str(COUNT - 1)
+    user.until(lambda: COUNT - 1 in user.masks)
+
+
+def test_who_chooses_an_object_or_point_gets_a_tool_for_it(visit, client, shapes):
+    given(client, shapes).place(0, 5, 5)
+    user = visit()
+    user.open('talk.mp4')
+
+    def tool():
+        return user.page.get_attribute('[data-tool][aria-pressed=true]', 'data-tool')
+
+    user.press('p')
+    user.page.click('#objects .pick')
+    assert tool() == 'brush'
+    user.page.click('#points .pick')
+    assert tool() == 'point'
+    user.press('1')
+    assert tool() == 'brush'
+    user.page.click('.strip .name >> text=Point 1')
+    assert tool() == 'point'
+    user.press('e')
+    user.page.click('#objects .pick')
+    assert tool() == 'eraser'
+
+
 def test_a_pen_or_finger_paints_and_sets_points(visit, client, shapes):
     session = given(client, shapes)
     user = visit(TABLET, has_touch=True)

@@ -260,7 +260,19 @@ def test_a_length_must_be_said(client):
         'PUT', '/api/upload', b'400000\r\n' + bytes(5_000_000), {'Transfer-Encoding': 'chunked', 'Content-Length': None}
     )
     assert reply.status == 411
-    assert client.ask('POST', '/api/edit', b'{}', {'Content-Length': 'many'}).status in (400, 411)
+
+
+@pytest.mark.parametrize('length', ['many', '-1', '+5', '1e3', '5, 5', '٣', '', '9' * 16, '9' * 5000])
+def test_what_follows_a_length_that_is_no_number_is_not_taken_for_a_request(client, length):
+    second = f'GET /api/library HTTP/1.1\r\nHost: localhost:{client.port}\r\n\r\n'
+    first = f'POST /api/edit?video=talk.mp4 HTTP/1.1\r\nHost: localhost:{client.port}\r\nX-STT-MM: 1\r\n'
+    with socket.create_connection(('127.0.0.1', client.port), timeout=20) as connection:
+        connection.sendall(f'{first}Content-Length: {length}\r\n\r\n{second}'.encode())
+        connection.shutdown(socket.SHUT_WR)
+        answers = b''.join(iter(lambda: connection.recv(65536), b''))
+    assert answers.startswith(b'HTTP/1.1 411 ')
+    assert answers.count(b'HTTP/1.1 ') == 1
+    assert b'Content-Length' in answers.partition(b'\r\n\r\n')[2]
 
 
 @pytest.mark.parametrize(

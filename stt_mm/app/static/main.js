@@ -137,9 +137,10 @@ class App {
     const changed = before && (before.revision !== state.revision || run(before) !== run(state));
     if (!before || changed) this.surenessIsOld = true;
     if (before && before.revision !== state.revision) this.timeline.show(this.timeline.sureness);
+    const follows = this.follows && state.job?.what === 'forward' && state.run?.reached; // to its last frame too
     this.ended(before?.job, state.job);
     if (changed) {
-      if (this.follows && this.isRunning() && state.job.what === 'forward' && state.run?.reached) {
+      if (follows) {
         this.show(state.run.reached);
       } else {
         this.reloadShown();
@@ -312,6 +313,13 @@ class App {
     if (this.shown) this.showIds();
   }
 
+  // Chosen by hand, for what is done next: with a tool for it.
+  pick(kind, number) {
+    this.choose(kind, number);
+    if (kind === 'point') this.take('tool', 'point');
+    else if (this.tool === 'point') this.take('tool', 'brush');
+  }
+
   chosenObject() {
     return this.chosen?.kind === 'object' ? this.chosen.number : null;
   }
@@ -419,7 +427,7 @@ class App {
 
   goInDoubt([frame, , key]) {
     const [kind, number] = key.split('/');
-    this.choose(kind, Number(number));
+    this.pick(kind, Number(number));
     this.go(frame);
   }
 
@@ -454,7 +462,7 @@ class App {
     const step = event.shiftKey ? 10 : 1;
     const polygon = this.tools.corners.length > 0;
     const forget = () => this.chosen && this.edit('forget', {...this.chosen, frame: this.frame});
-    const numbers = this.state.objects.slice(0, 9).map((each, i) => [`${i + 1}`, () => this.choose('object', each.id)]);
+    const numbers = this.state.objects.slice(0, 9).map((each, i) => [`${i + 1}`, () => this.pick('object', each.id)]);
     return {
       b: () => this.take('tool', 'brush'),
       e: () => this.take('tool', 'eraser'),

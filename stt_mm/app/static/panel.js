@@ -74,7 +74,7 @@ export class Panel {
     const text = element('span', {className: 'text', title: about}, element('span', {}, item.name), element('small', {}, about));
     const pick = element('button', {type: 'button', className: 'pick'}, swatch(item.color, kind), text);
     pick.dataset.key = `${kind}-${item.id}`;
-    pick.addEventListener('click', () => app.choose(kind, item.id));
+    pick.addEventListener('click', () => app.pick(kind, item.id));
     const does = element('span', {className: 'does'});
     const li = element('li', {className: 'item'}, pick, does);
     li.dataset.number = item.id;

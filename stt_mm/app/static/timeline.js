@@ -45,7 +45,7 @@ export class Timeline {
     this.strips.replaceChildren(
       ...wanted.map(([kind, each]) => {
         const name = element('button', {type: 'button', className: 'name'}, swatch(each.color, kind), element('span', {}, each.name));
-        name.addEventListener('click', () => this.app.choose(kind, each.id));
+        name.addEventListener('click', () => this.app.pick(kind, each.id));
         const canvas = element('canvas', {role: 'img'});
         const head = element('div', {className: 'head'});
         const lane = element('div', {className: 'lane'}, canvas, head);
