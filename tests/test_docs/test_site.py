@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -38,6 +39,17 @@ def test_it_has_the_pages_the_api_and_a_search(site):
     assert 'whose length is not known' in api
     assert ':class:' not in api
     assert 'VideoPropagator' in (site / 'search.json').read_text(encoding='utf-8')
+
+
+@pytest.mark.slow
+def test_it_is_read_without_the_internet(site):
+    pages = sorted(site.rglob('*.html'))
+    assert len(pages) > 20
+    for page in pages:
+        loaded = re.findall(
+            r'<(?:link|script|img|iframe)\b[^>]*(?:href|src)="?(?:https?:)?//[^>]*', page.read_text('utf-8')
+        )
+        assert not [tag for tag in loaded if 'rel="canonical"' not in tag], page
 
 
 @pytest.mark.slow
