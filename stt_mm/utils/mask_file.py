@@ -98,7 +98,7 @@ def read_mask_file(path: str | Path) -> MaskFile:
     What is one object: in COCO annotations with one ``track_id`` (of their own or among their ``attributes``); without
     any, those of one category if no frame has two of it, or each annotation if only one frame has some. In Label Studio
     all regions with one label. In SA-V a masklet; its number is one more than its ``masklet_id``, as for its folders.
-    Ids are the numbers that the file gives if they are 1 to 254, else the objects are numbered.
+    Ids are the numbers that the file gives if they are 1 to 254, or 255 alone, else the objects are numbered.
 
     Raises:
         FileNotFoundError, ValueError: it is not there, of another form, damaged, or does not tell objects apart.
@@ -210,7 +210,9 @@ def _numbered(keys: list, where: str) -> dict[Any, int]:
     numbers = [int(key) if type(key) is int or isinstance(key, str) and key.isdecimal() else 0 for key in keys]
     if len(keys) > MAX_OBJECTS:
         raise InputError(f'{where} holds {len(keys)} objects, but a mask has ids 1 to {MAX_OBJECTS}. Split it.')
-    if len(set(numbers)) == len(keys) and all(1 <= number <= MAX_OBJECTS for number in numbers):
+    # 255 beside others would be void; alone it is the object of a mask of 0 and 255.
+    fit = numbers == [255] or all(1 <= number <= MAX_OBJECTS for number in numbers)
+    if fit and len(set(numbers)) == len(keys):
         return dict(zip(keys, numbers, strict=True))
     order = sorted(keys) if all(type(key) is int for key in keys) else keys
     ids = {key: place + 1 for place, key in enumerate(order)}

@@ -86,6 +86,15 @@ def test_what_is_written_is_read_by_us_and_by_pycocotools(masks, tmp_path):
         np.testing.assert_array_equal(ids, masks[image['frame_index']])
 
 
+def test_the_object_of_a_usual_mask_of_0_and_255_keeps_its_id(tmp_path):
+    mask = np.where(np.arange(600).reshape(20, 30) % 7, 0, 255).astype(np.uint8)
+    with MaskFileWriter(tmp_path / 'a.json') as file:
+        file.add('00003.jpg', mask, index=3)
+    given = read_mask_file(tmp_path / 'a.json').given()
+    assert list(given) == [3]
+    np.testing.assert_array_equal(given[3], mask)
+
+
 def test_the_file_is_whole_after_an_error_and_not_made_without_a_frame(masks, tmp_path):
     def interrupted():
         with MaskFileWriter(tmp_path / 'a.json') as file:
