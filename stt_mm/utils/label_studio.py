@@ -78,8 +78,11 @@ def _regions(task: dict, where: str) -> Iterator[tuple[dict, list]]:
     for annotation in check_entries(task.get('annotations') or task.get('completions') or [], 'annotations', where):
         results = [] if annotation.get('was_cancelled') else annotation.get('result') or []
         for result in check_entries(results, 'result', where):
-            if isinstance(result.get('value'), dict):
-                yield result['value'], [result.get('original_height'), result.get('original_width')]
+            value = result.get('value', {})
+            if not isinstance(value, dict):
+                raise InputError(f'{where}: the value of a region must be an entry with its shape, got {value!r:.80}.')
+            if value:
+                yield value, [result.get('original_height'), result.get('original_width')]
     for entry in task.values():
         for value in entry if isinstance(entry, list) else ():
             if isinstance(value, dict) and 'original_height' in value:

@@ -318,6 +318,10 @@ GOOD = annotation(1, 1, 1, [outline(0, 0, 4, 4)])
         ([task('1/a.jpg'), task('2/a.jpg')], 'two tasks are for a.jpg'),
         ([dict(task('a.jpg'), annotations=3.5)], 'a.jpg: annotations must be a list of entries'),
         ([dict(task('a.jpg'), annotations=[dict(result=0.5)])], 'a.jpg: result must be a list of entries'),
+        (
+            [dict(task('a.jpg'), annotations=[dict(result=[dict(value=7)])])],
+            'a.jpg: the value of a region must be an entry',
+        ),
         (dict(masklet=3), 'masklet must be a list'),
         (dict(masklet=[[[]]], video_height=4, video_width=3), 'object 1 in frame 0: segmentation must be outlines'),
         (dict(masklet=[[]], masklet_id=[1, 4, 1], video_height=4, video_width=3), 'two masklets have the id 1'),
