@@ -569,6 +569,7 @@ def test_a_run_does_not_turn_the_page_under_the_brush(visit, client, shapes, mon
     user.open('talk.mp4')
     user.page.click('[data-way=forward]')
     user.until('Number(document.querySelector("#slider").value) === 2')
+    user.settle()
     user.page.mouse.move(*user.screen(80, 50))
     user.page.mouse.down()
     go_on.release(COUNT)
@@ -580,6 +581,26 @@ def test_a_run_does_not_turn_the_page_under_the_brush(visit, client, shapes, mon
     user.settle()
     assert session.mask(2)[50, 81] == 1
     assert user.page.input_value('#number') == '2'
+
+
+def test_a_press_on_a_frame_that_is_still_loading_holds_the_page_there(visit, client, shapes, monkeypatch):
+    session = given(client, shapes)
+    go_on = held(session, monkeypatch, frames=3)
+    user, late = visit(), []
+    user.open('talk.mp4')
+    finished = False
+    user.page.route('**/api/shown?*frame=2*', lambda route: route.continue_() if finished else late.append(route))
+    user.page.click('[data-way=forward]')
+    user.until(lambda: late)
+    user.page.mouse.click(*user.screen(80, 50))
+    go_on.release(COUNT)
+    user.page.wait_for_selector('#job', state='hidden')
+    finished = True
+    for route in late:
+        route.continue_()
+    user.settle()
+    assert user.page.input_value('#number') == '2'
+    assert session.mask(2)[50, 80] == 0
 
 
 def test_another_video_is_opened_when_what_was_painted_is_saved(visit, client, shapes):

@@ -48,9 +48,10 @@ export class Tools {
     this.pointer = place;
     if (this.panning || event.button === 1) {
       this.action = {kind: 'pan', x: event.clientX, y: event.clientY};
-    } else if (event.button === 0 && app.isShown()) {
+    } else if (event.button === 0) {
       app.pause();
       app.follows = false; // a run at work shows its frames no longer, or one would be under the brush
+      if (!app.isShown()) return; // nobody can have meant what is not seen yet
       if (app.tool === 'brush' || app.tool === 'eraser') this.begin(place);
       else if (app.tool === 'polygon') this.corner(place, event.altKey);
       else if (app.tool === 'point') this.grasp(place);
