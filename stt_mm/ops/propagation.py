@@ -2,18 +2,20 @@
 
 The keys of one cell in all memory frames lie side by side, so that the neighbourhood of a tile of queries is read as a
 few large matrix products without a copy. The products are computed once for any number of labels, tile by tile; neither
-a mask over all pairs nor the full affinity is built.
+a mask over all pairs nor the full affinity is built. Where only the best pairs vote, bounds spare most of the products.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stt_mm.ops.bounded import bounded_search
 from stt_mm.ops.search import Part, Search, Vote, at_least_float32, with_last_places
-from stt_mm.ops.tiling import LongSearch, Plan, Window
+from stt_mm.ops.tiling import Batch, LongSearch, Plan, Window
 from stt_mm.ops.votes import read_compact, softmax_weights
 
 
@@ -80,6 +82,7 @@ def propagate_many(
     plan: Plan,
     vote: Vote,
     times: Sequence[int] | None = None,
+    bounds: bool = True,
 ) -> list[Tensor]:
     """:func:`propagate` for groups of labels that see different frames of one memory; products are computed once.
 
@@ -91,6 +94,8 @@ def propagate_many(
         plan: of the grid, with all ways to search that any group uses.
         vote: how the cells that are found vote.
         times: T numbers, larger for later frames; in the order of the memory if ``None``.
+        bounds: whether to do without the products that :mod:`stt_mm.ops.bounded` rules out, where that is faster. Sets
+            speed and memory, not the result.
 
     Returns:
         One ``[K, H, W]`` per group.
@@ -104,16 +109,20 @@ def propagate_many(
         memory = memory.contiguous()
     if vote.kind != 'topk' or vote.ties == 'kept':  # every product counts, or what is as good is told, in float32
         queries, memory = at_least_float32(queries), at_least_float32(memory)
-    times = range(len(keys)) if times is None else times
-    searches = [
-        Search(memory, [group.copies[place] for group in voters], times, plan, way, vote.temperature)
-        for place, way in enumerate(plan.ways)
-    ]
     labels = [at_least_float32(group.labels.permute(2, 3, 0, 1)) for group in voters]
-    tables = [[search.table(part, group) for search in searches] for group, part in enumerate(labels)]
-    last = any(isinstance(way, LongSearch) and way.labels == 'last' for way in plan.ways)
     outs = [part.new_empty(len(queries), part.shape[3]) for part in labels]
-    for batch in plan.batches:
+    batches = plan.batches
+    if bounds and vote.kind == 'topk' and vote.ties == 'cut':
+        batches = _by_bounds(queries, memory, voters, labels, plan, vote, outs)
+    if batches:
+        times = range(len(keys)) if times is None else times
+        searches = [
+            Search(memory, [group.copies[place] for group in voters], times, plan, way, vote.temperature)
+            for place, way in enumerate(plan.ways)
+        ]
+        tables = [[search.table(part, group) for search in searches] for group, part in enumerate(labels)]
+    last = any(isinstance(way, LongSearch) and way.labels == 'last' for way in plan.ways)
+    for batch in batches:
         block = queries[batch.queries]
         near = [search.near(block, area) for search, area in zip(searches, batch.areas, strict=True)]
         for group, out in enumerate(outs):
@@ -155,6 +164,47 @@ def _check(query: Tensor, keys: Tensor, voters: Sequence[Voters], plan: Plan, vo
         raise ValueError("Gaussians need square windows, got a vote of the kind 'compact' with another one.")
 
 
+def _by_bounds(
+    queries: Tensor,
+    memory: Tensor,
+    voters: Sequence[Voters],
+    labels: Sequence[Tensor],
+    plan: Plan,
+    rule: Vote,
+    outs: Sequence[Tensor],
+) -> list[Batch]:
+    """Vote for the queries whose best pairs are found with bounds; returns the batches that are left.
+
+    Args:
+        queries: ``[HW, C]``.
+        memory: ``[H, W, T, C]``.
+        voters, plan: as of :func:`propagate_many`.
+        labels: per group ``[H, W, T, K]``.
+        rule: how they vote.
+        outs: per group ``[HW, K]``, written.
+    """
+    if any(values.requires_grad for values in (queries, memory, *labels)):
+        return plan.batches
+    frames = memory.shape[2]
+    used = [frame for frame in range(frames) if any(way[frame] for group in voters for way in group.copies)]
+    search = bounded_search(queries, memory, used, plan)
+    if search is None:
+        return plan.batches
+    best, found = cache(search.best), torch.ones(len(queries), dtype=torch.bool)
+    for group, table, out in zip(voters, labels, outs, strict=True):
+        searched = [(way, numbers) for way, numbers in zip(plan.ways, group.copies, strict=True) if any(numbers)]
+        pairs = [best(way, tuple(map(bool, numbers)), rule.topk) for way, numbers in searched]
+        found = torch.stack([found, *(each.found for each in pairs)]).all(0)
+        if not found.any():
+            return plan.batches
+        parts = [
+            _Found(each.scores[None], each.index[None], torch.tensor(numbers)[each.index % frames][None])
+            for each, (_, numbers) in zip(pairs, searched, strict=True)
+        ]
+        out.copy_(_cut(_joined(parts), table.flatten(0, 2), rule)[0])
+    return [batch for batch in plan.batches if not found[batch.queries].all()]
+
+
 def _voted(parts: list[Part], block: Tensor, memory: Tensor, rule: Vote) -> Tensor:
     """Labels of the queries of a batch.
 
@@ -168,7 +218,10 @@ def _voted(parts: list[Part], block: Tensor, memory: Tensor, rule: Vote) -> Tens
         ``[n, m, K]``.
     """
     if rule.kind == 'topk':
-        return _kept(parts, rule) if rule.ties == 'kept' else _cut(parts, block, memory, rule)
+        if rule.ties == 'kept':
+            return _kept(parts, rule)
+        found = _best(parts, rule.topk)
+        return _cut(found._replace(scores=_exact(found, block, memory)), parts[0].labels.table.flatten(0, 1), rule)
     weights = softmax_weights(parts, rule)
     masses = [values.sum(1) for values in weights]
     total, frames = sum(mass.sum(1) for mass in masses), sum(part.copies.sum() for part in parts)
@@ -187,21 +240,19 @@ class _Found(NamedTuple):
     """The best pairs of each query."""
 
     scores: Tensor  # [n, m, k]
-    cells: Tensor  # [n, m, k], numbers of cells of the memory
-    frames: Tensor  # [n, m, k], numbers of frames of the memory
+    index: Tensor  # [n, m, k], number of the cell of the memory, times T, plus that of the frame
     copies: Tensor  # [n, m, k]
 
 
-def _cut(parts: list[Part], block: Tensor, memory: Tensor, rule: Vote) -> Tensor:
-    """``[n, m, K]``: labels of exactly ``topk`` pairs, weighed."""
-    found = _best(parts, rule.topk)
-    scores = _exact(found, block, memory).flatten(0, 1)
+def _cut(found: _Found, table: Tensor, rule: Vote) -> Tensor:
+    """``[n, m, K]``: labels of exactly ``topk`` pairs, weighed; ``table`` ``[cells * T, K]``."""
+    scores = found.scores.flatten(0, 1)
     ordered, order = scores.sort(dim=1, descending=True)
     number = found.copies.flatten(0, 1).gather(1, order)
     number = torch.minimum(number, (rule.topk - (number.cumsum(1) - number)).clamp(min=0))
     weights = number * ((ordered - ordered[:, :1]) / rule.temperature).exp()
     weights = torch.empty_like(scores).scatter_(1, order, weights / weights.sum(1, keepdim=True))
-    return _read(parts[0].labels.table, found, weights.unflatten(0, found.cells.shape[:2]))
+    return _read(table, found, weights.unflatten(0, found.scores.shape[:2]))
 
 
 def _kept(parts: list[Part], rule: Vote) -> Tensor:
@@ -209,7 +260,7 @@ def _kept(parts: list[Part], rule: Vote) -> Tensor:
 
     All that are exactly as good as the last have one weight, so that nobody need know which and how many they are.
     """
-    found, table = _best(parts, rule.topk), parts[0].labels.table
+    found, table = _best(parts, rule.topk), parts[0].labels.table.flatten(0, 1)
     ordered, order = found.scores.sort(dim=2, descending=True)
     number = found.copies.gather(2, order)
     best, last = ordered[..., :1], ordered.where(number.cumsum(2) - number < rule.topk, torch.inf).amin(2, keepdim=True)
@@ -226,16 +277,18 @@ def _kept(parts: list[Part], rule: Vote) -> Tensor:
 
 
 def _read(table: Tensor, found: _Found, weights: Tensor) -> Tensor:
-    """``[n, m, K]``: sum of the labels of the pairs ``[n, m, k]`` with these weights."""
-    index = (found.cells * table.shape[1] + found.frames).flatten(0, 1)
+    """``[n, m, K]``: sum of the labels ``[cells * T, K]`` of the pairs ``[n, m, k]`` with these weights."""
     weights = weights.to(table.dtype).flatten(0, 1)
-    read = F.embedding_bag(index, table.flatten(0, 1), per_sample_weights=weights, mode='sum')
-    return read.view(*found.cells.shape[:2], -1)
+    read = F.embedding_bag(found.index.flatten(0, 1), table, per_sample_weights=weights, mode='sum')
+    return read.view(*found.index.shape[:2], -1)
 
 
 def _best(parts: list[Part], topk: int) -> _Found:
     """The best ``topk`` pairs of each query, of each way to search."""
-    found = [_best_of(part, topk) for part in parts]
+    return _joined([_best_of(part, topk) for part in parts])
+
+
+def _joined(found: list[_Found]) -> _Found:
     return found[0] if len(found) == 1 else _Found(*(torch.cat(part, 2) for part in zip(*found, strict=True)))
 
 
@@ -254,13 +307,13 @@ def _best_of(part: Part, topk: int) -> _Found:
     scores, candidate = scores.topk(keep, dim=2)
     source = part.labels.cells[:, None].expand(count, queries, cells).gather(2, cell.gather(2, candidate // frames))
     chosen = candidate % frames
-    return _Found(scores, source, part.labels.frames[chosen], part.copies[chosen])
+    return _Found(scores, source * part.labels.table.shape[1] + part.labels.frames[chosen], part.copies[chosen])
 
 
 def _exact(found: _Found, block: Tensor, memory: Tensor) -> Tensor:
     """Scores in float32, computed again where the products were made in half precision."""
     if found.scores.dtype not in (torch.float16, torch.bfloat16):
         return found.scores
-    keys = memory.flatten(0, 1)[found.cells, found.frames]
+    keys = memory.flatten(0, 2)[found.index]
     again = torch.einsum('nmkc,nmc->nmk', keys.float(), block.float())
     return again.masked_fill(found.scores == -torch.inf, -torch.inf)

@@ -1,0 +1,322 @@
+"""Products that bounds rule out: what is found equals what all products give."""
+
+import ctypes
+import json
+import logging
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+from twins import propagate_dense, window_cells
+
+from stt_mm.ops import Plan, Vote, Voters, Window, bounded, native, propagate, propagate_many
+
+COMPILER = next(filter(None, map(shutil.which, native.COMPILERS)), None)
+pytestmark = pytest.mark.skipif(COMPILER is None, reason='there is no C compiler')
+WINDOWS = st.one_of(
+    st.none(),
+    st.builds(
+        Window, st.sampled_from(['square', 'circle']), st.sampled_from([0.5, 1, 2.5, 3, 5, 12, 40]), st.booleans()
+    ),
+)
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Features of any kind are searched with bounds."""
+    monkeypatch.setattr(bounded, 'FEWEST_CHANNELS', 1)
+    monkeypatch.setattr(bounded, 'LARGEST_REST', 2)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """What the searches found."""
+    searches, best = [], bounded.BoundedSearch.best
+    monkeypatch.setattr(bounded.BoundedSearch, 'best', lambda *args: (searches.append(best(*args)), searches[-1])[1])
+    return searches
+
+
+def features(*shape, seed=0, directions=12, noise=0.2):
+    """``[*shape, C]`` of unit length, near a subspace of some directions."""
+    generator = torch.Generator().manual_seed(seed)
+    basis = torch.linalg.qr(torch.randn(shape[-1], min(directions, shape[-1]), generator=generator)).Q
+    near = F.normalize(torch.randn(*shape[:-1], basis.shape[1], generator=generator), dim=-1) @ basis.t()
+    return F.normalize(near + noise * F.normalize(torch.randn(*shape, generator=generator), dim=-1), dim=-1)
+
+
+def video(frames, height, width, channels=128, classes=3, **kind):
+    """query [C, H, W], keys [T, C, H, W] and labels [T, K, H, W]."""
+    found = features(frames + 1, height, width, channels, **kind).permute(0, 3, 1, 2)
+    return found[-1], found[:-1], torch.rand(frames, classes, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def both(query, keys, groups, plan, vote):
+    return [propagate_many(query, keys, groups, plan, vote, bounds=bounds) for bounds in (True, False)]
+
+
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    frames=st.integers(1, 4),
+    height=st.integers(1, 20),
+    width=st.integers(1, 20),
+    channels=st.sampled_from([1, 3, 33, 64, 100]),
+    window=WINDOWS,
+    topk=st.integers(1, 40),
+    seed=st.integers(0, 999),
+    noise=st.sampled_from([0, 0.2, 5]),
+    scale=st.sampled_from([1e-3, 1, 30]),
+    data=st.data(),
+)
+def test_every_window_and_memory_equals_the_dense_form(
+    always, frames, height, width, channels, window, topk, seed, noise, scale, data
+):
+    query, keys, labels = (
+        part.double() for part in video(frames, height, width, channels, seed=seed, directions=4, noise=noise)
+    )
+    numbers = st.lists(st.integers(0, 3), min_size=frames, max_size=frames)
+    copies, global_copies = data.draw(numbers.filter(any)), data.draw(numbers)
+    entries = [(t, True) for t in range(frames) for _ in range(copies[t])]
+    entries += [(t, False) for t in range(frames) for _ in range(global_copies[t])]
+    order = [t for t, _ in entries]
+    cells = torch.ones(height * width, height * width, dtype=torch.bool)
+    if window is not None:
+        cells = window_cells(window.shape, window.radius, window.strict, height, width)
+    # Labels that the features tell, so that pairs that are equal but for rounding say the same.
+    labels = (keys[:, :1] * 3).cos()
+    expected = propagate_dense(query, keys[order], labels[order], cells, topk, 0.07, [near for _, near in entries])
+    ours = propagate(
+        scale * query.float(),
+        keys.float(),
+        labels.float(),
+        window,
+        Vote('topk', 0.07 * scale, topk),
+        copies,
+        global_copies,
+    )
+    assert_close(ours.double(), expected, rtol=0, atol=1e-4 if channels == 1 else 2e-5)
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    height=st.integers(1, 30),
+    width=st.integers(1, 90),
+    radius=st.integers(0, 14),
+    topk=st.sampled_from([1, 5, 10, 20]),
+    noise=st.sampled_from([0, 0.05, 0.2, 0.5, 5]),
+    seed=st.integers(0, 999),
+    border=st.booleans(),
+)
+def test_scores_are_the_best_of_all(always, height, width, radius, topk, noise, seed, border):
+    query, keys, _ = video(3, height, width, 96, noise=noise, seed=seed)
+    window = Window('square', radius)
+    margin = radius if border else 0
+    plan = Plan((height, width), [window], 8, margin=margin)
+    memory = F.pad(keys, [margin] * 4).permute(2, 3, 0, 1).contiguous()
+    queries = query.flatten(1).t().contiguous()
+    search = bounded.bounded_search(queries, memory, range(3), plan)
+    found = search.best(window, [True, False, True], topk)
+    again = (memory.flatten(0, 2)[found.index] * queries[:, None]).sum(2)
+    assert_close(found.scores.where(found.scores > -torch.inf, again), again, rtol=0, atol=1e-5)
+    assert not (found.index[found.scores > -torch.inf] % 3 == 1).any()
+    for number in range(0, height * width, 7):
+        if not found.found[number]:
+            continue
+        y, x = divmod(number, width)
+        rows = slice(max(y + margin - radius, 0), y + margin + radius + 1)
+        columns = slice(max(x + margin - radius, 0), x + margin + radius + 1)
+        products = (memory[rows, columns][:, :, [0, 2]].double() @ queries[number].double()).flatten()
+        best = products.topk(min(topk, len(products))).values
+        assert_close(found.scores[number, : len(best)].double(), best, rtol=0, atol=1e-5)
+        assert (found.scores[number, len(best) :] == -torch.inf).all()
+        there = found.index[number, : len(best)]
+        assert len(there.unique()) == len(best)
+
+
+@pytest.mark.parametrize(
+    'name', ['square_r12_s8like', 'square_odd_range7', 'no_l2', 'circle_r5', 'no_window', 'square_first_unmasked']
+)
+def test_golden(name, data, always, counted):
+    golden = np.load(data / f'propagate_{name}.npz')
+    params = json.loads(str(golden['params']))
+    query, keys, labels = (torch.from_numpy(golden[field]) for field in ('query', 'keys', 'labels'))
+    if params['l2_normalise']:
+        query, keys = F.normalize(query, dim=0), F.normalize(keys, dim=1)
+    diameter, circle = params['neighbor_range'], params['shape'] == 'circle'
+    window = None if diameter is None else Window(params['shape'], diameter // 2, strict=circle)
+    free = params['unmasked_leading_frames']
+    out = propagate(
+        query,
+        keys,
+        labels,
+        window,
+        Vote('topk', params['temperature'], params['topk']),
+        copies=[int(t >= free) for t in range(len(keys))],
+        global_copies=[int(t < free) for t in range(len(keys))],
+    )
+    assert counted
+    assert_close(out, torch.from_numpy(golden['out']), rtol=0, atol=1e-5)
+
+
+def test_groups_and_frames_of_a_memory_with_room(counted):
+    query, keys, labels = video(6, 21, 34, classes=4)
+    window = Window('circle', 5, strict=True)
+    plan = Plan((21, 34), [window, None], 8)
+    room = F.pad(keys.permute(2, 3, 0, 1).contiguous(), (0, 0, 0, 3))
+    room[:, :, 6:] = torch.nan  # never written
+    keys = room[:, :, :6].permute(2, 3, 0, 1)
+    groups = [
+        Voters(labels[:, :2], ([2, 1, 0, 1, 1, 0], [0] * 6)),
+        Voters(labels[:, 2:3], ([0, 0, 0, 1, 1, 0], [1, 0, 0, 0, 0, 0])),
+        Voters(labels[:, 3:], ([3, 2, 0, 2, 2, 0], [0] * 6)),
+    ]
+    ours, expected = both(query, keys, groups, plan, Vote('topk', 0.07, 10))
+    assert_close(ours, expected, rtol=0, atol=1e-5)
+    assert len(counted) == 3  # the first and the last see the same frames
+    assert all(each.found.all() for each in counted)
+
+
+def test_few_products_are_made(counted):
+    query, keys, labels = video(5, 40, 60)
+    ours, expected = both(query, keys, [Voters(labels, [[1] * 5])], Plan((40, 60), [Window()], 8), Vote())
+    assert_close(ours, expected, rtol=0, atol=1e-5)
+    assert counted[0].products < 0.1 * 40 * 60 * 625 * 5
+
+
+def test_tiles_where_bounds_rule_out_too_little_are_left_to_all_products(counted):
+    """One half of the frame near a subspace, the other not."""
+    query, keys, labels = video(4, 40, 64, noise=0.1)
+    generator = torch.Generator().manual_seed(3)
+    for part in (query, *keys):
+        part[:, :, 44:] = F.normalize(torch.randn(128, 40, 20, generator=generator), dim=0)
+    ours, expected = both(query, keys, [Voters(labels, [[1] * 4])], Plan((40, 64), [Window()], 8), Vote())
+    found = counted[0].found.view(40, 64)
+    assert found[:, :16].all()
+    assert not found[:, 56:].any()
+    assert_close(ours, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('kind', ['random', 'few channels', 'float64', 'half', 'gradients', 'other vote', 'not finite'])
+def test_what_is_left_to_all_products(kind, counted):
+    channels = 64 if kind == 'few channels' else 128
+    query, keys, labels = video(2, 9, 12, channels, noise=9 if kind == 'random' else 0.2)
+    if kind in ('float64', 'half'):
+        query, keys = (part.to(dict(float64=torch.float64, half=torch.bfloat16)[kind]) for part in (query, keys))
+    if kind == 'not finite':
+        keys[1, :, 4, 4] = torch.nan
+    labels.requires_grad_(kind == 'gradients')
+    vote = Vote('topk', 0.07, 5, ties='kept' if kind == 'other vote' else 'cut')
+    with torch.set_grad_enabled(kind == 'gradients'):
+        ours, expected = both(query, keys, [Voters(labels, [[1, 1]])], Plan((9, 12), [Window('square', 3)], 8), vote)
+    assert not counted
+    assert_close(ours, expected, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize('value', [0.0, 0.5])
+def test_features_that_are_all_equal(value):
+    query, keys = torch.full((100, 9, 12), value), torch.full((2, 100, 9, 12), value)
+    labels = torch.full((2, 1, 9, 12), 0.75)
+    out = propagate(query, keys, labels, Window('square', 3), Vote('topk', 0.07, 5))
+    assert_close(out, torch.full((1, 9, 12), 0.75))
+
+
+def test_results_do_not_depend_on_threads():
+    query, keys, labels = video(3, 33, 150, noise=0.3)
+    before, outs = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            outs.append(propagate(query, keys, labels, Window(), Vote()))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(outs[0], outs[1])
+    assert torch.equal(outs[0], outs[2])
+
+
+def test_a_basis_holds_as_much_as_the_best_one():
+    rows = features(527, 160, directions=40, noise=0.3) * torch.linspace(1, 3, 160)
+    basis, rest = bounded.short_basis(rows)
+    assert basis.shape == (160, 31)
+    assert_close(basis.t() @ basis, torch.eye(31), rtol=0, atol=1e-5)
+    values = torch.linalg.eigvalsh(rows.double().t() @ rows.double()).flip(0)
+    best = float(values[31:].sum() / values.sum())
+    assert best <= rest + 1e-6
+    assert rest < 1.15 * best
+
+
+@pytest.mark.skipif(platform.machine() != 'x86_64', reason='names processors of this kind')
+@pytest.mark.parametrize('target', ['x86-64', 'x86-64-v3'])
+def test_other_processors(target, monkeypatch, tmp_path):
+    """Vectors of four and of eight numbers; those of 16 where this machine has them."""
+    path, source = tmp_path / 'bounded.so', Path(bounded.__file__).with_suffix('.c')
+    command = [COMPILER, '-std=gnu11', '-O3', f'-march={target}', '-Wall', '-Wextra', '-Werror']
+    subprocess.run([*command, '-shared', '-fPIC', '-o', path, source, '-lm'], check=True)
+    if target != 'x86-64' and ' avx2 ' not in Path('/proc/cpuinfo').read_text():
+        pytest.skip('this machine has no AVX2')
+    monkeypatch.setattr(bounded, 'library', lambda name: ctypes.CDLL(str(path)))
+    query, keys, labels = video(3, 20, 30, 150)
+    ours, expected = both(query, keys, [Voters(labels, [[1] * 3])], Plan((20, 30), [Window()], 8), Vote())
+    assert_close(ours, expected, rtol=0, atol=1e-5)
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """Nothing has been compiled yet."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.delenv(native.SWITCH, raising=False)
+    native.library.cache_clear()
+    yield tmp_path / 'stt_mm'
+    native.library.cache_clear()
+
+
+def test_compiled_once_and_kept(fresh, monkeypatch):
+    assert native.library('bounded') is native.library('bounded')
+    (kept,) = fresh.iterdir()
+    assert kept.suffix == '.so'
+    native.library.cache_clear()
+    monkeypatch.setattr(native, '_compile', None)
+    assert native.library('bounded') is not None
+    monkeypatch.setattr(native, '_processor', lambda: 'another')
+    native.library.cache_clear()
+    with pytest.raises(TypeError):
+        native.library('bounded')
+
+
+def test_without_a_compiler(fresh, monkeypatch, caplog, counted):
+    monkeypatch.setattr(native.shutil, 'which', lambda name: None)
+    with caplog.at_level(logging.INFO):
+        assert native.library('bounded') is None
+    assert 'gcc or clang' in caplog.text
+    query, keys, labels = video(2, 9, 12)
+    out = propagate(query, keys, labels, Window('square', 3), Vote())
+    assert not counted
+    assert torch.isfinite(out).all()
+
+
+def test_switched_off(fresh, monkeypatch):
+    monkeypatch.setenv(native.SWITCH, '0')
+    assert native.library('bounded') is None
+    assert not fresh.exists()
+
+
+@pytest.mark.parametrize('fault', ['compiler', 'folder'])
+def test_what_cannot_be_compiled_is_said_once(fault, fresh, monkeypatch, caplog, tmp_path):
+    if fault == 'compiler':
+        broken = tmp_path / 'broken'
+        broken.write_text('#!/bin/sh\necho no such target >&2\nexit 1\n')
+        broken.chmod(0o755)
+        monkeypatch.setenv('CC', str(broken))
+    else:
+        fresh.write_text('a file where the folder should be')
+    for _ in range(2):
+        assert native.library('bounded') is None
+    (record,) = caplog.records
+    assert ('no such target' if fault == 'compiler' else 'stt_mm') in record.getMessage()
+    assert record.levelname == 'WARNING'
