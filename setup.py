@@ -61,6 +61,7 @@ setup(
         'stt_mm.configs': ['**/*.py'],
         'stt_mm.app': ['static/*'],
         'stt_mm.datasets': ['manifests/*.json'],
+        'stt_mm.ops': ['*.c'],
         'stt_mm.demo': ['stt_r18_demo-*.pth'],
     },
     entry_points={'console_scripts': ['stt-mm = stt_mm.cli:main']},

@@ -64,7 +64,7 @@ def test_what_is_in_the_wheel(wheel):
     beside = files_of('configs', '*.py') | files_of('tools', '*.py')
     beside |= {Path('demo', 'propagate.py'), Path('demo', BUNDLED['stt_r18_demo'])}
     assert {Path('stt_mm', path) for path in beside} <= names
-    assert files_of('stt_mm', '*.py', '*.json') <= names
+    assert files_of('stt_mm', '*.py', '*.json', '*.c') <= names
     assert [name for name in names if name.suffix in ('.jpg', '.sh', '.md') or 'tests' in name.parts] == []
     assert {name.parts[0] for name in names} == {'stt_mm', INFO}
 

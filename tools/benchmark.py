@@ -9,7 +9,7 @@ import argparse
 import os
 
 import torch
-from benchmarks import davis_metric, points, propagate, train, video
+from benchmarks import bounds, davis_metric, points, propagate, train, video
 
 from stt_mm.engine.cli import between, one_line_errors, tool_parser
 from stt_mm.evaluation.metrics.tables import write_json
@@ -22,12 +22,14 @@ EPILOG = """examples:
   python tools/benchmark.py train --configs liir/liir_r18_ytv --batch 6 --step-only --cfg-options model.negatives=None
   python tools/benchmark.py propagate                    # 480 x 854, R18, strides 8 and 4, against dense and floor
   python tools/benchmark.py propagate --strides 16       # 1440 x 2560 under the protocol of DINOv3, 384 channels
+  python tools/benchmark.py bounds --plot bounds.png     # pairs that the bounds leave, by the number of directions
   python tools/benchmark.py video                        # 480p, frames per second with decoding and masks
   python tools/benchmark.py points                       # pixels by which points are off, by stride and refined
   python tools/benchmark.py metric                       # J and F of DAVIS"""
 COMMANDS = dict(
     train=(train, 'a training iteration and its parts'),
     propagate=(propagate, 'a step of label propagation, against the dense form and the bare products'),
+    bounds=(bounds, 'pairs of a step of label propagation that bounds leave'),
     video=(video, 'a 480p video, frames per second'),
     points=(points, 'how far points are from the truth, in frames moved by known homographies'),
     metric=(davis_metric, 'J and F of DAVIS for a whole video'),

@@ -145,7 +145,7 @@ def short_basis(features: Tensor, directions: int = SHORT - 1) -> tuple[Tensor, 
         ``[C, directions]``, and the share of the squared norm that they leave.
     """
     sample = features[:: -(-len(features) // SAMPLE)]
-    basis = sample[:: -(-len(sample) // directions)].t()
+    basis = sample[torch.linspace(0, len(sample) - 1, min(directions, len(sample))).long()].t()
     for _ in range(STEPS):
         basis = torch.linalg.qr(sample.t() @ (sample @ basis)).Q
     return basis, float(1 - (sample @ basis).square().sum() / sample.square().sum())

@@ -41,16 +41,16 @@ def library(name: str) -> ctypes.CDLL | None:
         logger.info('Without a C compiler (gcc or clang) every product is made: propagation on this CPU is slower.')
         return None
     key = hashlib.sha256('\0'.join((source.read_text(), compiler, _processor())).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'stt_mm'
-    path = folder / f'{name}-{key}.so'
     try:
+        folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'stt_mm'
+        path = folder / f'{name}-{key}.so'
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             _compile(compiler, source, path)
         return ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: there is no home
         reason = getattr(error, 'stderr', None) or error
-        logger.warning('%s: %s was not compiled, so every product is made, which is slower: %s', path, source, reason)
+        logger.warning('%s was not compiled, so every product is made, which is slower: %s', source, reason)
         return None
 
 

@@ -190,16 +190,18 @@ def _by_bounds(
     search = bounded_search(queries, memory, used, plan)
     if search is None:
         return plan.batches
-    best, found = cache(search.best), torch.ones(len(queries), dtype=torch.bool)
-    for group, table, out in zip(voters, labels, outs, strict=True):
-        searched = [(way, numbers) for way, numbers in zip(plan.ways, group.copies, strict=True) if any(numbers)]
-        pairs = [best(way, tuple(map(bool, numbers)), rule.topk) for way, numbers in searched]
-        found = torch.stack([found, *(each.found for each in pairs)]).all(0)
+    best, found, searched = cache(search.best), torch.ones(len(queries), dtype=torch.bool), []
+    for group in voters:
+        ways = [(way, numbers) for way, numbers in zip(plan.ways, group.copies, strict=True) if any(numbers)]
+        searched.append([(best(way, tuple(map(bool, numbers)), rule.topk), numbers) for way, numbers in ways])
+        found = torch.stack([found, *(pairs.found for pairs, _ in searched[-1])]).all(0)
         if not found.any():
             return plan.batches
+    del best, search  # what it keeps of the memory is not needed any more
+    for group, table, out in zip(searched, labels, outs, strict=True):
         parts = [
-            _Found(each.scores[None], each.index[None], torch.tensor(numbers)[each.index % frames][None])
-            for each, (_, numbers) in zip(pairs, searched, strict=True)
+            _Found(pairs.scores[None], pairs.index[None], torch.tensor(numbers)[pairs.index % frames][None])
+            for pairs, numbers in group
         ]
         out.copy_(_cut(_joined(parts), table.flatten(0, 2), rule)[0])
     return [batch for batch in plan.batches if not found[batch.queries].all()]

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -306,17 +307,21 @@ def test_switched_off(fresh, monkeypatch):
     assert not fresh.exists()
 
 
-@pytest.mark.parametrize('fault', ['compiler', 'folder'])
+@pytest.mark.parametrize('fault', ['compiler', 'folder', 'home'])
 def test_what_cannot_be_compiled_is_said_once(fault, fresh, monkeypatch, caplog, tmp_path):
     if fault == 'compiler':
         broken = tmp_path / 'broken'
         broken.write_text('#!/bin/sh\necho no such target >&2\nexit 1\n')
         broken.chmod(0o755)
         monkeypatch.setenv('CC', str(broken))
-    else:
+    elif fault == 'folder':
         fresh.write_text('a file where the folder should be')
+    else:
+        monkeypatch.delenv('XDG_CACHE_HOME')
+        monkeypatch.setattr(native.Path, 'home', Mock(side_effect=RuntimeError('Could not determine home directory.')))
     for _ in range(2):
         assert native.library('bounded') is None
     (record,) = caplog.records
-    assert ('no such target' if fault == 'compiler' else 'stt_mm') in record.getMessage()
+    reason = dict(compiler='no such target', folder=str(fresh), home='home directory')[fault]
+    assert reason in record.getMessage()
     assert record.levelname == 'WARNING'

@@ -38,15 +38,37 @@ def test_counts_that_mean_nothing_are_named(benchmark, command, option, value, c
     assert f'{option}: must be 1 or more, got {value}' in capsys.readouterr().err
 
 
-def test_the_forms_of_a_step_give_the_same_labels(benchmark, monkeypatch):
+def test_the_forms_of_a_step_give_the_same_labels(benchmark, monkeypatch, tmp_path):
     propagate = benchmark.COMMANDS['propagate'][0]
     monkeypatch.setattr(propagate, 'DRAWN', {16: (4, 14, 17, 24)})
     monkeypatch.setattr(propagate, 'SHARE', {16: 1})
-    args, found = SimpleNamespace(device='cpu', amp=False), []
-    for form in ('engine', 'dense'):
+    args, found = SimpleNamespace(device='cpu', amp=False, folder=tmp_path), []
+    propagate.write(16, 'drawn', args)
+    for form in ('engine', 'plain', 'dense'):
         torch.manual_seed(0)
-        found.append(propagate.prepare(f'{form} 16 3', args)())
-    torch.testing.assert_close(found[0][0].flatten(1).t(), found[1], rtol=0, atol=1e-5)
+        found.append(propagate.prepare(f'{form} 16 drawn 3', args)())
+    for one in found[:2]:
+        torch.testing.assert_close(one[0].flatten(1).t(), found[2], rtol=0, atol=1e-5)
+
+
+def test_fewer_pairs_are_left_with_more_directions(benchmark, monkeypatch, tmp_path, capsys):
+    """Never fewer than the best themselves, and with all directions no more than ties."""
+    bounds = benchmark.COMMANDS['bounds'][0]
+    monkeypatch.setattr(bounds, 'DIRECTIONS', (1, 8, 24, 64))
+    monkeypatch.setattr(bounds, 'SHARE', {8: 1})
+    monkeypatch.setattr(bounds, 'extract', lambda *_: torch.nn.functional.normalize(torch.rand(3, 14, 30, 64), dim=-1))
+    plot = tmp_path / 'bounds.png'
+    benchmark.main(['bounds', '--strides', '8', '--weights', 'demo', '--plot', str(plot)])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    rests, left = ([float(row[-place]) for row in rows] for place in (2, 1))
+    assert len(rows) == 4
+    assert sorted(left, reverse=True) == left
+    assert sorted(rests, reverse=True) == rests
+    rows, columns = ((np.abs(np.subtract.outer(side, side)) <= 12).sum() for side in map(np.arange, (14, 30)))
+    assert left[-1] == pytest.approx(100 * 14 * 30 * 10 / (rows * columns * 2), abs=2e-3)
+    assert left[-1] < left[0] / 2
+    assert rests[-1] == pytest.approx(0, abs=1e-3)
+    assert cv2.imread(str(plot)).shape[2] == 3
 
 
 def test_rows_are_printed_below_their_heads_and_written(benchmark, tmp_path, capsys, monkeypatch):
