@@ -1,7 +1,6 @@
 """Products that bounds rule out: what is found equals what all products give."""
 
 import ctypes
-import json
 import logging
 import platform
 import shutil
@@ -9,10 +8,10 @@ import subprocess
 from pathlib import Path
 from unittest.mock import Mock
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from golden_steps import STEPS, read_step
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
@@ -141,29 +140,12 @@ def test_scores_are_the_best_of_all(always, height, width, radius, topk, noise, 
         assert len(there.unique()) == len(best)
 
 
-@pytest.mark.parametrize(
-    'name', ['square_r12_s8like', 'square_odd_range7', 'no_l2', 'circle_r5', 'no_window', 'square_first_unmasked']
-)
+@pytest.mark.parametrize('name', STEPS)
 def test_golden(name, data, always, counted):
-    golden = np.load(data / f'propagate_{name}.npz')
-    params = json.loads(str(golden['params']))
-    query, keys, labels = (torch.from_numpy(golden[field]) for field in ('query', 'keys', 'labels'))
-    if params['l2_normalise']:
-        query, keys = F.normalize(query, dim=0), F.normalize(keys, dim=1)
-    diameter, circle = params['neighbor_range'], params['shape'] == 'circle'
-    window = None if diameter is None else Window(params['shape'], diameter // 2, strict=circle)
-    free = params['unmasked_leading_frames']
-    out = propagate(
-        query,
-        keys,
-        labels,
-        window,
-        Vote('topk', params['temperature'], params['topk']),
-        copies=[int(t >= free) for t in range(len(keys))],
-        global_copies=[int(t < free) for t in range(len(keys))],
-    )
+    arguments, expected = read_step(data, name)
+    out = propagate(**arguments)
     assert counted
-    assert_close(out, torch.from_numpy(golden['out']), rtol=0, atol=1e-5)
+    assert_close(out, torch.from_numpy(expected), rtol=0, atol=1e-5)
 
 
 def test_groups_and_frames_of_a_memory_with_room(counted):

@@ -1,10 +1,9 @@
-import json
 from dataclasses import FrozenInstanceError
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from golden_steps import STEPS, read_step
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
@@ -119,28 +118,10 @@ def test_a_window_does_not_change():
     assert len({window, Window('square', 2), Window('circle', 2)}) == 2
 
 
-@pytest.mark.parametrize(
-    'name', ['square_r12_s8like', 'square_odd_range7', 'no_l2', 'circle_r5', 'no_window', 'square_first_unmasked']
-)
+@pytest.mark.parametrize('name', STEPS)
 def test_golden(name, data, device):
-    golden = np.load(data / f'propagate_{name}.npz')
-    params = json.loads(str(golden['params']))
-    query, keys, labels = (torch.from_numpy(golden[field]).to(device) for field in ('query', 'keys', 'labels'))
-    if params['l2_normalise']:
-        query, keys = F.normalize(query, dim=0), F.normalize(keys, dim=1)
-    diameter, circle = params['neighbor_range'], params['shape'] == 'circle'
-    window = None if diameter is None else Window(params['shape'], diameter // 2, strict=circle)
-    free = params['unmasked_leading_frames']
-    out = propagate(
-        query,
-        keys,
-        labels,
-        window,
-        Vote('topk', params['temperature'], params['topk']),
-        copies=[int(t >= free) for t in range(len(keys))],
-        global_copies=[int(t < free) for t in range(len(keys))],
-    )
-    assert_close(out.cpu(), torch.from_numpy(golden['out']), rtol=0, atol=1e-5)
+    arguments, expected = read_step(data, name, device)
+    assert_close(propagate(**arguments).cpu(), torch.from_numpy(expected), rtol=0, atol=1e-5)
 
 
 def test_a_label_follows_a_shifted_frame():
