@@ -28,12 +28,12 @@ FIELDS = {
 RESULT = {'Dataset': str, 'Metrics': dict, 'Command': str}
 INTRO = """# Model zoo
 
-The weights that come with the toolbox. Each file is named by the first eight digits of its SHA-256, holds nothing but
-tensors and plain data, and says how its network is built ([checkpoints](checkpoints.md)). `python tools/model_zoo.py
---write` makes this page of `demo/metafile.yml` and of the files, whose digests it checks.
+The weights that come with the toolbox. Each file is named after the first eight digits of its SHA-256, holds only
+tensors and plain data, and describes its own network ([checkpoints](checkpoints.md)). `python tools/model_zoo.py
+--write` writes this page from `demo/metafile.yml` and the files, and checks their digests.
 
-Weights of other projects are read as they are: [what can be read](checkpoints.md#what-can-be-read). The numbers that
-their authors published: [leaderboard](leaderboard.md).
+Checkpoints of other projects are read as they are ([which ones](checkpoints.md#what-can-be-read)); the
+[leaderboard](leaderboard.md) has the scores that their authors published.
 """
 
 
