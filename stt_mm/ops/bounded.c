@@ -6,8 +6,9 @@
    bound is below the worst of the best pairs that are known so far cannot be among the best; only for the others is the
    whole product made.
 
-   Rounding: each norm of a rest is made larger, sqrt(|rest|^2 + SLACK |all|^2). Again by Cauchy and Schwarz this adds
-   at least SLACK |q| |k| to the bound, more than float32 loses in it.
+   Rounding: each norm of a rest is made larger, sqrt(|rest|^2 + slack |all|^2). Again by Cauchy and Schwarz this adds
+   at least slack |q| |k| to the bound, more than float32 loses in it: a short number is a sum over all channels, and may
+   be off by half of SLACK in each step.
 
    Compiled on demand, see native.py. Several threads call pack, and then search, with one Task: each takes the next
    part until there is none. */
@@ -21,7 +22,7 @@
 #define BLOCK 32 /* keys whose short vectors lie side by side */
 #define TILE 8   /* side of the square of queries that share what is read of the memory */
 #define STRIP 64 /* columns of queries that a thread takes at a time; each tile begins with what the one before found */
-#define SLACK 3e-5f
+#define SLACK 1.2e-7f /* per channel, for 256 at least */
 #define MOST 0.25f /* share of pairs in need of their product beyond which plain products are as fast */
 
 #if defined(__AVX512F__)
@@ -97,11 +98,12 @@ static inline float dot(const float *a, const float *b, int length) {
 /* Short vectors of 8 features, [8][SHORT]; returns 0 if one is not finite. */
 static int shorten(const Task *task, const float *const features[TILE], float *out) {
     int finite = 1;
+    float slack = SLACK * larger(task->channels, 256);
     multiply(features, task->basis, task->channels, out, SHORT);
     for (int i = 0; i < TILE; i++) {
         float all = dot(features[i], features[i], task->channels), part = dot(out + i * SHORT, out + i * SHORT, SHORT);
         float rest = all - part;
-        out[i * SHORT + SHORT - 1] = sqrtf((rest > 0 ? rest : 0) + SLACK * all);
+        out[i * SHORT + SHORT - 1] = sqrtf((rest > 0 ? rest : 0) + slack * all);
         finite &= all < INFINITY;
     }
     return finite;
