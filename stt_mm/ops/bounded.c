@@ -8,11 +8,12 @@
 
    Rounding: each norm of a rest is made larger, sqrt(|rest|^2 + slack |all|^2). Again by Cauchy and Schwarz this adds
    at least slack |q| |k| to the bound, more than float32 loses in it: a short number is a sum over all channels, and may
-   be off by half of SLACK in each step.
+   be off by half of SLACK in each step. FLT_MIN is for squares that are too small for a float.
 
    Compiled on demand, see native.py. Several threads call pack, and then search, with one Task: each takes the next
    part until there is none. */
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -103,7 +104,7 @@ static int shorten(const Task *task, const float *const features[TILE], float *o
     for (int i = 0; i < TILE; i++) {
         float all = dot(features[i], features[i], task->channels), part = dot(out + i * SHORT, out + i * SHORT, SHORT);
         float rest = all - part;
-        out[i * SHORT + SHORT - 1] = sqrtf((rest > 0 ? rest : 0) + slack * all);
+        out[i * SHORT + SHORT - 1] = sqrtf((rest > 0 ? rest : 0) + slack * all + FLT_MIN);
         finite &= all < INFINITY;
     }
     return finite;

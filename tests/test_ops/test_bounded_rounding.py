@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from stt_mm.ops import Plan
+from stt_mm.ops import Plan, Vote, Voters, Window, propagate_many
 from stt_mm.ops.bounded import BoundedSearch
 from stt_mm.ops.native import COMPILERS
 
@@ -38,3 +38,16 @@ def test_sums_that_are_rounded_up_at_each_step(channels):
         found = search.best(None, [True], 1)
         assert_close(found.scores[:, 0].double(), torch.tensor([scores[0]] * 2).double(), rtol=1e-6, atol=0)
         assert found.index.tolist() == [[0], [0]]
+
+
+def test_squares_too_small_for_a_float():
+    size = 1e-30
+    generator = torch.Generator().manual_seed(0)
+    query, keys = torch.randn(100, 9, 12, generator=generator), size * torch.randn(2, 100, 9, 12, generator=generator)
+    labels = torch.rand(2, 1, 9, 12, generator=generator)
+    plan, vote = Plan((9, 12), [Window('square', 3)], 8), Vote('topk', size, 5)
+    query[31:] *= 0.1  # near a subspace
+    ours, expected = (
+        propagate_many(query, keys, [Voters(labels, [[1, 1]])], plan, vote, bounds=b) for b in (True, False)
+    )
+    assert_close(ours, expected, rtol=0, atol=1e-5)
