@@ -97,7 +97,8 @@ class BoundedSearch:
             topk: number of pairs.
         """
         sizes, queries = self._sizes, len(self._tensors['queries'])
-        reach = max(sizes['rows'], sizes['columns']) if way is None else way.reach
+        side = max(sizes['rows'], sizes['columns'])
+        reach = side if way is None else min(way.reach, side)
         found = dict(
             scores=torch.empty(queries, topk),
             index=torch.empty(queries, topk, dtype=torch.int64),
@@ -152,7 +153,7 @@ def short_basis(features: Tensor, directions: int = SHORT - 1) -> tuple[Tensor, 
 
 
 def _half_widths(way: Window | None, reach: int) -> Tensor:
-    """int32 ``[2 * reach + 1]``: per row of a window the largest offset inside, -1 if there is none."""
+    """int32 ``[2 * reach + 1]``: per row of a window the largest offset inside, up to reach, -1 if there is none."""
     steps = torch.arange(reach + 1)
     if way is None:
         return torch.full((2 * reach + 1,), reach, dtype=torch.int32)

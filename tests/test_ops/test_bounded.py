@@ -166,6 +166,14 @@ def test_groups_and_frames_of_a_memory_with_room(counted):
     assert all(each.found.all() for each in counted)
 
 
+@pytest.mark.parametrize('shape', ['square', 'circle'])
+def test_a_window_far_larger_than_the_frame(shape, counted):
+    query, keys, labels = video(2, 9, 12)
+    ours = propagate(query, keys, labels, Window(shape, 10**6), Vote())
+    assert counted
+    assert_close(ours, propagate(query, keys, labels, None, Vote()), rtol=0, atol=1e-5)
+
+
 def test_few_products_are_made(counted):
     query, keys, labels = video(5, 40, 60)
     ours, expected = both(query, keys, [Voters(labels, [[1] * 5])], Plan((40, 60), [Window()], 8), Vote())
