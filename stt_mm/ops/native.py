@@ -60,7 +60,7 @@ def _compile(compiler: str, source: Path, path: Path) -> None:
         made = Path(folder, path.name)
         for target in TARGETS:
             command = [compiler, '-std=gnu11', '-O3', *target, '-shared', '-fPIC', '-o', made, source, '-lm']
-            result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+            result = subprocess.run(command, capture_output=True, text=True, errors='replace', timeout=120)
             if result.returncode == 0:
                 return os.replace(made, path)
         raise subprocess.CalledProcessError(result.returncode, command, stderr=result.stderr.strip())

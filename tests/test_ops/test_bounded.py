@@ -301,7 +301,7 @@ def test_switched_off(fresh, monkeypatch):
 def test_what_cannot_be_compiled_is_said_once(fault, fresh, monkeypatch, caplog, tmp_path):
     if fault == 'compiler':
         broken = tmp_path / 'broken'
-        broken.write_text('#!/bin/sh\necho no such target >&2\nexit 1\n')
+        broken.write_text('#!/bin/sh\nprintf "no such target f\\374r C" >&2\nexit 1\n')  # as in Latin-1
         broken.chmod(0o755)
         monkeypatch.setenv('CC', str(broken))
     elif fault == 'folder':
