@@ -40,8 +40,8 @@ def library(name: str) -> ctypes.CDLL | None:
     if compiler is None or os.name == 'nt':
         logger.info('Without a C compiler (gcc or clang) every product is made: propagation on this CPU is slower.')
         return None
-    key = hashlib.sha256('\0'.join((source.read_text(), compiler, _processor())).encode()).hexdigest()[:16]
     try:
+        key = hashlib.sha256('\0'.join((source.read_text(), compiler, _processor())).encode()).hexdigest()[:16]
         folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'stt_mm'
         path = folder / f'{name}-{key}.so'
         if not path.exists():

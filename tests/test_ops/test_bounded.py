@@ -297,7 +297,7 @@ def test_switched_off(fresh, monkeypatch):
     assert not fresh.exists()
 
 
-@pytest.mark.parametrize('fault', ['compiler', 'folder', 'home'])
+@pytest.mark.parametrize('fault', ['compiler', 'folder', 'home', 'source'])
 def test_what_cannot_be_compiled_is_said_once(fault, fresh, monkeypatch, caplog, tmp_path):
     if fault == 'compiler':
         broken = tmp_path / 'broken'
@@ -306,12 +306,14 @@ def test_what_cannot_be_compiled_is_said_once(fault, fresh, monkeypatch, caplog,
         monkeypatch.setenv('CC', str(broken))
     elif fault == 'folder':
         fresh.write_text('a file where the folder should be')
+    elif fault == 'source':
+        monkeypatch.setattr(native, '__file__', str(tmp_path / 'stt_mm.zip' / 'native.py'))
     else:
         monkeypatch.delenv('XDG_CACHE_HOME')
         monkeypatch.setattr(native.Path, 'home', Mock(side_effect=RuntimeError('Could not determine home directory.')))
     for _ in range(2):
         assert native.library('bounded') is None
     (record,) = caplog.records
-    reason = dict(compiler='no such target', folder=str(fresh), home='home directory')[fault]
+    reason = dict(compiler='no such target', folder=str(fresh), home='home directory', source='No such file')[fault]
     assert reason in record.getMessage()
     assert record.levelname == 'WARNING'
