@@ -6,9 +6,10 @@
    bound is below the worst of the best pairs that are known so far cannot be among the best; only for the others is the
    whole product made.
 
-   Rounding: each norm of a rest is made larger, sqrt(|rest|^2 + slack |all|^2). Again by Cauchy and Schwarz this adds
-   at least slack |q| |k| to the bound, more than float32 loses in it: a short number is a sum over all channels, and may
-   be off by half of SLACK in each step. FLT_MIN is for squares that are too small for a float.
+   Rounding: each norm of a rest is made larger, sqrt(|rest|^2 + slack |all|^2). By Cauchy and Schwarz again, this adds as
+   much as |q| |k| slack to the bound. A short vector is a sum over C channels of vectors that are no longer than the
+   feature, each rounded by 6e-8 of it at most, and so off by 6e-8 C; it enters four times, in its product and in the
+   rest, of either side. FLT_MIN is for squares that are too small for a float.
 
    Compiled on demand, see native.py. Several threads call pack, and then search, with one Task: each takes the next
    part until there is none. */
@@ -23,7 +24,7 @@
 #define BLOCK 32 /* keys whose short vectors lie side by side */
 #define TILE 8   /* side of the square of queries that share what is read of the memory */
 #define STRIP 64 /* columns of queries that a thread takes at a time; each tile begins with what the one before found */
-#define SLACK 1.2e-7f /* per channel, for 256 at least */
+#define SLACK 2.5e-7f /* per channel, for 256 at least */
 #define MOST 0.25f /* share of pairs in need of their product beyond which plain products are as fast */
 
 #if defined(__AVX512F__)
