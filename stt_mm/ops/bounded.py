@@ -24,8 +24,11 @@ SHORT, BLOCK = 32, 32
 FEWEST_CHANNELS = 96
 # Cells that the basis is taken from, and times that it is improved.
 SAMPLE, STEPS = 2048, 2
-# Share of the squared norm that the rests may hold; beyond it most bounds rule out nothing.
-LARGEST_REST = 0.3
+# Of the squared distances of the features from their mean, the share that the rests may hold; beyond it most bounds
+# rule out nothing. The mean is in all products alike: large as it may be, it tells no pair from another.
+LARGEST_REST = 0.35
+# Of the squared norm, what bounded.c adds to the rests.
+ROUNDING = 3e-5
 
 
 class _Task(ctypes.Structure):
@@ -129,7 +132,8 @@ def bounded_search(queries: Tensor, memory: Tensor, frames: Sequence[int], plan:
     if not suited or queries.device.type != 'cpu' or library('bounded') is None:
         return None
     basis, rest = short_basis(queries)
-    if not rest <= LARGEST_REST:
+    spread = 1 - queries.mean(0).square().sum() / queries.square().sum(1).mean()
+    if not (rest + ROUNDING) / spread.clamp(min=0) <= LARGEST_REST:
         return None
     search = BoundedSearch(queries, memory, frames, plan, basis)
     return search if search.finite else None
