@@ -9,6 +9,7 @@ instead of 256, rules out nearly all pairs that are not among the best. Only the
 """
 
 import ctypes
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,16 +20,16 @@ from stt_mm.ops.native import library, run_together
 from stt_mm.ops.tiling import Plan, Way, Window
 
 # As in bounded.c.
-SHORT, BLOCK = 32, 32
+SHORT, BLOCK, SLACK = 32, 32, 2.5e-7
 # A bound costs a product of SHORT numbers: with fewer channels than this all are made at once.
 FEWEST_CHANNELS = 96
 # Cells that the basis is taken from, and times that it is improved.
 SAMPLE, STEPS = 2048, 2
+# With fewer pairs for each of these cells, the basis takes longer than it saves.
+FEWEST_PAIRS = 4096
 # Of the squared distances of the features from their mean, the share that the rests may hold; beyond it most bounds
 # rule out nothing. The mean is in all products alike: large as it may be, it tells no pair from another.
 LARGEST_REST = 0.35
-# Of the squared norm, what bounded.c adds to the rests.
-ROUNDING = 3e-5
 
 
 class _Task(ctypes.Structure):
@@ -128,12 +129,17 @@ def bounded_search(queries: Tensor, memory: Tensor, frames: Sequence[int], plan:
     Args:
         queries, memory, frames, plan: as of :class:`BoundedSearch`.
     """
-    suited = memory.shape[3] >= FEWEST_CHANNELS and memory.dtype == queries.dtype == torch.float32
-    if not suited or queries.device.type != 'cpu' or library('bounded') is None:
+    cells, channels = queries.shape
+    near = [[side if way is None else min(2 * way.reach + 1, side) for side in plan.grid] for way in plan.ways]
+    pairs = cells * len(frames) * sum(map(math.prod, near))
+    suited = memory.dtype == queries.dtype == torch.float32 and queries.device.type == 'cpu'
+    large = channels >= FEWEST_CHANNELS and pairs >= FEWEST_PAIRS * min(cells, SAMPLE)
+    if not (suited and large) or library('bounded') is None:
         return None
     basis, rest = short_basis(queries)
+    rest += SLACK * max(channels, 256)
     spread = 1 - queries.mean(0).square().sum() / queries.square().sum(1).mean()
-    if not (rest + ROUNDING) / spread.clamp(min=0) <= LARGEST_REST:
+    if not rest / spread.clamp(min=0) <= LARGEST_REST:
         return None
     search = BoundedSearch(queries, memory, frames, plan, basis)
     return search if search.finite else None

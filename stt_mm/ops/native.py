@@ -30,18 +30,19 @@ def library(name: str) -> ctypes.CDLL | None:
     """A C file of this folder as a library; ``None`` where it cannot be compiled, which is logged once.
 
     It is kept in ``~/.cache/stt_mm`` (or below ``XDG_CACHE_HOME``) for this source, compiler and kind of processor. The
-    compiler is that of the variable ``CC``, or the first of ``cc``, ``gcc`` and ``clang``. With ``STT_MM_NATIVE=0`` in
-    the environment there is none.
+    compiler is the command in the variable ``CC``, or the first of ``cc``, ``gcc`` and ``clang``. With
+    ``STT_MM_NATIVE=0`` in the environment there is none.
     """
     if os.environ.get(SWITCH) == '0':
         return None
     source = Path(__file__).with_name(f'{name}.c')
-    compiler = next(filter(None, map(shutil.which, filter(None, (os.environ.get('CC'), *COMPILERS)))), None)
+    commands = [command.split() for command in (os.environ.get('CC', ''), *COMPILERS)]
+    compiler = next((command for command in commands if command and shutil.which(command[0])), None)
     if compiler is None or os.name == 'nt':
         logger.info('Without a C compiler (gcc or clang) every product is made: propagation on this CPU is slower.')
         return None
     try:
-        key = hashlib.sha256('\0'.join((source.read_text(), compiler, _processor())).encode()).hexdigest()[:16]
+        key = hashlib.sha256('\0'.join((source.read_text(), *compiler, _processor())).encode()).hexdigest()[:16]
         folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'stt_mm'
         path = folder / f'{name}-{key}.so'
         if not path.exists():
@@ -54,12 +55,12 @@ def library(name: str) -> ctypes.CDLL | None:
         return None
 
 
-def _compile(compiler: str, source: Path, path: Path) -> None:
+def _compile(compiler: list[str], source: Path, path: Path) -> None:
     """Write the library at once, as other processes may be about to do the same."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder, path.name)
         for target in TARGETS:
-            command = [compiler, '-std=gnu11', '-O3', *target, '-shared', '-fPIC', '-o', made, source, '-lm']
+            command = [*compiler, '-std=gnu11', '-O3', *target, '-shared', '-fPIC', '-o', made, source, '-lm']
             result = subprocess.run(command, capture_output=True, text=True, errors='replace', timeout=120)
             if result.returncode == 0:
                 return os.replace(made, path)

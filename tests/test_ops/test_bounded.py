@@ -34,11 +34,13 @@ def always(monkeypatch):
     """Features of any kind are searched with bounds."""
     monkeypatch.setattr(bounded, 'FEWEST_CHANNELS', 1)
     monkeypatch.setattr(bounded, 'LARGEST_REST', torch.inf)
+    monkeypatch.setattr(bounded, 'FEWEST_PAIRS', 1)
 
 
 @pytest.fixture
 def counted(monkeypatch):
-    """What the searches found."""
+    """What the searches found, also of few pairs."""
+    monkeypatch.setattr(bounded, 'FEWEST_PAIRS', 1)
     searches, best = [], bounded.BoundedSearch.best
     monkeypatch.setattr(bounded.BoundedSearch, 'best', lambda *args: (searches.append(best(*args)), searches[-1])[1])
     return searches
@@ -195,9 +197,12 @@ def test_tiles_where_bounds_rule_out_too_little_are_left_to_all_products(counted
 
 
 @pytest.mark.parametrize(
-    'kind', ['random', 'few channels', 'float64', 'half', 'gradients', 'other vote', 'not finite', 'nearly equal']
+    'kind',
+    ['random', 'few channels', 'few pairs', 'float64', 'half', 'gradients', 'other vote', 'not finite', 'nearly equal'],
 )
-def test_what_is_left_to_all_products(kind, counted):
+def test_what_is_left_to_all_products(kind, counted, monkeypatch):
+    if kind == 'few pairs':
+        monkeypatch.setattr(bounded, 'FEWEST_PAIRS', 2 * 7 * 7 + 1)
     channels = 64 if kind == 'few channels' else 128
     query, keys, labels = video(2, 9, 12, channels, noise=9 if kind == 'random' else 0.2)
     if kind in ('float64', 'half'):
@@ -222,7 +227,7 @@ def test_features_that_are_all_equal(value):
     assert_close(out, torch.full((1, 9, 12), 0.75))
 
 
-def test_results_do_not_depend_on_threads():
+def test_results_do_not_depend_on_threads(counted):
     query, keys, labels = video(3, 33, 150, noise=0.3)
     before, outs = torch.get_num_threads(), []
     try:
@@ -231,6 +236,7 @@ def test_results_do_not_depend_on_threads():
             outs.append(propagate(query, keys, labels, Window(), Vote()))
     finally:
         torch.set_num_threads(before)
+    assert len(counted) == 3
     assert torch.equal(outs[0], outs[1])
     assert torch.equal(outs[0], outs[2])
 
@@ -248,7 +254,7 @@ def test_a_basis_holds_as_much_as_the_best_one():
 
 @pytest.mark.skipif(platform.machine() != 'x86_64', reason='names processors of this kind')
 @pytest.mark.parametrize('target', ['x86-64', 'x86-64-v3'])
-def test_other_processors(target, monkeypatch, tmp_path):
+def test_other_processors(target, monkeypatch, tmp_path, counted):
     """Vectors of four and of eight numbers; those of 16 where this machine has them."""
     path, source = tmp_path / 'bounded.so', Path(bounded.__file__).with_suffix('.c')
     command = [COMPILER, '-std=gnu11', '-O3', f'-march={target}', '-Wall', '-Wextra', '-Werror']
@@ -258,6 +264,7 @@ def test_other_processors(target, monkeypatch, tmp_path):
     monkeypatch.setattr(bounded, 'library', lambda name: ctypes.CDLL(str(path)))
     query, keys, labels = video(3, 20, 30, 150)
     ours, expected = both(query, keys, [Voters(labels, [[1] * 3])], Plan((20, 30), [Window()], 8), Vote())
+    assert counted
     assert_close(ours, expected, rtol=0, atol=1e-5)
 
 
@@ -301,13 +308,15 @@ def test_switched_off(fresh, monkeypatch):
     assert not fresh.exists()
 
 
-@pytest.mark.parametrize('fault', ['compiler', 'folder', 'home', 'source'])
+@pytest.mark.parametrize('fault', ['compiler', 'option', 'folder', 'home', 'source'])
 def test_what_cannot_be_compiled_is_said_once(fault, fresh, monkeypatch, caplog, tmp_path):
     if fault == 'compiler':
         broken = tmp_path / 'broken'
         broken.write_text('#!/bin/sh\nprintf "no such target f\\374r C" >&2\nexit 1\n')  # as in Latin-1
         broken.chmod(0o755)
         monkeypatch.setenv('CC', str(broken))
+    elif fault == 'option':
+        monkeypatch.setenv('CC', f'{COMPILER} --no-such-option')
     elif fault == 'folder':
         fresh.write_text('a file where the folder should be')
     elif fault == 'source':
@@ -318,6 +327,6 @@ def test_what_cannot_be_compiled_is_said_once(fault, fresh, monkeypatch, caplog,
     for _ in range(2):
         assert native.library('bounded') is None
     (record,) = caplog.records
-    reason = dict(compiler='no such target', folder=str(fresh), home='home directory', source='No such file')[fault]
-    assert reason in record.getMessage()
+    reasons = dict(compiler='no such target', option='no-such-option', folder=str(fresh), home='home directory')
+    assert reasons.get(fault, 'No such file') in record.getMessage()
     assert record.levelname == 'WARNING'
