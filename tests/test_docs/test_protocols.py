@@ -61,3 +61,12 @@ def test_every_preset_has_a_config():
     for name in same:
         davis = PRESETS[re.sub('_(ytv|mose)_', '_davis_', name)]
         assert replace(PRESETS[name], name=davis.name) == davis
+
+
+def test_the_text_below_the_scores_of_all_protocols_states_their_span():
+    text = PAGE.split('## One network under 18 protocols')[1].split('\n## ')[0]
+    scores = [float(score) for score in re.findall(r'^\| `\w+` \| (\d+\.\d) \|', text, re.MULTILINE)]
+    assert len(scores) == 18
+    assert f'anything from {min(scores)} to {max(scores)}' in text
+    span = re.search(r'Among the upper nine rows, [^.]*? (\d\.\d) points remain', text)
+    assert float(span[1]) == round(scores[0] - scores[8], 1)
