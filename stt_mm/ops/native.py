@@ -31,15 +31,18 @@ def library(name: str) -> ctypes.CDLL | None:
 
     It is kept in ``~/.cache/stt_mm`` (or below ``XDG_CACHE_HOME``) for this source, compiler and kind of processor. The
     compiler is the command in the variable ``CC``, or the first of ``cc``, ``gcc`` and ``clang``. With
-    ``STT_MM_NATIVE=0`` in the environment there is none.
+    ``STT_MM_NATIVE=0`` in the environment, and on Windows, there is none.
     """
-    if os.environ.get(SWITCH) == '0':
+    if os.environ.get(SWITCH) == '0' or os.name == 'nt':
         return None
     source = Path(__file__).with_name(f'{name}.c')
     commands = [command.split() for command in (os.environ.get('CC', ''), *COMPILERS)]
     compiler = next((command for command in commands if command and shutil.which(command[0])), None)
-    if compiler is None or os.name == 'nt':
-        logger.info('Without a C compiler (gcc or clang) every product is made: propagation on this CPU is slower.')
+    if compiler is None:
+        logger.warning(
+            'There is no C compiler, so every product is made, which is slower: install gcc or clang, or set %s=0.',
+            SWITCH,
+        )
         return None
     try:
         key = hashlib.sha256('\0'.join((source.read_text(), *compiler, _processor())).encode()).hexdigest()[:16]
