@@ -163,16 +163,15 @@ static inline int half_width(const Task *task, int rows) {
     return abs(rows) > task->reach ? -1 : task->half[rows + task->reach];
 }
 
-/* Tries what another query has found, moved along with the query itself: scores that are hard to beat. */
+/* Tries what another query has found, moved along with the query itself and so within its window: scores that are hard
+   to beat. */
 static void begin_with(const Task *task, int y, int x, int other_y, int other_x) {
     Best best = best_of(task, y * task->width + x), other = best_of(task, other_y * task->width + other_x);
     const float *query = task->queries + (int64_t)(y * task->width + x) * task->channels;
     for (int i = 0; i < task->topk && other.index[i] >= 0; i++) {
         int64_t cell = other.index[i] / task->capacity, frame = other.index[i] % task->capacity;
         int row = cell / task->columns + y - other_y, column = cell % task->columns + x - other_x;
-        int half = half_width(task, row - y - task->margin);
         if (row < 0 || row >= task->rows || column < 0 || column >= task->columns) continue;
-        if (abs(column - x - task->margin) > half) continue;
         int64_t index = ((int64_t)row * task->columns + column) * task->capacity + frame;
         const float *key = task->memory + row * task->row + column * task->column + frame * task->frame;
         float score = dot(query, key, task->channels);
