@@ -6,21 +6,22 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Scores that exist at a time: on a GPU 16 MiB of float32; on a CPU what its caches hold, of so many keys.
+# Scores that exist at a time on a device: 16 MiB of float32.
 SCORES = 2**22
-SCORES_ON_CPU, KEYS_ON_CPU = 2**18, 512
+# What a score loses by a key that does not count: no exponential is left, and no infinity makes a difference no number.
+EXCLUDED = -1e30
 
 
 class _StreamedLogSumExp(torch.autograd.Function):
     """Its gradient is the mean of the keys under the softmax, which is gathered on the way, with no scores kept."""
 
     @staticmethod
-    def forward(ctx, query: Tensor, keys: Tensor, bias: Tensor, scale: float) -> Tensor:
-        queries, size = _at_a_time(query)
-        found = [_streamed(part, keys, bias, scale, size, ctx.needs_input_grad[0]) for part in query.split(queries, 1)]
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(torch.cat([mean for _, mean in found], 1))
-        return torch.cat([mass for mass, _ in found], 1)
+    def forward(ctx, query: Tensor, keys: Tensor, counted: Tensor, scale: float) -> Tensor:
+        bias = torch.zeros(counted.shape, dtype=query.dtype, device=query.device).masked_fill(~counted, EXCLUDED)
+        mass, mean = (_attended if query.device.type == 'cpu' else _streamed)(query, keys, bias, scale)
+        none = ~counted.any(1)[:, None]
+        ctx.save_for_backward(mean.masked_fill_(none[..., None], 0).mul_(scale))
+        return mass.masked_fill(none, -math.inf)
 
     @staticmethod
     @once_differentiable
@@ -29,35 +30,37 @@ class _StreamedLogSumExp(torch.autograd.Function):
         return mean * grad[..., None], None, None, None
 
 
-def _at_a_time(query: Tensor) -> tuple[int, int]:
-    """Queries of an image and keys that are looked at together."""
+def _attended(query: Tensor, keys: Tensor, bias: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Log-sum-exp ``[B, N]`` and mean ``[B, N, C]`` on a CPU: PyTorch's attention, of the keys as values, has both.
+
+    It looks at as many scores at a time as a cache holds.
+    """
     batch, queries, _ = query.shape
-    if query.device.type == 'cpu':
-        return max(SCORES_ON_CPU // (batch * KEYS_ON_CPU), 16), KEYS_ON_CPU
-    return queries, max(SCORES // (batch * queries), 16)
+    shared = keys.expand(batch, 1, -1, -1)
+    mean, mass = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query[:, None].contiguous(),
+        shared,
+        shared,
+        attn_mask=bias[:, None, None],
+        scale=scale,
+    )
+    return mass.reshape(batch, queries), mean[:, 0]
 
 
-def _streamed(
-    query: Tensor, keys: Tensor, bias: Tensor, scale: float, size: int, with_mean: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Log-sum-exp ``[B, N]`` over ``size`` keys at a time and, on request, its gradient in the query ``[B, N, C]``."""
+def _streamed(query: Tensor, keys: Tensor, bias: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """The same on other devices, of so many keys at a time that their scores are at most :data:`SCORES`."""
     most = query.new_full(query.shape[:2], -math.inf)
-    total, mean = torch.zeros_like(most), query.new_zeros(query.shape) if with_mean else None
-    for part, allowed in zip(keys.split(size), bias.split(size, 1), strict=True):
+    total, mean = torch.zeros_like(most), torch.zeros_like(query)
+    size = max(SCORES // most.numel(), 16)
+    for part, less in zip(keys.split(size), bias.split(size, 1), strict=True):
         shared = part.expand(query.shape[0], -1, -1)
-        scores = torch.baddbmm(allowed[:, None], query, shared.mT, alpha=scale)
+        scores = torch.baddbmm(less[:, None], query, shared.mT, alpha=scale)
         higher = torch.maximum(most, scores.amax(-1))
-        # Where nothing counts yet the difference of two infinities would be no number.
-        level = higher.clamp(min=torch.finfo(higher.dtype).min)
-        weights, less = scores.sub_(level[..., None]).exp_(), (most - level).exp()
-        total = total * less + weights.sum(-1)
-        if mean is not None:
-            mean.mul_(less[..., None]).baddbmm_(weights, shared)
+        weights, kept = scores.sub_(higher[..., None]).exp_(), (most - higher).exp()
+        total = total * kept + weights.sum(-1)
+        mean.mul_(kept[..., None]).baddbmm_(weights, shared)
         most = higher
-    if mean is not None:
-        # The highest score alone makes 1; less there is where nothing counts.
-        mean.mul_(scale / total.clamp(min=1)[..., None])
-    return most + total.log(), mean
+    return most + total.log(), mean.div_(total[..., None])
 
 
 def streamed_log_sum_exp(query: Tensor, keys: Tensor, counted: Tensor, scale: float) -> Tensor:
@@ -73,5 +76,4 @@ def streamed_log_sum_exp(query: Tensor, keys: Tensor, counted: Tensor, scale: fl
         ``[B, H * W]``, differentiable in the query; ``-inf`` where no key counts. Of the scores, at most
         :data:`SCORES` exist at a time, or those of 16 keys.
     """
-    bias = torch.zeros(counted.shape, dtype=query.dtype, device=query.device).masked_fill(~counted, -math.inf)
-    return _StreamedLogSumExp.apply(query.flatten(2).mT, keys.to(query.dtype), bias, scale)
+    return _StreamedLogSumExp.apply(query.flatten(2).mT, keys.to(query.dtype), counted, scale)
