@@ -1,12 +1,11 @@
 """Small data, checkpoints and runs for the configs of joint and continual learning."""
 
 import importlib.util
-import time
 from pathlib import Path
 
 import torch
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
+from pretrain_runs import run_config
 from tiny_data import make_youtube_vos, texture, write_image
 
 from stt_mm.engine import load_config
@@ -104,32 +103,21 @@ def small(name, **options):
     return cfg
 
 
-def train(cfg, work_dir, resume=None):
-    """One run in this process; returns the runner."""
-    cfg.work_dir = str(work_dir)
-    cfg.experiment_name = f'run_{time.monotonic_ns()}'
-    if resume is not None:
-        cfg.resume, cfg.load_from = True, str(resume)
-    runner = Runner.from_cfg(cfg)
-    runner.train()
-    return runner
-
-
 def check_trains_and_resumes(name, folder, **options):
     """Two iterations change the backbone, and the second one after a resume gives the same weights bit by bit.
 
     The options go into both runs; a file of the first iteration is all that they have to leave.
     """
-    straight = train(small(name, **options), folder / 'straight')
-    random = torch.get_rng_state()
-    first = torch.load(folder / 'straight' / 'iter_1.pth', weights_only=True)['state_dict']
+    straight = run_config(small(name, **options), folder / 'straight', written=[1])
+    stopped, random = folder / 'straight' / 'iter_1.pth', torch.get_rng_state()
+    first = torch.load(stopped, weights_only=True)['state_dict']
     last = straight.model.state_dict()
     assert any(
         not torch.equal(first[key], value)
         for key, value in last.items()
         if key.startswith('backbone.') and key.endswith('conv1.weight')
     )
-    resumed = train(small(name, **options), folder / 'resumed', resume=folder / 'straight' / 'iter_1.pth')
+    resumed = run_config(small(name, **options), folder / 'resumed', stopped, written=[])
     assert resumed.iter == straight.iter == 2
     assert torch.equal(torch.get_rng_state(), random)
     found = resumed.model.state_dict()

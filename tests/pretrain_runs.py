@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from tiny_data import make_davis, texture, write_image
 
@@ -68,13 +69,20 @@ def small_config(name, roots, **overrides) -> Config:
     return cfg
 
 
-def run_config(cfg, work_dir, resume=None) -> Runner:
-    """Train in this process; returns the runner."""
+def run_config(cfg, work_dir, resume=None, written=None) -> Runner:
+    """Train in this process; returns the runner.
+
+    Of its checkpoints only those after the iterations ``written`` are made; ``None``: all that the config asks for.
+    """
     cfg = Config(cfg.to_dict())
     cfg.work_dir = str(work_dir)
-    cfg.experiment_name = f'pretrain_{time.monotonic_ns()}'
+    cfg.experiment_name = f'run_{time.monotonic_ns()}'
     if resume is not None:
         cfg.resume, cfg.load_from = True, str(resume)
     runner = Runner.from_cfg(cfg)
+    if written is not None:
+        hook = next(hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
+        hook.save_last = False
+        hook.every_n_train_iters = lambda runner, n, start=0: runner.iter + 1 in written
     runner.train()
     return runner

@@ -63,7 +63,7 @@ def test_the_help_fits_the_terminal(capsys, monkeypatch, columns, widest):
 
 def test_examples_are_called_as_the_tool_was(capsys, monkeypatch):
     monkeypatch.setenv('COLUMNS', '70')
-    shown = stt_mm('compare-results', '--help').stdout
+    _, shown, _ = ended(capsys, 'compare-results', '--help')
     assert '  stt-mm test eval/davis_r18_s8 none --out untrained.json\n' in shown
     assert '  stt-mm compare-results untrained.json stt.json\n' in shown
     assert 'tools/analysis' not in shown
@@ -102,16 +102,16 @@ def test_the_version(capsys):
     assert ended(capsys, '--version') == (0, f'stt-mm {__version__}\n', '')
 
 
-def test_a_tool_runs_as_if_it_were_called():
+def test_a_tool_runs_as_if_it_were_called(capsys):
     helped = stt_mm('print-config', '--help')
     assert (helped.returncode, helped.stderr) == (0, '')
     assert helped.stdout.startswith('usage: stt-mm print-config [-h] [--diff OTHER_CONFIG]')
     printed = stt_mm('print-config', 'eval/davis_r18_s8', '--cfg-options', 'randomness.seed=7')
     assert printed.returncode == 0
     assert 'seed=7' in printed.stdout.replace(' ', '')
-    refused = stt_mm('print-config', 'eval/davis_r18_s9')
-    assert refused.returncode == 1
-    assert refused.stderr.startswith('error: There is no file eval/davis_r18_s9')
+    code, _, err = ended(capsys, 'print-config', 'eval/davis_r18_s9')
+    assert code == 1
+    assert err.startswith('error: There is no file eval/davis_r18_s9')
     # One that imports a file beside it.
     assert stt_mm('run-ablation', '--help').returncode == 0
 

@@ -1,5 +1,7 @@
-"""Run by torchrun: train by a config, then each rank writes its state dict to ``rank<r>.pth`` in the work folder."""
+"""Train in two processes, and what each of them ends with; this file is also what they run."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,13 +12,34 @@ from mmengine.runner import Runner
 from stt_mm.engine import finish_runtime, prepare_runtime
 
 
-def main(config, work_dir):
+def states_of_two(cfg, folder):
+    """The state dict of either rank after a training by a config, which writes no checkpoint."""
+    cfg = Config(cfg.to_dict())
+    cfg.work_dir = str(folder / 'work')
+    cfg.default_hooks.checkpoint.update(interval=cfg.train_cfg.max_iters + 1, save_last=False)
+    cfg.dump(folder / 'config.py')
+    done = subprocess.run(
+        [
+            *(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2'),
+            *map(str, (__file__, folder / 'config.py')),
+        ],
+        env=dict(os.environ, PYTHONPATH=str(Path(__file__).parent), OMP_NUM_THREADS='1'),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    return [torch.load(folder / 'work' / f'rank{rank}.pth', weights_only=True) for rank in (0, 1)]
+
+
+def main(config):
     cfg = Config.fromfile(config)
-    cfg.launcher, cfg.work_dir = 'pytorch', work_dir
+    cfg.launcher = 'pytorch'
     prepare_runtime(cfg, 'pytorch')
     runner = Runner.from_cfg(cfg)
     runner.train()
-    torch.save(runner.model.module.state_dict(), Path(work_dir) / f'rank{runner.rank}.pth')
+    torch.save(runner.model.module.state_dict(), Path(cfg.work_dir) / f'rank{runner.rank}.pth')
     del runner
     finish_runtime()
 

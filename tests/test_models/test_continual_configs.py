@@ -1,6 +1,5 @@
 """Every config of joint and continual learning and of STT's variants trains two steps and resumes bit by bit."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -31,8 +30,6 @@ ELSEWHERE = {
 def files(tmp_path_factory):
     """Data and the files of stage 1 for both depths, in the variables that the configs read."""
     with pytest.MonkeyPatch.context() as patch:
-        # Most of the time would go into waiting for the disk.
-        patch.setattr(os, 'fsync', lambda handle: None)
         for depth in (18, 50):
             set_files(patch, tmp_path_factory.mktemp(f'r{depth}'), depth)
         yield

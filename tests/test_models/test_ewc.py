@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +6,7 @@ import torch
 from continual_data import STRIDE_4, check_trains_and_resumes, config_diff, moco, set_files, small, write_fisher
 from mmengine.registry import init_default_scope
 from torch.testing import assert_close
+from two_process_states import states_of_two
 
 from stt_mm.engine import load_config
 from stt_mm.models.penalties import check_start
@@ -16,7 +14,6 @@ from stt_mm.registry import MODELS
 from stt_mm.utils.checkpoint import CheckpointError
 
 ROOT = Path(__file__).parents[2]
-ENV = dict(os.environ, PYTHONPATH=str(ROOT / 'tests'), OMP_NUM_THREADS='1', PYTHON=sys.executable)
 init_default_scope('stt_mm')
 
 
@@ -368,20 +365,7 @@ def test_names_of_stage_1_and_stage_2_agree():
 @pytest.mark.slow
 def test_two_processes_hold_the_same_weights(tmp_path, monkeypatch):
     set_files(monkeypatch, tmp_path)
-    small('stt_r18_ytv_ewc').dump(tmp_path / 'config.py')
-    command = [
-        sys.executable,
-        '-m',
-        'torch.distributed.run',
-        '--standalone',
-        '--nproc-per-node=2',
-        str(ROOT / 'tests/two_process_states.py'),
-        str(tmp_path / 'config.py'),
-        str(tmp_path / 'work'),
-    ]
-    result = subprocess.run(command, env=ENV, timeout=180, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert result.returncode == 0, result.stdout
-    ranks = [torch.load(tmp_path / 'work' / f'rank{rank}.pth', weights_only=True) for rank in (0, 1)]
+    ranks = states_of_two(small('stt_r18_ytv_ewc'), tmp_path)
     start = torch.load(tmp_path / 'stage1.pth', weights_only=True)['state_dict']
     assert not torch.equal(ranks[0]['backbone.conv1.weight'], start['backbone.conv1.weight'])
     assert all(torch.equal(ranks[1][name], value) for name, value in ranks[0].items() if 'running' not in name)

@@ -1,15 +1,13 @@
-import os
-import subprocess
-import sys
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
-from continual_data import STRIDE_4, check_trains_and_resumes, config_diff, make_data, small, train
+from continual_data import STRIDE_4, check_trains_and_resumes, config_diff, make_data, small
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from pretrain_runs import run_config
 from torch.testing import assert_close
+from two_process_states import states_of_two
 
 from stt_mm.datasets import ImageFolder, YouTubeVOS
 from stt_mm.models.batch_statistics import BatchStatistics
@@ -18,7 +16,6 @@ from stt_mm.registry import MODELS
 from stt_mm.utils.weights import load_backbone
 
 ROOT = Path(__file__).parents[2]
-ENV = dict(os.environ, PYTHONPATH=str(ROOT / 'tests'), OMP_NUM_THREADS='1', PYTHON=sys.executable)
 init_default_scope('stt_mm')
 
 
@@ -250,7 +247,8 @@ def test_one_line_changes_gamma(tmp_path):
 def test_config_trains_and_resumes_where_both_samplers_were(tmp_path, monkeypatch):
     make_data(tmp_path / 'data')
     monkeypatch.setenv('STT_DATA', str(tmp_path / 'data'))
-    train(small('joint_r18_ytv', **{'model.dual_bn': True}), tmp_path / 'straight')
+    cfg = small('joint_r18_ytv', **{'model.dual_bn': True})
+    straight = run_config(cfg, tmp_path / 'straight', written=[1])
     asked = {}
     for dataset in (ImageFolder, YouTubeVOS):
         asked[dataset.__name__] = []
@@ -260,19 +258,16 @@ def test_config_trains_and_resumes_where_both_samplers_were(tmp_path, monkeypatc
             return inner(self, key)
 
         monkeypatch.setattr(dataset, '__getitem__', record)
-    cfg = small('joint_r18_ytv', **{'model.dual_bn': True, 'train_cfg.image_dataloader.batch_size': 4})
-    two = deepcopy(cfg)
-    train(small('joint_r18_ytv', **{'model.dual_bn': True}), tmp_path / 'resumed', tmp_path / 'straight' / 'iter_1.pth')
+    resumed = run_config(cfg, tmp_path / 'resumed', tmp_path / 'straight' / 'iter_1.pth', written=[])
     assert asked == dict(ImageFolder=[2, 3], YouTubeVOS=[2, 3])
-    first, second = (
-        torch.load(tmp_path / run / 'iter_2.pth', weights_only=True)['state_dict'] for run in ('straight', 'resumed')
-    )
+    first, second = straight.model.state_dict(), resumed.model.state_dict()
     assert all(torch.equal(second[name], value) for name, value in first.items())
     assert first['image_branch.queue_ptr'] == 4
     assert 'image_statistics.bn1-running_mean' in first
     for draws in asked.values():
         draws.clear()
-    train(two, tmp_path / 'unequal')
+    cfg.train_cfg.image_dataloader.batch_size = 4
+    run_config(cfg, tmp_path / 'unequal', written=[])
     assert asked == dict(ImageFolder=list(range(8)), YouTubeVOS=list(range(4)))
 
 
@@ -287,20 +282,7 @@ def test_the_largest_config_trains_and_resumes(tmp_path, monkeypatch):
 def test_two_processes_hold_the_same_weights_and_queue(tmp_path, monkeypatch):
     make_data(tmp_path / 'data')
     monkeypatch.setenv('STT_DATA', str(tmp_path / 'data'))
-    small('joint_r18_ytv').dump(tmp_path / 'config.py')
-    command = [
-        sys.executable,
-        '-m',
-        'torch.distributed.run',
-        '--standalone',
-        '--nproc-per-node=2',
-        str(ROOT / 'tests/two_process_states.py'),
-        str(tmp_path / 'config.py'),
-        str(tmp_path / 'work'),
-    ]
-    result = subprocess.run(command, env=ENV, timeout=240, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert result.returncode == 0, result.stdout
-    ranks = [torch.load(tmp_path / 'work' / f'rank{rank}.pth', weights_only=True) for rank in (0, 1)]
+    ranks = states_of_two(small('joint_r18_ytv'), tmp_path)
     assert ranks[0]['image_branch.queue_ptr'] == 8
     assert all(torch.equal(ranks[1][name], value) for name, value in ranks[0].items() if 'running' not in name)
 

@@ -1,7 +1,5 @@
 """Configs of MAST, LIIR, and STT with LIIR under the runner: steps, resuming, two processes, what a GPU waits for."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from pretrain_runs import run_config
 from test_models.test_training_step import build, clip
 from tiny_data import make_youtube_vos
 from torch._dynamo.testing import CompileCounter
+from two_process_states import states_of_two
 
 from stt_mm.engine import load_config
 
@@ -59,8 +58,9 @@ def videos(tmp_path_factory):
 @pytest.mark.parametrize(('name', 'steps'), CONFIGS)
 def test_a_resumed_training_has_the_same_bits(name, steps, videos, tmp_path):
     """Weights, the moving average, the bank with its videos and its pointer, and what the log says."""
-    straight = run_config(config(name, videos, steps), tmp_path / 'a')
-    resumed = run_config(config(name, videos, steps), tmp_path / 'b', tmp_path / 'a' / f'iter_{steps - 1}.pth')
+    cfg, stopped = config(name, videos, steps), tmp_path / 'a' / f'iter_{steps - 1}.pth'
+    straight = run_config(cfg, tmp_path / 'a', written=[steps - 1])
+    resumed = run_config(cfg, tmp_path / 'b', stopped, written=[])
     one, two = straight.model.state_dict(), resumed.model.state_dict()
     assert [key for key in one if not torch.equal(one[key], two[key])] == []
     keys = ['train/loss', 'train/gate'] if 'negatives.bank.queue' in one else ['train/loss']
@@ -68,7 +68,7 @@ def test_a_resumed_training_has_the_same_bits(name, steps, videos, tmp_path):
         first, second = (runner.message_hub.get_scalar(key).data[0] for runner in (straight, resumed))
         assert len(first) == steps
         assert first.tolist() == second.tolist()
-    assert all(type(value) is torch.Tensor for value in torch.load(tmp_path / 'a/iter_1.pth')['state_dict'].values())
+    assert all(type(value) is torch.Tensor for value in torch.load(stopped)['state_dict'].values())
     if len(keys) == 2:
         bank = straight.model.negatives.bank
         assert bank.pointer.item() == 2 * steps % 6
@@ -79,14 +79,7 @@ def test_a_resumed_training_has_the_same_bits(name, steps, videos, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(('name', 'steps'), CONFIGS)
 def test_two_processes_have_equal_banks_and_networks(name, steps, videos, tmp_path):
-    config(name, videos, steps).dump(tmp_path / 'config.py')
-    command = [
-        *(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2'),
-        *(str(ROOT / 'tests/two_process_states.py'), str(tmp_path / 'config.py'), str(tmp_path / 'work')),
-    ]
-    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:]
-    one, two = (torch.load(tmp_path / 'work' / f'rank{rank}.pth', weights_only=True) for rank in (0, 1))
+    one, two = states_of_two(config(name, videos, steps), tmp_path)
     own = ('running_mean', 'running_var')
     assert [key for key in one if not key.endswith(own) and not torch.equal(one[key], two[key])] == []
     if 'negatives.bank.videos' in one:
