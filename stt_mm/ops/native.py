@@ -12,8 +12,10 @@ import shutil
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import torch
 
@@ -23,6 +25,7 @@ SWITCH = 'STT_MM_NATIVE'
 COMPILERS = ('cc', 'gcc', 'clang')
 # The first that the compiler knows: not all know this machine by name.
 TARGETS = (['-march=native'], ['-mcpu=native'], [])
+_one_at_a_time = Lock()
 
 
 @cache
@@ -48,10 +51,12 @@ def library(name: str) -> ctypes.CDLL | None:
         key = hashlib.sha256('\0'.join((source.read_text(), *compiler, _processor())).encode()).hexdigest()[:16]
         folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'stt_mm'
         path = folder / f'{name}-{key}.so'
-        if not path.exists():
+        with _one_at_a_time:
+            with suppress(OSError):  # not there yet, or damaged
+                return ctypes.CDLL(str(path))
             folder.mkdir(parents=True, exist_ok=True)
             _compile(compiler, source, path)
-        return ctypes.CDLL(str(path))
+            return ctypes.CDLL(str(path))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: there is no home
         reason = getattr(error, 'stderr', None) or error
         logger.warning('%s was not compiled, so every product is made, which is slower: %s', source, reason)

@@ -4,6 +4,7 @@ import ctypes
 import platform
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -288,6 +289,26 @@ def test_compiled_once_and_kept(fresh, monkeypatch):
     native.library.cache_clear()
     with pytest.raises(TypeError):
         native.library('bounded')
+
+
+def test_threads_wait_for_the_one_that_compiles(fresh, monkeypatch):
+    compiled, compile_it = [], native._compile
+    monkeypatch.setattr(native, '_compile', lambda *args: (compiled.append(args), compile_it(*args)))
+    with ThreadPoolExecutor(4) as pool:
+        assert None not in pool.map(native.library, ['bounded'] * 4)
+    assert len(compiled) == 1
+
+
+def test_a_damaged_library_is_made_anew(fresh, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(ctypes, 'CDLL', opened := Mock())
+        native.library('bounded')
+    path = Path(opened.call_args.args[0])
+    fresh.mkdir()
+    path.write_bytes(b'not a library')
+    native.library.cache_clear()
+    assert native.library('bounded') is not None
+    assert path.read_bytes() != b'not a library'
 
 
 def test_without_a_compiler(fresh, monkeypatch, caplog, counted):
