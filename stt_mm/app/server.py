@@ -115,6 +115,10 @@ class Handler(BaseHTTPRequestHandler):
         """Something is asked for."""
         self._answer('GET')
 
+    def do_HEAD(self) -> None:
+        """What would be answered is asked for."""
+        self._answer('GET')
+
     def do_POST(self) -> None:
         """Something is to change."""
         self._answer('POST')
@@ -209,6 +213,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
+        if self.command == 'HEAD':
+            return
         if isinstance(body, Path):
             with open(body, 'rb') as file:
                 self.connection.sendfile(file)

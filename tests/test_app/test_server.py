@@ -1,6 +1,7 @@
 """What the server answers, and what it refuses, asked over real connections."""
 
 import gzip
+import http.client
 import json
 import os
 import shutil
@@ -69,6 +70,19 @@ def test_the_page_and_its_parts_are_there(client):
     assert client.get('/static/../server.py').status == 404
     assert client.get('/static/%2e%2e/server.py').status == 404
     assert client.get('/nothing').status == 404
+
+
+def test_a_head_is_that_of_the_answer(client):
+    connection = http.client.HTTPConnection('127.0.0.1', client.port, timeout=60)
+    for path in ('/', '/static/main.js', '/api/library', '/nothing'):
+        found = []
+        for method in ('GET', 'HEAD'):
+            connection.request(method, path)
+            reply = connection.getresponse()
+            found.append((reply.status, reply.headers['Content-Length'], reply.headers['Content-Type']))
+            assert len(reply.read()) == (0 if method == 'HEAD' else int(reply.headers['Content-Length']))
+        assert found[0] == found[1]
+    connection.close()
 
 
 def test_the_page_loads_nothing_from_elsewhere():
