@@ -26,7 +26,7 @@ COCO = ['pycocotools>=2.0.11']
 # Drives a browser, which is not part of it: the page of stt_mm.app itself needs nothing but Python.
 BROWSER = ['playwright>=1.49']
 # tools/docs_site.py and tools/model_zoo.py.
-DOCS = ['zensical>=0.0.67', 'mkdocstrings-python>=2.0.9', 'pymdown-extensions>=12.1', 'pyyaml>=6.0.1']
+DOCS = ['zensical>=0.0.67', 'mkdocstrings-python>=2.0.9', 'pymdown-extensions>=12.1', 'pyyaml>=6.0.2']
 TESTS = [
     'pytest>=8',
     'pytest-xdist>=3.5',
