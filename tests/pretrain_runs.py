@@ -69,6 +69,13 @@ def small_config(name, roots, **overrides) -> Config:
     return cfg
 
 
+def write_only(runner, iterations):
+    """Make checkpoints after these iterations alone."""
+    hook = next(hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
+    hook.save_last = False
+    hook.every_n_train_iters = lambda runner, n, start=0: runner.iter + 1 in iterations
+
+
 def run_config(cfg, work_dir, resume=None, written=None) -> Runner:
     """Train in this process; returns the runner.
 
@@ -81,8 +88,6 @@ def run_config(cfg, work_dir, resume=None, written=None) -> Runner:
         cfg.resume, cfg.load_from = True, str(resume)
     runner = Runner.from_cfg(cfg)
     if written is not None:
-        hook = next(hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
-        hook.save_last = False
-        hook.every_n_train_iters = lambda runner, n, start=0: runner.iter + 1 in written
+        write_only(runner, written)
     runner.train()
     return runner

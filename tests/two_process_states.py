@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from pretrain_runs import write_only
 
 from stt_mm.engine import finish_runtime, prepare_runtime
 
@@ -16,7 +17,6 @@ def states_of_two(cfg, folder):
     """The state dict of either rank after a training by a config, which writes no checkpoint."""
     cfg = Config(cfg.to_dict())
     cfg.work_dir = str(folder / 'work')
-    cfg.default_hooks.checkpoint.update(interval=cfg.train_cfg.max_iters + 1, save_last=False)
     cfg.dump(folder / 'config.py')
     done = subprocess.run(
         [
@@ -38,6 +38,7 @@ def main(config):
     cfg.launcher = 'pytorch'
     prepare_runtime(cfg, 'pytorch')
     runner = Runner.from_cfg(cfg)
+    write_only(runner, [])
     runner.train()
     torch.save(runner.model.module.state_dict(), Path(cfg.work_dir) / f'rank{runner.rank}.pth')
     del runner

@@ -198,10 +198,10 @@ def test_config_trains_and_resumes_bit_by_bit(tmp_path, monkeypatch):
     make_youtube_vos(tmp_path / 'data' / 'YouTubeVOS', num_videos=4, num_frames=5)
     monkeypatch.setenv('STT_DATA', str(tmp_path / 'data'))
     check_trains_and_resumes('crw_r18_ytv', tmp_path)
-    last = torch.load(tmp_path / 'straight' / 'iter_2.pth', weights_only=True)['state_dict']
+    last = torch.load(tmp_path / 'straight' / 'iter_1.pth', weights_only=True)['state_dict']
     assert last['projection.weight'].shape == (128, 512)
     evaluated = MODELS.build(load_config('eval/davis_crw_r18').model).eval()
-    report = load_backbone(evaluated.backbone, tmp_path / 'straight' / 'iter_2.pth')
+    report = load_backbone(evaluated.backbone, tmp_path / 'straight' / 'iter_1.pth')
     assert report.ratio == 1
     assert not report.missing
     assert not report.unexpected
