@@ -8,8 +8,6 @@ from torch.autograd.function import once_differentiable
 
 # Scores that exist at a time on a device: 16 MiB of float32.
 SCORES = 2**22
-# What a score loses by a key that does not count: no exponential is left, and no infinity makes a difference no number.
-EXCLUDED = -1e30
 
 
 class _StreamedLogSumExp(torch.autograd.Function):
@@ -17,7 +15,9 @@ class _StreamedLogSumExp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, query: Tensor, keys: Tensor, counted: Tensor, scale: float) -> Tensor:
-        bias = torch.zeros(counted.shape, dtype=query.dtype, device=query.device).masked_fill(~counted, EXCLUDED)
+        # No exponential is left of a key that does not count, and no infinity makes a difference no number.
+        excluded = torch.finfo(query.dtype).min / 2
+        bias = torch.zeros(counted.shape, dtype=query.dtype, device=query.device).masked_fill(~counted, excluded)
         mass, mean = (_attended if query.device.type == 'cpu' else _streamed)(query, keys, bias, scale)
         none = ~counted.any(1)[:, None]
         ctx.save_for_backward(mean.masked_fill_(none[..., None], 0).mul_(scale))

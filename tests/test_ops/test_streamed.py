@@ -64,6 +64,17 @@ def test_in_float32_it_is_as_near_as_that_allows(spread, way):
     assert_close(query.grad.double(), exact.grad, rtol=1e-4, atol=1e-5 * spread)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_keeps_its_digits(dtype, way):
+    query, keys = torch.randn(2, 16, 3, 4, dtype=dtype, requires_grad=True), torch.randn(900, 16, dtype=dtype)
+    counted = torch.rand(2, 900) > 0.3
+    counted[0, :600] = False
+    found = streamed_log_sum_exp(query, keys, counted, 0.25)
+    assert_close(found.double(), direct(query.detach().double(), keys.double(), counted, 0.25), rtol=0.03, atol=0)
+    found.sum().backward()
+    assert query.grad.isfinite().all()
+
+
 @pytest.mark.parametrize('scale', [1.0, 20.0, 1e4])
 def test_without_any_key_it_is_minus_infinity_and_has_no_gradient(scale, way):
     query = torch.randn(2, 3, 2, 2, requires_grad=True)
