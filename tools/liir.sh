@@ -6,7 +6,8 @@ set -euo pipefail
 case "${1:-}" in -h | --help)
     cat <<USAGE
 usage: bash tools/liir.sh [WORK_DIR]
-Trains on demo/data/clips and evaluates on demo/data/davis: less than 20 minutes on 2 CPU cores after the installation.
+Trains on demo/data/clips and evaluates on the first 12 frames of demo/data/davis, with a short side of 192 as in
+docs/ablations.md: less than 20 minutes on 2 CPU cores after the installation.
 WORK_DIR (default: work_dirs/liir) gets the checkpoints, the logs, losses.png, matches.png and the results. Run it again
 after an interruption, and it goes on. The trainings at full size: configs/liir/README.md
 USAGE
@@ -26,13 +27,18 @@ run() {
 # evaluate NAME CONFIG CHECKPOINT: under the protocol that the config trains for
 evaluate() {
     run "$PYTHON" tools/test.py "$2" "$3" --work-dir "$work/eval/$1" --out "$work/$1.json" --skip-done --cfg-options \
-        test_dataloader.dataset.max_frames=20
+        test_dataloader.dataset.max_frames=12 model.propagator.protocol.short_side=192
 }
 
-run "$PYTHON" tools/train.py configs/mast/mast_r18_demo.py --work-dir "$work/mast" --no-validate --resume
-run "$PYTHON" tools/train.py configs/liir/liir_r18_demo_warmup.py --work-dir "$work/warmup" --no-validate --resume
-run "$PYTHON" tools/train.py configs/liir/liir_r18_demo.py --work-dir "$work/liir" --no-validate --resume \
-    --cfg-options model.backbone.init_cfg.checkpoint="$work/warmup/iter_100.pth"
+# train NAME CONFIG [KEY=VALUE ...]: with batches smaller than the config's 8
+train() {
+    run "$PYTHON" tools/train.py "$2" --work-dir "$work/$1" --no-validate --resume --cfg-options \
+        train_dataloader.batch_size=6 "${@:3}"
+}
+
+train mast configs/mast/mast_r18_demo.py
+train warmup configs/liir/liir_r18_demo_warmup.py
+train liir configs/liir/liir_r18_demo.py model.backbone.init_cfg.checkpoint="$work/warmup/iter_100.pth"
 
 evaluate untrained configs/liir/liir_r18_demo_warmup.py none
 evaluate mast configs/mast/mast_r18_demo.py "$work/mast/iter_100.pth"
