@@ -92,12 +92,12 @@ def test_every_part_of_an_iteration_is_a_row(benchmark, options, monkeypatch):
     train = benchmark.COMMANDS['train'][0]
     asked = []
 
-    def measured(prepare, name, args):
-        asked.append(name)
-        if options or not name.endswith('iteration'):
+    def measured(prepare, part, args):
+        asked.append(f'stt_r18_demo: {part}')
+        if options or part != train.STEP:
             return 2.0, 3
         args.device = 'cpu'
-        prepare(name, args)()
+        prepare(part, args)()
         return 1.0, 3
 
     monkeypatch.setattr(train, 'measured', measured)
@@ -109,19 +109,40 @@ def test_every_part_of_an_iteration_is_a_row(benchmark, options, monkeypatch):
     assert (args.amp, args.compile) == (bool(options), bool(options))
 
 
-@pytest.mark.parametrize(
-    ('options', 'negatives'), [([], 'VideoNegatives'), (['--cfg-options', 'model.negatives=None'], None)]
-)
-def test_a_training_is_measured_with_its_options(options, negatives, benchmark):
-    args = benchmark.parse_args(['train', '--configs', 'liir/liir_r18_ytv', *options])
-    found = benchmark.COMMANDS['train'][0].read_config('liir/liir_r18_ytv', args).model.negatives
-    assert (found and found.type) == negatives
+def test_one_config_is_measured_with_and_without_a_part_in_rounds(benchmark, monkeypatch, capsys):
+    """Every round measures both; the last table has the medians."""
+    train = benchmark.COMMANDS['train'][0]
+    seconds = iter([2.0, 3.0, 4.0, 5.0, 1.0, 3.0])
+    found = []
+
+    def measured(prepare, part, args):
+        (training,) = prepare.args
+        model = train.read_config(training, args).model
+        found.append((part, model.negatives and model.negatives.type, model.compactness_head.weight))
+        return next(seconds), len(found)
+
+    monkeypatch.setattr(train, 'measured', measured)
+    liir = ['liir/liir_r18_ytv', 'model.negatives=None', 'liir/liir_r18_ytv']
+    common = ['--step-only', '--cfg-options', 'model.compactness_head.weight=3']
+    benchmark.main(['train', '--device', 'cpu', '--rounds', '3', '--configs', *liir, *common])
+    assert found == [('whole iteration', None, 3), ('whole iteration', 'VideoNegatives', 3)] * 3
+    *_, head, without, whole = (' '.join(line.split()) for line in capsys.readouterr().out.splitlines())
+    assert head == 'part seconds MiB of the first'
+    assert without == 'liir/liir_r18_ytv model.negatives=None: whole iteration 2.000 3 1.000'
+    assert whole == 'liir/liir_r18_ytv: whole iteration 3.000 4 1.500'
+
+
+def test_options_before_the_first_config_are_refused(benchmark, capsys):
+    with pytest.raises(SystemExit, match='1'):
+        benchmark.main(['train', '--configs', 'model.negatives=None', 'liir/liir_r18_ytv'])
+    assert 'model.negatives=None stands before the first config' in capsys.readouterr().err
 
 
 def test_a_training_on_two_data_sets_is_refused_by_name(benchmark):
+    train = benchmark.COMMANDS['train'][0]
     args = benchmark.parse_args(['train', '--configs', 'continual/joint_r18_ytv'])
     with pytest.raises(ValueError, match='continual/joint_r18_ytv trains on videos and images at once'):
-        benchmark.COMMANDS['train'][0].read_config('continual/joint_r18_ytv', args)
+        train.read_config(*train.trainings(args.configs), args)
 
 
 def test_tracks_of_moved_pictures_stay_on_what_they_were_on(benchmark):

@@ -1,7 +1,8 @@
 """Time and peak memory of an iteration of any training config with one data set, of its parts, and the workers needed.
 
 The files that are loaded are made on the spot, JPEG with noise, at the usual size of ImageNet (500 x 375) and of
-YouTube-VOS (1280 x 720). Networks start at random. --amp and --compile are those of tools/train.py.
+YouTube-VOS (1280 x 720). Networks start at random. --amp and --compile are those of tools/train.py. KEY=VALUE after a
+config changes that one alone, so that one config can appear with and without a part of it.
 """
 
 import argparse
@@ -9,8 +10,10 @@ import atexit
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,7 +25,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import Tensor
 
 from stt_mm.engine import enable_amp, load_config
-from stt_mm.engine.cli import add_config_options, between
+from stt_mm.engine.cli import add_config_options, between, option_value
 from stt_mm.errors import InputError
 from stt_mm.registry import DATASETS, MODELS
 
@@ -31,8 +34,41 @@ PARTS = (DATA, 'student, forward', 'student, forward + backward', 'teacher, forw
 FILES = 8
 
 
+class Training(NamedTuple):
+    """A config, and what changes it alone."""
+
+    config: str
+    options: dict[str, Any]
+    name: str
+
+
+def trainings(texts: Sequence[str]) -> list[Training]:
+    """Those of ``CONFIG [KEY=VALUE ...]``, several times.
+
+    Raises:
+        InputError: for options before the first config.
+    """
+    found: list[Training] = []
+    for text in texts:
+        key, equals, value = text.partition('=')
+        if not equals:
+            found.append(Training(text, {}, text))
+        elif found:
+            config, options, name = found.pop()
+            found.append(Training(config, options | {key: option_value(value)}, f'{name} {text}'))
+        else:
+            raise InputError(f'--configs: {text} stands before the first config.')
+    return found
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--configs', nargs='+', metavar='CONFIG', default=['stt_r18_ytv'], help='training configs')
+    parser.add_argument(
+        '--configs',
+        nargs='+',
+        metavar='CONFIG [KEY=VALUE ...]',
+        default=['stt_r18_ytv'],
+        help='training configs',
+    )
     add_config_options(parser)
     parser.add_argument('--batch', type=between(1), default=4, help='clips or images')
     parser.add_argument('--step-only', action='store_true', help='only the whole iteration')
@@ -40,11 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--compile', action='store_true', help='the loss through torch.compile')
 
 
-def read_config(name: str, args: argparse.Namespace) -> Config:
+def read_config(training: Training, args: argparse.Namespace) -> Config:
     """A training config whose networks start at random."""
-    cfg = load_config(name, args.cfg_options)
+    cfg = load_config(training.config, (args.cfg_options or {}) | training.options)
     if (cfg.get('train_cfg') or {}).get('image_dataloader'):
-        raise InputError(f'{name} trains on videos and images at once: what is timed here has one data set.')
+        raise InputError(f'{training.config} trains on videos and images at once: what is timed here has one data set.')
     for part in (cfg.model.backbone, (cfg.model.get('teacher') or {}).get('backbone', {})):
         part.pop('init_cfg', None)
     return cfg
@@ -69,10 +105,9 @@ def loader(cfg: Config, batch: int) -> Callable[[], dict]:
     return lambda: default_collate([dataset[draw % len(dataset), draw, 0] for draw in range(batch)])
 
 
-def prepare(name: str, args: argparse.Namespace) -> Callable[[], object]:
-    """A part of a config, ``<config>: <part>``."""
-    config, _, part = name.partition(': ')
-    cfg = read_config(config, args)
+def prepare(training: Training, part: str, args: argparse.Namespace) -> Callable[[], object]:
+    """A part of a training."""
+    cfg = read_config(training, args)
     load = loader(cfg, args.batch)
     if part == DATA:
         return load
@@ -103,20 +138,23 @@ def prepare(name: str, args: argparse.Namespace) -> Callable[[], object]:
 
 
 def run(args: argparse.Namespace) -> Iterator[dict]:
-    """The rows of each config, and how many samples it loads and learns per second."""
-    for config in args.configs:
+    """The rows of each config, beside those of the first one, and how many samples it loads and learns per second."""
+    first = {}
+    for training in trainings(args.configs):
         seconds = {}
         for part in (STEP,) if args.step_only else PARTS:
-            if part.startswith('teacher') and not read_config(config, args).model.get('teacher'):
+            if part.startswith('teacher') and not read_config(training, args).model.get('teacher'):
                 continue
-            seconds[part], memory = measured(prepare, f'{config}: {part}', args)
-            yield dict(part=f'{config}: {part}', seconds=seconds[part], MiB=memory)
+            seconds[part], memory = measured(partial(prepare, training), part, args)
+            row = dict(part=f'{training.name}: {part}', seconds=seconds[part], MiB=memory)
+            ratio = seconds[part] / first.setdefault(part, seconds[part])
+            yield row | ({'of the first': ratio} if len(args.configs) > 1 else {})
         if args.step_only:
             continue
         loaded, learned = (args.batch / seconds[part] for part in (DATA, STEP))
         workers = math.ceil(learned / loaded)
         yield {
-            'samples per second': config,
+            'samples per second': training.name,
             'loaded per process': loaded,
             'learned': learned,
             'workers needed': workers,
