@@ -137,6 +137,30 @@ def test_any_number_of_gaussians(height, width, components, seed):
             assert_close(found[:, :, frame, query], expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize('tiles', TILES)
+@pytest.mark.parametrize('mass', ['share', 'equal'])
+def test_a_threshold_is_one_of_the_softmax_over_all_frames(mass, tiles):
+    """Where the highest cell of a frame exceeds it, Gaussians take the place of what the frame's cells have."""
+    generator, threshold = torch.Generator().manual_seed(0), 0.2
+    query, keys, labels = (
+        torch.randn(*shape, 4, 5, dtype=torch.float64, generator=generator) for shape in ((3,), (2, 3), (2, 2))
+    )
+    heat = torch.einsum('cyx,tcvu->yxtvu', query, keys)
+    heat = heat.flatten(2).softmax(-1).view_as(heat)
+    replaced = heat.amax((3, 4)) > threshold
+    assert replaced.any(-1).any()
+    assert not replaced.any(-1).all()
+    expected = torch.zeros(2, 4, 5, dtype=torch.float64)
+    for y, x, t in np.ndindex(4, 5, 2):
+        votes = heat[y, x, t]
+        if replaced[y, x, t]:
+            votes = mixture_by_loops(votes, 2) * (votes.sum() if mass == 'share' else 1 / 2)
+        expected[:, y, x] += (labels[t] * votes).sum((1, 2))
+    vote, (tile, together) = Vote('compact', 1.0, mass=mass, threshold=threshold), tiles
+    found = propagate(query, keys, labels, None, vote, tile=tile, together=together)
+    assert_close(found, expected, rtol=0, atol=1e-10)
+
+
 def votes_by_loops(query, keys, labels, radius, kind, temperature, border, copies):
     """Softmax over all cells of the window, cell by cell."""
     frames, _, height, width = keys.shape
