@@ -28,12 +28,16 @@ EXAMPLES = """examples:
 Known sources: mmpretrain (MoCo, SimSiam, DenseCL, BYOL, ...), official MoCo and SimSiam, torchvision names (DetCo),
 released STT, and files of this toolbox. The result holds the query encoder or the student, without heads, queues,
 teacher, optimizer and history, and torch.load(weights_only=True) can read it. It states how its network is built and
-which protocol it is meant for, if the source does. Without --publish, the source must hold a whole ResNet.
+which protocol it is meant for, if the source does. Without --publish, the source must hold a whole ResNet. With it,
+the network of MAST and LIIR must be whole, and where another ResNet differs from torchvision's is said.
 
 <sha8> is the start of the file's SHA-256, to check a download with."""
 
 DEPTHS = (18, 50)
+PUBLISHED_DEPTHS = (18, 34, 50, 101, 152)
 COUNTER = 'num_batches_tracked'
+STEM = {'conv1.weight', 'layer1.0.conv1.weight'}
+PROJECTION = {'projection.weight', 'projection.bias'}
 
 # The name of a file without its endings and the digest of one that was published.
 NAME = re.compile(r'(.+?)(?:-[0-9a-f]{8})?(?:\.(?:pth|pt|tar|ckpt|bin|safetensors))*$')
@@ -88,11 +92,48 @@ def check_names(found: set[str], depth: int | None, path: str) -> str:
     report = f'ResNet-{depth}: matched {len(found & wanted)}, missing {len(missing)}, unexpected {len(unexpected)}'
     if missing or unexpected:
         first = {kind: ', '.join(names[:3]) or 'none' for kind, names in dict(m=missing, u=unexpected).items()}
+        other = ' It has the last convolution of MAST and LIIR: --publish takes such a network.'
         raise CheckpointError(
             f'{path} is no complete ResNet-{depth} ({report}). First missing: {first["m"]}; '
-            f'first unexpected: {first["u"]}.'
+            f'first unexpected: {first["u"]}.{other if PROJECTION & found else ""}'
         )
     return report
+
+
+def check_published(weights: dict[str, torch.Tensor], path: str) -> str:
+    """The report on a backbone that is published.
+
+    One with a projection is the network of MAST and LIIR, whose names are known: it has them all and no others, or
+    there is a CheckpointError. Another network with a ResNet's names may be a variant that is whole: how its names
+    differ is said.
+    """
+    report = f'{len(weights)} tensors'
+    found = {name for name in weights if not name.endswith(COUNTER) and not name.startswith('position.')}
+    if not found >= STEM:
+        return report
+    depth = min(PUBLISHED_DEPTHS, key=lambda known: len(resnet_names(known) ^ found))
+    last = max(name.split('.')[0] for name in found if name.startswith('layer'))
+    wanted = {name for name in resnet_names(depth) if not name.startswith('layer') or name.split('.')[0] <= last}
+    if PROJECTION & found:
+        wanted |= PROJECTION
+    missing = {name for name in wanted - found if not ('.downsample.' in name and keeps_width(weights, name))}
+    differences = {'missing': sorted(missing), 'unexpected': sorted(found - wanted)}
+    said = '; '.join(f'{kind} {", ".join(names[:3])}' for kind, names in differences.items() if names)
+    if said and PROJECTION & found:
+        raise CheckpointError(
+            f'{path} does not hold the network of MAST and LIIR (ResNet-{depth} with a projection): missing '
+            f'{len(missing)}, unexpected {len(found - wanted)}; first: {said}. Take a file that holds this '
+            'network and nothing else under its names.'
+        )
+    return f'{report}; other than a ResNet-{depth} of torchvision: {said}' if said else report
+
+
+def keeps_width(weights: dict[str, torch.Tensor], name: str) -> bool:
+    """Whether the block of a name gives as many channels as it gets, so that it needs nothing beside it."""
+    block = name.partition('.downsample.')[0]
+    convolutions = [weights.get(f'{block}.conv{number}.weight') for number in (1, 2, 3)]
+    present = [weight for weight in convolutions if weight is not None]
+    return bool(present) and present[0].shape[1] == present[-1].shape[0]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -104,8 +145,9 @@ def main(argv: list[str] | None = None) -> None:
         found, said = read_backbone(source, args.trust_checkpoint, args.prefix)
         if args.protocol is not None:
             said['protocol'] = get_protocol(args.protocol).settings
-        report = f'{len(found.weights)} tensors'
-        if not args.publish:
+        if args.publish:
+            report = check_published(found.weights, args.source)
+        else:
             counted = {name for name in found.weights if not name.endswith(COUNTER)}
             report = check_names(counted, args.depth, args.source)
         dtype = torch.float16 if args.fp16 else torch.float32

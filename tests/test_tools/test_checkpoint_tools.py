@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.models import ResNet
+from public_layouts import drawn_weights
 from test_tools.test_command_line import call, error_of, save_resnet, tool
 
 from stt_mm import __version__
@@ -92,6 +93,45 @@ def test_files_hold_the_weights_and_no_more(views, capfd, options):
     *_, report, last = capfd.readouterr().out.splitlines()
     assert last == f'wrote {name} ({path.stat().st_size / 2**20:.1f} MiB)'
     assert report.endswith(f'{len(views)} tensors' if '--publish' in options else 'unexpected 0')
+
+
+@pytest.mark.parametrize('layout', ['mast', 'liir_u_momentum'])
+def test_the_network_of_mast_and_liir_is_published_whole_or_not_at_all(tmp_path, monkeypatch, capfd, layout):
+    monkeypatch.chdir(tmp_path)
+    weights = drawn_weights(layout, 0)
+    shortcut = next(name for name in weights if re.search(r'layer2\.0\.(shortcut|downsample)\.0\.weight', name))
+
+    def publish(change):
+        torch.save(dict(state_dict=change), 'file.pth')
+        return error_of(capfd, 'convert_checkpoint', 'file.pth', 'out/a', '--publish')
+
+    error = publish({name: value for name, value in weights.items() if name != shortcut})
+    assert 'file.pth does not hold the network of MAST and LIIR' in error
+    assert (
+        'missing 1, unexpected 0; first: missing layer2.0.downsample.0.weight. Take a file that holds this network'
+        in error
+    )
+    error = publish(weights | {'feature_extraction.mystery.weight': torch.ones(2)})
+    assert 'missing 0, unexpected 1; first: unexpected mystery.weight.' in error
+    error = publish({name: value for name, value in weights.items() if name != 'post_convolution.bias'})
+    assert 'missing 1, unexpected 0; first: missing projection.bias.' in error
+    assert not Path('out').exists()
+    torch.save(dict(state_dict=weights), 'file.pth')
+    error = error_of(capfd, 'convert_checkpoint', 'file.pth', 'a.pth')
+    assert 'is no complete ResNet-18' in error
+    assert '--publish takes such a network' in error
+    call('convert_checkpoint', 'file.pth', 'out/a', '--publish')
+    (path,) = Path('out').iterdir()
+    call('convert_checkpoint', str(path), 'again/a', '--publish')
+    assert 'torchvision' not in capfd.readouterr().out
+
+
+def test_where_a_published_resnet_differs_is_said(views, capfd):
+    names = {f'backbone.{name}': value for name, value in views.items() if name != 'layer2.0.downsample.0.weight'}
+    torch.save(dict(state_dict=names | {'backbone.mystery': torch.ones(1)}, meta={}), 'iter_9.pth')
+    call('convert_checkpoint', 'iter_9.pth', 'out/', '--publish')
+    expected = 'other than a ResNet-18 of torchvision: missing layer2.0.downsample.0.weight; unexpected mystery\n'
+    assert expected in capfd.readouterr().out
 
 
 SAID = dict(geometry=dict(network='ResNet', depth=18, strides=[1, 2, 2]), protocol=dict(name='crw_davis', radius=9))
