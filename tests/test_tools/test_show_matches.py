@@ -119,8 +119,13 @@ def test_a_page_replaces_no_file_of_another_kind(module, frames, capsys):
 @pytest.mark.parametrize(
     ('args', 'message'),
     [
-        (['none', '--point', '96,3'], 'Point 96,3 of the target frame lies outside of the frame'),
-        (['none', '--point', '5,3', '--truth', '5,64'], 'Point 5,64 of --truth lies outside'),
+        # The weights are looked for after that: what lies outside is refused before a network is built.
+        (
+            ['gone.pth', '--point', '96,3'],
+            'Point 96,3 of --point in b.png lies outside of the frame, where x is 0 to 95',
+        ),
+        (['gone.pth', '--point', '5,3', '-3,20'], 'Point -3,20 of --point in b.png lies outside'),
+        (['none', '--point', '5,3', '--truth', '5,64'], 'Point 5,64 of --truth in a.png lies outside'),
         (['none', '--point', '5,3', '--masks', 'a.png', 'b_mask.png'], 'Mask a.png is an image of mode RGB'),
         (['none', '--point', '5,3', '--masks', 'small.png', 'b_mask.png'], 'small.png is 3x4 (height x width), the'),
         (['none', '--point', '5,3', '--masks', 'soft.png', 'b_mask.png'], 'soft.png has smoothed edges'),
@@ -135,3 +140,17 @@ def test_what_cannot_be_shown(frames, capfd, args, message):
     write_mask('none.png', np.zeros((64, 96), np.uint8))
     assert message in error_of(capfd, 'analysis/show_matches', COLOR, *args, *frames)
     assert not Path('matches.png').exists()
+
+
+def test_frames_of_two_sizes_are_refused_before_a_network_is_built(frames, capfd):
+    write_image('low.png', texture((40, 96), 3))
+    args = ['gone.pth', '--point', '5,3', '--frames', 'a.png', 'low.png']
+    error = error_of(capfd, 'analysis/show_matches', COLOR, *args)
+    assert 'a.png is 64x96 and low.png is 40x96 (height x width). Give --frames two frames of one video' in error
+
+
+@pytest.mark.parametrize('text', ['nan,3', '3,inf', '-3', '3;4', '-inf,2'])
+def test_what_is_no_point(module, frames, capsys, text):
+    with pytest.raises(SystemExit, match='2'):
+        module.parse_args([str(COLOR), 'none', *frames, '--point', text])
+    assert f'{text!r} is no point; expected two numbers x,y such as 120,80' in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,7 +48,9 @@ def point(text: str) -> tuple[float, float]:
     try:
         x, y = (float(number) for number in text.split(','))
     except ValueError:
-        raise argparse.ArgumentTypeError(f'{text!r} is no point; expected x,y such as 120,80') from None
+        x = y = np.nan
+    if not np.isfinite((x, y)).all():
+        raise argparse.ArgumentTypeError(f'{text.strip()!r} is no point; expected two numbers x,y such as 120,80')
     return x, y
 
 
@@ -97,7 +101,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--device', help='device, such as cpu or cuda:1 (default: the first GPU if there is one)')
     add_config_options(parser, text='override values of all configs, e.g. model.propagator.protocol.short_side=320')
     add_weight_arguments(parser)
-    args = parser.parse_args(argv)
+    # A point left of the frame is no option; the blank lets it be read, and refused with the size of the frame.
+    given = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args([f' {text}' if re.match(r'-[\w.+-]+,', text) else text for text in given])
     if args.config and not args.checkpoints:
         parser.error(
             f'{args.config} needs weights: CONFIG CKPT, or CONFIG none for the network as the config starts it'
@@ -145,9 +151,16 @@ class Scene:
 def read_scene(args: argparse.Namespace) -> Scene:
     reference, target = (read_image(path) for path in args.frames)
     size, masks = target.shape[:2], None
-    truth = None if args.truth is None else np.array(args.truth)
+    if reference.shape != target.shape:
+        sizes = [
+            f'{path} is {frame.shape[0]}x{frame.shape[1]}'
+            for path, frame in zip(args.frames, (reference, target), strict=True)
+        ]
+        raise InputError(f'{" and ".join(sizes)} (height x width). Give --frames two frames of one video.')
+    points, truth = np.array(args.point), None if args.truth is None else np.array(args.truth)
+    check_inside(points, size, f' of --point in {args.frames[1]}')
     if truth is not None:
-        check_inside(truth, size, ' of --truth')
+        check_inside(truth, size, f' of --truth in {args.frames[0]}')
     if args.masks:
         masks = [given_ids(path, str(path)) for path in args.masks]
         for path, mask in zip(args.masks, masks, strict=True):
@@ -157,7 +170,7 @@ def read_scene(args: argparse.Namespace) -> Scene:
                     'Take the masks of these frames.'
                 )
     tolerance = min(size) / 20 if args.tolerance is None else args.tolerance
-    return Scene(reference, target, np.array(args.point), truth, masks, tolerance)
+    return Scene(reference, target, points, truth, masks, tolerance)
 
 
 @contextmanager
