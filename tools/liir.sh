@@ -14,6 +14,10 @@ USAGE
     exit
     ;;
 esac
+if [[ $# -gt 1 || "${1:-}" == -* ]]; then
+    echo "error: expected one folder at most, got: $*. usage: bash tools/liir.sh [WORK_DIR]" >&2
+    exit 2
+fi
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 work="${1:-$REPOSITORY/work_dirs/liir}"
 [[ "$work" == /* ]] || work="$PWD/$work"
@@ -38,7 +42,10 @@ train() {
 
 train mast configs/mast/mast_r18_demo.py
 train warmup configs/liir/liir_r18_demo_warmup.py
-train liir configs/liir/liir_r18_demo.py model.backbone.init_cfg.checkpoint="$work/warmup/iter_100.pth"
+# In quotes, a path with a comma is text and no list. They are of the kind that it does not have itself.
+quote="'"
+[[ "$work" != *"'"* ]] || quote='"'
+train liir configs/liir/liir_r18_demo.py "model.backbone.init_cfg.checkpoint=$quote$work/warmup/iter_100.pth$quote"
 
 evaluate untrained configs/liir/liir_r18_demo_warmup.py none
 evaluate mast configs/mast/mast_r18_demo.py "$work/mast/iter_100.pth"

@@ -13,6 +13,10 @@ USAGE
     exit
     ;;
 esac
+if [[ $# -gt 1 || "${1:-}" == -* ]]; then
+    echo "error: expected one folder at most, got: $*. usage: bash tools/two_stages.sh [WORK_DIR]" >&2
+    exit 2
+fi
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 work="${1:-$REPOSITORY/work_dirs/two_stages}"
 [[ "$work" == /* ]] || work="$PWD/$work"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stt_mm.engine import load_config
+from stt_mm.engine.cli import option_value
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 # How each script names the work directory and the config of a training, and the trainings in their order.
@@ -38,3 +39,35 @@ def test_help_needs_no_installation(name):
     )
     assert done.returncode == 0
     assert done.stdout.startswith(f'usage: bash tools/{name}.sh [WORK_DIR]')
+
+
+@pytest.mark.parametrize('arguments', [['--batch-size', '4'], ['-x'], ['a', 'b'], ['a', '--help']])
+@pytest.mark.parametrize('name', TRAININGS)
+def test_what_is_no_folder_starts_nothing(name, arguments, tmp_path):
+    done = subprocess.run(
+        ['bash', str(TOOLS / f'{name}.sh'), *arguments],
+        text=True,
+        capture_output=True,
+        env=dict(PATH='/usr/bin:/bin'),
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (2, '')
+    assert done.stderr == (
+        f'error: expected one folder at most, got: {" ".join(arguments)}. usage: bash tools/{name}.sh [WORK_DIR]\n'
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('work', ['/tmp/plain', '/tmp/a,b', "/tmp/it's, (c", '/tmp/say "a", [b'])
+def test_a_path_in_an_option_is_text(work):
+    text = (TOOLS / 'liir.sh').read_text(encoding='utf-8')
+    lines = re.search(r'(?ms)^quote=.*?^train .*?$', text)[0]
+    done = subprocess.run(
+        ['bash', '-euc', f'train() {{ printf %s "$3"; }}\nwork="$1"\n{lines}', 'bash', work],
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    key, _, value = done.stdout.partition('=')
+    assert key == 'model.backbone.init_cfg.checkpoint'
+    assert option_value(value) == f'{work}/warmup/iter_100.pth'
