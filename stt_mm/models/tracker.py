@@ -16,7 +16,7 @@ from stt_mm.models.frame_labels import Edits, FrameLabels
 from stt_mm.models.point_refiner import PointRefiner
 from stt_mm.models.propagator import Followed, LabelPropagator, check_finite, comparable
 from stt_mm.models.read_out import make_room, read_mask
-from stt_mm.models.small_objects import without_small
+from stt_mm.models.small_objects import warn_of_lost, without_small
 from stt_mm.ops import (
     hidden_points,
     id_strengths,
@@ -289,13 +289,7 @@ class Tracker:
             left = ids
             self._lost = (self._lost | {*torch.unique(mask).tolist()}) - {0, *left}
         if lost := sorted({*torch.unique(large).tolist()} - {0, *left}):
-            logger.warning(
-                'Frame %d: object %s falls between the %dx%d cells of the features and is lost at once. Follow it as a '
-                'point, or take a finer grid: a config at stride 4, or a larger model.propagator.protocol.short_side.',
-                self._time,
-                ', '.join(map(str, lost)),
-                *grid,
-            )
+            warn_of_lost(lost, self._time, grid, protocol.input_size(size))
         label = self._follow(feature, label, Group(ids[1:], True, len(label)), earlier)
         self._rename(feature.device)
         if protocol.first_output == 'resized':

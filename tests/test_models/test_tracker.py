@@ -237,6 +237,20 @@ def test_an_object_between_the_cells_is_told(caplog):
     with caplog.at_level(logging.WARNING):
         Tracker(small()).step(torch.randn(3, 5, 6), (10, 12), mask)
     assert 'Frame 0: object 9 falls between the 5x6 cells of the features and is lost at once' in caplog.text
+    assert 'a finer grid: a config at stride 4, or a larger' in caplog.text
+
+
+def test_nobody_is_sent_to_the_stride_that_is_there_nor_through_a_long_list(caplog):
+    mask = np.zeros((80, 96), np.uint8)
+    mask[1::8, 1::8] = np.arange(1, 121).reshape(10, 12)
+    with caplog.at_level(logging.WARNING):
+        Tracker(small(short_side=None)).step(torch.randn(3, 20, 24), mask.shape, mask)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        'Frame 0: object 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and each of 110 more falls between the 20x24 cells of the '
+        'features and is lost at once. Follow it as a point, or take a finer grid: a larger '
+        'model.propagator.protocol.short_side.'
+    )
 
 
 def test_results_of_a_gpu_are_asked_for_one_frame_late():
