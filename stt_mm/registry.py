@@ -9,6 +9,7 @@ arguments is an :class:`InputError`. An error in a class of this package, or of 
 """
 
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -168,9 +169,18 @@ def _checked(build: Callable) -> Callable:
             missing = _missing_arguments(component, given)
             if isinstance(cause, TypeError) and not is_runner and missing:
                 raise InputError(missing) from error
+            if isinstance(error, InputError) and not is_runner:
+                _name_component(error, component)
             raise
 
     return checked
+
+
+def _name_component(error: InputError, component: Callable) -> None:
+    """Put the name of a component before what begins with one of its arguments, as other messages have it."""
+    begins = re.match(r'(\w+)[ .:\[]', str(error))
+    if begins and begins[1] in _parameters(component):
+        error.args = (f'{component.__name__}: {error}',)
 
 
 @contextmanager

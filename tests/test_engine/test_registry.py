@@ -120,6 +120,14 @@ def test_components_by_name_scope_or_themselves():
     [
         (HOOKS, dict(type='FiniteLossHook', limt=1), "FiniteLossHook has no argument 'limt'"),
         (HOOKS, dict(type='FiniteLossHook', limit=0), 'FiniteLossHook: limit must be a whole number of at least 1'),
+        (MODELS, dict(type='VideoNegatives', momentum=0), r'^VideoNegatives: momentum must be positive, got 0\.$'),
+        (MODELS, dict(type='PositionMap', channels=3, size=(0, 2)), r'^PositionMap: size must be .* got 0\.$'),
+        # What is inside of another names itself alone.
+        (
+            MODELS,
+            dict(type='CorrespondenceResNet', depth=18, position=dict(type='PositionMap', channels=0)),
+            r'^PositionMap: channels must be .* got 0\.$',
+        ),
         (HOOKS, dict(limit=1), r'A hook is written as dict\(type=\.\.\.\), got \{'),
         (HOOKS, 3, r'A hook is written as dict\(type=\.\.\.\), got 3'),
         (OPTIMIZERS, dict(type='SGD', lr=-1.0, params=[torch.ones(1)]), 'SGD cannot be built: ValueError: Invalid'),
