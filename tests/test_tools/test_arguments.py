@@ -434,7 +434,7 @@ def test_what_depends_on_other_arguments(parse):
                 ('c.py w --tolerance 3', '--tolerance is a distance from --truth'),
                 ('c.py w --truth 1,2 --tolerance -1', '--tolerance: must be 0 or more, got -1'),
                 ('c.py w --out a.jpg', 'the picture is a .png file, got --out a.jpg'),
-                ('c.py w --truth 1', "'1' is no point; expected x,y"),
+                ('c.py w --truth 1', "'1' is no point; expected two numbers x,y"),
             )
         ),
         ('tools/analysis/show_matches', 'c.py w --frames a b', 'required: --point'),
