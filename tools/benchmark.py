@@ -19,7 +19,7 @@ from stt_mm.evaluation.metrics.tables import write_json
 from stt_mm.utils.checks import usable_device
 
 EPILOG = """examples:
-  python tools/benchmark.py train                        # R18, batch 4, 256 x 256, as README quotes it
+  python tools/benchmark.py train                        # R18, batch 4, 256 x 256, as docs/speed.md quotes it
   python tools/benchmark.py train --configs stt_r50_ytv --device cuda --amp
   python tools/benchmark.py train --configs pretrain/mocov2_r18_in1k pretrain/detco_r18_in1k --batch 32
   python tools/benchmark.py train --configs liir/liir_r18_ytv model.negatives=None liir/liir_r18_ytv --batch 6 \\

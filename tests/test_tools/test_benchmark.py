@@ -130,6 +130,9 @@ def test_one_config_is_measured_with_and_without_a_part_in_rounds(benchmark, mon
     assert head == 'part seconds MiB of the first'
     assert without == 'liir/liir_r18_ytv model.negatives=None: whole iteration 2.000 3 1.000'
     assert whole == 'liir/liir_r18_ytv: whole iteration 3.000 4 1.500'
+    seconds = iter([2.0])
+    benchmark.main(['train', '--device', 'cpu', '--configs', *liir[:2], *common])
+    assert 'of the first' not in capsys.readouterr().out
 
 
 def test_options_before_the_first_config_are_refused(benchmark, capsys):

@@ -139,8 +139,8 @@ def prepare(training: Training, part: str, args: argparse.Namespace) -> Callable
 
 def run(args: argparse.Namespace) -> Iterator[dict]:
     """The rows of each config, beside those of the first one, and how many samples it loads and learns per second."""
-    first = {}
-    for training in trainings(args.configs):
+    first, configs = {}, trainings(args.configs)
+    for training in configs:
         seconds = {}
         for part in (STEP,) if args.step_only else PARTS:
             if part.startswith('teacher') and not read_config(training, args).model.get('teacher'):
@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> Iterator[dict]:
             seconds[part], memory = measured(partial(prepare, training), part, args)
             row = dict(part=f'{training.name}: {part}', seconds=seconds[part], MiB=memory)
             ratio = seconds[part] / first.setdefault(part, seconds[part])
-            yield row | ({'of the first': ratio} if len(args.configs) > 1 else {})
+            yield row | ({'of the first': ratio} if len(configs) > 1 else {})
         if args.step_only:
             continue
         loaded, learned = (args.batch / seconds[part] for part in (DATA, STEP))
